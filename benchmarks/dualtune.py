@@ -6,7 +6,7 @@ Sides, all on the base and the examples of this workspace (params/compare/dualtu
   own    the same adapters, each turn under that of the right tool
   one    a single adapter, trained on calls and answers of all tools for as many tokens as the bank in all
 Printed for each side and seed, of held-out turns that call a tool: the shares of calls that are exactly right, of the right tool, as its schema
-allows, and that give what the right call gives; and of all turns the share that names the right tool, or none. Then the differences to
+allows, and that give what the right call gives. Then the differences to
 `one` with their 95 % intervals over seeds (Student's t). Results are kept in .ratchet/dualtune, and a second call resumes.
 `python docs/ledger.py dualtune` takes the figures to the ledger.
 """
@@ -46,7 +46,6 @@ MEASURES = {
     "name": "tool_call name accuracy",
     "valid": "tool_call schema validity",
     "result": "tool_call result accuracy",
-    "choice": "tool_choice accuracy",
 }
 
 Rows = dict[str, Any]

@@ -46,6 +46,7 @@ def test_the_name_that_most_choices_have_wins_and_unknown_ones_do_not_count(name
 
 def test_choices_that_cannot_be_read_do_not_count():
     assert elected(['<tool_call>{"name', '<tool_call>{"name', written("half")], MEMBERS) == "call:half"
+    assert elected(["It rains.", "It rains.", written("half")], MEMBERS) == "call:half", "none has to be written"
     assert elected(['<tool_call>{"name'], MEMBERS) == "answer"
 
 

@@ -20,13 +20,15 @@ class ToolChoice(AnswerCheck):
     """The answer names the reference's tool, or calls none where the reference calls none."""
 
     kind: Literal["tool_choice"] = "tool_choice"
+    spelt_out: bool = False
+    """True if none has to be written as `null`; else an answer that calls no tool has chosen none."""
 
     def expect(self, row: Row) -> str | Unfit | None:
         reference = self.reference_of(row)
         return reference if isinstance(reference, Unfit) else chosen(str(reference))
 
     def grade(self, answer: str, expected: str | None) -> Grade:
-        made = chosen(answer)
+        made = chosen(answer, spelt_out=self.spelt_out)
         if isinstance(made, Unfit):
             return binary(False, "", made.reason)
         return binary(made == expected, self.shown(made), "wrong tool")
@@ -40,13 +42,16 @@ def written(tool: str | None) -> str:
     return f"<tool_call>\n{json.dumps({'name': tool}, ensure_ascii=False)}\n</tool_call>"
 
 
-def chosen(text: str) -> str | Unfit | None:
-    """Return the tool that an answer names, None if it calls none, or the reason why it cannot be read."""
+def chosen(text: str, *, spelt_out: bool = False) -> str | Unfit | None:
+    """Return the tool that an answer names, None if it calls none, or the reason why it cannot be read: of a choice that is to be spelt out,
+    also that there is none."""
     names = {call["name"] for call in calls(text)}
     if names:
         return names.pop() if len(names) == 1 else Unfit("several tools", ", ".join(sorted(names)))
     block = TAG.search(text)
-    return None if block is None or parse(block[1]) == {"name": None} else Unfit("no name", text[:60])
+    if block is None:
+        return Unfit("no choice", text[:60]) if spelt_out else None
+    return None if parse(block[1]) == {"name": None} else Unfit("no name", text[:60])
 
 
 def task_of(tool: str) -> str:

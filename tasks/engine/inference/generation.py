@@ -101,7 +101,7 @@ def respond(
     texts = [render(prompt, tokenizer, each) for prompt, each in zip(prompts, schemas, strict=True)]
     special = tokenizer.chat_template is None
     ids = [tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
-    beside = steering and partial(_beside, steering, prompts, schemas)
+    beside = partial(_beside, steering, prompts, schemas) if steering else None
     return continue_from(
         model,
         ids,

@@ -196,6 +196,9 @@ def test_no_tool_is_a_choice_too_and_what_cannot_be_read_is_none():
     for nothing in (tool_choice.written(None), "It rains."):
         assert graded("tool_choice", "It rains.", nothing).verdict == "passed"
     assert graded("tool_choice", "It rains.", '<tool_call>{"nam').score == 0
+    spelt_out = {"kind": "tool_choice", "spelt_out": True}
+    assert graded(spelt_out, tool_choice.written(None), tool_choice.written(None)).score == 1
+    assert graded(spelt_out, tool_choice.written(None), "It rains.").verdict == "no choice"
     assert unfit("tool_choice", CALL + CALL.replace("weather", "time")) == "several tools"
 
 

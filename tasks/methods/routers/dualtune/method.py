@@ -11,9 +11,8 @@ from tasks.methods.routers.dualtune.config import DualtuneConfig
 
 def elected(texts: Sequence[str], members: Collection[str]) -> str:
     """Return the task that most of the choices name. Choices that cannot be read, and tools without an adapter, do not count."""
-    named = [
-        tool if isinstance(tool, Unfit) else ANSWER if tool is None else task_of(tool) for tool in map(chosen, texts)
-    ]
+    choices = [chosen(text, spelt_out=True) for text in texts]
+    named = [task_of(tool) if tool else ANSWER for tool in choices if not isinstance(tool, Unfit)]
     votes = Counter(task for task in named if task == ANSWER or task in members)
     return max(votes, key=votes.__getitem__, default=ANSWER)  # the first of equal ones
 

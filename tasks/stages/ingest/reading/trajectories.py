@@ -66,7 +66,7 @@ def _of_turn(whole: Example, place: int) -> list[View]:
     tool = turn.tool_calls[0].name if turn.tool_calls else None
     choice = Message("assistant", written(tool))
     return [
-        _view(whole, prompt, choice, SELECT, ToolChoice()),
+        _view(whole, prompt, choice, SELECT, ToolChoice(spelt_out=True)),
         _view(whole, prompt, turn, task_of(tool), ToolCall()) if tool else _view(whole, prompt, turn, ANSWER, None),
     ]
 
