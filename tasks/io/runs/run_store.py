@@ -105,6 +105,15 @@ def reason(error: Exception) -> str:
     return without_passwords(str(error).partition("\n")[0])
 
 
+def condition(error: Exception) -> str:
+    """Return what is the matter with a store that took nothing, as the rest of a sentence about it."""
+    if getattr(error, "error_code", None) == "UNAUTHENTICATED" or "error code 401" in str(error):
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        known = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=… of one that it knows"
+        return f"refuses {f'the user {user}' if user else 'whoever has no user'}; runs wait in {SPOOL}. {known}"
+    return f"does not answer; runs wait in {SPOOL}. {reason(error)}"
+
+
 def is_refusal(error: Exception) -> bool:
     """Return whether the store answered that it will never take this, so that retrying is useless."""
     return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")

@@ -98,7 +98,7 @@ def deliver() -> None:
             if run_store.is_refusal(error):
                 _set_aside(path, error)
                 continue
-            _outage_note().write_text(run_store.reason(error))
+            _outage_note().write_text(run_store.condition(error))
             return
     _outage_note().unlink(missing_ok=True)
 
@@ -182,7 +182,7 @@ def _outage_note() -> Path:
 
 
 def outage() -> str:
-    """Return the error of the last delivery; empty if the store took it."""
+    """Return why the store did not take the last delivery, as the rest of a sentence; empty if it took it."""
     try:
         return _outage_note().read_text()
     except FileNotFoundError:

@@ -115,8 +115,8 @@ class Recorder:
         self._see_to_a_carrier()
         if wait:
             spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
-        if self._is_first and (reason := spool_uploader.outage()):
-            progress.say(f"MLflow ({run_store.shown()}) does not answer; runs wait in {SPOOL}. {reason}")
+        if self._is_first and (condition := spool_uploader.outage()):
+            progress.say(f"MLflow ({run_store.shown()}) {condition}")
 
     def _see_to_a_carrier(self) -> None:
         if self._carried_here and not spool_uploader.lives():
