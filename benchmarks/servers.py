@@ -9,6 +9,7 @@ PostgreSQL refuses to run as root: `--user` names whom it runs as then.
 import argparse
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,8 @@ sys.path.insert(0, str(ROOT))
 from tests.end_to_end.conftest import Workspace  # noqa: E402  # the path comes first
 from tests.end_to_end.test_night import MODELS, QUESTIONS, arrive  # noqa: E402
 
-PASSWORD = "planted-in-postgres-3357"
+PASSWORD = secrets.token_hex(16)
+"""No file of the repository has it, so that one which has it afterwards got it from the night."""
 
 
 def programs() -> Path | None:
