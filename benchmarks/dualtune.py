@@ -65,16 +65,18 @@ def main() -> None:
     """Train and measure every side with every seed, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's: 0, 1, …")
-    parser.add_argument("--tokens", type=int, help="of each adapter of the bank, instead of the profile's")
+    parser.add_argument("--profile", type=Path, help="instead of the recipe's")
+    parser.add_argument("--sides", nargs="*", help="some of the recipe's")
     options = parser.parse_args()
     recipe = config_file.read(ROOT / "params/compare/dualtune.yaml", Recipe)
+    recipe = recipe.model_copy(update={"profile": options.profile} if options.profile else {})
     if missing := [str(path) for path in (BASE, INGESTED, EXAMPLES) if not path.exists()]:
         sys.exit(f"{', '.join(missing)}: not there yet. `ratchet use tools && ratchet run pretrain` makes them.")
-    bench = Bench(recipe, options.tokens)
+    bench = Bench(recipe)
     rows = [
         {"composition": side, "seed": seed} | bench.measured(side, seed)
         for seed in options.seeds or range(recipe.seeds)
-        for side in recipe.sides
+        for side in options.sides or recipe.sides
     ]
     show(rows)
     print(f"Figures: {results_table.save_figures('dualtune', rows)}")
@@ -83,11 +85,9 @@ def main() -> None:
 class Bench:
     """The trainings of a recipe, each in a folder of its own below one that settings, base and examples name."""
 
-    def __init__(self, recipe: Recipe, tokens: int | None) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.profile: dict[str, Any] = yaml.safe_load((ROOT / recipe.profile).read_text(encoding="utf-8"))
-        if tokens:
-            self.profile["tune"]["max_tokens"] = tokens
         basis = [self.profile, recipe.sides, checkpoints.weights_digest(BASE), provenance.digest(EXAMPLES)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -171,7 +171,7 @@ def show(rows: list[Rows]) -> None:
         for name, measure in MEASURES.items():
             values = [row[name] for row in of_side]
             print(f"  {measure:<26} {sum(values) / len(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
-            if side != ONE and len(values) > 1:
+            if side != ONE and len(values) > 1 and ONE in by_side:
                 mean = statistics.over_seeds(
                     [row[name] - other[name] for row, other in zip(of_side, by_side[ONE], strict=True)]
                 )

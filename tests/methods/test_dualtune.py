@@ -1,8 +1,13 @@
 """The choice of a tool by vote, and one prompt for both adapters: what is served is what was trained."""
 
+import gzip
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmarks import tool_world
 from tasks.core.answers.tool_choice import written
 from tasks.engine import encode
 from tasks.engine.inference import decoding, generation
@@ -17,6 +22,7 @@ from tests.engine.chat_templates import FAMILIES, tokenizer
 from tests.methods.deep import llama
 from tests.stages.ingest.reading.test_trajectories import OPTIONS, trajectory
 
+ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("answer", "call:half", "call:half_up", "select")
 TOKENIZERS = {"bytes": lambda: byte_tokenizer(tools=True)} | {
     name: (lambda name=name: tokenizer(FAMILIES[name], name=name)) for name in ("qwen2.5", "llama3.1")
@@ -48,6 +54,16 @@ def test_choices_that_cannot_be_read_do_not_count():
     assert elected(['<tool_call>{"name', '<tool_call>{"name', written("half")], MEMBERS) == "call:half"
     assert elected(["It rains.", "It rains.", written("half")], MEMBERS) == "call:half", "none has to be written"
     assert elected(['<tool_call>{"name'], MEMBERS) == "answer"
+
+
+def test_the_trajectories_of_profile_tools_are_those_that_its_generator_makes_and_all_are_read():
+    folder = ROOT / "params/tools-data"
+    rows = [json.loads(line) for line in gzip.decompress((folder / "trajectories.jsonl.gz").read_bytes()).splitlines()]
+    assert rows == list(tool_world.trajectories(folder / "tools.py"))
+    records = [("file x", Row(f"line {number}", row)) for number, row in enumerate(rows, 1)]
+    read = [item.record for item in examples_from_records(records, File.model_validate(OPTIONS), "d", Checked())]
+    assert {row.task for row in read} == {"answer", "select", *(f"call:{name}" for name in tool_world.ARGUMENTS)}
+    assert len({row.group for row in read}) > 380, "hardly a question is asked twice"
 
 
 def asked(tasks, texts, calls):
