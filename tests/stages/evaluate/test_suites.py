@@ -194,7 +194,7 @@ def test_the_stage_records_every_measure_with_its_interval_and_counts_the_outcom
     model = SimpleNamespace(respond=lambda *_: answers)
     rows = stage._solve(problems, model, config, ScratchRun(tmp_path))
     figures = summarise.summarise(rows, [(problems, None)], config)["answers"]
-    assert list(figures) == ["unit_tests score", *unit_tests.BESIDE]
+    assert list(figures) == ["unit_tests score", *unit_tests.UnitTests.beside]
     assert figures["unit_tests score"]["outcomes"] == {"passed": 2, "notices nothing": 1, "truncated": 1}
     assert figures["unit_tests parse"]["all"] == statistics.proportion(3, 4).record()
     assert figures["unit_tests right"]["all"] == statistics.proportion(3, 4).record()

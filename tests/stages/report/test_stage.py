@@ -92,7 +92,8 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(tmp_path):
     links = {unquote(link.removeprefix("#")) for link in shown.values("href")}
     items = shown.items
     named = {
-        f"item={items['words'][measure]}/{item}" for measure, item in zip(items["measure"], items["item"], strict=True)
+        f"item={items['words'][measure]}/{items['items'][item]}"
+        for measure, item in zip(items["measure"], items["item"], strict=True)
     }
     assert links <= {*identities, *named}
     assert links & named
