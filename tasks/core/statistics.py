@@ -280,9 +280,7 @@ def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
     gained, lost = int((change_N > 0).sum()), int((change_N < 0).sum())
     changed = gained + lost
     tail = ways = 1
-    for k in range(
-        min(gained, lost)
-    ):  # each binomial coefficient from the one before it: thousands of changes take no time
+    for k in range(min(gained, lost)):  # each coefficient from the one before it: thousands take no time
         ways = ways * (changed - k) // (k + 1)
         tail += ways
     return min(1.0, 2 * tail / 2**changed)
