@@ -12,7 +12,7 @@ from tasks.core.config import Config
 from tasks.core.records import Split
 from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.quality.config import Quality
+from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
 
@@ -342,14 +342,6 @@ class Shares(Config):
 
 
 Action = Literal["report", "redact", "refuse"]
-
-
-class QualityLimits(Config):
-    """Limits of the quality rules, by what they are held against: the last answer of an example, or a document of a corpus."""
-
-    examples: Quality = Quality()
-    domain: Quality = Quality()
-    general: Quality = Quality()
 
 
 class IngestConfig(Config):

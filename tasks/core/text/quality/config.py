@@ -65,3 +65,11 @@ class Quality(Config):
     def is_on(self) -> bool:
         """Return True if a rule has a limit."""
         return self != Quality(language_letters=self.language_letters)
+
+
+class QualityLimits(Config):
+    """Limits of the quality rules, by what they are held against: the last answer of an example, or a document of a corpus."""
+
+    examples: Quality = Quality()
+    domain: Quality = Quality()
+    general: Quality = Quality()
