@@ -77,7 +77,7 @@ def test_any_two_models_can_be_compared_the_second_with_the_first(workspace):
     page = shown(path)
     assert page.items["models"] == ["r0", "r1"]
     assert "r1 against r0" in " ".join(page.text.split())
-    assert page.items["item"][0] == "t0", "the answer that was lost"
+    assert page.items["items"][page.items["item"][0]] == "t0", "the answer that was lost"
 
 
 def test_the_command_names_the_page_and_the_verdict(workspace, capsys):
