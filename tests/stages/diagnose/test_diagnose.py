@@ -167,9 +167,9 @@ def test_orders_in_the_data_change_no_other_row_and_reach_no_system_turn(diagnos
     prompts: list[list[Message]] = []
     render = chat_template.render_prompt
 
-    def spy(messages, tokenizer):
+    def spy(messages, *others):
         prompts.append(list(messages))
-        return render(messages, tokenizer)
+        return render(messages, *others)
 
     monkeypatch.setattr(judging, "render_prompt", spy)
     monkeypatch.setattr("tasks.engine.inference.generation.render_prompt", spy)
