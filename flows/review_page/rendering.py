@@ -43,6 +43,7 @@ HTMX = json.dumps(
         "allowEval": False,
         "allowScriptTags": False,
         "historyEnabled": False,
+        "defaultSettleDelay": 0,  # a form is htmx's as soon as it is there: until then a key would send it as a link
         "responseHandling": [
             {"code": "[23]..", "swap": True},
             {"code": "412", "swap": True},

@@ -153,6 +153,15 @@ def test_of_two_pages_the_later_one_is_told_and_overwrites_nothing(person):
     assert [line["author"] for line in decided()] == ["Ada", "Grace"]
 
 
+def test_a_decision_that_follows_another_at_once_is_taken_too(person):
+    page = person()
+    again = "document.querySelector('article[data-id=a2] button[value=reject]').click()"
+    page.evaluate(f"document.addEventListener('htmx:afterRequest', () => {again}, {{once: true}})")
+    press(page, "j", "a")
+    expect(card(page, "a2")).to_contain_text("reject by Ada")
+    assert [line["decision"] for line in decided()] == ["accept", "reject"]
+
+
 def test_a_flag_asks_for_a_better_answer_and_is_one_of_the_filters(person):
     page = person("view=examples")
     press(page, "j", "f")
