@@ -160,9 +160,15 @@ def conversation(row: Example, tokenizer: Tokenizer, train_on: TrainOn = "last")
     for first, end in zip(cuts[:-2:2], cuts[1:-2:2], strict=True):
         weights[first:end] = [1.0] * (end - first)
     origin = borders[-2] + last.start
-    contents = [row.messages[end - 1].content for end in _answered(row, train_on)[-len(written) :]]
+    size = sum(_bytes_of(row.messages[end - 1]) for end in _answered(row, train_on)[-len(written) :])
     answer = TokenizedText(tokens.ids[start:], _Offsets(tokens.offsets, start, origin))
-    return Conversation(tokens.ids[:start], weights, answer, sum(len(text.encode()) for text in contents))
+    return Conversation(tokens.ids[:start], weights, answer, size)
+
+
+def _bytes_of(answer: Message) -> int:
+    """Return the bytes of an answer and of the calls that it makes, which may be all that it says."""
+    calls = [part for call in answer.tool_calls or () for part in (call.name, call.arguments)]
+    return sum(len(text.encode()) for text in (answer.content, *calls))
 
 
 def join(row: Example, tokens: Conversation) -> Encoded:

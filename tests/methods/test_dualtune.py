@@ -121,3 +121,13 @@ def test_ids_that_are_served_are_ids_that_were_trained(family, monkeypatch):
         elif row.task.startswith("call:"):
             assert row.messages[-1].tool_calls[0].arguments in label
     assert fed[0] == fed[1], "the choice and the call have one prompt"
+
+
+def test_the_bytes_of_a_call_are_those_of_its_name_and_arguments():
+    words = byte_tokenizer(tools=True)
+    calls = [row for row in views() if row.task.startswith("call:")]
+    assert calls
+    for row in calls:
+        (call,) = row.messages[-1].tool_calls
+        assert row.response == ""
+        assert encode.example(row, words).size == len(call.name) + len(call.arguments)
