@@ -235,7 +235,7 @@ class Bench:
             return victims.forked(mark, kill.victim)
 
         find_pid: dict[str, Callable[[], int | None]] = {
-            "stage": lambda: _stage_process(kill.victim, root, mark),
+            "stage": lambda: victims.stage_process(kill.victim, root, mark),
             "client": lambda: (
                 victims.find(root, lambda words: victims.is_stage(words, kill.victim)) if working() else None
             ),
@@ -271,7 +271,7 @@ class Bench:
         def far_enough(_pid: int) -> bool:
             if child := victims.forked(mark, kill.victim):
                 return victims.work_s(victims.below(child)) >= kill.share * forked_cost
-            stage = _stage_process(kill.victim, root, mark)
+            stage = victims.stage_process(kill.victim, root, mark)
             return stage is not None and victims.work_s(victims.below(stage)) >= kill.share * cost
 
         return far_enough
@@ -280,7 +280,7 @@ class Bench:
         moment, begun = kill.share * self.states.costs[kill.victim].training, [0.0]
 
         def far_enough(_pid: int) -> bool:
-            stage = _stage_process(kill.victim, root, mark)
+            stage = victims.stage_process(kill.victim, root, mark)
             if stage is None or not any((space / WORK / kill.victim).glob("*")):
                 return False
             begun[0] = begun[0] or victims.work_s(victims.below(stage))
@@ -318,11 +318,6 @@ class Bench:
             [sys.executable, "-m", *command], cwd=space, env=environment, capture_output=True, text=True
         )
         return f"{' '.join(command)} failed: {(done.stdout + done.stderr)[-2000:]}" if done.returncode else ""
-
-
-def _stage_process(stage: str, root: int, mark: str) -> int | None:
-    """Return the process in which a stage works: a child of the fork server, or the one that DVC's shell started."""
-    return victims.forked(mark, stage) or victims.find(root, lambda words: victims.is_stage(words, stage))
 
 
 def _stayed(kill: Kill, struck: dict[str, Any]) -> list[str]:

@@ -167,3 +167,8 @@ def swept(mark: str) -> Iterator[None]:
         for pid in marked(mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def stage_process(stage: str, root: int, mark: str) -> int | None:
+    """Return the process in which a stage works: a child of the fork server, or the one that DVC's shell started."""
+    return forked(mark, stage) or find(root, lambda words: is_stage(words, stage))
