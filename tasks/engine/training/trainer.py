@@ -145,6 +145,7 @@ def training_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
         save_strategy="steps" if config.save_every else "no",
+        save_only_model=compute.fsdp,  # none goes on from such a checkpoint, and the optimizer's state is twice the model
         save_steps=config.save_every or 1,
         save_total_limit=2,
         ignore_data_skip=False,
