@@ -2,13 +2,14 @@
 
 Needs a workspace whose `fetch` has run. All servers are up at once with the same weights and threads, and are asked in turn by `--clients`
 clients that wait for each answer: greedy chat answers of at most `--tokens` tokens to paragraphs of this documentation. llama.cpp takes
-part with `--gguf`, the same weights as a file, where `llama-server` is on the PATH. Printed: requests and tokens a second, tokens a second
+part with `--gguf`, the same weights as a file: `llama-server` where it is on the PATH, else the same server of the package xllamacpp. Printed: requests and tokens a second, tokens a second
 of the server's CPU time (its gateway's included), the median and the 95th percentile of seconds to an answer, and the ratio of
 `ratchet serve` to each other side, paired by round. Before them, what the gateway adds to a request: `--pings` answers of one token, by one client.
 """
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,19 @@ sys.path.insert(0, str(ROOT))
 from flows.execution import prefect_server, supervisor  # noqa: E402
 
 START_S = 600
+PACKAGED = """
+import sys, threading
+import xllamacpp
+
+file, port, threads = sys.argv[1:]
+params = xllamacpp.CommonParams()
+params.model.path, params.port, params.n_parallel, params.use_jinja = file, int(port), 4, True
+params.hostnames, params.offline, params.ui = ["127.0.0.1"], True, False
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads)
+server = xllamacpp.Server(params)
+threading.Event().wait()
+"""
+"""llama.cpp's server as the package xllamacpp brings it, with the settings of the command line."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +125,12 @@ def servers(options: argparse.Namespace) -> Iterator[Any]:
     yield up("transformers serve", [*command, "--device", "cpu", "--dtype", "float32"], port, model)
     if options.gguf:
         port = prefect_server.free_port()
+        where, threads = ["--host", "127.0.0.1", "--port", str(port)], ["--threads", str(options.threads)]
         command = ["llama-server", "--model", str(options.gguf), "--alias", model, "--jinja", "--no-ui", "--offline"]
-        place = ["--host", "127.0.0.1", "--port", str(port), "--parallel", "4", "--threads", str(options.threads)]
-        yield up("llama.cpp", [*command, *place], port, model)
+        if not shutil.which("llama-server"):
+            yield up("llama.cpp", [python, "-c", PACKAGED, str(options.gguf), str(port), threads[-1]], port, model)
+        else:
+            yield up("llama.cpp", [*command, *where, "--parallel", "4", *threads], port, model)
 
 
 @contextmanager

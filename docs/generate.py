@@ -45,10 +45,11 @@ file with the other program and compares what both compute, and where the table 
 | --- | --- | --- |
 | peft | `PeftModel.from_pretrained` on the base; a LoRA by vLLM too | stages `tune` and `pretrain` themselves |
 | transformers | `from_pretrained`, and what builds on it | `ratchet merge ADAPTER --to FOLDER`; a model that was trained whole is one |
-| GGUF | llama.cpp and its kin; tested with transformers' reader | `compress.compressor: gguf` |
-| GGUF LoRA | llama.cpp's `--lora`, on a GGUF of the base; tested with `gguf`'s reader | `ratchet delta ADAPTER --to FILE.gguf` |
+| GGUF | llama.cpp and its kin; every cell is tested with transformers' reader, every kind of model and number with llama.cpp itself | `compress.compressor: gguf` |
+| GGUF LoRA | llama.cpp's `--lora`, on a GGUF of the base; every cell is tested with `gguf`'s reader, two with llama.cpp itself | `ratchet delta ADAPTER --to FILE.gguf` |
 
-A selector over an adapter leaves that adapter, and with `adapter: none` a whole model; its row is the latter. GGUF is written of LLaMA, Qwen2 and Qwen3.
+A selector over an adapter leaves that adapter, and with `adapter: none` a whole model; its row is the latter. GGUF is written of LLaMA, Qwen2 and Qwen3. llama.cpp opens none
+of a tokenizer without merges, such as that of a base from nothing whose tokens are bytes.
 An adapter of peft's that was made elsewhere can be [measured, merged and trained on](../how-to/merge-models.md#adapters-made-elsewhere).
 """
 

@@ -34,7 +34,7 @@ def made(tiny, tmp_path_factory):
     def of(family, name):
         if (family, name) not in kept:
             folder = tmp_path_factory.mktemp("made") / name
-            (_compressed if family == "compressors" else _trained)(family, name, folder, tiny)
+            (_compressed if family == "compressors" else trained)(family, name, folder, tiny)
             dtype = "bfloat16" if name in BF16 else "float32"
             kept[family, name] = folder, contract.losses(models.load(folder, tiny, dtype=dtype)[0])
         return kept[family, name]
@@ -42,7 +42,7 @@ def made(tiny, tmp_path_factory):
     return of
 
 
-def _trained(family, name, folder, base):
+def trained(family, name, folder, base):
     adapter = {"adapters": "lora"} if family == "selectors" and methods.spec(family, name).needs_linear else {}
     parts = contract.composition(**{**adapter, family: name})
     attached, optimizer = contract.composed(checkpoints.load(base)[0], parts, hasty=True)
@@ -53,7 +53,7 @@ def _trained(family, name, folder, base):
 def _compressed(family, name, folder, base):
     """A LoRA compressed as a change, or with its base as weights."""
     part, lora = contract.part(family, name), folder.with_name("lora")
-    _trained("adapters", "lora", lora, base)
+    trained("adapters", "lora", lora, base)
     checkpoints.write_card(lora)
     folder.mkdir()
     config = part.config

@@ -11,5 +11,6 @@ are those of the package `gguf`; what a LLaMA or a Qwen of transformers looks li
 - Below 8 bits, embedding and head are stored in 8, as llama.cpp too keeps them finer than the rest.
 
 Only byte-level BPE tokenizers are written; `PRE` and `_pre_tokenizer` hold the ways of cutting text that GGUF has a name for.
+One without merges is read by transformers alone: llama.cpp asks for merges.
 Shapes: A = heads, D = width of a head, I = features in.
 """
