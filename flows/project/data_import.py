@@ -227,8 +227,13 @@ def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, .
             lines.append(f"{name}: left out: its format is none that is known")
     if numbers["text"]:
         lines.append(f"{numbers['text']} texts: taken into the corpus")
-    if numbers["code"]:
-        lines.append(f"{numbers['code']} files of code: Python is mined for functions and taken into the corpus")
+    python = sum(role == "code" and file.suffix == ".py" for file, role in roles.items())
+    if python:
+        lines.append(f"{python} files of Python: mined for functions and taken into the corpus")
+    if other := numbers["code"] - python:
+        lines.append(
+            f"{other} files of other code: left out; a git repository of them is a source (`from: repository`)"
+        )
     return tuple(lines)
 
 

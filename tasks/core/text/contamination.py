@@ -25,6 +25,8 @@ RUNS_AT_ONCE = 1 << 23
 """Runs of evaluation texts that are joined at once."""
 TEXTS_AT_ONCE = 1 << 17
 """Training texts whose pairs are counted at once."""
+TEMPLATE = 10
+"""A long evaluation text that more than one in so many training texts hold is a template that all share, and no leak."""
 FILTER = "filter.npy"
 FEWEST_BITS, MOST_BITS, BITS_A_RUN = 12, 31, 16
 """The size of the filter as a power of two, and its bits for each run: of the runs that no evaluation text holds one in 16 passes."""
@@ -65,7 +67,8 @@ def find_overlaps(
 
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
     half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
-    fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing.
+    fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing; an evaluation text of
+    two runs or more that is held as a whole is a leak however many hold it, unless `TEMPLATE` says that it is a template.
     Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts
     are made and sifted a block at a time, by other processes if `apply` has any.
     """
@@ -75,7 +78,14 @@ def find_overlaps(
         join = _Join(*lengths, size, params, folder / f"runs-{size}")
         join.add_evaluation(evaluation.blocks())
         join.add_training(training.blocks(), track, apply)
-        for train_index, eval_index, share in join.overlaps():
+        pairs = list(join.overlaps())
+        if size == params.ngram and len(repeated := join.repeated()):
+            again = params.model_copy(update={"share": 1.0, "common": max(params.common, len(lengths[0]) // TEMPLATE)})
+            join = _Join(*lengths, size, again, folder / "repeated", whole=True)
+            join.add_evaluation(evaluation.blocks(), repeated)
+            join.add_training(training.blocks(), track, apply)
+            pairs += join.overlaps()
+        for train_index, eval_index, share in pairs:
             best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
     return {train_index: best[train_index][1] for train_index in sorted(best)}
 
@@ -88,9 +98,18 @@ def _lengths(selection: Selection) -> Indices:
 class _Join:
     """The runs of one size that training and evaluation texts have in common, and the pairs of texts that share many of them."""
 
-    def __init__(self, training: Indices, evaluation: Indices, size: int, params: Contamination, folder: Path) -> None:
-        """The arrays are the words of each text."""
-        self._size, self._params = size, params
+    def __init__(
+        self,
+        training: Indices,
+        evaluation: Indices,
+        size: int,
+        params: Contamination,
+        folder: Path,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """The arrays are the words of each text. With `whole` an evaluation text has to be held as a whole."""
+        self._size, self._params, self._whole = size, params, whole
         self._lengths = training, evaluation
         self._runs = np.zeros(len(training), np.int64), np.zeros(len(evaluation), np.int64)
         num_runs = int(np.maximum(evaluation - size + 1, 0).sum())
@@ -100,14 +119,16 @@ class _Join:
         self._held = Buckets(folder / "training", RUN), Buckets(folder / "evaluation", RUN)
         self._pairs = Buckets(folder / "pairs", np.int64)
 
-    def add_evaluation(self, blocks: Sequence[Chosen]) -> None:
-        """Put the runs of evaluation texts into buckets and into the filter."""
+    def add_evaluation(self, blocks: Sequence[Chosen], places: Indices | None = None) -> None:
+        """Put the runs of evaluation texts, or of those at some places, into buckets and into the filter."""
         bits = np.zeros(1 << (self._filter_bits - 3), np.uint8)
         for block in blocks:
             num_runs, runs = _runs_of(self._size, block)
             self._runs[1][block.places] = num_runs
-            places = runs["hash"] >> np.uint64(64 - self._filter_bits)
-            np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
+            if places is not None:
+                runs = runs[np.isin(runs["text"], places)]
+            bit = runs["hash"] >> np.uint64(64 - self._filter_bits)
+            np.bitwise_or.at(bits, bit >> np.uint64(3), np.uint8(1) << (bit & np.uint64(7)).astype(np.uint8))
             self._held[1].scatter(self._ranges(runs), runs)
         self._folder.mkdir(parents=True, exist_ok=True)
         arrays.save(self._folder / FILTER, bits)
@@ -128,10 +149,16 @@ class _Join:
         for number in range(-(-len(self._lengths[0]) // TEXTS_AT_ONCE)):
             codes, common = np.unique(self._pairs.take(number), return_counts=True)
             train, held_out = codes // total, codes % total
-            shares = common / np.minimum(self._runs[0][train], self._runs[1][held_out])
+            of_training, of_evaluation = self._runs[0][train], self._runs[1][held_out]
+            shares = common / (of_evaluation if self._whole else np.minimum(of_training, of_evaluation))
             is_enough = (common >= FEWEST) | self._is_whole(train, held_out, common)
             counted = is_enough & (shares >= self._params.share)
             yield from zip(train[counted].tolist(), held_out[counted].tolist(), shares[counted].tolist(), strict=True)
+
+    def repeated(self) -> Indices:
+        """Return the places of the long evaluation texts of which every run was a phrase, once the overlaps were told."""
+        is_long = self._lengths[1] >= 2 * self._params.ngram
+        return np.flatnonzero(is_long & (self._runs[1] == 0))
 
     def _is_whole(self, train: Indices, held_out: Indices, common: Indices) -> NDArray[np.bool_]:
         """Return the pairs whose evaluation text has too few runs to share `FEWEST`, and shares all of them."""

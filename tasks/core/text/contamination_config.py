@@ -14,4 +14,5 @@ class Contamination(Config):
     share: float = Field(default=0.5, gt=0, le=1)
     """The share of the shorter text's n-grams that the other must hold."""
     common: int = Field(default=10, ge=1)
-    """An n-gram that more than so many training texts hold is a phrase, not a leak."""
+    """An n-gram that more than so many training texts hold is a phrase, not a leak. An evaluation text of twice `ngram` words or more that
+    they hold as a whole is a leak all the same, up to a tenth of all training texts."""

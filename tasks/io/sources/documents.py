@@ -3,6 +3,7 @@
 import logging
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,31 @@ COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
 BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL)
 
 
-def extract(path: Path) -> tuple[str, str]:
-    """Return the text of a document, HTML as its mark-up, and a note: the encoding, or the share that could be extracted.
+@dataclass(frozen=True)
+class Document:
+    """The text of a document."""
 
-    Raises UnreadableError if it has no text or cannot be read.
-    """
+    text: str
+    note: str = ""
+    """The encoding, or the share of it that could be extracted, where there is something to say."""
+    is_html: bool = False
+
+
+def extract(path: Path) -> Document:
+    """Return the text of a document; of HTML and Word it is HTML. Raises UnreadableError if it has no text or cannot be read."""
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
     format = named if named in ("text", "HTML", "LaTeX") else detection.detect(entry).format
     if format == "PDF":
-        return _pdf(path)
+        return Document(*_pdf(path))
     if "Word" in (format, named):
-        return _word(path)
+        return Document(*_word(path), is_html=True)
     try:
         text, encoding = read_text(entry)
     except ValueError as error:
         raise UnreadableError(str(error)) from None
     note = "" if encoding == "utf-8" else encoding
-    return (latex_body(text) if format == "LaTeX" else text), note
+    return Document(latex_body(text) if format == "LaTeX" else text, note, format == "HTML")
 
 
 def latex_body(source: str) -> str:

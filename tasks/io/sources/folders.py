@@ -15,13 +15,13 @@ IGNORED = frozenset({"__pycache__", "node_modules"})
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder by path, without those of tools and hidden ones."""
+    """Yield the files below a folder by path, without those of tools and hidden ones. A link to a folder is yielded, and not followed."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name in IGNORED:
             continue
         if entry.is_dir() and not entry.is_symlink():
             yield from walk(entry)
-        elif not entry.is_dir():
+        else:
             yield entry
 
 

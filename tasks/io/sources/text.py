@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
-from tasks.io.sources import documents
+from tasks.io.sources import documents, folders
 from tasks.io.sources.record import UnreadableError
 
 Read = Callable[[Path], tuple[str, str]]
 """Returns the running text of a document and a note."""
 ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".pdf", ".docx")
-MARKED_UP = (".html", ".htm", ".docx")
-"""Documents that are read as HTML."""
+"""Endings of files that are texts whatever they look like; of another one its contents decide."""
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
 BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
@@ -49,17 +48,36 @@ def running_text(file: Path) -> tuple[str, str]:
 
     Raises UnreadableError if it has no text or cannot be read.
     """
-    body, note = documents.extract(file)
-    return from_html(body) if file.suffix.lower() in MARKED_UP else body, note
+    document = documents.extract(file)
+    return from_html(document.text) if document.is_html else document.text, document.note
 
 
 def files(path: Path) -> list[Path]:
-    """Return the documents below a folder, by path. Raises FileNotFoundError without the folder."""
+    """Return the texts below a folder, by path. Raises FileNotFoundError without the folder."""
+    return [file for file, problem in _files(path) if problem is None]
+
+
+def _files(path: Path) -> Iterator[tuple[Path, Unreadable | None]]:
+    """Yield the files below a folder, by path, that are texts, or of no use: these with the reason.
+
+    Tables, databases and Python are neither: other sources take them.
+    """
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
         )
-    return [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS and file.is_file()]
+    for file in folders.walk(path):
+        name = file.relative_to(path).as_posix()
+        if file.is_dir():
+            yield file, Unreadable(name, "links to folders are not followed", "a link to a folder")
+        elif not is_within(file, path):
+            yield file, Unreadable(name, "links are not followed out of the folder", "a link out of the folder")
+        elif file.suffix.lower() in ENDINGS or (role := folders.role(file)) == "text":
+            yield file, None
+        elif role == "code" and file.suffix != ".py":
+            yield file, Unreadable(name, "a folder gives Python alone; a git repository is a source of its own", "code")
+        elif role == "other":
+            yield file, Unreadable(name, "its format is none that is known", "no text")
 
 
 def is_within(file: Path, folder: Path) -> bool:
@@ -68,12 +86,12 @@ def is_within(file: Path, folder: Path) -> bool:
 
 
 def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
-    """Yield the texts below a folder, by path, each as `read` returns it."""
-    for file in files(path):
-        name = file.relative_to(path).as_posix()
-        if not is_within(file, path):
-            yield Unreadable(name, "links are not followed out of the folder", "a link out of the folder")
+    """Yield the texts below a folder, by path, each as `read` returns it, and what is of no use with its reason."""
+    for file, problem in _files(path):
+        if problem is not None:
+            yield problem
             continue
+        name = file.relative_to(path).as_posix()
         try:
             text, note = read(file)
         except UnreadableError as error:

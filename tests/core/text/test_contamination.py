@@ -43,6 +43,22 @@ def test_a_phrase_that_many_training_texts_hold_is_no_leak():
     assert overlaps(training, [f"{notice} {passage(99, 20)}"], PARAMS) == {}
 
 
+@pytest.mark.parametrize("holders", [10, 11, 40])
+def test_a_long_evaluation_text_that_training_texts_hold_as_a_whole_is_a_leak_however_many_they_are(holders):
+    held_out = passage(0, 60)
+    piece = " ".join(held_out.split()[:50])
+    whole = [f"{passage(seed, 50)} {held_out} {passage(1000 + seed, 50)}" for seed in range(1, holders + 1)]
+    parts = [f"{piece} {passage(seed, 50)}" for seed in range(2000, 2020)]
+    others = [passage(seed, 50) for seed in range(3000, 3500)]
+    assert overlaps([*whole, *parts, *others], [held_out], PARAMS) == dict.fromkeys(range(holders), 0)
+
+
+def test_a_template_that_a_tenth_of_all_training_texts_are_is_no_leak():
+    held_out = passage(0, 60)
+    training = [held_out] * 20 + [passage(seed, 60) for seed in range(1, 100)]
+    assert overlaps(training, [held_out], PARAMS) == {}
+
+
 def test_texts_of_a_few_words_are_not_judged():
     assert overlaps(["return the sum", ""], ["return the sum", ""], PARAMS) == {}
 

@@ -111,7 +111,7 @@ def test_a_folder_of_mixed_kinds_names_every_file(tmp_path):
     described = "\n".join(sources.files)
     for said in (
         "a.jsonl: JSON lines", "deep/b.csv: CSV (semicolon), utf-16-le", "c.zip: CSV (tab), in an archive", "photo.png: left out",
-        "torn.parquet: Parquet", "outside.jsonl: left out: a link", "1 texts: taken into the corpus", "1 files of code",
+        "torn.parquet: Parquet", "outside.jsonl: left out: a link", "1 texts: taken into the corpus", "1 files of other code: left out",
     ):  # fmt: skip
         assert said in described
 

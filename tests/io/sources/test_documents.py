@@ -57,7 +57,8 @@ def docx(*paragraphs, entities="", images=0):
 
 def extract(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    return documents.extract(tmp_path / name)
+    document = documents.extract(tmp_path / name)
+    return document.text, document.note
 
 
 def test_a_pdf_with_the_share_of_its_pages(tmp_path):
@@ -110,7 +111,7 @@ def test_latex_without_comments_and_preamble(tmp_path):
 def test_a_folder_of_documents(tmp_path):
     for name, data in {
         "a.md": b"# Title", "b.html": "<p>Größe über ältere Öfen</p>\n<p>Grüße für Übermut</p>".encode("latin-1"), "c.pdf": pdf("Page."),
-        "d.docx": docx("Word."), "e.tex": b"LaTeX.", "f.pdf": pdf(""), "g.png": b"png",
+        "d.docx": docx("Word."), "e.tex": b"LaTeX.", "f.pdf": pdf(""), "g.png": b"\x89PNG\r\n\x1a\n\x00",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(data)
     (tmp_path / "h.txt").symlink_to("/etc/hostname")
@@ -122,4 +123,4 @@ def test_a_folder_of_documents(tmp_path):
     }  # fmt: skip
     assert files["b.html"].note == "cp1252"
     reasons = {name: file.reason for name, file in files.items() if isinstance(file, Unreadable)}
-    assert reasons == {"f.pdf": "unreadable file", "h.txt": "a link out of the folder"}
+    assert reasons == {"f.pdf": "unreadable file", "g.png": "no text", "h.txt": "a link out of the folder"}

@@ -1,5 +1,7 @@
 """Texts below a folder; of an HTML page, its visible text."""
 
+import gzip
+
 from tasks.io.sources.text import Text, Unreadable, folder, from_html
 
 PAGE = """<!doctype html><html><head><title>T</title><style>p {}</style></head>
@@ -44,3 +46,27 @@ def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
         Unreadable("c.txt", "line 1: not UTF-8: byte 1 of the line is 0xff", "unreadable file"),
         Unreadable("d.pdf", "this is no PDF that can be read: Stream has ended unexpectedly", "unreadable file"),
     ]
+
+
+def test_every_file_that_holds_text_is_a_text_and_every_other_has_its_reason(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("README", "notes.org", "run.log", "page.xhtml", "sheet.adoc"):
+        (tmp_path / name).write_text("<html><p>words</p></html>" if name == "page.xhtml" else "words of some length\n")
+    (tmp_path / "deep/packed.md.gz").write_bytes(gzip.compress(b"# Packed"))
+    (tmp_path / "main.rs").write_text("fn main() {}")
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
+    (tmp_path / "linked").symlink_to(tmp_path / "deep")
+    for name, data in {"own.py": b"x = 1", "rows.csv": b"a,b\n1,2\n3,4\n", "deep/.hidden.md": b"# Hidden"}.items():
+        (tmp_path / name).write_bytes(data)
+    items = {item.name: getattr(item, "text", "") or item.reason for item in folder(tmp_path, "MIT")}
+    assert items == {
+        "README": "words of some length",
+        "deep/packed.md.gz": "# Packed",
+        "linked": "a link to a folder",
+        "main.rs": "code",
+        "notes.org": "words of some length",
+        "page.xhtml": "words",
+        "photo.png": "no text",
+        "run.log": "words of some length",
+        "sheet.adoc": "words of some length",
+    }  # Python, tables and databases are read by other sources, and hidden files are not looked at

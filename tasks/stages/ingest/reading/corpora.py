@@ -26,9 +26,7 @@ DOCUMENTS, CHARS = 500, 1 << 22
 def extract_documents(config: IngestConfig, texts: TextCache, apply: Apply, run: Run) -> None:
     """Extract the texts of the documents in folders which are not kept yet, with progress."""
     sources = [source for some in config.corpora.by_domain.values() for source in some if isinstance(source, Folder)]
-    documents = {
-        file: None for source in sources for file in text.files(source.path) if text.is_within(file, source.path)
-    }
+    documents = {file: None for source in sources for file in text.files(source.path)}
     pending = texts.pending(list(documents))
     if pending:
         for _ in run.track(texts.extract(pending, apply), total=len(pending), unit="document"):

@@ -120,10 +120,8 @@ def _right_choice(rows: Sequence[Mapping[str, Any]], key: str) -> str:
 
 
 def _named(names: Sequence[str]) -> Guess | None:
-    prompt, response = (
-        _first(names, PROMPTS),
-        _first([name for name in names if name != _first(names, PROMPTS)], RESPONSES),
-    )
+    prompt = _first(names, PROMPTS)
+    response = _first([name for name in names if name != prompt], RESPONSES)
     if prompt is None or response is None:
         return None
     reason = f"{prompt!r} is a word for a prompt and {response!r} for a response"

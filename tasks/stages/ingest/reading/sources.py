@@ -107,7 +107,8 @@ def table_files(path: Path) -> Iterator[tuple[Path, str]]:
     """
     root = without_wildcards(path)
     pattern = path.relative_to(root).as_posix() if is_pattern(path) else "**/*"
-    files = sorted(file for file in root.glob(pattern) if not file.is_dir() and not _is_hidden(file.relative_to(root)))
+    entries = (entry for entry in root.glob(pattern) if entry.is_symlink() or not entry.is_dir())
+    files = sorted(entry for entry in entries if not _is_hidden(entry.relative_to(root)))
     if not files:
         raise FileNotFoundError(
             f"{path}: no file matches. Put one there, or correct the path in `ingest` in params.yaml."

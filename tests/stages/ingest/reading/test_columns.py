@@ -142,3 +142,13 @@ def test_an_example_says_where_it_is_from():
     record = example_from_row(Row("line 7", {"prompt": "P", "completion": "C"}), "file a.jsonl", source, "a")
     assert isinstance(record, Example)
     assert record.source == record.group == "file a.jsonl: line 7"
+
+
+def test_a_table_of_thousands_of_columns_is_looked_through_a_few_times(monkeypatch):
+    looks = []
+    monkeypatch.setattr(
+        shapes, "_first", lambda names, words, first=shapes._first: looks.append(words) or first(names, words)
+    )
+    rows = [{f"merkmal_{number}": number for number in range(4_000)}] * 5
+    assert shapes.guess(rows) is None
+    assert len(looks) < 10
