@@ -4,7 +4,7 @@ A file of question/answer rows of some 60 words each is made: one in ten is an e
 copy (two words of the answer changed), one in a hundred holds the answer of another row between words of its own. Stage `ingest`
 reads, normalises, merges exact and near duplicates, looks for contamination, splits and writes, in a process of its own. What it
 refuses is compared with what was planted. `--again` ingests the file once more with one row in a hundred added, `--workers 2` has two
-processes, `--profile` lists the functions that take the most CPU time, with all that they call. Memory is what the stage's processes hold beside files (`RssAnon`), looked at ten times a second.
+processes, `--ray 3` has three pairs of runs, by two processes and by a Ray cluster of two nodes on this machine, `--profile` lists the functions that take the most CPU time, with all that they call. Memory is what the stage's processes hold beside files (`RssAnon`), looked at ten times a second.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,9 @@ import polars as pl
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from tasks.core import environment  # noqa: E402  # after the path, where this runs as a script
+from tasks.io import provenance  # noqa: E402
 
 WORDS = 20_000
 ORIGINALS = 100_000
@@ -140,6 +144,43 @@ def run(program: str, arguments: list[str], code: Path = ROOT) -> Cost:
     return Cost(time.perf_counter() - start, cpu_s, peak_kb / 2**20)
 
 
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Have the runs within the block done by a Ray cluster of two nodes with a processor each, which come from this machine."""
+    os.environ.update(
+        {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    )  # read when it is imported
+    from ray.cluster_utils import Cluster
+
+    node = {"node_ip_address": "127.0.0.1", "object_store_memory": 256 << 20}
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **node})
+    try:
+        for _ in range(2):
+            started.add_node(num_cpus=1, **node)
+        os.environ[environment.RAY] = started.address
+        yield
+    finally:
+        os.environ.pop(environment.RAY, None)
+        started.shutdown()
+
+
+def compare(folder: Path, path: Path, number: int, pairs: int) -> None:
+    """Print rows a second by two processes and by a cluster, in turn, and whether both wrote the same bytes."""
+    ratios, digests = [], set()
+    for _ in range(pairs):
+        here = ingest(folder, path, workers=2)
+        digests.add(provenance.digest(folder / "out/examples.parquet"))
+        with cluster():
+            there = ingest(folder, path, workers=2)
+        digests.add(provenance.digest(folder / "out/examples.parquet"))
+        ratios.append(here.wall_s / there.wall_s)
+        print(
+            f"{number / here.wall_s:,.0f} rows/s by two processes, {number / there.wall_s:,.0f} by a cluster",
+            flush=True,
+        )
+    print(f"cluster / processes: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; {len(digests)} kind of examples")
+
+
 def family(pid: int) -> list[int]:
     """Return a process and its descendants."""
     try:
@@ -195,6 +236,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="ingest once more, with one row in a hundred added")
+    parser.add_argument(
+        "--ray", type=int, default=0, help="pairs of runs by two processes and by a Ray cluster of two nodes"
+    )
     parser.add_argument("--profile", action="store_true", help="list the functions that take the most CPU time")
     parser.add_argument("--folder", type=Path, help="where everything is written; it is removed at the end")
     options = parser.parse_args()
@@ -204,6 +248,9 @@ def main() -> None:
     try:
         path = folder / "rows.jsonl"
         planted = write(path, options.rows)
+        if options.ray:
+            compare(folder, path, options.rows, options.ray)
+            return
         profile = folder / "profile" if options.profile else None
         report(options.rows, ingest(folder, path, options.workers, profile))
         if profile:
