@@ -11,7 +11,7 @@ from huggingface_hub.repocard_data import EvalResult, ModelCardData
 
 from tasks.core.records import PASS
 from tasks.stages.report import number_format
-from tasks.stages.report.data.comparison import LOSSES, SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import HUMAN_EVAL, LOSSES, SCORE, Comparison, Row
 from tasks.stages.report.data.report_data import ReportData
 
 ORDER = ["license", "license_name", "library_name", "pipeline_tag", "base_model", "tags", "model-index"]
@@ -87,6 +87,14 @@ LICENSES = frozenset(
 )
 """The hub's names of licences, https://huggingface.co/docs/hub/repositories-licenses; any other is `other` with a name."""
 
+ITEMS = {
+    "domain": "held-out examples of the domain",
+    "domain_text": "held-out texts of the domain",
+    "general": "held-out general texts",
+    PASS: "held-out tasks of the domain",
+}
+"""Measure → what it was measured on."""
+
 
 def card_header(data: ReportData) -> str:
     """Return the metadata as YAML, without the lines around it."""
@@ -119,18 +127,26 @@ def _results(comparison: Comparison) -> Iterator[EvalResult]:
         estimate = row.after.record()
         if row.unit in ("bits/byte", SCORE) or estimate["value"] is None:
             continue
-        where = "general texts" if row.measure == "general" else "held-out items of the domain"
         part = f" ({row.part})" if row.part else ""
         unit = " %" if row.unit == number_format.PER_CENT else " nats per token"
         yield EvalResult(
             task_type="text-generation",
             dataset_type="ratchet-held-out",
-            dataset_name=f"{where}, {row.items:,} items",
+            dataset_config=f"{row.measure}{part}",  # the hub puts results of one type, config and split under one name
+            dataset_name=f"{_items_in_words(row)}, {row.items:,} {'item' if row.items == 1 else 'items'}",
             dataset_split="test",
             metric_type=_metric(row),
             metric_name=f"{row.title}{part}{unit}, interval {number_format.interval(row.after, row.unit)}",
             metric_value=round(100 * estimate["value"], 2) if row.unit == number_format.PER_CENT else estimate["value"],
         )
+
+
+def _items_in_words(row: Row) -> str:
+    """Return what the items of a row are; those of HumanEval are nobody's domain."""
+    if row.measure.startswith(HUMAN_EVAL):
+        return "HumanEval"
+    items = ITEMS.get(row.measure, "held-out items of the domain")
+    return f"{items}: {row.part}" if row.part not in ("", "all") else items
 
 
 def _metric(row: Row) -> str:

@@ -48,6 +48,24 @@ def test_the_library_of_the_hub_reads_its_metadata_and_results(card):
     assert (name, read_again) == ("r0", data.eval_results)
 
 
+def test_every_result_stands_under_its_own_items(card):
+    """The hub merges results of one type, config and split under the name of the first."""
+    measured = {
+        (entry["dataset"]["config"], entry["dataset"]["name"]): [
+            metric["name"].partition(",")[0] for metric in entry["metrics"]
+        ]
+        for entry in ModelCard(card).data.to_dict()["model-index"][0]["results"]
+    }
+    assert measured == {
+        ("domain", "held-out examples of the domain, 8 items"): ["domain loss nats per token"],
+        ("domain_text", "held-out texts of the domain, 8 items"): ["domain text loss nats per token"],
+        ("general", "held-out general texts, 8 items"): ["general loss nats per token"],
+        ("pass@1 (short)", "held-out tasks of the domain: short, 1 item"): ["pass@1 (short) %"],
+        ("pass@1 (long)", "held-out tasks of the domain: long, 1 item"): ["pass@1 (long) %"],
+        ("pass@1 (all)", "held-out tasks of the domain, 2 items"): ["pass@1 (all) %"],
+    }
+
+
 def test_a_base_of_the_hub_is_linked_and_any_other_is_not(card, tmp_path, monkeypatch):
     assert ModelCard(card).data.base_model is None
     from tests.stages.report import material
