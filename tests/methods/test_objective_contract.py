@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tasks import methods
 from tasks.engine.forward import observe, use_packed_attention
 from tasks.engine.packing import Pack, collate
-from tasks.methods.objectives import Tokens
+from tasks.methods.objectives import Auxiliary, Tokens
 from tasks.stages.tune.config import STAGE
 from tests import tiny as small
 from tests.methods import contract
@@ -49,6 +49,20 @@ def test_the_packs_of_a_step_add_up_whatever_their_cut(name):
 
 
 SPECS = {name: methods.spec("objectives", name) for name in OBJECTIVES}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_loss_that_is_more_than_weighted_losses_of_tokens_says_so(name):
+    part = contract.part("objectives", name)
+    nll, weights = torch.ones(6), torch.arange(6.0)
+    marked = {column.name: torch.full((6,), 7) for column in part.spec.columns}  # every flag of every token
+    wrong = Auxiliary(nll=torch.ones(6), segments=SEGMENTS, owners=torch.arange(3), columns=marked)
+    given = replace(tokens(part.spec), weights=weights, columns=marked, auxiliary=wrong)
+    if part.spec.looks == 2:
+        given = replace(given, divergence=torch.zeros(6))
+    losses = [part.method.loss(nll, replace(given, weights=weights * one), part.config).item() for one in torch.eye(6)]
+    is_weighted_sum = losses == weights.tolist()
+    assert is_weighted_sum != bool(part.spec.weighs)
 
 
 @pytest.mark.parametrize("name", [n for n, spec in SPECS.items() if not spec.hits and not spec.needs])

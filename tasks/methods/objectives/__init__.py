@@ -26,6 +26,8 @@ REFERENCE = Column("reference", fill=0.0)
 """The negative log-likelihood of a whole sequence in nats under the model as it is before the training, on each of its tokens."""
 DESIRABLE = Column("desirable", fill=1)
 """1 on the tokens of a desirable answer, 0 on those of another."""
+WHOLE_ANSWERS = "weighs no single token: its loss is of whole answers"
+"""Is `ObjectiveSpec.weighs` of several."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class ObjectiveSpec(TrainingSpec):
     looks: Literal[1, 2] = 1
     """Times that a row is read for one loss: 2 where `loss` reads how far two looks at a token are apart. Dropout and an adapter's draws
     are what makes them differ."""
+    weighs: str = ""
+    """What the loss makes of the weights of tokens, after "Objective NAME", where that is more than to multiply each token's loss by its own."""
     hits: bool = False
     """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""

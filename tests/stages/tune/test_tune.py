@@ -44,6 +44,7 @@ def test_the_first_batch_is_kept_token_by_token_with_its_mask(tune, inputs):
     output, _ = tune()
     course = json.loads((output / "training.json").read_text())
     batch = course["first_batch"]
+    assert batch["weighs"] == ""
     assert batch["tokens"] == course["loss"][0][1]
     assert 0 < batch["trained"] < batch["tokens"]
     examples = {example.id: example for example in tables.read(inputs["examples"], Example)}

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.methods.objectives import REFERENCE, ObjectiveSpec
+from tasks.methods.objectives import REFERENCE, WHOLE_ANSWERS, ObjectiveSpec
 from tasks.methods.objectives._pairs import FAULTS, NEEDS, PairsConfig
 
 
@@ -14,5 +14,11 @@ class DpoConfig(PairsConfig):
 
 
 SPEC = ObjectiveSpec(
-    config=DpoConfig, columns=(REFERENCE,), table=FAULTS, auxiliary_gradient=True, reference=True, needs=NEEDS
+    config=DpoConfig,
+    columns=(REFERENCE,),
+    table=FAULTS,
+    auxiliary_gradient=True,
+    reference=True,
+    needs=NEEDS,
+    weighs=WHOLE_ANSWERS,
 )

@@ -44,6 +44,8 @@ SPEC = ObjectiveSpec(
     config=FaitConfig,
     acts_between_steps=True,
     state=("seed", "share", "shares"),
+    weighs="multiplies them by 1 + lambda × (`methods.fait.lines` on lines that differ from a wrong program + `methods.fait.tokens` on tokens "
+    "that do); `methods.fait.weighting` says what lambda follows, and “Faults that weigh more” shows such tokens in colour",
     columns=(
         Column(
             MARKS,

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.methods.objectives import DESIRABLE, REFERENCE, ObjectiveSpec
+from tasks.methods.objectives import DESIRABLE, REFERENCE, WHOLE_ANSWERS, ObjectiveSpec
 from tasks.methods.objectives._pairs import FAULTS, PairsConfig
 
 
@@ -24,4 +24,5 @@ SPEC = ObjectiveSpec(
     reference=True,
     needs="learns from judged answers, and no example has a judgement. Bring rows with `prompt`, `completion` and `label`, or pairs "
     "with `chosen` and `rejected`, or use `objective: cross_entropy`",
+    weighs=WHOLE_ANSWERS,
 )

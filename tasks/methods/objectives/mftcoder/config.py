@@ -51,4 +51,9 @@ class MftcoderConfig(Config):
         return self.history - self.warmup // self.interval + 1
 
 
-SPEC = ObjectiveSpec(config=MftcoderConfig, acts_between_steps=True, state=("task_weights",))
+SPEC = ObjectiveSpec(
+    config=MftcoderConfig,
+    acts_between_steps=True,
+    state=("task_weights",),
+    weighs="multiplies them by the share of the token's task or example, as `methods.mftcoder.aggregation` says",
+)

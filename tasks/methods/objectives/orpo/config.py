@@ -13,4 +13,10 @@ class OrpoConfig(PairsConfig):
     """lambda, the weight of the odds ratio (`beta` in TRL)."""
 
 
-SPEC = ObjectiveSpec(config=OrpoConfig, table=FAULTS, auxiliary_gradient=True, needs=NEEDS)
+SPEC = ObjectiveSpec(
+    config=OrpoConfig,
+    table=FAULTS,
+    auxiliary_gradient=True,
+    needs=NEEDS,
+    weighs="gives every token with a loss the weight 1, and adds a loss of whole answers",
+)

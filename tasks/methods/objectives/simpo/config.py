@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.methods.objectives import ObjectiveSpec
+from tasks.methods.objectives import WHOLE_ANSWERS, ObjectiveSpec
 from tasks.methods.objectives._pairs import FAULTS, NEEDS, PairsConfig
 
 
@@ -15,4 +15,4 @@ class SimpoConfig(PairsConfig):
     """The margin by which the better answer has to win."""
 
 
-SPEC = ObjectiveSpec(config=SimpoConfig, table=FAULTS, auxiliary_gradient=True, needs=NEEDS)
+SPEC = ObjectiveSpec(config=SimpoConfig, table=FAULTS, auxiliary_gradient=True, needs=NEEDS, weighs=WHOLE_ANSWERS)

@@ -27,6 +27,8 @@ class FirstBatch:
     packs: int
     tokens: int
     trained: int
+    objective: str = ""
+    """What the objective makes of the weights, in a sentence; empty where it multiplies each loss by its weight and does no more."""
 
     @property
     def shown(self) -> int:
@@ -45,7 +47,9 @@ def read(course: Mapping[str, Any]) -> FirstBatch | None:
     if not kept:
         return None
     sequences = [(one["id"], _tokens(one["tokens"], one["weights"])) for one in kept["sequences"]]
-    return FirstBatch(sequences, kept["packs"], kept["tokens"], kept["trained"])
+    weighs, name = kept.get("weighs"), course.get("composition", {}).get("objective")
+    objective = f"Objective {name} {weighs}." if weighs else ""
+    return FirstBatch(sequences, kept["packs"], kept["tokens"], kept["trained"], objective)
 
 
 def _tokens(texts: Sequence[str], weights: Sequence[float]) -> list[Token]:
