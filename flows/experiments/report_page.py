@@ -20,6 +20,7 @@ from tasks.io.system import git
 
 FOLDER = Path(".ratchet/report")
 """Of pages on request. `data/report/` has what the stage makes, which repeats."""
+GATE_TEXTS = Path("data/ingested/gate_documents.parquet")
 TELEMETRY = {"train/tokens_per_second": "tokens_per_second"}
 """Metric in MLflow → the quantity on the page; what repeats is in training.json."""
 EARLIER = {"train/learning_rate": "learning_rate", "train/gradient_norm": "gradient_norm"}
@@ -77,7 +78,7 @@ def _make(path: Path, config: PipelineConfig, sides: Sequence[Side], around: Map
         "to": str(path),
         "config": configuration.for_stage("report", config).model_dump(mode="json"),
         "sides": [{key: str(value) for key, value in _files(side).items() if value} for side in sides],
-        **({"examples": str(GATE_SET)} if any(side.record for side in sides) else {}),
+        **({"examples": str(GATE_SET), "documents": str(GATE_TEXTS)} if any(side.record for side in sides) else {}),
         "surroundings": {
             **around,
             "commit": "" if commit == "none" else commit,

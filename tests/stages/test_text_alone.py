@@ -109,6 +109,7 @@ def finished(tiny, tmp_path):
             "selection": data / "selection.json",
             "ingested": ingested / "report.json",
             "test": ingested / "test.parquet",
+            "documents": ingested / "test_documents.parquet",
             "metrics": data / "metrics",
             "results": data / "results",
         },

@@ -16,6 +16,7 @@ STAGE = Stage(
         "selection": "data/selection.json",
         "ingested": "data/ingested/report.json",
         "test": "data/ingested/test.parquet",
+        "documents": "data/ingested/test_documents.parquet",
         "metrics": "data/metrics",
         "results": "data/results",
     },

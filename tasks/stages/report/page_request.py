@@ -34,7 +34,9 @@ class Request(Config):
     sides: list[Side] = []  # noqa: RUF012  # pydantic copies it
     """Two models; none for all of the workspace."""
     examples: Path = Path(STAGE.reads["test"])
-    """The examples that the items are of."""
+    """The examples that the items are of …"""
+    documents: Path = Path(STAGE.reads["documents"])
+    """… and the texts."""
     surroundings: dict[str, Any]
 
 
@@ -54,7 +56,10 @@ def main() -> int:
 
 
 def _data(request: Request) -> ReportData:
-    inputs = {name: Path(path) for name, path in STAGE.reads.items()} | {"test": request.examples}
+    inputs = {name: Path(path) for name, path in STAGE.reads.items()} | {
+        "test": request.examples,
+        "documents": request.documents,
+    }
     if not request.sides:
         return read_workspace(inputs, request.config)
     models = [Measured(side.name, side.results, side.metrics, side.trained) for side in request.sides]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, FaultPair, Lineage, Refusal, Result, Signals
+from tasks.core.records import Document, Example, FaultPair, Lineage, Refusal, Result, Signals
 from tasks.core.stage import Model, Turn
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
@@ -71,7 +71,7 @@ def read_models(
 ) -> ReportData:
     """Return the comparison of the first model with each of the others, the last of which leads.
 
-    `inputs` has the base's card, the counts of the data and the held-out examples. `trained` are the folders of the trainings to
+    `inputs` has the base's card, the counts of the data, and the held-out examples and texts. `trained` are the folders of the trainings to
     show; without it those of the models.
     """
     bootstrap = Bootstrap(config.resamples, config.seed, config.confidence)
@@ -85,6 +85,8 @@ def read_models(
     courses = {
         name: folder / "training.json" for name, folder in folders.items() if (folder / "training.json").is_file()
     }
+    cards = {name: _read_if_there(path.with_name(CARD)) for name, path in courses.items()}
+    by_weights = {card["weights"]: name for name, card in cards.items() if "weights" in card}
     ingested = read_json(inputs["ingested"])
     return ReportData(
         comparisons=comparisons,
@@ -93,13 +95,15 @@ def read_models(
         results=results,
         metrics=metrics,
         courses={name: read_json(path) for name, path in courses.items()},
-        settings={name: settings.by_name(_read_if_there(path.with_name(CARD))) for name, path in courses.items()},
+        settings={name: settings.by_name(card) for name, card in cards.items()},
+        parents={name: by_weights[card["parent"]] for name, card in cards.items() if card.get("parent") in by_weights},
         faults={},
         loop=None,
         base=read_json(inputs["base"]),
         caveat=" ".join(filter(None, [sentence(metrics[reference]), left_out_caveat(metrics), *ingested["caveats"]])),
         ingested=ingested,
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
+        text_sources=_text_sources(inputs["documents"]),
         bootstrap=bootstrap,
         margin=config.general_margin,
         answers=config.answers,
@@ -117,6 +121,13 @@ def _compared(
     comparison = compare(before, after, bootstrap)
     further = (*strength_rows(comparison, metrics, bootstrap), *benchmark_rows(comparison, metrics, bootstrap))
     return replace(comparison, rows=[*comparison.rows, *further])
+
+
+def _text_sources(path: Path) -> dict[str, str]:
+    """Return the source of each text by its id, without reading the texts."""
+    tables.count(path, Document)  # which says what is wrong with a file that is none
+    columns = tables.scan([path], Document).select("id", "source").collect()
+    return dict(columns.iter_rows())
 
 
 def _faults(folder: Path) -> Faults:

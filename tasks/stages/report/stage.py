@@ -3,7 +3,7 @@
 reads   models/base/ratchet.json, training.json and ratchet.json of models/pretrained/ and models/tuned/<round>/ where they trained,
         data/rounds/<round>/{faults,faults_refused}.parquet, of a turn the outputs of stages diagnose and refine beside them,
         data/selection.json,
-        data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
+        data/ingested/{report.json,test.parquet,test_documents.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,metrics.json,index.html,README.md},
         data/report/plots/{loss,validation,forgetting,differences,passes,signals,quality,mix,rounds}.csv
 """

@@ -34,6 +34,7 @@ def workspace(tmp_path, monkeypatch):
         "tuned": "models/tuned",
         "ingested.json": "data/ingested/report.json",
         "test.parquet": "data/ingested/test.parquet",
+        "documents.parquet": "data/ingested/test_documents.parquet",
         "metrics": "data/metrics",
         "results": "data/results",
         "selection.json": "data/selection.json",
@@ -143,6 +144,7 @@ def test_two_versions_are_compared_on_the_gate_set_with_what_changed(tmp_path, s
         "ratchet.json": "models/base/ratchet.json",
         "ingested.json": "data/ingested/report.json",
         "test.parquet": "data/ingested/gate.parquet",
+        "documents.parquet": "data/ingested/gate_documents.parquet",
     }.items():
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tmp_path / "made" / name, tmp_path / place)

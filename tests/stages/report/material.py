@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tasks.core.records import Example, FaultPair, Lineage, Message, Refusal, Result, Signals, Tests
+from tasks.core.records import Document, Example, FaultPair, Lineage, Message, Refusal, Result, Signals, Tests
 from tasks.core.statistics import pass_at_k
 from tasks.io import tables
 from tasks.stages.report import stage
@@ -118,6 +119,11 @@ def example(index: int, response: str = "def f(): ...") -> Example:
     )
 
 
+def document(measure: str, index: int) -> Document:
+    """Return the held-out text behind a loss."""
+    return Document(f"{measure} {index}", "A text.", "general", f"g{index}", "test", f"notes.md: §{index}", "MIT")
+
+
 def trained(name: str, response: str = "return 1", **fields: Any) -> Example:
     """Return an example of a round."""
     messages = [Message("user", f"Write {name}. {HOSTILE}"), Message("assistant", response)]
@@ -212,12 +218,13 @@ def run_stage(
     turn: Round | None = None,
     tasks: int = 40,
     grid: str | None = None,
+    cards: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
     """Write the inputs of the stage, run it, and return its folder and the run. The first model is the base.
 
     A model of the name `pretrained` was not tuned, one of the name `compressed` was compressed. `pretraining` is the course of the
-    pretraining, where there was one, and `grid` the one that the base was dequantised from.
+    pretraining, where there was one, and `grid` the one that the base was dequantised from. `cards` are those of trained models.
     """
     groups = {name: "rounds" if index else "reference" for index, name in enumerate(models)}
     groups |= {"compressed": "compressed"} if "compressed" in models else {}
@@ -231,8 +238,11 @@ def run_stage(
     _write(folder / "ratchet.json", {"source": source, "grid": grid})
     if pretraining:
         _write(folder / "pretrained" / "training.json", pretraining)
+    for name, card in cards.items():
+        _write(folder / ("pretrained" if name == "pretrained" else f"tuned/{name}") / "ratchet.json", card)
     _write(folder / "ingested.json", ingested)
     tables.write(folder / "test.parquet", [example(index) for index in range(tasks)], Example)
+    tables.write(folder / "documents.parquet", [document("general", index) for index in range(GROUPS)], Document)
 
     for name in models:
         if faults is not None and groups[name] == "rounds":
@@ -253,6 +263,7 @@ def run_stage(
         "base": folder / "ratchet.json",
         "ingested": folder / "ingested.json",
         "test": folder / "test.parquet",
+        "documents": folder / "documents.parquet",
     }
     sections = {
         "report": report,

@@ -99,6 +99,14 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(tmp_path):
     assert links & named
 
 
+def test_every_item_names_its_source(tmp_path):
+    """Those of examples and texts the place in their file, and others, such as texts that are held no more, their group."""
+    items = page(run_stage(tmp_path, BETTER)[0]).items
+    sources = {items["items"][place]: items["sources"][place] for place in items["item"]}
+    assert (sources["t3"], sources["general 2"]) == ("toolz 1: t.py:f", "notes.md: §2")
+    assert sources["domain_text 2"] == "g2"
+
+
 def test_the_page_asks_nobody_for_anything(tmp_path):
     folder, _ = run_stage(tmp_path, BETTER)
     shown = page(folder)
@@ -162,6 +170,24 @@ def test_the_page_counts_the_data(tmp_path):
     assert "package toolz 5 3 1 1" in text
     assert "toolz 1 1 1 0 3" in text
     assert INGESTED["pretraining"] in text
+
+
+def test_contamination_is_told_where_there_is_some_and_where_there_is_none(tmp_path):
+    folder, _ = run_stage(tmp_path / "none", BETTER)
+    clean = "No training text overlaps what is held out for validation, test and gate (3 examples and 8 texts), by the limits of"
+    assert clean in " ".join(page(folder).text.split())
+    assert f"{clean} `ingest.contamination`." in (folder / "README.md").read_text(encoding="utf-8")
+    leaked = INGESTED | {
+        "dropped": {"leak": 2},
+        "corpora": {"general train": {"documents": 8, "groups": 8, "chars": 800}},
+    }
+    text = " ".join(page(run_stage(tmp_path / "some", BETTER, ingested=leaked)[0]).text.split())
+    assert (
+        "2 records overlapped what is held out for validation, test and gate (3 examples), or a benchmark, and did not train."
+        in text
+    )
+    nothing = INGESTED | {"splits": {"train": {"examples": 3, "groups": 2}}, "corpora": {}}
+    assert "held out for validation" not in page(run_stage(tmp_path / "nothing", BETTER, ingested=nothing)[0]).text
 
 
 def test_samples_of_each_rule_stand_before_and_after_it(tmp_path):
@@ -262,11 +288,18 @@ def test_what_the_pretraining_gained_and_forgot_is_drawn_and_told_by_checkpoint(
     assert "pretrained, held out: 2.75 after 200 tokens" in json.dumps(chart)
 
 
-def test_a_training_that_did_not_measure_both_corpora_forgets_nothing_that_could_be_drawn(tmp_path):
+def test_without_a_training_that_measured_both_corpora_the_ends_are_drawn(tmp_path):
     for name, pretraining in (("none", None), ("one", PRETRAINING | {"measured": {"domain": [[0, 3.0], [9, 2.0]]}})):
         folder, _ = run_stage(tmp_path / name, BETTER, pretraining=pretraining)
         assert (folder / "plots/forgetting.csv").read_text(encoding="utf-8") == "model,tokens,domain,general\n"
-        assert "Forgetting against domain gain" not in page(folder).text
+        shown = page(folder)
+        assert "No training measured both corpora as it went, so there are no paths." in shown.text
+        (chart,) = (chart for chart in shown.charts if chart["description"] == "Changes of domain and general loss")
+        ((point,),) = ([row for row in layer["data"]["values"] if "tip" in row] for layer in chart["layer"][:1])
+        tip = "r0: domain loss −0.500 [−0.500, −0.500], general loss +0.010 [+0.010, +0.010]"
+        assert (point["x"], point["y"], point["tip"]) == (pytest.approx(0.01), pytest.approx(-0.5), tip)
+    only_domain = {name: losses("domain", level) for name, level in (("base", 2.0), ("r0", 1.5))}
+    assert "Forgetting against domain gain" not in page(run_stage(tmp_path / "domain", only_domain)[0]).text
 
 
 def test_a_loss_that_is_no_number_is_left_out_of_the_charts(tmp_path):

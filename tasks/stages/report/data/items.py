@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 from tasks.core.records import Example, Result
 from tasks.stages.report.data.comparison import LOSSES
@@ -19,6 +20,8 @@ class Item:
     """One for each model, the reference first; None of a model that was not measured on it."""
     example: Example | None
     """The held-out example behind it, where it is one."""
+    text_source: str = ""
+    """The source of the text of a corpus behind it, where it is one."""
 
     @property
     def facts(self) -> Result:
@@ -27,8 +30,8 @@ class Item:
 
     @property
     def source(self) -> str:
-        """Return where the item is from."""
-        return self.example.source if self.example else self.facts.group
+        """Return where the item is from; of one that is none of the workspace's data, its group."""
+        return self.example.source if self.example else self.text_source or self.facts.group
 
     @property
     def link(self) -> str:
@@ -53,7 +56,12 @@ def _value(result: Result) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def list_items(results: Mapping[str, Sequence[Result]], examples: Mapping[str, Example], leading: str) -> list[Item]:
+def list_items(
+    results: Mapping[str, Sequence[Result]],
+    examples: Mapping[str, Example],
+    leading: str,
+    text_sources: Mapping[str, str] = MappingProxyType({}),
+) -> list[Item]:
     """Return the items of all models: answers that the leading model lost, won and failed, then all others and losses.
 
     Within a kind the order is that of the items, which are hashes; losses begin with the one that rose most.
@@ -62,7 +70,13 @@ def list_items(results: Mapping[str, Sequence[Result]], examples: Mapping[str, E
     by_key = [{(result.measure, result.item): result for result in rows} for rows in results.values()]
     keys = dict.fromkeys(key for side in by_key for key in side)
     items = [
-        Item(measure, item, [side.get((measure, item)) for side in by_key], examples.get(item))
+        Item(
+            measure,
+            item,
+            [side.get((measure, item)) for side in by_key],
+            examples.get(item),
+            text_sources.get(item, ""),
+        )
         for measure, item in keys
         if "sampled" not in measure  # not an answer, but a probability over several
     ]

@@ -62,6 +62,8 @@ class ReportData:
     """Trained model → its `training.json`."""
     settings: Mapping[str, Mapping[str, Any]]
     """Trained model → its settings, by their names in params.yaml."""
+    parents: Mapping[str, str]
+    """Trained model → the trained model that it began from. One that began from the base, or from another that is not shown, is not named."""
     faults: Mapping[str, Faults]
     """Round → the pairs of programs whose differences its training may weigh."""
     loop: Loop | None
@@ -74,6 +76,8 @@ class ReportData:
     """The counts of stage ingest."""
     examples: Mapping[str, Example]
     """Held-out examples by id."""
+    text_sources: Mapping[str, str]
+    """Held-out text of a corpus by id → its source."""
     bootstrap: Bootstrap
     margin: float
     """Nats per token that the general loss may rise and still count as no worse."""

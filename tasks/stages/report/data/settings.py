@@ -6,6 +6,16 @@ from typing import Any
 from tasks.core.nested import flat
 
 MISSING = "–"
+PLAN = {
+    "schedule": "schedule",
+    "warmup": "warm-up",
+    "epochs": "epochs at most",
+    "max_tokens": "tokens at most",
+    "accumulation": "packs of a step",
+    "pack_tokens": "tokens of a pack at most",
+    "seed": "seed",
+}
+"""Setting of a training → its words."""
 
 
 def by_name(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +33,17 @@ def table(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 def differing(rows: Mapping[str, list[str]]) -> int:
     """Return the number of settings that are not the same in all models."""
     return sum(len(set(values)) > 1 for values in rows.values())
+
+
+def plan(settings: Mapping[str, Any]) -> list[str]:
+    """Return in words how long, how fast and on how much at a time a training went; empty for a model that was not trained."""
+    section = next((name.partition(".")[0] for name in settings if name.endswith(".epochs")), "")
+    optimizer = settings.get(f"{section}.optimizer")
+    named = {
+        "learning rate": settings.get(f"methods.{optimizer}.learning_rate"),
+        **{words: settings.get(f"{section}.{name}") for name, words in PLAN.items()},
+    }
+    return [f"{words} {value}" for words, value in named.items() if value is not None]
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

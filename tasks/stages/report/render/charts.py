@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report import number_format
+from tasks.stages.report.data.comparison import NATS
 from tasks.stages.report.data.forgetting import LossChange
 from tasks.stages.report.render.grammar import (
     TONES,
@@ -27,6 +28,8 @@ from tasks.stages.report.render.grammar import (
 
 MOST_POINTS = 300
 """Points of a curve; longer ones are thinned."""
+SIDES = (("left", "right"), ("bottom", "top"))
+"""The ends of an interval across and of one upwards."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,17 @@ class Size:
     name: str
     mebibytes: float
     loss: Estimate
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """The changes of both losses from the reference to a model, in nats per token."""
+
+    name: str
+    domain: Estimate
+    """Below zero is gained."""
+    general: Estimate
+    """Above zero is forgotten."""
 
 
 def forest_plot(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Chart:
@@ -148,6 +162,32 @@ def curves(lines: Sequence[Curve], title: str, quantity: str, **scale: Any) -> C
     return chart(title, 260, layers)
 
 
+def forgetting_ends(ends: Sequence[Forgetting], margin: float, title: str, loss: str) -> Chart:
+    """Draw where each model ends, with its intervals, in the axes of `forgetting_paths`; the reference is where the zero lines cross."""
+    rows = [
+        {
+            "model": end.name,
+            "x": end.general.value,
+            "y": end.domain.value,
+            "left": end.general.low,
+            "right": end.general.high,
+            "bottom": end.domain.low,
+            "top": end.domain.high,
+            "tip": f"{end.name}: {loss} {number_format.change(end.domain, NATS)}, general loss {number_format.change(end.general, NATS)}",
+        }
+        for end in ends
+    ]
+    across, up = ([row for row in rows if math.isfinite(row[low]) and math.isfinite(row[high])] for low, high in SIDES)
+    place = _gain_and_loss([end.name for end in ends], loss)
+    layers = [
+        layer("point", rows, place, filled=True, size=110, opacity=1) | {"params": [ZOOM]},
+        layer("rule", across, {**place, "x": {**place["x"], "field": "left"}, "x2": {"field": "right"}}, strokeWidth=2),
+        layer("rule", up, {**place, "y": {**place["y"], "field": "bottom"}, "y2": {"field": "top"}}, strokeWidth=2),
+        *_zero_and_margin(margin),
+    ]
+    return chart(title, 300, [one for one in layers if one["data"]["values"]])
+
+
 def forgetting_paths(traces: Mapping[str, Sequence[LossChange]], margin: float, title: str) -> Chart:
     """Draw each model's path from the origin, with a point at every checkpoint: downwards is gained, to the right forgotten.
 
@@ -165,21 +205,28 @@ def forgetting_paths(traces: Mapping[str, Sequence[LossChange]], margin: float, 
         for name, trace in traces.items()
         for point in trace
     ]
-    place = {
-        "x": field("x", axis=axis("change of the general loss, nats per token (forgets →)", format="+~g")),
-        "y": field("y", axis=axis("change of the domain loss (↓ gains)", format="+~g")),
-        "color": colours(list(traces)),
-    }
+    place = _gain_and_loss(list(traces), "domain loss")
     path = {**place, "order": field("tokens"), "detail": field("model", "nominal")}
     layers = [
         layer("line", rows, path, strokeWidth=2) | {"params": [ZOOM]},
-        rule("x", 0),
-        rule("y", 0),
-        rule("x", margin, dashed=True),
-        word("x", margin, "margin"),
+        *_zero_and_margin(margin),
         layer("point", rows, place, filled=True, size=70, opacity=1),
     ]
     return chart(title, 300, layers)
+
+
+def _gain_and_loss(names: Sequence[str], loss: str) -> Spec:
+    """Return the axes of domain gain against forgetting, and the colours of models."""
+    return {
+        "x": field("x", axis=axis("change of the general loss, nats per token (forgets →)", format="+~g", tickCount=6)),
+        "y": field("y", axis=axis(f"change of the {loss} (↓ gains)", format="+~g")),
+        "color": colours(names),
+    }
+
+
+def _zero_and_margin(margin: float) -> list[Spec]:
+    """Return the lines at no change, and at the rise of the general loss that still counts as no worse."""
+    return [rule("x", 0), rule("y", 0), rule("x", margin, dashed=True), word("x", margin, "margin")]
 
 
 def size_chart(sizes: Sequence[Size], title: str, loss: str) -> Chart:

@@ -31,7 +31,7 @@ def html_page(data: ReportData) -> str:
     gallery = Gallery()
     page = _environment(autoescape=True)
     page.filters["figure"] = gallery.figure
-    items = list_items(data.results, data.examples, data.leading)
+    items = list_items(data.results, data.examples, data.leading, data.text_sources)
     return page.get_template("index.html.j2").render(
         template_variables(data),
         assets=assets,

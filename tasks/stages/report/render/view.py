@@ -8,14 +8,14 @@ from tasks.core.records import PASS
 from tasks.core.statistics import Estimate
 from tasks.core.training import in_words
 from tasks.stages.report import number_format
-from tasks.stages.report.data import answers, availability, first_batch, settings
+from tasks.stages.report.data import answers, availability, contamination, first_batch, settings
 from tasks.stages.report.data.comparison import LOSSES, NATS, Comparison, Row
 from tasks.stages.report.data.forgetting import loss_changes
 from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.data.verdict import Verdict, count_changes
 from tasks.stages.report.render import charts, loop_charts
-from tasks.stages.report.render.charts import Curve, Effect, Size
+from tasks.stages.report.render.charts import Curve, Effect, Forgetting, Size
 from tasks.stages.report.render.grammar import Chart
 from tasks.stages.report.render.legend import legend
 
@@ -43,11 +43,13 @@ def template_variables(data: ReportData) -> dict[str, Any]:
         "sizes": _size_chart(data),
         "settings": settings_table,
         "differing": settings.differing(settings_table),
+        "plan": settings.plan(data.settings.get(data.leading, {})),
         "batches": {name: batch for name, course in data.courses.items() if (batch := first_batch.read(course))},
         "traces": traces,
         "paths": charts.forgetting_paths(traces, data.margin, "Changes of domain and general loss")
         if any(traces.values())
         else None,
+        "ends": None if any(traces.values()) else _ends_chart(data),
         "compositions": {
             name: in_words(course.get("composition", {}).values()) for name, course in data.courses.items()
         },
@@ -59,6 +61,7 @@ def template_variables(data: ReportData) -> dict[str, Any]:
         "base": base_in_words(data.base),
         "license": data.base.get("source", {}).get("license") or "unknown",
         "ingested": data.ingested,
+        "contamination": contamination.sentence(data.ingested),
         "samples": data.ingested.get("samples", ()),
         "domains": largest_domains(data.ingested["domains"]),
         "counts": {
@@ -205,6 +208,20 @@ def _curve_charts(data: ReportData) -> list[tuple[str, Chart]]:
             words = quantity.replace("_", " ").capitalize()
             charted.append((words, charts.curves(lines, f"{words} over trained tokens", UNITS.get(quantity, ""))))
     return charted
+
+
+def _ends_chart(data: ReportData) -> Chart | None:
+    """Return the changes of both losses of every model against the reference; None where none has both."""
+    rows = [(one.after, one.deciding_loss, one.row("general")) for one in data.comparisons]
+    ends = [
+        Forgetting(name, domain.difference, general.difference)
+        for name, domain, general in rows
+        if domain and general and math.isfinite(domain.difference.value + general.difference.value)
+    ]
+    loss = next((domain for _, domain, _ in rows if domain), None)
+    if not ends or loss is None:
+        return None
+    return charts.forgetting_ends(ends, data.margin, "Changes of domain and general loss", LOSSES[loss.measure])
 
 
 def _size_chart(data: ReportData) -> Chart | None:

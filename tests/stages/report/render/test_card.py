@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from tests.stages.report.material import results, run_stage
+from tests.stages.report.material import PRETRAINING, Round, results, run_stage
 
 MODELS = {"base": results(passed=[True, False]), "r0": results(1.5, passed=[True, True])}
 DELIMITER = re.compile(r"\|(?: *:?-+:? *\|)+")
@@ -81,6 +81,26 @@ def test_a_base_of_the_hub_is_linked_and_any_other_is_not(card, tmp_path, monkey
     data = ModelCard((folder / "README.md").read_text()).data
     assert data.base_model == "Qwen/Qwen2.5-0.5B"
     assert (data.license, data.license_name) == ("other", "some-licence")
+
+
+def test_it_names_the_round_that_was_chosen_what_it_began_from_and_how_it_was_trained(card, tmp_path):
+    assert "Chosen after" not in card
+    assert "was trained with" not in card
+    plan = {"optimizer": "adamw", "epochs": 2, "accumulation": 4, "pack_tokens": 1024, "seed": 7}
+    settings = {"methods": {"adamw": {"learning_rate": 0.0005}}, "tune": plan}
+    cards = {
+        "pretrained": {"parent": "hash of the base", "weights": "hash of the pretrained"},
+        **{name: {"parent": "hash of the pretrained", "weights": name, "settings": settings} for name in ("r0", "r1")},
+    }
+    models = MODELS | {"r1": results(1.6, passed=[True, True])}
+    folder, _ = run_stage(tmp_path, models, pretraining=PRETRAINING, turn=Round(), cards=cards)
+    told = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Chosen after 1 turn of the loop: round r0, the lowest validation loss of 2 rounds: r0 1.0, r1 2.0." in told
+    assert "| r0 | pretrained | lora × adamw × cross_entropy |" in told
+    assert (
+        "r0 was trained with: learning rate 0.0005, epochs at most 2, packs of a step 4, tokens of a pack at most 1024, seed 7."
+        in told
+    )
 
 
 def test_figures_that_are_no_numbers_are_not_in_the_results(tmp_path):

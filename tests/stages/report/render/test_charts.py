@@ -8,7 +8,7 @@ import pytest
 from tasks.core.statistics import Estimate
 from tasks.stages.report.data.forgetting import LossChange
 from tasks.stages.report.render import charts
-from tasks.stages.report.render.charts import Curve, Effect, Size
+from tasks.stages.report.render.charts import Curve, Effect, Forgetting, Size
 from tasks.stages.report.render.gallery import Gallery, json_element
 from tasks.stages.report.render.grammar import Chart, colour_number
 
@@ -94,6 +94,22 @@ def test_paths_have_every_checkpoint_the_zero_lines_and_the_margin():
     scale = chart.spec["layer"][0]["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["pretrained"] == "var(--model-2)", "as everywhere"
     assert chart.spec["description"] == "title"
+
+
+def test_ends_have_the_intervals_that_exist_and_the_lines_of_paths():
+    ends = [
+        Forgetting("r0", Estimate(-0.5, -0.6, -0.4, 9), Estimate(0.04, 0.01, 0.07, 9)),
+        Forgetting("r1", Estimate(-0.2, -0.3, -0.1, 9), Estimate(0.0, -math.inf, math.inf, 1)),
+    ]
+    chart = charts.forgetting_ends(ends, 0.05, "title", "domain text loss")
+    (points,) = layers(chart, "point")
+    assert [(row["model"], row["x"], row["y"]) for row in points] == [("r0", 0.04, -0.5), ("r1", 0.0, -0.2)]
+    across, up, *lines = layers(chart, "rule")
+    assert [(row["left"], row["right"]) for row in across] == [(0.01, 0.07)]
+    assert [(row["bottom"], row["top"]) for row in up] == [(-0.6, -0.4), (-0.3, -0.1)]
+    assert lines == [[{"at": 0}], [{"at": 0}], [{"at": 0.05}]]
+    assert points[1]["tip"] == "r1: domain text loss −0.200 [−0.300, −0.100], general loss 0.000 [no interval]"
+    json.dumps(chart.spec, allow_nan=False)
 
 
 def test_sizes_stand_beside_losses():

@@ -166,7 +166,7 @@ const open = async (row) => {
   const step = (by, words) => element("button", { type: "button", textContent: words, disabled: !order[at + by] || at < 0, onclick: () => { location.hash = linkOf(order[at + by]); } });
   place.replaceChildren(
     element("header", {}, badge(row), " ", element("strong", { textContent: row.source }), " ",
-      element("span", { className: "muted", textContent: [row.measure, row.domain, row.tier].filter(Boolean).join(" · ") }), " ",
+      element("span", { className: "muted", textContent: [row.measure, row.domain, row.tier, `id ${row.item}`].filter(Boolean).join(" · ") }), " ",
       element("a", { href: linkOf(row), textContent: "link to this item" }), " ", step(-1, "previous"), " ", step(1, "next")),
     element("div", { className: "sides" }, ...table.models.map((_, model) =>
       answerBlock(model, answers, table.words[table.outcomes[model][row.at]], table.values[model][row.at], row.kind))),
