@@ -23,7 +23,6 @@ from tasks.stages.report.render.grammar import (
     field,
     layer,
     rule,
-    word,
 )
 
 MOST_POINTS = 300
@@ -226,7 +225,7 @@ def _gain_and_loss(names: Sequence[str], loss: str) -> Spec:
 
 def _zero_and_margin(margin: float) -> list[Spec]:
     """Return the lines at no change, and at the rise of the general loss that still counts as no worse."""
-    return [rule("x", 0), rule("y", 0), rule("x", margin, dashed=True), word("x", margin, "margin")]
+    return [rule("x", 0), rule("y", 0), rule("x", margin, dashed=True)]
 
 
 def size_chart(sizes: Sequence[Size], title: str, loss: str) -> Chart:
