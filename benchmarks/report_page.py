@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from docs.browser import opened  # noqa: E402  # the path comes first
 from flows.project import rounds  # noqa: E402
-from tasks.core.records import Example, FaultPair, Refusal, Result, Tests  # noqa: E402
+from tasks.core.records import Document, Example, FaultPair, Refusal, Result, Tests  # noqa: E402
 from tasks.io import tables  # noqa: E402
 from tests.end_to_end.conftest import Workspace  # noqa: E402
 from tests.stages.report.material import COURSE, INGESTED, Round, example  # noqa: E402
@@ -74,6 +74,7 @@ def fill(folder: Path, items: int) -> None:
     write(folder / "data/ingested/report.json", INGESTED)
     write(folder / "models/base/ratchet.json", {"source": {"from": "package", "name": "m", "version": "1", "license": "Apache-2.0"}, "grid": None})  # fmt: skip
     tables.write(folder / "data/ingested/test.parquet", map(task, range(items // 2)), Example)
+    tables.write(folder / "data/ingested/test_documents.parquet", [], Document)
 
 
 def task(number: int) -> Example:

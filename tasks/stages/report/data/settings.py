@@ -37,7 +37,7 @@ def differing(rows: Mapping[str, list[str]]) -> int:
 
 def plan(settings: Mapping[str, Any]) -> list[str]:
     """Return in words how long, how fast and on how much at a time a training went; empty for a model that was not trained."""
-    section = next((name.partition(".")[0] for name in settings if name.endswith(".epochs")), "")
+    section = next((section for section in ("tune", "pretrain") if f"{section}.epochs" in settings), "")
     optimizer = settings.get(f"{section}.optimizer")
     named = {
         "learning rate": settings.get(f"methods.{optimizer}.learning_rate"),
