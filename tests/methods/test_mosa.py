@@ -96,6 +96,11 @@ def test_a_bias_of_a_part_that_was_not_drawn_has_no_gradient(tiny):
 
 def test_one_part_is_the_plain_block():
     (block, *_) = branches(filled(small.qwen2(), parts=1).train())
+    (norm, *_) = (layer.post_attention_layernorm for layer in surgery.decoder_layers(small.qwen2()))
+    down, up, x = block.pair.down, block.pair.up, torch.randn(2, 5, 48)
+    normed = x / (x.square().mean(dim=-1, keepdim=True) + norm.variance_epsilon).sqrt() * block.norm.weight
+    inner = F.gelu(normed @ down.W_OI.T + down.b_O)
+    torch.testing.assert_close(block(x), SMALL["scale"] * (inner @ up.W_OI.T + up.b_O), rtol=1e-4, atol=1e-5)
     assert {type(matrix).__name__ for matrix in (block.pair.down, block.pair.up)} == {"Dense"}
     assert not any(name.endswith("part_OI") for name, _ in block.named_buffers())
 

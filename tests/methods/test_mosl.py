@@ -149,17 +149,31 @@ def test_looks_differ_by_what_is_drawn_and_agree_where_nothing_is(tiny):
 
 
 def test_one_part_is_a_lora_step_by_step(tiny):
-    model = small.load(tiny)
-    attached, _ = contract.composed(
-        model, replace(contract.composition(), adapter=contract.part("adapters", "mosl", parts=1))
-    )
-    (_, layer), *_ = adapted(attached.model).items()
-    names = {name.rpartition("pair.")[2] for name in attached.trainable}
-    assert names == {"down.W_OI", "up.W_OI"}
-    nn.init.normal_(layer.pair.up.W_OI)
-    x = torch.randn(3, layer.base.in_features)
-    expected = layer.base(x) + (x @ layer.pair.down.W_OI.T) @ layer.pair.up.W_OI.T
-    torch.testing.assert_close(layer.train()(x), expected)
+    plain = contract.composition()
+    mine = replace(plain, adapter=contract.part("adapters", "mosl", parts=1))
+    rank = {"rank": SMALL["rank"], "alpha": SMALL["rank"]}  # which scales the change by 1
+    theirs = replace(plain, adapter=contract.part("adapters", "lora", targets=mine.adapter.config.targets, **rank))
+    ours, lora = (contract.composed(small.load(tiny), parts) for parts in (mine, theirs))
+    layers = adapted(ours[0].model)
+    matrices = {
+        (name, side): getattr(layer.pair, side).W_OI for name, layer in layers.items() for side in ("down", "up")
+    }
+    assert {id(p) for p in ours[0].trainable.values()} == {id(p) for p in matrices.values()}
+    inner = dict(lora[0].model.get_base_model().named_modules())
+    lora_matrices = {
+        (name, side): getattr(inner[name], f"lora_{'A' if side == 'down' else 'B'}")["default"].weight
+        for name, side in matrices
+    }
+    assert {id(p) for p in lora[0].trainable.values()} == {id(p) for p in lora_matrices.values()}
+    with torch.no_grad():
+        for place, matrix in matrices.items():
+            lora_matrices[place].copy_(matrix)
+    start = {place: matrix.detach().clone() for place, matrix in matrices.items()}
+    contract.steps(*ours, mine, count=3)
+    contract.steps(*lora, theirs, count=3)
+    for place, matrix in matrices.items():
+        torch.testing.assert_close(matrix, lora_matrices[place], rtol=1e-3, atol=1e-5, msg=" ".join(place))
+        assert (matrix - start[place]).abs().max() > 1e-3, "nothing was trained"
 
 
 @pytest.mark.parametrize(("share", "kinds"), [("down", "DS"), ("up", "SD"), ("none", "SS")])
