@@ -14,22 +14,38 @@ def delta(
         ),
     ],
     to: Annotated[
-        Path, typer.Option(help="The file of the difference; of a LoRA, for llama.cpp, one that ends in .gguf.")
+        Path,
+        typer.Option(
+            help="The file of the difference; of a LoRA, for llama.cpp, one that ends in .gguf; with `--task` a folder."
+        ),
     ],
     base: Annotated[Path, typer.Option(help="The model that was trained.")] = Path("models/pretrained"),
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Write what an adapter with a change for each task (`mhr`) does for this one, as the folder of a LoRA."
+        ),
+    ] = None,
 ) -> None:
     """Write the weights by which a model differs from its base as a small file.
 
     Files are added and subtracted by their factors. `ratchet merge` makes a model of the result. An adapter is a small file as it is;
-    a LoRA is written in llama.cpp's format, as a file that ends in .gguf.
+    a LoRA is written in llama.cpp's format, as a file that ends in .gguf. Of an adapter that has a change for each task, `--task` names the one
+    that is written as a LoRA.
 
     Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to sum.safetensors
     """
     from flows.commands import _sources, _terminal
-    from tasks.io.weights import gguf_lora, sparse_deltas
+    from tasks.io.weights import gguf_lora, peft_lora, sparse_deltas
 
     if to.exists():
         raise ValueError(f"{to} exists. Remove it, or name another place.")
+    if task is not None:
+        if len(sources) != 1:
+            raise ValueError("`--task` is about one adapter. Name its folder alone.")
+        layers = peft_lora.write_of_task(to, Path(sources[0]), base, task)
+        _terminal.show(f"{to}: the LoRA of task {task}, of {layers} layers")
+        return
     if to.suffix == ".gguf" and len(sources) == 1:
         tensors = gguf_lora.write(to, Path(sources[0]), base)
         _terminal.show(f"{to}: {tensors} tensors of a LoRA, {to.stat().st_size:,} bytes")

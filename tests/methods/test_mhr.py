@@ -1,4 +1,4 @@
-"""MHR mixes skills by task and head; its card's checks 1 to 7 and the small experiment of held-out tasks.
+"""MHR mixes skills by task and head; the checks of its card and the small experiment of held-out tasks.
 
 Weights, outputs and gradients are held against numbers of the authors' code (`data/mhr.json`), a whole model against peft's Poly.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from flows.commands.delta import delta
 from tasks.core.records import Message
 from tasks.core.training import Start
 from tasks.core.weights import surgery
@@ -21,7 +22,7 @@ from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
 from tasks.methods.adapters.mhr.config import MhrConfig
-from tasks.methods.adapters.mhr.method import MhrLinear, adapted, adopt, facts
+from tasks.methods.adapters.mhr.method import METHOD, MhrLinear, adapted, adopt, facts
 from tests import tiny as small
 from tests.methods import contract
 from tests.methods.official import frozen, same, wave
@@ -182,6 +183,27 @@ def test_what_is_written_goes_by_the_prompts_task(tiny):
     assert together != generation.write(model, prompts, tokenizer, tasks=["words"] * 3, **options)
 
 
+@pytest.mark.parametrize("task", NAMES)
+def test_one_tasks_change_leaves_as_a_lora_that_peft_opens(tiny, tmp_path, task):
+    routed = saved(tiny, tmp_path / "saved").model
+    delta([str(tmp_path / "saved")], to=tmp_path / "lora", base=tiny, task=task)
+    opened = peft.PeftModel.from_pretrained(small.load(tiny), str(tmp_path / "lora"))
+    expected = losses(routed, [replace(one, task=task) for one in SEQUENCES])
+    for model in (opened.get_base_model(), opened.merge_and_unload()):
+        use_packed_attention(model)
+        torch.testing.assert_close(losses(model, SEQUENCES), expected, rtol=0, atol=2e-5)
+    assert not torch.allclose(expected, losses(routed, SEQUENCES), rtol=0, atol=1e-3), "tasks would make no difference"
+
+
+def test_a_task_that_has_no_mixture_and_an_adapter_that_has_none_leave_as_no_lora(tiny, tmp_path):
+    saved(tiny, tmp_path / "saved")
+    with pytest.raises(ValueError, match="no mixture of a task 'unheard of' among the 3 of this adapter"):
+        delta([str(tmp_path / "saved")], to=tmp_path / "lora", base=tiny, task="unheard of")
+    with pytest.raises(ValueError, match=r"has one change for all tasks, or none\. Adapters with one for each: mhr\."):
+        delta([str(tiny)], to=tmp_path / "lora", base=tiny, task="code")
+    assert not (tmp_path / "lora").exists()
+
+
 def saved(tiny, folder):
     attached, parts = trained(small.load(tiny))
     store.save(attached, parts, None, folder)
@@ -217,6 +239,12 @@ def test_the_mean_of_the_skills_trains_as_one_lora_in_its_phase(tiny, tmp_path):
     layers = surgery.linears(small.load(tiny), "all-linear").values()
     assert sum(p.numel() for p in attached.trainable.values()) == sum(2 * sum(each.weight.shape) for each in layers)
     assert facts(attached.model) == {"routed": {}}
+    changes = METHOD.of_task(attached.model, "any")
+    assert changes.keys() == adapted(attached.model).keys()
+    for name, layer_now in adapted(attached.model).items():
+        x = torch.randn(3, layer_now.base.in_features)
+        change = x @ changes[name].A_RI.T @ changes[name].B_OR.T
+        torch.testing.assert_close(layer_now(x), layer_now.base(x) + change, rtol=1e-4, atol=1e-5)
     store.save(attached, parts, None, tmp_path / "again")
     loaded, _ = checkpoints.load(tmp_path / "again", tiny)
     use_packed_attention(loaded)

@@ -1,12 +1,15 @@
 """Changes of weights on disk as a LoRA in peft's format, which peft, vLLM and others read."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import peft
 from safetensors.torch import save_file
 
-from tasks.io.weights.checkpoints import PEFT_WEIGHTS
+from tasks import methods
+from tasks.io.system import files
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters import LowRank
 
 
@@ -28,4 +31,25 @@ def write(folder: Path, changes: Mapping[str, LowRank]) -> None:
     for name, change in changes.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = change.A_RI.contiguous()
         tensors[f"base_model.model.{name}.lora_B.weight"] = change.B_OR.contiguous()
-    save_file(tensors, folder / PEFT_WEIGHTS, {"format": "pt"})
+    save_file(tensors, folder / checkpoints.PEFT_WEIGHTS, {"format": "pt"})
+
+
+def write_of_task(folder: Path, adapter: Path, base: Path, task: str) -> int:
+    """Write what the adapter in folder `adapter`, trained on the model in `base`, changes for one task to the new folder `folder`.
+
+    Returns the number of layers that it changes. Raises ValueError for an adapter that has no changes by task, and for a task without one.
+    """
+    note = adapter / checkpoints.OWN_ADAPTER
+    name = json.loads(note.read_text(encoding="utf-8"))["adapter"] if note.is_file() else "none"
+    if (of_task := methods.load("adapters", name).of_task) is None:
+        able = [each for each in methods.names("adapters") if methods.load("adapters", each).of_task]
+        raise ValueError(
+            f"{adapter} has one change for all tasks, or none. Adapters with one for each: {', '.join(able)}."
+        )
+    model, _ = checkpoints.load(adapter, base)
+    changes = of_task(model, task)
+    with files.atomic_path(folder) as partial:
+        partial.mkdir()
+        write(partial, changes)
+        checkpoints.write_card(partial, parent=checkpoints.weights_digest(base), task=task)
+    return len(changes)

@@ -70,6 +70,8 @@ class Adapter:
     finish: "Callable[[nn.Module], Mapping[str, LowRank]] | None" = None
     """The changes of weights, by the full names of their layers, that give the same function: it is saved as a LoRA beside the adapter,
     for programs that read peft's format. None where `no_lora` says why there are none, and where peft made the adapter."""
+    of_task: "Callable[[nn.Module, str], Mapping[str, LowRank]] | None" = None
+    """The same for one task, by its name, where each task has a change of its own."""
     used: "Callable[[Mapping[str, Tensor], Any], tuple[Mapping[str, Tensor], Any]] | None" = None
     """The tensors of a saved adapter as the forward uses them, and the config under which it takes them as they are: what a compressor
     stores where there is no `finish`. None where their change cannot be told from them."""

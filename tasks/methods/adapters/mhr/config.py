@@ -35,5 +35,5 @@ SPEC = AdapterSpec(
     undecayed=("Z_KQE",),
     held=("tasks_K", "A_QEIR", "B_QERO"),
     phases=("adapt",),
-    no_lora="Each task has its own change of the weights, and a LoRA is one change.",
+    no_lora="Each task has its own change of the weights, and a LoRA is one change; `ratchet delta ADAPTER --task NAME` writes that of one task.",
 )

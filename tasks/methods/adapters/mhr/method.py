@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.core.weights.row import Passage, listen, task_key
-from tasks.methods.adapters import Adapter
+from tasks.methods.adapters import Adapter, LowRank
 from tasks.methods.adapters.mhr.config import MhrConfig
 
 EPSILON = 1e-12
@@ -157,4 +157,23 @@ def facts(model: nn.Module) -> dict[str, Any]:
     return {"routed": {name: round(float((w.shape[-1] * w - 1).abs().mean()), 4) for name, w in layers.items()}}
 
 
-METHOD = Adapter(attach=attach, adopt=adopt, rates=rates, facts=facts)
+@torch.no_grad()
+def of_task(model: nn.Module, task: str) -> dict[str, LowRank]:
+    """Return the change of each layer for one task; after `adapt: mu` that of every task. Raises ValueError for a task without a mixture."""
+    key, changes = torch.tensor([task_key(task)]), {}
+    for name, layer in adapted(model).items():
+        if not layer.routed:
+            w_1QE = layer.A_QEIR.new_ones(1, *layer.A_QEIR.shape[:2])
+        elif (row := int(layer.rows_of(key.to(layer.tasks_K.device)))) < len(layer.tasks_K):
+            w_1QE = layer.mixtures()[row : row + 1]
+        else:
+            raise ValueError(
+                f"There is no mixture of a task {task!r} among the {len(layer.tasks_K)} of this adapter. Name a task that it was trained on, as "
+                "its examples name it."
+            )
+        a_1IR, b_1RO = layer.mixed(w_1QE)
+        changes[name] = LowRank(a_1IR[0].T, layer.scale * b_1RO[0].T)
+    return changes
+
+
+METHOD = Adapter(attach=attach, adopt=adopt, rates=rates, facts=facts, of_task=of_task)
