@@ -163,7 +163,7 @@ def curves(lines: Sequence[Curve], title: str, quantity: str, **scale: Any) -> C
 
 def forgetting_ends(ends: Sequence[Forgetting], margin: float, title: str, loss: str) -> Chart:
     """Draw where each model ends, with its intervals, in the axes of `forgetting_paths`; the reference is where the zero lines cross."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "model": end.name,
             "x": end.general.value,
