@@ -7,7 +7,9 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
 from tasks.core.records import Message
 from tasks.core.training import Start
@@ -146,6 +148,38 @@ def test_a_later_token_changes_nothing_before_it(start):
     first, second = model(input_ids=ids).logits, model(input_ids=other).logits
     assert torch.equal(first[:, :5], second[:, :5])
     assert not torch.allclose(first[:, 5:], second[:, 5:])
+
+
+def test_features_from_disk_give_the_loss_and_the_gradients_of_a_live_pass(tmp_path):
+    model, batch = bound(deep(), every=2).train(), collate([Pack(tuple(small.sequences(4)))])
+    decoder, layers, seen = model.get_decoder(), surgery.decoder_layers(model), {}
+    last = layers[-1]
+
+    def note(_, features, last_BTH):
+        seen.update({f"feature-{number}": one for number, one in enumerate(features)}, last=last_BTH)
+
+    handles = [
+        decoder.sherl.module.register_forward_pre_hook(lambda module, inputs: note(module, *inputs)),
+        last.register_forward_pre_hook(lambda _, args, rest: seen.update(rest=rest), with_kwargs=True, prepend=True),
+    ]
+    live = model(**batch)["loss"]
+    live.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    for handle in handles:
+        handle.remove()
+    rest = {name: value for name, value in seen.pop("rest").items() if name != "hidden_states"}
+    save_file({name: tensor.clone() for name, tensor in seen.items()}, tmp_path / "features.safetensors")
+    stored = load_file(tmp_path / "features.safetensors")
+    last_BTH = stored.pop("last")
+    model.zero_grad()
+    fused_BTH = decoder.sherl.module([stored[name] for name in sorted(stored)], last_BTH)
+    hidden = decoder.norm(type(last).forward(last, fused_BTH, **rest))
+    trained = batch["labels"][0] >= 0
+    loss = F.cross_entropy(model.lm_head(hidden[0][trained]), batch["labels"][0][trained])
+    torch.testing.assert_close(loss, live)
+    loss.backward()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
 @torch.no_grad()
