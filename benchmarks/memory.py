@@ -10,7 +10,8 @@ the same packs of arbitrary tokens, one after the other, each in a process of it
   peak       the most bytes of tensors at a time, weights included, by the allocator's own count: choice of weights, steps, all. It counts
              one thread, so there is none of zo2, whose blocks arrive by another
   count      what `tasks.engine.training.fit` says of that peak beforehand
-  process    the most memory of the process in the steps after the first, above what it had before the model, by the kernel's count
+  process    the most memory of the process in the steps after the first, above what it had before the model, by the kernel's count. The
+             record of allocations that `peak` is read from is among it, and the heavier the more operations a step has
   seconds    of a step, the middle of those after the first
 
 Bytes do not vary between runs, but those of the process do a little, and seconds much. Linux only, as the kernel must reset its record.
@@ -21,6 +22,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -51,19 +53,29 @@ SHAPES: dict[str, dict[str, Any]] = {
 LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
 OF_ATTENTION = LORA | {"targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 """LoRA beside MLPs that are frozen, as sparsifiers may want them."""
+SECTIONS: dict[str, dict[str, Any]] = {
+    "lora": LORA,
+    "loca": {"coefficient_steps": 1, "place_steps": 2, "place_share": 1.0},  # both turns within a few steps
+    "mhr": {"heads": 8},  # which divide the widths of all shapes
+    "oft": {"block_size": 16},
+}
+"""Name → settings of a method, where its defaults do not suit the shapes or a few steps."""
 CHECKPOINTED = {"activation_checkpointing": True}
 
 
 def sides() -> dict[str, dict[str, Any]]:
-    """Return the settings of each side by its name: every method that trains once, and what it is compared with. LoRA is `LORA` or, under
-    `lora`, what a side says.
+    """Return the settings of each side by its name: every method that trains once, and what it is compared with. `methods` among them holds
+    what differs from `SECTIONS`.
     """
     from tasks import methods
 
     alone: dict[str, dict[str, Any]] = {"full": {}, "full, checkpointed": CHECKPOINTED, "lora": {"adapter": "lora"}}
     alone["lora, checkpointed"] = {"adapter": "lora"} | CHECKPOINTED
+    alone["lisa, checkpointed"] = {"selector": "lisa"} | CHECKPOINTED
     for name in methods.names("adapters"):
         alone.setdefault(name, {"adapter": name})
+    for name in ("mosa", "mosl"):  # adapters that draw anew in each of two looks
+        alone[f"{name}, consistency"] = {"adapter": name, "objective": "consistency"}
     for name in methods.names("selectors"):
         needs_lora = methods.spec("selectors", name).needs_linear
         alone[name] = {"selector": name, "adapter": "lora" if needs_lora else "none"}
@@ -72,7 +84,7 @@ def sides() -> dict[str, dict[str, Any]]:
         alone[name] = {"optimizer": name}
         if methods.spec("optimizers", name).gradient_free:
             alone[f"{name}, lora"] = {"optimizer": name, "adapter": "lora"}
-    alone["lora of attention"] = {"adapter": "lora", "lora": OF_ATTENTION}
+    alone["lora of attention"] = {"adapter": "lora", "methods": {"lora": OF_ATTENTION}}
     for name in methods.names("sparsifiers"):
         alone[name] = alone["lora of attention"] | {"sparsifier": name}
     return {name: settings for name, settings in alone.items() if name not in ("none", "all", "adamw")}
@@ -94,6 +106,14 @@ class Memory:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A side that cannot train this model in so many steps."""
+
+    side: str
+    reason: str
+
+
 def main() -> None:
     """Print a line of JSON for each side, then the table."""
     known = sides()
@@ -108,21 +128,24 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=512, help="of a pack, one a step (512)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    rows = []
+    rows: list[Memory | Refused] = []
     # What a training before has left behind would be counted.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
-        for row in processes.map(partial(measured, options=options), options.sides):
+        for row in processes.map(partial(measured_or_refused, options=options), options.sides):
             rows.append(row)
             print(json.dumps(vars(row)), flush=True)
     show(rows)
 
 
-def show(rows: list[Memory]) -> None:
+def show(rows: Sequence[Memory | Refused]) -> None:
     """Print a table of megabytes, and the memory of the process as a share of full fine-tuning's and of LoRA's."""
     names = ("weights", "optimizer", "saved", "peak", "count", "process")
-    by_side = {row.side: row for row in rows}
+    by_side = {row.side: row for row in rows if isinstance(row, Memory)}
     print(f"\n{'':<20} {'trains':>13} " + " ".join(f"{name:>9}" for name in names) + "  of full  of lora  seconds")
     for row in rows:
+        if isinstance(row, Refused):
+            print(f"{row.side:<20} refused: {row.reason}")
+            continue
         sizes = [getattr(row, name) for name in names]
         megabytes = " ".join(f"{'' if size is None else f'{size / 1e6:,.1f}':>9}" for size in sizes)
         of = (by_side.get(name) for name in ("full", "lora"))
@@ -130,20 +153,21 @@ def show(rows: list[Memory]) -> None:
         print(f"{row.side:<20} {row.trains:>13,} {megabytes} {shares} {row.seconds:>8.2f}")
 
 
-def measured(side: str, options: argparse.Namespace) -> Memory:
-    """Train a side for some steps and return what it took."""
-    from torch.optim.optimizer import register_optimizer_step_post_hook
+def measured_or_refused(side: str, options: argparse.Namespace) -> Memory | Refused:
+    """Return what a side took, or the reason why it cannot train: those after it are measured all the same."""
+    try:
+        return measured(side, options)
+    except ValueError as error:
+        return Refused(side, str(error))
 
-    from tasks.core.compute import Compute
+
+def planned(side: str, options: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the plan of a side's training and its composition."""
     from tasks.core.training import FAMILIES, Training
-    from tasks.core.weights import activations
-    from tasks.engine import device
-    from tasks.engine.packing import Pack, collate
-    from tasks.engine.training import compose, fit, train
-    from tasks.engine.training.allocations import allocations, held_bytes, saved_bytes
+    from tasks.engine.training import compose
 
     settings = {"adapter": "none"} | sides()[side]
-    lora = settings.pop("lora", LORA)
+    sections = SECTIONS | settings.pop("methods", {})
     plan = Training(
         **settings,
         max_tokens=options.steps * options.tokens,
@@ -153,7 +177,21 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         warmup=0.0,
     )
     names = {getattr(plan, family.removesuffix("s")) for family in FAMILIES}
-    parts = compose.read(plan, {name: {"lora": lora}.get(name, {}) for name in names})
+    return plan, compose.read(plan, {name: sections.get(name, {}) for name in names})
+
+
+def measured(side: str, options: argparse.Namespace) -> Memory:
+    """Train a side for some steps and return what it took."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    from tasks.core.compute import Compute
+    from tasks.core.weights import activations
+    from tasks.engine import device
+    from tasks.engine.packing import Pack, collate
+    from tasks.engine.training import fit, train
+    from tasks.engine.training.allocations import allocations, held_bytes, saved_bytes
+
+    plan, parts = planned(side, options)
     compute = Compute(precision="fp32", threads=options.threads)
     device.use(compute)
     before = process_bytes("VmRSS")
@@ -168,13 +206,12 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         if metrics.step == 1:
             Path("/proc/self/clear_refs").write_text("5")
 
-    handle = register_optimizer_step_post_hook(lambda optimizer, *_: held.append(held_bytes(optimizer)))
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as work, allocations() as running:
+    noted = register_optimizer_step_post_hook(lambda optimizer, *_: held.append(held_bytes(optimizer)))
+    with noted, tempfile.TemporaryDirectory(dir=Path.cwd()) as work, allocations() as running:
         result = train.train(
             model.train(), train.TrainData(sequences), parts, plan, compute, Path(work), on_step=on_step
         )
     process, trains = process_bytes("VmHWM") - before, result.trainable
-    handle.remove()
     saved = 0
     if not parts.optimizer.spec.gradient_free:
         row = collate([Pack((sequences[0],))])

@@ -1,5 +1,6 @@
 """Count what a training would train of a model, and the bytes that it takes: no step is made."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,11 +29,17 @@ from tasks.io.weights import checkpoints
 NUMBER = 4
 """Bytes of a number in fp32, as trained weights, gradients and Adam's two moments are."""
 LOOKS = 4
-"""Steps whose choice of weights is looked at, where it changes from step to step: the deeper one trains, the more is kept."""
+"""Steps whose choice of weights is looked at, where it changes from step to step and not by draws."""
+DRAWS = 32
+"""Draws of layers that are looked at: the deeper one trains, the more is kept."""
 LENGTHS = (64, 128)
 """Tokens of the rows that are counted: what grows with them grows in proportion, and what does not is there in both."""
 TEMPORARIES = 2
 """Tensors as large as the one that is moved, which AdamW makes on the way."""
+BACKWARD = 0.5
+"""What a layer makes at a time going backward beside what it kept, as a share of what it makes going forward: as measured."""
+OF_DIVERGENCE = 5
+"""Tensors as large as a piece of the logits that the divergence of two looks has at a time: both distributions, and what is made of them."""
 FP32 = Compute(precision="fp32")
 
 
@@ -129,38 +136,47 @@ def _by_gradient(
 ) -> Fit:
     """Return the size of a training whose steps AdamW makes."""
     optimizer = optim.AdamW(list(attached.trainable.values()))
-    optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
     linear = compose.linear(attached, parts)
     hooks = [(kind, part) for kind, part in compose.hooks(parts) if kind == "selector"]
     notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
-    at_once = most_gradients = 0
-    kept, inside = NOTHING, NOTHING
-    for step in range(LOOKS if hooks else 1):  # what trains may change from step to step
+    at_once = most_gradients = moments = 0
+    kept, inside, deepest = NOTHING, NOTHING, None
+    looked_at = _steps_looked_at(parts, training)
+    steps = max(LOOKS, looked_at.stop)
+    for step in looked_at:
+        optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
         for kind, part in hooks:
             scheduler: Any = None
             look = Moment(
-                step, LOOKS, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
+                step, steps, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
             )
             part.method.on_step(look, part.config)
         training_now = [parameter for parameter in attached.trainable.values() if parameter.requires_grad]
         at_once = max(at_once, sum(p.numel() for p in training_now))
         most_gradients = max(most_gradients, sum(p.nbytes for p in training_now))
+        moments = max(moments, 2 * sum(p.numel() for p in optimizer.state))
+        depth = _lowest(attached.model)
+        if parts.selector.method.draws_every and deepest is not None and depth >= deepest:
+            continue
+        deepest = depth
         look_kept, look_inside = _kept(attached.model, rows, compute, checkpointing=training.activation_checkpointing)
         if look_kept.at(training.pack_tokens) >= kept.at(training.pack_tokens):
             kept, inside = look_kept, look_inside
+    passing = _passing(plain(attached.model), rows, compute).at(training.pack_tokens)
+    in_layer = inside.at(training.pack_tokens) + round(BACKWARD * passing)
     if parts.sparsifier.name != "none":  # a layer makes what it does not keep
-        passing = _passing(plain(attached.model), rows, compute)
-        inside = max(inside, passing, key=lambda growth: growth.at(training.pack_tokens))
+        in_layer = max(in_layer, passing)
+    in_head = _logits(_head(attached.model), training) * (OF_DIVERGENCE if parts.objective.spec.looks > 1 else 1)
     trains = sum(p.numel() for p in attached.trainable.values())
-    moments = 2 * sum(p.numel() for p in optimizer.state)
     resident = _resident(attached.model) + NUMBER * moments
     largest = max(p.nbytes for p in attached.trainable.values())
     ahead = most_gradients if training.accumulation > 1 else 0  # of the packs before, in the same step
     head = _head(attached.model)
     of_head = head.nbytes if head.requires_grad else 0
     phases = (
-        kept.at(training.pack_tokens) + max(_logits(head, training), inside.at(training.pack_tokens)) + of_head + ahead,
-        most_gradients + inside.at(training.pack_tokens),
+        kept.at(training.pack_tokens) + max(in_head, in_layer) + of_head + ahead,
+        most_gradients + in_layer,
+        passing,  # through layers below all that trains
         most_gradients + TEMPORARIES * largest,
     )
     return Fit(
@@ -200,6 +216,21 @@ def _without_gradient(
         checkpoint_bytes=NUMBER * trains + sum(tensor.nbytes for tensor in attached.kept.values()),
         saved_bytes=_change(training, trains),
     )
+
+
+def _steps_looked_at(parts: Composition, training: Training) -> range:
+    """Return the steps whose choice of weights is looked at: the first of each draw of layers, some first ones, or one for all."""
+    if every := parts.selector.method.draws_every:
+        steps = math.ceil(training.max_tokens / (training.pack_tokens * training.accumulation))
+        return range(0, min(steps, DRAWS * every(parts.selector.config)), every(parts.selector.config))
+    return range(LOOKS if parts.selector.spec.acts_between_steps else 1)
+
+
+def _lowest(model: nn.Module) -> int:
+    """Return the number of the lowest decoder layer of which something trains now, or that of all layers where none is there."""
+    layers = decoder_layers(model)
+    training = (number for number, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters()))
+    return next(training, len(layers))
 
 
 def _change(training: Training, trains: int) -> int:

@@ -36,5 +36,7 @@ class Selector:
     choose: "Callable[[nn.Module, Any, Probe, int], None]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step, the first of a resumed run included."""
+    draws_every: Callable[[Any], int] | None = None
+    """The steps between draws of the layers that train, of a config; None where what trains is not drawn by layers."""
     merge: "Callable[[nn.Module], None] | None" = None
     """Writes what `choose` has put beside weights into them, exactly; needed where it put anything."""

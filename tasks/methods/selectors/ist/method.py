@@ -105,4 +105,4 @@ def scaled(parameters: Iterable[Tensor], factor: float) -> Iterator[None]:
             parameter.copy_(copy)
 
 
-METHOD = Selector(choose=choose, on_step=on_step)
+METHOD = Selector(choose=choose, on_step=on_step, draws_every=lambda _: 1)

@@ -44,4 +44,4 @@ def on_step(moment: Moment, config: LisaConfig) -> None:
     moment.state["layers"] = drawn
 
 
-METHOD = Selector(choose=choose, on_step=on_step)
+METHOD = Selector(choose=choose, on_step=on_step, draws_every=lambda config: config.period)
