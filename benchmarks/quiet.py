@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.core.calls import Call
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,8 @@ class Quiet:
     def note(self, **params: Any) -> None: ...
 
     def log(self, step: int | None = None, **metrics: float) -> None: ...
+
+    def trace(self, call: Call) -> None: ...
 
     def track(
         self, items: Iterable[T], *, total: int | None = None, unit: str = "item", status: Callable[[], str] = str

@@ -21,11 +21,12 @@ import yaml
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment, imports
+from tasks.core.calls import Call
 from tasks.core.config import Config
 from tasks.core.nested import flat
 from tasks.core.training import in_words
 from tasks.io import provenance, stage_outputs
-from tasks.io.runs import run_store, tracking
+from tasks.io.runs import run_store, traces, tracking
 from tasks.io.system import locks, process, progress, usage
 
 T = TypeVar("T")
@@ -145,7 +146,8 @@ class StageRun:
 
     def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder | None) -> None:
         self.item = item
-        self._label, self._recorder = _name(stage, item), recorder
+        self._stage, self._label, self._recorder = stage, _name(stage, item), recorder
+        self._is_traced = traces.wanted(stage)
         # Another class of machine continues nobody's work: its last digits would differ.
         machine = provenance.facts_digest(provenance.machine_class())
         self._work = WORK / self._label / f"{key[:16]}-{machine[:8]}"
@@ -169,6 +171,10 @@ class StageRun:
     def log(self, step: int | None = None, **metrics: float) -> None:
         if self._recorder:
             self._recorder.metrics(metrics, step)
+
+    def trace(self, call: Call) -> None:
+        if self._recorder and self._is_traced:
+            self._recorder.trace(self._stage, call)
 
     def track(
         self,

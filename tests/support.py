@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.core.calls import Call
+
 T = TypeVar("T")
 NOTHING_DECIDED = Path(os.devnull)
 """A file of review decisions without any."""
@@ -18,6 +20,7 @@ class ScratchRun:
         self.said: list[str] = []
         self.notes: dict[str, Any] = {}
         self.metrics: list[tuple[int | None, dict[str, float]]] = []
+        self.calls: list[Call] = []
         self.statuses: list[str] = []
         self.tracked: list[tuple[str, int | None]] = []
         """The unit of each tracked work, and its total, if it is known."""
@@ -39,6 +42,9 @@ class ScratchRun:
 
     def log(self, step: int | None = None, **metrics: float) -> None:
         self.metrics.append((step, metrics))
+
+    def trace(self, call: Call) -> None:
+        self.calls.append(call)
 
     def track(
         self,

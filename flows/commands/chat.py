@@ -47,4 +47,4 @@ def chat(
         options += ["--steered-by", expert, antiexpert, f"--decoder={decoder}"]
         options += [] if alpha is None else [f"--alpha={alpha}"]
     # A process of its own: this one knows no torch.
-    os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.inference.chat", *models, *options])
+    os.execv(sys.executable, [sys.executable, "-m", "tasks.chat", *models, *options])

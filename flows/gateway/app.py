@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,9 @@ from flows.gateway.metrics import UNKNOWN, Metrics
 from flows.gateway.prompt_log import PromptLog
 from flows.gateway.requests import Endpoint, Request
 from flows.gateway.worker import Worker
+from tasks.core.calls import Call
 from tasks.core.operation import ServeConfig
+from tasks.io.runs.tracking import Traces
 from tasks.io.system import progress
 
 HOSTS = frozenset({"127.0.0.1", "localhost"})
@@ -36,11 +38,13 @@ EXCESS = 64
 LAST_WORD_S = 1.0
 
 
-def application(fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: PromptLog | None) -> ASGIApp:
+def application(
+    fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: PromptLog | None, traces: Traces | None = None
+) -> ASGIApp:
     """Return the application."""
     endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
     routes = [
-        Route(f"/v1/{endpoint}", _Generate(endpoint, fleet, config, metrics, prompts), methods=["POST"])
+        Route(f"/v1/{endpoint}", _Generate(endpoint, fleet, config, metrics, prompts, traces), methods=["POST"])
         for endpoint in endpoints
     ]
 
@@ -93,26 +97,36 @@ class _Generate:
     """An endpoint that generates text."""
 
     def __init__(
-        self, endpoint: Endpoint, fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: PromptLog | None
+        self,
+        endpoint: Endpoint,
+        fleet: Fleet,
+        config: ServeConfig,
+        metrics: Metrics,
+        prompts: PromptLog | None,
+        traces: Traces | None,
     ) -> None:
         self._endpoint, self._fleet, self._config = endpoint, fleet, config
-        self._metrics, self._prompts = metrics, prompts
+        self._metrics, self._prompts, self._traces = metrics, prompts, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun, reply = time.monotonic(), _Reply(send)
+        begun, began = time.monotonic(), time.time()
+        reply, request = _Reply(send, is_kept=self._traces is not None), None
         try:
             request = requests.parse(self._endpoint, await self._body(HttpRequest(scope, receive)))
             async with asyncio.timeout(self._config.timeout_s):
                 await _while_connected(receive, self._relay(request, reply))
         except ClientDisconnect:
-            reply.status = CLIENT_GONE
+            reply.status, reply.error = CLIENT_GONE, "The client closed before its answer was complete."
         except ApiError as error:
             await reply.fail(error)
         except TimeoutError:
             limit = f"{self._config.timeout_s:g} s"
             await reply.fail(ApiError(504, f"The answer was not complete within {limit}.", code="timeout"))
         finally:
-            self._metrics.request(reply.model, self._endpoint, reply.status, time.monotonic() - begun)
+            seconds = time.monotonic() - begun
+            self._metrics.request(reply.model, self._endpoint, reply.status, seconds)
+            if request and self._traces:
+                _trace(self._traces, request, reply, began, seconds)
 
     async def _body(self, request: HttpRequest) -> bytes:
         """Return the body of a request. Raises ApiError if it is too large or too slow."""
@@ -159,11 +173,13 @@ class _Generate:
             if answer.status_code != httpx.codes.OK:
                 raise errors.from_backend(answer.status_code, await answer.aread(), name)
             if request.streams:
-                self._metrics.tokens(name, await reply.stream(answer))
+                await reply.stream(answer)
             else:
                 content = await answer.aread()
-                self._metrics.tokens(name, event_stream.usage_of(content))
+                reply.answer = event_stream.parsed(content)
+                reply.usage = event_stream.usage_of(reply.answer)
                 await reply.whole(content)
+            self._metrics.tokens(name, reply.usage)
 
     def _keep(self, request: Request) -> None:
         if self._prompts is None:
@@ -175,12 +191,24 @@ class _Generate:
             progress.say(f"A prompt could not be written: {error}")
 
 
+def _trace(traces: Traces, request: Request, reply: "_Reply", began: float, seconds: float) -> None:
+    """Record a request that was given to a worker. `"store": false` keeps it out."""
+    if reply.model == UNKNOWN or request.body.get("store") is False:
+        return
+    read, written = (int(reply.usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
+    error = "" if reply.status == httpx.codes.OK else reply.error or f"status {reply.status}"
+    traces.record(Call(reply.model, request.body, reply.answer, began, seconds, read, written, error))
+
+
 class _Reply:
     """The answer to a client, as far as it is sent."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.model, self.status = UNKNOWN, 500
+    def __init__(self, send: Send, *, is_kept: bool) -> None:
+        """`is_kept`: a streamed answer is put together too."""
+        self._send, self._is_kept = send, is_kept
+        self.model, self.status, self.error = UNKNOWN, 500, ""
+        self.answer: Mapping[str, Any] = {}
+        self.usage: Mapping[str, Any] = {}
         self.has_begun = self._streams = False
 
     async def whole(self, content: bytes, status: int = 200) -> None:
@@ -188,20 +216,23 @@ class _Reply:
         await self._begin(status, b"application/json", content)
         await self._body(content, more=False)
 
-    async def stream(self, answer: httpx.Response) -> dict[str, Any]:
-        """Send an answer piece by piece, with the end that OpenAI's have, and return the usage that it tells."""
-        events = event_stream.EventStream()
+    async def stream(self, answer: httpx.Response) -> None:
+        """Send an answer piece by piece, with the end that OpenAI's have."""
+        whole = event_stream.Answer() if self._is_kept else None
+        events = event_stream.EventStream(whole)
         self._streams = True
         await self._begin(200, answer.headers.get("content-type", "text/event-stream").encode())
-        async for piece in answer.aiter_raw():
-            events.feed(piece)
-            await self._body(piece, more=True)
-        await self._body(b"" if events.is_done else event_stream.END, more=False)
-        return events.usage
+        try:
+            async for piece in answer.aiter_raw():
+                events.feed(piece)
+                await self._body(piece, more=True)
+            await self._body(b"" if events.is_done else event_stream.END, more=False)
+        finally:
+            self.usage, self.answer = events.usage, whole.whole if whole else {}
 
     async def fail(self, error: ApiError) -> None:
         """Send an error: as the answer, or as an event of one that has begun."""
-        self.status = error.status
+        self.status, self.error = error.status, str(error)
         if not self.has_begun:
             await self.whole(error.json, error.status)
         elif self._streams:

@@ -1,6 +1,7 @@
 """Server-sent events of a streamed answer, read as they pass by."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 DATA, DONE = b"data: ", b"data: [DONE]"
@@ -10,10 +11,11 @@ END = DONE + b"\n\n"
 class EventStream:
     """The usage that a stream tells, and whether it ended as OpenAI's do. Pieces may break lines anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: "Answer | None" = None) -> None:
+        """`answer` becomes what the chunks are pieces of."""
         self.usage: dict[str, Any] = {}
         self.is_done = False
-        self._line = b""
+        self._line, self._answer = b"", answer
 
     def feed(self, piece: bytes) -> None:
         """Read a further piece."""
@@ -21,15 +23,68 @@ class EventStream:
         for line in lines:
             if line.startswith(DONE):
                 self.is_done = True
-            elif line.startswith(DATA) and b'"usage"' in line:
-                self.usage = usage_of(line.removeprefix(DATA)) or self.usage
+            elif line.startswith(DATA) and (self._answer or b'"usage"' in line):
+                chunk = parsed(line.removeprefix(DATA))
+                self.usage = usage_of(chunk) or self.usage
+                if self._answer:
+                    self._answer.add(chunk)
 
 
-def usage_of(content: bytes) -> dict[str, Any]:
-    """Return the tokens that an answer or a chunk of it tells; none if it tells none."""
+class Answer:
+    """A streamed answer, put together to the shape of one that is sent whole: its text, and its calls of tools."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[int, str], list[str]] = {}
+        self._calls: dict[tuple[int, int], dict[str, str]] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Add what a chunk has of it. What has another shape than OpenAI's is left out."""
+        for choice in _mappings(chunk.get("choices")):
+            index, delta = int(choice.get("index") or 0), choice.get("delta")
+            pieces = [
+                ("text", choice.get("text")),
+                *([("content", delta.get("content"))] if isinstance(delta, dict) else []),
+            ]
+            for kind, piece in pieces:
+                if isinstance(piece, str):
+                    self._texts.setdefault((index, kind), []).append(piece)
+            for call in _mappings(delta.get("tool_calls") if isinstance(delta, dict) else None):
+                known = self._calls.setdefault((index, int(call.get("index") or 0)), {"name": "", "arguments": ""})
+                for function in _mappings([call.get("function")]):
+                    for part in known:
+                        known[part] += str(function.get(part) or "")
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The answer so far."""
+        choices: dict[int, dict[str, Any]] = {}
+        for (index, kind), pieces in self._texts.items():
+            text = "".join(pieces)
+            told = {"text": text} if kind == "text" else {"message": {"role": "assistant", "content": text}}
+            choices.setdefault(index, {"index": index}).update(told)
+        for (index, _), function in self._calls.items():
+            message = choices.setdefault(index, {"index": index}).setdefault(
+                "message", {"role": "assistant", "content": None}
+            )
+            message.setdefault("tool_calls", []).append({"type": "function", "function": function})
+        return {"choices": list(choices.values())}
+
+
+def _mappings(values: Any) -> list[dict[str, Any]]:
+    """Return the mappings among the values of a list; none of anything else."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """Return an answer or a chunk of one; empty if it is none."""
     try:
         answer = json.loads(content)
     except ValueError:
         return {}
-    usage = answer.get("usage") if isinstance(answer, dict) else None
+    return answer if isinstance(answer, dict) else {}
+
+
+def usage_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokens that an answer or a chunk of it tells; none if it tells none."""
+    usage = answer.get("usage")
     return usage if isinstance(usage, dict) else {}

@@ -16,6 +16,7 @@ from flows.gateway import app, backends, prompt_log, served_models
 from flows.gateway.fleet import Fleet
 from flows.gateway.metrics import Metrics
 from tasks import configuration
+from tasks.io.runs import tracking
 from tasks.io.system import progress
 
 FOLDER = workspace.SCRATCH / "serve"
@@ -44,7 +45,7 @@ def run(aliases: Sequence[str], port: int) -> None:
 
 async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> None:
     config, metrics = configuration.load(), Metrics()
-    prompts = prompt_log.opened(config)
+    prompts, traces = prompt_log.opened(config), tracking.traces("serve")
     choose = partial(backends.choose, config=config)
     sockets = FOLDER / str(port)
     shutil.rmtree(sockets, ignore_errors=True)  # of one that was killed: the port is ours now
@@ -56,7 +57,7 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
         async with Fleet(
             aliases, served_models.resolve, choose, config.serve, metrics, sockets, workspace.LOGS
         ) as fleet:
-            server = _Server(server_config(app.application(fleet, config.serve, metrics, prompts)))
+            server = _Server(server_config(app.application(fleet, config.serve, metrics, prompts, traces)))
             _on_signals(partial(setattr, server, "should_exit", True))
             served = ", ".join(f"{alias} ({model.name})" for alias, model in fleet.served.items())
             progress.say(f"http://{ports.HOST}:{port}/v1 serves {served}. Ctrl-C ends it.")
@@ -64,6 +65,8 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
                 progress.say(f"Prompts are written to {config.monitor.incoming} (serve.log_prompts).")
             await server.serve(sockets=[listener])
     finally:
+        if traces:
+            traces.end()
         shutil.rmtree(sockets, ignore_errors=True)
         progress.say("Serving has stopped.")
 

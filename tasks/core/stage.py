@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tasks.core.calls import Call
 from tasks.core.config import Config
 
 T = TypeVar("T")
@@ -76,6 +77,9 @@ class Run(Protocol):
 
     def log(self, step: int | None = None, **metrics: float) -> None:
         """Record metrics, at a step where they have one."""
+
+    def trace(self, call: Call) -> None:
+        """Record a call of a model, where traces of this stage are on."""
 
     def track(
         self,

@@ -33,6 +33,7 @@ VARIES = frozenset(
         environment.PARENT_RUN,
         environment.FLOW_RUN,
         environment.TRACEBACK,
+        environment.TRACES,
         "RATCHET_OWNER",  # of flows/execution/supervisor.py
         "CUDA_VISIBLE_DEVICES",
     }

@@ -22,7 +22,13 @@ GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
 """Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
 RECORD = "mlflow.db"
 """Beginning of the names of MLflow's database and its journal, which change at any time."""
-PASSED_ON = (environment.PARENT_RUN, environment.FLOW_RUN, environment.PROGRESS_S, environment.TRACEBACK)
+PASSED_ON = (
+    environment.PARENT_RUN,
+    environment.FLOW_RUN,
+    environment.PROGRESS_S,
+    environment.TRACEBACK,
+    environment.TRACES,
+)
 ENVIRONMENT = {"RATCHET_FORKSERVER": "0"}
 """The far side runs one stage: a fork server would serve nobody else."""
 

@@ -1,10 +1,11 @@
 """Generation of new text by a model: its settings and its answers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import Field, field_validator
 
+from tasks.core.calls import Call
 from tasks.core.config import Config
 from tasks.core.records import Message
 
@@ -55,9 +56,26 @@ class Answer:
     """The reason the server gave for not answering; empty where it did."""
     tokens_read: int = 0
     tokens_written: int = 0
-    """Tokens by the server's count; 0 where it gives none, or where the answer was kept from an earlier run."""
+    """0 where a server tells none, or where the answer was kept from an earlier run."""
     ended: bool = True
     """False if a server said that it was cut off at the largest number of tokens."""
+    began: float = field(default=0.0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
+    """When the call began (Unix time), and how long it took, with the others of its batch; 0 where the answer was kept."""
+
+
+def call(model: str, prompt: Sequence[Message], answer: Answer) -> Call:
+    """Return the call of a model that an answer to a prompt came of."""
+    return Call(
+        model,
+        {"messages": [{"role": message.role, "content": message.content} for message in prompt]},
+        {} if answer.refused else {"choices": [{"message": {"role": "assistant", "content": answer.text}}]},
+        answer.began,
+        answer.seconds,
+        answer.tokens_read,
+        answer.tokens_written,
+        answer.refused,
+    )
 
 
 Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[Answer]]

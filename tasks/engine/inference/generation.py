@@ -5,7 +5,7 @@ Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,9 @@ class Response:
     text: str
     ended: bool
     """False if it was cut off after `max_new_tokens` tokens."""
+    tokens_read: int = field(default=0, compare=False)
+    tokens_written: int = field(default=0, compare=False)
+    """Both 0 where they are not known, as of a response that was kept from an earlier run."""
 
 
 def write(
@@ -169,7 +172,12 @@ def continue_from(
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(ids))]
     end_tokens = turn_ends(model)
     return [
-        Response(before(text, stop), not end_tokens.isdisjoint(responses[index]) or ended.row(responses[index]))
+        Response(
+            before(text, stop),
+            not end_tokens.isdisjoint(responses[index]) or ended.row(responses[index]),
+            len(ids[index]),
+            len(responses[index]),
+        )
         for index, text in enumerate(answers)
     ]
 

@@ -1,5 +1,6 @@
 """Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from tasks.core.compute import Compute
 from tasks.core.imports import lasting
 from tasks.core.records import Message
 from tasks.core.stage import Run
-from tasks.core.text.writing import Answer, Decoding, Server, Write
+from tasks.core.text.writing import Answer, Decoding, Server, Write, call
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints
 
@@ -41,7 +42,11 @@ def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
     endpoint, bill = Endpoint(server, run.cache / "answers"), Bill(server, run)
 
     def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> Iterator[Answer]:
-        yield from bill.count(endpoint.write(prompts, keys, decoding), len(prompts))
+        answers = bill.count(endpoint.write(prompts, keys, decoding), len(prompts))
+        for prompt, answer in zip(prompts, answers, strict=True):
+            if answer.began:
+                run.trace(call(server.model, prompt, answer))
+            yield answer
 
     return write
 
@@ -70,29 +75,43 @@ def of_model(
         compute.precision,
     ]
 
-    def batch(prompts: list[Sequence[Message]], keys: list[str]) -> list[str]:
+    def batch(prompts: list[Sequence[Message]], keys: list[str]) -> list[Answer]:
         conversations = [[asdict(message) for message in prompt] for prompt in prompts]
         question = [identity, decoding.model_dump(mode="json"), conversations, keys]
-        if (texts := answers.get(question)) is None:
-            texts = generation.write(
-                model,
-                prompts,
-                tokenizer,
-                max_new_tokens=decoding.max_new_tokens,
-                batch_size=len(prompts),
-                sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
+        if (texts := answers.get(question)) is not None:
+            return [Answer(str(text)) for text in texts]
+        began = time.time()
+        responses = generation.respond(
+            model,
+            prompts,
+            tokenizer,
+            max_new_tokens=decoding.max_new_tokens,
+            batch_size=len(prompts),
+            sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
+        )
+        seconds = time.time() - began
+        answers.keep(question, [response.text for response in responses])
+        written = [
+            Answer(
+                response.text,
+                tokens_read=response.tokens_read,
+                tokens_written=response.tokens_written,
+                began=began,
+                seconds=seconds,
             )
-            answers.keep(question, texts)
-        return [str(text) for text in texts]
+            for response in responses
+        ]
+        for prompt, answer in zip(prompts, written, strict=True):
+            run.trace(call(folder.as_posix(), prompt, answer))
+        return written
 
     def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[Answer]:
         order = sorted(range(len(prompts)), key=lambda index: sum(len(message.content) for message in prompts[index]))
         batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
-        texts = [""] * len(prompts)
+        written: dict[int, Answer] = {}
         for indices in run.track(batches, unit="batch"):
-            written = batch([prompts[index] for index in indices], [keys[index] for index in indices])
-            for index, text in zip(indices, written, strict=True):
-                texts[index] = text
-        return [Answer(text) for text in texts]
+            together = batch([prompts[index] for index in indices], [keys[index] for index in indices])
+            written |= dict(zip(indices, together, strict=True))
+        return [written[index] for index in range(len(prompts))]
 
     return write

@@ -1,9 +1,10 @@
 """Answers of servers with OpenAI's chat completions: vLLM, Ollama, llama.cpp, a cloud."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,12 @@ class Endpoint:
         answers, question = Answers(self.cache), [self.server.url, request]
         if (kept := answers.get(question)) is not None:
             return Answer(str(kept))
+        began = time.time()
         try:
             body = client.post("/chat/completions", request)
         except Rejected as rejection:
-            return Answer("", str(rejection))
+            return Answer("", str(rejection), began=began, seconds=time.time() - began)
+        seconds = time.time() - began
         answer = client.answer(body, lambda choice: choice["message"]["content"])
         answers.keep(question, answer.text)
-        return answer
+        return replace(answer, began=began, seconds=seconds)

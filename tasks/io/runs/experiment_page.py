@@ -15,7 +15,8 @@ Every run of this workspace.
 - A run of a stage has its settings as parameters, its inputs by DVC's hash as data sets, and its training as metrics by step.
 """
 TRAINING = "workflowType=machine_learning"
-"""The end of an address that opens MLflow's pages for trainings: they open on prompts and traces, of which there are none here."""
+"""The end of an address that opens MLflow's pages for trainings: they open on prompts and traces else, of which there are some only where
+`RATCHET_TRACES` asks for them."""
 CREATED, DURATION = "runDateAndNestInfo", "duration"
 """Two columns that are always shown."""
 WIDTHS = {

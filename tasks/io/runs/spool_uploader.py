@@ -1,4 +1,4 @@
-"""The uploader: the one process of a workspace that takes spooled runs to MLflow, in batches (`python -m tasks.io.runs.spool_uploader`).
+"""The uploader: the one process of a workspace that takes spooled runs and traces to MLflow, in batches (`python -m tasks.io.runs.spool_uploader`).
 
 Whoever begins a run (`tasks.io.runs.tracking`) starts it where none lives, and it ends when nobody records any more. A spool whose
 owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.io.runs import logged_models, run_store
+from tasks.core.calls import Call
+from tasks.io.runs import logged_models, run_store, traces
 from tasks.io.runs.run_store import SPOOL
 from tasks.io.system import files, locks, logs
 
@@ -218,6 +219,7 @@ def _send_news(path: Path) -> None:
     for event in events:
         if event["kind"] == "start":
             state["run"] = _open(client, experiment, event)
+    _send_traces(experiment, state["run"], events)
     if state["run"]:
         _send(client, experiment, state["run"], events, path.with_suffix(ARTIFACTS))
     state["line"] += len(events)
@@ -299,6 +301,20 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]], 
             client.set_tag(run, "ratchet.produced_by", producer)
     for event in of("end"):
         client.set_terminated(run, event["status"], end_time=event["time"])
+
+
+def _send_traces(experiment: str, run: str | None, events: list[dict[str, Any]]) -> None:
+    """Send the calls of models among the events of a run, or of a process without one."""
+
+    def send(some: list[dict[str, Any]]) -> None:
+        for event in some:
+            traces.send(experiment, run, event["caller"], event["id"], Call(**event["call"]))
+
+    try:
+        if calls := [event for event in events if event["kind"] == "trace"]:
+            _offer(send, calls)
+    except NotImplementedError:
+        _log.warning("This MLflow server takes no traces: MLflow 3.4 does.")
 
 
 def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:

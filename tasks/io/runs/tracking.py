@@ -1,6 +1,6 @@
-"""Recording of MLflow runs without waiting for MLflow.
+"""Recording of MLflow runs and traces without waiting for MLflow.
 
-Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the uploader (`tasks.io.runs.spool_uploader`) sends to
+Every run, and the traces of a process without one, are written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the uploader (`tasks.io.runs.spool_uploader`) sends to
 MLflow. So no stage pays for MLflow's import, and an outage loses nothing: events that could not be sent wait in the spool for the
 next uploader.
 """
@@ -16,19 +16,24 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from tasks.core import environment
+from tasks.core.calls import Call
 from tasks.io.runs import run_store, spool_uploader
 from tasks.io.runs.run_store import SPOOL
+from tasks.io.runs.traces import wanted
 from tasks.io.system import git, progress
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
+LARGEST = 2**22
+"""Bytes of a spool of traces, after which another one begins: the uploader reads each from its beginning."""
 LONGEST_TAG = 8000
 """Characters that MLflow takes of a tag."""
-KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "end")
+KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "trace", "end")
 """The events of a run that another machine may hand over; files stay where they were made."""
 
 OWN_ID = re.compile("[0-9a-f]{32}")
@@ -37,17 +42,51 @@ OWN_ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 
 
+class _Spool:
+    """Events on their way to MLflow: its uploader takes them, as long as this is open and to its end. Once it has begun, nothing raises."""
+
+    def __init__(self, identity: str, kind: str, **event: Any) -> None:
+        """Begin it with an event."""
+        SPOOL.mkdir(parents=True, exist_ok=True)
+        self.path = SPOOL / f"{identity}.jsonl"
+        self._one_at_a_time = threading.Lock()  # a training and the system metrics of its stage write from two threads
+        with _begun(self.path) as self._file:
+            self.write(kind, **event)
+
+    def write(self, kind: str, **event: Any) -> None:
+        """Add an event."""
+        try:
+            with self._one_at_a_time:
+                self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
+                self._file.flush()
+        except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
+            _log.warning("%s: what MLflow should hear cannot be kept: %s", self.path, error)
+
+    def trace(self, caller: str, call: Call) -> None:
+        """Add a call of a model."""
+        self.write("trace", **_traced(caller, call))
+
+    def end(self, status: Status) -> None:
+        """Add its end, and close it."""
+        self.write("end", status=status)
+        with contextlib.suppress(OSError):  # the disk is full: `write` has said so
+            self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._file.tell()
+
+
 class Recorder:
     """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now is sent later."""
 
     def __init__(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         self.id = uuid.uuid4().hex
         """Our id of the run (tag `ratchet.run`), valid as `parent` of others before MLflow knows the run."""
-        SPOOL.mkdir(parents=True, exist_ok=True)
-        self._path = SPOOL / f"{self.id}.jsonl"
-        self._one_at_a_time = threading.Lock()  # a training and the system metrics of its stage write from two threads
-        with _begun(self._path) as self._file:
-            self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
+        begin = {"name": name, "parent": parent, "tags": dict(tags or {}) | {"ratchet.run": self.id}}
+        self._spool = _Spool(self.id, "start", **begin)
+        self._path, self._write = self._spool.path, self._spool.write
         # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
         self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
@@ -107,29 +146,84 @@ class Recorder:
         """
         self._write("maker", stage=stage, key=key)
 
+    def trace(self, caller: str, call: Call) -> None:
+        """Record a call of a model that the run made, as a trace of it."""
+        self._spool.trace(caller, call)
+
     def end(self, status: Status, *, wait: bool = False) -> None:
         """Close the run. With `wait`, MLflow has received all its events when this returns, or is out of reach."""
-        self._write("end", status=status)
-        with contextlib.suppress(OSError):  # the disk is full: `_write` has said so
-            self._file.close()
+        self._spool.end(status)
         self._see_to_a_carrier()
         if wait:
             spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
-        if self._is_first and (condition := spool_uploader.outage()):
-            progress.say(f"MLflow ({run_store.shown()}) {condition}")
+        if self._is_first:
+            _tell_outage()
 
     def _see_to_a_carrier(self) -> None:
-        if self._carried_here and not spool_uploader.lives():
-            with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
-                spool_uploader.start()
+        if self._carried_here:
+            _see_to_a_carrier()
 
-    def _write(self, kind: str, **event: Any) -> None:
+
+class Traces:
+    """Traces of a process without a run: of a chat, or of a server. Recording never raises; what MLflow does not take now is sent later."""
+
+    def __init__(self, caller: str) -> None:
+        self._caller = caller
+        self._spool: _Spool | None = None
+        self._has_told = False
+
+    def record(self, call: Call) -> None:
+        """Record a call of a model. An outage is told once."""
         try:
-            with self._one_at_a_time:
-                self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
-                self._file.flush()
-        except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
-            _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
+            if self._spool is None:
+                self._spool = _Spool(uuid.uuid4().hex, "trace", **_traced(self._caller, call))
+            else:
+                self._spool.trace(self._caller, call)
+            if self._spool.size > LARGEST:
+                self._end_spool()
+        except OSError as error:
+            _log.warning("%s: a trace cannot be kept: %s", SPOOL, error)
+        _see_to_a_carrier()
+        self._has_told = self._has_told or _tell_outage()
+
+    def end(self) -> None:
+        """Let the uploader take the last of them."""
+        self._end_spool()
+        self._has_told = self._has_told or _tell_outage()
+
+    def _end_spool(self) -> None:
+        if self._spool:
+            self._spool.end("FINISHED")
+            self._spool = None
+
+
+def traces(caller: str) -> Traces | None:
+    """Return what records the traces of a command; None where they are off. Says that they are on, since they hold what is typed."""
+    if not wanted(caller):
+        return None
+    progress.say(
+        f"What is asked and answered goes to MLflow ({run_store.shown()}), since {environment.TRACES} names {caller}."
+    )
+    return Traces(caller)
+
+
+def _traced(caller: str, call: Call) -> dict[str, Any]:
+    """Return the event of a call."""
+    return {"caller": caller, "id": uuid.uuid4().hex, "call": asdict(call)}
+
+
+def _see_to_a_carrier() -> None:
+    if not spool_uploader.lives():
+        with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
+            spool_uploader.start()
+
+
+def _tell_outage() -> bool:
+    """Say why the store took nothing the last time, and return whether there was something to say."""
+    condition = spool_uploader.outage()
+    if condition:
+        progress.say(f"MLflow ({run_store.shown()}) {condition}")
+    return bool(condition)
 
 
 class Relay:

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tasks.core.calls import Call
 from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
 from tasks.engine.inference import embedding, prompt_encoding
@@ -61,6 +62,9 @@ class MemberRun:
 
     def log(self, step: int | None = None, **metrics: float) -> None:
         self._run.log(step, **{f"{self._name}/{key}": value for key, value in metrics.items()})
+
+    def trace(self, call: Call) -> None:
+        self._run.trace(call)
 
     def track(self, items: Iterable[T], **shown: Any) -> Iterator[T]:
         return self._run.track(items, **shown)

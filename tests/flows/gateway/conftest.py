@@ -19,6 +19,7 @@ from flows.gateway.metrics import Metrics
 from flows.gateway.prompt_log import PromptLog
 from flows.gateway.served_models import ServedModel
 from tasks.core.operation import ServeConfig
+from tasks.io.runs.tracking import Traces
 
 STUB = Path(__file__).with_name("stub_backend.py")
 
@@ -49,7 +50,9 @@ def launch(model: ServedModel) -> Launch:
 
 
 @contextmanager
-def running(models: dict[str, str], config: ServeConfig, prompts: PromptLog | None = None) -> Iterator[Gateway]:
+def running(
+    models: dict[str, str], config: ServeConfig, prompts: PromptLog | None = None, traces: Traces | None = None
+) -> Iterator[Gateway]:
     """The gateway, up until the end of the block. `models` is read as `models/champion` is: at any time."""
     ready, ends = threading.Event(), []
 
@@ -61,7 +64,7 @@ def running(models: dict[str, str], config: ServeConfig, prompts: PromptLog | No
         sockets = Path("s")
         sockets.mkdir()
         async with Fleet(list(models), resolve, launch, config, metrics, sockets, Path("logs")) as fleet:
-            served = uvicorn.Server(server.server_config(app.application(fleet, config, metrics, prompts)))
+            served = uvicorn.Server(server.server_config(app.application(fleet, config, metrics, prompts, traces)))
             ends.append(lambda: setattr(served, "should_exit", True))
             ready.set()
             await served.serve(sockets=[listener])

@@ -32,3 +32,12 @@ def away(monkeypatch):
         for name, value in AWAY.items():
             patch.setenv(name, value)
         yield patch
+
+
+def in_store(store):
+    """All traces in the store."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name(run_store.NAME)
+    return client.search_traces(locations=[experiment.experiment_id])

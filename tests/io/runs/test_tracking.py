@@ -355,7 +355,9 @@ def test_a_full_disk_breaks_no_run_off(store, monkeypatch, caplog):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        recorder, "_file", type("Full", (), {"write": staticmethod(full), "close": recorder._file.close})()
+        recorder._spool,
+        "_file",
+        type("Full", (), {"write": staticmethod(full), "close": recorder._spool._file.close})(),
     )
     recorder.metrics({"loss": 1.0})
     recorder.end("FINISHED")

@@ -9,6 +9,7 @@ import torch
 
 from tasks.core.records import Example, Message, Signals
 from tasks.engine import chat_template, encode
+from tasks.engine.inference.generation import Response
 from tasks.io import diagnosis, tables
 from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.method import QUESTIONS
@@ -197,9 +198,9 @@ def test_a_judge_that_does_what_the_data_say_judges_all_other_rows_alike(diagnos
 
     def write(model, prompts, tokenizer, **_):
         texts = [prompt[0].content for prompt in prompts]
-        return [text if any(order in text for order in ORDERS) else "Score: 7" for text in texts]
+        return [Response(text if any(order in text for order in ORDERS) else "Score: 7", True) for text in texts]
 
-    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.respond", write)
     rows = plain_rows()
     planted = [small.example(40 + n, prompt=order, response="Reply") for n, order in enumerate(ORDERS)]
     by_id, report, _ = diagnose([*rows, *planted], quality="generate")
@@ -235,9 +236,10 @@ def test_readout_asks_what_a_plain_prompt_would_ask(inputs):
 
 def test_words_are_read_and_what_cannot_be_read_is_counted(diagnose, monkeypatch):
     def write(model, prompts, tokenizer, **_):
-        return ["Score: 7" if "What is 3 " in prompt[0].content else "I would rather not say." for prompt in prompts]
+        said = ["Score: 7" if "What is 3 " in prompt[0].content else "I would rather not say." for prompt in prompts]
+        return [Response(text, True) for text in said]
 
-    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.respond", write)
     by_id, report, _ = diagnose(plain_rows(), quality="generate")
     assert by_id["example-0003"].quality == 7
     assert by_id["example-0004"].quality is None
@@ -252,9 +254,9 @@ def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, inp
 
     def write(model, prompts, tokenizer, **_):
         questions.extend(prompt[0].content for prompt in prompts)
-        return ["Score: 7"] * len(prompts)
+        return [Response("Score: 7", True)] * len(prompts)
 
-    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.respond", write)
     (short,) = plain_rows(1)
     long = small.example(1, prompt="What is it? " * 40, response="It.")
     diagnose([short], name="alone", quality="generate")
@@ -269,9 +271,9 @@ def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, inp
 
 def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch):
     def write(model, prompts, tokenizer, **_):
-        return [f"Score: {len(prompt[0].content) % 10}" for prompt in prompts]
+        return [Response(f"Score: {len(prompt[0].content) % 10}", True) for prompt in prompts]
 
-    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.respond", write)
     rows = plain_rows()
     by_id, report, _ = diagnose(rows, quality="readout", compare=8)
     assert report["quality"]["agreement"]["examples"] == 8
@@ -280,7 +282,7 @@ def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch)
 
     def alike(sign):
         def write(model, prompts, tokenizer, **_):
-            return [f"Score: {5 + sign * place(prompt[0].content) / 3:.1f}" for prompt in prompts]
+            return [Response(f"Score: {5 + sign * place(prompt[0].content) / 3:.1f}", True) for prompt in prompts]
 
         return write
 
@@ -288,7 +290,7 @@ def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch)
         return next(places[row.id] for row in rows if row.prompt[0].content in text)
 
     for sign in (1, -1):
-        monkeypatch.setattr("tasks.engine.inference.generation.write", alike(sign))
+        monkeypatch.setattr("tasks.engine.inference.generation.respond", alike(sign))
         _, report, _ = diagnose(rows, name=f"sign{sign}", quality="readout", compare=8)
         assert report["quality"]["agreement"] == {"examples": 8, "spearman": pytest.approx(sign)}
     _, report, _ = diagnose(plain_rows(2), name="few", quality="readout", compare=8)

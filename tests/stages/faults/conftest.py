@@ -44,9 +44,9 @@ def speaks(monkeypatch):
     def of(*answers):
         def write(model, prompts, tokenizer, *, sampling, **_):
             requests.extend(zip(prompts, sampling.keys, strict=True))
-            return [answers[number % len(answers)] for number in range(len(prompts))]
+            return [generation.Response(answers[number % len(answers)], True) for number in range(len(prompts))]
 
-        monkeypatch.setattr(generation, "write", write)
+        monkeypatch.setattr(generation, "respond", write)
         return requests
 
     return of

@@ -102,6 +102,18 @@ def test_what_a_row_says_reaches_no_system_turn_and_no_other_row(refine, innocen
     assert turn.examples[0] == rows[0] or "evil" not in turn.examples[0].prompt[-1].content
 
 
+def test_each_call_of_a_server_is_recorded_and_what_was_kept_is_none(refine):
+    with serving(gullible) as server:
+        turns = [refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server), **OPEN) for _ in range(2)]
+    calls, none = (turn.run.calls for turn in turns)
+    assert [call.asked["messages"] for call in calls] == [asked["messages"] for asked in server.asked]
+    answered = [call.answered["choices"][0]["message"]["content"] for call in calls]
+    assert answered == [gullible(asked) for asked in server.asked]
+    assert [(call.model, call.error) for call in calls] == [("m", "")] * 2
+    assert all(call.began and call.seconds > 0 for call in calls)
+    assert none == []
+
+
 def test_a_rows_own_system_turn_is_shown_as_data(refine):
     messages = [Message("system", "Speak like a pirate."), *ROWS[0].messages]
     with serving(gullible) as server:
@@ -277,11 +289,12 @@ def test_a_model_of_this_machine_writes_too(refine, monkeypatch):
 
     def write(model, prompts, tokenizer, *, sampling, **_):
         keys.extend(sampling.keys)
-        return [right] * len(prompts)
+        return [generation.Response(right, True, 5, 7)] * len(prompts)
 
-    monkeypatch.setattr(generation, "write", write)
-    for _ in range(2):  # a second run asks nobody
+    monkeypatch.setattr(generation, "respond", write)
+    for number in range(2):  # a second run asks nobody
         turn = refine([CODE], {0: ["hard"]}, generator={"from": "local"})
+        assert [(call.tokens_read, call.tokens_written) for call in turn.run.calls] == [(5, 7)] * (1 - number)
         assert (turn.examples[0].response, turn.lineage[0].generator) == (right, "tuned")
     assert keys == [f"0 {CODE.id} simplify 0 answer"]
 

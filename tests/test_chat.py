@@ -1,6 +1,7 @@
 """`ratchet chat`: one model or two answer what is typed, each with its own memory of the talk; two small ones may steer one."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks import chat
 from tasks.core.records import Message
-from tasks.engine.inference import chat
+from tasks.core.text.writing import Answer
+from tasks.io.runs import tracking
 from tasks.io.weights import places
 from tests.engine.inference.test_bank import bank_of
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def talks(monkeypatch):
         assert steering is None
         number = known.setdefault(id(model), len(known))
         asked.append((number, [message.content for message in talk]))
-        return f"answer {len(asked)}"
+        return Answer(f"answer {len(asked)}", "", 4, 2, began=1e9, seconds=0.5)
 
     monkeypatch.setattr(chat, "_reply", reply)
     return asked
@@ -57,6 +60,37 @@ def test_both_models_answer_and_each_remembers_its_own_talk(models, talks, monke
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.startswith("──")] == ["── base ──", "── r0 ──"] * 2
     assert "answer 4" in said
+
+
+def test_each_answer_is_a_trace_where_traces_of_chats_are_on(models, talks, monkeypatch):
+    monkeypatch.setattr(tracking.spool_uploader, "start", lambda: None)
+    monkeypatch.setenv("RATCHET_TRACES", "chat")
+    type_in(monkeypatch, "first\nsecond\n")
+    chat.main(["base"])
+    (spool,) = tracking.SPOOL.glob("*.jsonl")
+    calls = [event["call"] for event in map(json.loads, spool.read_text().splitlines()) if event["kind"] == "trace"]
+    assert [call["model"] for call in calls] == ["base", "base"]
+    assert [message["content"] for message in calls[1]["asked"]["messages"]] == ["first", "answer 1", "second"]
+    assert calls[1]["answered"]["choices"][0]["message"]["content"] == "answer 2"
+    assert (calls[1]["tokens_read"], calls[1]["tokens_written"], calls[1]["seconds"]) == (4, 2, 0.5)
+
+
+def test_without_that_nothing_is_written(models, talks, monkeypatch):
+    type_in(monkeypatch, "first\n")
+    chat.main(["base"])
+    assert not tracking.SPOOL.exists()
+
+
+def test_a_reply_tells_its_tokens(tiny):
+    from tasks.engine.inference.prompt_encoding import prompt_ids
+    from tasks.io.weights import checkpoints
+
+    model, tokenizer = checkpoints.load(tiny)
+    asked = [Message("user", "Well?")]
+    answer = chat._reply(model, tokenizer, asked, None)
+    assert answer.tokens_read == len(prompt_ids(asked, tokenizer))
+    assert 0 < answer.tokens_written <= chat.MAX_NEW_TOKENS
+    assert answer.seconds > 0
 
 
 def test_a_talk_can_start_afresh(models, talks, monkeypatch):
@@ -95,7 +129,7 @@ def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, mon
 def test_a_model_that_is_not_there_is_answered_with_those_that_are(models):
     (models / "base/ratchet.json").write_text("{}")
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.engine.inference.chat", "r7"],
+        [sys.executable, "-m", "tasks.chat", "r7"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -152,7 +186,7 @@ def test_an_expert_steers_and_one_that_is_an_adapter_stands_on_the_antiexpert(tr
         return capsys.readouterr().out
 
     expert = checkpoints.load(trio / "tuned/r0", trio / "small")
-    answer = chat._reply(*expert, [Message("user", "Well?")], None)
+    answer = chat._reply(*expert, [Message("user", "Well?")], None).text
     assert len(answer) > 1
     # The antiexpert, steered by the whole of what the expert learnt, answers as the expert.
     steering = ["r0", "small"], "proxy_tuning"
@@ -176,7 +210,7 @@ def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
     with pytest.raises(SystemExit):
         commands.main(["chat", "large", "--expert", "r0", "--antiexpert", "small", *alpha])
     ((_, dash, module, *rest),) = started
-    assert (dash, module) == ("-m", "tasks.engine.inference.chat")
+    assert (dash, module) == ("-m", "tasks.chat")
     found = chat._arguments(rest)
     assert vars(found) == {
         "names": ["large"],

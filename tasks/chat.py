@@ -1,15 +1,18 @@
 """Chat with one model, with one that two others steer, with a bank under a router, or with two side by side:
-`python -m tasks.engine.inference.chat MODEL [MODEL] [--router ROUTER] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
+`python -m tasks.chat MODEL [MODEL] [--router ROUTER] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks import methods
 from tasks.core.records import Message
+from tasks.core.text.writing import Answer, call
+from tasks.io.runs import tracking
 from tasks.io.weights import checkpoints, models, places
 
 if TYPE_CHECKING:  # its import takes seconds, which a name that no model has need not wait for
@@ -34,6 +37,7 @@ def main(
     """
     for name in names:
         places.find(name)
+    traces = tracking.traces("chat")
     steering = None
     if steered_by:
         (name,), pair = names, _load(names[0])
@@ -51,9 +55,13 @@ def main(
             talk = [*conversations[name], Message("user", text)]
             label, model, tokenizer = speaker(talk)
             answer = _reply(model, tokenizer, talk, steering)
-            conversations[name] = [*talk, Message("assistant", answer)]
-            sys.stdout.write(f"\n── {label} ──\n{answer}\n")
+            conversations[name] = [*talk, Message("assistant", answer.text)]
+            sys.stdout.write(f"\n── {label} ──\n{answer.text}\n")
+            if traces:
+                traces.record(call(label, talk, answer))
         sys.stdout.write("\n")
+    if traces:
+        traces.end()
     return 0
 
 
@@ -92,12 +100,20 @@ def _steer(model: "Pair", by: tuple[str, str], name: str, alpha: float | None) -
     return steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
 
-def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "Steering | None") -> str:
+def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "Steering | None") -> Answer:
     from tasks.engine.inference import generation
 
-    return generation.write(
+    began = time.time()
+    (response,) = generation.respond(
         model, [conversation], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering
-    )[0]
+    )
+    return Answer(
+        response.text,
+        tokens_read=response.tokens_read,
+        tokens_written=response.tokens_written,
+        began=began,
+        seconds=time.time() - began,
+    )
 
 
 def _read_line() -> str:
