@@ -124,7 +124,7 @@ class Turn:
             return [(path, path.stat().st_mtime_ns) for path in self._tables(view)]
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{error.filename} is not there: a run is writing it, or none has yet. `ratchet run` does"
+                f"{error.filename} is not there, so there is nothing to review yet. Start `ratchet run`, or wait for the run that is writing it."
             ) from None
 
     def _tables(self, view: View) -> Sequence[Path]:

@@ -46,7 +46,8 @@ def launch(model: ServedModel) -> Launch:
     def command(socket: Path) -> list[str]:
         return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name, str(Path.cwd())]
 
-    return Launch(model.name, command, 2, unsupported={"logprobs": (None, False)})
+    unsupported = {} if model.name.startswith("full") else {"logprobs": (None, False)}
+    return Launch(model.name, command, 2, unsupported=unsupported)
 
 
 @contextmanager

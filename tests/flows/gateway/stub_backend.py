@@ -1,7 +1,8 @@
 """A backend for tests: `python stub_backend.py SOCKET NAME FOLDER`. It needs no torch, and does what a prompt says.
 
 `hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
-shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt.
+shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt; where there are tools, with a call of
+the first; with `logprobs`, each answer has one.
 """
 
 import json
@@ -51,11 +52,20 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(422, {"detail": "Unexpected fields in the request: {'top_k'}"})
         if word == "text":
             return self.answer(500, "Internal Server Error")
-        return self.stream(word) if request.get("stream") else self.answer(200, self.completion(f"{NAME}: {prompt}"))
+        if request.get("stream"):
+            return self.stream(word, request)
+        return self.answer(200, self.completion(f"{NAME}: {prompt}", request))
 
-    def completion(self, text: str) -> dict[str, Any]:
+    def completion(self, text: str, request: dict[str, Any]) -> dict[str, Any]:
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         choice = {"text": text, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "index": 0}
+        if request.get("tools"):
+            function = {"name": request["tools"][0]["function"]["name"], "arguments": '{"zone": "UTC"}'}
+            calls = [{"index": 0, "id": "c1", "type": "function", "function": function}]
+            choice["message"] = choice["delta"] = {"role": "assistant", "content": None, "tool_calls": calls}
+            choice["finish_reason"] = "tool_calls"
+        if request.get("logprobs"):
+            choice["logprobs"] = {"content": [{"token": NAME, "logprob": -0.25, "bytes": None, "top_logprobs": []}]}
         return {"model": NAME, "choices": [choice], "usage": usage}
 
     def answer(self, status: int, value: Any) -> None:
@@ -65,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def stream(self, word: str) -> None:
+    def stream(self, word: str, request: dict[str, Any]) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -78,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
                 os._exit(1)
         while word == "long":
             self.chunk(b"data: " + b"x" * 65536 + b"\n\n")
-        self.chunk(f"data: {json.dumps(self.completion(''))}\n\n".encode())
+        self.chunk(f"data: {json.dumps(self.completion('', request))}\n\n".encode())
         self.chunk(b"")
 
     def chunk(self, content: bytes) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_pages_do_not_shift_by_what_is_decided_on_them(page):
     third = shown(page, f"after={second[-1]}")
     assert len(third) == PAGE
     assert shown(page, f"before={third[0]}") == second
+
+
+def test_of_ten_thousand_proposals_each_page_tells_the_number_and_the_last_is_reached(page):
+    many(10_000).write(Path("data/rounds"))
+    assert f"<h2>1–{PAGE} of 10,000</h2>" in page.get("").text
+    last = page.get(f"?after=e{10_000 - PAGE - 1:05} new").text
+    assert ENTRIES.findall(last) == [f"e{number:05} new" for number in range(10_000 - PAGE, 10_000)]
+    assert f"<h2>{10_000 - PAGE + 1:,}–10,000 of 10,000</h2>" in last
+    assert "Next page" not in last
+    assert "Previous page" in last
 
 
 def test_before_and_after_signals_reasons_and_tests_are_shown(page):
@@ -172,7 +183,15 @@ def test_a_line_that_is_no_decision_is_named_on_the_page(page):
 
 def test_a_turn_that_is_being_written_is_told(page):
     Path("data/rounds/r1/lineage.parquet").unlink()
-    assert "data/rounds/r1/lineage.parquet is not there: a run is writing it" in page.get("").text
+    assert "data/rounds/r1/lineage.parquet is not there, so there is nothing to review yet." in page.get("").text
+
+
+def test_a_workspace_with_no_run_is_told_what_would_do(turn):
+    shutil.rmtree("data")
+    sentence = r"is not there, so there is nothing to review yet\. Start `ratchet run`, or wait for the run that is writing it\."
+    for empty in (turn, Turn(None, configuration.load())):
+        with pytest.raises(FileNotFoundError, match=rf"^data/.* {sentence}$"):
+            server.run(empty, "Ada", 0)
 
 
 def test_a_second_server_on_a_port_is_told_another(turn):
