@@ -1,5 +1,6 @@
 """Ask a person about a promotion, and let a flow run wait for the answer: in Prefect's page, or by `ratchet approve`."""
 
+import socket
 import threading
 from typing import Any
 
@@ -11,8 +12,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 
+from flows.execution import run_summary
 from flows.registry.history import Approval, PromotionDecision
 from tasks import configuration
+from tasks.io.runs import run_links
 from tasks.io.system import progress
 
 SLACK_S = 3600
@@ -51,8 +54,16 @@ def question(decision: PromotionDecision) -> str:
     return (
         f"**Promote version {decision.version} ({decision.name})?** The gate would: {decision.reason}. "
         f"It would take the place of {f'version {decision.champion}' if decision.champion else 'the model that all began with'}. "
-        "The report is `data/report/index.html`."
+        f"{_report(decision.candidate)}"
     )
+
+
+def _report(candidate: str) -> str:
+    """Say where the report is, by addresses that a browser opens."""
+    here = f"{run_summary.PAGE.resolve().as_uri()} on {socket.gethostname()}"
+    if address := run_links.of_report(candidate):
+        return f"[The report]({address}) is in MLflow, and {here}. {run_links.hint()}".rstrip()
+    return f"The report is {here}."
 
 
 def waiting(client: SyncPrefectClient) -> FlowRun | None:

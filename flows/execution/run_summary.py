@@ -15,6 +15,7 @@ from tasks.core.training import in_words
 PROFILES = Path("params")
 CANDIDATE = Path("models/candidate.json")
 REPORT = Path("data/report/summary.json")
+PAGE = REPORT.with_name("index.html")
 SHOWN = ("index.html", "README.md", "plots/*.csv")
 """The files of the report's folder that are artifacts of a run in MLflow."""
 NAMED = 2

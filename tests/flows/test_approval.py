@@ -9,8 +9,9 @@ import yaml
 from flows import approval
 from flows.execution import prefect_server, workspace_lease
 from flows.promote import promote
-from flows.registry import history
+from flows.registry import history, promotion
 from flows.registry.history import Approval
+from tasks.io.runs import logged_models, run_store
 from tests.flows.registry.test_promotion import nights  # noqa: F401  # a fixture is used by its name
 
 
@@ -36,6 +37,21 @@ def answered_when_asked(given, seen):
             seen.append(not workspace_lease.is_busy())
             return
         time.sleep(0.2)
+
+
+def test_the_question_has_addresses_of_the_report_that_a_browser_opens(nights):  # noqa: F811
+    nights.night("one", 1.9)
+    decision, _ = promotion.judge()
+    here = f"{(nights.folder / 'data/report/index.html').as_uri()} on "
+    assert f"The report is {here}" in approval.question(decision)
+    client, experiment = run_store.connect()
+    run = client.create_run(experiment).info.run_id
+    model = {"name": "one", "candidate": decision.candidate, "metrics": {"domain_loss": 1.9}, "time": 0}
+    logged_models.record(client, experiment, run, model)
+    text = approval.question(decision)
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}/artifacts/report/index.html"
+    assert f"[The report]({page}?workflowType=machine_learning) is in MLflow, and {here}" in text
+    assert text.endswith("Its links answer while `ratchet ui` runs (port 5000).")
 
 
 def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(asking):

@@ -99,9 +99,8 @@ def _show_verdict(became: Mapping[str, str], run: str) -> None:
     create_markdown_artifact(text, key=VERDICT, description="What this run came to.")
     _show_link(run_links.of_flow(run), "This run in MLflow", MLFLOW, "Settings and curves.")
     if figures:
-        page = run_summary.REPORT.with_name("index.html")
-        link = run_links.of_flow(run, f"artifacts/{page.relative_to(page.parents[1])}")
-        _show_link(link, "The report", REPORT, f"In the workspace: {page}.")
+        link = run_links.of_flow(run, run_links.REPORT)
+        _show_link(link, "The report", REPORT, f"In the workspace: {run_summary.PAGE}.")
 
 
 def _show_link(address: str | None, text: str, key: str, description: str) -> None:

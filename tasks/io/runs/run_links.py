@@ -2,12 +2,17 @@
 
 import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from tasks.io.runs import experiment_page, run_store
+from tasks.io.runs import experiment_page, logged_models, run_store
+
+T = TypeVar("T")
 
 PORT = 5000
 """The default port of `ratchet ui`, which shows a store of this machine."""
+REPORT = "artifacts/report/index.html"
+"""The place of the report on the page of a flow's run."""
 LATEST = 200
 """Runs that are looked through for those of the present outputs."""
 
@@ -43,12 +48,21 @@ def of_stages(flow: str) -> dict[str, str]:
 
 
 def of_flow(flow: str, place: str = "") -> str | None:
-    """Return the address of the page of a flow's own run, or of a place on it (`artifacts/report/index.html`).
+    """Return the address of the page of a flow's own run, or of a place on it (`REPORT`).
 
     None while MLflow does not have the run.
     """
     runs = _search(f"tags.`ratchet.run` = '{flow}'")
     return page(runs[0].info.experiment_id, runs[0].info.run_id, place) if runs else None
+
+
+def of_report(candidate: str) -> str | None:
+    """Return the address of the report on the model with this hash of its files, on the page of the run that measured it first.
+
+    None where MLflow does not know it.
+    """
+    found = _ask(lambda client, experiment: (experiment, logged_models.measured(client, experiment, candidate)))
+    return page(found[0], found[1].run, REPORT) if found and found[1] else None
 
 
 def page(experiment: str, run: str, place: str = "") -> str:
@@ -72,9 +86,13 @@ def of_outputs() -> dict[str, tuple[str, str]]:
 
 
 def _search(query: str, **options: Any) -> list[Any]:
+    return _ask(lambda client, experiment: list(client.search_runs([experiment], query, **options))) or []
+
+
+def _ask(question: Callable[[Any, str], T]) -> T | None:
+    """Return what MLflow answers, by its client and the id of our experiment; None while it is out of reach."""
     try:
-        client, experiment = run_store.connect()
-        return list(client.search_runs([experiment], query, **options))
+        return question(*run_store.connect())
     except run_store.outages() as error:
         _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
-        return []
+        return None
