@@ -110,7 +110,8 @@ class _Generate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun, began = time.monotonic(), time.time()
-        reply, request = _Reply(send, is_kept=self._traces is not None), None
+        request: Request | None = None
+        reply = _Reply(send, is_kept=self._traces is not None)
         try:
             request = requests.parse(self._endpoint, await self._body(HttpRequest(scope, receive)))
             async with asyncio.timeout(self._config.timeout_s):

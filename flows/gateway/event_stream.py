@@ -60,7 +60,9 @@ class Answer:
         choices: dict[int, dict[str, Any]] = {}
         for (index, kind), pieces in self._texts.items():
             text = "".join(pieces)
-            told = {"text": text} if kind == "text" else {"message": {"role": "assistant", "content": text}}
+            told: dict[str, Any] = (
+                {"text": text} if kind == "text" else {"message": {"role": "assistant", "content": text}}
+            )
             choices.setdefault(index, {"index": index}).update(told)
         for (index, _), function in self._calls.items():
             message = choices.setdefault(index, {"index": index}).setdefault(
