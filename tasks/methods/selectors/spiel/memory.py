@@ -140,7 +140,7 @@ class Covered(Memory):
         return torch.minimum(self.rows[rows], self.columns[columns])
 
 
-MEMORIES = {"ag": Accumulated, "ma": Covered}
+MEMORIES: dict[str, type[Memory]] = {"ag": Accumulated, "ma": Covered}
 
 
 def memory_of(layer: DeltaLinear) -> Memory:
