@@ -70,7 +70,7 @@ def test_tools_are_refused_where_the_template_would_leave_them_out(client):
 def test_a_template_that_has_tools_gets_them(loaded):
     model, tokenizer = loaded
     plain = tokenizer.chat_template
-    tokenizer.chat_template = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + plain
+    tokenizer.chat_template = "{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}" + plain
     try:
         with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
             usage = [
@@ -80,6 +80,30 @@ def test_a_template_that_has_tools_gets_them(loaded):
     finally:
         tokenizer.chat_template = plain
     assert usage[1] == usage[0] + len("now")
+
+
+def test_a_call_that_the_model_writes_is_one_in_the_answer(tiny):
+    """A Qwen2 that knows the call by heart, as `transformers serve` reads calls of its kind."""
+    _, tokenizer = small.decided(tiny)
+    model, said = small.qwen2(), '<tool_call>\n{"name": "now", "arguments": {"zone": "UTC"}}\n</tool_call>'
+    plain = tokenizer.chat_template
+    tokenizer.chat_template = "{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}" + plain
+    try:
+        asked = [{"role": "user", "content": "Well?"}]
+        prompt = tokenizer.apply_chat_template(asked, tools=[TOOL], add_generation_prompt=True, return_dict=False)
+        answer = tokenizer(said, add_special_tokens=False)["input_ids"]
+        small.learn(model, prompt, answer)
+        body = CHAT | {"tools": [TOOL], "max_tokens": len(answer)}
+        with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
+            message = client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
+            without = client.post("/v1/chat/completions", json=CHAT).json()["choices"][0]["message"]
+    finally:
+        tokenizer.chat_template = plain
+    (call,) = message["tool_calls"]
+    assert (call["type"], call["function"]["name"]) == ("function", "now")
+    assert json.loads(call["function"]["arguments"]) == {"zone": "UTC"}
+    assert not message["content"]
+    assert not without.get("tool_calls")
 
 
 def test_the_gateway_refuses_all_that_this_server_would_leave_out_in_silence():

@@ -112,6 +112,20 @@ def decided(folder: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
+    """Train a model until it answers the prompt so."""
+    import torch
+
+    ids = torch.tensor([prompt + answer])
+    labels = torch.tensor([[-100] * len(prompt) + answer])
+    optimizer = torch.optim.AdamW(model.train().parameters(), 3e-3)
+    for _ in range(120):
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
 def qwen2() -> Any:
     """A Qwen2 of random weights: grouped heads, biases that are not zero, an output head of its own."""
     import torch

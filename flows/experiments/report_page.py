@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,9 @@ def of_two(first: str, second: str) -> tuple[Path, str]:
             f"{of_gate.name} was measured on the gate set, and {of_test.name} on the test set: compare two versions of the registry, "
             "or two models of params.yaml or of commits."
         )
-    around = _since(before, after) if before and after else {}
+    around = {"command": shlex.join(["ratchet", "report", first, second])}
+    if before and after:
+        around |= _since(before, after)
     name = "-".join("".join(letter if letter.isalnum() else "_" for letter in side.name) for side in sides)
     return _make(FOLDER / f"{name}.html", config, sides, around)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import webbrowser
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,28 @@ def test_any_two_models_can_be_compared_the_second_with_the_first(workspace):
     assert page.items["items"][page.items["item"][0]] == "t0", "the answer that was lost"
 
 
+def commands(path: Path) -> list[str]:
+    """The commands below "Three commands that give the same", without what is said of each."""
+    html = path.read_text(encoding="utf-8").partition("Three commands that give the same")[2]
+    lines = html.partition("</pre>")[0].rpartition(">")[2].splitlines()
+    return [unescape(line).partition("   #")[0].rstrip() for line in lines]
+
+
+def test_each_page_has_the_three_commands_that_give_it(workspace):
+    here, _ = report_page.of_workspace()
+    assert commands(here) == ["git checkout COMMIT", "make install", "ratchet run"]
+    names = ["add", "params.yaml"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]
+    for words in names:
+        subprocess.run(["git", *words], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    of_two, _ = report_page.of_two("r0", "r1")
+    checkout, *others = commands(of_two)
+    assert checkout.removeprefix("git checkout ") == commit[: len(checkout) - len("git checkout ")]
+    assert len(checkout) > len("git checkout ") + 6
+    assert others == ["make install", "ratchet report r0 r1"]
+    assert "in a fresh clone ratchet run comes before it" in " ".join(shown(of_two).text.split())
+
+
 def test_the_command_names_the_page_and_the_verdict(workspace, capsys):
     with pytest.raises(SystemExit) as end:
         main(["report", "base", "r1"])
@@ -121,23 +144,22 @@ def test_a_model_of_the_registry_is_not_compared_with_one_of_another_set(workspa
         report_page.of_two("r0", "1")
 
 
+def night(nights: Nights, name: str, loss: float) -> None:
+    """A night whose model was trained with this name as its seed."""
+    tune = {
+        "deps": [],
+        "params": {"params.yaml": {"tune": {"seed": name}}},
+        "outs": [{"path": "models/tuned/r0", "md5": name}],
+    }
+    lock = {"schema": "2.0", "stages": {"tune": tune}}
+    (nights.folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    nights.night(name, loss)
+
+
 def test_two_versions_are_compared_on_the_gate_set_with_what_changed(tmp_path, store):
     nights = Nights(tmp_path)
-    lock = {
-        "schema": "2.0",
-        "stages": {
-            "tune": {
-                "deps": [],
-                "params": {"params.yaml": {"tune": {"seed": 0}}},
-                "outs": [{"path": "models/tuned/r0", "md5": "a"}],
-            }
-        },
-    }
     for name, loss in (("one", 1.9), ("two", 1.8)):
-        lock["stages"]["tune"]["params"]["params.yaml"]["tune"]["seed"] = name
-        lock["stages"]["tune"]["outs"][0]["md5"] = name
-        (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-        nights.night(name, loss)
+        night(nights, name, loss)
         promotion.promote()
     run_stage(tmp_path / "made", MODELS)
     for name, place in {

@@ -44,6 +44,8 @@ class Surroundings:
     """The commit that was checked out; empty where that is not known."""
     changed_since_commit: bool = False
     """True if the files differ from the commit's."""
+    command: str = ""
+    """What makes a page of two models; empty of a workspace's own, which `ratchet run` makes."""
 
 
 @dataclass(frozen=True)

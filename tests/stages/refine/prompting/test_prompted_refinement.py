@@ -315,19 +315,12 @@ def test_what_a_model_here_has_learned_is_taken_and_all_else_it_writes_is_refuse
 
 def memorized(folder, example, target):
     """Train the model of `folder` until it knows the example by heart, and save it in `target`."""
-    import torch
-
     from tasks.engine import encode
     from tasks.io.weights import checkpoints
 
-    model, sequence = small.load(folder).train(), encode.example(example, checkpoints.load_tokenizer(folder))
-    ids = torch.tensor([sequence.ids])
-    labels = ids.where(torch.tensor([sequence.weights]) > 0, -100)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(120):
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    model, sequence = small.load(folder), encode.example(example, checkpoints.load_tokenizer(folder))
+    begins = next(place for place, weight in enumerate(sequence.weights) if weight > 0)
+    small.learn(model, list(sequence.ids[:begins]), list(sequence.ids[begins:]))
     shutil.copytree(folder, target)
     model.save_pretrained(target)
     return target
