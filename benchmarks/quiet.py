@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.core.calls import Call
+from tasks.core.text.calls import Call
 
 T = TypeVar("T")
 

@@ -21,9 +21,9 @@ import yaml
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment, imports
-from tasks.core.calls import Call
 from tasks.core.config import Config
 from tasks.core.nested import flat
+from tasks.core.text.calls import Call
 from tasks.core.training import in_words
 from tasks.io import provenance, stage_outputs
 from tasks.io.runs import run_store, traces, tracking

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.core.calls import Call
+from tasks.core.text.calls import Call
 
 T = TypeVar("T")
 NOTHING_DECIDED = Path(os.devnull)

@@ -24,8 +24,8 @@ from flows.gateway.metrics import UNKNOWN, Metrics
 from flows.gateway.prompt_log import PromptLog
 from flows.gateway.requests import Endpoint, Request
 from flows.gateway.worker import Worker
-from tasks.core.calls import Call
 from tasks.core.operation import ServeConfig
+from tasks.core.text.calls import Call
 from tasks.io.runs.tracking import Traces
 from tasks.io.system import progress
 

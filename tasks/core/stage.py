@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tasks.core.calls import Call
 from tasks.core.config import Config
+from tasks.core.text.calls import Call
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from pydantic import Field, field_validator
 
-from tasks.core.calls import Call
 from tasks.core.config import Config
 from tasks.core.records import Message
+from tasks.core.text.calls import Call
 
 
 class Decoding(Config):

@@ -61,8 +61,8 @@ def of_report(candidate: str) -> str | None:
 
     None where MLflow does not know it.
     """
-    found = _ask(lambda client, experiment: (experiment, logged_models.measured(client, experiment, candidate)))
-    return page(found[0], found[1].run, REPORT) if found and found[1] else None
+    measured = _ask(lambda client, experiment: (experiment, logged_models.measured(client, experiment, candidate)))
+    return page(measured[0], measured[1].run, REPORT) if measured and measured[1] else None
 
 
 def page(experiment: str, run: str, place: str = "") -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.core.calls import Call
+from tasks.core.text.calls import Call
 from tasks.io.runs import logged_models, run_store, traces
 from tasks.io.runs.run_store import SPOOL
 from tasks.io.system import files, locks, logs

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.core import environment
-from tasks.core.calls import Call
+from tasks.core.text.calls import Call
 from tasks.io.runs import run_store
 
 TRACED = ("chat", "serve", "refine")

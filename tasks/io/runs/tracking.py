@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from tasks.core import environment
-from tasks.core.calls import Call
+from tasks.core.text.calls import Call
 from tasks.io.runs import run_store, spool_uploader
 from tasks.io.runs.run_store import SPOOL
 from tasks.io.runs.traces import wanted

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.core.calls import Call
 from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
+from tasks.core.text.calls import Call
 from tasks.engine.inference import embedding, prompt_encoding
 from tasks.engine.training.compose import Composition
 from tasks.io import provenance, stage_outputs, tables

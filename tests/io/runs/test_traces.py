@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.calls import Call
 from tasks.core.records import Message
+from tasks.core.text.calls import Call
 from tasks.core.text.writing import Answer, call
 from tasks.io.runs import run_store, spool_uploader, traces, tracking
 from tests.io.runs.conftest import AWAY, in_store

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Call:
-    """What a model was asked and answered, and how long it took."""
+    """A question to a model and its answer, with the time that it took."""
 
     model: str
     asked: Mapping[str, Any]
