@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tasks import methods
 from tasks.core.training import Moment, Training
-from tasks.engine.forward import HEAD_ROWS
 from tasks.engine.training import compose, fit
 from tasks.engine.training import train as engine
 from tasks.engine.training.allocations import allocations
@@ -80,9 +79,9 @@ def test_the_memory_is_that_of_weights_optimizer_and_what_goes_backward(tiny):
     weights = sum(tensor.nbytes for tensor in {*model.parameters(), *model.buffers()})
     resident = first - (second - first)
     size = fit.of_selector(tiny, "neuroada", sections("neuroada"), 1024)
-    logits = 4 * HEAD_ROWS * model.config.vocab_size
-    expected = weights + (4 + 8 + 8) * size.trains + logits
-    # The first token of a row trains nothing, so that what is kept for the head begins below nothing.
+    expected = weights + (4 + 8 + 8) * size.trains
+    # At these lengths a layer makes more on its way than a piece of the logits is, and that too grows with the pack. The first token of
+    # a row trains nothing, so that what is kept for the head begins below nothing.
     assert resident == pytest.approx(expected, rel=0.01), "beside the weights the change, its place, two moments"
     full = fit.of_selector(tiny, "all", {}, 16)
     assert full.memory_bytes >= weights + 12 * full.trains, "gradients count where they are more than what is kept"
