@@ -173,7 +173,7 @@ def test_one_part_is_a_lora_step_by_step(tiny):
     contract.steps(*lora, theirs, count=3)
     for place, matrix in matrices.items():
         torch.testing.assert_close(matrix, lora_matrices[place], rtol=1e-3, atol=1e-5, msg=" ".join(place))
-        assert (matrix - start[place]).abs().max() > 1e-3, "nothing was trained"
+        assert (matrix - start[place]).abs().max() > 1e-4, "nothing was trained"
 
 
 @pytest.mark.parametrize(("share", "kinds"), [("down", "DS"), ("up", "SD"), ("none", "SS")])
