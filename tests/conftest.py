@@ -21,7 +21,6 @@ LONG = ("tests/end_to_end", "tests/flows")
 """Folders whose tests run whole pipelines in processes of their own."""
 SLOW = (
     *LONG,
-    "tests/engine/inference/test_chat.py",
     "tests/engine/inference/test_generation.py",
     "tests/engine/test_attention.py",
     "tests/engine/test_compositions.py",
@@ -84,6 +83,7 @@ SLOW = (
     "tests/test_mutants.py",
     "tests/test_run.py",
     "tests/test_taking_over.py",
+    "tests/test_chat.py",
 )
 """Files and folders that `make test-fast` leaves out: each takes more than three seconds of CPU time. Those of `tests/core` and of `tests`
 itself stay, which a small change is most likely to need, but for the longest.
@@ -218,6 +218,19 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
             make(partial)
             partial.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser, for modules marked with `tests.browser.NEEDS_BROWSER`."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser import PROGRAM
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture

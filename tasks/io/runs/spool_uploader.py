@@ -310,11 +310,15 @@ def _send_traces(experiment: str, run: str | None, events: list[dict[str, Any]])
         for event in some:
             traces.send(experiment, run, event["caller"], event["id"], Call(**event["call"]))
 
+    calls = [event for event in events if event["kind"] == "trace"]
+    if not calls:
+        return
     try:
-        if calls := [event for event in events if event["kind"] == "trace"]:
-            _offer(send, calls)
+        _offer(send, calls)
     except NotImplementedError:
-        _log.warning("This MLflow server takes no traces: MLflow 3.4 does.")
+        _log.warning(
+            "%d calls of models are in no trace: this MLflow server takes none, and one of MLflow 3.4 does.", len(calls)
+        )
 
 
 def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:

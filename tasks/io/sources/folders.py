@@ -26,7 +26,9 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def role(path: Path) -> Role:
-    """Return the use of a file, by its content; `other` if it has none or cannot be read."""
+    """Return the use of a file, by its content; `other` if it has none or cannot be read, and of a link to a folder."""
+    if path.is_dir():
+        return "other"
     named = detection.named_format(path.name)
     if named == "code":  # a name decides: code may look like anything
         return "code"

@@ -1,31 +1,17 @@
 """The page in a browser: keys, filters, edits, undo, many at once, two people, a browser that goes away, hostile names and texts."""
 
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from docs.browser import NAMES
+from tests.browser import NEEDS_BROWSER, PATIENCE_MS
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decided
 
-PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE_MS = 30_000
 REFUSED = re.compile(r"(status of|Status Error Code) 4\d\d")
 """A refused decision in the browser's words, and in htmx's."""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason=f"no browser: none of {', '.join(NAMES)} (Debian's package `chromium`)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
-        yield started
-        started.close()
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture

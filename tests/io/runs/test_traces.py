@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,16 @@ def test_who_records_needs_no_mlflow():
         "sys.exit('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=False).returncode == 0
+
+
+def test_a_server_that_takes_no_traces_is_told_with_the_number_of_those_that_are_lost(monkeypatch, caplog):
+    def refused(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(traces, "send", refused)
+    event = {"kind": "trace", "caller": "chat", "id": "1" * 32, "call": asdict(CALL)}
+    spool_uploader._send_traces("0", None, [event, {"kind": "metric"}, event])
+    assert "2 calls of models are in no trace" in caplog.text
+    caplog.clear()
+    spool_uploader._send_traces("0", None, [{"kind": "metric"}])
+    assert not caplog.text

@@ -2,6 +2,7 @@
 
 import gzip
 
+from tasks.io.sources import folders
 from tasks.io.sources.text import Text, Unreadable, folder, from_html
 
 PAGE = """<!doctype html><html><head><title>T</title><style>p {}</style></head>
@@ -55,14 +56,15 @@ def test_every_file_that_holds_text_is_a_text_and_every_other_has_its_reason(tmp
     (tmp_path / "deep/packed.md.gz").write_bytes(gzip.compress(b"# Packed"))
     (tmp_path / "main.rs").write_text("fn main() {}")
     (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    (tmp_path / "linked").symlink_to(tmp_path / "deep")
+    (tmp_path / "linked.csv").symlink_to(tmp_path / "deep")
+    assert folders.role(tmp_path / "linked.csv") == "other"
     for name, data in {"own.py": b"x = 1", "rows.csv": b"a,b\n1,2\n3,4\n", "deep/.hidden.md": b"# Hidden"}.items():
         (tmp_path / name).write_bytes(data)
     items = {item.name: getattr(item, "text", "") or item.reason for item in folder(tmp_path, "MIT")}
     assert items == {
         "README": "words of some length",
         "deep/packed.md.gz": "# Packed",
-        "linked": "a link to a folder",
+        "linked.csv": "a link to a folder",
         "main.rs": "code",
         "notes.org": "words of some length",
         "page.xhtml": "words",

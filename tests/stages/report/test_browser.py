@@ -1,21 +1,14 @@
 """The page in a browser: an item opens by its link, the search finds, the worst come first; nothing fails and nothing is asked of a network."""
 
-import shutil
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from docs.browser import NAMES
+from tests.browser import NEEDS_BROWSER, PATIENCE_MS
 from tests.stages.report.material import HOSTILE, answers, losses, run_stage
 
-PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE_MS = 30_000
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason=f"no browser: none of {', '.join(NAMES)} (Debian's package `chromium`)"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +20,6 @@ def address(tmp_path_factory):
     }
     folder, _ = run_stage(tmp_path_factory.mktemp("page"), models, tasks=2)
     return (folder / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
