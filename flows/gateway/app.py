@@ -109,7 +109,7 @@ class _Generate:
         self._metrics, self._prompts, self._traces = metrics, prompts, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun, began = time.monotonic(), time.time()
+        start, began = time.monotonic(), time.time()
         request: Request | None = None
         reply = _Reply(send, is_kept=self._traces is not None)
         try:
@@ -124,7 +124,7 @@ class _Generate:
             limit = f"{self._config.timeout_s:g} s"
             await reply.fail(ApiError(504, f"The answer was not complete within {limit}.", code="timeout"))
         finally:
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - start
             self._metrics.request(reply.model, self._endpoint, reply.status, seconds)
             if request and self._traces:
                 _trace(self._traces, request, reply, began, seconds)

@@ -68,7 +68,7 @@ def find_overlaps(
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
     half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
     fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing; an evaluation text of
-    two runs or more that is held as a whole is a leak however many hold it, unless `TEMPLATE` says that it is a template.
+    twice `ngram` words or more that is held as a whole is a leak however many hold it, unless `TEMPLATE` says that it is a template.
     Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts
     are made and sifted a block at a time, by other processes if `apply` has any.
     """

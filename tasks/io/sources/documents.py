@@ -19,7 +19,7 @@ BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL
 
 
 @dataclass(frozen=True)
-class Document:
+class Extracted:
     """The text of a document."""
 
     text: str
@@ -28,21 +28,21 @@ class Document:
     is_html: bool = False
 
 
-def extract(path: Path) -> Document:
+def extract(path: Path) -> Extracted:
     """Return the text of a document; of HTML and Word it is HTML. Raises UnreadableError if it has no text or cannot be read."""
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
     format = named if named in ("text", "HTML", "LaTeX") else detection.detect(entry).format
     if format == "PDF":
-        return Document(*_pdf(path))
+        return Extracted(*_pdf(path))
     if "Word" in (format, named):
-        return Document(*_word(path), is_html=True)
+        return Extracted(*_word(path), is_html=True)
     try:
         text, encoding = read_text(entry)
     except ValueError as error:
         raise UnreadableError(str(error)) from None
     note = "" if encoding == "utf-8" else encoding
-    return Document(latex_body(text) if format == "LaTeX" else text, note, format == "HTML")
+    return Extracted(latex_body(text) if format == "LaTeX" else text, note, format == "HTML")
 
 
 def latex_body(source: str) -> str:

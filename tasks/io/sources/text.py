@@ -48,8 +48,8 @@ def running_text(file: Path) -> tuple[str, str]:
 
     Raises UnreadableError if it has no text or cannot be read.
     """
-    document = documents.extract(file)
-    return from_html(document.text) if document.is_html else document.text, document.note
+    extracted = documents.extract(file)
+    return from_html(extracted.text) if extracted.is_html else extracted.text, extracted.note
 
 
 def files(path: Path) -> list[Path]:
