@@ -142,7 +142,8 @@ def test_without_suppression_layers_are_drawn_uniformly():
     state, counts = {}, Counter()
     for step in range(400):
         ist.on_step(moment(step, state), config)
-        assert state["unimportance"] == [0.0] * 8
+        # The loss of the same weights may differ in its last bit from pass to pass.
+        assert state["unimportance"] == pytest.approx([0.0] * 8, abs=1e-12)
         assert active(model.model) == state["layers"]
         counts.update(state["layers"])
         assert len(state["layers"]) == 2
