@@ -180,6 +180,19 @@ def test_two_versions_are_compared_on_the_gate_set_with_what_changed(tmp_path, s
         report_page.of_two("2", "champion")
 
 
+def test_the_page_of_a_workspace_tells_what_changed_since_the_champion(workspace, store):
+    settings = Path("params.yaml").read_text()
+    nights = Nights(workspace)
+    night(nights, "one", 1.9)
+    promotion.promote()
+    night(nights, "two", 1.8)
+    Path("params.yaml").write_text(settings)
+    path, _ = report_page.of_workspace()
+    text = " ".join(shown(path).text.split())
+    assert "What changed since the champion, version 1" in text
+    assert "tune.seed: one → two" in text
+
+
 def test_telemetry_has_tokens_a_second_over_the_trained_tokens(workspace, monkeypatch):
     monkeypatch.setattr(
         report_page.run_curves,

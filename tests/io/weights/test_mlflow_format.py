@@ -1,6 +1,14 @@
 """MLflow opens a registered version from the folder it is stored in: whole models and peft's adapters, without a copy of the weights."""
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -8,6 +16,7 @@ import peft
 import pytest
 import torch
 
+from flows.execution import prefect_server
 from tasks.io.runs import registry, run_links, run_store
 from tasks.io.weights import checkpoints, mlflow_format
 
@@ -55,6 +64,40 @@ def test_a_registered_whole_model_is_opened_by_its_name_and_answers_a_chat(store
     assert reply[0]["choices"][0]["message"]["role"] == "assistant"
     assert reply[0]["model"] == "ratchet@version"
     assert reply[0]["usage"]["completion_tokens"] <= 4
+
+
+def test_mlflow_serves_a_registered_model(store, folder, tmp_path):
+    port = prefect_server.free_port()
+    assert registry.mirror([registry.Version(1, "c1", "promoted", {}, folder)], {"champion": 1})
+    address = f"http://127.0.0.1:{port}"
+    words = ["--model-uri", f"models:/{registry.NAME}@champion", "--env-manager", "local", "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", *words, "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(f"{address}/ping", server, tmp_path / "log")
+        body = json.dumps({"messages": PROMPT, "max_tokens": 4}).encode()
+        request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            (answer,) = json.load(reply)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert answer["usage"]["completion_tokens"] <= 4
+
+
+def wait_for(address, server, log, seconds=120):
+    """Wait until a server answers at this address."""
+    for _ in range(4 * seconds):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+        else:
+            return
+    pytest.fail(log.read_text())
 
 
 def test_a_registered_adapter_is_opened_on_its_base(store, folder):
