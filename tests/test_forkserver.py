@@ -108,6 +108,16 @@ def test_a_stage_runs_in_a_child_and_what_it_says_and_makes_is_the_clients(works
     assert workspace.last_words == ["FINISHED"]
 
 
+def test_a_pool_of_threads_that_nothing_closed_ends_with_its_stage(workspace, serve):
+    serve(
+        "from concurrent.futures import ThreadPoolExecutor; sys.pool = ThreadPoolExecutor(1); sys.pool.submit(print, 'worked', flush=True).result()"
+    )
+    process = stage(workspace)
+    began(process)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (0, "worked\n"), err
+
+
 def test_processes_have_names_that_ps_shows(workspace, serve):
     server = serve("time.sleep(60)")
     process = stage(workspace)

@@ -233,9 +233,8 @@ def _work(server: int, request: Mapping[str, Any], files: list[int], connections
 
         traceback.print_exc()
     finally:
-        for thread in threading.enumerate():
-            if not thread.daemon and thread is not threading.current_thread():
-                thread.join()
+        # Idle pools of threads are ended, which would wait for ever, and threads at work are waited for.
+        threading._shutdown()  # type: ignore[attr-defined]  # multiprocessing ends its children by it too
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

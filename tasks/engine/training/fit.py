@@ -137,10 +137,14 @@ def _by_gradient(
     """Return the size of a training whose steps AdamW makes."""
     optimizer = optim.AdamW(list(attached.trainable.values()))
     linear = compose.linear(attached, parts)
-    hooks = [(kind, part) for kind, part in compose.hooks(parts) if kind == "selector"]
+    takes_turns = parts.adapter.spec.takes_turns
+    hooks = [
+        (kind, part) for kind, part in compose.hooks(parts) if kind == "selector" or (kind == "adapter" and takes_turns)
+    ]
     notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
     at_once = most_gradients = moments = 0
     kept, inside, deepest = NOTHING, NOTHING, None
+    training_now: list[nn.Parameter] = []
     looked_at = _steps_looked_at(parts, training)
     steps = max(LOOKS, looked_at.stop)
     for step in looked_at:
@@ -151,7 +155,9 @@ def _by_gradient(
                 step, steps, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
             )
             part.method.on_step(look, part.config)
-        training_now = [parameter for parameter in attached.trainable.values() if parameter.requires_grad]
+        before, training_now = training_now, [p for p in attached.trainable.values() if p.requires_grad]
+        if takes_turns and [*map(id, training_now)] == [*map(id, before)]:
+            continue
         at_once = max(at_once, sum(p.numel() for p in training_now))
         most_gradients = max(most_gradients, sum(p.nbytes for p in training_now))
         moments = max(moments, 2 * sum(p.numel() for p in optimizer.state))
@@ -219,10 +225,12 @@ def _without_gradient(
 
 
 def _steps_looked_at(parts: Composition, training: Training) -> range:
-    """Return the steps whose choice of weights is looked at: the first of each draw of layers, some first ones, or one for all."""
+    """Return the steps whose choice of weights is looked at: the first of each draw of layers, a round of turns, some first ones, or one for all."""
     if every := parts.selector.method.draws_every:
         steps = math.ceil(training.max_tokens / (training.pack_tokens * training.accumulation))
         return range(0, min(steps, DRAWS * every(parts.selector.config)), every(parts.selector.config))
+    if turns := parts.adapter.method.turns:
+        return range(turns(parts.adapter.config))
     return range(LOOKS if parts.selector.spec.acts_between_steps else 1)
 
 

@@ -65,6 +65,8 @@ class Adapter:
     """The tensors of a saved adapter as a training with this config, and of the tasks of its probe, takes them up. Without it as they are."""
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step, the first of a resumed run included."""
+    turns: Callable[[Any], int] | None = None
+    """Steps after which the turns begin anew, where `takes_turns`."""
     merge: "Callable[[nn.Module], nn.Module] | None" = None
     """The plain model that computes the same function, made of an attached one; None where there is none."""
     finish: "Callable[[nn.Module], Mapping[str, LowRank]] | None" = None

@@ -184,6 +184,11 @@ def on_step(moment: Moment, config: LocaConfig) -> None:
                 parameter.grad = None
 
 
+def turns(config: LocaConfig) -> int:
+    """Return the steps of one turn of the coefficients and one of the places."""
+    return config.coefficient_steps + config.place_steps if config.places == "learned" else 1
+
+
 def rates(model: nn.Module, config: LocaConfig) -> dict[str, float]:
     """Return the rate of the places, by parameter."""
     names = [f"{name}.{place}" for name in adapted(model) for place in PLACES]
@@ -215,4 +220,4 @@ def facts(model: nn.Module) -> dict[str, Any]:
     return {"moved": {name: round(layer.moved(), 4) for name, layer in adapted(model).items()}}
 
 
-METHOD = Adapter(attach=attach, on_step=on_step, merge=merge, finish=finish, rates=rates, facts=facts)
+METHOD = Adapter(attach=attach, on_step=on_step, turns=turns, merge=merge, finish=finish, rates=rates, facts=facts)
