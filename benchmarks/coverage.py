@@ -40,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vera": {"rank": 16},
     "mhr": {"heads": 4},
     "mola": {"experts": (2, 2, 2, 2)},
+    "mixda": {"reduction": 4},
     "adept": {"layers": 1, "interval": 2},
     "llama_pro": {"layers": 1},
     "sherl": {"reduction": 4, "every": 1},

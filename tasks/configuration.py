@@ -182,9 +182,9 @@ def _bank_problems(config: PipelineConfig) -> list[str]:
         problems.append(
             f"tune.bank: {bank} goes with one round: a turn diagnoses one model. `ratchet rounds 1` leaves the turns out."
         )
-    if bank == "none" and router != "none" and router in methods.names("routers"):
+    if bank == values.pretrain.bank == "none" and router != "none" and router in methods.names("routers"):
         problems.append(
-            f"evaluate.router: {router} chooses among the adapters of a bank, and tune.bank is none. Set tune.bank: task, or router: none."
+            f"evaluate.router: {router} chooses among the adapters of a bank, and there is none. Set tune.bank: task or pretrain.bank: domain, or router: none."
         )
     return problems
 

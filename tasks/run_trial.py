@@ -21,6 +21,7 @@ from tasks.core import environment
 from tasks.core.stage import Model
 from tasks.io.runs import tracking
 from tasks.io.system import files, process
+from tasks.io.weights import banks, checkpoints
 from tasks.runner import StageRun, code
 
 RESULT, MODEL = "result.json", "model"
@@ -35,7 +36,7 @@ def run(arguments: list[str], *, forked: bool = False) -> int:
 def main(folder: Path) -> None:
     """Train and measure as the folder says, and write the result."""
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    config = _with_model(trial, folder, configuration.load(folder / "params.yaml"))
+    config = configuration.load(folder / "params.yaml")
     process.set_threads(config.compute)
     recorder = tracking.Recorder(trial["title"], parent=os.environ.get(environment.PARENT_RUN), tags=trial["tags"])
     recorder.params(**trial["facts"])
@@ -45,7 +46,7 @@ def main(folder: Path) -> None:
         if trial["trained"]:
             result = json.loads((Path(trial["trained"]) / RESULT).read_text(encoding="utf-8"))
         if trial["test"]:
-            result |= _test(folder, config, recorder)
+            result |= _test(folder, _with_model(trial, folder, config), recorder)
         recorder.metrics({name: value for name, value in result.items() if isinstance(value, int | float)})
         files.write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
         if not trial["keeps_model"]:
@@ -57,9 +58,27 @@ def main(folder: Path) -> None:
 
 def _with_model(trial: Mapping[str, Any], folder: Path, config: PipelineConfig) -> PipelineConfig:
     """Return the config whose only model is the trial's, by which `evaluate` finds it."""
-    trained = Path(trial["trained"] or folder) / MODEL if trial["stage"] or trial["trained"] else trial["base"]
-    model = Model(group="compare", path=str(trained), base=trial["base"])
+    is_trained = trial["stage"] or trial["trained"]
+    path = measured(Path(trial["trained"] or folder) / MODEL) if is_trained else trial["base"]
+    model = Model(group="compare", path=str(path), base=trial["base"])
     return config.model_copy(update={"models": {"trial": model}})
+
+
+def measured(model: Path) -> Path:
+    """Return the folder that a training is measured by: its model, or the one adapter of the bank beside a base that passed through.
+
+    Raises ValueError for a bank of several.
+    """
+    bank = model / checkpoints.BANK
+    if not checkpoints.is_bank(bank):
+        return model
+    members = banks.members(bank)
+    if len(members) > 1:
+        raise ValueError(
+            f"pretrain.bank: a comparison measures one model, and there are adapters of {', '.join(members)}. Name the texts of one domain."
+        )
+    (member,) = members.values()
+    return bank / member.folder
 
 
 class TimedRun(StageRun):
@@ -123,7 +142,7 @@ def _train(stage: str, folder: Path, config: PipelineConfig, recorder: tracking.
         "tokens": course["tokens"],
         "tokens_per_s": speed(run.ends, course["loss"], getattr(config, stage).save_every, run.validated),
         "peak_memory_mb": _peak_memory(config.compute.device),
-        "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
+        "bytes": sum(file.stat().st_size for file in measured(model).glob("*.safetensors")),
     }
 
 

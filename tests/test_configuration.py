@@ -92,7 +92,7 @@ def test_a_bank_goes_with_one_round(load):
 
 def test_a_router_needs_a_bank(load):
     with pytest.raises(
-        ValueError, match=r"evaluate\.router: task chooses among the adapters of a bank, and tune\.bank is none"
+        ValueError, match=r"evaluate\.router: task chooses among the adapters of a bank, and there is none"
     ):
         load(evaluate={"router": "task"}, methods=GOOD["methods"] | {"task": {}})
 

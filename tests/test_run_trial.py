@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import run_trial
+from tasks.io.weights import banks, checkpoints
 
 LOSSES = [(1, 10, 5.0), (2, 30, 5.0), (3, 60, 5.0), (4, 100, 5.0), (5, 150, 5.0)]
 """(step, tokens so far, loss)."""
@@ -49,3 +50,15 @@ def test_without_validation_tokens_no_rate_can_be_chosen_and_nothing_trains(tmp_
     ):
         run_trial._train("tune", tmp_path, SimpleNamespace(tune=section), None)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_bank_is_measured_by_its_one_adapter(tmp_path):
+    assert run_trial.measured(tmp_path) == tmp_path
+    bank = tmp_path / checkpoints.BANK
+    members = {name: banks.Member(f"{name}-1", "", 8) for name in ("law", "code")}
+    bank.mkdir()
+    banks.write_card(bank, {"law": members["law"]}, "domain")
+    assert run_trial.measured(tmp_path) == bank / "law-1"
+    banks.write_card(bank, members, "domain")
+    with pytest.raises(ValueError, match="measures one model, and there are adapters of code, law"):
+        run_trial.measured(tmp_path)

@@ -14,6 +14,7 @@ Split = Literal["train", "valid", "test", "gate"]
 
 Corpus = Literal["domain", "general"]
 """Texts of the domain, which pretraining is to learn, and those of general language, by which forgetting is measured."""
+GENERAL: Corpus = "general"
 
 
 @dataclass(frozen=True)
@@ -251,11 +252,17 @@ class Document:
 
     id: str
     text: str
-    domain: Corpus
+    domain: str
+    """`general`, or the domain's name; `domain` where it has none of its own."""
     group: str
     split: Split
     source: str
     license: str
+
+    @property
+    def corpus(self) -> Corpus:
+        """Return the corpus that it is of."""
+        return GENERAL if self.domain == GENERAL else "domain"
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class Start:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     """The tensors of a saved adapter of the same method and settings, as its file names them; empty for a new adapter. The engine puts
     them in place after `attach`, which can spare itself the making of what they replace."""
+    domains: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """The tensors of each adapter of the base's bank, by domain, for an adapter that mixes them."""
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,9 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
         **batch: Any,
     ) -> dict[str, Tensor]:
         values, tokens = observe(self, batch, state=objective_state, **options)
+        if adapter.method.weigh:
+            factors_N = adapter.method.weigh(self, batch["task_keys"][tokens.segments], adapter.config)
+            tokens = replace(tokens, weights=tokens.weights * factors_N)
         loss = method.loss(values, tokens, objective.config)
         if adapter.method.penalty:
             loss = loss + len(values) * adapter.method.penalty(self, adapter.config)

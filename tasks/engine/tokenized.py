@@ -120,10 +120,10 @@ def first_documents(
     taken: dict[str, list[Encoded]] = {corpus: [] for corpus in corpora}
     remaining = dict.fromkeys(corpora, tokens)
     for row in tables.stream(rows, Document):
-        if remaining[row.domain] > 0:
-            pieces = encode.take(encoder(row).sequences, remaining[row.domain])
-            taken[row.domain] += pieces
-            remaining[row.domain] -= sum(map(len, pieces))
+        if remaining[row.corpus] > 0:
+            pieces = encode.take(encoder(row).sequences, remaining[row.corpus])
+            taken[row.corpus] += pieces
+            remaining[row.corpus] -= sum(map(len, pieces))
         elif max(remaining.values()) <= 0:
             break
     return taken

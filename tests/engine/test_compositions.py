@@ -26,6 +26,7 @@ COMPOSITIONS = {
     "lora": {"adapters": "lora"},
     "loldu": {"adapters": "loldu"},
     "mola": {"adapters": "mola"},
+    "mixda": {"adapters": "mixda"},
     "dept": {"adapters": "dept"},
     "corda": {"adapters": "corda"},
     "loca": {"adapters": "loca"},

@@ -161,7 +161,7 @@ def _fetched(settings: Settings, speed: Speed, shape: Shape | None) -> float:
 def _ingested(settings: Settings, speed: Speed, _shape: Shape | None) -> float:
     """Return the seconds of `ingest`: functions of a package are mined and their doctests run in as long as a stage starts."""
     mined = settings.text("ingest.sources").count("'package'")
-    corpora = 0 if settings.is_empty("ingest.corpora.domain") else 2
+    corpora = settings.domains and 1 + settings.domains
     read = corpora * settings.number("ingest.corpora.max_chars") / 1e7
     embeds = 0 if settings.text("ingest.near_duplicates.cosine") in ("", "None") else 2
     return speed.start_s * (0.5 + mined + read + embeds)

@@ -92,6 +92,12 @@ class Settings:
         """Return True if a setting is known and holds nothing."""
         return self._values.get(name) in ("()", "[]", "{}", "None")
 
+    @property
+    def domains(self) -> int:
+        """Return the number of domains that texts are of."""
+        named = sum(name.startswith("ingest.corpora.domains.") for name in self._values)
+        return named + (not self.is_empty("ingest.corpora.domain"))
+
 
 def of(stage: str, settings: Mapping[str, str]) -> Work:
     """Return the work of a stage; none for a stage whose work follows from the data."""
@@ -137,7 +143,7 @@ def _diagnosed(settings: Settings) -> Work:
 
 
 def _evaluated(settings: Settings) -> Work:
-    has_examples, has_texts = (not settings.is_empty(f"ingest.{name}") for name in ("sources", "corpora.domain"))
+    has_examples, has_texts = not settings.is_empty("ingest.sources"), settings.domains > 0
     domain, texts = settings.number("evaluate.domain_tokens"), settings.number("evaluate.text_tokens")
     losses = has_examples * domain + (1 + has_texts) * texts
     tests = settings.number("evaluate.pass_items") + settings.number("evaluate.human_eval")

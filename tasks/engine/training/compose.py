@@ -12,7 +12,7 @@ from tasks.core.training import FAMILIES, Group, Probe, Start, Training
 from tasks.core.weights import deltas
 from tasks.engine import device
 from tasks.engine.forward import bind_loss
-from tasks.io.weights import checkpoints
+from tasks.io.weights import banks, checkpoints
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,27 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
 
 
 def compose(
-    model: nn.Module, parts: Composition, probe: Probe, seed: int, *, saved: Path | None = None, fsdp: bool = False
+    model: nn.Module,
+    parts: Composition,
+    probe: Probe,
+    seed: int,
+    *,
+    saved: Path | None = None,
+    domains: Path | None = None,
+    fsdp: bool = False,
 ) -> Attached:
     """Bind the objective into the model's forward, grow the model, attach the adapter, let the selector choose what trains, and the sparsifier
     what passes of the training leave out.
 
-    `saved` is the folder of an adapter to start from. Raises ValueError if the composition cannot work or leaves nothing to train, and
+    `saved` is the folder of an adapter to start from, `domains` that of a bank whose adapters are mixed. Raises ValueError if the composition cannot work or leaves nothing to train, and
     if the saved adapter does not fit.
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
-    start = Start(probe, seed, checkpoints.read_adapter(saved) if saved else {})
+    start = Start(
+        probe, seed, checkpoints.read_adapter(saved) if saved else {}, banks.read_tensors(domains) if domains else {}
+    )
     if saved and parts.adapter.method.adopt:
         start = replace(start, tensors=parts.adapter.method.adopt(start.tensors, parts.adapter.config, start))
     attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config, start)

@@ -92,11 +92,15 @@ def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, An
     parts = compose.read(training, {name: sections.get(name, {}) for name in names})
     logging.disable_progress_bar()  # weights are read once for each training
     model, _ = checkpoints.load(folder, quantization=parts.base.method.quantization(parts.base.config))
-    return of_model(model, parts, training, compute)
+    bank = folder / checkpoints.BANK
+    domains = bank if parts.adapter.spec.of_domains and checkpoints.is_bank(bank) else None
+    return of_model(model, parts, training, compute, domains)
 
 
-def of_model(model: Any, parts: Composition, training: Training, compute: Compute = FP32) -> Fit:
-    """Return the size of a training of `model`, which is changed. Raises ValueError as `fit` does."""
+def of_model(
+    model: Any, parts: Composition, training: Training, compute: Compute = FP32, domains: Path | None = None
+) -> Fit:
+    """Return the size of a training of `model`, which is changed; `domains` is the bank that its adapter mixes. Raises ValueError as `fit` does."""
     vocabulary = model.config.vocab_size
     probe = Probe(
         [collate([Pack((arbitrary(LENGTHS[0], vocabulary),))])],
@@ -106,7 +110,7 @@ def of_model(model: Any, parts: Composition, training: Training, compute: Comput
     if shrunk := parts.sparsifier.method.shrunk:  # rows that are counted are shorter than a pack
         config = shrunk(parts.sparsifier.config, LENGTHS[0] / training.pack_tokens)
         parts = replace(parts, sparsifier=replace(parts.sparsifier, config=config))
-    attached = compose.compose(model.train(), parts, probe, training.seed)
+    attached = compose.compose(model.train(), parts, probe, training.seed, domains=domains)
     rows = [_row(parts, tokens, vocabulary) for tokens in LENGTHS]
     if parts.optimizer.spec.gradient_free:
         return _without_gradient(attached, parts, training, rows, compute)

@@ -1,11 +1,11 @@
-"""The adapter on disk that a training starts from, and what it has to agree with."""
+"""The adapters on disk that a training starts from or mixes, and what they have to agree with."""
 
 from pathlib import Path
 
 from tasks.core.training import SavedAdapter
 from tasks.engine.training.compose import Part
 from tasks.io import pinned
-from tasks.io.weights import checkpoints
+from tasks.io.weights import banks, checkpoints
 
 
 def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
@@ -35,4 +35,21 @@ def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
             raise ValueError(
                 f"{folder} was trained with methods.{method}.{key}: {value}, and it is {now} now. Set it back to start from this adapter."
             )
+    return folder
+
+
+def bank_beside(base: Path, adapter: Part) -> Path | None:
+    """Return the folder of the bank beside the model in `base` that `adapter` mixes; None for an adapter that mixes none.
+
+    Raises ValueError where there is no bank, or one of another method's adapters.
+    """
+    if not adapter.spec.of_domains:
+        return None
+    folder = base / checkpoints.BANK
+    if not checkpoints.is_bank(folder):
+        raise ValueError(
+            f"Adapter {adapter.name!r} mixes the adapters of a bank, and {base} has none: set pretrain.bank: domain, "
+            f"pretrain.adapter: {adapter.name} and a pretrain.max_tokens above 0."
+        )
+    banks.check(folder, base, mixed_by=adapter.name)
     return folder

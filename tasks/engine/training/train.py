@@ -53,6 +53,8 @@ class TrainData:
     """Held-out answers as the objective encodes them, whose rewards are measured with every validation."""
     adapter: Path | None = None
     """The folder of the adapter that the training starts from; None for a new one."""
+    domains: Path | None = None
+    """The folder of the bank whose adapters, one a domain, are mixed; None where none are."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ def train(
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
-    attached = compose.compose(model, parts, probe, config.seed, saved=data.adapter, fsdp=compute.fsdp)
+    attached = compose.compose(
+        model, parts, probe, config.seed, saved=data.adapter, domains=data.domains, fsdp=compute.fsdp
+    )
 
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)

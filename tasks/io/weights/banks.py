@@ -1,19 +1,23 @@
-"""Banks on disk: a folder with one adapter a task, all of one base, each in a folder of its own, and `ratchet.json` that names them."""
+"""Banks on disk: a folder with one adapter a task or a domain, all of one base, each in a folder of its own, and `ratchet.json` that names
+them."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks import methods
 from tasks.io.weights import checkpoints
 
+By = Literal["task", "domain"]
+"""What a bank has an adapter for each of."""
 LONGEST = 80
 """Characters of a member's folder."""
 CENTROID = "centroid.npy"
-"""In a member's folder: mean and variance of the base's mean hidden states in some layers on prompts of its task, (2, L, H)."""
+"""In a member's folder: mean and variance of the base's mean hidden states in some layers on prompts of its task or texts of its domain,
+(2, L, H)."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,11 @@ class Member:
     weights: str
     """The hash of its weights."""
     examples: int
-    """Examples that it was trained on."""
+    """Examples or documents of its own that it was trained on."""
 
 
-def folder_name(task: str) -> str:
-    """Return the folder of a task's adapter: its name, in which all but letters, digits, `.`, `_` and `-` became `-`, without a `.` at the
+def folder_name(task: str, by: By = "task") -> str:
+    """Return the folder of the adapter of a task or domain: its name, in which all but letters, digits, `.`, `_` and `-` became `-`, without a `.` at the
     beginning.
 
     Raises ValueError for a name of which nothing is left, and one that is too long.
@@ -38,51 +42,54 @@ def folder_name(task: str) -> str:
     name = f"-{name[1:]}" if name.startswith(".") else name
     if not re.search(r"\w", name):
         raise ValueError(
-            f"tune.bank: task {task!r} has no letter or digit, by which its folder could be named. Rename it."
+            f"{by.capitalize()} {task!r} has no letter or digit, by which its folder in the bank could be named. Rename it."
         )
     if len(name) > LONGEST:
-        raise ValueError(f"tune.bank: the name of task {name[:20]}… has more than {LONGEST} characters. Rename it.")
+        raise ValueError(f"The name of {by} {name[:20]}… has more than {LONGEST} characters. Rename it.")
     return name
 
 
-def folder_names(tasks: Iterable[str]) -> dict[str, str]:
-    """Return the folder of each task. Raises ValueError where two tasks would have one, capitals taken as small letters."""
+def folder_names(tasks: Iterable[str], by: By = "task") -> dict[str, str]:
+    """Return the folder of each task or domain. Raises ValueError where two would have one, capitals taken as small letters."""
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
     for task in sorted(tasks):
-        names[task] = folder_name(task)
+        names[task] = folder_name(task, by)
         other = owners.setdefault(names[task].casefold(), task)
         if other != task:
             raise ValueError(
-                f"tune.bank: tasks {other!r} and {task!r} would both lie in the folder {names[task]!r}. Rename one of them."
+                f"{by.capitalize()}s {other!r} and {task!r} of the bank would both lie in the folder {names[task]!r}. Rename one of them."
             )
     return names
 
 
-def write_card(path: Path, members: Mapping[str, Member], **facts: Any) -> None:
-    """Write the bank's `ratchet.json`: its members by task, and the given facts."""
-    bank = {"by": "task", "members": {task: asdict(member) for task, member in members.items()}}
+def write_card(path: Path, members: Mapping[str, Member], by: By = "task", **facts: Any) -> None:
+    """Write the bank's `ratchet.json`: its members by task or domain, and the given facts."""
+    bank = {"by": by, "members": {task: asdict(member) for task, member in members.items()}}
     checkpoints.write_card(path, bank=bank, **facts)
 
 
 def members(path: Path) -> dict[str, Member]:
-    """Return the members of a bank, by task."""
+    """Return the members of a bank, by task or domain."""
     return {task: Member(**facts) for task, facts in checkpoints.read_card(path)["bank"]["members"].items()}
 
 
-def check(path: Path, base: Path) -> dict[str, Path]:
-    """Return the folder of each member, by task.
+def read_tensors(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tensors of each member of a bank, by task or domain, by the names that they have in its file."""
+    return {name: checkpoints.read_adapter(path / member.folder) for name, member in members(path).items()}
 
-    Raises ValueError for a member that is missing, has other weights than the bank's card says, is no adapter that merges, or was trained
-    on another base than the one in `base`.
+
+def check(path: Path, base: Path, mixed_by: str = "") -> dict[str, Path]:
+    """Return the folder of each member, by task or domain.
+
+    Raises ValueError for a member that is missing, has other weights than the bank's card says, was trained on another base than the one in
+    `base`, or is no adapter that merges; with `mixed_by`, the method that mixes them, for one of another method.
     """
     parent, folders = checkpoints.weights_digest(base), {}
     for task, member in members(path).items():
         folder = path / member.folder
         if not checkpoints.is_adapter(folder):
-            raise ValueError(
-                f"{folder} holds no adapter, and {path} is a bank with one for task {task!r}. Train it again."
-            )
+            raise ValueError(f"{folder} holds no adapter, and {path} is a bank with one for {task!r}. Train it again.")
         if (digest := checkpoints.weights_digest(folder)) != member.weights:
             raise ValueError(
                 f"{folder} holds weights {digest[:12]}, and the card of bank {path} says {member.weights[:12]}."
@@ -93,7 +100,13 @@ def check(path: Path, base: Path) -> dict[str, Path]:
                 f"{folder} was trained on weights {str(card.get('parent'))[:12]}, but the base of the bank, {base}, holds {parent[:12]}. "
                 "All adapters of a bank stand on one base: train it again on this one."
             )
-        if reason := unfit(card.get("method", {}).get("adapter", "none")):
+        adapter = card.get("method", {}).get("adapter", "none")
+        if mixed_by and adapter != mixed_by:
+            raise ValueError(
+                f"{folder} is an adapter of method {adapter}, and adapter {mixed_by!r} mixes its own alone. "
+                f"Set pretrain.adapter: {mixed_by}."
+            )
+        if not mixed_by and (reason := unfit(adapter)):
             raise ValueError(f"{folder} cannot be in a bank: {reason}.")
         folders[task] = folder
     return folders

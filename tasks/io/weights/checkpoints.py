@@ -19,6 +19,8 @@ OWN_WEIGHTS = "adapter.safetensors"
 """An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs read that, and `load` this."""
 COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
+BANK = "bank"
+"""In the folder of a model: a bank of adapters that stand on it (`tasks.io.weights.banks`)."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -111,11 +113,11 @@ def fill(attached: Any, method: str, tensors: Mapping[str, Any], folder: Path) -
 
 
 def pass_through(source: Path, target: Path) -> None:
-    """Write the model at `source` to `target` unchanged, without `training.json`: no training took place here.
+    """Write the model at `source` to `target` unchanged, without `training.json`, as no training took place here, and without a bank beside it.
 
     The files are the same bytes under another name; copies where the disk cannot link.
     """
-    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns("training.json"))
+    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns("training.json", BANK))
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -136,7 +138,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def is_bank(path: Path) -> bool:
-    """Return whether the folder holds a bank: an adapter a task, each in a folder of its own (`tasks.io.weights.banks`)."""
+    """Return whether the folder holds a bank: an adapter a task or a domain, each in a folder of its own (`tasks.io.weights.banks`)."""
     return "bank" in read_card(path)
 
 

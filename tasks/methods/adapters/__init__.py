@@ -37,6 +37,8 @@ class AdapterSpec(TrainingSpec):
     """True where the adapter keeps something of a pass from one layer to another, which a second pass beside it would overwrite."""
     takes_turns: bool = False
     """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
+    of_domains: bool = False
+    """True where `pretrain.bank` trains one for each domain, beside replayed general text, and `tune` mixes those (`Start.domains`)."""
     narrows: bool = False
     """True where the merged model has other shapes than the base, so that its weights are no change of the base's."""
     no_lora: str = ""
@@ -79,6 +81,8 @@ class Adapter:
     stores where there is no `finish`. None where their change cannot be told from them."""
     penalty: "Callable[[nn.Module, Any], Tensor] | None" = None
     """A scalar of the last forward that is added to the loss, in nats per token."""
+    weigh: "Callable[[nn.Module, Tensor, Any], Tensor] | None" = None
+    """What the weight of each trained token is multiplied by, (N,), given the keys of their tasks (`task_key`), (N,)."""
     rates: "Callable[[nn.Module, Any], Mapping[str, float]] | None" = None
     """Parameters, by name, that learn at so many times the optimizer's learning rate; the others at it."""
     facts: "Callable[[nn.Module], Mapping[str, Any]] | None" = None

@@ -162,8 +162,8 @@ def _texts(
             )
         known = {example.id: (example.group, example.task) for example in test}
         yield "domain", pick(fitting, config.domain_tokens), known
-    for measure, domain in (("domain_text", "domain"), ("general", "general")):
-        rows = [document for document in documents if document.domain == domain]
+    for measure, corpus in (("domain_text", "domain"), ("general", "general")):
+        rows = [document for document in documents if document.corpus == corpus]
         if not rows:
             continue  # a corpus is a choice; the report says what could not be measured
         first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, config.max_tokens)))}

@@ -1,7 +1,7 @@
 """The `ingest` section: sources of examples and documents, duplicates, contamination, splits, limits."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.core.answers.registry import Check
 from tasks.core.compute import Compute
 from tasks.core.config import Config
-from tasks.core.records import Split
+from tasks.core.records import GENERAL, Corpus, Split
 from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
@@ -276,7 +276,6 @@ class Repository(Source):
     """SPDX names. A file's licence is that of its SPDX header, else of the nearest LICENSE or COPYING above it."""
 
 
-Domain = Literal["domain", "general"]
 ExampleSource = Annotated[Package | Folder | File | Query | Datasets | Gym, Field(discriminator="from_")]
 Benchmark = Annotated[HumanEval | File | Facts | HarnessTasks, Field(discriminator="from_")]
 CorpusSource = Annotated[
@@ -289,17 +288,30 @@ class Corpora(Config):
 
     domain: tuple[CorpusSource, ...] = ()
     """Texts of the domain: read by stage `pretrain`, and measured."""
+    domains: dict[str, tuple[CorpusSource, ...]] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Texts of more domains, by their names, such as `{law: [...], code: [...]}`. They are read and measured as those of `domain`, and
+    with `pretrain.bank: domain` each domain trains an adapter of its own."""
     general: tuple[CorpusSource, ...] = ()
     """Texts of other kinds, by which forgetting is measured."""
     max_chars: int = Field(default=2_000_000, ge=1)
-    """At most so many characters of each corpus are kept, a share of them in each split; whole texts, chosen by the seed."""
+    """At most so many characters of each domain and of the general texts are kept, a share of them in each split; whole texts, chosen by the
+    seed."""
     piece_chars: int = Field(default=4_000, ge=200)
     """Longer texts are cut at blank lines into documents of at most this many characters."""
 
     @property
-    def by_domain(self) -> "dict[Domain, tuple[CorpusSource, ...]]":
-        """Return the sources of each corpus."""
-        return {"domain": self.domain, "general": self.general}
+    def by_domain(self) -> dict[str, tuple[CorpusSource, ...]]:
+        """Return the sources of each domain, and of the general texts."""
+        return {"domain": self.domain, **self.domains, GENERAL: self.general}
+
+    @model_validator(mode="after")
+    def _tells_its_domains_apart(self) -> "Corpora":
+        for name, sources in self.domains.items():
+            if name in get_args(Corpus):
+                raise ValueError(f"`domains` has {name!r}, which is a list of its own: `corpora.{name}`")
+            if not name or not sources:
+                raise ValueError(f"`domains` has {name!r} with {len(sources)} sources: give it a name and at least one")
+        return self
 
 
 class NearDuplicates(Config):
@@ -381,7 +393,7 @@ class IngestConfig(Config):
 
     @model_validator(mode="after")
     def _has_something_to_learn(self) -> "IngestConfig":
-        if not self.sources and not self.corpora.domain:
+        if not self.sources and not self.corpora.domain and not self.corpora.domains:
             raise ValueError(
                 "there is nothing to learn from: name sources of examples in `ingest.sources`, of text in "
                 "`ingest.corpora.domain`, or both"

@@ -152,7 +152,8 @@ def _ingest(
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
-    sources = (*config.sources, *config.benchmarks, *config.corpora.domain, *config.corpora.general)
+    of_corpora = (source for some in config.corpora.by_domain.values() for source in some)
+    sources = (*config.sources, *config.benchmarks, *of_corpora)
     for source in sources:
         check_version(source)
     paths = sorted({path for path in map(local_path, sources) if path})
@@ -216,8 +217,9 @@ def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) 
         needed = ("train", "test", "gate") if config.splits.gate else ("train", "test")
         missing = [split for split in needed if split not in available]
         if sources and missing:
+            place = f"domains.{domain}" if domain in config.corpora.domains else domain
             raise ValueError(
-                f"ingest.corpora.{domain}: no text is left for {' and '.join(missing)}. "
+                f"ingest.corpora.{place}: no text is left for {' and '.join(missing)}. "
                 "Add texts, raise the shares in `ingest.splits`, or name no source there."
             )
 

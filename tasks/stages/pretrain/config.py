@@ -33,13 +33,16 @@ class PretrainConfig(Training):
     """Continued pretraining on the domain's corpus. Forgetting is measured on the general corpus."""
 
     adapter: str = "none"
-    """A folder of `tasks/methods/adapters`; the adapter is merged at the end."""
+    """A folder of `tasks/methods/adapters`; the adapter is merged at the end, unless it is one of a bank."""
     max_tokens: int = Field(0, ge=0)
     """Training ends after this many tokens. With 0 the base model is passed through unchanged."""
     replay: float = Field(0.0, ge=0, lt=1)
     """Share of the trained tokens that come from the general corpus."""
     probe: ProbeConfig = ProbeConfig()
     """The text that methods look at before the training."""
+    bank: Literal["none", "domain"] = Field("none", exclude_if=lambda value: value == "none")
+    """With `domain` a bank: an adapter for every domain of the texts (`ingest.corpora.domains`), each trained from the same base on that
+    domain alone, for `max_tokens` each, and kept apart in the folder `bank`. The base itself passes through unchanged."""
 
 
 class StageConfig(Config):

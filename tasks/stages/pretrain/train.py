@@ -1,28 +1,34 @@
 """Continued pretraining on documents of the domain, with replay of general ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from tasks.core.records import Corpus
+import numpy as np
+
+from tasks.core.records import GENERAL, Corpus
 from tasks.core.stage import Run
-from tasks.engine import encode, tokenized
-from tasks.engine.training import compose, job
+from tasks.engine import bank_training, encode, tokenized
+from tasks.engine.training import job
+from tasks.engine.training.compose import Composition
 from tasks.engine.training.train import TrainData
-from tasks.io.weights import checkpoints
+from tasks.io.weights import banks, checkpoints
 from tasks.stages.pretrain.config import StageConfig
 from tasks.stages.pretrain.mix import set_aside, with_replay
 
 CORPORA: tuple[Corpus, ...] = get_args(Corpus)
 
 
-def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
-    """Train the base model on the domain's documents, and write the full model with its losses on both corpora."""
-    pretrain = config.pretrain
-    parts = compose.read(pretrain, config.methods)
+def train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageConfig, parts: Composition) -> None:
+    """Train the base model on the domain's documents, and write the full model, or the adapter of a bank, with its losses on both corpora."""
+    pretrain, label = config.pretrain, bank_training.label("pretrain", run)
+    in_bank = pretrain.bank != "none"
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
     encoder = encode.DocumentEncoder(tokenizer, pretrain.pack_tokens)
     pieces, figures = tokenized.stored_documents(inputs["train"], inputs["base"], encoder, run)
-    train = {corpus: pieces.choose(pieces.facts.domains.places_of(corpus)) for corpus in CORPORA}
+    of_general = pieces.facts.domains.places_of(GENERAL)
+    of_domain = np.setdiff1d(np.arange(len(pieces)), of_general)
+    train = {"domain": pieces.choose(of_domain), GENERAL: pieces.choose(of_general)}
     valid = tokenized.first_documents(inputs["valid"], encoder, CORPORA, pretrain.valid_tokens)
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
@@ -35,6 +41,9 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
     probe, replayed = set_aside(train["general"], in_probe.get("general", 0))
     probe += encode.take(train["domain"], in_probe.get("domain", 0))
     sequences = with_replay(train["domain"], replayed, pretrain.replay, pretrain.max_tokens, pretrain.seed)
+    of_bank = {"validation_tokens": bank_training.validation_tokens(valid)} if in_bank else {}
+    if in_bank:
+        centroid_2LH = bank_training.centroid(model, [piece.ids for piece in bank_training.spread(train["domain"])])
     course = job.execute(
         model,
         tokenizer,
@@ -44,15 +53,17 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
         compute=config.compute,
         run=run,
         output=output,
-        standalone=True,
-        facts={"sources": figures},
+        standalone=not in_bank,
+        facts={"sources": figures, **of_bank},
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )
+    if in_bank:
+        np.save(output / banks.CENTROID, centroid_2LH)
     for name in (name for name in valid if name not in course):
-        run.say(f"pretrain: trained, and there was no {name} text to validate on")
+        run.say(f"{label}: trained, and there was no {name} text to validate on")
     for name, points in course.items():
         (_, before), (tokens, after) = points[0], points[-1]
-        run.say(f"pretrain: {name} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
+        run.say(f"{label}: {name} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")

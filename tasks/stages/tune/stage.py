@@ -12,10 +12,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tasks.core.records import Corpus
+from tasks.core.records import Corpus, Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import encode, tokenized
+from tasks.engine import bank_training, encode, tokenized
+from tasks.engine.inference.prompt_encoding import prompt_ids
 from tasks.engine.training import compose, job, start
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.telemetry import VALIDATION
@@ -42,9 +43,14 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageConfig, parts: Composition) -> None:
     """Train one model, and write it."""
     tune, label, in_bank = config.tune, f"tune {run.item}", config.tune.bank != "none"
+    domains = start.bank_beside(inputs["base"], parts.adapter)
     adapter = start.folder_of(tune.start, inputs["base"], parts.adapter) if tune.start else None
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
-    centroid_2LH = bank.centroid(model, tokenizer, inputs["examples"]) if in_bank else None
+    if in_bank:
+        described = bank_training.spread(tables.read(inputs["examples"], Example))
+        centroid_2LH = bank_training.centroid(
+            model, [prompt_ids(row.prompt, tokenizer, row.tools) for row in described]
+        )
     encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
     table = parts.objective.spec.table
     of_table = tables.stream(inputs[table.name], table.row) if table else ()
@@ -69,11 +75,11 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         for domain, part in parts_of_domains.items():
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
             mixture[domain] = asdict(part)
-    of_bank = {"validation_tokens": sum(sequence.num_trained for sequence in valid)} if in_bank else {}
+    of_bank = {"validation_tokens": bank_training.validation_tokens({VALIDATION: valid})} if in_bank else {}
     course = job.execute(
         model,
         tokenizer,
-        TrainData(sequences, {VALIDATION: valid}, probe, judged, adapter),
+        TrainData(sequences, {VALIDATION: valid}, probe, judged, adapter, domains),
         parts=parts,
         config=tune,
         compute=config.compute,
@@ -85,7 +91,7 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )
-    if centroid_2LH is not None:
+    if in_bank:
         np.save(output / banks.CENTROID, centroid_2LH)
     if not course:
         run.say(f"{label}: trained, and there was nothing to validate on")

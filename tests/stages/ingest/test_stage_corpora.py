@@ -34,6 +34,9 @@ def test_a_corpus_without_a_text_for_the_gate_is_refused_if_there_is_to_be_one()
                 stage.check_corpora(documents, config)
         else:
             stage.check_corpora(documents, config)
+    named = IngestConfig.model_validate({"corpora": {"domains": {"law": [source]}}})
+    with pytest.raises(ValueError, match=r"ingest.corpora.domains.law: no text is left for train and test"):
+        stage.check_corpora(documents, named)
 
 
 def test_text_alone_is_split_by_file_and_leaves_empty_tables_of_examples(tmp_path):
@@ -53,6 +56,31 @@ def test_text_alone_is_split_by_file_and_leaves_empty_tables_of_examples(tmp_pat
     groups = {split: {row.group for row in rows if row.domain == "domain"} for split, rows in kept.items()}
     assert all(groups.values())
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 24
+
+
+def test_texts_of_several_domains_are_kept_under_their_names(tmp_path):
+    for manual in ("diameter", "megaco"):
+        for number in range(8):
+            page(tmp_path / "raw" / manual, number)
+    folders = {manual: [{"from": "folder", "path": tmp_path / "raw" / manual}] for manual in ("diameter", "megaco")}
+    _, report = ingest(tmp_path, [], corpora={"domain": folders["diameter"], "domains": {"ip": folders["megaco"]}})
+    for split in ("train", "test"):
+        rows = tables.read(tmp_path / "out/ingested" / f"{split}_documents.parquet", Document)
+        assert {(row.domain, row.group.split("/")[0]) for row in rows} == {("domain", "diameter"), ("ip", "megaco")}
+        assert {row.corpus for row in rows} == {"domain"}
+        assert report["corpora"][f"ip {split}"]["documents"] == sum(row.domain == "ip" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("domains", "message"),
+    [
+        ({"general": [{"from": "topics"}]}, "`domains` has 'general', which is a list of its own: `corpora.general`"),
+        ({"law": []}, "`domains` has 'law' with 0 sources"),
+    ],
+)
+def test_domains_that_are_none_are_refused(domains, message):
+    with pytest.raises(ValueError, match=message):
+        IngestConfig.model_validate({"corpora": {"domains": domains}})
 
 
 def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):

@@ -51,7 +51,7 @@ def documents(domain, count, split="train", seed=0):
     return [
         Document(
             id=f"{domain}-{split}-{number}",
-            text=" ".join(draw.choice(WORDS[domain]) for _ in range(draw.randint(8, 30))),
+            text=" ".join(draw.choice(WORDS.get(domain, WORDS["domain"])) for _ in range(draw.randint(8, 30))),
             domain=domain,
             group=f"group-{number}",
             split=split,

@@ -86,7 +86,7 @@ def test_a_member_is_the_adapter_that_its_examples_would_train_alone(tune, of_ta
     members = [json.loads((bank / name / "training.json").read_text()) for name in ("count", "yes-no")]
     assert whole["trainable"] == sum(course["trainable"] for course in members)
     losses = [course["measured"]["validation"][-1][1] for course in members]
-    counts = [course["validation_tokens"] for course in members]
+    counts = [course["validation_tokens"]["validation"] for course in members]
     assert whole["measured"]["validation"][-1][1] == pytest.approx(np.average(losses, weights=counts), abs=1e-5)
     assert any("count/train/loss" in values for _, values in run.metrics)
 

@@ -14,7 +14,7 @@ from tasks.core.text.near_duplicates import Likeness, Limits, find_near_duplicat
 from tasks.core.text.shingles import Indices
 from tasks.core.text.texts import Apply, Selection, Texts, apply_here
 from tasks.stages.ingest.chunking import chunk_document
-from tasks.stages.ingest.config import Domain, IngestConfig
+from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.corpus import Corpus, text_key
 from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE, Kept, near_duplicate_reason
 from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
@@ -147,7 +147,7 @@ def _over_limit(corpus: Corpus, numbers: Indices, config: IngestConfig) -> Reaso
     limit, held_out = config.corpora.max_chars, config.splits.held_out
     limits = {"train": limit * (1 - sum(held_out.values()))}
     limits |= {split: limit * share for split, share in held_out.items()}
-    members: defaultdict[tuple[Domain, Split], list[int]] = defaultdict(list)
+    members: defaultdict[tuple[str, Split], list[int]] = defaultdict(list)
     for number in numbers.tolist():
         document = corpus.items[number].record
         members[document.domain, document.split].append(number)

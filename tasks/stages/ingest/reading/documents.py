@@ -18,7 +18,7 @@ from tasks.stages.ingest.reading.sources import label, table_rows
 
 
 def read_documents(
-    source: config.CorpusSource, domain: config.Domain, read: Read = text.running_text
+    source: config.CorpusSource, domain: str, read: Read = text.running_text
 ) -> Iterator[Document | Refusal]:
     """Yield the uncut documents of a source. `read` returns the running text of a file of a folder."""
     if isinstance(source, Package | Folder):
@@ -34,14 +34,14 @@ def read_documents(
             yield _document(prose.text, domain, prose.name, prose.name, prose.license)
 
 
-def module_document(module: Module, domain: config.Domain = "domain") -> Document:
+def module_document(module: Module, domain: str = "domain") -> Document:
     """Return a module as a document, in the group of the functions that are mined from it."""
     origin = f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
     identity = content_id("module", module.name, module.text)
     return Document(identity, module.text, domain, module.name, "train", origin, module.license)
 
 
-def _folder(source: Folder, domain: config.Domain, read: Read) -> Iterator[Document | Refusal]:
+def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refusal]:
     """Yield the files of a folder, each a group of its own, without the lines that many of them share."""
 
     def files() -> Iterator[Text | Unreadable]:
@@ -57,7 +57,7 @@ def _folder(source: Folder, domain: config.Domain, read: Read) -> Iterator[Docum
             yield Refusal(label(source), file.name, file.reason, file.detail, "")
 
 
-def _repository(source: config.Repository, domain: config.Domain) -> Iterator[Document | Refusal]:
+def _repository(source: config.Repository, domain: str) -> Iterator[Document | Refusal]:
     """Yield the files of a repository whose licence is allowed, each a group of its own."""
     for file in repository.files(source.path, source.revision, source.licenses):
         if isinstance(file, Text):
@@ -67,7 +67,7 @@ def _repository(source: config.Repository, domain: config.Domain) -> Iterator[Do
             yield Refusal(label(source), file.name, file.reason, file.detail, "")
 
 
-def _text_column(source: config.TextFile, domain: config.Domain) -> Iterator[Document | Refusal]:
+def _text_column(source: config.TextFile, domain: str) -> Iterator[Document | Refusal]:
     for name, row in table_rows(source):
         if isinstance(row, Broken):
             yield Refusal(name, row.where, row.reason, row.detail, row.record)
@@ -87,7 +87,7 @@ def _package_prose(source: config.Descriptions | config.Topics | config.Sklearn)
     return descriptions.topics() if isinstance(source, config.Topics) else descriptions.sklearn()
 
 
-def _document(body: str, domain: config.Domain, group: str, where: str, license: str) -> Document | Refusal:
+def _document(body: str, domain: str, group: str, where: str, license: str) -> Document | Refusal:
     body = cleaning.clean(body)
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")

@@ -43,7 +43,7 @@ def screen_documents(
     """Return what the rules of the settings make of documents. Those whose ids are `rescued` are kept, whatever the rules say."""
     of_corpus = {"domain": config.quality.domain, "general": config.quality.general}
     is_on = any(limits.is_on for limits in of_corpus.values())
-    refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.domain])) if is_on else {}
+    refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.corpus])) if is_on else {}
     refused |= _not_allowed(items, config)
     forgotten = exclusion.refused(items, config.exclude)
     return _screened(items, refused, forgotten, rescued, partial(sensitive.screen_documents, actions=config.actions))
