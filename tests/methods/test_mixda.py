@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tasks.core.training import Start
-from tasks.core.weights import surgery
+from tasks.core.weights import activations, surgery
 from tasks.core.weights.row import task_key
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
@@ -166,6 +166,21 @@ def test_general_text_weighs_nothing_in_the_loss_of_the_domain(training):
     expected = losses[of_law].sum() / len(losses) + debt
     torch.testing.assert_close(training(**batch)["loss"], expected, rtol=1e-5, atol=1e-6)
     assert 0 < of_law.sum() < len(losses)
+
+
+def test_layers_that_are_computed_again_give_the_same_gradients(training):
+    def gradients(*, again):
+        training.zero_grad()
+        with activations.applied(training, wanted=again):
+            training(**row("general", "law"))["loss"].backward()
+        assert all(layer.owed is None for layer in layers(training))
+        return {name: p.grad.clone() for name, p in training.named_parameters() if p.requires_grad}
+
+    for layer in layers(training):
+        torch.nn.init.normal_(layer.up_NHR)
+    once, twice = gradients(again=False), gradients(again=True)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert all(gradient.any() for gradient in once.values())
 
 
 def test_where_domains_are_mixed_general_text_weighs_as_any_other(tiny):

@@ -5,8 +5,10 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.core.records import Document
+from tasks.core.training import Training
 from tasks.engine import encode
 from tasks.engine.inference import generation, scoring
+from tasks.engine.training import fit
 from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
@@ -59,10 +61,13 @@ def test_the_first_stage_trains_each_domain_apart_from_one_base(with_bank, tiny)
     assert generation.write(member, [examples(1)[0].prompt], tokenizer, max_new_tokens=3, batch_size=1)
 
 
-def test_the_second_stage_holds_the_domains_and_goes_on_where_it_was_killed(mixed, with_bank, monkeypatch):
+def test_the_second_stage_holds_the_domains_and_goes_on_where_it_was_killed(mixed, with_bank, tiny, monkeypatch):
     output, _ = mixed()
     saved = load_file(output / checkpoints.OWN_WEIGHTS)
     domains = banks.read_tensors(with_bank / checkpoints.BANK)
+    for folder, trained in ((with_bank, output), (tiny, with_bank / checkpoints.BANK / "law")):
+        counted = fit.fit(folder, Training(adapter="mixda", pack_tokens=128), METHODS | SECTION)
+        assert counted.trains == checkpoints.trainable(trained)
     held = {name: tensor for name, tensor in saved.items() if set(SPEC.held) & set(name.split("."))}
     for name, tensor in held.items():
         kept = [domains[domain][name.replace(".base.", ".")] for domain in ("code", "law")]
