@@ -5,6 +5,8 @@ Sides, all on the base and the examples of this workspace (params/compare/dualtu
   voted  the same adapters, with ten choices at temperature 1 and a vote
   own    the same adapters, each turn under that of the right tool
   one    a single adapter, trained on calls and answers of all tools for as many tokens as the bank in all
+  one_constrained   the same adapter under constrained decoding: it writes a call, and one that the schemas allow
+  base_constrained  constrained decoding alone: the base without an adapter
 Printed for each side and seed, of held-out turns that call a tool: the shares of calls that are exactly right, of the right tool, as its schema
 allows, and that give what the right call gives. Then the differences to
 `one` with their 95 % intervals over seeds (Student's t). Results are kept in .ratchet/dualtune, and a second call resumes.
@@ -19,11 +21,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import kept as files
 import polars as pl
 import yaml
+from pydantic import Field
 from quiet import Quiet
 
 from flows.experiments import results_table
@@ -51,14 +54,21 @@ MEASURES = {
 Rows = dict[str, Any]
 
 
+class Side(Config):
+    """What is measured, and how."""
+
+    model: Literal["bank", "one", "base"]
+    changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Changes of the profile's sections."""
+
+
 class Recipe(Config):
     """Contents of params/compare/dualtune.yaml."""
 
     benchmark: str
     profile: Path
     seeds: int
-    sides: dict[str, dict[str, Any]]
-    """Name → changes of the profile's sections."""
+    sides: dict[str, Side]
 
 
 def main() -> None:
@@ -88,7 +98,8 @@ class Bench:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.profile: dict[str, Any] = yaml.safe_load((ROOT / recipe.profile).read_text(encoding="utf-8"))
-        basis = [self.profile, recipe.sides, checkpoints.weights_digest(BASE), provenance.digest(EXAMPLES)]
+        sides = {name: side.model_dump() for name, side in recipe.sides.items()}
+        basis = [self.profile, sides, checkpoints.weights_digest(BASE), provenance.digest(EXAMPLES)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
 
     def measured(self, side: str, seed: int) -> Rows:
@@ -96,7 +107,8 @@ class Bench:
         return files.result(self.folder / f"{side}-{seed}.json", lambda: self._measure(side, seed), _in_words)
 
     def _measure(self, side: str, seed: int) -> Rows:
-        model = self._one(seed) if side == ONE else self._bank(seed)
+        of_side = self.recipe.sides[side]
+        model = {"bank": self._bank, "one": self._one, "base": lambda _: BASE}[of_side.model](seed)
         folder = self.folder / f"{side}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "nothing.jsonl").touch()
@@ -106,11 +118,13 @@ class Bench:
         evaluate_stage.main(
             inputs | {"decisions": folder / "nothing.jsonl"},
             outputs,
-            self._config("evaluate", seed, self.recipe.sides[side]),
+            self._config("evaluate", seed, of_side.changes),
             Quiet(folder),
         )
         metrics = json.loads(outputs["metrics"].read_text(encoding="utf-8"))
-        course = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        course = {"tokens": 0, "trainable": 0}
+        if of_side.model != "base":
+            course = json.loads((model / "training.json").read_text(encoding="utf-8"))
         figures = {name: metrics["answers"][measure]["all"]["value"] for name, measure in MEASURES.items()}
         return figures | {"tokens": course["tokens"], "trainable": course["trainable"]}
 
@@ -122,7 +136,7 @@ class Bench:
         bank = json.loads((self._bank(seed) / "training.json").read_text(encoding="utf-8"))
         examples = self.folder / "calls.parquet"
         tables.sink_query(examples, tables.scan([EXAMPLES], Example).filter(pl.col("task") != SELECT), Example)
-        changes = merged(self.recipe.sides[ONE], {"tune": {"max_tokens": bank["tokens"], "epochs": 1000}})
+        changes = merged(self.recipe.sides[ONE].changes, {"tune": {"max_tokens": bank["tokens"], "epochs": 1000}})
         return self._tuned(f"one-adapter-{seed}", seed, examples, changes)
 
     def _tuned(self, name: str, seed: int, examples: Path, changes: Mapping[str, Any]) -> Path:

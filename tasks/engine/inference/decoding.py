@@ -27,8 +27,8 @@ PADDED = 1.25
 """The largest ratio of the lengths of prompts that are read together."""
 Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
 """The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
-HasEnded = Callable[[Sequence[int]], bool]
-"""The tokens of a response → True if it is complete."""
+HasEnded = Callable[[int, Sequence[int]], bool]
+"""The number of a prompt and the tokens of its response → True if it is complete."""
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: torch.device, padding: int = 0) -> tuple[Tensor, Tensor]:
@@ -208,7 +208,7 @@ def decode(
             responses[number].append(token)
         for row in reversed(range(first, len(numbers))):
             response = responses[numbers[row]]
-            if len(response) >= max_new_tokens or has_ended(response):
+            if len(response) >= max_new_tokens or has_ended(numbers[row], response):
                 batch.overwrite(row)
                 yield numbers[row], responses.pop(numbers[row])
                 numbers[row] = numbers[-1]

@@ -25,6 +25,7 @@ from transformers import (
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.inference import decoding
+from tasks.engine.inference.grammar import Constraint
 from tasks.engine.inference.prompt_encoding import prompt_text
 from tasks.engine.inference.steering import Steering
 
@@ -89,11 +90,13 @@ def respond(
     steering: Steering | None = None,
     tasks: Sequence[str] = (),
     tools: Sequence[str | None] = (),
+    constrained: bool = False,
 ) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
     `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known. `tools` are
-    the schemas of each, which the chat template writes.
+    the schemas of each, which the chat template writes. `constrained` ones are answered by a call that they allow, and by
+    nothing after it; a steered model cannot be.
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
     their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
@@ -117,6 +120,7 @@ def respond(
         beside=beside,
         tasks=tasks,
         lengths=[len(text) for text in texts],
+        called=schemas if constrained else (),
     )
 
 
@@ -144,9 +148,10 @@ def continue_from(
     beside: Beside | None = None,
     tasks: Sequence[str] = (),
     lengths: Sequence[int] = (),
+    called: Sequence[str | None] = (),
 ) -> list[Response]:
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
-    default those in tokens."""
+    default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
     model.set_attn_implementation("sdpa")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
@@ -154,10 +159,11 @@ def continue_from(
     order = sorted(range(len(ids)), key=lambda index: lengths[index])
     batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
     ended = _Ended(tokenizer, 0, stop)
+    calls = [bool(tools) for tools in called] or [False] * len(ids)
     if beside:
         written = _steered(model, beside, ids, batches, tokenizer, max_new_tokens, sampling, ended)
     else:
-        chooser = _Chooser(model, ids, tokenizer, sampling)
+        chooser = _Chooser(model, ids, tokenizer, sampling, called)
         written = decoding.decode(
             model,
             ids,
@@ -166,15 +172,15 @@ def continue_from(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
             choose=chooser.choose,
-            has_ended=lambda tokens: tokens[-1] in chooser.ends or ended.row(tokens),
+            has_ended=lambda number, tokens: tokens[-1] in chooser.ends or (not calls[number] and ended.row(tokens)),
         )
     responses = dict(written)
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(ids))]
     end_tokens = turn_ends(model)
     return [
         Response(
-            before(text, stop),
-            not end_tokens.isdisjoint(responses[index]) or ended.row(responses[index]),
+            text if calls[index] else before(text, stop),
+            not end_tokens.isdisjoint(responses[index]) or (not calls[index] and ended.row(responses[index])),
             len(ids[index]),
             len(responses[index]),
         )
@@ -215,16 +221,25 @@ def _steered(
 
 
 class _Chooser:
-    """The choice of the next tokens: by the processors that the model's own generation config asks for, then drawn or the likeliest."""
+    """The choice of the next tokens: by the processors that the model's own generation config asks for, of those that a call may go on with,
+    then drawn or the likeliest."""
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, sampling: Sampling | None
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        tokenizer: Tokenizer,
+        sampling: Sampling | None,
+        called: Sequence[str | None],
     ) -> None:
         self._prompts, self._sampling, self._padding = prompts, sampling, tokenizer.pad_token_id
         self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
         self._processors, ends = generation_settings(model, self._padding)
         self.ends = frozenset(ends)
         """The tokens that end a response."""
+        self._constraint = Constraint(tokenizer, ends, called) if any(called) else None
+        if self._constraint:
+            self.ends |= self._constraint.ends
 
     def choose(self, numbers: Sequence[int], responses: Sequence[Sequence[int]], logits_AV: Tensor) -> Tensor:
         """Return the next token of each row, (A,)."""
@@ -232,6 +247,8 @@ class _Chooser:
             rows = [[*self._prompts[number], *response] for number, response in zip(numbers, responses, strict=True)]
             ids_AT, _ = decoding.left_padded(rows, logits_AV.device, self._padding)
             logits_AV = self._processors(ids_AT, logits_AV)
+        if self._constraint:
+            logits_AV = self._constraint.mask(numbers, responses, logits_AV)
         if self._sampling:
             draw = self._sampling.drawing([self._streams[number] for number in numbers])
             logits_AV = draw(None, logits_AV)

@@ -153,6 +153,10 @@ class EvaluateConfig(Config):
     """Measure the suites of tests that the model writes. They run in the sandbox, each as often as it has mutants, and twice more."""
     tools: ToolsConfig | None = Field(None, exclude_if=lambda value: value is None)
     """The tools of sources with `check: tool_call` or `calls: decoupled`, to run the calls that models write."""
+    constrained: bool = Field(False, exclude_if=lambda value: not value)
+    """Constrained decoding of answers with `check: tool_call`: each is a call that the schemas of the row's tools allow, in the form of the
+    model's chat template (OpenAI's `tool_choice: required`). Rows that list no tools are answered as without. An extra:
+    `pip install "ratchet-llm[constrained]" -c constraints.txt`."""
     facts: FactsConfig | None = None
     """Facts that were written into the model, to be asked for. Name the file in `ingest.benchmarks` too."""
     harness: Harness | None = None
@@ -167,6 +171,14 @@ class EvaluateConfig(Config):
         if self.facts and self.server:
             raise ValueError(
                 "`facts` compares answers with those of the model before, which `server` does not hold: leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _constrains_its_own_engine(self) -> "EvaluateConfig":
+        if self.constrained and self.server:
+            raise ValueError(
+                "`constrained` chooses among tokens on this machine, and `server` writes whole texts: leave one out"
             )
         return self
 

@@ -15,7 +15,7 @@ from tasks.core.text.writing import Server
 from tasks.core.weights.row import listens
 from tasks.engine import device
 from tasks.engine.forward import token_losses
-from tasks.engine.inference import answer_cache, generation, prompt_encoding, scoring
+from tasks.engine.inference import answer_cache, generation, grammar, prompt_encoding, scoring
 from tasks.engine.inference.bank import Bank, Routed
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
@@ -63,14 +63,17 @@ class MeasuredModel:
         sampling: Sampling | None = None,
         tasks: Sequence[str] = (),
         tools: Sequence[str | None] = (),
+        constrained: bool = False,
     ) -> list[Response]:
         """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
 
-        `tasks` are those of the prompts, which some adapters and routers go by, and `tools` the schemas of each.
+        `tasks` are those of the prompts, which some adapters and routers go by, and `tools` the schemas of each; `constrained` answers are
+        calls that they allow.
         """
         tools = tools if any(tools) else ()
+        constrained = constrained and bool(tools)
         if self.routed:
-            return self._respond_apart(prompts, config, run, sampling, tasks, tools)
+            return self._respond_apart(prompts, config, run, sampling, tasks, tools, constrained)
         tasks = tasks if listens(self.model) else ()
         if self.served:
             return self.served.respond(
@@ -89,11 +92,13 @@ class MeasuredModel:
                 steering=self.steering,
                 tasks=_at(group, tasks),
                 tools=_at(group, tools),
+                constrained=constrained,
             )
 
         answers = Answers(run.cache / "answers") if self.identity else None
         keys = sampling.keys if sampling else [""] * len(prompts)
         how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
+        how += [{"constrained": grammar.version()}] if constrained else []
         track = partial(run.track, unit="group of answers")
         identity = [self.identity, how]
         return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks, tools)
@@ -106,12 +111,14 @@ class MeasuredModel:
         sampling: Sampling | None,
         tasks: Sequence[str],
         tools: Sequence[str | None],
+        constrained: bool,
     ) -> list[Response]:
         """Return the answer to each prompt by the adapter that it goes to."""
         responses: dict[int, Response] = {}
         for member, places in self._apart(prompt_encoding.ids_of(prompts, self.tokenizer, tools), tasks):
             of_member = _at(places, prompts), config, run, _of(sampling, places)
-            responses |= zip(places, member.respond(*of_member, tools=_at(places, tools)), strict=True)
+            written = member.respond(*of_member, tools=_at(places, tools), constrained=constrained)
+            responses |= zip(places, written, strict=True)
         return [responses[place] for place in range(len(prompts))]
 
     def _apart(
@@ -144,6 +151,8 @@ def _prompt(sequence: Encoded) -> list[int]:
 def load(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, MeasuredModel]:
     """Return the measured model, of a bank its base, its tokenizer, and what is scored and generates."""
     device.use(config.compute)
+    if config.evaluate.constrained:
+        grammar.library()  # told before weights are read
     if checkpoints.is_bank(inputs["model"]):
         return _bank(inputs, config, run)
     server = _server(config, run)
@@ -205,6 +214,10 @@ def _steered(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageC
     decoder_config = decoder.config.model_validate(config.methods[name])
     if not decoder.helpers:
         return MeasuredModel(model, tokenizer, identity=_identity(inputs, config))
+    if config.evaluate.constrained:
+        raise ValueError(
+            f"evaluate.decoder {name} writes by several models together, and evaluate.constrained holds one. Leave one of the two out."
+        )
     main = _load(_pinned_folder(name, decoder_config), None, config)
     tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
     roles = {"expert": (model, tokenizer)}

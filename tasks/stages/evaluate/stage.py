@@ -211,9 +211,14 @@ def _facts(inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfi
 
 
 def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateConfig, run: Run) -> list[Result]:
+    constrained = config.constrained and isinstance(problem_set.check, ToolCall)
+    if constrained:
+        calls.check_single(problem_set.problems)
+
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
         tasks, tools = [problem.task for problem in problems], [problem.tools for problem in problems]
-        return evaluated.respond([problem.prompt for problem in problems], config, run, sampling, tasks, tools)
+        prompts = [problem.prompt for problem in problems]
+        return evaluated.respond(prompts, config, run, sampling, tasks, tools, constrained)
 
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a judge the set is not run"

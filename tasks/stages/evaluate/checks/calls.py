@@ -31,6 +31,16 @@ def source(config: ToolsConfig) -> str:
     return config.path.read_text(encoding="utf-8")
 
 
+def check_single(problems: Sequence[Example]) -> None:
+    """Raise ValueError for a problem whose answer is more than the one call that constrained decoding writes."""
+    for problem in problems:
+        if (several := len(_expected(problem))) > 1:
+            raise ValueError(
+                f"evaluate.constrained: the right answer to example {problem.id} is {several} calls at once, and constrained decoding writes one. "
+                "Leave the example or the setting out."
+            )
+
+
 def measure(
     problems: Sequence[Example], results: Sequence[Result], program: str = "", run_cases: RunCases | None = None
 ) -> list[Result]:
