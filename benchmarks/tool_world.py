@@ -1,8 +1,7 @@
-"""Trajectories of a generated world of tools, and logs for the base to read: `python benchmarks/tool_world.py params/tools-data`.
+"""Trajectories of a generated world of tools: `python benchmarks/tool_world.py params/tools-data`.
 
 Eight tools reckon prices, with names that look alike. A trajectory asks for one or two of them in words that are not their names, calls
-them, is told what they give, since each call is run, and answers; one in ten asks for what no tool can do. The logs are of the year before, when the
-tools had other names: from them a base learns questions and the copying of numbers, and no call that it is to write.
+them, is told what they give, since each call is run, and answers; one in ten asks for what no tool can do.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TRAJECTORIES, LOGS, ASKED_IN_A_LOG, SEED = 400, 500, 8, 0
+TRAJECTORIES, SEED = 400, 0
 INTEGER = {"type": "integer"}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "price_net": {"price": INTEGER, "rate": INTEGER},
@@ -78,17 +77,6 @@ WORDINGS = {
     ),
 }
 """Questions by tool: `a` is the first argument, `b` the second."""
-OLD = {
-    "price_net": ("strip", "sum", "vat"),
-    "price_gross": ("load", "sum", "vat"),
-    "price_tax": ("levy", "sum", "vat"),
-    "price_off": ("cut", "sum", "share"),
-    "price_up": ("lift", "sum", "share"),
-    "price_each": ("part", "sum", "heads"),
-    "price_all": ("times", "sum", "heads"),
-    "price_in": ("swap", "sum", "coin"),
-}
-"""The tools and their arguments as the logs call them."""
 UNKNOWN = (
     "May I bring {a} of them back?",
     "Do you have {a} red ones?",
@@ -99,13 +87,12 @@ UNKNOWN = (
 
 
 def main() -> None:
-    """Write both files into a folder."""
+    """Write the trajectories into a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of `tools.py`")
     folder = parser.parse_args().folder
-    for name, rows in (("trajectories", trajectories(folder / "tools.py")), ("logs", logs(folder / "tools.py"))):
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+    lines = "".join(json.dumps(row) + "\n" for row in trajectories(folder / "tools.py"))
+    (folder / "trajectories.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 def schemas() -> list[dict[str, Any]]:
@@ -151,21 +138,6 @@ def drawn(tool: str, draw: random.Random) -> tuple[str, dict[str, Any]]:
     a = draw.randrange(10, 1000)
     b = draw.choice(ARGUMENTS[tool][second]["enum"]) if "enum" in ARGUMENTS[tool][second] else draw.randrange(2, 60)
     return draw.choice(WORDINGS[tool]).format(a=a, b=b), {first: a, second: b}
-
-
-def logs(tools: Path) -> Iterator[dict[str, str]]:
-    """Yield texts of some questions each, with the calls of the year before."""
-    functions, draw, names = runpy.run_path(str(tools)), random.Random(SEED + 1), sorted(ARGUMENTS)
-    for _ in range(LOGS):
-        lines = []
-        for _ in range(ASKED_IN_A_LOG):
-            tool = draw.choice(names)
-            question, arguments = drawn(tool, draw)
-            name, *old = OLD[tool]
-            call = json.dumps({"name": name, "arguments": dict(zip(old, arguments.values(), strict=True))})
-            result = functions[tool](**arguments)
-            lines.append(f"{question}\n{call}\n{result}\nIt is {result}.\n")
-        yield {"text": "\n".join(lines)}
 
 
 if __name__ == "__main__":

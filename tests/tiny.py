@@ -15,13 +15,15 @@ FP32 = Compute(precision="fp32", threads=1)
 BF16 = Compute(precision="bf16", threads=1)
 
 
-def fetch(folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None = None) -> dict[str, Path]:
+def fetch(
+    folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None = None, *, tools: bool = False
+) -> dict[str, Path]:
     """What stage `fetch` writes into `folder` for these settings."""
     from tasks.stages.fetch import stage
     from tasks.stages.fetch.config import StageConfig
 
     outputs = {"base": folder / "base", "embedder": folder / "embedder"}
-    config = StageConfig.model_validate({"fetch": {"model": model, "embedder": embedder}})
+    config = StageConfig.model_validate({"fetch": {"model": model, "embedder": embedder, "tools": tools}})
     stage.main({}, outputs, config, ScratchRun(folder))
     return outputs
 

@@ -25,7 +25,7 @@ PROBE = {"first": 1, "second": [2, 3]}
 """Arguments by which the form of a template's calls is found."""
 SEPARATORS = ((", ", ": "), (",", ":"))
 """Between items, and after keys, of JSON on one line."""
-NO_PARAMETERS = {"properties": {}}
+NO_PARAMETERS: dict[str, Any] = {"properties": {}}
 SETTING = "evaluate.constrained"
 
 
@@ -58,29 +58,26 @@ class Constraint:
         self._begun: dict[int, tuple[Any, int]] = {}
         """The state of a prompt's response, and the number of its tokens that were read."""
 
-    def holds(self, number: int) -> bool:
-        """Return True if the response to this prompt is a call."""
-        return bool(self._tools[number])
-
     def mask(self, numbers: Sequence[int], responses: Sequence[Sequence[int]], logits_AV: Tensor) -> Tensor:
         """Return the logits of the next tokens, with -inf where a token leads to no call."""
         allowed_AV = torch.ones(logits_AV.shape, dtype=torch.bool)
         for row, (number, response) in enumerate(zip(numbers, responses, strict=True)):
-            if self.holds(number):
-                allowed = torch.frombuffer(bytearray(self._allowed(number, response)), dtype=torch.uint8) > 0
+            if tools := self._tools[number]:
+                following = self._following(number, tools, response)
+                allowed = torch.frombuffer(bytearray(following), dtype=torch.uint8) > 0
                 allowed_AV[row, : len(allowed)] = allowed[: allowed_AV.shape[1]]
                 allowed_AV[row, len(allowed) :] = False
         return logits_AV.masked_fill(~allowed_AV.to(logits_AV.device), -torch.inf)
 
-    def _allowed(self, number: int, response: Sequence[int]) -> bytes:
+    def _following(self, number: int, tools: str, response: Sequence[int]) -> bytes:
         """Return a byte for each token of the tokenizer, 0 where it cannot follow."""
-        state, read = self._begun.get(number) or (self._grammars[self._tools[number]].deep_copy(), 0)
+        state, read = self._begun.get(number) or (self._grammars[tools].deep_copy(), 0)
         state.consume_tokens(list(response[read:]))
         self._begun[number] = state, len(response)
-        allowed: bytes = state.compute_logit_bias()
+        following: bytes = state.compute_logit_bias()
         if state.is_error():
             raise ValueError(f"{SETTING}: a call cannot be continued: {_what_is_wrong(state.get_error())}")
-        return allowed
+        return following
 
 
 @lru_cache(maxsize=2)
@@ -140,8 +137,8 @@ def _form(name: str, tokenizer: Tokenizer, tools: str) -> tuple[str, str, tuple[
     except CannotSay as reason:
         raise ValueError(f"{SETTING}: the model's chat template writes no calls of tools: {reason}") from None
     for separators in SEPARATORS:
-        before, found, after = text.rpartition(json.dumps(PROBE, separators=separators))
-        if found:
+        before, arguments, after = text.rpartition(json.dumps(PROBE, separators=separators))
+        if arguments:
             return _terms(before, tokenizer), _terms(after, tokenizer, is_last=True), separators
     raise ValueError(
         f"{SETTING}: the model's chat template writes {text!r} for a call with arguments {json.dumps(PROBE)}, and constrained decoding takes "

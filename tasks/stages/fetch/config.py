@@ -62,9 +62,6 @@ class FromConfig(Source):
     """Inner size of the feed-forward layers."""
     context: int = Field(2048, ge=64)
     """Longest sequence."""
-    tools: bool = Field(False, exclude_if=lambda value: not value)
-    """Whether its chat template writes tools, calls and their results: schemas as signatures, `add(a: integer, b: integer)`, since every
-    letter is a token."""
     seed: int = 0
 
 
@@ -78,6 +75,9 @@ class FetchConfig(Config):
     model: Model
     embedder: Embedder | None = None
     """A sentence-transformers model that finds near-duplicates by meaning; without one they are found by their words only."""
+    tools: bool = Field(False, exclude_if=lambda value: not value)
+    """Give the base model a chat template that writes tools, calls and their results, in place of its own, which may write none (SmolLM2's
+    does not): ChatML, with schemas as signatures, `add(a: integer, b: integer)`, which are short. Its tokenizer must have ChatML's tokens."""
 
 
 class StageConfig(Config):

@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
+from tasks.engine.chat_template import control_tokens
 from tasks.io.system import packages
 from tasks.io.weights import checkpoints
 from tasks.stages.fetch import random_init
@@ -26,7 +27,7 @@ PLAIN = {"F64", "F32", "F16", "BF16"}
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Write the base model and the embedder."""
-    _fetch_model(config.fetch.model, outputs["base"], run)
+    _fetch_model(config.fetch.model, outputs["base"], run, tools=config.fetch.tools)
     outputs["embedder"].mkdir()
     if config.fetch.embedder is None:
         (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
@@ -34,7 +35,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         _copy(_folder(config.fetch.embedder), outputs["embedder"])
 
 
-def _fetch_model(source: Model, output: Path, run: Run) -> None:
+def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
     output.mkdir()
     grid: str | None = None
     facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
@@ -43,7 +44,7 @@ def _fetch_model(source: Model, output: Path, run: Run) -> None:
         facts |= {"version": version, "license": packages.license_of(source.name)}
     match source:
         case FromConfig():
-            tokenizer = random_init.byte_tokenizer(tools=source.tools)
+            tokenizer = random_init.byte_tokenizer()
             model = random_init.random_model(source, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
             _save(model, tokenizer, output)
         case FromGguf(path=path):
@@ -58,7 +59,25 @@ def _fetch_model(source: Model, output: Path, run: Run) -> None:
             folder = _folder(source)
             checkpoints.check_folder(folder)
             _copy(folder, output)
+    if tools:
+        _write_tools_template(output)
+        facts |= {"tools": True}
     checkpoints.write_card(output, method="fetch", source=facts, parent=None, grid=grid)
+
+
+def _write_tools_template(model: Path) -> None:
+    """Put the chat template with tools in place of the model's own. Raises ValueError if its tokenizer cannot end a turn as that does."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    begin, end = random_init.SPECIAL[1:]
+    if begin not in control_tokens(tokenizer) or tokenizer.eos_token != end:
+        raise ValueError(
+            f"fetch.tools writes turns as ChatML, from {begin} to {end}, and the model's tokenizer ends them with {tokenizer.eos_token!r}. Take a "
+            "base whose own chat template writes tools, and leave `fetch.tools` out."
+        )
+    tokenizer.chat_template = random_init.TOOLS_TEMPLATE
+    _save_tokenizer(tokenizer, model)
 
 
 def _folder(source: FromPackage | FromHub | FromFolder) -> Path:
@@ -135,6 +154,10 @@ def _grid(gguf: Path) -> str | None:
 
 def _save(model: Any, tokenizer: Any, output: Path) -> None:
     model.save_pretrained(output)
+    _save_tokenizer(tokenizer, output)
+
+
+def _save_tokenizer(tokenizer: Any, output: Path) -> None:
     with tempfile.TemporaryDirectory() as neutral:  # the tokenizer saves the name of the folder it was loaded from
         tokenizer.name_or_path = ""
         tokenizer.save_pretrained(neutral)

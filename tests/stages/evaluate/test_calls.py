@@ -73,7 +73,7 @@ BOUNDED = json.dumps([{"type": "function", "function": {"name": "half", "paramet
 def inputs(tmp_path_factory):
     """A base of random weights with a template for tools, and held-out calls beside other answers."""
     folder = tmp_path_factory.mktemp("calls")
-    base = small.fetch(folder, {"from": "config", "hidden": 32, "mlp": 64, "tools": True})["base"]
+    base = small.fetch(folder, {"from": "config", "hidden": 32, "mlp": 64}, tools=True)["base"]
     tables.write(folder / "documents.parquet", [], Document)
     tables.write(folder / "test.parquet", [problem(n) for n in range(3)] + [problem(9, tests="exact")], Example)
     return {"base": base, "model": base, "decisions": NOTHING_DECIDED} | {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -223,3 +224,23 @@ def test_the_default_base_is_dequantised_to_a_model_that_knows_english(smollm):
     assert not any("gguf" in file.name for file in folder.iterdir())
     assert not [file.name for file in folder.glob("*.json") if "site-packages" in file.read_text()]
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+
+
+def test_a_base_is_given_a_template_that_writes_tools_where_its_turns_are_chatml(tiny, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(tiny, own)
+    base = small.fetch(tmp_path, {"from": "folder", "path": str(own)}, tools=True)["base"]
+    assert checkpoints.weights_digest(base) == checkpoints.weights_digest(tiny)
+    assert checkpoints.read_card(base)["source"] == {"from": "folder", "tools": True}
+    _, tokenizer = checkpoints.load(base)
+    add = {"name": "add", "parameters": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}], tools=[{"type": "function", "function": add}], tokenize=False
+    )
+    assert text == "<|im_start|>system\nadd(a: integer)<|im_end|>\n<|im_start|>user\n?<|im_end|>\n"
+    settings = json.loads((own / "tokenizer_config.json").read_text()) | {"eos_token": "<|endoftext|>"}
+    (own / "tokenizer_config.json").write_text(json.dumps(settings))
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(ValueError, match=r"fetch\.tools writes turns as ChatML.*ends them with '<\|endoftext\|>'"):
+        small.fetch(again, {"from": "folder", "path": str(own)}, tools=True)
