@@ -10,8 +10,6 @@ from typing import Literal
 
 Split = Literal["train", "valid", "test", "gate"]
 """`valid` steers a training, `test` is reported, `gate` decides promotions. No example is in two of them."""
-
-
 Corpus = Literal["domain", "general"]
 """Texts of the domain, which pretraining is to learn, and those of general language, by which forgetting is measured."""
 GENERAL: Corpus = "general"
@@ -253,7 +251,7 @@ class Document:
     id: str
     text: str
     domain: str
-    """`general`, or the domain's name; `domain` where it has none of its own."""
+    """`general`, or the domain's name, `domain` if it has no other."""
     group: str
     split: Split
     source: str
@@ -261,7 +259,6 @@ class Document:
 
     @property
     def corpus(self) -> Corpus:
-        """Return the corpus that it is of."""
         return GENERAL if self.domain == GENERAL else "domain"
 
 
@@ -317,8 +314,7 @@ STRONG_PASS = f"{PASS} strong tests"
 PREFERENCE = "preference accuracy"
 """The share of preference pairs whose chosen answer is likelier, for each of its tokens, than the rejected one."""
 SUCCESS, REPHRASE, LOCALITY = EDITS = ("edit success", "edit rephrase", "edit locality")
-"""The shares of facts that were written into a model and are told in their own words, and in others, and of questions about others
-that are answered as before."""
+"""The shares of facts written into a model that are told in their own words and in others, and of questions about others answered as before."""
 
 
 def metric_of(measure: str) -> str:
@@ -332,8 +328,7 @@ class Result:
     """The result of a model on one item of one measure. Two models are paired by joining on (measure, item)."""
 
     measure: str
-    """`domain`, `domain_text`, `general` (a loss), `pass@1`, `preference accuracy`, `edit success` and its kin, or the measure of a
-    check (`number accuracy`, `json score`)."""
+    """`domain`, `domain_text`, `general` (a loss), `pass@1`, `preference accuracy`, `edit success` and its kin, or a check's (`json score`)."""
     item: str
     group: str
     tier: str | None
@@ -391,10 +386,7 @@ def identify(
     rejected: str | None = None,
     desirable: bool | None = None,
 ) -> str:
-    """Return the id of an example: a hash of its messages, its tests, and what else of these it has.
-
-    Another check of the same answer makes no other example.
-    """
+    """Return the id of an example: a hash of its messages, tests and what else of these it has. Another check makes no other example."""
     spoken = [part for message in messages for part in (message.role, message.content)]
     tested = [tests.kind, tests.code, tests.entry] if tests and tests.kind != "check" else []
     calls = [

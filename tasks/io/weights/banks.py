@@ -85,11 +85,13 @@ def check(path: Path, base: Path, mixed_by: str = "") -> dict[str, Path]:
     Raises ValueError for a member that is missing, has other weights than the bank's card says, was trained on another base than the one in
     `base`, or is no adapter that merges; with `mixed_by`, the method that mixes them, for one of another method.
     """
-    parent, folders = checkpoints.weights_digest(base), {}
+    parent, folders, by = checkpoints.weights_digest(base), {}, checkpoints.read_card(path)["bank"]["by"]
     for task, member in members(path).items():
         folder = path / member.folder
         if not checkpoints.is_adapter(folder):
-            raise ValueError(f"{folder} holds no adapter, and {path} is a bank with one for {task!r}. Train it again.")
+            raise ValueError(
+                f"{folder} holds no adapter, and {path} is a bank with one for {by} {task!r}. Train it again."
+            )
         if (digest := checkpoints.weights_digest(folder)) != member.weights:
             raise ValueError(
                 f"{folder} holds weights {digest[:12]}, and the card of bank {path} says {member.weights[:12]}."

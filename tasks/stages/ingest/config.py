@@ -15,6 +15,7 @@ from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
+from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 
 STAGE = Stage(
     reads={"embedder": "models/embedder", "raw": "data/raw", "decisions": "data/review_records.jsonl"},
@@ -312,19 +313,6 @@ class Corpora(Config):
             if not name or not sources:
                 raise ValueError(f"`domains` has {name!r} with {len(sources)} sources: give it a name and at least one")
         return self
-
-
-class NearDuplicates(Config):
-    """Thresholds above which two texts are near-duplicates. Prompts are compared with prompts, responses with responses."""
-
-    jaccard: float | None = Field(default=0.7, gt=0, le=1)
-    """Jaccard similarity of the three-word shingles; none switches the comparison off."""
-    cosine: float | None = Field(default=0.95, gt=0, le=1)
-    """Cosine of the embeddings of two responses; none switches it off, and no embedder is needed."""
-    min_words: int = Field(default=8, ge=3)
-    """Texts with fewer words of their own are only compared for equality."""
-    template: float = Field(default=0.05, gt=0, le=1)
-    """Three words in a row that more than this share of the texts hold (and more than ten texts) are a template's."""
 
 
 class Shares(Config):

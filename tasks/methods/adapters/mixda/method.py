@@ -23,6 +23,10 @@ class KnowledgeLinear(nn.Module):
     def __init__(self, base: nn.Linear, config: MixdaConfig, domains: int, *, trains: bool) -> None:
         super().__init__()
         self.base = base
+        self.down_NRI: Tensor
+        self.down_NR: Tensor
+        self.up_NHR: Tensor
+        self.up_NH: Tensor
         like, rank = _like(base), max(1, base.in_features // config.reduction)
         down_MI = nn.init.kaiming_uniform_(like.new_empty(domains * rank, base.in_features), a=5**0.5)
         fresh = {
@@ -40,7 +44,7 @@ class KnowledgeLinear(nn.Module):
     def known(self, a: Tensor, weights: Tensor) -> Tensor:
         """Return the sum over domains of what each gives, K, times its weight, (…, H)."""
         inner = F.gelu(F.linear(a, self.down_NRI.flatten(0, 1), self.down_NR.flatten()))
-        inner = inner.unflatten(-1, self.down_NR.shape) * weights[..., None]
+        inner = inner.view(*inner.shape[:-1], *self.down_NR.shape) * weights[..., None]
         return F.linear(inner.flatten(-2), self.up_NHR.transpose(0, 1).flatten(1)) + weights @ self.up_NH.to(weights)
 
 
@@ -73,16 +77,15 @@ class MixtureLinear(KnowledgeLinear):
         super().__init__(base, config, domains, trains=False)
         self.squashes = config.gate == "sigmoid"
         width, made = config.gate_width, _made(base)
-        self.gate = nn.Sequential(
-            nn.Linear(base.in_features, width, **made), nn.GELU(), nn.Linear(width, domains + 1, **made)
-        )
-        nn.init.zeros_(self.gate[2].weight)
-        nn.init.zeros_(self.gate[2].bias)
+        last = nn.Linear(width, domains + 1, **made)
+        self.gate = nn.Sequential(nn.Linear(base.in_features, width, **made), nn.GELU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         with torch.no_grad():  # half for the MLP, and half for all domains
             if self.squashes:
-                self.gate[2].bias[:-1] = -math.log(2 * domains - 1)
+                last.bias[:-1] = -math.log(2 * domains - 1)
             else:
-                self.gate[2].bias[-1] = math.log(domains)
+                last.bias[-1] = math.log(domains)
 
     def shares(self, a: Tensor) -> Tensor:
         """Return the weights of the domains and, in the last place, of the MLP, (…, N + 1): of each token by its own a."""
@@ -105,11 +108,12 @@ class TaskLinear(nn.Module):
         up = nn.Linear(config.task_rank, last.out_features, **made)
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
+        self.dtype = up.weight.dtype
         self.task = nn.Sequential(nn.Linear(last.out_features, config.task_rank, **made), nn.GELU(), up)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
-        return out + self.task(out.to(self.task[0].weight.dtype)).to(out.dtype)
+        return out + self.task(out.to(self.dtype)).to(out.dtype)
 
 
 def _like(base: nn.Linear) -> Tensor:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tasks.core.text.near_duplicates import Limits, find_near_duplicates
 from tasks.core.text.shingles import MOST
 from tasks.core.text.texts import Selection, Texts
-from tasks.stages.ingest.config import NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import FEW, SHINGLE
+from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 
 PARAMS = NearDuplicates()
 WORDS = [f"word{number}" for number in range(1000)]
