@@ -64,7 +64,10 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
         return WrittenAnswer(prompt, last.content + tokenizer.eos_token, 0)
     end_of_content = start + len(last.content)
     if last.tool_calls:
-        end_of_content = max(end_of_content, written.rindex(last.tool_calls[-1].name))
+        name = last.tool_calls[-1].name
+        if name not in written:
+            raise CannotSay(f"it writes tool name {name!r} in other characters")
+        end_of_content = max(end_of_content, written.rindex(name))
     end = re.compile("|".join(map(re.escape, control_tokens(tokenizer)))).search(written, end_of_content)
     if end:
         return WrittenAnswer(prompt, written[: end.end()], start)

@@ -165,6 +165,18 @@ def test_a_template_that_drops_the_system_turn_is_refused():
         encode.example(tiny.example(messages=[Message("system", "Be brief."), *TURNS]), tokenizer(deaf))
 
 
+def test_a_template_that_escapes_the_name_of_a_tool_is_refused():
+    escaping = Family(
+        "{% for message in messages %}{{ message.content }}{% for call in message.tool_calls or () %}{{ call.function | tojson }}{% endfor %}"
+        "{{ '<|im_end|>' }}{% endfor %}",
+        CHATML,
+        "<|im_end|>",
+    )
+    messages = [Message("user", "1?"), Message("assistant", "", [ToolCall('mean "a"', "{}")])]
+    with pytest.raises(ValueError, match="it writes tool name 'mean \"a\"' in other characters"):
+        encode.example(tiny.example(messages=messages), tokenizer(escaping))
+
+
 def test_a_template_without_an_end_of_turn_gets_the_tokenizers():
     bare = Family(
         "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}"
