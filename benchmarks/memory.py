@@ -8,7 +8,7 @@ the same packs of arbitrary tokens, one after the other, each in a process of it
   optimizer  bytes of gradients and of the optimizer's state at the end of a step
   saved      bytes that a pass keeps for going backward, each storage once
   peak       the most bytes of tensors at a time, weights included, by the allocator's own count: choice of weights, steps, all. It counts
-             one thread, so there is none of zo2, whose blocks arrive by another
+             one thread, so there is none of zo2, whose blocks arrive by another; nor with `--without-record`
   count      what `tasks.engine.training.fit` says of that peak beforehand
   process    the most memory of the process in the steps after the first, above what it had before the model, by the kernel's count. The
              record of allocations that `peak` is read from is among it, and the heavier the more operations a step has
@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -127,6 +128,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="of each training, two at least (3)")
     parser.add_argument("--tokens", type=int, default=512, help="of a pack, one a step (512)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--without-record", action="store_true", help="of allocations: it takes gigabytes beside a large model"
+    )
     options = parser.parse_args()
     rows: list[Memory | Refused] = []
     # What a training before has left behind would be counted.
@@ -207,7 +211,8 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
             Path("/proc/self/clear_refs").write_text("5")
 
     noted = register_optimizer_step_post_hook(lambda optimizer, *_: held.append(held_bytes(optimizer)))
-    with noted, tempfile.TemporaryDirectory(dir=Path.cwd()) as work, allocations() as running:
+    record = nullcontext([0]) if options.without_record else allocations()
+    with noted, tempfile.TemporaryDirectory(dir=Path.cwd()) as work, record as running:
         result = train.train(
             model.train(), train.TrainData(sequences), parts, plan, compute, Path(work), on_step=on_step
         )
@@ -227,7 +232,7 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         weights=in_place,
         optimizer=max(held),
         saved=saved,
-        peak=None if parts.optimizer.spec.streams else weights + max(running),
+        peak=None if parts.optimizer.spec.streams or options.without_record else weights + max(running),
         count=count.memory_bytes,
         process=process,
         seconds=statistics.median(seconds[1:] or seconds),

@@ -110,23 +110,25 @@ def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, 
         command(names, memory="8GB")
 
 
+@pytest.fixture
+def defaults():
+    """The benchmark's defaults."""
+    return argparse.Namespace(
+        model=None, shape="small", dtype="float32", steps=3, tokens=512, threads=1, without_record=False
+    )
+
+
 @pytest.mark.parametrize("side", ["full", "lora, checkpointed", "neuroada", "mezo"])
-def test_the_benchmark_finds_as_much_memory_as_was_counted(side):
+def test_the_benchmark_finds_as_much_memory_as_was_counted(defaults, side):
     """As the allocator counts it: a dense gradient that were kept, or a copy of the weights, would show."""
     gc.collect()
-    options = argparse.Namespace(model=None, shape="small", dtype="float32", steps=2, tokens=256, threads=1)
-    measured = memory.measured(side, options)
+    defaults.steps, defaults.tokens = 2, 256
+    measured = memory.measured(side, defaults)
     assert measured.peak == pytest.approx(measured.count, rel=0.1)
     gradient_free = side == "mezo"
     assert measured.optimizer == pytest.approx(0 if gradient_free else 12 * measured.trains, rel=0.01)
     assert (measured.saved == 0) == gradient_free
     assert measured.seconds > 0
-
-
-@pytest.fixture
-def defaults():
-    """The benchmark's defaults."""
-    return argparse.Namespace(model=None, shape="small", dtype="float32", steps=3, tokens=512, threads=1)
 
 
 @pytest.mark.parametrize("side", memory.sides())
