@@ -24,13 +24,12 @@ TERMINATED = 128 + signal.SIGTERM
 LIBRARIES = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # kernels of one length of packs; it keeps those of 1,024 shapes, hundreds of MB
     "TOKENIZERS_PARALLELISM": "false",
     "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or compute as this machine's does
     "TRANSFORMERS_VERBOSITY": "error",
     "USE_HUB_KERNELS": "NO",
 }
-"""Environment of the libraries that stages use: no bars beside ours, no warnings, no kernels from elsewhere, and few kept."""
+"""Environment of the libraries that stages use: no bars beside ours, no warnings, no kernels from elsewhere."""
 
 
 def run(main: Callable[[], object], label: str = "", *, forked: bool = False) -> int:
