@@ -6,11 +6,10 @@ import pytest
 
 from tasks.core.records import Document
 from tasks.engine.inference.bank import Bank
-from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
-from tasks.io.weights import banks, checkpoints
+from tasks.io.weights import checkpoints
 from tests.stages.pretrain.conftest import documents
-from tests.stages.pretrain.test_pretrain import digests
+from tests.stages.trainings import of_members
 
 BANK = {"bank": "domain", "adapter": "lora", "max_tokens": 700, "epochs": 1, "replay": 0.3}
 
@@ -25,25 +24,6 @@ def of_domains(inputs):
             tables.write(inputs[split], rows, Document)
 
     return put
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """The label of each step that trains."""
-    steps = []
-    report = Telemetry.on_step
-
-    def noted(self, metrics):
-        steps.append(self._run.item)
-        report(self, metrics)
-
-    monkeypatch.setattr(Telemetry, "on_step", noted)
-    return steps
-
-
-def of_members(folder):
-    """The bytes of each member's files."""
-    return {domain: digests(folder / member.folder) for domain, member in banks.members(folder).items()}
 
 
 def test_a_new_domain_trains_one_adapter_and_touches_no_other(pretrain, of_domains, inputs, tmp_path, trained):

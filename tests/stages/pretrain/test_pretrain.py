@@ -1,6 +1,5 @@
 """Stage `pretrain` trains on the domain, validates on both corpora, and writes a full model."""
 
-import hashlib
 import json
 from types import SimpleNamespace
 
@@ -14,15 +13,11 @@ from tasks.engine import encode
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing, job
 from tasks.engine.training.callbacks import MethodHooks
-from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.stages.pretrain.conftest import BASELINES, METHODS, PRETRAIN
-
-
-def digests(folder):
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+from tests.stages.trainings import digests, killed_at
 
 
 def course(folder):
@@ -33,21 +28,6 @@ def notes(work):
     """Return the state of the methods in the last checkpoint."""
     newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     return json.loads((newest / checkpointing.STATE).read_text())["methods"]
-
-
-class Killed(Exception):
-    """The process went away."""
-
-
-def kill_at(monkeypatch, last):
-    """Let the process go away at this step."""
-
-    def until(self, metrics, report=Telemetry.on_step):
-        report(self, metrics)
-        if metrics.step == last:
-            raise Killed
-
-    monkeypatch.setattr(Telemetry, "on_step", until)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -141,12 +121,10 @@ def test_adept_at_one_rate_on_the_same_layers_is_llama_pro(pretrain, inputs):
 
 
 @pytest.mark.parametrize("name", ["adept with replay", "lora"])
-def test_an_interrupted_run_ends_in_the_same_bytes(baseline, pretrain, tmp_path, monkeypatch, name):
+def test_an_interrupted_run_ends_in_the_same_bytes(baseline, pretrain, tmp_path, name):
     straight, _ = baseline(name)
-    with monkeypatch.context() as patch:
-        kill_at(patch, 5)
-        with pytest.raises(Killed):
-            pretrain("killed", **BASELINES[name])
+    with killed_at(5):
+        pretrain("killed", **BASELINES[name])
     assert not (tmp_path / "killed" / "model").exists()
     before = notes(tmp_path / "killed" / "work")
     resumed, run = pretrain("killed", **BASELINES[name])
@@ -172,10 +150,8 @@ def test_a_resume_keeps_what_trains_and_at_what_rates(pretrain, tmp_path, monkey
     pretrain("straight", sections, expander="adept", save_every=4)
     straight = {step: rest for step, *rest in seen}
     seen.clear()
-    with monkeypatch.context() as patch:
-        kill_at(patch, 5)
-        with pytest.raises(Killed):
-            pretrain("killed", sections, expander="adept", save_every=4)
+    with killed_at(5):
+        pretrain("killed", sections, expander="adept", save_every=4)
     seen.clear()
     pretrain("killed", sections, expander="adept", save_every=4)
     resumed = {step: rest for step, *rest in seen}

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Example
-from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
 from tests import tiny as small
+from tests.stages.trainings import digests, killed_at, of_members
 from tests.stages.tune.conftest import METHODS
-from tests.stages.tune.test_tune import digests
 
 ANSWERS = {"yes/no": "yes, indeed", "count": "one two", "colour": "blue"}
 
@@ -34,25 +33,6 @@ def of_tasks(inputs):
         tables.write(inputs["valid"], rows(*tasks, count=2, split="valid"), Example)
 
     return put
-
-
-def of_members(folder):
-    """The bytes of each member's files."""
-    return {task: digests(folder / member.folder) for task, member in banks.members(folder).items()}
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """The label of each step that trains."""
-    steps = []
-    report = Telemetry.on_step
-
-    def noted(self, metrics):
-        steps.append(self._run.item)
-        report(self, metrics)
-
-    monkeypatch.setattr(Telemetry, "on_step", noted)
-    return steps
 
 
 def test_a_new_task_trains_one_adapter_and_touches_no_other(tune, of_tasks, tmp_path, trained):
@@ -91,22 +71,12 @@ def test_a_member_is_the_adapter_that_its_examples_would_train_alone(tune, of_ta
     assert any("count/train/loss" in values for _, values in run.metrics)
 
 
-def test_what_was_interrupted_goes_on_with_the_same_bytes(tune, of_tasks, tmp_path, monkeypatch):
+def test_what_was_interrupted_goes_on_with_the_same_bytes(tune, of_tasks, tmp_path):
     of_tasks("yes/no", "count")
     straight, _ = tune("straight", bank="task")
 
-    class Killed(Exception):
-        """The process went away."""
-
-    def until(self, metrics, report=Telemetry.on_step):
-        report(self, metrics)
-        if self._run.item.endswith("/yes-no") and metrics.step == 5:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Telemetry, "on_step", until)
-        with pytest.raises(Killed):
-            tune("killed", bank="task")
+    with killed_at(5, "/yes-no"):
+        tune("killed", bank="task")
     half = tmp_path / "killed" / "model"
     assert not (half / checkpoints.CARD).exists(), "a bank without its card is none"
     half.rename(tmp_path / "half")  # the runner clears what was not finished

@@ -9,14 +9,13 @@ from tasks.core.training import Training
 from tasks.engine import encode
 from tasks.engine.inference import generation, scoring
 from tasks.engine.training import fit
-from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
 from tasks.methods.adapters.mixda.config import SPEC
 from tests.stages.pretrain.conftest import METHODS as METHODS_OF_TEXTS
 from tests.stages.pretrain.conftest import documents, execute
+from tests.stages.trainings import digests, killed_at
 from tests.stages.tune.conftest import METHODS, examples
-from tests.stages.tune.test_tune import digests
 
 SECTION = {"mixda": {"reduction": 16, "places": [0.0, 0.5], "gate_width": 4, "task_rank": 2}}
 OF_TEXTS = {"bank": "domain", "adapter": "mixda", "max_tokens": 600, "epochs": 1, "replay": 0.4, "valid_tokens": 200}
@@ -61,7 +60,7 @@ def test_the_first_stage_trains_each_domain_apart_from_one_base(with_bank, tiny)
     assert generation.write(member, [examples(1)[0].prompt], tokenizer, max_new_tokens=3, batch_size=1)
 
 
-def test_the_second_stage_holds_the_domains_and_goes_on_where_it_was_killed(mixed, with_bank, tiny, monkeypatch):
+def test_the_second_stage_holds_the_domains_and_goes_on_where_it_was_killed(mixed, with_bank, tiny):
     output, _ = mixed()
     saved = load_file(output / checkpoints.OWN_WEIGHTS)
     domains = banks.read_tensors(with_bank / checkpoints.BANK)
@@ -82,18 +81,8 @@ def test_the_second_stage_holds_the_domains_and_goes_on_where_it_was_killed(mixe
     base, _ = checkpoints.load(with_bank)
     assert scoring.mean(scoring.losses(model, sequences)) != scoring.mean(scoring.losses(base, sequences))
 
-    class Killed(Exception):
-        """The process went away."""
-
-    def until(self, metrics, report=Telemetry.on_step):
-        report(self, metrics)
-        if metrics.step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Telemetry, "on_step", until)
-        with pytest.raises(Killed):
-            mixed("killed")
+    with killed_at(3):
+        mixed("killed")
     resumed, run = mixed("killed")
     assert min(step for step, _ in run.metrics if step is not None) == 3
     assert digests(resumed) == digests(output)

@@ -1,6 +1,5 @@
 """Stage `tune` trains on a round's examples, and writes a model in standard formats and losses that repeat."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,19 +11,15 @@ from tasks.core.records import Document, Example, Message
 from tasks.engine import encode, first_batch
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing
-from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.methods.adapters.mola import method as mola
 from tasks.stages.tune import stage
 from tasks.stages.tune.config import StageConfig
 from tests import tiny as small
+from tests.stages.trainings import digests, killed_at
 from tests.stages.tune.conftest import METHODS, TUNE, examples
 from tests.support import ScratchRun
-
-
-def digests(folder):
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
 @pytest.mark.parametrize("adapter", ["lora", "none"])
@@ -128,21 +123,11 @@ def test_twice_the_same_settings_are_the_same_bytes_and_another_seed_is_other_we
     assert checkpoints.weights_digest(first) != checkpoints.weights_digest(other)
 
 
-def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path):
     straight, _ = tune("straight")
 
-    class Killed(Exception):
-        """The process went away."""
-
-    def until_five(self, metrics, report=Telemetry.on_step):
-        report(self, metrics)
-        if metrics.step == 5:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Telemetry, "on_step", until_five)
-        with pytest.raises(Killed):
-            tune("killed")
+    with killed_at(5):
+        tune("killed")
     assert not (tmp_path / "killed" / "model").exists()
     resumed, run = tune("killed")
     assert next(step for step, _ in run.metrics if step is not None) == 5
