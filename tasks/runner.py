@@ -58,6 +58,8 @@ def run_stage(stage: str, item: str | None) -> None:
     stage_config = configuration.for_stage(stage, config)
     if compute := getattr(stage_config, "compute", None):
         process.set_threads(compute)
+    if configuration.declaration(stage).trains:
+        process.keep_few_kernels()
     if _rank() > 0:
         _assist(stage, item, reads, list(writes), stage_config, configuration.key(stage, item, config))
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks import configuration
 from tests.runner import ROOT, WAIT_S, Workspace
 
 
@@ -33,6 +34,16 @@ def gone(pid: int) -> bool:
                 return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.parametrize(("stage", "kernels"), [("pretrain", "64"), ("fetch", None)])
+def test_a_training_keeps_few_kernels_and_other_stages_keep_what_onednn_does(workspace, stage, kernels):
+    reads, _ = configuration.files(stage, None, configuration.load(workspace.folder / "params.yaml"))
+    for path in reads.values():
+        (workspace.folder / path).mkdir(parents=True)
+    body = "run.say(f\"kernels {os.environ.get('ONEDNN_PRIMITIVE_CACHE_CAPACITY')}\")"
+    _, out, err = workspace.drive(body, stage=stage, arguments=(stage,))
+    assert f"kernels {kernels}\n" in out, err
 
 
 def test_a_stage_makes_its_outputs_and_its_run(workspace, tiny):

@@ -172,10 +172,10 @@ def launch(folder, base, processes, chosen, kill_at=0, fsdp=False):
         subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     done = run()
-    if fsdp and "(SIGSEGV)" in done.stderr:
-        # Seen twice, in torch's own collectives on CPUs, where weights are cut for tests alone. What was trained before is
-        # in the way of a second attempt: a training of shared weights does not go on from its checkpoint.
-        sys.stderr.write(done.stderr[-8000:])
+    if fsdp and any(signal in done.stderr for signal in ("(SIGSEGV)", "(SIGABRT)")):
+        # Seen three times, in torch's own collectives on CPUs, where weights are cut for tests alone. What was trained before
+        # is in the way of a second attempt: a training of shared weights does not go on from its checkpoint.
+        sys.stderr.write(done.stderr)
         for name in chosen:
             if not name.endswith(RESUMED):
                 shutil.rmtree(folder / name, ignore_errors=True)
