@@ -122,11 +122,11 @@ def test_it_adds_each_lora_to_its_base(base, tmp_path):
         )
 
 
-@pytest.mark.parametrize("kind", [LlamaForCausalLM, Qwen2ForCausalLM])
-def test_it_opens_a_model_whose_layers_are_narrower(tiny, tmp_path, kind):
+@pytest.mark.parametrize(("kind", "config"), [(LlamaForCausalLM, LlamaConfig), (Qwen2ForCausalLM, Qwen2Config)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_it_opens_a_model_whose_layers_are_narrower(tiny, tmp_path, kind, config, tied):
     torch.manual_seed(0)
-    config = {LlamaForCausalLM: LlamaConfig, Qwen2ForCausalLM: Qwen2Config}[kind](**SIZES)
-    base = saved(kind(config), tmp_path / "base", tiny)
+    base = saved(kind(config(**SIZES, tie_word_embeddings=tied)), tmp_path / "base", tiny)
     trained("adapters", "pat", tmp_path / "pat", base)
     narrower = by_transformers(tmp_path / "pat", base, tmp_path)
     assert sum(map(torch.numel, narrower.parameters())) < sum(map(torch.numel, small.load(base).parameters()))
