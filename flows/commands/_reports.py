@@ -123,6 +123,8 @@ class SelectorFit:
     """Gradients of a step and the state of AdamW."""
     memory_bytes: int | None
     """The most memory of a step in fp32 over one pack of `tune.pack_tokens` tokens: weights, optimizer, and what is kept for going backward."""
+    step_bytes: int | None
+    """What a step makes of it and gives back."""
     checkpoint_bytes: int | None
     """A checkpoint."""
     saved_bytes: int | None

@@ -97,7 +97,7 @@ def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[Se
         try:
             size = fit.of_selector(folder, name, sections, pack_tokens)
         except ValueError as error:
-            yield SelectorFit(name, "", None, None, None, None, None, None, None, str(error))
+            yield SelectorFit(name, "", None, None, None, None, None, None, None, None, str(error))
         else:
             fits = None if budget is None else size.memory_bytes <= budget
             yield SelectorFit(name, **asdict(size), fits=fits, reason="")

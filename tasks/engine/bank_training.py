@@ -4,6 +4,7 @@ What a member's bytes follow from names its folder in the cache: a new task trai
 one anew. A run that was ended goes on with the member it was at. Stage `tune` has a bank by task, stage `pretrain` one by domain.
 """
 
+import gc
 import hashlib
 import json
 import shutil
@@ -100,6 +101,7 @@ def train(plan: Plan, base: Path, output: Path, config: Config, parts: Compositi
         else:
             with files.atomic_path(kept) as partial:
                 member(inputs, partial, member_run)
+            gc.collect()  # trainer, callbacks and model refer to each other: the next member's would come beside them
         stage_outputs.copy(kept, output / folder)
         shutil.rmtree(member_run.work)
     made = {

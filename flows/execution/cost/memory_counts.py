@@ -35,10 +35,12 @@ class MemoryCount:
     """Weights, optimizer, what is kept for going backward: what a GPU has to hold."""
     process: int
     """Python and its libraries, beside them."""
+    holes: int
+    """What the heap of a training on a CPU holds and does not use."""
 
     @property
     def total(self) -> int:
-        return self.tensors + self.process
+        return self.tensors + self.process + self.holes
 
 
 def of(stage: str, config: PipelineConfig) -> MemoryCount | None:

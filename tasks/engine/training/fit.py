@@ -57,6 +57,8 @@ class Fit:
     """Gradients of a step and the state of AdamW; nothing for an optimizer without gradients."""
     memory_bytes: int
     """The most memory of a step: weights, optimizer, and what the pass keeps for going backward."""
+    step_bytes: int
+    """What a step makes of it and gives back."""
     checkpoint_bytes: int
     """A checkpoint: what trains, AdamW's state, and what is kept beside it."""
     saved_bytes: int
@@ -195,6 +197,7 @@ def _by_gradient(
         at_once=at_once,
         optimizer_bytes=NUMBER * (at_once + moments),
         memory_bytes=resident + max(phases),
+        step_bytes=max(phases),
         checkpoint_bytes=NUMBER * (trains + moments) + sum(tensor.nbytes for tensor in attached.kept.values()),
         saved_bytes=_change(training, trains),
     )
@@ -223,6 +226,7 @@ def _without_gradient(
         at_once=trains,
         optimizer_bytes=0,
         memory_bytes=resident + max(at_work, largest),
+        step_bytes=max(at_work, largest),
         checkpoint_bytes=NUMBER * trains + sum(tensor.nbytes for tensor in attached.kept.values()),
         saved_bytes=_change(training, trains),
     )

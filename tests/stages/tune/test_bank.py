@@ -1,11 +1,13 @@
 """A bank has one adapter a task, each as it would be alone: a new task trains one more and touches no other."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
 
 from tasks.core.records import Example
+from tasks.engine.training import job
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
 from tests import tiny as small
@@ -69,6 +71,21 @@ def test_a_member_is_the_adapter_that_its_examples_would_train_alone(tune, of_ta
     counts = [course["validation_tokens"]["validation"] for course in members]
     assert whole["measured"]["validation"][-1][1] == pytest.approx(np.average(losses, weights=counts), abs=1e-5)
     assert any("count/train/loss" in values for _, values in run.metrics)
+
+
+def test_one_model_is_in_memory_at_a_time(tune, of_tasks, monkeypatch):
+    loaded = []
+
+    def load(*arguments, load=job.load):
+        assert [model for model in loaded if model()] == []
+        model, tokenizer = load(*arguments)
+        loaded.append(weakref.ref(model))
+        return model, tokenizer
+
+    monkeypatch.setattr(job, "load", load)
+    of_tasks("yes/no", "count")
+    tune("bank", bank="task")
+    assert len(loaded) == 2
 
 
 def test_what_was_interrupted_goes_on_with_the_same_bytes(tune, of_tasks, tmp_path):
