@@ -5,13 +5,16 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import sqlite3
+import subprocess
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import polars as pl
 import pyarrow as pa
@@ -19,9 +22,10 @@ import pyarrow as pa
 ROWS = 100
 """Records of a file."""
 Damage = Callable[[random.Random, bytes], bytes]
+Rows = Sequence[Mapping[str, str]]
 
 
-def rows() -> list[dict[str, str]]:
+def rows() -> Rows:
     """Return the records of every table."""
     return [
         {"prompt": f"What is {n} times {n}, in words?", "completion": f"It is {n * n}; née “{n}”."} for n in range(ROWS)
@@ -35,24 +39,32 @@ def json_lines() -> bytes:
 
 def delimited(delimiter: str) -> bytes:
     """Return the rows with a header, every field in quotes."""
-    table = [["prompt", "completion"], *(list(row.values()) for row in rows())]
-    return "".join(delimiter.join(f'"{cell}"' for cell in line) + "\n" for line in table).encode()
+    return "".join(delimiter.join(f'"{cell}"' for cell in line) + "\n" for line in _with_header(rows())).encode()
 
 
-def parquet(compression: str = "zstd") -> bytes:
-    """Return the rows as Parquet, in row groups of a fifth."""
-    data = io.BytesIO()
-    pl.DataFrame(rows()).write_parquet(data, compression=compression, row_group_size=ROWS // 5)  # type: ignore[arg-type]
+def _with_header(values: Rows) -> list[list[str]]:
+    return [list(values[0]), *(list(row.values()) for row in values)]
+
+
+def parquet(compression: str = "zstd", values: Rows | None = None) -> bytes:
+    """Return rows as Parquet, in row groups of a fifth."""
+    data, frame = io.BytesIO(), pl.DataFrame(values or rows())
+    frame.write_parquet(data, compression=compression, row_group_size=len(frame) // 5)  # type: ignore[arg-type]
     return data.getvalue()
 
 
-def arrow(*, is_stream: bool = False) -> bytes:
-    """Return the rows as an Arrow file or stream, in batches of a fifth."""
-    data, table = io.BytesIO(), pa.Table.from_pylist(rows())
+def arrow(values: Rows | None = None, *, is_stream: bool = False) -> bytes:
+    """Return rows as an Arrow file or stream, in batches of a fifth."""
+    data, table = io.BytesIO(), pa.Table.from_pylist(list(values or rows()))
     new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
     with new(data, table.schema) as writer:
-        writer.write_table(table, max_chunksize=ROWS // 5)
+        writer.write_table(table, max_chunksize=len(table) // 5)
     return data.getvalue()
+
+
+def semicolons() -> bytes:
+    """Return the rows as Excel saves them as Unicode text: UTF-16 with a mark, and semicolons."""
+    return delimited(";").decode().encode("utf-16")
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
@@ -80,12 +92,14 @@ OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+OASIS = "urn:oasis:names:tc:opendocument:xmlns"
+SPREADSHEET = "application/vnd.oasis.opendocument.spreadsheet"
 
 
-def workbook_parts() -> dict[str, bytes]:
-    """Return the parts of a workbook with the rows, its cells as texts."""
-    table = [["prompt", "completion"], *(list(row.values()) for row in rows())]
-    cells = ["".join(f'<c t="inlineStr"><is><t>{cell}</t></is></c>' for cell in line) for line in table]
+def workbook_parts(values: Rows | None = None) -> dict[str, bytes]:
+    """Return the parts of a workbook with rows, its cells as texts."""
+    cell = '<c t="inlineStr"><is><t xml:space="preserve">{}</t></is></c>'
+    cells = ["".join(map(cell.format, map(escape, line))) for line in _with_header(values or rows())]
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" ContentType='
         '"application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType='
@@ -97,6 +111,22 @@ def workbook_parts() -> dict[str, bytes]:
         f"{''.join(f'<row>{line}</row>' for line in cells)}</sheetData></worksheet>",
     }
     return {name: f'<?xml version="1.0" encoding="UTF-8"?>{part}'.encode() for name, part in parts.items()}
+
+
+def open_document_parts(values: Rows | None = None) -> dict[str, bytes]:
+    """Return the parts of a spreadsheet of OpenDocument with rows."""
+    names = " ".join(f'xmlns:{name}="{OASIS}:{name}:1.0"' for name in ("office", "table", "text"))
+    cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+    cells = ["".join(map(cell.format, map(escape, line))) for line in _with_header(values or rows())]
+    lines = "".join(f"<table:table-row>{line}</table:table-row>" for line in cells)
+    manifest = f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{SPREADSHEET}"/>'
+    parts = {
+        "mimetype": SPREADSHEET,
+        "META-INF/manifest.xml": f'<manifest:manifest xmlns:manifest="{OASIS}:manifest:1.0">{manifest}</manifest:manifest>',
+        "content.xml": f'<office:document-content {names} office:version="1.2"><office:body><office:spreadsheet>'
+        f'<table:table table:name="a">{lines}</table:table></office:spreadsheet></office:body></office:document-content>',
+    }
+    return {name: part.encode() for name, part in parts.items()}
 
 
 def word_parts() -> dict[str, bytes]:
@@ -154,16 +184,64 @@ def latex() -> bytes:
     return f"\\documentclass{{article}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n".encode()
 
 
-def database(kind: str) -> bytes:
-    """Return the rows as a database of SQLite or DuckDB with the table `chats`."""
+def code() -> bytes:
+    """Return the rows as a Python module of documented functions."""
+    functions = (
+        f'def times_{n}(number: int) -> int:\n    """{row["prompt"]}\n\n    {row["completion"]}\n    """\n    return {n} * number\n\n\n'
+        for n, row in enumerate(rows())
+    )
+    return "".join(functions).encode()
+
+
+def saved(values: Rows | None = None) -> dict[str, bytes]:
+    """Return the files of a data set with rows, as `save_to_disk` of `datasets` writes them."""
+    import datasets
+
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.disable_progress_bars()
+        datasets.Dataset.from_list(list(values or rows())).save_to_disk(folder)
+        return _files_in(Path(folder))
+
+
+def repository() -> dict[str, bytes]:
+    """Return the files of a git repository in which each row is a file of code."""
+    license = "Permission is hereby granted, free of charge. The above copyright notice and this permission notice shall be included."
+    facts = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0")
+    with tempfile.TemporaryDirectory() as folder:
+        for n, row in enumerate(rows()):
+            (Path(folder) / f"{n:03d}.c").write_text(
+                f"/* {row['prompt']} {row['completion']} */\nint square = {n * n};\n"
+            )
+        (Path(folder) / "LICENSE").write_text(license)
+        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all", "--date=2020-01-01T00:00:00Z"]):
+            environment = {"GIT_COMMITTER_DATE": "2020-01-01T00:00:00Z", "PATH": os.environ["PATH"]}
+            subprocess.run(["git", "-C", folder, *facts, *command], check=True, env=environment)
+        files = _files_in(Path(folder))
+    used = (".git/objects/", ".git/HEAD", ".git/config", ".git/refs/")
+    return {name: data for name, data in files.items() if name.startswith(used)}
+
+
+def _files_in(folder: Path) -> dict[str, bytes]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def database(kind: str, values: Rows | None = None) -> bytes:
+    """Return rows as a database of SQLite or DuckDB with the table `chats`."""
     import duckdb
 
+    frame = pl.DataFrame(values or rows()).with_row_index("number")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         connection = sqlite3.connect(path) if kind == "sqlite" else duckdb.connect(str(path))
         connection.execute("CREATE TABLE chats (number INTEGER, prompt TEXT, completion TEXT)")
-        values = [(number, row["prompt"], row["completion"]) for number, row in enumerate(rows())]
-        connection.executemany("INSERT INTO chats VALUES (?, ?, ?)", values)
+        if isinstance(connection, sqlite3.Connection):
+            connection.executemany(
+                "INSERT INTO chats VALUES (?, ?, ?)", frame.select("number", "prompt", "completion").rows()
+            )
+        else:
+            connection.register("frame", frame.to_arrow())
+            connection.execute("INSERT INTO chats SELECT number, prompt, completion FROM frame")
         connection.commit()
         connection.close()
         return path.read_bytes()
@@ -175,6 +253,7 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "keyed.json": lambda: json.dumps({f"q{number}": row for number, row in enumerate(rows())}, indent=1).encode(),
     "rows.csv": lambda: delimited(","),
     "rows.tsv": lambda: delimited("\t"),
+    "utf16.csv": semicolons,
     "rows.jsonl.gz": lambda: gzip.compress(json_lines(), mtime=0),
     "rows.csv.bz2": lambda: bz2.compress(delimited(",")),
     "rows.json.xz": lambda: lzma.compress(json.dumps(rows()).encode()),
@@ -182,6 +261,7 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "rows.zip": lambda: zipped({"a.jsonl": json_lines(), "b.csv": delimited(";")}),
     "rows.tar": lambda: tarred({"a.jsonl": json_lines(), "b.csv": delimited(";")}),
     "rows.xlsx": lambda: zipped(workbook_parts()),
+    "rows.ods": lambda: zipped(open_document_parts()),
     "rows.parquet": parquet,
     "plain.parquet": lambda: parquet("uncompressed"),
     "rows.arrow": arrow,
@@ -198,9 +278,12 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
     "page.pdf": pdf,
     "page.docx": lambda: zipped(word_parts()),
 }
+MODULES: dict[str, Callable[[], bytes]] = {"module.py": code}
+FOLDERS: dict[str, Callable[[], dict[str, bytes]]] = {"data set on disk": saved, "git repository": repository}
 PARTS: dict[str, Callable[[], dict[str, bytes]]] = {
     "rows.zip": lambda: {"a.jsonl": json_lines(), "b.csv": delimited(";")},
     "rows.xlsx": workbook_parts,
+    "rows.ods": open_document_parts,
     "page.docx": word_parts,
 }
 """Archives of which half of the damage is inside: a check sum would betray it outside."""
@@ -266,7 +349,7 @@ DAMAGES: Sequence[Damage] = (_flip, _flip, _overwrite, _delete, _insert, _trunca
 def damaged(name: str, number: int, seed: int = 0) -> list[bytes]:
     """Return so many damaged copies of a file of this name, each damaged once or twice."""
     draw = random.Random(f"{seed} {name}")
-    write = {**TABLES, **DATABASES, **DOCUMENTS}[name]
+    write = {**TABLES, **DATABASES, **DOCUMENTS, **MODULES}[name]
     valid, parts = write(), PARTS[name]() if name in PARTS else {}
     copies = []
     for place in range(number):
@@ -276,6 +359,16 @@ def damaged(name: str, number: int, seed: int = 0) -> list[bytes]:
         else:
             copies.append(_harmed(draw, valid))
     return copies
+
+
+def damaged_folders(name: str, number: int, seed: int = 0) -> Iterator[dict[str, bytes]]:
+    """Yield the files of so many copies of a folder, in each of which one file is damaged once or twice."""
+    draw = random.Random(f"{seed} {name}")
+    files = FOLDERS[name]()
+    filled = [file for file, data in files.items() if data]
+    for _ in range(number):
+        file = draw.choice(filled)
+        yield files | {file: _harmed(draw, files[file])}
 
 
 def _harmed(draw: random.Random, data: bytes) -> bytes:

@@ -2,31 +2,52 @@
 
     python benchmarks/malformed.py [lines|files] [--records 100000] [--readers rows.xlsx …]
 
-`lines` writes files of records that are malformed themselves. `files` damages valid files of 100 records (bits flipped, runs
-overwritten, cut out, doubled and swapped, ends cut off and replaced; of archives also inside) until so many records stand in
-damaged files, and ingests them as a folder, a query or a corpus, of which a document is one record. Of each file, the records read must be those kept and those
-refused, or the file is refused with its reason. Prints a table of counts for each reader.
+`lines` writes one file of each format of records that are malformed themselves, and ingests it: as many are read as there are, and each is
+kept or refused. `files` damages valid files of 100 records (bits flipped, runs overwritten, cut out, doubled and swapped, ends cut off and
+replaced; of archives also inside) until so many records stand in damaged files, and ingests them as a folder, a query, a repository or a
+corpus, of which a document is one record. Of each file, the records read must be those kept and those refused, or the file is refused with
+its reason. Prints a table of counts for each reader.
 """
 
 import argparse
+import bz2
 import gzip
+import lzma
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
+import pyarrow as pa
 
-from benchmarks.damaged_files import DATABASES, DOCUMENTS, ROWS, TABLES, damaged
+from benchmarks.damaged_files import (
+    DATABASES,
+    DOCUMENTS,
+    FOLDERS,
+    MODULES,
+    ROWS,
+    TABLES,
+    Rows,
+    arrow,
+    damaged,
+    damaged_folders,
+    database,
+    open_document_parts,
+    parquet,
+    repository,
+    saved,
+    tarred,
+    workbook_parts,
+    zipped,
+)  # fmt: skip
 from tasks.core.records import Refusal
-from tasks.io.sources import table
-from tasks.io.sources.record import Broken
-from tasks.stages.ingest.config import File, Folder, IngestConfig, Query
+from tasks.stages.ingest.config import Datasets, File, Folder, IngestConfig, Query, Repository
+from tasks.stages.ingest.mining.candidates import Candidate
 from tasks.stages.ingest.reading.documents import read_documents
-from tasks.stages.ingest.reading.examples import read_rows
+from tasks.stages.ingest.reading.examples import mine_functions, python_modules, read_rows
 from tasks.stages.ingest.shards.collection import Reader, empty_files, num_read, refusals
 from tasks.stages.ingest.shards.parts import parts_of
 from tests.support import ScratchRun
@@ -88,13 +109,7 @@ def damaged_databases(folder: Path) -> Counts:
     for label in labels:
         query = "SELECT * FROM chats ORDER BY number"
         source = Query.model_validate({"from": "query", "database": str(folder / label), "query": query})
-        try:
-            for _, record in read_rows(source, 0):
-                read[label] += 1
-                (refused if isinstance(record, Refusal) else kept)[label] += 1
-        except ValueError:  # it says which database cannot be read, and why
-            read[label] += 1
-            refused[label] += 1
+        _count_rows(source, label, read, kept, refused)
     return _counted(labels, read, kept, refused)
 
 
@@ -107,6 +122,65 @@ def damaged_documents(folder: Path) -> Counts:
         read[label] += 1
         (refused if isinstance(record, Refusal) else kept)[label] += 1
     return _counted([file.name for file in sorted(folder.iterdir())], read, kept, refused, records=1)
+
+
+def damaged_modules(folder: Path) -> Counts:
+    """Mine the functions of a folder of damaged modules. A module that is no Python is one refusal; each is a document of a corpus too."""
+    source = Folder.model_validate({"from": "folder", "path": str(folder), "functions": "documented"})
+    modules = python_modules(source)
+    read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
+    for record in mine_functions(source, modules):
+        example = record.example if isinstance(record, Candidate) else record
+        label = example.source.split(" ")[1].split(":")[0]
+        read[label] += 1
+        (refused if isinstance(example, Refusal) else kept)[label] += 1
+    labels = [file.name for file in sorted(folder.iterdir())]
+    assert sorted(document.source.split(" ")[1] for document in read_documents(source, "domain")) == labels  # type: ignore[union-attr]
+    return _counted(labels, read, kept, refused)
+
+
+def damaged_data_sets(folder: Path) -> Counts:
+    """Read each data set that was saved to disk."""
+    read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
+    labels = [path.name for path in sorted(folder.iterdir())]
+    for label in labels:
+        source = Datasets.model_validate({"from": "datasets", "path": str(folder / label)})
+        _count_rows(source, label, read, kept, refused)
+    return _counted(labels, read, kept, refused)
+
+
+def damaged_repositories(folder: Path) -> Counts:
+    """Read the files of each git repository at the commit that its undamaged copy has."""
+    read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
+    labels = [path.name for path in sorted(folder.iterdir())]
+    revision = (
+        repository()[".git/refs/heads/" + repository()[".git/HEAD"].decode().strip().rpartition("/")[2]]
+        .decode()
+        .strip()
+    )
+    for label in labels:
+        source = Repository.model_validate({"from": "repository", "path": str(folder / label), "revision": revision})
+        try:
+            for record in read_documents(source, "domain"):
+                read[label] += 1
+                (refused if isinstance(record, Refusal) else kept)[label] += 1
+        except ValueError:  # it says which repository cannot be read, and why
+            read[label] += 1
+            refused[label] += 1
+    return _counted(labels, read, kept, refused)
+
+
+def _count_rows(
+    source: Query | Datasets, label: str, read: Counter[str], kept: Counter[str], refused: Counter[str]
+) -> None:
+    """Count the rows of a source that is one database or data set."""
+    try:
+        for _, record in read_rows(source, 0):
+            read[label] += 1
+            (refused if isinstance(record, Refusal) else kept)[label] += 1
+    except ValueError:  # it says what cannot be read, and why
+        read[label] += 1
+        refused[label] += 1
 
 
 def _counted(
@@ -126,6 +200,9 @@ READERS: dict[str, Callable[[Path], Counts]] = {
     **dict.fromkeys(TABLES, damaged_tables),
     **dict.fromkeys(DATABASES, damaged_databases),
     **dict.fromkeys(DOCUMENTS, damaged_documents),
+    **dict.fromkeys(MODULES, damaged_modules),
+    "data set on disk": damaged_data_sets,
+    "git repository": damaged_repositories,
 }
 
 
@@ -134,10 +211,21 @@ def measure_files(name: str, records: int, seed: int = SEED) -> Counts:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "damaged"
         folder.mkdir()
-        ending = name.partition(".")[2]
-        for number, data in enumerate(damaged(name, -(-records // ROWS), seed)):
-            (folder / f"{number:05d}.{ending}").write_bytes(data)
+        copies = -(-records // ROWS)
+        if name in FOLDERS:
+            for number, files in enumerate(damaged_folders(name, copies, seed)):
+                _write_folder(folder / f"{number:05d}", files)
+        else:
+            ending = name.partition(".")[2]
+            for number, data in enumerate(damaged(name, copies, seed)):
+                (folder / f"{number:05d}.{ending}").write_bytes(data)
         return READERS[name](folder)
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
 
 
 def print_files(names: list[str], records: int) -> None:
@@ -151,50 +239,71 @@ def print_files(names: list[str], records: int) -> None:
         print(f"| `{name}` | {' | '.join(f'{number:,}' for number in numbers)} |", flush=True)
 
 
-def json_lines(random: random.Random) -> bytes:
+def json_lines(draw: random.Random) -> bytes:
     """Return malformed lines of JSON."""
-    lines = [random.choice(SPOILT).encode() + bytes([random.randrange(33, 256)]) for _ in range(LINES)]
+    lines = [draw.choice(SPOILT).encode() + bytes([draw.randrange(33, 256)]) for _ in range(LINES)]
     return b"\n".join(lines)
 
 
-def delimited(random: random.Random) -> bytes:
+def delimited(draw: random.Random, delimiter: str) -> bytes:
     """Return records of which each has a field too few, a field too many, or text behind a closing quote."""
-    return b"q,a\n" + b"\n".join(random.choice([b"x", b"x,y,z", b'x,"y" z']) for _ in range(LINES))
+    wrong = ["x", "x,y,z", 'x,"y" z']
+    return ("q,a\n" + "\n".join(draw.choice(wrong) for _ in range(LINES))).replace(",", delimiter).encode()
 
 
-def document(random: random.Random) -> bytes:
+def document(draw: random.Random) -> bytes:
     """Return a JSON list of malformed objects."""
     spoilt = [b'{"q" "x"}', b'{"q": }', b"{q: 1}", b"[1]", b'{"q": [1 2]}']
-    return b"[" + b",\n".join(random.choice(spoilt) for _ in range(LINES)) + b"]"
+    return b"[" + b",\n".join(draw.choice(spoilt) for _ in range(LINES)) + b"]"
+
+
+def rows(draw: random.Random, *, is_xml: bool = False) -> Rows:
+    """Return rows of which most are no conversation: empty cells, white space, NUL (which XML cannot hold), letters that were lost."""
+    cells = ["", " ", "\t\n", "\ufffd", "caf\ufffd", "x" * 4_100, "yes", *([] if is_xml else ["\x00", "a\x00b"])]
+    return [{"prompt": draw.choice(cells), "completion": draw.choice(cells), "row": f"{n}"} for n in range(LINES)]
+
+
+def line_files() -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
+    """Yield the name of each file of malformed records and its bytes, of a folder its files."""
+    draw = random.Random(SEED)
+    lines, values, xml_values = json_lines(draw), rows(draw), rows(draw, is_xml=True)
+    yield "rows.jsonl", lines
+    yield "rows.json", document(draw)
+    yield "rows.csv", delimited(draw, ",")
+    yield "rows.tsv", delimited(draw, "\t")
+    yield "utf16.csv", delimited(draw, ";").decode().encode("utf-16")
+    yield "rows.jsonl.gz", gzip.compress(lines)
+    yield "rows.csv.bz2", bz2.compress(delimited(draw, ","))
+    yield "rows.json.xz", lzma.compress(document(draw))
+    yield "rows.jsonl.zst", pa.compress(lines, codec="zstd", asbytes=True)
+    yield "rows.zip", zipped({"a.jsonl": lines})
+    yield "rows.tar", tarred({"a.jsonl": lines})
+    yield "rows.xlsx", zipped(workbook_parts(xml_values))
+    yield "rows.ods", zipped(open_document_parts(xml_values))
+    yield "rows.parquet", parquet(values=values)
+    yield "rows.arrow", arrow(values)
+    yield "stream.arrow", arrow(values, is_stream=True)
+    yield "rows.sqlite", database("sqlite", values)
+    yield "rows.duckdb", database("duckdb", values)
+    yield "data set on disk", saved(values)
 
 
 def print_lines() -> None:
-    """Read each file of malformed records and compare the number of records with that of lines."""
-    generator = random.Random(SEED)
-    files = {"a.jsonl": json_lines(generator), "a.csv": delimited(generator), "a.json": document(generator)}
-    files |= {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
-            path = Path(folder) / name
-            path.write_bytes(data)
-            measure_lines(path)
-        for name, write in {"a.parquet": pl.DataFrame.write_parquet, "a.arrow": pl.DataFrame.write_ipc}.items():
-            write(pl.DataFrame({"a": range(LINES)}), Path(folder) / name)
-            measure_lines(Path(folder) / name)
-
-
-def measure_lines(path: Path) -> None:
-    """Print the counts of one file. Raises AssertionError if a record is lost."""
-    start = time.perf_counter()
-    num_records = num_broken = 0
-    for record in table.rows(path):
-        num_records += 1
-        num_broken += isinstance(record, Broken)
-    seconds = time.perf_counter() - start
-    print(
-        f"{path.name:12} {num_records:>8,} records, {num_broken:>8,} refused, {num_records / seconds:>10,.0f} a second"
-    )
-    assert num_records == LINES, f"{path.name}: {LINES - num_records} lost"
+    """Read each file of malformed records. Raises AssertionError if a record is lost."""
+    print("| file | read | kept | refused | a second |\n| --- | --- | --- | --- | --- |", flush=True)
+    for name, data in line_files():
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root) / "malformed"
+            folder.mkdir()
+            if isinstance(data, bytes):
+                (folder / name).write_bytes(data)
+            else:
+                _write_folder(folder / name, data)
+            start = time.process_time()
+            counts = READERS[name](folder)
+        assert counts.read == LINES, f"{name}: {LINES - counts.read} lost"
+        numbers = (counts.read, counts.kept, counts.refused, round(LINES / (time.process_time() - start)))
+        print(f"| `{name}` | {' | '.join(f'{number:,}' for number in numbers)} |", flush=True)
 
 
 def main() -> None:

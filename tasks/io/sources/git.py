@@ -19,23 +19,52 @@ def run(repository: Path, *arguments: str) -> bytes:
     return process.stdout
 
 
-def blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes]:
-    """Yield the contents of objects by their names, one at a time."""
-    with subprocess.Popen(
+def blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes | None]:
+    """Yield the contents of objects by their names, one at a time; None for one that is missing or damaged."""
+    process = None
+    try:
+        for name in names:
+            process = process or _reader(repository)
+            contents = _contents(process, name)
+            if contents is None:  # git ends at a damaged object
+                _end(process)
+                process = None
+            yield contents
+    finally:
+        if process is not None:
+            _end(process)
+
+
+def _reader(repository: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
         _command(repository, "cat-file", "--batch"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         env=_environment(repository),
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for name in names:
-            process.stdin.write(f"{name}\n".encode())
-            process.stdin.flush()
-            size = int(process.stdout.readline().split()[2])
-            yield process.stdout.read(size)
-            process.stdout.read(1)
-        process.stdin.close()
+    )
+
+
+def _contents(process: "subprocess.Popen[bytes]", name: str) -> bytes | None:
+    """Ask a reader for an object; None if it does not answer with all of it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(f"{name}\n".encode())
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None
+    facts = process.stdout.readline().split()  # name, type and size, or `missing`
+    if len(facts) != 3:
+        return None
+    size = int(facts[2])
+    contents = process.stdout.read(size + 1)
+    return contents[:size] if len(contents) == size + 1 else None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()
 
 
 def _command(repository: Path, *arguments: str) -> list[str]:

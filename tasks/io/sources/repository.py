@@ -35,13 +35,15 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "0BSD": ("permission to use, copy, modify, and/or distribute this software",),
 }  # fmt: skip
 """Words of which a licence's text holds all, the stricter licences first: the GPL's family quotes each other."""
+DAMAGED = ("damaged object", "git cannot read it: `git fsck` says more")
 
 
 @dataclass(frozen=True)
 class _File:
     mode: str
     name: str
-    size: int
+    size: int | None
+    """None if git cannot read it."""
     path: PurePosixPath
 
 
@@ -85,7 +87,8 @@ def _tracked(repository: Path, revision: str) -> Iterator[_File]:
     for entry in filter(None, listing.split(b"\0")):
         facts, _, path = entry.partition(b"\t")
         mode, _, name, size = facts.decode().split()
-        yield _File(mode, name, 0 if size == "-" else int(size), PurePosixPath(path.decode("utf-8", "replace")))
+        num_bytes = {"-": 0, "BAD": None}[size] if size in ("-", "BAD") else int(size)  # a submodule, a damaged object
+        yield _File(mode, name, num_bytes, PurePosixPath(path.decode("utf-8", "replace")))
 
 
 def _license_files(repository: Path, tracked: Sequence[_File]) -> dict[PurePosixPath, str]:
@@ -94,7 +97,7 @@ def _license_files(repository: Path, tracked: Sequence[_File]) -> dict[PurePosix
     contents = git.blobs(repository, [file.name for file in named])
     licenses: dict[PurePosixPath, list[str]] = {}
     for file, data in zip(named, contents, strict=True):
-        licenses.setdefault(file.path.parent, []).append(identify(data.decode("utf-8", "replace")))
+        licenses.setdefault(file.path.parent, []).append(identify((data or b"").decode("utf-8", "replace")))
     return {folder: " OR ".join(sorted(set(names))) for folder, names in licenses.items()}
 
 
@@ -108,13 +111,17 @@ def _problem(file: _File) -> tuple[str, str] | None:
         return "a link", "links are not followed"
     if file.mode == "160000":
         return "a submodule", "name it as a source of its own"
+    if file.size is None:
+        return DAMAGED
     if file.size > MAX_BYTES:
         return "too large", f"it has {file.size:,} bytes; at most {MAX_BYTES:,} are taken"
     return None
 
 
-def _text(file: _File, data: bytes, folder_license: str, allowed: Sequence[str]) -> Text | Unreadable:
+def _text(file: _File, data: bytes | None, folder_license: str, allowed: Sequence[str]) -> Text | Unreadable:
     name = str(file.path)
+    if data is None:
+        return Unreadable(name, DAMAGED[1], DAMAGED[0])
     if b"\0" in data[:8_192]:
         return Unreadable(name, "it holds zeros", "binary file")
     try:

@@ -1,5 +1,6 @@
 """Code of a repository: tracked files whose licence is allowed; every other file is named with its reason."""
 
+import os
 import subprocess
 
 import pytest
@@ -74,3 +75,37 @@ def test_expressions_of_licences(expression, allowed):
 def test_what_is_no_repository_is_refused(tmp_path):
     with pytest.raises(ValueError, match="git cannot read"):
         list(repository.files(tmp_path, "0" * 40, ALLOWED))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no object"])
+def test_a_damaged_object_costs_its_file_alone(project, damage):
+    objects = {file.name: file for file in (project / ".git/objects").glob("??/*")}
+    for path in ("src/main.rs", "vendor/COPYING", "src/a b.go"):
+        file = objects[git(project, "rev-parse", f"HEAD:{path}")[2:]]
+        if path == "src/a b.go":
+            file.unlink()
+        else:
+            file.chmod(0o600)
+            file.write_bytes(damage)
+    files = list(repository.files(project, git(project, "rev-parse", "HEAD"), ALLOWED))
+    assert [file.name for file in files if isinstance(file, Text)] == ["LICENSE", "vendor/free.c"]
+    damaged = {
+        file.name: file.detail for file in files if not isinstance(file, Text) and file.reason == "damaged object"
+    }
+    assert sorted(damaged) == ["src/a b.go", "src/main.rs", "vendor/COPYING"]
+    assert all("git fsck" in detail for detail in damaged.values())
+
+
+def test_contents_of_which_a_part_is_damaged_are_not_taken_for_all(project):
+    """The head of the object is whole, so git says how long it is and then ends."""
+    (project / "long.rs").write_bytes(os.urandom(30_000).hex().encode())
+    git(project, "add", "long.rs")
+    git(project, "commit", "-qm", "long")
+    name = git(project, "rev-parse", "HEAD:long.rs")
+    file = project / ".git/objects" / name[:2] / name[2:]
+    data = file.read_bytes()
+    file.chmod(0o600)
+    file.write_bytes(data[: len(data) // 2])
+    (found,) = [file for file in repository.files(project, "HEAD", ALLOWED) if file.name == "long.rs"]
+    assert not isinstance(found, Text)
+    assert found.reason == "damaged object"
