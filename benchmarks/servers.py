@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres(folder: Path, bin: Path, user: str | None) -> Iterator[str]:
-    """Run PostgreSQL with a database for each of MLflow and Prefect, and yield its host, port and password as an address has them."""
+def postgres(folder: Path, bin: Path, user: str | None, names: Sequence[str] = ("mlflow", "prefect")) -> Iterator[str]:
+    """Run PostgreSQL with databases of these names, and yield its user, password, host and port as an address has them."""
     port = free_port()
     word = folder / "password"
     word.write_text(PASSWORD)
@@ -64,14 +64,15 @@ def postgres(folder: Path, bin: Path, user: str | None) -> Iterator[str]:
 
     data = str(folder / "data")
     run(
-        str(bin / "initdb"), "--pgdata", data, "--username", "ratchet", "--pwfile", str(word), "--auth", "scram-sha-256"
-    )
+        str(bin / "initdb"), "--pgdata", data, "--username", "ratchet", "--pwfile", str(word), "--auth", "scram-sha-256",
+        "--no-sync", "--encoding", "UTF8",
+    )  # fmt: skip
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder}"
     run(str(bin / "pg_ctl"), "--pgdata", data, "--log", str(folder / "log"), "--options", options, "--wait", "start")
     try:
         import psycopg
 
-        for name in ("mlflow", "prefect"):
+        for name in names:
             with psycopg.connect(
                 f"postgresql://ratchet:{PASSWORD}@127.0.0.1:{port}/postgres", autocommit=True
             ) as connection:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flows.project import config_editing
+from tasks.core.text.visible import has_password
 from tasks.io.sources import databases, folders, places, table
 from tasks.io.system import files
 
@@ -94,7 +94,7 @@ def on_disk(place: str) -> Iterator[Path | None]:
 def detect_on_server(address: str, query: str | None) -> Sources:
     """Return the source of a query to PostgreSQL. Raises ValueError without one, and if the address holds a password."""
     name = databases.shown(address)
-    if urlsplit(address).password:
+    if has_password(address):
         raise ValueError(f"{name}: the address holds a password: set PGPASSWORD, or write it to ~/.pgpass.")
     if query is None:
         raise ValueError(_ask_for_query(name, databases.tables(address)))

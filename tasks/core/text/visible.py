@@ -1,11 +1,14 @@
 """Text made safe to show: no control or direction character takes effect, and no address has a password."""
 
 import re
+from urllib.parse import parse_qsl, urlsplit
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 PASSWORD = re.compile(r"(://[^\s/@:]*):[^\s/]+@")
 """The password of an address."""
+PARAMETER = re.compile(r"([?&][^\s?&=]*password)=[^\s&]+", re.IGNORECASE)
+"""A password among the parameters of an address."""
 
 
 def visible(text: str, chars: int) -> str:
@@ -21,4 +24,10 @@ def escaped(text: str) -> str:
 
 def without_passwords(text: str) -> str:
     """Return the text with `***` for the password of each address in it: `postgresql://me:***@host/db`."""
-    return PASSWORD.sub(r"\1:***@", text)
+    return PARAMETER.sub(r"\1=***", PASSWORD.sub(r"\1:***@", text))
+
+
+def has_password(address: str) -> bool:
+    """Return True if an address holds a password, before its host or as a parameter."""
+    parts = urlsplit(address)
+    return bool(parts.password) or any("password" in name.lower() for name, _ in parse_qsl(parts.query))

@@ -1,7 +1,8 @@
 """Rows of a query to SQLite, DuckDB or PostgreSQL. The database is opened for reading alone."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,26 +15,36 @@ ROWS = 1_000
 
 
 def rows(database: str, query: str) -> Iterator[Record]:
-    """Yield the rows of a query, in its order. Raises ValueError if the database cannot be opened or refuses the query.
+    """Yield the rows of a query, in its order.
 
-    A file that cannot be read further on, which is so each time, ends in a `Broken` record that says after which row. A server that goes
-    away may be there again tomorrow: that raises ConnectionError, since rows without their rest must not pass for all of them.
+    Raises ValueError if the database cannot be opened or refuses the query, and if two of its columns have one name.
+    A file that cannot be read further on, which is so each time, ends in a `Broken` record that says after which row. Of a server, rows
+    without their rest must not pass for all of them: one that goes away raises ConnectionError, since it may be there again tomorrow, and a
+    row that it cannot make ValueError.
     """
-    on_server = is_on_server(database)
+    on_server, name = is_on_server(database), shown(database)
     batches, errors = _postgres(database, query) if on_server else _file(Path(database), query)
     number = 0
     try:
-        for batch in batches:
-            for values in batch:
-                number += 1
-                yield Row(f"row {number}", values)
+        with closing(batches):
+            for columns, batch in batches:
+                if not number and len(set(columns)) < len(columns):
+                    twice = next(column for column in columns if columns.count(column) > 1)
+                    raise ValueError(
+                        f"{name}: the query gives two columns the name {twice!r}. Name each: SELECT a.{twice} AS prompt, …"
+                    )
+                for values in batch:
+                    number += 1
+                    yield Row(f"row {number}", dict(zip(columns, values, strict=True)))
     except errors as error:
         if not number:
-            raise ValueError(f"{shown(database)}: the query failed: {first_line(error)}") from None
-        if on_server:
+            raise ValueError(f"{name}: the query failed: {first_line(error)}") from None
+        if isinstance(error, ConnectionError):
             raise ConnectionError(
-                f"{shown(database)}: the database went away after row {number}: {first_line(error)}. Run it again when it is there."
+                f"{name}: the database went away after row {number}: {first_line(error)}. Run it again when it is there."
             ) from None
+        if on_server:
+            raise ValueError(f"{name}: the query failed after row {number}: {first_line(error)}") from None
         yield Broken(f"after row {number}", "database went away", first_line(error), "")
 
 
@@ -68,7 +79,9 @@ def tables(database: str) -> list[str]:
     return names
 
 
-Batches = tuple[Iterator[list[dict[str, Any]]], tuple[type[Exception], ...]]
+Batch = tuple[list[str], list[tuple[Any, ...]]]
+"""The names of the columns, and some rows."""
+Batches = tuple[Generator[Batch], tuple[type[Exception], ...]]
 
 
 def _file(path: Path, query: str) -> Batches:
@@ -85,7 +98,7 @@ def _file(path: Path, query: str) -> Batches:
     raise ValueError(f"{path}: this is no database of SQLite or DuckDB.")
 
 
-def _sqlite(path: Path, query: str) -> Iterator[list[dict[str, Any]]]:
+def _sqlite(path: Path, query: str) -> Generator[Batch]:
     connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
     try:
         connection.execute("PRAGMA query_only = 1")
@@ -95,7 +108,7 @@ def _sqlite(path: Path, query: str) -> Iterator[list[dict[str, Any]]]:
         connection.close()
 
 
-def _duckdb(path: Path, query: str) -> Iterator[list[dict[str, Any]]]:
+def _duckdb(path: Path, query: str) -> Generator[Batch]:
     import duckdb
 
     with duckdb.connect(str(path), read_only=True, config={"enable_external_access": "false"}) as connection:
@@ -110,20 +123,33 @@ def _postgres(address: str, query: str) -> Batches:
             f'{shown(address)}: PostgreSQL needs the extra `postgres`: pip install "ratchet-llm[postgres]"'
         ) from None
 
-    def batches() -> Iterator[list[dict[str, Any]]]:
-        with psycopg.connect(address) as connection:
+    def batches() -> Generator[Batch]:
+        try:  # in UTF-8 whatever PGCLIENTENCODING says: the same params must give the same rows
+            connection = psycopg.connect(address, client_encoding="utf8")
+        except psycopg.Error as error:
+            raise ValueError(
+                f"{shown(address)}: there is no connection: {first_line(error)}.{_advice(error)}"
+            ) from None
+        with connection:
             connection.read_only = True
-            with connection.cursor(
-                name="ratchet"
-            ) as cursor:  # a cursor of the server: no result is in memory as a whole
-                cursor.execute(query)
-                yield from _fetched(cursor)
+            try:  # a cursor of the server: no result is in memory as a whole
+                with connection.cursor(name="ratchet") as cursor:
+                    cursor.execute(query)
+                    yield from _fetched(cursor)
+            except psycopg.Error as error:
+                if connection.broken:
+                    raise ConnectionError(first_line(error)) from None
+                raise
 
     return batches(), (psycopg.Error, OSError)
 
 
-def _fetched(cursor: Any) -> Iterator[list[dict[str, Any]]]:
+def _advice(error: Exception) -> str:
+    """Return what would do where a server wants a password, or another one."""
+    return " Set PGPASSWORD, or write it to ~/.pgpass." if "password" in str(error) else ""
+
+
+def _fetched(cursor: Any) -> Iterator[Batch]:
     fetch: Callable[[int], list[tuple[Any, ...]]] = cursor.fetchmany
     while batch := fetch(ROWS):
-        names = [column[0] for column in cursor.description]
-        yield [dict(zip(names, values, strict=True)) for values in batch]
+        yield [column[0] for column in cursor.description], batch

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -15,6 +14,7 @@ from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
+from tasks.core.text.visible import has_password
 from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 
 STAGE = Stage(
@@ -172,7 +172,7 @@ class Query(Rows):
     def _repeats_and_keeps_no_secret(self) -> "Query":
         if "order by" not in " ".join(self.query.lower().split()):
             raise ValueError("`query` needs an ORDER BY: without it a database may give its rows in any order")
-        if "://" in self.database and urlsplit(self.database).password:
+        if "://" in self.database and has_password(self.database):
             raise ValueError("`database` holds a password: set PGPASSWORD, or write it to ~/.pgpass")
         return self
 

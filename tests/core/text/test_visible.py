@@ -18,6 +18,7 @@ def test_of_a_long_text_the_start_is_shown_and_how_much_is_left():
     ("text", "shown"),
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql:///db?host=/s&password=secret&port=1 failed", "postgresql:///db?host=/s&password=***&port=1 failed"),
         ("asked http://me:p@ss:w@127.0.0.1:9/api twice, http://a:b@c", "asked http://me:***@127.0.0.1:9/api twice, http://a:***@c"),
         ("http://127.0.0.1:5000/#/runs me@example.org", "http://127.0.0.1:5000/#/runs me@example.org"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),

@@ -34,6 +34,14 @@ def test_rows_of_a_query(database):
     assert databases.tables(str(database)) == ["chats"]
 
 
+def test_two_columns_of_one_name_are_refused_since_one_would_be_lost(database):
+    query = "SELECT a.completion, b.completion FROM chats a JOIN chats b ON a.id = b.id ORDER BY a.id"
+    with pytest.raises(
+        ValueError, match=r"two columns the name 'completion'\. Name each: SELECT a\.completion AS prompt"
+    ):
+        list(databases.rows(str(database), query))
+
+
 @pytest.mark.parametrize("query", ["SELECT nothing FROM chats", "DELETE FROM chats", "DROP TABLE chats", "SELEC"])
 def test_a_query_that_fails_or_writes_is_refused(database, query):
     before = database.read_bytes()
@@ -70,8 +78,8 @@ def test_a_file_that_cannot_be_read_further_on_is_named_after_its_last_row(tmp_p
 
 def test_a_server_that_goes_away_ends_the_reading_so_that_no_part_passes_for_the_whole(monkeypatch):
     def batches():
-        yield [{"prompt": "a"}, {"prompt": "b"}]
-        raise OSError("server closed the connection unexpectedly\n\tThis probably means …")
+        yield ["prompt"], [("a",), ("b",)]
+        raise ConnectionError("server closed the connection unexpectedly\n\tThis probably means …")
 
     monkeypatch.setattr(databases, "_postgres", lambda address, query: (batches(), (OSError,)))
     records = databases.rows("postgresql://me:secret@host/db", QUERY)
@@ -97,6 +105,16 @@ def test_postgres_without_its_driver_names_the_extra_and_no_password(monkeypatch
         list(databases.rows("postgresql://me:secret@host/db", QUERY))
 
 
+class Connection(SimpleNamespace):
+    """A connection that a `with` closes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+
 class Server:
     """`psycopg` over a file of SQLite: a connection that reads alone, cursors of the server, and addresses that are kept."""
 
@@ -105,11 +123,12 @@ class Server:
     def __init__(self, path):
         self.path, self.addresses, self.fetched = path, [], []
 
-    @contextmanager
-    def connect(self, address):
+    def connect(self, address, client_encoding):
+        assert client_encoding == "utf8"
         self.addresses.append(address)
-        connection = SimpleNamespace(read_only=None, cursor=lambda name: self._cursor(connection, name))
-        yield connection
+        connection = Connection(read_only=None, broken=False)
+        connection.cursor = lambda name: self._cursor(connection, name)
+        return connection
 
     @contextmanager
     def _cursor(self, connection, name):

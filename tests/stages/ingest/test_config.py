@@ -55,6 +55,18 @@ def test_text_of_the_domain_is_enough():
             {"sources": [{"from": "query", "database": "postgresql://me:pw@host/db", "query": "SELECT 1 ORDER BY 1"}]},
             "holds a password: set PGPASSWORD",
         ),
+        (
+            {
+                "sources": [
+                    {
+                        "from": "query",
+                        "database": "postgresql:///db?sslmode=prefer&password=pw",
+                        "query": "SELECT 1 ORDER BY 1",
+                    }
+                ]
+            },
+            "holds a password: set PGPASSWORD",
+        ),
         ({"corpora": {"domain": [{"from": "repository", "path": ".", "revision": "main"}]}}, "pattern"),
         ({"sources": [{"from": "datasets"}]}, "`revision` (the hub) or `path`"),
         ({"sources": [{"from": "datasets", "id": "owner/name"}]}, "`revision` is missing"),

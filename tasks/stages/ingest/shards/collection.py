@@ -18,8 +18,9 @@ from tasks.core.text.texts import Texts
 from tasks.io import tables
 from tasks.io.system import files
 from tasks.io.system.workers import Workers
-from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.shards.parts import FilePart, Part, Summary, shards_in, written
+from tasks.stages.ingest.config import Datasets, IngestConfig, Query
+from tasks.stages.ingest.reading.sources import label
+from tasks.stages.ingest.shards.parts import FilePart, Part, RowsPart, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
 from tasks.stages.ingest.shards.shard import FACTS, RESPONSE, Shard
 from tasks.stages.ingest.shards.workers import write_parts
@@ -178,9 +179,16 @@ def num_read(summaries: Iterable[Summary]) -> Counter[str]:
 
 
 def empty_files(parts: Sequence[Part], read: Mapping[str, int]) -> list[Refusal]:
-    """Return a refusal for each file of the parts of which `read` counts no record, so that none is passed over in silence."""
-    labels = dict.fromkeys(part.table.label for part in parts if isinstance(part, FilePart))
-    return [Refusal(label, "the file", "no records", "it has no record", "") for label in labels if label not in read]
+    """Return a refusal for each file, query and data set of the parts of which `read` counts no record: none is passed over in silence."""
+    places = {part.table.label: ("the file", "it has no record") for part in parts if isinstance(part, FilePart)}
+    for part in parts:
+        if isinstance(part, RowsPart) and isinstance(part.source, Query):
+            places[label(part.source)] = ("the query", "it gives no row")
+        elif isinstance(part, RowsPart) and isinstance(part.source, Datasets):
+            places[label(part.source)] = ("the data set", "it has no row")
+    return [
+        Refusal(name, where, "no records", detail, "") for name, (where, detail) in places.items() if name not in read
+    ]
 
 
 def refusals(shards: Sequence[Shard]) -> pl.LazyFrame:
