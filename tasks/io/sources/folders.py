@@ -43,4 +43,5 @@ def role(path: Path) -> Role:
         return "table"
     if format in ("SQLite", "DuckDB"):
         return "database"
-    return "text" if format in detection.TEXTS else "other"
+    is_damaged = entry.name.lower().endswith(archives.ENDINGS)  # the bytes by which an archive is known are gone
+    return "text" if format in detection.TEXTS and not is_damaged else "other"

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import malformed
 from tasks.core.records import Refusal
-from tasks.stages.ingest.shards.collection import empty_files
+from tasks.stages.ingest.shards.collection import empty_files, refusals
 from tests.stages.ingest.shards.test_parts_of_tables import reader
 
 FILES = 6
@@ -36,3 +36,14 @@ def test_a_file_without_a_record_is_named(tmp_path, name, text):
     _, summaries = read.read(parts)
     assert [summary.read for summary in summaries] == [{}]
     assert empty_files(parts, {}) == [Refusal(f"file {name}", "the file", "no records", "it has no record", "")]
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip"])
+def test_an_archive_of_which_text_alone_is_left_is_no_text_but_named(tmp_path, name):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / name).write_text('."}\n{"prompt": "What is 18 times 18?", "completion": "It is 324."}\n')
+    read, parts = reader(tmp_path / "rows", tmp_path)
+    shards, summaries = read.read(parts)
+    assert [summary.read for summary in summaries] == [{f"file rows/{name}": 1}]
+    (detail,) = refusals(shards).collect()["detail"]
+    assert detail.endswith(f"{name}: no table: this is text.")

@@ -15,6 +15,8 @@ from tasks.io.sources.containers.streams import SUFFIXES, Opened, decompressed
 from tasks.io.sources.record import Broken, UnreadableError, first_line
 
 MAX_MEMBERS = 100_000
+ENDINGS = (".tar", ".zip")
+"""Endings of their names, without that of a compression."""
 OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
 
 
