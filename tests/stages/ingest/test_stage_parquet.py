@@ -3,6 +3,7 @@
 from collections import Counter
 
 import polars as pl
+import pytest
 
 from tasks.core.records import Refusal
 from tasks.io import tables
@@ -58,3 +59,20 @@ def test_rows_of_two_files_with_one_id_are_both_kept_and_only_what_is_equal_is_m
     kept = [row for rows in examples_of(tmp_path).values() for row in rows]
     assert max(Counter(row.id for row in kept).values()) == 1
     assert Counter(row.source.split(": ")[0] for row in kept) == {"file ids/a.parquet": 6, "file ids/b.parquet": 6}
+
+
+@pytest.mark.parametrize("write", [pl.DataFrame.write_parquet, pl.DataFrame.write_csv, pl.DataFrame.write_ndjson])
+def test_a_table_of_4000_columns_is_read_by_those_it_needs_and_a_refusal_of_it_is_short(tmp_path, write):
+    folder = tmp_path / "raw/wide"
+    folder.mkdir(parents=True)
+    others = {f"column_{number}": ["x"] * 6 for number in range(4_000)}
+    prompts, completions = map(list, zip(*PAIRS, strict=True))
+    ending = write.__name__.removeprefix("write_").replace("ndjson", "jsonl")
+    write(pl.DataFrame(others), folder / f"a.{ending}")
+    write(pl.DataFrame(others | {"prompt": prompts, "completion": completions}), folder / f"b.{ending}")
+    _, report = ingest(tmp_path, [{"from": "file", "path": str(folder)}])
+    assert [(row["read"], row["kept"], row["refused"]) for row in report["sources"].values()] == [
+        (6, 0, {"unknown shape": 6}), (6, 6, {}),
+    ]  # fmt: skip
+    refused = tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal)
+    assert max(len(row.detail) + len(row.record) for row in refused) < 2_000

@@ -104,6 +104,32 @@ def test_without_room_one_sentence_says_so_and_the_next_run_has_every_byte(
     assert contents(tmp_path / "full") == contents(tmp_path / "fresh")
 
 
+def test_without_room_for_a_shard_one_sentence_says_so_and_the_shards_before_are_kept(workspace, tmp_path, monkeypatch):
+    num_parts = workspace("whole")
+    files.remove(tmp_path / "cache")
+    plain, folders = Shard._write_frame, []
+
+    def cramped(self, name, frame):
+        folders.append(self.folder)
+        if len(set(folders)) < 5:
+            return plain(self, name, frame)
+        with no_file_beyond(200):
+            return plain(self, name, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shard, "_write_frame", cramped)
+        with pytest.raises(process.expected()) as raised:
+            workspace("full")
+    assert "larger than is allowed here" in process.explain(raised.value)
+    assert "\n" not in process.explain(raised.value)
+    assert not (tmp_path / "full/examples.parquet").exists()
+    kept = list((tmp_path / "cache/ingest/shards").iterdir())
+    assert len(kept) == 4
+    assert all(parts.written(folder) is not None for folder in kept)
+    assert workspace("full") == num_parts - 4
+    assert contents(tmp_path / "full") == contents(tmp_path / "whole")
+
+
 APART = """
 import os, signal, sys
 from pathlib import Path
