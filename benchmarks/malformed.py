@@ -239,42 +239,44 @@ def print_files(names: list[str], records: int) -> None:
         print(f"| `{name}` | {' | '.join(f'{number:,}' for number in numbers)} |", flush=True)
 
 
-def json_lines(draw: random.Random) -> bytes:
+def json_lines(draw: random.Random, number: int) -> bytes:
     """Return malformed lines of JSON."""
-    lines = [draw.choice(SPOILT).encode() + bytes([draw.randrange(33, 256)]) for _ in range(LINES)]
+    lines = [draw.choice(SPOILT).encode() + bytes([draw.randrange(33, 256)]) for _ in range(number)]
     return b"\n".join(lines)
 
 
-def delimited(draw: random.Random, delimiter: str) -> bytes:
+def delimited(draw: random.Random, number: int, delimiter: str) -> bytes:
     """Return records of which each has a field too few, a field too many, or text behind a closing quote."""
     wrong = ["x", "x,y,z", 'x,"y" z']
-    return ("q,a\n" + "\n".join(draw.choice(wrong) for _ in range(LINES))).replace(",", delimiter).encode()
+    return ("q,a\n" + "\n".join(draw.choice(wrong) for _ in range(number))).replace(",", delimiter).encode()
 
 
-def document(draw: random.Random) -> bytes:
+def document(draw: random.Random, number: int) -> bytes:
     """Return a JSON list of malformed objects."""
     spoilt = [b'{"q" "x"}', b'{"q": }', b"{q: 1}", b"[1]", b'{"q": [1 2]}']
-    return b"[" + b",\n".join(draw.choice(spoilt) for _ in range(LINES)) + b"]"
+    return b"[" + b",\n".join(draw.choice(spoilt) for _ in range(number)) + b"]"
 
 
-def rows(draw: random.Random, *, is_xml: bool = False) -> Rows:
+def rows(draw: random.Random, number: int, *, is_xml: bool = False) -> Rows:
     """Return rows of which most are no conversation: empty cells, white space, NUL (which XML cannot hold), letters that were lost."""
     cells = ["", " ", "\t\n", "\ufffd", "caf\ufffd", "x" * 4_100, "yes", *([] if is_xml else ["\x00", "a\x00b"])]
-    return [{"prompt": draw.choice(cells), "completion": draw.choice(cells), "row": f"{n}"} for n in range(LINES)]
+    return [{"prompt": draw.choice(cells), "completion": draw.choice(cells), "row": f"{n}"} for n in range(number)]
 
 
-def line_files() -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
-    """Yield the name of each file of malformed records and its bytes, of a folder its files."""
+def line_files(number: int) -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
+    """Yield the name of each file of so many malformed records and its bytes, of a folder its files."""
     draw = random.Random(SEED)
-    lines, values, xml_values = json_lines(draw), rows(draw), rows(draw, is_xml=True)
+    lines, list_of_objects = json_lines(draw, number), document(draw, number)
+    commas, tabs, semicolons = (delimited(draw, number, delimiter) for delimiter in ",\t;")
+    values, xml_values = rows(draw, number), rows(draw, number, is_xml=True)
     yield "rows.jsonl", lines
-    yield "rows.json", document(draw)
-    yield "rows.csv", delimited(draw, ",")
-    yield "rows.tsv", delimited(draw, "\t")
-    yield "utf16.csv", delimited(draw, ";").decode().encode("utf-16")
+    yield "rows.json", list_of_objects
+    yield "rows.csv", commas
+    yield "rows.tsv", tabs
+    yield "utf16.csv", semicolons.decode().encode("utf-16")
     yield "rows.jsonl.gz", gzip.compress(lines)
-    yield "rows.csv.bz2", bz2.compress(delimited(draw, ","))
-    yield "rows.json.xz", lzma.compress(document(draw))
+    yield "rows.csv.bz2", bz2.compress(commas)
+    yield "rows.json.xz", lzma.compress(list_of_objects)
     yield "rows.jsonl.zst", pa.compress(lines, codec="zstd", asbytes=True)
     yield "rows.zip", zipped({"a.jsonl": lines})
     yield "rows.tar", tarred({"a.jsonl": lines})
@@ -288,10 +290,9 @@ def line_files() -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
     yield "data set on disk", saved(values)
 
 
-def print_lines() -> None:
-    """Read each file of malformed records. Raises AssertionError if a record is lost."""
-    print("| file | read | kept | refused | a second |\n| --- | --- | --- | --- | --- |", flush=True)
-    for name, data in line_files():
+def measure_lines(number: int) -> Iterator[tuple[str, Counts, float]]:
+    """Yield what became of so many malformed records of each format, and the seconds. Raises AssertionError if one is lost."""
+    for name, data in line_files(number):
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root) / "malformed"
             folder.mkdir()
@@ -301,8 +302,15 @@ def print_lines() -> None:
                 _write_folder(folder / name, data)
             start = time.process_time()
             counts = READERS[name](folder)
-        assert counts.read == LINES, f"{name}: {LINES - counts.read} lost"
-        numbers = (counts.read, counts.kept, counts.refused, round(LINES / (time.process_time() - start)))
+        assert counts.read == number, f"{name}: {number - counts.read} lost"
+        yield name, counts, time.process_time() - start
+
+
+def print_lines(number: int) -> None:
+    """Print a row for each reader of malformed records."""
+    print("| file | read | kept | refused | a CPU-second |\n| --- | --- | --- | --- | --- |", flush=True)
+    for name, counts, seconds in measure_lines(number):
+        numbers = (counts.read, counts.kept, counts.refused, round(number / seconds))
         print(f"| `{name}` | {' | '.join(f'{number:,}' for number in numbers)} |", flush=True)
 
 
@@ -314,7 +322,7 @@ def main() -> None:
     parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS))
     options = parser.parse_args()
     if options.what == "lines":
-        print_lines()
+        print_lines(options.records)
     else:
         print_files(options.readers, options.records)
 

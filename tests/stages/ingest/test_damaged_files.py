@@ -1,6 +1,6 @@
 """Damage to a file of any format is a record or a refusal: none ends in a traceback, and nothing is passed over in silence.
 
-`python benchmarks/malformed.py files` does the same with 1,000 files of each format.
+`python benchmarks/malformed.py files` does the same with 1,000 files of each format, `… lines` with 100,000 malformed records.
 """
 
 import pytest
@@ -20,6 +20,18 @@ def test_damaged_files_are_read_or_named(name):
     assert counts.read == counts.kept + counts.refused
     assert counts.named + counts.fewer <= FILES
     assert counts.named > 0
+
+
+def test_each_malformed_record_of_each_format_is_kept_or_refused():
+    counts = {name: counts for name, counts, _ in malformed.measure_lines(120)}
+    assert set(malformed.TABLES) - set(counts) == {
+        "keyed.json",
+        "plain.parquet",
+    }  # other files of formats that are there
+    assert all(count.refused >= 80 for count in counts.values())
+    assert {name for name, count in counts.items() if count.kept} == {
+        "rows.xlsx", "rows.ods", "rows.parquet", "rows.arrow", "stream.arrow", "rows.sqlite", "rows.duckdb", "data set on disk",
+    }  # fmt: skip
 
 
 def test_a_file_that_is_passed_over_would_be_noticed():
