@@ -81,6 +81,8 @@ def _shortage(preview: Mapping[str, Any], call: str) -> str:
     """Return a message about data of too few usable records, and what would do."""
     if not preview["kept"] and "unknown shape" in preview["refused"]:
         return f"no record has columns that are known. Nothing was changed; name them with\n  {call} {COLUMNS}"
+    if not preview["kept"] and not preview["refused"]:
+        return "there is no record in it, and nothing was changed."
     if not preview["kept"]:
         return "no record can be used, and nothing was changed. The lines above say why; mend the file, or name another one."
     return (

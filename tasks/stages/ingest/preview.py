@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.core.records import Example, Refusal, excerpt
 from tasks.core.text.contamination import prompt_of
@@ -49,9 +49,12 @@ SEED = 0
 
 def main(arguments: list[str]) -> int:
     """Print the preview of the sources in the only argument."""
-    sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(arguments[0])
     try:
+        sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(arguments[0])
         sys.stdout.write(json.dumps(preview(sources), ensure_ascii=False))
+    except ValidationError as error:
+        sys.stderr.write("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()) + "\n")
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import shutil
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from pydantic import TypeAdapter
 from flows.commands import init as command
 from flows.project import data_import
 from tasks.stages.ingest.config import ExampleSource
+from tasks.stages.ingest.preview import main as preview_command
 from tasks.stages.ingest.preview import preview
 from tests.io.sources import strangers
 
@@ -145,3 +148,16 @@ def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, 
         ValueError, match=r"no record can be used, and nothing was changed.* mend the file, or name another one\.$"
     ):
         command.init(str(tmp_path / "empty.jsonl"))
+
+
+def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, capsys):
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE chats (id INTEGER, prompt TEXT, completion TEXT)")
+    with pytest.raises(ValueError, match=r"a\.db: there is no record in it, and nothing was changed\.$"):
+        command.init(str(path), query="SELECT prompt, completion FROM chats ORDER BY id")
+    source = {"from": "query", "database": str(path), "query": "SELECT prompt, completion FROM chats"}
+    assert preview_command([json.dumps([source])]) == 1
+    assert (
+        capsys.readouterr().err == "`query` needs an ORDER BY: without it a database may give its rows in any order\n"
+    )
