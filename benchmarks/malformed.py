@@ -37,6 +37,7 @@ from benchmarks.damaged_files import (
     database,
     open_document_parts,
     parquet,
+    records_in,
     repository,
     saved,
     tarred,
@@ -83,7 +84,7 @@ class Counts:
     """Files that gave fewer records than they held before, and no refusal: damage that leaves a valid, shorter file."""
 
 
-def damaged_tables(folder: Path) -> Counts:
+def damaged_tables(folder: Path, records: int) -> Counts:
     """Ingest a folder of damaged tables."""
     source = File.model_validate({"from": "file", "path": str(folder)})
     config = IngestConfig(sources=(source,))
@@ -99,10 +100,10 @@ def damaged_tables(folder: Path) -> Counts:
         for shard in shards:
             kept.update(shard.examples(["file"])["file"].to_list())
     labels = [f"file {folder.name}/{file.name}" for file in sorted(folder.iterdir())]
-    return _counted(labels, read, kept, refused)
+    return _counted(labels, read, kept, refused, records)
 
 
-def damaged_databases(folder: Path) -> Counts:
+def damaged_databases(folder: Path, records: int) -> Counts:
     """Ask each database of a folder for all rows."""
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
     labels = [file.name for file in sorted(folder.iterdir())]
@@ -110,10 +111,10 @@ def damaged_databases(folder: Path) -> Counts:
         query = "SELECT * FROM chats ORDER BY number"
         source = Query.model_validate({"from": "query", "database": str(folder / label), "query": query})
         _count_rows(source, label, read, kept, refused)
-    return _counted(labels, read, kept, refused)
+    return _counted(labels, read, kept, refused, records)
 
 
-def damaged_documents(folder: Path) -> Counts:
+def damaged_documents(folder: Path, records: int) -> Counts:
     """Read a folder of damaged documents as a corpus. A document is one record."""
     source = Folder.model_validate({"from": "folder", "path": str(folder)})
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
@@ -121,10 +122,10 @@ def damaged_documents(folder: Path) -> Counts:
         label = (record.where if isinstance(record, Refusal) else record.source).split(" ")[0]
         read[label] += 1
         (refused if isinstance(record, Refusal) else kept)[label] += 1
-    return _counted([file.name for file in sorted(folder.iterdir())], read, kept, refused, records=1)
+    return _counted([file.name for file in sorted(folder.iterdir())], read, kept, refused, records)
 
 
-def damaged_modules(folder: Path) -> Counts:
+def damaged_modules(folder: Path, records: int) -> Counts:
     """Mine the functions of a folder of damaged modules. A module that is no Python is one refusal; each is a document of a corpus too."""
     source = Folder.model_validate({"from": "folder", "path": str(folder), "functions": "documented"})
     modules = python_modules(source)
@@ -136,20 +137,20 @@ def damaged_modules(folder: Path) -> Counts:
         (refused if isinstance(example, Refusal) else kept)[label] += 1
     labels = [file.name for file in sorted(folder.iterdir())]
     assert sorted(document.source.split(" ")[1] for document in read_documents(source, "domain")) == labels  # type: ignore[union-attr]
-    return _counted(labels, read, kept, refused)
+    return _counted(labels, read, kept, refused, records)
 
 
-def damaged_data_sets(folder: Path) -> Counts:
+def damaged_data_sets(folder: Path, records: int) -> Counts:
     """Read each data set that was saved to disk."""
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
     labels = [path.name for path in sorted(folder.iterdir())]
     for label in labels:
         source = Datasets.model_validate({"from": "datasets", "path": str(folder / label)})
         _count_rows(source, label, read, kept, refused)
-    return _counted(labels, read, kept, refused)
+    return _counted(labels, read, kept, refused, records)
 
 
-def damaged_repositories(folder: Path) -> Counts:
+def damaged_repositories(folder: Path, records: int) -> Counts:
     """Read the files of each git repository at the commit that its undamaged copy has."""
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
     labels = [path.name for path in sorted(folder.iterdir())]
@@ -167,7 +168,7 @@ def damaged_repositories(folder: Path) -> Counts:
         except ValueError:  # it says which repository cannot be read, and why
             read[label] += 1
             refused[label] += 1
-    return _counted(labels, read, kept, refused)
+    return _counted(labels, read, kept, refused, records)
 
 
 def _count_rows(
@@ -183,10 +184,8 @@ def _count_rows(
         refused[label] += 1
 
 
-def _counted(
-    labels: list[str], read: Counter[str], kept: Counter[str], refused: Counter[str], records: int = ROWS
-) -> Counts:
-    """Return the counts. Raises AssertionError if a file is not accounted for."""
+def _counted(labels: list[str], read: Counter[str], kept: Counter[str], refused: Counter[str], records: int) -> Counts:
+    """Return the counts of files that held so many records each. Raises AssertionError if one is not accounted for."""
     for label in labels:
         assert read[label], f"{label}: lost"
         assert read[label] == kept[label] + refused[label], f"{label}: read is not kept and refused"
@@ -196,7 +195,7 @@ def _counted(
     return Counts(len(labels), read.total(), kept.total(), refused.total(), named, len(fewer))
 
 
-READERS: dict[str, Callable[[Path], Counts]] = {
+READERS: dict[str, Callable[[Path, int], Counts]] = {
     **dict.fromkeys(TABLES, damaged_tables),
     **dict.fromkeys(DATABASES, damaged_databases),
     **dict.fromkeys(DOCUMENTS, damaged_documents),
@@ -219,7 +218,7 @@ def measure_files(name: str, records: int, seed: int = SEED) -> Counts:
             ending = name.partition(".")[2]
             for number, data in enumerate(damaged(name, copies, seed)):
                 (folder / f"{number:05d}.{ending}").write_bytes(data)
-        return READERS[name](folder)
+        return READERS[name](folder, records_in(name))
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -234,8 +233,15 @@ def print_files(names: list[str], records: int) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for name in names:
         counts = measure_files(name, records)
-        in_them = counts.files if name in DOCUMENTS else counts.files * ROWS
-        numbers = (counts.files, in_them, counts.read, counts.kept, counts.refused, counts.named, counts.fewer)
+        numbers = (
+            counts.files,
+            counts.files * records_in(name),
+            counts.read,
+            counts.kept,
+            counts.refused,
+            counts.named,
+            counts.fewer,
+        )
         print(f"| `{name}` | {' | '.join(f'{number:,}' for number in numbers)} |", flush=True)
 
 
@@ -301,7 +307,7 @@ def measure_lines(number: int) -> Iterator[tuple[str, Counts, float]]:
             else:
                 _write_folder(folder / name, data)
             start = time.process_time()
-            counts = READERS[name](folder)
+            counts = READERS[name](folder, number)
         assert counts.read == number, f"{name}: {number - counts.read} lost"
         yield name, counts, time.process_time() - start
 

@@ -38,7 +38,7 @@ def test_a_file_that_is_passed_over_would_be_noticed():
     from collections import Counter
 
     with pytest.raises(AssertionError, match=r"b\.csv: lost"):
-        malformed._counted(["a.csv", "b.csv"], Counter({"a.csv": 1}), Counter({"a.csv": 1}), Counter())
+        malformed._counted(["a.csv", "b.csv"], Counter({"a.csv": 1}), Counter({"a.csv": 1}), Counter(), 1)
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", "\n\n"), ("a.csv", "prompt,completion\n"), ("a.json", "[]")])
