@@ -79,8 +79,8 @@ def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def is_decoded(text: str) -> bool:
-    """Return True if the text has no lone surrogate and no mark that a decoder leaves for bytes it cannot read."""
-    return text.isascii() or not UNDECODED.search(text)
+    """Return True if the text has no NUL, no lone surrogate, and no mark that a decoder leaves for bytes it cannot read."""
+    return "\x00" not in text and (text.isascii() or not UNDECODED.search(text))
 
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:

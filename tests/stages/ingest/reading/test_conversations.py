@@ -71,6 +71,7 @@ def turns(*pairs):
         (turns(("user", "a"), ("system", "b"), ("assistant", "c")), "turns out of order", "system"),
         ({"prompt": "Why?", "completion": "Be\ud800cause"}, "broken characters", "turn 2"),
         ({"prompt": "W\ufffdhy?", "completion": "Because."}, "broken characters", "turn 1"),
+        ({"prompt": "Why?", "completion": "Be\x00cause."}, "broken characters", "turn 2"),
     ],
 )
 def test_what_is_no_conversation_is_refused_with_its_reason(row, reason, detail):
