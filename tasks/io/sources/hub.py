@@ -26,19 +26,30 @@ def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterat
 
 
 def from_disk(path: Path, split: str) -> Iterator[Row]:
-    """Yield the rows of one split of a data set that `save_to_disk` wrote."""
+    """Yield the rows of one split of a data set that `save_to_disk` wrote. Raises ValueError if it is none, or is damaged."""
     import datasets
 
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder. `path` names what `dataset.save_to_disk` wrote.")
     try:
         data: Any = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no data set was saved here: {first_line(error)}") from None
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # of descriptions that lack a key or are another value
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"{path}: no data set was saved here, or it is damaged: {problem}") from None
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
             raise ValueError(f"{path}: there is no split {split!r}. There are: {', '.join(map(str, data))}.")
         data = data[split]
+    try:
+        data.data.validate(full=True)  # what makes rows of it trusts what it is handed
+    except ValueError as error:
+        raise ValueError(f"{path}: the data set is damaged: {first_line(error)}") from None
     return _rows(data)
 
 

@@ -34,6 +34,23 @@ def test_a_folder_that_holds_no_data_set_is_told(tmp_path):
         hub.from_disk(tmp_path, "train")
 
 
+@pytest.mark.parametrize("description", ["{}", "[]", "null", '{"_data_files": 1}'])
+def test_a_data_set_whose_description_is_damaged_is_told(saved, description):
+    (saved / "one/state.json").write_text(description)
+    with pytest.raises(ValueError, match=r"one: no data set was saved here, or it is damaged: "):
+        hub.from_disk(saved / "one", "train")
+
+
+def test_a_data_set_whose_texts_are_damaged_is_told_and_not_read(saved):
+    (file,) = (saved / "one").glob("*.arrow")
+    before, _, after = file.read_bytes().rpartition(
+        b"\0\0\0\0\1\0\0\0"
+    )  # where the text of the last column begins and ends
+    file.write_bytes(before + b"\0\0\0\0\xff\0\0\0" + after)
+    with pytest.raises(ValueError, match=r"one: the data set is damaged: "):
+        hub.from_disk(saved / "one", "train")
+
+
 def test_without_the_hub_one_message_says_what_would_do(monkeypatch):
     import datasets
 
