@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from flows.experiments.recipes import BASES, ITEMS, Figures
-from tasks import configuration
+from tasks import configuration, trial_on_node
 from tasks.core import environment
+from tasks.core.operation import Resources
 from tasks.forkserver import client
 from tasks.io import provenance
-from tasks.io.system import files, progress
+from tasks.io.runs import tracking
+from tasks.io.system import files, progress, ray_cluster
+from tasks.io.system.ray_cluster import Needs
+from tasks.io.system.workers import OnNode
+from tasks.trial_on_node import NodeTrial
 
 FOLDER = Path(".ratchet/compare")
 RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
@@ -109,15 +114,16 @@ def is_finished(folder: Path) -> bool:
 
 
 class Runner:
-    """Runs trials one after the other.
+    """Runs trials one after the other on this machine, or side by side on the Ray cluster that the environment names.
 
-    The fork server that it needs for that starts with the first trial, and ends with the `with` block.
+    What it needs for that, a fork server or a connection, starts with the first trial and ends with the `with` block.
     """
 
     def __init__(self, label: str, parent: str, *, forks: bool = True) -> None:
         """`parent` is the MLflow run that trials belong to. Without `forks` each is a process of its own."""
         self._label, self._parent, self._forks = label, parent, forks
         self._stack = ExitStack()
+        self._cluster: ray_cluster.Cluster | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,13 +134,14 @@ class Runner:
     def results(self, folders: Sequence[Path]) -> Generator[Figures]:
         """Run the trials without a result, and yield the results of all in their order. Raises RuntimeError if one fails."""
         waiting = [folder for folder in dict.fromkeys(folders) if not is_finished(folder)]
-        with closing(self._ended(waiting)) as ended:
+        address = ray_cluster.address()
+        with closing(self._on_cluster(address, waiting) if address else self._here(waiting)) as ended:
             for folder in progress.track(folders, label=self._label, total=len(folders), unit="trial"):
                 while not is_finished(folder):
                     next(ended)
                 yield _read(folder / RESULT) | {"folder": str(folder)}
 
-    def _ended(self, waiting: Sequence[Path]) -> Generator[Path]:
+    def _here(self, waiting: Sequence[Path]) -> Generator[Path]:
         """Run trials one after the other, and yield each when it has its result."""
         if self._forks and len(waiting) > 1:
             self._forks = False
@@ -144,10 +151,42 @@ class Runner:
                 raise _failure(folder)
             yield folder
 
+    def _on_cluster(self, address: str, waiting: Sequence[Path]) -> Generator[Path]:
+        """Run trials side by side, and yield each when its result is written here. Nodes write nothing."""
+        if not waiting:
+            return
+        if self._cluster is None:
+            self._cluster = self._stack.enter_context(ray_cluster.connected(address))
+        function = OnNode(trial_on_node.run, Path.cwd(), trial_on_node.identity, trial_on_node.identity())
+        (Path.cwd() / trial_on_node.SCRATCH / "cache").mkdir(parents=True, exist_ok=True)
+        items = [(_for_node(folder, self._parent), _needs(folder)) for folder in waiting]
+        with closing(self._cluster.as_they_end(function, items)) as results:
+            for number, ended in results:
+                tracking.adopt(ended.runs)
+                if ended.code:
+                    progress.say(ended.said)
+                    raise _failure(waiting[number])
+                trial_on_node.keep(ended, waiting[number], RESULT)
+                progress.say(ended.said.rstrip())
+                yield waiting[number]
+
 
 def _failure(folder: Path) -> RuntimeError:
     title = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["title"]
     return RuntimeError(f"{title} failed; the lines above say why. What is finished is kept in {FOLDER}.")
+
+
+def _for_node(folder: Path, parent: str) -> NodeTrial:
+    return NodeTrial({name: (folder / name).read_bytes() for name in ("params.yaml", REQUEST)}, parent)
+
+
+def _needs(folder: Path) -> Needs:
+    """Return what a trial takes of a node: what its stage requests in `resources`, else the cores and the GPU that it computes with."""
+    config = configuration.load(folder / "params.yaml")
+    stage = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["stage"] or "evaluate"
+    declared = config.resources.get(stage, Resources())
+    gpus = int(config.compute.device == "cuda") if declared.gpus is None else declared.gpus
+    return Needs(declared.cores or config.compute.threads, declared.memory_gb or 0.0, gpus)
 
 
 def _read(path: Path) -> Figures:

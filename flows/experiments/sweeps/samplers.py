@@ -1,7 +1,7 @@
 """Propose the points of a sweep: all of a grid, some drawn at random, or those of a kept optimiser (optuna's TPE).
 
 What is proposed follows from the axes and from what earlier points came to, and from nothing else: a sweep that goes on proposes the
-same points again, whose trials are there.
+same points again, whose trials are there, on one machine as on many.
 """
 
 import itertools

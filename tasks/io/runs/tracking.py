@@ -312,13 +312,18 @@ def known(runs: Iterable[str]) -> set[str]:
         raise ConnectionError(f"MLflow ({run_store.shown()}) does not answer: {run_store.reason(error)}") from None
 
 
-def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
+def adopt(runs: Mapping[str, bytes]) -> None:
+    """Put runs that another machine has spooled into this spool, by our ids; the uploader takes them as those of a process that ended."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     for name, events in runs.items():
         unseen = SPOOL / f"{name}.new"
         with spool_uploader.birth():
-            unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+            unseen.write_bytes(events)
             unseen.rename(unseen.with_suffix(".jsonl"))
+
+
+def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
+    adopt({name: "".join(json.dumps(event) + "\n" for event in events).encode() for name, events in runs.items()})
     spool_uploader.carry()
     spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries

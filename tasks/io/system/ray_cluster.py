@@ -1,4 +1,4 @@
-"""Apply functions to many items on a Ray cluster that runs already: each result comes once, in the order of the items.
+"""Apply functions to many items on a Ray cluster that runs already: each result comes once, in the order of the items or as they end.
 
 Tasks that a lost node had are run again by Ray. The cluster must be one's own: Ray runs whatever reaches its ports. Functions and
 items travel by pickle, as Ray has it.
@@ -9,8 +9,9 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from tasks.core import environment
 
 T = TypeVar("T")
 R = TypeVar("R")
+GB = 1e9
 AHEAD = 3
 """Items that are on their way to each processor of the cluster, or their results from it. The first of them may be one to be run again."""
 RETRIES = 3
@@ -36,6 +38,28 @@ AGAIN = "What was done is kept: run it again when the cluster is back, or withou
 def address() -> str | None:
     """Return the address of the cluster that the environment names: `HOST:PORT`, or `auto` for the one of this machine; None without one."""
     return os.environ.get(environment.RAY) or None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The resources that a task takes of a node."""
+
+    cores: int = 1
+    memory_gb: float = 0.0
+    gpus: int = 0
+
+    def __str__(self) -> str:
+        parts = (
+            f"{self.cores} cores",
+            f"{self.memory_gb:g} GB of memory" if self.memory_gb else "",
+            f"{self.gpus} GPUs" if self.gpus else "",
+        )
+        return ", ".join(part for part in parts if part)
+
+    def is_met_by(self, node: Mapping[str, float]) -> bool:
+        """Return True if a node with these resources, as Ray names them, could ever run the task."""
+        needed = {"CPU": self.cores, "memory": self.memory_gb * GB, "GPU": self.gpus}
+        return all(node.get(name, 0) >= number for name, number in needed.items())
 
 
 class Cluster:
@@ -59,6 +83,27 @@ class Cluster:
                 return
             if self._ray.wait([pending[0]], timeout=LOOK_S)[0]:
                 yield self._result(pending.popleft())
+
+    def as_they_end(self, function: Callable[[T], R], items: Sequence[tuple[T, Needs]]) -> Generator[tuple[int, R]]:
+        """Yield the number of each item and its result, as soon as it is there. What is under way when the generator is closed is ended.
+
+        Raises what `apply` raises, and RuntimeError if no node has what an item needs.
+        """
+        watch, shared = _Watch(self._ray, self._address), self._ray.put(function)
+        numbers: dict[Any, int] = {}
+        try:
+            for number, (item, needs) in enumerate(items):
+                options = {"num_cpus": needs.cores, "num_gpus": needs.gpus, "memory": int(needs.memory_gb * GB) or None}
+                watch.check(needs)
+                numbers[self._task.options(**options).remote(shared, item)] = number
+            while numbers:
+                watch.num_processors()
+                for reference in self._ray.wait(list(numbers), num_returns=1, timeout=LOOK_S)[0]:
+                    result = self._result(reference)
+                    yield numbers.pop(reference), result
+        finally:
+            for reference in numbers:
+                self._ray.cancel(reference, force=True)
 
     def _result(self, reference: Any) -> Any:
         errors = self._ray.exceptions
@@ -99,12 +144,28 @@ class _Watch:
         """Return the number of processors. Raises RuntimeError if there has been none for some time."""
         if problem := _problem(self._server):  # Ray itself would end this process if its server stayed away
             raise RuntimeError(f"The Ray cluster {self._cluster} is lost ({problem}). {AGAIN}")
-        number = int(sum(node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]))
+        number = int(sum(node.get("CPU", 0) for node in self._nodes()))
         if number:
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > PATIENCE_S:
             raise RuntimeError(f"The Ray cluster {self._cluster} has no node left that could work. {AGAIN}")
         return number
+
+    def check(self, needs: Needs) -> None:
+        """Raise RuntimeError if nodes are there, and none of them could ever run a task that needs so much."""
+        nodes = [node for node in self._nodes() if node.get("CPU")]
+        if nodes and not any(needs.is_met_by(node) for node in nodes):
+            there = "; ".join(
+                str(Needs(int(node["CPU"]), round(node.get("memory", 0) / GB, 1), int(node.get("GPU", 0))))
+                for node in nodes
+            )
+            raise RuntimeError(
+                f"No node of the Ray cluster {self._cluster} has {needs}, which a trial takes. Its nodes have: {there}. `resources` and "
+                "`compute` in params.yaml say what a trial takes; start larger nodes, or unset RATCHET_RAY to use this machine."
+            )
+
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
 def _ray(cluster: str) -> ModuleType:
@@ -125,7 +186,7 @@ def _ray(cluster: str) -> ModuleType:
 def connected(address: str) -> Iterator[Cluster]:
     """Be a client of a cluster for a while. What this process does on SIGTERM stays as it was.
 
-    Raises RuntimeError, with what to do, without Ray and without a cluster at this address.
+    Raises RuntimeError, with what to do, without Ray, without a cluster at this address, and for one of another Ray or Python.
     """
     ray = _ray(address)
     terminate = signal.getsignal(signal.SIGTERM)
@@ -138,6 +199,14 @@ def connected(address: str) -> Iterator[Cluster]:
         raise RuntimeError(
             f"No Ray cluster answers at {address} ({reason}). Start one with `ray start --head`, correct {environment.RAY}, or unset it "
             "to use this machine."
+        ) from None
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        lines = " ".join(str(error).split())
+        raise RuntimeError(
+            f"The Ray cluster {address} has another Ray or Python than this machine ({lines}). Install both on every node with "
+            f"`constraints.txt`, or unset {environment.RAY} to use this machine."
         ) from None
     try:
         with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import platform
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ class Workers:
         if (address := ray_cluster.address()) and self.uses_cluster(number):
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(ray_cluster.connected(address))
-            yield from self._cluster.apply(OnNode(function, Path.cwd(), code_of(_module(function))), items)
+            identity = partial(identity_of, _module(function))
+            yield from self._cluster.apply(OnNode(function, Path.cwd(), identity, identity()), items)
         elif processes > 1:
             yield from self._in_processes(function, items, processes)
         else:
@@ -78,33 +79,48 @@ class Workers:
 
 @dataclass(frozen=True)
 class OnNode(Generic[T, R]):
-    """A function that a node of a cluster runs in the workspace, if it has the same code."""
+    """A function that a node of a cluster runs in the workspace, if it has the same code and packages."""
 
     function: Callable[[T], R]
     workspace: Path
-    code: str
+    identity: Callable[[], Mapping[str, str]]
+    """Tells what the bytes of a result follow from on a machine."""
+    here: Mapping[str, str]
+    """What it tells on the machine that asks."""
 
     def __call__(self, item: T) -> R:
-        """Apply it. Raises FileNotFoundError if this node has no such workspace, ValueError if it has other code or libraries."""
+        """Apply it. Raises FileNotFoundError if this node has no such workspace, ValueError if it has other code or packages."""
         node = os.uname().nodename
         if not self.workspace.is_dir():
             raise FileNotFoundError(
                 f"{node} has no folder {self.workspace}: every node of the cluster must see the workspace at this path."
             )
         os.chdir(self.workspace)
-        if code_of(_module(self.function)) != self.code:
+        there = self.identity()
+        others = [
+            "other code" if name == "code" else f"{name} {there.get(name, 'absent')} in place of {value}"
+            for name, value in self.here.items()
+            if there.get(name) != value
+        ]
+        if others:
             raise ValueError(
-                f"{node} has other code or another Python or polars than this machine. Install the same commit on every node, "
-                "with `constraints.txt`."
+                f"{node} has {', '.join(others)}. Install the same commit on every node, with `constraints.txt`; nodes of another "
+                "processor belong in another cluster."
             )
         return self.function(item)
+
+
+def identity_of(module: str) -> dict[str, str]:
+    """Return what the results of a module's functions follow from: its code, Python and polars."""
+    code = provenance.code_digest(provenance.closure(module))
+    return {"code": code, "python": platform.python_version(), "polars": metadata.version("polars")}
 
 
 @cache
 def code_of(module: str) -> str:
     """Return a digest of the code that a module runs, with the versions of Python and polars."""
-    code = provenance.code_digest(provenance.closure(module))
-    return f"{code} python {platform.python_version()} polars {metadata.version('polars')}"
+    identity = identity_of(module)
+    return f"{identity['code']} python {identity['python']} polars {identity['polars']}"
 
 
 def _module(function: Any) -> str:

@@ -2,11 +2,12 @@
 
 import os
 import time
+from functools import partial
 
 import pytest
 
 from tasks.io.system import workers
-from tasks.io.system.workers import OnNode, Workers, code_of
+from tasks.io.system.workers import OnNode, Workers, identity_of
 
 
 def slow_at_first(item):
@@ -49,8 +50,11 @@ def test_an_error_is_raised_as_it_is_and_the_processes_go_on():
 
 def test_a_node_without_the_workspace_or_with_other_code_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    identity = partial(identity_of, "builtins")
     with pytest.raises(FileNotFoundError, match=r"has no folder .*nowhere: every node .* at this path"):
-        OnNode(abs, tmp_path / "nowhere", code_of("builtins"))(-1)
-    with pytest.raises(ValueError, match="has other code or another Python or polars"):
-        OnNode(abs, tmp_path, "another digest")(-1)
-    assert OnNode(abs, tmp_path, code_of("builtins"))(-1) == 1
+        OnNode(abs, tmp_path / "nowhere", identity, identity())(-1)
+    with pytest.raises(
+        ValueError, match=r"has other code, polars \S+ in place of 0\.1\. Install the same commit on every node"
+    ):
+        OnNode(abs, tmp_path, identity, identity() | {"code": "another digest", "polars": "0.1"})(-1)
+    assert OnNode(abs, tmp_path, identity, identity())(-1) == 1

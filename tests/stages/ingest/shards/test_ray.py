@@ -4,7 +4,6 @@ import json
 import random
 import socket
 import sys
-import tempfile
 
 import pytest
 
@@ -16,34 +15,15 @@ from tasks.stages.ingest.config import File, IngestConfig
 from tasks.stages.ingest.shards import collection, parts, workers
 from tasks.stages.ingest.shards.collection import Reader
 from tasks.stages.ingest.shards.parts import parts_of
+from tests import ray_nodes
 from tests.stages.ingest.running import contents, ingest
 from tests.support import ScratchRun
-
-HERE = "127.0.0.1"
-NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
-QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 8}
-"""A lost node is noticed within seconds."""
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster on the loopback whose head does no work, in a folder of its own."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        for name, value in {
-            "RAY_TMPDIR": folder,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        }.items():
-            patch.setenv(name, value)  # Ray reads them when it is imported
-        pytest.importorskip("ray", reason="needs the extra `ray`")
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK, **NODE}
-        started = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            yield started
-        finally:
-            started.shutdown()
+    with ray_nodes.cluster() as started:
+        yield started
 
 
 @pytest.fixture
@@ -53,13 +33,11 @@ def nodes(cluster, monkeypatch):
     def is_done_here(*_):
         raise AssertionError("it was done here")
 
-    while len(cluster.worker_nodes) < 2:
-        cluster.add_node(num_cpus=1, **NODE)
     monkeypatch.setenv("RATCHET_RAY", cluster.address)
     monkeypatch.setattr(workers, "write_part", is_done_here)
     for name in ("band_keys", "jaccard"):
         monkeypatch.setattr(near_duplicates, name, is_done_here)
-    return list(cluster.worker_nodes)
+    return ray_nodes.with_two_nodes(cluster)
 
 
 class Interrupted(ScratchRun):
@@ -157,8 +135,8 @@ def test_an_error_on_a_node_is_the_one_of_this_machine(nodes, source, tmp_path):
 @pytest.mark.usefixtures("cluster")
 def test_an_address_at_which_nobody_answers_is_told_at_once(source, tmp_path, monkeypatch):
     with socket.socket() as free:
-        free.bind((HERE, 0))
-        place = f"{HERE}:{free.getsockname()[1]}"
+        free.bind((ray_nodes.HERE, 0))
+        place = f"{ray_nodes.HERE}:{free.getsockname()[1]}"
     monkeypatch.setenv("RATCHET_RAY", place)
     with pytest.raises(RuntimeError, match=rf"No Ray cluster answers at {place} .*refused.*ray start --head"):
         read(source, tmp_path)

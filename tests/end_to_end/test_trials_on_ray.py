@@ -1,0 +1,179 @@
+"""A cluster of two nodes makes the trials of a sweep as this machine does, whatever it loses; one message for each cluster that cannot."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.experiments import trial_store
+from flows.experiments.sweeps import axes
+from flows.experiments.sweeps import sweep as sweeps
+from tasks import trial_on_node
+from tasks.io import provenance
+from tasks.io.runs import run_store
+from tests import ray_nodes
+from tests.end_to_end.conftest import Workspace
+from tests.flows.conftest import wait_for
+
+RATE, RATES = "methods.adamw.learning_rate", (0.001, 0.003, 0.01, 0.03)
+COSTS = ("tokens_per_s", "peak_memory_mb")
+"""What is measured of a clock and of a machine, and no two trainings have alike."""
+STAGES = """
+from tasks import runner
+for stage, item in ("fetch", None), ("ingest", None), ("pretrain", None), ("faults", "r0"):
+    runner.run_stage(stage, item)
+"""
+in_time = partial(wait_for, seconds=900)
+"""Wait for what trials do on a machine on which other work may leave them a twentieth of a core."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ray_nodes.cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A workspace in which everything is there that a trial reads, and no run is in the record."""
+    made = Workspace(tmp_path_factory.mktemp("trials"), "micro", {"RATCHET_PARENT": "nobody"})
+    subprocess.run([sys.executable, "-c", STAGES], cwd=made.folder, env=made.environment, check=True)
+    shutil.rmtree(made.folder / run_store.SPOOL)
+    return made.folder
+
+
+@pytest.fixture
+def nodes(cluster, prepared, monkeypatch):
+    """The two nodes that work, in the workspace."""
+    monkeypatch.chdir(prepared)
+    monkeypatch.setenv("RATCHET_RAY", cluster.address)
+    return ray_nodes.with_two_nodes(cluster)
+
+
+def sweep(*texts):
+    return sweeps.make(axes.read(texts or [f"{RATE}={','.join(map(str, RATES))}"]), tokens=1500)
+
+
+def made_of(folder):
+    """The bytes and figures in a trial's folder that do not tell of time."""
+    result = json.loads((folder / "result.json").read_text())
+    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.safetensors")}
+    files |= {path.name: path.read_bytes() for path in folder.glob("results.parquet")}
+    return {name: value for name, value in result.items() if name not in COSTS}, files
+
+
+def run_all():
+    """What a sweep and its test make, by the folder of each trial."""
+    rows = sweeps.run(sweep(), "parent")
+    trained = {Path(row.results[0]["folder"]).name: made_of(row.folders[0]) for row in rows}
+    winner = sweeps.best(sweep(), rows)
+    measured, base = sweeps.measure(sweep(), winner, "parent")
+    return trained, {Path(row["folder"]).name: made_of(Path(row["folder"])) for row in (*measured, base)}
+
+
+def at_work():
+    """The processes of trials that nodes have under way."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "tasks.run_trial" in (words := process.info["cmdline"] or []) and words[-1].startswith(os.environ["TMPDIR"])
+    ]
+
+
+def busy(nodes):
+    """The nodes that have a trial under way."""
+    above = set()
+    for process in at_work():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            above |= {parent.pid for parent in process.parents()}
+    return [node for node in nodes if node.all_processes["raylet"][0].process.pid in above]
+
+
+def recorded():
+    """The name of each run of a trial in the record, and how it ended."""
+    spools = [[json.loads(line) for line in path.read_text().splitlines()] for path in run_store.SPOOL.glob("*.jsonl")]
+    return [(events[0]["name"], events[-1].get("status")) for events in spools]
+
+
+def test_a_sweep_that_is_interrupted_and_loses_a_node_has_the_bytes_of_this_machine_and_no_trial_twice(
+    cluster, nodes, monkeypatch
+):
+    keep, lost = trial_on_node.keep, []
+
+    def keep_and_be_interrupted(*arguments):
+        keep(*arguments)
+        in_time(at_work)
+        raise KeyboardInterrupt
+
+    def keep_and_lose_a_node(*arguments):
+        keep(*arguments)
+        if not lost:
+            in_time(lambda: lost or lost.extend(busy(nodes)[:1]))
+            cluster.remove_node(lost[0], allow_graceful=False)
+
+    monkeypatch.setattr(trial_on_node, "keep", keep_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_all()
+    in_time(lambda: not at_work())
+    assert [status for _, status in recorded()] == ["FINISHED"]
+
+    monkeypatch.setattr(trial_on_node, "keep", keep_and_lose_a_node)
+    on_cluster = run_all()
+    in_time(lambda: not at_work())
+    assert lost
+    names, statuses = zip(*recorded(), strict=True)
+    assert {*names} == {"sweep · base", *(f"sweep · {RATE}={rate} · seed 0" for rate in RATES)}
+    assert statuses == ("FINISHED",) * 6, "four trainings, the best on the test set, and the base"
+
+    monkeypatch.delenv("RATCHET_RAY")
+    monkeypatch.setattr(trial_store, "FOLDER", Path(".ratchet/here"))
+    here = run_all()
+    assert any(files for _, files in here[0].values())
+    assert on_cluster == here
+
+
+def test_a_trial_that_fails_on_a_node_says_there_why(nodes, capsys, monkeypatch):
+    folder = trial_store.prepare(sweeps.plan(sweep(), {RATE: 0.5}, 0))
+    request = json.loads((folder / "trial.json").read_text())
+    (folder / "trial.json").write_text(json.dumps(request | {"trained": "nowhere", "stage": None}))
+    with (
+        trial_store.Runner("sweep", "parent") as runner,
+        pytest.raises(RuntimeError, match=rf"{RATE}=0\.5 · seed 0 failed; the lines above say why"),
+    ):
+        list(runner.results([folder]))
+    assert "nowhere/result.json" in capsys.readouterr().out
+    assert not trial_store.is_finished(folder)
+
+
+def test_nodes_with_other_packages_are_named_with_them(nodes, monkeypatch):
+    other = provenance.machine_class() | {"torch": "1.0"}
+    monkeypatch.setattr(provenance, "machine_class", lambda: other)
+    with pytest.raises(ValueError, match=r"has torch \S+ in place of 1\.0\. Install the same commit on every node"):
+        sweeps.run(sweep(f"{RATE}=0.2,0.3"), "parent")
+
+
+def test_a_cluster_of_another_ray_is_one_message(nodes, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "__version__", "2.0.0")
+    with pytest.raises(RuntimeError, match=r"has another Ray or Python than this machine .*constraints\.txt") as error:
+        sweeps.run(sweep(f"{RATE}=0.2,0.3"), "parent")
+    assert "\n" not in str(error.value)
+
+
+def test_what_no_node_has_is_told_with_what_they_have(nodes, monkeypatch):
+    params = Path("params.yaml")
+    before = params.read_text()
+    params.write_text(before + "resources: {tune: {cores: 64, memory_gb: 9000}}\n")
+    try:
+        with pytest.raises(RuntimeError, match=r"has 64 cores, 9000 GB of memory, which a trial takes.*have: 1 cores"):
+            sweeps.run(sweep(f"{RATE}=0.2,0.3"), "parent")
+    finally:
+        params.write_text(before)

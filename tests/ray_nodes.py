@@ -1,0 +1,51 @@
+"""A Ray cluster on this machine's loopback, for tests."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+HERE = "127.0.0.1"
+NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
+CONFIG = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 8,
+    "health_check_timeout_ms": 30_000,
+    "agent_register_timeout_ms": 240_000,
+    "worker_register_timeout_seconds": 240,
+    "worker_niceness": 0,
+}
+"""A lost node, whose port refuses, is noticed within seconds; one that is slow on a busy machine is waited for. Without the last line
+its processes would run at niceness 15, and get a 28th part of what each other process of a busy machine gets."""
+
+
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """Start a cluster whose head does no work. Its temporary files, and those of its tasks, are in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        for name, value in {
+            "RAY_TMPDIR": folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "TMPDIR": folder,
+        }.items():
+            patch.setenv(name, value)  # Ray reads them when it is imported
+        pytest.importorskip("ray", reason="needs the extra `ray`")
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **NODE}
+        started = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield started
+        finally:
+            started.shutdown()
+
+
+def with_two_nodes(started: Any) -> list[Any]:
+    """Return the two nodes of a cluster that work, of one core each; a lost one is replaced."""
+    while len(started.worker_nodes) < 2:
+        started.add_node(num_cpus=1, **NODE)
+    return list(started.worker_nodes)
