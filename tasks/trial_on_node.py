@@ -6,17 +6,21 @@ disturbs nothing, and the owner alone writes the record.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core import environment
 from tasks.io import provenance
-from tasks.io.system import files
+from tasks.io.system import files, locks
 
+CODE = Path("tasks")
+PREFIX, LOCK = "ratchet-trial-", "lock"
 SCRATCH, SPOOL = ".ratchet", "spool"
 SHARED = ("cache", "compare", "digests.json", "huggingface")
 """What a trial sees of the workspace's scratch folder: caches by content, and models that other trials kept."""
@@ -32,6 +36,8 @@ class NodeTrial:
     """Its settings and its request, by name."""
     parent: str
     """The MLflow run that its run belongs to."""
+    reads: Mapping[str, str]
+    """The digest of each input, by its path in the workspace."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,17 @@ class Ended:
 
 def identity() -> dict[str, str]:
     """Return what decides the bytes of a trial on this machine: the code, packages, and vector units."""
-    return {"code": provenance.code_digest(provenance.closure("tasks.run_trial")), **provenance.machine_class()}
+    return {"code": provenance.digest(CODE), **provenance.machine_class()}
 
 
 def run(trial: NodeTrial) -> Ended:
-    """Run a trial in a process of its own, from the workspace that is the current folder."""
-    with tempfile.TemporaryDirectory(prefix="ratchet-trial-") as name:
-        place, folder = Path(name) / "workspace", Path(name) / "trial"
+    """Run a trial in a process of its own, which ends with this one, from the workspace that is the current folder.
+
+    Raises ValueError if an input is not what it is on the machine that asks.
+    """
+    _check(trial.reads)
+    with _scratch() as scratch:
+        place, folder = scratch / "workspace", scratch / "trial"
         _lay_out(place)
         folder.mkdir()
         for path, content in trial.files.items():
@@ -75,6 +85,32 @@ def run(trial: NodeTrial) -> Ended:
         runs = {path.stem: path.read_bytes() for path in (place / SCRATCH / SPOOL).glob("*.jsonl")}
         new = {path: content for path, content in made.items() if path not in trial.files}
         return Ended(done.returncode, done.stdout[-SAID:], new, runs)
+
+
+def _check(reads: Mapping[str, str]) -> None:
+    if others := [path for path, digest in reads.items() if provenance.digest(Path(path)) != digest]:
+        raise ValueError(
+            f"{os.uname().nodename} has other contents at {', '.join(others)} in {Path.cwd()} than this machine. Share the workspace between "
+            "the nodes of the cluster, or copy these there."
+        )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a locked folder, and remove those whose lock was lost with the process that held it."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError), (left / LOCK).open("a") as file:  # others', or gone since
+            if locks.seized(file):
+                shutil.rmtree(left)
+    while True:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+            try:
+                lock = files.locked(Path(name) / LOCK)
+            except FileNotFoundError:  # taken for one that was left
+                continue
+            with lock:
+                yield Path(name)
+            return
 
 
 def _lay_out(place: Path) -> None:

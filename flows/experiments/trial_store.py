@@ -74,9 +74,7 @@ def prepare(plan: TrialPlan) -> Path:
     training = configuration.key(plan.stage, ITEMS[plan.stage], config) if plan.trains else ""
     key = [training]
     if plan.test:
-        reads = configuration.declaration("evaluate").reads
-        read_by_test = (reads["test"], reads["documents"], reads["decisions"], BASES[plan.stage])
-        key += [provenance.digest(Path(path)) for path in read_by_test]
+        key += [provenance.digest(path) for path in _read_by_test(BASES[plan.stage])]
         key += [configuration.for_stage("evaluate", config).model_dump_json()]
         key += [provenance.code_digest(configuration.code("evaluate", config))]
     folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
@@ -97,6 +95,11 @@ def prepare(plan: TrialPlan) -> Path:
     if plan.trains and not plan.test and not is_finished(folder):
         _take_over(training, folder)
     return folder
+
+
+def _read_by_test(base: str) -> list[Path]:
+    reads = configuration.declaration("evaluate").reads
+    return [Path(path) for path in (reads["test"], reads["documents"], reads["decisions"], base)]
 
 
 def _take_over(training: str, folder: Path) -> None:
@@ -177,7 +180,14 @@ def _failure(folder: Path) -> RuntimeError:
 
 
 def _for_node(folder: Path, parent: str) -> NodeTrial:
-    return NodeTrial({name: (folder / name).read_bytes() for name in ("params.yaml", REQUEST)}, parent)
+    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    reads = _read_by_test(request["base"]) if request["test"] else []
+    if stage := request["stage"]:
+        reads += configuration.files(stage, ITEMS[stage], configuration.load(folder / "params.yaml"))[0].values()
+    if request["trained"]:
+        reads.append(Path(request["trained"]) / MODEL)
+    contents = {name: (folder / name).read_bytes() for name in ("params.yaml", REQUEST)}
+    return NodeTrial(contents, parent, {str(path): provenance.digest(path) for path in reads})
 
 
 def _needs(folder: Path) -> Needs:
