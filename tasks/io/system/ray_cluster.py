@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -30,7 +30,7 @@ LOOK_S = 1.0
 ANSWER_S = 5.0
 """Seconds in which the cluster's server has to answer."""
 PATIENCE_S = 60.0
-"""Seconds that a cluster may be without any processor, as while its nodes are restarted."""
+"""Seconds that a cluster may be without any processor, or without a node that is large enough, as while its nodes are restarted."""
 EXTRA = "`pip install 'ratchet-llm[ray]'`"
 AGAIN = "What was done is kept: run it again when the cluster is back, or without RATCHET_RAY on this machine."
 
@@ -97,7 +97,7 @@ class Cluster:
                 watch.check(needs)
                 numbers[self._task.options(**options).remote(shared, item)] = number
             while numbers:
-                watch.num_processors()
+                watch.num_processors({items[number][1] for number in numbers.values()})
                 for reference in self._ray.wait(list(numbers), num_returns=1, timeout=LOOK_S)[0]:
                     result = self._result(reference)
                     yield numbers.pop(reference), result
@@ -140,14 +140,17 @@ class _Watch:
         self._server = ray.get_runtime_context().gcs_address
         self._last_seen = time.monotonic()
 
-    def num_processors(self) -> int:
-        """Return the number of processors. Raises RuntimeError if there has been none for some time."""
+    def num_processors(self, needs: Collection[Needs] = ()) -> int:
+        """Return the number of processors. Raises RuntimeError if for some time there is none, or no node has what tasks need."""
         if problem := _problem(self._server):  # Ray itself would end this process if its server stayed away
             raise RuntimeError(f"The Ray cluster {self._cluster} is lost ({problem}). {AGAIN}")
-        number = int(sum(node.get("CPU", 0) for node in self._nodes()))
-        if number:
+        nodes = self._nodes()
+        number = int(sum(node.get("CPU", 0) for node in nodes))
+        if number and all(any(each.is_met_by(node) for node in nodes) for each in needs):
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > PATIENCE_S:
+            for each in needs:
+                self.check(each)
             raise RuntimeError(f"The Ray cluster {self._cluster} has no node left that could work. {AGAIN}")
         return number
 
