@@ -134,6 +134,7 @@ def test_a_sweep_that_is_interrupted_and_loses_a_node_has_the_bytes_of_this_mach
 
     monkeypatch.delenv("RATCHET_RAY")
     monkeypatch.setattr(trial_store, "FOLDER", Path(".ratchet/here"))
+    shutil.rmtree(".ratchet/cache")  # nothing is taken over from the nodes
     here = run_all()
     assert any(files for _, files in here[0].values())
     assert on_cluster == here
