@@ -37,12 +37,11 @@ def run(
     """
     if not is_wanted():
         return None
-    try:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(protocol.SOCKET))
-    except OSError:
-        return None
-    with connection:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(protocol.SOCKET))
+        except OSError:
+            return None
         request = {
             "program": program,
             "arguments": arguments,

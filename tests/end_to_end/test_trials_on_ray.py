@@ -133,6 +133,7 @@ def test_a_sweep_that_is_interrupted_and_loses_a_node_has_the_bytes_of_this_mach
     assert statuses == ("FINISHED",) * 6, "four trainings, the best on the test set, and the base"
 
     monkeypatch.delenv("RATCHET_RAY")
+    monkeypatch.setenv("RATCHET_FORKSERVER", "0")  # as on a node: nothing else here needs one
     monkeypatch.setattr(trial_store, "FOLDER", Path(".ratchet/here"))
     shutil.rmtree(".ratchet/cache")  # nothing is taken over from the nodes
     here = run_all()
