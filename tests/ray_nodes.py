@@ -1,7 +1,8 @@
 """A Ray cluster on this machine's loopback, for tests."""
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +22,9 @@ CONFIG = {
 """A lost node, whose port refuses, is noticed within seconds; one that is slow on a busy machine is waited for. Without the last line
 its processes would run at niceness 15, and get a 28th part of what each other process of a busy machine gets."""
 
+START_S = 600
+"""Seconds in which a node has to start."""
+
 
 @contextmanager
 def cluster() -> Iterator[Any]:
@@ -34,14 +38,32 @@ def cluster() -> Iterator[Any]:
         }.items():
             patch.setenv(name, value)  # Ray reads them when it is imported
         pytest.importorskip("ray", reason="needs the extra `ray`")
+        from ray._private import services
         from ray.cluster_utils import Cluster
 
+        patch.setattr(services, "get_node", _patient(services.get_node))
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **NODE}
         started = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield started
         finally:
             started.shutdown()
+
+
+def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Ray's look for a node that starts, which waits longer: Ray gives a node up that takes more than 30 seconds."""
+
+    def get(*arguments: Any) -> Any:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    return get
 
 
 def with_two_nodes(started: Any) -> list[Any]:
