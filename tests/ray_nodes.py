@@ -1,9 +1,10 @@
 """A Ray cluster on this machine's loopback, for tests."""
 
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ its processes would run at niceness 15, and get a 28th part of what each other p
 
 START_S = 600
 """Seconds in which a node has to start."""
+PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+"""The ports of a node's agents. Ray gives a node up whose agents have not chosen theirs in 15 seconds."""
 
 
 @contextmanager
@@ -42,12 +45,19 @@ def cluster() -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         patch.setattr(services, "get_node", _patient(services.get_node))
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **NODE}
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **_node()}
         started = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield started
         finally:
             started.shutdown()
+
+
+def _node() -> dict[str, Any]:
+    """Return what a node on the loopback is started with, with ports that are free."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HERE, 0))) for _ in PORTS]
+        return NODE | {name: server.getsockname()[1] for name, server in zip(PORTS, sockets, strict=True)}
 
 
 def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,5 +79,5 @@ def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
 def with_two_nodes(started: Any) -> list[Any]:
     """Return the two nodes of a cluster that work, of one core each; a lost one is replaced."""
     while len(started.worker_nodes) < 2:
-        started.add_node(num_cpus=1, **NODE)
+        started.add_node(num_cpus=1, **_node())
     return list(started.worker_nodes)
