@@ -1,5 +1,6 @@
 """A Ray cluster on this machine's loopback, for tests."""
 
+import re
 import socket
 import tempfile
 import time
@@ -45,6 +46,7 @@ def cluster() -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         patch.setattr(services, "get_node", _patient(services.get_node))
+        patch.setattr(services, "start_ray_process", _told(services.start_ray_process))
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **_node()}
         started = Cluster(initialize_head=True, head_node_args=head)
         try:
@@ -58,6 +60,20 @@ def _node() -> dict[str, Any]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HERE, 0))) for _ in PORTS]
         return NODE | {name: server.getsockname()[1] for name, server in zip(PORTS, sockets, strict=True)}
+
+
+def _told(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Ray's start of a process, which tells a raylet too at which ports its agent listens: Ray tells the agent alone."""
+
+    def start_told(command: list[str], kind: str, *arguments: Any, **options: Any) -> Any:
+        if kind == "raylet":
+            words = " ".join(command)
+            for ours, its in ("grpc-port", "metrics_agent_port"), ("listen-port", "dashboard_agent_listen_port"):
+                if port := re.search(rf"--{ours}=(\d+)", words):
+                    command = [*command, f"--{its}={port[1]}"]
+        return start(command, kind, *arguments, **options)
+
+    return start_told
 
 
 def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
