@@ -173,8 +173,8 @@ def launch(folder, base, processes, chosen, kill_at=0, fsdp=False):
     )
     done = run()
     if fsdp and any(signal in done.stderr for signal in ("(SIGSEGV)", "(SIGABRT)")):
-        # Seen three times, in torch's own collectives on CPUs, where weights are cut for tests alone. What was trained before
-        # is in the way of a second attempt: a training of shared weights does not go on from its checkpoint.
+        # Seen three times on CPUs, where weights are cut for tests alone: twice in torch's own collectives, once without a word of
+        # where. What was trained before is in the way of a second attempt: shared weights do not go on from a checkpoint.
         sys.stderr.write(done.stderr)
         for name in chosen:
             if not name.endswith(RESUMED):

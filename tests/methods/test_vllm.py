@@ -15,7 +15,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from tasks.io.weights import checkpoints
 from tasks.methods import interchange
 from tests import tiny as small
-from tests.methods import contract
 from tests.methods.test_interchange import by_transformers, trained
 
 VLLM = shutil.which("vllm")
@@ -33,8 +32,8 @@ SIZES = {
     "eos_token_id": 257,
 }
 """A model whose heads are as wide as vLLM has kernels for."""
-LORAS = [name for family, name in interchange.rows() if interchange.cells(family, name)["gguf_lora"].opens]
-"""Methods that leave a LoRA."""
+LORAS = [(family, name) for family, name in interchange.rows() if interchange.cells(family, name)["gguf_lora"].opens]
+"""Methods that leave a LoRA: family and name."""
 ENGINE = """
 import json, sys
 from vllm import LLM, SamplingParams
@@ -108,10 +107,9 @@ def saved(model, folder, tiny):
 
 def test_it_adds_each_lora_to_its_base(base, tmp_path):
     start = computed(small.load(base))
-    folders = [tmp_path / name for name in LORAS]
-    for folder in folders:
-        family = "adapters" if folder.name in contract.methods.names("adapters") else "selectors"
-        trained(family, folder.name, folder, base)
+    folders = [tmp_path / name for _, name in LORAS]
+    for (family, name), folder in zip(LORAS, folders, strict=True):
+        trained(family, name, folder, base)
     plain, *tuned = asked(base, *folders)
     torch.testing.assert_close(plain, start, rtol=0, atol=1e-3)
     for folder, found in zip(folders, tuned, strict=True):
