@@ -246,7 +246,7 @@ def test_code_and_packages_are_part_of_what_makes_a_server_stale(tmp_path, monke
         change()
         seen.add(protocol.fingerprint({}))
     assert len(seen) == 5
-    assert protocol.fingerprint({"RATCHET_PARENT": "a"}) == protocol.fingerprint({"DVC_ROOT": "b"})
+    assert protocol.fingerprint({"RATCHET_PROGRESS_S": "1"}) == protocol.fingerprint({"DVC_ROOT": "b"})
 
 
 def test_a_stale_socket_file_hinders_nobody(workspace, serve):

@@ -18,6 +18,10 @@ from tasks.io.system import progress
 
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
+EARLY = (
+    "The fork server ended before the run: code, settings, packages or environment changed meanwhile, or a library started threads. "
+    "Stages after that imported their libraries themselves, some seconds each."
+)
 
 
 class Busy(RuntimeError):
@@ -52,6 +56,8 @@ class StageRunner:
                 running = list(self._running)
             supervisor.stop(running)
         if self._fork_server:
+            if self._fork_server.poll() is not None and kind is None:
+                progress.say(EARLY)
             supervisor.stop([self._fork_server])
 
     def start_fork_server(self) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core import environment
-
 SOCKET = Path(".ratchet/forkserver.sock")
 """Relative to the workspace: the path of a Unix socket may have 107 bytes."""
 CODE = Path(__file__).resolve().parents[1]
@@ -26,19 +24,12 @@ NAME = "forkserver"
 """The name of the server's process, by which `ps` and `top` show it; a child has the name of its stage."""
 DRIVER = "RATCHET_DRIVER"
 """The process whose stages a fork server serves, where it is not the parent of the stage. The server ends with it."""
-VARIES = frozenset(
-    {
-        SWITCH,
-        DRIVER,
-        environment.PARENT_RUN,
-        environment.FLOW_RUN,
-        environment.TRACEBACK,
-        environment.TRACES,
-        "RATCHET_OWNER",  # of flows/execution/supervisor.py
-        "CUDA_VISIBLE_DEVICES",
-    }
-)
-"""Environment variables that no library reads when it is imported: a child gets those of its client."""
+OURS = "RATCHET_"
+"""How the environment variables of this project begin. They differ between the flow and its stages, and no library reads them when it is
+imported: a child gets those of its client.
+"""
+VARIES = frozenset({"CUDA_VISIBLE_DEVICES"})
+"""Variables of libraries that are read after their import: a child gets those of its client."""
 SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "PS1"})
 """Variables that shells change between two commands."""
 LENGTH = 8
@@ -60,7 +51,7 @@ def fingerprint(environment: Mapping[str, str]) -> str:
     fixed = sorted(
         (name, value)
         for name, value in environment.items()
-        if name not in VARIES | SHELL and not name.startswith("DVC_")
+        if name not in VARIES | SHELL and not name.startswith((OURS, "DVC_"))
     )
     return hashlib.sha256(json.dumps([sys.executable, str(Path.cwd()), stats, fixed]).encode()).hexdigest()
 

@@ -7,6 +7,8 @@ import mlflow
 import pytest
 import yaml
 
+from flows.execution import stage_runner
+
 TRAINED = {f"{stage}@{name}" for stage in ("faults", "tune") for name in ("r0", "r1")}
 STAGES = {
     "fetch",
@@ -50,6 +52,10 @@ def stage_outputs(workspace, stage):
 
 def test_both_drivers_leave_the_same_lock(by_dvc, by_flow):
     assert by_dvc.lock == by_flow.lock
+
+
+def test_the_fork_server_serves_the_stages_of_a_flow_to_its_end(by_flow):
+    assert stage_runner.EARLY not in by_flow.said
 
 
 def test_the_flow_leaves_nothing_in_the_home_folder(by_flow):

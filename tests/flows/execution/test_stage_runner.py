@@ -10,6 +10,7 @@ import pytest
 
 from flows.execution import stage_runner, supervisor, workspace_lease
 from flows.execution.stage_runner import StageRunner
+from tasks.forkserver import protocol
 from tests.flows.conftest import processes, wait_for
 
 
@@ -60,6 +61,17 @@ def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.wait()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0, True), (33.25, False)])
+def test_a_fork_server_that_ends_before_the_run_is_told_of(capfd, monkeypatch, seconds, told):
+    monkeypatch.delenv(protocol.SWITCH, raising=False)
+    monkeypatch.setattr(stage_runner.client, "command", lambda _: ["sleep", str(seconds)])
+    with StageRunner() as runner:
+        runner.start_fork_server()
+        if told:
+            runner._fork_server.wait(30)
+    assert (stage_runner.EARLY in capfd.readouterr().out) == told
 
 
 def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace):
