@@ -47,11 +47,12 @@ def fitted(summary: str, width: int) -> Iterator[str]:
 
 
 def _cells(line: str, head: re.Match[str]) -> Iterator[str]:
-    label, *items = re.split(r" {2,}", line[: head.start(2)].strip())
-    yield f"  {label}"
+    label, items = line[: head.end(1)].strip(), line[head.end(1) : head.start(2)].strip()
+    if label:  # a long one has a line of its own
+        yield f"  {label}"
     starts = [head.start(group) for group in (2, 3, 4)]
     parts = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
-    for name, cell in zip(("items", *head.groups()[1:]), (*(items or [""]), *parts), strict=True):
+    for name, cell in zip(("items", *head.groups()[1:]), (items, *parts), strict=True):
         if cell:
             yield f"{CELL_INDENT}{name}: {cell}"
 

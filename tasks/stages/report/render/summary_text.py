@@ -126,6 +126,9 @@ def _cells(row: Row, label: str) -> Line:
 
 
 def _line(cells: Line) -> str:
+    """Return the aligned cells. A label that is longer than its column has a line of its own before them; models' names are cut."""
+    if len(cells[0]) > COLUMNS[0]:
+        return f"{_cut(cells[0], WIDTH)}\n{_line(('', *cells[1:]))}"
     aligned = zip((str.ljust, str.rjust, str.ljust, str.ljust, str.ljust), cells, COLUMNS, strict=True)
     return "  ".join(align(_cut(cell, width), width) for align, cell, width in aligned).rstrip()
 

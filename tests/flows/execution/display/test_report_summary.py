@@ -37,6 +37,21 @@ def test_each_cell_of_a_table_has_a_line_of_its_own_on_a_narrow_one(width):
     )
 
 
+@pytest.mark.parametrize("width", [40, 100])
+def test_a_label_that_is_longer_than_its_column_is_whole_and_has_a_line_of_its_own(width):
+    head = summary_text._line(("", "items", "base", "r0", "r0 − base"))
+    row = summary_text._line(
+        ("  tool_call result accuracy", "88", "0.0 [0.0, 4.1]", "79.5 [69.6, 87.4]", "+79.5 [+63.3, +88.3]")
+    )
+    lines = list(report_summary.fitted(f"{head}\n{row}\n", width))
+    assert lines[1].strip() == "tool_call result accuracy"
+    if width < 100:
+        assert lines[2:4] == ["    items: 88", "    base: 0.0 [0.0, 4.1]"]
+    else:
+        assert lines[2].split() == row.splitlines()[1].split()
+        assert lines[2].index("0.0 [") == head.index("base")
+
+
 def test_tables_are_known_by_the_line_that_the_report_writes():
     head = summary_text._line(("turn by turn", "items", "before", "after", "difference"))
     assert (match := report_summary.HEAD.fullmatch(head))
