@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import special
 
 from tasks.core import statistics
 from tasks.core.statistics import Bootstrap, Estimate, Vector
@@ -76,7 +75,7 @@ def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector])
     """Return a figure of summed counts with Student's bounds; none where no group makes a difference."""
     value, num_groups = float(figure(counts_GK.sum(axis=0))), len(counts_GK)
     error = statistics.jackknife_error(figure(counts_GK.sum(axis=0) - counts_GK))
-    half = float(special.stdtrit(num_groups - 1, 1 - tail)) * error if num_groups > 1 and error > 0 else math.inf
+    half = statistics.t_quantile(num_groups - 1, 1 - tail) * error if num_groups > 1 and error > 0 else math.inf
     return Estimate(value, value - half, value + half, num_groups)
 
 

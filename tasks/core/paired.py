@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 Vector = NDArray[np.float64]
 EXACT = 16
@@ -100,6 +99,8 @@ def power(
 
     More items are taken to come in more groups of the same sizes.
     """
+    from scipy import special
+
     sums_G, sizes_G = group_sums(differences, groups)
     num_items = sizes_G.sum()
     difference = sums_G.sum() / num_items

@@ -23,7 +23,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 Vector = NDArray[np.float64]
 FEW = 10
@@ -103,12 +102,22 @@ def mean(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap 
     return ratio(values_N, np.ones_like(values_N), groups, how)
 
 
+def t_quantile(freedom: float, share: float) -> float:
+    """Return the quantile of Student's t with `freedom` degrees of freedom below which `share` of it lies.
+
+    scipy is imported by who asks: it takes as long as all settings, which flows and stages read before they work.
+    """
+    from scipy import special
+
+    return float(special.stdtrit(freedom, share))
+
+
 def over_seeds(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return the mean of a figure over seeds, with Student's interval."""
     values_N = _vector(values)
     mean, n = float(values_N.mean()), len(values_N)
     spread = float(values_N.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread if n > 1 else math.inf
+    half = t_quantile(n - 1, (1 + confidence) / 2) * spread if n > 1 else math.inf
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -147,6 +156,8 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
 
     Without trials the value is not a number and the interval is 0 to 1.
     """
+    from scipy import special
+
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is no proportion.")
     if trials == 0:
@@ -206,7 +217,7 @@ def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap
 
 def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> Estimate:
     """Return a mean of `n` items with Student's interval by its standard error. An error of 0 shows no spread and gives no bounds."""
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error if n > 1 and error > 0 else math.inf
+    half = t_quantile(n - 1, (1 + confidence) / 2) * error if n > 1 and error > 0 else math.inf
     return Estimate(value, value - half, value + half, n)
 
 
@@ -229,9 +240,7 @@ def _student(sums_G2: Vector, tail: float) -> tuple[float, float]:
         return -math.inf, math.inf
     rest_G2 = sums_G2.sum(axis=0) - sums_G2
     weights_G = sums_G2[:, 1] / sums_G2[:, 1].sum()
-    half = float(special.stdtrit(1 / float((weights_G**2).sum()) - 1, 1 - tail)) * jackknife_error(
-        rest_G2[:, 0] / rest_G2[:, 1]
-    )
+    half = t_quantile(1 / float((weights_G**2).sum()) - 1, 1 - tail) * jackknife_error(rest_G2[:, 0] / rest_G2[:, 1])
     value = _quotient(sums_G2.sum(axis=0))
     return value - half, value + half
 
@@ -351,7 +360,9 @@ def _kept_draws(num_groups: int, resamples: int, seed: int) -> list[Vector]:
 
 def percentiles(values_B: Vector, num_groups: int, how: Bootstrap) -> tuple[float, float]:
     """Return the percentile interval of a resampled figure, its quantiles widened for few groups (Hesterberg)."""
-    t = special.stdtrit(num_groups - 1, (1 + how.confidence) / 2)
+    from scipy import special
+
+    t = t_quantile(num_groups - 1, (1 + how.confidence) / 2)
     tail = special.ndtr(-math.sqrt(num_groups / (num_groups - 1)) * t)
     low, high = np.quantile(values_B, [tail, 1 - tail])
     return float(low), float(high)
