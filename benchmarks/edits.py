@@ -1,4 +1,4 @@
-"""Facts written into a model, breadth-first or one after the other: `python benchmarks/edits.py [--count 50] [--seeds 0 1 2]`.
+"""Facts written into a model, breadth-first or one after the other: `python benchmarks/edits.py [--count 10 50] [--seeds 0 1 2]`.
 
 After `ratchet use edits && ratchet run fetch`. Trains the base as the section `tune` says, on the facts of `params/edits-data/facts.jsonl`:
 
@@ -6,11 +6,13 @@ After `ratchet use edits && ratchet run fetch`. Trains the base as the section `
   depth    each fact alone, as editors by fine-tuning did, in as many steps in all as breadth-first made
   passes   each fact alone, and each seen as often as breadth-first
 
-The learning rate of each order is the one of `--rates` with the best success after training with a seed of its own (`SEARCH`).
+The learning rate of each order is the one of `--rates` with the best success after training with a seed of its own (`SEARCH`); a single
+rate is taken as it is.
 Printed for each order and seed are the shares of facts whose answer to the question and to the same question in other words is right,
 of questions about others whose answer is what it was; then success by fifths of the facts, in the order in which depth-first writes
-them. An answer is right if it equals the fact but for case and punctuation. `--facts` names another file, `--count` takes the first ones.
-Results are kept in .ratchet/edits, and a second call resumes. `python docs/ledger.py edits` takes the figures to the ledger.
+them. An answer is right if it equals the fact but for case and punctuation. `--facts` names another file, `--count` takes the first ones;
+of several counts each is written into the base anew, which gives success over the number of edits.
+Results are kept in .ratchet/edits, and a second call resumes. `python docs/ledger.py edits` takes the figures of one count to the ledger.
 """
 
 import argparse
@@ -53,24 +55,40 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rates", nargs="+", type=float, default=[2e-4, 5e-4, 1e-3, 2e-3])
     parser.add_argument("--facts", type=Path, default=FACTS)
-    parser.add_argument("--count", type=int)
+    parser.add_argument("--count", nargs="+", type=int)
     options = parser.parse_args()
     config = configuration.for_stage("tune", configuration.load())
-    facts = read(options.facts)[: options.count]
+    facts = read(options.facts)
     device.use(config.compute)
-    trials = Trials(BASE, facts, config)
-    orders = [ORDERS[0], *options.orders]
-    steps, rates, rows = 0, {}, []
+    counts = options.count or [len(facts)]
+    if wrong := [count for count in counts if not 0 < count <= len(facts)]:
+        parser.error(f"--count is {wrong[0]}, and {options.facts} has the facts 1 to {len(facts)}.")
+    rows = []
+    for count in counts:
+        rows += measured(Trials(BASE, facts[:count], config), [ORDERS[0], *options.orders], options.rates, options.seeds)
+    name = "edits" if len(counts) == 1 else "edits-by-number"
+    print(f"Figures: {results_table.save_figures(name, rows)}")
+
+
+def measured(
+    trials: "Trials", orders: Sequence[str], rates: Sequence[float], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Choose the learning rate of each order, and return and print the results of each with each seed. The first order is breadth-first."""
+    steps, best, rows = 0, {}, []
     for order in orders:
-        searched = {rate: trials.result(order, SEARCH, rate, steps) for rate in options.rates}
-        rates[order] = max(searched, key=lambda rate: searched[rate]["prompt"])
-        steps = steps or searched[rates[order]]["steps"]
-    for seed in options.seeds:
+        best[order] = rates[0]
+        if len(rates) > 1:
+            searched = {rate: trials.result(order, SEARCH, rate, steps) for rate in rates}
+            best[order] = max(searched, key=lambda rate: searched[rate]["prompt"])
+            steps = steps or searched[best[order]]["steps"]
+    for seed in seeds:
         for order in orders:
-            row = {"composition": order, "seed": seed, "learning_rate": rates[order]}
-            rows.append(row | trials.result(order, seed, rates[order], steps))
+            row = trials.result(order, seed, best[order], steps)
+            steps = steps or row["steps"]
+            told = {"composition": order, "facts": len(trials.facts), "seed": seed, "learning_rate": best[order]}
+            rows.append(told | row)
             print(json.dumps(rows[-1]), flush=True)
-    print(f"Figures: {results_table.save_figures('edits', rows)}")
+    return rows
 
 
 class Trials:

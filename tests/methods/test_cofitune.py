@@ -1,11 +1,17 @@
-"""CoFiTune trains the modules of a band, and rows of important units by a smaller share of their step."""
+"""CoFiTune trains the modules of a band, and rows of important units by a smaller share of their step.
 
+Importance, its normal form and the mask of gradients are held against numbers of the authors' code (`data/cofitune.json`).
+"""
+
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from tasks.core.training import Probe
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
@@ -15,10 +21,13 @@ from tasks.methods.selectors.cofitune.importance import ROWS, divergence_grads_,
 from tasks.methods.selectors.cofitune.method import band, choose, tiled
 from tests.methods import contract, deep
 from tests.methods.contract import part
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"band": (0.5, 1.0), "dropout": 0.1}
 REFUSES = {"lora": "adapter: none"}
 MODULES = {"channels": "mlp.up_proj", "outputs": "mlp.down_proj"}
+ROWS_OF_OFFICIAL = [[1, 4, 2, 9, 3], [7, 0, 5, 10, 6, 8, 2]]
+"""Tokens of the two batches that the official code was given."""
 
 
 def trainable(model, params):
@@ -42,6 +51,64 @@ def chosen(found, **config):
 def test_the_band_is_that_of_the_authors_script(depth, layers):
     numbers = band(depth, CofituneConfig())
     assert (numbers[0], numbers[-1]) == layers
+
+
+def looked_at_as_by_the_official_code(monkeypatch):
+    """The importance of the units of a LLaMA whose weights no generator draws, by either batch and by both, {batches: {kind: (L, U)}}.
+
+    Instead of dropout there is a factor of each number, another one in the second pass.
+    """
+    sizes = {"vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2}
+    found = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2, attn_implementation="eager"))
+    for number, (_, parameter) in enumerate(sorted(found.named_parameters())):
+        if parameter.ndim == 2:
+            parameter.data = wave(*parameter.shape, phase=0.1 * number).float()
+    seeds = {random.Random(f"0/{batch}/{half}").getrandbits(63): half for batch in range(2) for half in range(2)}
+
+    def factors(x, p=0.5, training=True, inplace=False):
+        return x * (1 + 0.1 * wave(*x.shape, phase=x.ndim + seeds[torch.initial_seed()]).to(x.dtype))
+
+    monkeypatch.setattr(F, "dropout", factors)
+    batches = [{"input_ids": torch.tensor([row])} for row in ROWS_OF_OFFICIAL]
+    named = {"first": batches[:1], "second": batches[1:], "both": batches}
+    probes = {
+        name: Probe(some, pytest.fail, lambda wrapped, row: wrapped(**row, use_cache=False).logits[0])
+        for name, some in named.items()
+    }
+    looks = {name: importance(found, [0, 1], probe, 0.003, seed=0) for name, probe in probes.items()}
+    return {
+        name: {kind: torch.stack([look[number][kind] for number in (0, 1)]) for kind in look[0]}
+        for name, look in looks.items()
+    }
+
+
+def test_importance_of_a_batch_is_that_of_the_official_code(monkeypatch):
+    expected = frozen("cofitune")
+    found = looked_at_as_by_the_official_code(monkeypatch)
+    for name in ("first", "second"):
+        same(found[name], expected[name], rtol=1e-3, atol=1e-7)
+
+
+def test_every_batch_counts_alike_and_in_the_official_code_the_first_of_two_twice(monkeypatch):
+    """Its gradient of a multiplier is not set back between batches."""
+    both = looked_at_as_by_the_official_code(monkeypatch)["both"]
+    expected, (first, second) = frozen("cofitune"), map(len, ROWS_OF_OFFICIAL)
+    tokens = first + second
+    for kind, units in both.items():
+        sums = {name: torch.tensor(expected[name][kind]) for name in ("first", "second", "both")}
+        of_first, of_second = first * sums["first"], second * sums["second"]
+        torch.testing.assert_close(tokens * units, of_first + of_second, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(tokens * sums["both"], 2 * of_first + of_second, rtol=1e-3, atol=1e-6)
+
+
+def test_normal_form_and_tiled_mask_are_those_of_the_official_code():
+    expected = frozen("cofitune")
+    for kind, layers in expected["both"].items():
+        for units, s in zip(layers, expected["normalised"][kind], strict=True):
+            same(normalised(torch.tensor(units)), s, atol=1e-5)
+    share = 1 - torch.tensor(expected["normalised"]["channels"][0])
+    gradient = wave(12, 8, phase=1.0).float()
+    same(gradient * tiled(share, gradient), expected["masked"])
 
 
 def divergence(found, seed, dropout):

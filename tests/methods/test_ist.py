@@ -151,6 +151,29 @@ def test_without_suppression_layers_are_drawn_uniformly():
     assert len(counts) == 8
 
 
+def test_layers_that_can_be_spared_train_less_often_and_are_suppressed_more_often():
+    """By scores that are far apart, of which none moves: 0 and 1 matter, and 6 and 7 can be spared."""
+    model, moment, config = attached(period=1, trained=0.25, suppressed=0.25, rate=1e-9)
+    scores = [-6.0, -6.0, 0.0, 0.0, 0.0, 0.0, 6.0, 6.0]
+    trained, suppressed = Counter(), Counter()
+
+    owner = owners_of_all(model)
+    before = {
+        layer_number(owner[name]): (name, model.trainable[name].detach().clone()) for name in moment(1, {}).linear
+    }
+
+    def losses(wrapped, batch):
+        suppressed.update(n for n, (name, kept) in before.items() if not torch.equal(model.trainable[name], kept))
+        return torch.tensor([1.0])
+
+    for step in range(1, 41):
+        state = {"unimportance": scores}
+        ist.on_step(moment(step, state, Probe([contract.batch()], losses, pytest.fail)), config)
+        trained.update(state["layers"])
+    for counts, often, seldom in ((trained, (0, 1), (6, 7)), (suppressed, (6, 7), (0, 1))):
+        assert min(counts[number] for number in often) > 5 * max(counts[number] for number in seldom)
+
+
 @pytest.mark.parametrize("adapter", LINEAR)
 def test_only_drawn_layers_have_a_gradient_and_they_change(adapter):
     model, moment, config = attached(adapter)

@@ -16,10 +16,11 @@ Under Adam a mask on gradients does nothing: a gradient that is always half as l
 whose D Adam moves as ever; merged, it is a plain weight. Weight decay, where it is set, pulls towards the model's own weights.
 Shapes: I, O = features in and out; U = units of a layer; N = trained tokens; V = vocabulary.
 
-Differences from the authors' code (rattlesnakey/CoFiTune):
+Held against the authors' code (rattlesnakey/CoFiTune), with these differences:
 - Its masks multiply gradients, and are laid out wrongly: the entries of a vector of units follow each other along the flattened gradient, not
   by rows. `mask: official_tiled` does both.
-- Gradients are summed as they are signed, as there; `accumulate: absolute` sums their magnitudes.
+- Gradients are summed as they are signed, as there; `accumulate: absolute` sums their magnitudes. Every batch counts alike: there the gradient
+  of a multiplier is not set back between batches, so that of N batches the first counts N times and the last once.
 - The KL is of trained tokens of the probe's packs, each sequence by itself.
 - With grouped heads a row of k_proj or v_proj has the largest s of the heads that read it.
 """
