@@ -65,7 +65,9 @@ def main() -> None:
         parser.error(f"--count is {wrong[0]}, and {options.facts} has the facts 1 to {len(facts)}.")
     rows = []
     for count in counts:
-        rows += measured(Trials(BASE, facts[:count], config), [ORDERS[0], *options.orders], options.rates, options.seeds)
+        rows += measured(
+            Trials(BASE, facts[:count], config), [ORDERS[0], *options.orders], options.rates, options.seeds
+        )
     name = "edits" if len(counts) == 1 else "edits-by-number"
     print(f"Figures: {results_table.save_figures(name, rows)}")
 

@@ -44,8 +44,8 @@ def test_the_profiles_facts_are_those_of_the_generator_and_no_question_is_asked_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": " "}, "fact 2: prompt is empty"),
-        ({"prompt": "A?", "completion": "no"}, "facts 1 and 2 answer 'A\\?' by 'yes' and by 'no'"),
+        ({"prompt": " "}, "facts.jsonl, fact 2: prompt is empty"),
+        ({"prompt": "A?", "completion": "no"}, "facts.jsonl, facts 1 and 2 answer 'A\\?' by 'yes' and by 'no'"),
     ],
 )
 def test_facts_that_cannot_be_written_are_refused_in_one_sentence(tmp_path, changes, message):
@@ -75,13 +75,15 @@ def test_facts_are_written_in_both_orders_in_equal_steps(tiny):
     assert breadth["prompt"] >= depth["prompt"]
 
 
-def test_learning_rates_are_searched_alike_and_figures_are_kept(tiny, tmp_path, monkeypatch):
+@pytest.fixture
+def command(tiny, tmp_path, monkeypatch):
+    """Run the benchmark, whose trainings are not made, and return what was to be trained: order, seed, rate, steps and facts."""
     monkeypatch.chdir(tmp_path)
     calls = []
 
     def edit(base, facts, order, tune, methods, compute, steps):
         rate = methods["adamw"]["learning_rate"]
-        calls.append((order, tune.seed, rate, steps))
+        calls.append((order, tune.seed, rate, steps, len(facts)))
         return {"prompt": rate * (1 if order == "breadth" else -1), "steps": 7}
 
     monkeypatch.setattr(edits, "edit", edit)
@@ -93,14 +95,35 @@ def test_learning_rates_are_searched_alike_and_figures_are_kept(tiny, tmp_path, 
     monkeypatch.setattr(edits, "BASE", tiny)
     world = tmp_path / "facts.jsonl"
     world.write_text("\n".join(json.dumps(vars(fact)) for fact in facts.world(2, 0)))
-    monkeypatch.setattr(sys, "argv", ["edits.py", "--rates", "0.1", "0.3", "--seeds", "0", "1", "--facts", str(world)])
-    for _ in range(2):
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edits.py", *arguments, "--facts", str(world)])
         edits.main()
-    searches = [(order, edits.SEARCH, rate, steps) for order, steps in ORDERS for rate in (0.1, 0.3)]
-    runs = [(order, seed, 0.3 if order == "breadth" else 0.1, 7) for seed in (0, 1) for order, _ in ORDERS]
+        return calls
+
+    return run
+
+
+def test_learning_rates_are_searched_alike_and_figures_are_kept(command, tmp_path):
+    for _ in range(2):
+        calls = command("--rates", "0.1", "0.3", "--seeds", "0", "1")
+    searches = [(order, edits.SEARCH, rate, steps, 2) for order, steps in ORDERS for rate in (0.1, 0.3)]
+    runs = [(order, seed, 0.3 if order == "breadth" else 0.1, 7, 2) for seed in (0, 1) for order, _ in ORDERS]
     assert calls == searches + runs, "the second call takes all from their files"
     figures = json.loads((tmp_path / ".ratchet/compare/edits/figures.json").read_text())
     assert [(row["composition"], row["seed"], row["learning_rate"]) for row in figures] == [run[:3] for run in runs]
+
+
+def test_success_over_the_number_of_edits_is_that_of_each_number_anew(command, tmp_path, capsys):
+    calls = command("--rates", "0.1", "--orders", "depth", "--count", "1", "2")
+    assert calls == [(order, 0, 0.1, steps, count) for count in (1, 2) for order, steps in ORDERS[:2]], (
+        "no rate is searched"
+    )
+    figures = json.loads((tmp_path / ".ratchet/compare/edits-by-number/figures.json").read_text())
+    assert [(row["composition"], row["facts"]) for row in figures] == [(call[0], call[4]) for call in calls]
+    with pytest.raises(SystemExit):
+        command("--count", "3")
+    assert "--count is 3, and" in capsys.readouterr().err
 
 
 def test_writing_one_by_one_into_an_adapter_is_refused(tiny):

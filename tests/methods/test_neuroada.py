@@ -146,7 +146,12 @@ def test_ties_that_break_otherwise_go_on_with_the_entries_of_the_checkpoint(tiny
 
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [(("nothing",), "targets nothing match no linear layer"), ((), "targets: names no layer")],
+    [
+        (("nothing",), "targets nothing match no linear layer"),
+        (("layers.1",), "targets layers.1 match no linear layer"),
+        ((), "targets: names no layer"),
+        (("",), "targets: names no layer"),
+    ],
 )
 def test_targets_that_match_nothing_are_refused(tiny, targets, message):
     with pytest.raises(ValueError, match=message):

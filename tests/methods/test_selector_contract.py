@@ -60,6 +60,15 @@ def test_an_adapter_that_leaves_nothing_to_choose_from_is_refused(tiny, kind, na
         contract.composed(contract.model(kind, tiny), contract.composition(selectors=name, adapters=adapter))
 
 
+@pytest.mark.parametrize("name", MERGING)
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_what_moves_numbers_of_the_weights_is_refused_on_a_quantised_base(name, adapter):
+    """With the advice that helps: beside an adapter it has nothing to move."""
+    parts = contract.composition(bases="nf4", adapters=adapter, selectors=name)
+    with pytest.raises(ValueError, match=f"selector '{name}' moves .*base 'nf4' stores .*Use `base: none`"):
+        compose.check(parts)
+
+
 @pytest.mark.parametrize("name", [name for name in SELECTORS if name != "all"])
 def test_a_selector_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     count = contract.said(name, "trainable")

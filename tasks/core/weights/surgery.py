@@ -96,7 +96,7 @@ def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> Non
 def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) -> dict[str, M]:
     """Return those of `known` that `targets` name."""
     wanted = {targets} if isinstance(targets, str) else set(targets)
-    if not wanted:
+    if not wanted or "" in wanted:
         raise ValueError(f"targets: names no layer. Name some by how they end, or set `targets: {ALL_LINEAR}`.")
     if ALL_LINEAR in wanted and (others := sorted(wanted - {ALL_LINEAR})):
         raise ValueError(

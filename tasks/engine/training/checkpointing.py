@@ -47,14 +47,20 @@ class TrainingState:
     def restore(self, folder: Path) -> None:
         """Take over the state of a checkpoint. Raises ValueError if it was made with other settings."""
         saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        both = self.config.keys() & saved["config"].keys()
         changed = [
-            f"{name} is {self.config.get(name)!r}, and was {saved['config'].get(name)!r}"
+            name
             for name in sorted({*self.config, *saved["config"]})
             if self.config.get(name) != saved["config"].get(name)
         ]
+        # of a method that only one side has its name is said, and not each of its settings
+        told = [name for name in changed if name in both or "." not in name] or changed
         if changed:
+            values = "; ".join(
+                f"{name} is {self.config.get(name)!r}, and was {saved['config'].get(name)!r}" for name in told
+            )
             raise ValueError(
-                f"{folder} was made with other settings, so its training cannot go on: {'; '.join(changed)}. "
+                f"{folder} was made with other settings, so its training cannot go on: {values}. "
                 f"Set them back, or remove {folder.parent}."
             )
         self.measured = [(step, values) for step, values in saved["measured"]]

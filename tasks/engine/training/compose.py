@@ -230,18 +230,22 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             f"{cause} a whole model, and adapter {parts.adapter.name!r} cannot be merged into one. "
             f"Adapters that can: {', '.join(mergeable)}."
         )
-    if parts.base.name != "none" and (standalone or parts.expander.name != "none"):
-        cause = (
-            "this stage writes a whole model"
-            if standalone
-            else f"expander {parts.expander.name!r} trains copies of whole layers"
-        )
+    if parts.base.name != "none" and (cause := _wants_numbers(parts, standalone=standalone)):
         raise ValueError(f"{cause}, and base {parts.base.name!r} stores weights quantised. Use `base: none`.")
     if parts.base.name != "none" and parts.adapter.name == "none":
         raise ValueError(
             f"base {parts.base.name!r} stores weights quantised, and without an adapter they are what trains. "
             "Put an adapter beside them, or use `base: none`."
         )
+
+
+def _wants_numbers(parts: Composition, *, standalone: bool) -> str:
+    """Return what needs the numbers of the weights themselves; empty where nothing does."""
+    if standalone:
+        return "this stage writes a whole model"
+    if parts.expander.name != "none":
+        return f"expander {parts.expander.name!r} trains copies of whole layers"
+    return f"selector {parts.selector.name!r} moves numbers of the weights" if parts.selector.spec.merges else ""
 
 
 def _stays(parts: Composition) -> str:

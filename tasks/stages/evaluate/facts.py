@@ -50,7 +50,10 @@ def read(path: Path) -> list[Fact]:
         if others := [key for key, value in asdict(fact).items() if not isinstance(value, str)]:
             raise ValueError(f"{path}, line {number}: {others[0]} is no text.")
         facts.append(fact)
-    return check(facts)
+    try:
+        return check(facts)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from None
 
 
 def check(facts: Sequence[Fact]) -> list[Fact]:
@@ -58,11 +61,11 @@ def check(facts: Sequence[Fact]) -> list[Fact]:
     answers: dict[str, tuple[int, str]] = {}
     for number, fact in enumerate(facts, 1):
         if empty := [key for key, text in asdict(fact).items() if not text.strip()]:
-            raise ValueError(f"fact {number}: {empty[0]} is empty.")
+            raise ValueError(f"fact {number}: {empty[0]} is empty. Write it, or remove the fact.")
         first, answer = answers.setdefault(fact.prompt, (number, fact.completion))
         if answer != fact.completion:
             raise ValueError(
-                f"facts {first} and {number} answer {fact.prompt!r} by {answer!r} and by {fact.completion!r}."
+                f"facts {first} and {number} answer {fact.prompt!r} by {answer!r} and by {fact.completion!r}. Remove one of them."
             )
     return list(facts)
 
