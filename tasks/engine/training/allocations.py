@@ -3,6 +3,7 @@
 The allocator counts tensors of this process on the CPU; what Python and libraries take beside them is not among it.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ def allocations() -> Iterator[list[int]]:
     """Yield a list that holds, at the end, the bytes that were allocated inside after each allocation and release."""
     from torch.profiler import ProfilerActivity, profile
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would tell standard error of each beginning and end
     running = [0]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         yield running

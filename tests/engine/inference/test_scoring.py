@@ -1,5 +1,7 @@
 """Every sequence has its own loss, whatever shares its row."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -7,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tasks.core.sequences import Encoded
 from tasks.engine.forward import HEAD_ROWS
 from tasks.engine.inference import scoring
+from tasks.engine.training.allocations import allocations
 from tests import tiny as small
 
 
@@ -26,9 +29,9 @@ def test_a_sequences_nats_are_those_of_a_plain_forward(tiny, monkeypatch):
 
 def largest(work):
     """Bytes of the largest piece of memory that `work` asks for."""
-    with torch.profiler.profile(profile_memory=True) as profile:
+    with allocations() as running:
         work()
-    return max(event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    return max(after - before for before, after in pairwise(running))
 
 
 def test_logits_never_stand_in_memory_whole():

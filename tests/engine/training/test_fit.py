@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from tasks import methods
@@ -85,6 +86,13 @@ def test_the_memory_is_that_of_weights_optimizer_and_what_goes_backward(tiny):
     assert resident == pytest.approx(expected, rel=0.01), "beside the weights the change, its place, two moments"
     full = fit.of_selector(tiny, "all", {}, 16)
     assert full.memory_bytes >= weights + 12 * full.trains, "gradients count where they are more than what is kept"
+
+
+def test_a_count_prints_nothing_of_its_own(capfd):
+    with allocations() as running:
+        torch.zeros(1000)
+    assert max(running) >= 4000
+    assert capfd.readouterr().err == ""
 
 
 def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, capsys):
