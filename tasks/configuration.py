@@ -142,7 +142,18 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
 
 def _resources_problems(config: PipelineConfig) -> list[str]:
     odd = [name for name in config.resources if name not in stage_names() and name not in _stages_of_graph()]
-    return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
+    problems = [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
+    shared = {name: declared.nodes for name, declared in config.resources.items() if declared.nodes > 1}
+    for name, nodes in shared.items():
+        if name in odd or name not in stage_names() or not declaration(name).trains:
+            problems.append(
+                f"resources.{name}.nodes: {nodes}: nodes share a training, and {name} does not train. Leave it out."
+            )
+        elif config.compute.processes % nodes:
+            problems.append(
+                f"resources.{name}.nodes: {nodes} cannot have equal parts of compute.processes: {config.compute.processes}. Set a multiple."
+            )
+    return problems
 
 
 def _stages_of_graph() -> set[str]:
@@ -287,11 +298,16 @@ def key(stage: str, item: str | None, config: PipelineConfig) -> str:
 
     Neither the item's name nor a path is in it, so items that must come out equal have one key.
     """
+    basis_of_key = basis(stage, item, config)
+    return hashlib.sha256(json.dumps(basis_of_key, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def basis(stage: str, item: str | None, config: PipelineConfig) -> dict[str, Any]:
+    """Return everything a stage's outputs follow from, of inputs and code their digests."""
     reads, _ = files(stage, item, config)
-    basis = {
+    return {
         "stage": stage,
         "inputs": {name: provenance.digest(path) for name, path in reads.items()},
         "settings": for_stage(stage, config).model_dump(mode="json"),
         "code": provenance.code_digest(code(stage, config)),
     }
-    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:32]

@@ -23,6 +23,7 @@ from tasks.configuration import PipelineConfig
 from tasks.core import environment, imports
 from tasks.core.config import Config
 from tasks.core.nested import flat
+from tasks.core.operation import Resources
 from tasks.core.text.calls import Call
 from tasks.core.training import in_words
 from tasks.io import provenance, stage_outputs
@@ -63,6 +64,10 @@ def run_stage(stage: str, item: str | None) -> None:
     if _rank() > 0:
         _assist(stage, item, reads, list(writes), stage_config, configuration.key(stage, item, config))
         return
+    if environment.JOINED in os.environ:
+        raise RuntimeError(
+            "torchrun gave rank 0, which writes the outputs, to a node that joined. Run the stage again."
+        )
     run_store.check()
     key = configuration.key(stage, item, config)
     provenance.save_digests()
@@ -109,9 +114,11 @@ def _share_out(stage: str, item: str | None, config: PipelineConfig) -> None:
     """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
     if _shared() or not configuration.declaration(stage).trains:
         return
+    arguments = [stage] if item is None else [stage, item]
+    if config.resources.get(stage, Resources()).nodes > 1:
+        os.execv(sys.executable, [sys.executable, "-m", "tasks.nodes", *arguments])
     if (processes := config.compute.processes) > 1:
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        arguments = [stage] if item is None else [stage, item]
         os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
 
 

@@ -13,7 +13,7 @@ COMPLETION = ("install_completion", "show_completion")
 
 GROUPS = {
     "Data": ("init", "data", "review", "forget", "monitor"),
-    "Run": ("plan", "run", "retrain"),
+    "Run": ("plan", "run", "retrain", "join"),
     "Look": ("status", "report", "open", "why", "ui", "chat"),
     "Compare": ("compare", "sweep", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback", "evidence"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.execution.dvc import forecast, repair
-from tasks import configuration
+from tasks import configuration, nodes
 from tasks.configuration import PipelineConfig
 from tasks.core.promotion.candidate import choose
 from tasks.io import review_decisions
@@ -32,13 +32,20 @@ def repair_workspace() -> None:
 
 
 def _check_hosts(steps: Sequence[forecast.Step], config: PipelineConfig) -> None:
-    """Look at each host that is to run a stage. Raises ValueError or RuntimeError, with what would do, where one cannot be used."""
+    """Look at each host that is to run a stage. Raises ValueError or RuntimeError, with what would do, where one cannot be used, and
+    where nodes that are to share a training have no address at which they meet.
+    """
     for step in steps:
         stage = step.stage.partition("@")[0]
-        if step.state != "unchanged" and stage in config.resources and (host := config.resources[stage].host):
+        if step.state == "unchanged" or stage not in config.resources:
+            continue
+        declared = config.resources[stage]
+        if declared.nodes > 1:
+            nodes.address(stage, declared)
+        if declared.host:
             from flows.execution.elsewhere import job
 
-            job.check(host, stage)
+            job.check(declared.host, stage)
 
 
 def _check_candidate(config: PipelineConfig) -> None:

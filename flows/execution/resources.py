@@ -72,9 +72,10 @@ def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
         return Request(cores=0, host=declared.host)
     computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
     compute = config.compute
-    cores = declared.cores or (compute.threads * compute.processes if computes else 1)
+    processes = compute.processes // declared.nodes
+    cores = declared.cores or (compute.threads * processes if computes else 1)
     cores = min(cores, available.cores)  # more threads than cores is slow, and no reason not to run
-    gpus = compute.processes if computes and compute.device == "cuda" else 0
+    gpus = processes if computes and compute.device == "cuda" else 0
     return Request(
         cores=cores,
         memory_gb=available.memory_gb * cores / available.cores if declared.memory_gb is None else declared.memory_gb,

@@ -17,7 +17,7 @@ class Compute(Config):
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of one model. Another number gives other bytes, in the last digits."""
     processes: int = Field(1, ge=1)
-    """Processes of this machine that share the packs of a training step, one a GPU (data-parallel, by torchrun)."""
+    """Processes that share the packs of a training step, one a GPU (data-parallel, by torchrun). `resources.STAGE.nodes` spreads them over machines."""
     fsdp: bool = False
     """True if they share the weights of the model too (FSDP of torch); otherwise each holds all of them."""
 

@@ -15,6 +15,8 @@ NOTIFY, NOTIFY_OF = "RATCHET_NOTIFY", "RATCHET_NOTIFY_OF"
 """Addresses that are told what came of a night, and the events that they are told (`flows.automations`)."""
 RAY = "RATCHET_RAY"
 """The address of a Ray cluster that works for stage `ingest` and runs trials, or `auto` for the one of this machine."""
+RENDEZVOUS = "RATCHET_RENDEZVOUS"
+"""`HOST:PORT` of the first node, where the nodes of a training meet (`resources.STAGE.nodes`)."""
 HOSTS = "RATCHET_HOSTS"
 """The hosts file, which says how the machines are reached that `resources.STAGE.host` names. Without it `~/.config/ratchet/hosts.yaml`."""
 TRACEBACK = "RATCHET_TRACEBACK"
@@ -39,6 +41,8 @@ PROGRESS_S = "RATCHET_PROGRESS_S"
 
 # torchrun sets these in each process that shares a training.
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
+JOINED = "RATCHET_JOINED"
+"""Set in the processes of a node that joined a training: the workspace is another machine's."""
 
 OMP_THREADS = "OMP_NUM_THREADS"
 """Threads of OpenMP, read once by whichever library is imported first."""

@@ -20,7 +20,12 @@ class Resources(Config):
     memory_gb: float | None = Field(None, gt=0)
     """Working memory in GB. Without a number: as large a share of the machine's as that of the cores."""
     gpus: int | None = Field(None, ge=0)
-    """GPUs. Without a number: `compute.processes` of a stage that runs a model on `cuda`, none of others."""
+    """GPUs. Without a number: `compute.processes` of a stage that runs a model on `cuda`, none of others; on each node its part of them."""
+    nodes: int = Field(1, ge=1)
+    """Machines that share a training, each with an equal part of `compute.processes`. They meet at RATCHET_RENDEZVOUS, and the others come by
+    `ratchet join`."""
+    join_s: float = Field(600, gt=0)
+    """Seconds in which all nodes have to be there, at the start and after one was lost."""
 
 
 class ServeConfig(Config):

@@ -28,6 +28,7 @@ PASSED_ON = (
     environment.PROGRESS_S,
     environment.TRACEBACK,
     environment.TRACES,
+    environment.RENDEZVOUS,
 )
 ENVIRONMENT = {"RATCHET_FORKSERVER": "0"}
 """The far side runs one stage: a fork server would serve nobody else."""

@@ -21,6 +21,10 @@ from tasks.io.system import progress
 
 PR_SET_PDEATHSIG = 1
 TERMINATED = 128 + signal.SIGTERM
+TOLD = 1
+"""The exit code after an error was told that a person can mend; a bug with its traceback ends so too."""
+PEER_LOST = 75
+"""The exit code where another process that shares a training was lost: that is no fault of this one."""
 LIBRARIES = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -49,7 +53,7 @@ def run(main: Callable[[], object], label: str = "", *, forked: bool = False) ->
         if os.environ.get(environment.TRACEBACK):
             raise
         progress.say(f"{label}{explain(error)}")
-        return 1
+        return PEER_LOST if has_lost_peer(error) else TOLD
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
@@ -119,7 +123,15 @@ def explain(error: Exception) -> str:
         if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
             where = getattr(error, "filename", None) or Path.cwd()
             return f"{problem} ({where}). Free some space and run it again; nothing was half written."
+    if has_lost_peer(error):
+        return "another process that shares this training has ended."
     return without_passwords(str(error))
+
+
+def has_lost_peer(error: Exception) -> bool:
+    """Return True if an error says that another process of a training does not answer. gloo raises plain RuntimeErrors."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error))
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -1,0 +1,18 @@
+"""`ratchet join`."""
+
+from typing import Annotated
+
+import typer
+
+
+def join(stage: Annotated[str, typer.Argument(help="A stage that trains, as DVC names it: tune@r0.")]) -> None:
+    """Train a stage of another machine's workspace together with it, on this one.
+
+    `resources.STAGE.nodes` says how many machines share the training, RATCHET_RENDEZVOUS where they meet.
+
+    Example: RATCHET_RENDEZVOUS=10.0.0.1:29400 ratchet join tune@r0
+    """
+    import os
+    import sys
+
+    os.execv(sys.executable, [sys.executable, "-m", "tasks.nodes", "--join", *stage.split("@", 1)])
