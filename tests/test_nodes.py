@@ -114,7 +114,7 @@ def test_a_node_is_lost_and_another_takes_its_place_and_the_bytes_are_those_of_t
     wait_for(".ratchet/work/*/*/checkpoint-*/complete", first.folder, leading, lost)
     lost.send_signal(signal.SIGKILL)
     joined, led = ended(fresh.joins()), ended(leading)
-    assert (joined[0], led[0]) == (0, 0), (joined, led)
+    assert (joined[0], led[0], ended(lost)[0]) == (0, 0, -signal.SIGKILL), (joined, led)
     assert joined[1] == "tune@r0: trained; the first node writes the outputs\n"
     assert "another process that shares this training has ended" in led[1]
     assert first.outputs() == alone.outputs()

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tasks.core.training import Moment
-from tasks.engine.training import compose, sharing
+from tasks.engine.training import checkpointing, compose
 from tasks.engine.training.checkpointing import TrainingState
 from tasks.engine.training.compose import Attached, Composition
 
@@ -50,7 +50,7 @@ class CheckpointCompletion(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._state.measured.append((state.global_step, self._validate(state.global_step)))
         folder = self._work / f"checkpoint-{state.global_step}"
-        sharing.gather(folder)
+        checkpointing.gather(folder)
         if state.is_world_process_zero:
             self._state.save(folder)
 

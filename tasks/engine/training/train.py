@@ -27,7 +27,7 @@ from tasks.engine import device
 from tasks.engine.forward import observe, token_logits, token_losses
 from tasks.engine.packing import Pack, by_budget, collate
 from tasks.engine.sequences import listed, numbered
-from tasks.engine.training import checkpointing, compose, fsdp, sharing, validation
+from tasks.engine.training import checkpointing, compose, fsdp, validation
 from tasks.engine.training.batches import Batches, lay_out
 from tasks.engine.training.callbacks import CheckpointCompletion, MethodHooks, StepReporter
 from tasks.engine.training.checkpointing import TrainingState
@@ -185,7 +185,7 @@ def train(
         settle=settle,
         objective_state=lambda: _objective_state(parts, state),
     )
-    checkpoint = sharing.newest_of_first(work)
+    checkpoint = checkpointing.newest_of_first(work)
     if checkpoint:
         state.restore(checkpoint)
     with activations.applied(attached.model, wanted=config.activation_checkpointing):
