@@ -81,6 +81,7 @@ SLOW = (
     "tests/stages/tune",
     "tests/test_forkserver.py",
     "tests/test_mutants.py",
+    "tests/test_nodes.py",
     "tests/test_run.py",
     "tests/test_taking_over.py",
     "tests/test_chat.py",
