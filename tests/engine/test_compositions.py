@@ -14,7 +14,9 @@ from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.methods.contract import composition, part
 
-PLAN = Training(pack_tokens=48, accumulation=1, max_tokens=100_000, epochs=4, warmup=0.1, save_every=8, valid_tokens=100)
+PLAN = Training(
+    pack_tokens=48, accumulation=1, max_tokens=100_000, epochs=4, warmup=0.1, save_every=8, valid_tokens=100
+)
 SEQUENCES = [
     small.paired(replace(sequence, task=("code", "text")[number % 3 == 0]))
     for number, sequence in enumerate(small.sequences(32, seed=4))
