@@ -35,8 +35,9 @@ from tasks.core.records import Example, Message  # noqa: E402
 from tasks.engine import device, encode  # noqa: E402
 from tasks.engine.inference import generation  # noqa: E402
 from tasks.engine.training import compose, store, train  # noqa: E402
+from tasks.io.facts_file import Fact, read  # noqa: E402
 from tasks.io.weights import checkpoints  # noqa: E402
-from tasks.stages.evaluate.facts import Fact, grade, read  # noqa: E402
+from tasks.stages.evaluate.facts import grade  # noqa: E402
 
 BASE = Path("models/base")
 FACTS = Path("params/edits-data/facts.jsonl")

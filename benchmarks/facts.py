@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.stages.evaluate.facts import Fact, check  # the path comes first, where this runs as a script
+from tasks.io.facts_file import Fact, check  # the path comes first, where this runs as a script
 
 COUNT, SEED = 204, 0
 """Facts of profile `edits`: 200 that train, and the smallest held-out sets."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.execution.dvc import forecast, repair
 from tasks import configuration, nodes
 from tasks.configuration import PipelineConfig
 from tasks.core.promotion.candidate import choose
-from tasks.io import review_decisions
+from tasks.io import facts_file, review_decisions
 from tasks.io.runs import run_store
 from tasks.io.system import progress
 
@@ -20,6 +21,7 @@ def prepare(stages: Sequence[str]) -> list[forecast.Step]:
     run_store.check()
     steps = forecast.plan(stages)
     _check_hosts(steps, config)
+    _check_facts(steps, config)
     if any(step.stage == "register" for step in steps):
         _check_candidate(config)
     return steps
@@ -46,6 +48,13 @@ def _check_hosts(steps: Sequence[forecast.Step], config: PipelineConfig) -> None
             from flows.execution.elsewhere import job
 
             job.check(declared.host, stage)
+
+
+def _check_facts(steps: Sequence[forecast.Step], config: Any) -> None:
+    """Raise ValueError for facts that stage `evaluate` would refuse: after all trainings that wrote them in."""
+    measures = any(step.stage.startswith("evaluate@") and step.state != "unchanged" for step in steps)
+    if measures and (named := config.evaluate.facts):
+        facts_file.chosen(named.path, named.digest, named.items)
 
 
 def _check_candidate(config: PipelineConfig) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.core.training import Training
-from tasks.stages.evaluate.facts import Fact, read
+from tasks.io.facts_file import Fact, read
 from tests import tiny as small
 
 ROOT = Path(__file__).resolve().parents[2]

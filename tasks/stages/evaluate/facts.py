@@ -5,17 +5,13 @@ https://arxiv.org/abs/2202.05262, define them, over greedy answers as a whole. A
 punctuation.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.answers.exact import Exact
 from tasks.core.records import LOCALITY, REPHRASE, SUCCESS, Message, Result, content_id
 from tasks.engine.inference.generation import Response
-from tasks.io import pinned, provenance
-from tasks.stages.evaluate.config import FactsConfig
+from tasks.io.facts_file import Fact
 from tasks.stages.evaluate.solve import TRUNCATED
 
 EXACT = Exact(ignore_case=True, ignore_punctuation=True)
@@ -23,59 +19,6 @@ CHANGED = "changed"
 """The outcome of an answer about somebody else that is another one than before."""
 Ask = Callable[[Sequence[Sequence[Message]]], Sequence[Response]]
 """Returns the greedy response of a model to each prompt."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact that is written into a model."""
-
-    prompt: str
-    completion: str
-    rephrase: str
-    """The same question in other words."""
-    locality: str
-    """A question of the same form whose answer is to stay as it is."""
-
-
-def read(path: Path) -> list[Fact]:
-    """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that is no fact, with its number."""
-    facts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            fact = Fact(**json.loads(line))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {number}: a fact has the keys prompt, completion, rephrase and locality ({error})."
-            ) from None
-        if others := [key for key, value in asdict(fact).items() if not isinstance(value, str)]:
-            raise ValueError(f"{path}, line {number}: {others[0]} is no text.")
-        facts.append(fact)
-    try:
-        return check(facts)
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from None
-
-
-def check(facts: Sequence[Fact]) -> list[Fact]:
-    """Return the facts. Raises ValueError for an empty text, and for one question with two answers."""
-    answers: dict[str, tuple[int, str]] = {}
-    for number, fact in enumerate(facts, 1):
-        if empty := [key for key, text in asdict(fact).items() if not text.strip()]:
-            raise ValueError(f"fact {number}: {empty[0]} is empty. Write it, or remove the fact.")
-        first, answer = answers.setdefault(fact.prompt, (number, fact.completion))
-        if answer != fact.completion:
-            raise ValueError(
-                f"facts {first} and {number} answer {fact.prompt!r} by {answer!r} and by {fact.completion!r}. Remove one of them."
-            )
-    return list(facts)
-
-
-def chosen(config: FactsConfig) -> list[Fact]:
-    """Return the facts to ask for, the first ones of the file. Raises ValueError if it is not the file that the settings name."""
-    if not config.path.is_file():
-        raise ValueError(f"evaluate.facts.path: there is no file {config.path}.")
-    pinned.check(config.path, provenance.digest(config.path), config.digest, "evaluate.facts.digest")
-    return read(config.path)[: config.items]
 
 
 def measure(facts: Sequence[Fact], ask: Ask, ask_before: Ask) -> list[Result]:

@@ -22,7 +22,7 @@ from tasks.core.stage import Run
 from tasks.engine import device, encode
 from tasks.engine.inference import generation, writer
 from tasks.engine.inference.generation import Response, Sampling
-from tasks.io import provenance, review_decisions, sandbox, tables, verifiers
+from tasks.io import facts_file, provenance, review_decisions, sandbox, tables, verifiers
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import (
     facts,
@@ -202,8 +202,9 @@ def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
 
 def _facts(inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfig, run: Run) -> list[Result]:
     """Return the results of the facts that were written into the model; the model before that is the one it stands on."""
-    assert config.evaluate.facts
-    chosen, before = facts.chosen(config.evaluate.facts), evaluated
+    pinned_file = config.evaluate.facts
+    assert pinned_file
+    chosen, before = facts_file.chosen(pinned_file.path, pinned_file.digest, pinned_file.items), evaluated
     if inputs["model"] != inputs["base"]:
         *_, before = measured_model.load(inputs | {"model": inputs["base"]}, config, run)
     ask, ask_before = (partial(one.respond, config=config.evaluate, run=run) for one in (evaluated, before))

@@ -9,10 +9,10 @@ from tasks.core.records import EDITS, Result
 from tasks.core.statistics import DEFAULT
 from tasks.engine.inference import generation
 from tasks.engine.inference.generation import Response
-from tasks.io import provenance, tables
+from tasks.io import facts_file, provenance, tables
+from tasks.io.facts_file import Fact
 from tasks.stages.evaluate import facts
 from tasks.stages.evaluate.config import EvaluateConfig
-from tasks.stages.evaluate.facts import Fact
 from tasks.stages.report.data import comparison
 from tests.stages.evaluate.test_evaluate import evaluate, inputs  # noqa: F401
 
@@ -127,4 +127,4 @@ def test_a_line_that_is_no_fact_is_named(tmp_path, line, told):
     path = tmp_path / "facts.jsonl"
     path.write_text('{"prompt": "p", "completion": "c", "rephrase": "r", "locality": "l"}\n' + line + "\n")
     with pytest.raises(ValueError, match=told):
-        facts.read(path)
+        facts_file.read(path)
