@@ -10,7 +10,7 @@ def join(stage: Annotated[str, typer.Argument(help="A stage that trains, as DVC 
 
     `resources.STAGE.nodes` says how many machines share the training, RATCHET_RENDEZVOUS where they meet.
 
-    Example: RATCHET_RENDEZVOUS=10.0.0.1:29400 ratchet join tune@r0
+    Example: ratchet join tune@r0 (with RATCHET_RENDEZVOUS=10.0.0.1:29400)
     """
     import os
     import sys
