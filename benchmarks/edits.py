@@ -52,7 +52,9 @@ SEARCH = 1_000
 def main() -> None:
     """Choose the learning rate of each order, print one JSON object for each training, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", nargs="*", choices=ORDERS[1:], default=ORDERS[1:], help="beside breadth; none without a name")
+    parser.add_argument(
+        "--orders", nargs="*", choices=ORDERS[1:], default=ORDERS[1:], help="beside breadth; none without a name"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rates", nargs="+", type=float, default=[2e-4, 5e-4, 1e-3, 2e-3])
     parser.add_argument("--facts", type=Path, default=FACTS)
