@@ -120,14 +120,17 @@ def test_whatever_a_stage_prints_and_whoever_stops_reading_the_run_goes_on(works
 
 
 def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, prefect):
-    mark = f"sleep 15.{os.getpid()}"  # longer than a flow takes to begin on a busy machine
-    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {mark}; cp in.txt side.txt")
+    free = done.folder.parent / f"free-{os.getpid()}"
+    held = f"while [ ! -e {free} ]; do sleep 0.1; done; cp in.txt side.txt"
+    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {held}")
     other = done.start("dvc", "repro", "--quiet", "side")
-    wait_for(lambda: processes(mark))
-    said = done.ratchet("run", "side", PREFECT_API_URL=prefect)
-    assert other.wait(30) == 0
-    assert "side: another DVC process is in the way" in said
-    assert "Done: 1 unchanged." in said
+    wait_for(lambda: processes(free.name))
+    flow = done.start("flows.commands", "run", "side", PREFECT_API_URL=prefect)
+    wait_for(lambda: "side: another DVC process is in the way" in done.printed(), done.printed)
+    free.touch()
+    assert other.wait(60) == 0
+    assert flow.wait(120) == 0, done.printed()
+    assert "Done: 1 unchanged." in done.printed()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
