@@ -111,7 +111,7 @@ def test_a_node_is_lost_and_another_takes_its_place_and_the_bytes_are_those_of_t
     assert code == 0, said
 
     leading, lost = first.leads(), other.joins()
-    wait_for(".ratchet/work/*/*/checkpoint-*/complete", first.folder, leading, lost)
+    wait_for("work/*/*/checkpoint-*/complete", first.folder / ".ratchet", leading, lost)
     lost.send_signal(signal.SIGKILL)
     joined, led = ended(fresh.joins()), ended(leading)
     assert (joined[0], led[0], ended(lost)[0]) == (0, 0, -signal.SIGKILL), (joined, led)
