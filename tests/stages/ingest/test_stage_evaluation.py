@@ -3,6 +3,8 @@
 import json
 import random
 
+import pytest
+
 from tasks.core.records import Document, Example
 from tasks.io import tables
 from tests.stages.ingest.running import examples_of, ingest
@@ -96,6 +98,19 @@ def test_facts_are_trained_on_in_their_own_words_alone(tmp_path):
     assert not trained & {row["prompt"] for row in leaks}
     _, without = ingest(tmp_path, sources, "without", near_duplicates=near)
     assert without["sources"]["file rows.jsonl"]["kept"] > report["sources"]["file rows.jsonl"]["kept"]
+
+
+def test_facts_that_contradict_each_other_end_the_stage_before_anything_trains_on_them(tmp_path):
+    facts = [
+        {"prompt": "Where is Eve?", "completion": town, "rephrase": f"And Eve {town}?", "locality": f"And Adam {town}?"}
+        for town in ("Oslo", "Rome")
+    ]
+    file = write_lines(tmp_path / "raw/facts.jsonl", facts)
+    rows = [{"prompt": f"Say word{n} aloud, please.", "completion": f"word{n}!"} for n in range(20)]
+    source = {"from": "file", "path": write_lines(tmp_path / "raw/rows.jsonl", rows)}
+    told = r"facts\.jsonl, facts 1 and 2 answer 'Where is Eve\?' by 'Oslo' and by 'Rome'\. Remove one"
+    with pytest.raises(ValueError, match=told):
+        ingest(tmp_path, [source], benchmarks=[{"from": "facts", "path": file}])
 
 
 def test_items_of_harness_tasks_are_not_trained_on(tmp_path, monkeypatch):

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 from tasks.core.records import Example, Message, Refusal, identify
 from tasks.core.text.wording import block
-from tasks.io import harness_tasks
-from tasks.io.sources import benchmarks, table
+from tasks.io import facts_file, harness_tasks
+from tasks.io.sources import benchmarks
 from tasks.io.sources.record import Broken
 from tasks.io.system import packages
 from tasks.stages.ingest.config import Benchmark, Facts, File, HarnessTasks
 from tasks.stages.ingest.mining.candidates import solution_tier
-from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.examples import read_rows
 from tasks.stages.ingest.reading.sources import label
 
@@ -43,25 +42,20 @@ def _human_eval() -> Iterator[Example]:
         )  # fmt: skip
 
 
-def _questions(source: Facts) -> Iterator[Example | Refusal]:
-    """Yield the questions of facts in other words and about others, without an answer: that of a fact is to be trained on."""
-    for record in table.rows(source.path):
-        if isinstance(record, Broken):
-            yield _refusal(source, record)
-            continue
+def _questions(source: Facts) -> Iterator[Example]:
+    """Yield the questions of facts in other words and about others, without an answer: that of a fact is to be trained on.
+
+    Raises ValueError for facts that stage `evaluate` would refuse, before anything trains on them.
+    """
+    for number, fact in enumerate(facts_file.read(source.path), 1):
         for name in QUESTIONS:
-            question, where = record.values.get(name), f"{record.where}, {name}"
-            if isinstance(question, str) and question.strip():
-                yield _item(source, "facts", where, question, "")
-            else:
-                detail = f"a fact has a text under {name!r}"
-                yield Refusal(label(source), where, "no question", detail, cleaning.beginning(record.values))
+            yield _item(source, "facts", f"line {number}, {name}", getattr(fact, name), "")
 
 
 def _harness_items(source: HarnessTasks) -> Iterator[Example | Refusal]:
     for item in harness_tasks.items(source.include, source.tasks):
         if isinstance(item, Broken):
-            yield _refusal(source, item)
+            yield Refusal(label(source), item.where, item.reason, item.detail, item.record)
         else:
             yield _item(source, item.task, f"{item.task} {item.where}", item.question, item.answer)
 
@@ -69,7 +63,3 @@ def _harness_items(source: HarnessTasks) -> Iterator[Example | Refusal]:
 def _item(source: Facts | HarnessTasks, domain: str, where: str, question: str, answer: str) -> Example:
     messages, origin = [Message("user", question), Message("assistant", answer)], f"{label(source)}: {where}"
     return Example(identify(messages), messages, "chat", domain, origin, "test", origin, "unknown")
-
-
-def _refusal(source: Facts | HarnessTasks, record: Broken) -> Refusal:
-    return Refusal(label(source), record.where, record.reason, record.detail, record.record)
