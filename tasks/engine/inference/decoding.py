@@ -2,15 +2,17 @@
 
 The keys and values of a batch are in memory that is allocated ahead: a step writes one column of it and copies none. Rows are padded on
 the left. A row that ends is overwritten by the last one. When a quarter of the rows have ended, waiting prompts are read, those of like
-length together, and joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. An adapter may
+length together, and joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. Equal prompts are
+read once, and so is a beginning that prompts share, such as a system turn with the schemas of tools; padding is then behind it. An adapter may
 hold tokens of its own before those of the rows (DePT does): they stay in front.
 Orca, Yu et al. 2022, https://www.usenix.org/conference/osdi22/presentation/yu: batching by step in place of batching by request.
 Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D = width of a head, V = vocabulary.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ SLACK = 64
 """Columns that are allocated ahead."""
 PADDED = 1.25
 """The largest ratio of the lengths of prompts that are read together."""
+SHARED = 32
+"""The fewest tokens of a shared beginning that are read apart: a pass of its own costs about as much as so few."""
 Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
 """The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
 HasEnded = Callable[[int, Sequence[int]], bool]
@@ -49,6 +53,12 @@ def alike(prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
             group = []
         group.append(prompt)
     yield group
+
+
+def common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens with which all rows begin."""
+    first, last = min(rows), max(rows)  # what these share, rows between them share too
+    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
 
 
 class _Layer(DynamicLayer):
@@ -77,6 +87,14 @@ class _Layer(DynamicLayer):
         for memory in self._memory:
             memory[row, :, : self.length] = memory[self.num_rows, :, : self.length]
         self._show()
+
+    def taken(self, rows: Tensor) -> "_Layer":
+        """Return a layer with copies of these rows, of which some may be the same."""
+        taken = copy.copy(self)
+        taken._memory = [memory[rows] for memory in self._memory]
+        taken.num_rows = len(rows)
+        taken._show()
+        return taken
 
     def join(self, other: "_Layer", held: int, drop: int, width: int) -> None:
         """Append the rows of another layer. Both then have `held` columns, padding, and their tokens, `width` columns at the end.
@@ -112,7 +130,11 @@ class _Batch:
         self._name = "cache" if "cache" in parameters else "past_key_values"  # as transformers called it before 5.24
         self._cache: Cache | None = None
         self._listens = listens(model)
+        self._shares = not self._listens and _attends_to_all(model.config)
+        """False for models that read prompts as a whole: to which of them tokens belong, or how far they are apart, changes what those compute."""
         self._mask_AT = torch.ones(0, 0, dtype=torch.long, device=model.device)
+        self._beginning: tuple[list[int], Cache] = [], Cache(layer_class_to_replicate=_Layer)
+        """The shared beginning of prompts that was read last."""
 
     def read(self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]) -> Tensor:
         """Append rows for these prompts and return the logits of their next tokens, (R, V)."""
@@ -123,11 +145,34 @@ class _Batch:
         )
 
     def _read(self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]) -> Tensor:
-        ids_RT, mask_RT = left_padded(prompts, self._mask_AT.device)
-        cache = Cache(layer_class_to_replicate=_Layer)
-        logits_RV = self._forward(ids_RT, mask_RT, cache, tasks)
+        """Append rows for prompts of like length."""
+        keys = [(tuple(prompt), task) for prompt, task in zip(prompts, tasks, strict=True)]
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        distinct = [prompt for prompt, _ in places]
+        beginning, cache = self._shared(distinct)
+        ids_RT, mask_RT = left_padded([prompt[len(beginning) :] for prompt in distinct], self._mask_AT.device)
+        mask_RT = F.pad(mask_RT, (len(beginning), 0), value=1)
+        logits_RV = self._forward(ids_RT, mask_RT, cache, [task for _, task in places])
+        if len(distinct) < len(keys):
+            rows = torch.tensor([places[key] for key in keys], device=mask_RT.device)
+            cache, mask_RT, logits_RV = _taken(cache, rows), mask_RT[rows], logits_RV[rows]
         self._join(cache, mask_RT)
         return logits_RV
+
+    def _shared(self, prompts: Sequence[Sequence[int]]) -> tuple[Sequence[int], Cache]:
+        """Return the beginning that these prompts share, and what the model has read of it, a row for each of them. Both may be empty."""
+        kept, cache = self._beginning
+        shared = common_beginning([prompt[:-1] for prompt in prompts])
+        if shared[: len(kept)] != kept or len(shared) - len(kept) >= SHARED:
+            if len(prompts) == 1 or len(shared) < SHARED or not self._shares:
+                return [], Cache(layer_class_to_replicate=_Layer)
+            kept, cache = shared, Cache(layer_class_to_replicate=_Layer)
+            self._forward(*left_padded([kept], self._mask_AT.device), cache, [""])
+            if self._layers(cache)[0].length > len(kept):  # tokens of an adapter's own, before all others
+                self._shares, kept, cache = False, [], Cache(layer_class_to_replicate=_Layer)
+            self._beginning = kept, cache
+        rows = torch.zeros(len(prompts), dtype=torch.long, device=self._mask_AT.device)
+        return kept, _taken(cache, rows)
 
     def step(self, token_A: Tensor, tasks: Sequence[str]) -> Tensor:
         """Append a token to each row, whose task is given, and return the logits of the next ones, (A, V)."""
@@ -173,6 +218,19 @@ class _Batch:
     @staticmethod
     def _layers(cache: Cache | None) -> list[_Layer]:
         return [] if cache is None else cache.layers
+
+
+def _taken(cache: Cache, rows: Tensor) -> Cache:
+    """Return a cache with copies of these rows."""
+    taken = Cache(layer_class_to_replicate=_Layer)
+    taken.layers = [layer.taken(rows) for layer in cache.layers]
+    return taken
+
+
+def _attends_to_all(config: Any) -> bool:
+    """Return True if each token sees all tokens before it. Padding within a row would make a window see fewer."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
 
 
 def _keys(tasks: Sequence[str], device: torch.device) -> Tensor:

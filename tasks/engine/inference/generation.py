@@ -52,9 +52,8 @@ class Sampling:
 
     def drawing(self, streams: Sequence[random.Random]) -> LogitsProcessorList:
         """Return the processors that draw a token for each of these streams of random numbers, the next of each."""
-        return LogitsProcessorList(
-            [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p), _Draw(streams)]
-        )
+        likeliest = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []  # it sorts the vocabulary for each row
+        return LogitsProcessorList([TemperatureLogitsWarper(self.temperature), *likeliest, _Draw(streams)])
 
 
 @dataclass(frozen=True)

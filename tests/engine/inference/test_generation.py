@@ -191,7 +191,7 @@ def test_stop_sequences_of_the_prompt_end_nothing(pair):
 def long_and_short(batch_size, pair, stop=(), most=8):
     """Responses to prompts of many lengths, and the rows of each forward that wrote them."""
     model, tokenizer = pair
-    prompts = [[Message("user", "why " * number)] for number in range(1, 13)]
+    prompts = [[Message("user", f"{number} " + "why " * number)] for number in range(1, 13)]
     rows = []
     hook = model.register_forward_hook(lambda _, __, output: rows.append(len(output.logits)))
     texts = generation.write(model, prompts, tokenizer, max_new_tokens=most, batch_size=batch_size, stop=stop)
@@ -280,16 +280,93 @@ def test_prompts_of_like_length_are_read_together_so_that_little_padding_is_read
     assert list(decoding.alike([[1, 2]])) == [[[1, 2]]]
 
 
-def test_a_batch_of_short_and_long_prompts_reads_few_tokens_more_than_they_have(pair):
-    model, tokenizer = pair
-    prompts = [[Message("user", "so " * length)] for length in (1, 2, 30, 33, 90)]
+def reading(model, tokenizer, prompts, **options):
+    """Responses, and how many tokens were read before each was written."""
     read = []
     hook = model.register_forward_pre_hook(
         lambda _, __, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
     )
-    together = generation.write(model, prompts, tokenizer, max_new_tokens=1, batch_size=8)
+    options = {"max_new_tokens": 1, "batch_size": 8} | options
+    texts = generation.write(model, prompts, tokenizer, **options)
     hook.remove()
+    return texts, sum(read)
+
+
+def test_a_batch_of_short_and_long_prompts_reads_few_tokens_more_than_they_have(pair):
+    model, tokenizer = pair
+    prompts = [[Message("user", f"{length} " + "so " * length)] for length in (1, 2, 30, 33, 90)]
+    together, read = reading(model, tokenizer, prompts)
     lengths = [len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts]
-    assert sum(lengths) <= sum(read) <= 1.25 * sum(lengths) < len(lengths) * max(lengths)
+    assert sum(lengths) <= read <= 1.25 * sum(lengths) < len(lengths) * max(lengths)
     apart = [generation.write(model, [prompt], tokenizer, max_new_tokens=1, batch_size=1)[0] for prompt in prompts]
     assert together == apart
+
+
+def test_equal_prompts_are_read_once_and_answered_each_by_its_own_draws(pair):
+    model, tokenizer = pair
+    prompts = [[Message("user", text)] for text in ("one, two, three", "one") for _ in range(5)]
+    sampling = generation.Sampling(1.0, 1.0, [f"key {number}" for number in range(10)])
+    apart = [
+        generation.write(
+            model, [prompt], tokenizer, max_new_tokens=6, batch_size=1, sampling=generation.Sampling(1.0, 1.0, [key])
+        )[0]
+        for prompt, key in zip(prompts, sampling.keys, strict=True)
+    ]
+    together, _ = reading(model, tokenizer, prompts, max_new_tokens=6, batch_size=10, sampling=sampling)
+    assert together == apart
+    assert len(set(together[:5])) > 1
+    _, read = reading(model, tokenizer, prompts, batch_size=10)
+    assert read == sum(len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in (prompts[0], prompts[5]))
+
+
+SCHEMAS = "You have these tools, and call one of them or none, as the user asks you to: " * 2
+
+
+def of_one_system_turn():
+    questions = ("which?", "why is that so?", "who?", "when was it, and where?", "how?", "what?", "no")
+    return [[Message("system", SCHEMAS), Message("user", text)] for text in questions]
+
+
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_the_beginning_that_prompts_share_is_read_once(pair, batch_size):
+    model, tokenizer = pair
+    prompts = of_one_system_turn()
+    with torch.no_grad():
+        expected = [alone(pair, prompt, 8) for prompt in prompts]
+    assert len(set(expected)) > 1
+    together, _ = reading(model, tokenizer, prompts, max_new_tokens=8, batch_size=batch_size)
+    assert together == expected
+    lengths = [len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts]
+    _, read = reading(model, tokenizer, prompts, batch_size=batch_size)
+    assert read < sum(lengths) / 2
+
+
+def test_another_beginning_is_read_anew_and_the_last_one_is_kept(pair):
+    model, tokenizer = pair
+    questions = [f"which one of {number}?" for number in range(8)]
+    prompts = [
+        [Message("system", text * 2), Message("user", question)]
+        for text in ("Answer in one word, and in no more than that. ", "Say what it is and why, in a sentence or two. ")
+        for question in questions
+    ]
+    with torch.no_grad():
+        expected = [alone(pair, prompt, 6) for prompt in prompts]
+    for batch_size in (1, 4, 16):
+        assert reading(model, tokenizer, prompts, max_new_tokens=6, batch_size=batch_size)[0] == expected
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_models_with_a_window_read_prompts_as_a_whole(pair, which):
+    model, tokenizer = list(others())[which].eval(), pair[1]
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    prompts = of_one_system_turn()
+    with torch.no_grad():
+        expected = [alone((model, tokenizer), prompt, 8) for prompt in prompts]
+    together, _ = reading(model, tokenizer, prompts, max_new_tokens=8)
+    assert together == expected
+    _, read = reading(model, tokenizer, prompts)
+    total = sum(len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts)
+    assert (read < total / 2) == (which == 0)
