@@ -55,7 +55,7 @@ def alike(prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
     yield group
 
 
-def common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:
+def common_beginning(rows: Sequence[tuple[int, ...]]) -> list[int]:
     """Return the tokens with which all rows begin."""
     first, last = min(rows), max(rows)  # what these share, rows between them share too
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
@@ -159,7 +159,7 @@ class _Batch:
         self._join(cache, mask_RT)
         return logits_RV
 
-    def _shared(self, prompts: Sequence[Sequence[int]]) -> tuple[Sequence[int], Cache]:
+    def _shared(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Sequence[int], Cache]:
         """Return the beginning that these prompts share, and what the model has read of it, a row for each of them. Both may be empty."""
         kept, cache = self._beginning
         shared = common_beginning([prompt[:-1] for prompt in prompts])
