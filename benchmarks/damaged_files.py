@@ -19,6 +19,8 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pyarrow as pa
 
+from benchmarks.binary_workbooks import xls, xlsb_parts
+
 ROWS = 100
 """Records of a file."""
 Damage = Callable[[random.Random, bytes], bytes]
@@ -111,6 +113,11 @@ def workbook_parts(values: Rows | None = None) -> dict[str, bytes]:
         f"{''.join(f'<row>{line}</row>' for line in cells)}</sheetData></worksheet>",
     }
     return {name: f'<?xml version="1.0" encoding="UTF-8"?>{part}'.encode() for name, part in parts.items()}
+
+
+def binary_workbook_parts(values: Rows | None = None) -> Mapping[str, bytes]:
+    """Return the parts of a binary workbook (xlsb) with rows."""
+    return xlsb_parts(_with_header(values or rows()))
 
 
 def open_document_parts(values: Rows | None = None) -> dict[str, bytes]:
@@ -260,6 +267,8 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "rows.jsonl.zst": lambda: pa.compress(json_lines(), codec="zstd", asbytes=True),
     "rows.zip": lambda: zipped({"a.jsonl": json_lines(), "b.csv": delimited(";")}),
     "rows.tar": lambda: tarred({"a.jsonl": json_lines(), "b.csv": delimited(";")}),
+    "rows.xls": lambda: xls(_with_header(rows())),
+    "rows.xlsb": lambda: zipped(binary_workbook_parts()),
     "rows.xlsx": lambda: zipped(workbook_parts()),
     "rows.ods": lambda: zipped(open_document_parts()),
     "rows.parquet": parquet,
@@ -280,8 +289,9 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
 }
 MODULES: dict[str, Callable[[], bytes]] = {"module.py": code}
 FOLDERS: dict[str, Callable[[], dict[str, bytes]]] = {"data set on disk": saved, "git repository": repository}
-PARTS: dict[str, Callable[[], dict[str, bytes]]] = {
+PARTS: dict[str, Callable[[], Mapping[str, bytes]]] = {
     "rows.zip": lambda: {"a.jsonl": json_lines(), "b.csv": delimited(";")},
+    "rows.xlsb": binary_workbook_parts,
     "rows.xlsx": workbook_parts,
     "rows.ods": open_document_parts,
     "page.docx": word_parts,

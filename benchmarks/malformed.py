@@ -32,6 +32,7 @@ from benchmarks.damaged_files import (
     TABLES,
     Rows,
     arrow,
+    binary_workbook_parts,
     damaged,
     damaged_folders,
     database,
@@ -286,6 +287,7 @@ def line_files(number: int) -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
     yield "rows.jsonl.zst", pa.compress(lines, codec="zstd", asbytes=True)
     yield "rows.zip", zipped({"a.jsonl": lines})
     yield "rows.tar", tarred({"a.jsonl": lines})
+    yield "rows.xlsb", zipped(binary_workbook_parts(values))
     yield "rows.xlsx", zipped(workbook_parts(xml_values))
     yield "rows.ods", zipped(open_document_parts(xml_values))
     yield "rows.parquet", parquet(values=values)

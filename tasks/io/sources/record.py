@@ -33,6 +33,6 @@ class UnreadableError(ValueError):
     """A file of which nothing can be read."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; its class without one."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

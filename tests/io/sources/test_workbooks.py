@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from benchmarks import binary_workbooks, damaged_files
 from tasks.io.sources import table
 from tasks.io.sources.formats import workbook_size
 from tasks.io.sources.record import UnreadableError
@@ -77,3 +78,50 @@ def test_repeated_rows_of_open_document_are_refused_if_they_hold_anything(tmp_pa
 def test_text_that_looks_like_a_cell_is_none(tmp_path):
     rows = [["q", "a"], ['c r="XFD1048576"', "&lt;c r='XFD1048576'&gt;"]]
     assert read(tmp_path, "a.xlsx", strangers.workbook(rows)) == [('c r="XFD1048576"', "<c r='XFD1048576'>")]
+
+
+BINARY = {
+    "a.xls": binary_workbooks.xls,
+    "a.xlsb": lambda lines: damaged_files.zipped(binary_workbooks.xlsb_parts(lines)),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_the_rows_of_binary_workbooks_are_read(tmp_path, name):
+    lines = [["q", "a"], *([f"What is {n}, née „{n}“?", f"It is {n}."] for n in range(200))]
+    assert read(tmp_path, name, BINARY[name](lines)) == [tuple(line) for line in lines[1:]]
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_binary_workbook_on_which_its_reader_dies_is_named(tmp_path, monkeypatch, name):
+    """`fastexcel` is one that panics, or asks for too much memory, whatever the file."""
+    die = "import ctypes, os\n\n\ndef read_excel(path):\n    os.write(2, b'note: one\\nmemory allocation of 9 bytes failed\\n')\n    os.abort()\n"
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/fastexcel.py").write_text(die)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with pytest.raises(UnreadableError, match=rf"{name}: this is no workbook: memory allocation of 9 bytes failed"):
+        read(tmp_path, name, BINARY[name](ROWS))
+
+
+def test_a_panic_of_the_reader_is_named(tmp_path):
+    data = binary_workbooks.xls(ROWS)[: 2 * 512 + 49]  # within the directory, which calamine cuts into entries unseen
+    with pytest.raises(UnreadableError, match=r"a\.xls: this is no workbook: range end index 64 out of range"):
+        read(tmp_path, "a.xls", data)
+
+
+def test_an_xlsb_whose_cells_are_far_apart_is_refused_before_a_rectangle_is_made_of_them(tmp_path):
+    parts = binary_workbooks.xlsb_parts(ROWS)
+    sheet = "xl/worksheets/sheet1.bin"
+    last_row = struct.pack("<IIHBBBI", 200, 0, 300, 0, 0, 0, 0)
+    assert parts[sheet].count(last_row) == 1
+    far = parts[sheet].replace(last_row, struct.pack("<I", 1 << 25) + last_row[4:])
+    with pytest.raises(UnreadableError, match=r"a\.xlsb: a sheet spans 67,108,866 cells.*far from the table"):
+        read(tmp_path, "a.xlsb", damaged_files.zipped({**parts, sheet: far}))
+
+
+@pytest.mark.parametrize("kept", [-2, -3, 1_000])
+def test_an_xlsb_whose_sheet_breaks_off_is_refused(tmp_path, kept):
+    parts = binary_workbooks.xlsb_parts(ROWS)
+    sheet = "xl/worksheets/sheet1.bin"
+    with pytest.raises(UnreadableError, match=r"a\.xlsb: this is no workbook: a (sheet|record) breaks off"):
+        read(tmp_path, "a.xlsb", damaged_files.zipped({**parts, sheet: parts[sheet][:kept]}))

@@ -3,11 +3,12 @@
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.parsers import expat
 
 from tasks.io.sources.containers.archives import Entry
-from tasks.io.sources.formats import workbook_size
+from tasks.io.sources.formats import binary_workbook, workbook_size
 from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_line
 
 
@@ -21,17 +22,25 @@ def read(entry: Entry) -> Iterator[Record]:
         ) from None
     with entry.on_disk() as path:
         workbook_size.check(path, entry.name)
+        opened = binary_workbook.opened if binary_workbook.is_binary(path) else _opened
         try:
-            workbook = fastexcel.read_excel(path)
-            for name in workbook.sheet_names:
-                sheet = workbook.load_sheet(name, dtypes="string")
-                many = f"sheet {name!r}, " if len(workbook.sheet_names) > 1 else ""
-                for number, values in enumerate(sheet.to_polars().iter_rows(named=True), 2):
-                    if any(value is not None for value in values.values()):
-                        yield Row(f"{many}row {number}", values)
+            with opened(path) as (names, load):
+                for place, name in enumerate(names):
+                    many = f"sheet {name!r}, " if len(names) > 1 else ""
+                    for number, values in enumerate(load(place).iter_rows(named=True), 2):
+                        if any(value is not None for value in values.values()):
+                            yield Row(f"{many}row {number}", values)
             yield from _damage(path)
-        except fastexcel.FastExcelError as error:
+        except (fastexcel.FastExcelError, binary_workbook.UnreadError) as error:
             raise UnreadableError(f"{entry.name}: this is no workbook: {first_line(error)}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[binary_workbook.Sheets]:
+    import fastexcel
+
+    workbook = fastexcel.read_excel(path)
+    yield workbook.sheet_names, lambda place: workbook.load_sheet(place, dtypes="string").to_polars()
 
 
 def _damage(path: Path) -> Iterator[Broken]:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.io.sources.formats import binary_workbook
 from tasks.io.sources.record import UnreadableError, first_line
 
 MAX_BYTES = 1 << 30
@@ -26,7 +27,7 @@ ODS_REPEATED = re.compile(rb"""number-(?:rows|columns)-repeated=["']([0-9]{1,9})
 def check(path: Path, name: str) -> None:
     """Raise UnreadableError if a workbook is too large for memory: by its bytes, whatever sizes it states, or the cells that a sheet spans.
 
-    Those of the binary format xlsb are not counted; an xls has 17 million at most.
+    Those of an xls are not counted: it has 17 million at most, and one that is damaged is read in a process of its own.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -35,6 +36,10 @@ def check(path: Path, name: str) -> None:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 room = _check_part(_Part(archive, info, room), name)
+            for info in archive.infolist():
+                if info.filename.startswith(binary_workbook.SHEETS) and info.filename.endswith(".bin"):
+                    with archive.open(info) as sheet:
+                        _check_cells(binary_workbook.num_cells(sheet), name)
     except UnreadableError:
         raise
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError, RuntimeError, EOFError, OSError) as error:
@@ -46,16 +51,20 @@ def _check_part(part: "_Part", name: str) -> int:
     sheet: _Sheet = _OpenDocumentSheet() if part.name == "content.xml" else _Sheet()
     for block in part.blocks():
         sheet.add(block)
-        if sheet.num_cells > MAX_CELLS:
-            raise UnreadableError(
-                f"{name}: a sheet spans {sheet.num_cells:,} cells, empty ones included; at most {MAX_CELLS:,} are read. "
-                "Remove what stands far from the table, or save it as CSV."
-            )
+        _check_cells(sheet.num_cells, name)
     if part.room < 0:
         raise UnreadableError(
             f"{name}: its parts take more than {MAX_BYTES:,} bytes when decompressed, which is the most that is read. Save it as CSV."
         )
     return part.room
+
+
+def _check_cells(number: int, name: str) -> None:
+    if number > MAX_CELLS:
+        raise UnreadableError(
+            f"{name}: a sheet spans {number:,} cells, empty ones included; at most {MAX_CELLS:,} are read. "
+            "Remove what stands far from the table, or save it as CSV."
+        )
 
 
 class _Part:
