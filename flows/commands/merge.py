@@ -37,6 +37,9 @@ def merge(
     from flows.commands import _sources, _terminal
     from flows.project import measured_models
     from tasks import configuration
+    from tasks.io.system import process
+
+    process.quiet()
     from tasks.core.weights.merging import Merge
     from tasks.io.weights import merges
 

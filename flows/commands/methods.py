@@ -84,6 +84,9 @@ def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[Se
     from flows.commands._reports import SelectorFit
     from tasks import configuration
     from tasks.core.training import Training
+    from tasks.io.system import process
+
+    process.quiet()
     from tasks.engine.training import fit  # torch: not needed to list methods
 
     if not selectors:

@@ -54,6 +54,7 @@ def test_params_keep_their_comments_and_name_it(measured):
     assert "  half: {group: merged, path: models/merged/half, base: models/merged/half}\n" in text
     assert text.startswith("# ")
     assert "params.yaml has the model half now." in measured.said
+    assert len(measured.said.splitlines()) == 2, "libraries print neither bars nor warnings beside it"
 
 
 @pytest.mark.parametrize(
