@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import methods, monitor
+from tasks import configuration, methods, monitor
 from tasks.core.records import Document, Example, Message, Signals
 from tasks.core.statistics import proportion
 from tasks.core.text.contamination import prompt_of
@@ -193,10 +193,13 @@ def _vectors(texts: Sequence[str], sees: str) -> Vectors:
 
 
 def _states(texts: Sequence[str]) -> Vectors:
+    from tasks.engine import device
     from tasks.engine.inference import embedding, prompt_encoding
     from tasks.io.weights import checkpoints
 
-    model, tokenizer = checkpoints.load(MODEL)
+    compute = configuration.load().compute
+    device.use(compute)
+    model, tokenizer = checkpoints.load(MODEL, **device.placement(compute))
     prompts = [prompt_encoding.prompt_ids([Message("user", text)], tokenizer)[: monitor.WINDOW] for text in texts]
     return embedding.by_layer(model, prompts)
 
