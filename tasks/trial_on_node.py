@@ -6,21 +6,17 @@ disturbs nothing, and the owner alone writes the record.
 """
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core import environment
 from tasks.io import provenance
-from tasks.io.system import files, locks
+from tasks.io.system import files, scratch
 
 CODE = Path("tasks")
-PREFIX, LOCK = "ratchet-trial-", "lock"
 SCRATCH, SPOOL = ".ratchet", "spool"
 SHARED = ("cache", "compare", "digests.json", "huggingface")
 """What a trial sees of the workspace's scratch folder: caches by content, and models that other trials kept."""
@@ -65,8 +61,8 @@ def run(trial: NodeTrial) -> Ended:
     Raises ValueError if an input is not what it is on the machine that asks.
     """
     _check(trial.reads)
-    with _scratch() as scratch:
-        place, folder = scratch / "workspace", scratch / "trial"
+    with scratch.folder("trial") as own:
+        place, folder = own / "workspace", own / "trial"
         _lay_out(place)
         folder.mkdir()
         for path, content in trial.files.items():
@@ -93,24 +89,6 @@ def _check(reads: Mapping[str, str]) -> None:
             f"{os.uname().nodename} has other contents at {', '.join(others)} in {Path.cwd()} than this machine. Share the workspace between "
             "the nodes of the cluster, or copy these there."
         )
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """Make a locked folder, and remove those whose lock was lost with the process that held it."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError), (left / LOCK).open("a") as file:  # others', or gone since
-            if locks.seized(file):
-                shutil.rmtree(left)
-    while True:
-        with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
-            try:
-                lock = files.locked(Path(name) / LOCK)
-            except FileNotFoundError:  # taken for one that was left
-                continue
-            with lock:
-                yield Path(name)
-            return
 
 
 def _lay_out(place: Path) -> None:

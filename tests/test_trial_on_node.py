@@ -1,11 +1,13 @@
 """A trial on a node works in a folder of its own: it brings back what it made, leaves the workspace as it was, and clears up after the killed."""
 
 import json
+import tempfile
 
 import pytest
 
 from tasks import trial_on_node
 from tasks.io import provenance
+from tasks.io.system import files, scratch
 from tasks.trial_on_node import NodeTrial
 from tests.flows.conftest import ROOT
 
@@ -21,7 +23,7 @@ def workspace(tmp_path, monkeypatch):
     (folder / "tasks").symlink_to(ROOT / "tasks")
     (folder / "rows").write_text("as it was")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(trial_on_node.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return folder
 
 
@@ -38,7 +40,7 @@ def test_a_trial_brings_its_result_and_its_run_and_nothing_stays(workspace, tria
     for folder in killed, in_use:
         folder.mkdir()
         (folder / "model").write_text("half of it")
-    with trial_on_node.files.locked(in_use / trial_on_node.LOCK):
+    with files.locked(in_use / scratch.LOCK):
         ended = trial_on_node.run(trial)
     assert ended.code == 0, ended.said
     assert {name: json.loads(content) for name, content in ended.files.items()} == {"result.json": {}}

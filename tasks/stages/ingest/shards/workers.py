@@ -1,11 +1,10 @@
 """Write parts of sources in this process, in others of this machine, or on a Ray cluster: the same bytes."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tasks.io.system import files
+from tasks.io.system import files, scratch
 from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.shards.parts import Part, write_part
@@ -34,7 +33,7 @@ def _write(config: IngestConfig, item: tuple[Part, Path]) -> None:
 
 def files_of(config: IngestConfig, part: Part) -> dict[str, bytes]:
     """Return the files that `write_part` writes, by name."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "part"
+    with scratch.folder("part") as own:
+        folder = own / "part"
         write_part(part, folder, config)
         return {file.name: file.read_bytes() for file in folder.iterdir()}
