@@ -22,7 +22,7 @@ def problems(folder: Path, undisturbed: Path, stages: Sequence[str], order: Sequ
     With `order`, the stages of `dvc.lock` must stand in that order, as a flow leaves them.
     """
     looks = (_lock(folder, undisturbed, stages, order), _artifacts(folder, undisturbed, stages), _cache(folder))
-    return [problem for look in (*looks, _leftovers(folder), _runs(folder, stages)) for problem in look]
+    return [problem for look in (*looks, leftovers(folder), runs(folder, stages)) for problem in look]
 
 
 def entries(folder: Path) -> dict[str, Any]:
@@ -51,26 +51,27 @@ def _artifacts(folder: Path, undisturbed: Path, stages: Sequence[str]) -> Iterat
         if _hashes(folder / path) != _hashes(undisturbed / path):
             yield f"{path}: other bytes than those of an undisturbed run"
     known = {str(path) for path in paths}
-    for path in _files(folder):
+    for path in files(folder):
         name = path.relative_to(folder)
         if known & {str(part) for part in (name, *name.parents)} or (undisturbed / name).exists():
             continue
         yield f"{name}: nobody should have left it"
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a workspace, without scratch folders and databases."""
     for path in sorted(folder.iterdir()):
         if path.name in SCRATCH or path.suffix == ".pyc":
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _files(path)
+            yield from files(path)
         else:
             yield path
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    parts = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return {str(part.relative_to(path)): hashlib.sha256(part.read_bytes()).hexdigest() for part in parts}
 
 
 def _cache(folder: Path) -> Iterator[str]:
@@ -85,7 +86,8 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def _leftovers(folder: Path) -> Iterator[str]:
+def leftovers(folder: Path) -> Iterator[str]:
+    """Yield what an unfinished run has left."""
     for pattern in TEMPORARY:
         for path in (*folder.glob(pattern), *(folder / "data").rglob(pattern), *(folder / "models").rglob(pattern)):
             yield f"{path.relative_to(folder)}: left over"
@@ -97,7 +99,7 @@ def _leftovers(folder: Path) -> Iterator[str]:
         yield f"DVC's table of paths in use is not empty: {table.read_text()[:200]}"
 
 
-def _runs(folder: Path, stages: Sequence[str]) -> Iterator[str]:
+def runs(folder: Path, stages: Sequence[str]) -> Iterator[str]:
     """Yield MLflow runs that read RUNNING, and stages without a run that FINISHED."""
     with sqlite3.connect(folder / "mlflow.db") as store:
         for name, status in store.execute("select name, status from runs where status = 'RUNNING'"):

@@ -1,4 +1,5 @@
-"""A cluster of two nodes makes the trials of a sweep as this machine does, whatever it loses; one message for each cluster that cannot."""
+"""A cluster of two nodes makes the trials of a sweep and the answers of a model as this machine does, whatever it loses; one message for
+each cluster that cannot."""
 
 import contextlib
 import json
@@ -16,11 +17,17 @@ from flows.experiments import trial_store
 from flows.experiments.sweeps import axes
 from flows.experiments.sweeps import sweep as sweeps
 from tasks import trial_on_node
+from tasks.core.compute import Compute
+from tasks.core.records import Message
+from tasks.core.text.writing import Decoding
+from tasks.engine.inference import writer
 from tasks.io import provenance
 from tasks.io.runs import run_store
+from tasks.io.system.workers import WORTH
 from tests import ray_nodes
 from tests.end_to_end.conftest import Workspace
 from tests.flows.conftest import wait_for
+from tests.support import ScratchRun
 
 RATE, RATES = "methods.adamw.learning_rate", (0.001, 0.003, 0.01, 0.03)
 COSTS = ("tokens_per_s", "peak_memory_mb")
@@ -175,7 +182,44 @@ def test_what_no_node_has_is_told_with_what_they_have(nodes, monkeypatch):
     before = params.read_text()
     params.write_text(before + "resources: {tune: {cores: 64, memory_gb: 9000}}\n")
     try:
-        with pytest.raises(RuntimeError, match=r"has 64 cores, 9000 GB of memory, which a trial takes.*have: 1 cores"):
+        with pytest.raises(RuntimeError, match=r"has 64 cores, 9000 GB of memory, which a task takes.*have: 1 cores"):
             sweeps.run(sweep(f"{RATE}=0.2,0.3"), "parent")
     finally:
         params.write_text(before)
+
+
+MODEL = Path("models/pretrained")
+DECODING = Decoding(max_new_tokens=12, batch_size=2)
+
+
+def answers(folder, number=2 * WORTH, happens=lambda: None):
+    """What the model answers to so many prompts, the calls that are told, and what is kept of them. Something happens after the first batch."""
+
+    class Interrupted(ScratchRun):
+        def track(self, items, **options):
+            for place, item in enumerate(super().track(items, **options)):
+                if place == 1:
+                    happens()
+                yield item
+
+    run = Interrupted(folder)
+    prompts = [[Message("user", f"What is {n} and {'more ' * (n % 5)}?")] for n in range(number)]
+    write = writer.of_model(MODEL, DECODING, Compute(threads=1), run)
+    written = write(prompts, [f"key {n}" for n in range(number)])
+    kept = {path.name: path.read_bytes() for path in run.cache.rglob("*") if path.is_file()}
+    return [answer.text for answer in written], [call.answered for call in run.calls], kept
+
+
+def test_a_model_answers_on_nodes_as_here_although_one_is_lost(cluster, nodes, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.Pen, "__call__", lambda *_: pytest.fail("it was answered here"))
+        on_nodes = answers(tmp_path / "nodes", happens=lambda: cluster.remove_node(nodes[0], allow_graceful=False))
+    monkeypatch.delenv("RATCHET_RAY")
+    assert answers(tmp_path / "here") == on_nodes
+    assert len(set(on_nodes[0])) > WORTH
+
+
+def test_a_node_with_other_weights_is_named(nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer.checkpoints, "weights_digest", lambda _: "others")
+    with pytest.raises(ValueError, match=r"has other weights at models/pretrained in .* than this machine\. Share"):
+        answers(tmp_path)

@@ -62,6 +62,10 @@ class Needs:
         return all(node.get(name, 0) >= number for name, number in needed.items())
 
 
+ONE = Needs()
+"""One core."""
+
+
 class Cluster:
     """A cluster that this process is a client of."""
 
@@ -69,16 +73,18 @@ class Cluster:
         self._ray, self._address = ray, address
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
 
-    def apply(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield the result of `function` for each item.
+    def apply(self, function: Callable[[T], R], items: Iterable[T], needs: Needs = ONE) -> Iterator[R]:
+        """Yield the result of `function` for each item, which takes what it `needs` of a node.
 
-        An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or has no processor left.
+        An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or no node has what is needed.
         """
         watch, shared = _Watch(self._ray, self._address), self._ray.put(function)
+        watch.check(needs)
+        task = self._task.options(**_options(needs))
         pending, remaining = deque[Any](), iter(items)
         while True:
-            room = max(1, AHEAD * watch.num_processors()) - len(pending)
-            pending.extend(self._task.remote(shared, item) for item in islice(remaining, max(0, room)))
+            room = max(1, AHEAD * watch.num_processors({needs}) // needs.cores) - len(pending)
+            pending.extend(task.remote(shared, item) for item in islice(remaining, max(0, room)))
             if not pending:
                 return
             if self._ray.wait([pending[0]], timeout=LOOK_S)[0]:
@@ -93,9 +99,8 @@ class Cluster:
         numbers: dict[Any, int] = {}
         try:
             for number, (item, needs) in enumerate(items):
-                options = {"num_cpus": needs.cores, "num_gpus": needs.gpus, "memory": int(needs.memory_gb * GB) or None}
                 watch.check(needs)
-                numbers[self._task.options(**options).remote(shared, item)] = number
+                numbers[self._task.options(**_options(needs)).remote(shared, item)] = number
             while numbers:
                 watch.num_processors({items[number][1] for number in numbers.values()})
                 for reference in self._ray.wait(list(numbers), num_returns=1, timeout=LOOK_S)[0]:
@@ -116,6 +121,10 @@ class Cluster:
             raise RuntimeError(
                 f"The Ray cluster {self._address} lost a task {RETRIES + 1} times ({reason}). {AGAIN}"
             ) from None
+
+
+def _options(needs: Needs) -> dict[str, Any]:
+    return {"num_cpus": needs.cores, "num_gpus": needs.gpus, "memory": int(needs.memory_gb * GB) or None}
 
 
 def _call(function: Callable[[T], R], item: T) -> R:
@@ -163,8 +172,8 @@ class _Watch:
                 for node in nodes
             )
             raise RuntimeError(
-                f"No node of the Ray cluster {self._cluster} has {needs}, which a trial takes. Its nodes have: {there}. `resources` and "
-                "`compute` in params.yaml say what a trial takes; start larger nodes, or unset RATCHET_RAY to use this machine."
+                f"No node of the Ray cluster {self._cluster} has {needs}, which a task takes. Its nodes have: {there}. `resources` and "
+                "`compute` in params.yaml say what it takes; start larger nodes, or unset RATCHET_RAY to use this machine."
             )
 
     def _nodes(self) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from tasks.io import provenance
 from tasks.io.system import process, ray_cluster
+from tasks.io.system.ray_cluster import ONE, Needs
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,17 +48,26 @@ class Workers:
         """Return True if a cluster works on so many items. It sees no folder but the workspace."""
         return ray_cluster.address() is not None and number >= WORTH
 
-    def apply(self, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
+    def apply(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        number: int,
+        *,
+        needs: Needs = ONE,
+        identity: Callable[[str], Mapping[str, str]] | None = None,
+    ) -> Iterator[R]:
         """Yield the result of `function` for each of about `number` items, in their order. Both travel by pickle.
 
+        On a cluster each item takes what it `needs` of a node, which is to have the same `identity` for the function's module.
         Raises what the function raises, and RuntimeError, with what to do, if a cluster is named and lost, or not there.
         """
         processes = min(self._processes, number // WORTH)
         if (address := ray_cluster.address()) and self.uses_cluster(number):
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(ray_cluster.connected(address))
-            identity = partial(identity_of, _module(function))
-            yield from self._cluster.apply(OnNode(function, Path.cwd(), identity, identity()), items)
+            tell = partial(identity or identity_of, _module(function))
+            yield from self._cluster.apply(OnNode(function, Path.cwd(), tell, tell()), items, needs)
         elif processes > 1:
             yield from self._in_processes(function, items, processes)
         else:

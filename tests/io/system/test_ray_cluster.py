@@ -33,7 +33,7 @@ def watch(monkeypatch):
 def test_a_task_that_only_a_lost_node_could_run_is_told(watch, needs):
     assert watch(SMALL, LARGE).num_processors({needs}) == 9
     with pytest.raises(
-        RuntimeError, match=rf"No node .* here:1 has {needs}, which a trial .* have: 1 cores, 2 GB of memory\."
+        RuntimeError, match=rf"No node .* here:1 has {needs}, which a task .* have: 1 cores, 2 GB of memory\."
     ):
         watch(SMALL).num_processors({Needs(), needs})
     with pytest.raises(RuntimeError, match=r"here:1 has no node left that could work"):
