@@ -1,4 +1,4 @@
-"""Recovery of work on a Ray cluster from kills at random moments: `python benchmarks/ray_kills.py [--kills 60] [--seed 0]`.
+"""Recovery of work on a Ray cluster from kills at random moments: `python benchmarks/ray_kills.py [--kills 60] [--seed 0] [--work shards]`.
 
 A cluster of two nodes of one core each runs on this machine. On it run the trials of a sweep, three trainings of profile `micro`, or
 stage `ingest`, whose parts and blocks of texts are small, so that some forty go over the cluster. In each run two or three processes get
@@ -96,10 +96,10 @@ spool_uploader.LINGER_S = 0.2
 class Bench:
     """The workspaces of this benchmark and its cluster."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, work: Work | None) -> None:
+        self.folder, self.seed, self.work = folder, seed, work
         self.nodes = Nodes(f"{os.getpid()}-nodes")
-        self.basis = f"{workspaces.code_of(ROOT)} {seed}"
+        self.basis = f"{workspaces.code_of(ROOT)} {seed} {work}"
         self._left: set[str] = set()
         self._costs: dict[Work, float] = {}
 
@@ -133,7 +133,7 @@ class Bench:
     def run(self, number: int) -> dict[str, Any]:
         """Run, kill, run again, and return what came of it."""
         draw = random.Random(f"{self.seed} {number}")
-        work: Work = draw.choice(["trials", "shards", "shards"])
+        work: Work = self.work or draw.choice(["trials", "shards", "shards"])
         targets: list[Target] = ["worker"] * draw.randint(2, 3)
         if draw.random() < 0.5:  # one at most: without both nodes the run waits for another
             targets[draw.randrange(len(targets))] = "raylet"
@@ -331,12 +331,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", choices=list(COMMANDS), help="kill during nothing else")
     parser.add_argument("--folder", type=Path, default=Path(".ratchet/ray-kills"))
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     folder = options.folder.resolve()
     kept = folder / "kills.jsonl"
-    bench = Bench(folder, options.seed)
+    bench = Bench(folder, options.seed, options.work)
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     rows = [row for row in rows if row["basis"] == bench.basis]
     try:
