@@ -51,7 +51,9 @@ class Nodes:
     def temporary(self) -> set[str]:
         """The temporary files on the nodes, beside Ray's own and torch's folder for what it compiles, which any training makes."""
         folder = Path(os.environ["TMPDIR"])
-        return {path.name for path in folder.iterdir() if not path.name.startswith(("session_", "ray", "torchinductor_"))}
+        return {
+            path.name for path in folder.iterdir() if not path.name.startswith(("session_", "ray", "torchinductor_"))
+        }
 
     def raylets(self) -> list[int]:
         """Return the raylets of the nodes that work."""

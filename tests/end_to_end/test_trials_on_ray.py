@@ -212,7 +212,7 @@ def answers(folder, number=2 * WORTH, happens=lambda: None):
 
 def test_a_model_answers_on_nodes_as_here_although_one_is_lost(cluster, nodes, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Pen, "__call__", lambda *_: pytest.fail("it was answered here"))
+        patch.setattr(writer.LocalModel, "__call__", lambda *_: pytest.fail("it was answered here"))
         on_nodes = answers(tmp_path / "nodes", happens=lambda: cluster.remove_node(nodes[0], allow_graceful=False))
     monkeypatch.delenv("RATCHET_RAY")
     assert answers(tmp_path / "here") == on_nodes

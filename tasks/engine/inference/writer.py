@@ -61,7 +61,7 @@ Batch = tuple[Sequence[Sequence[Message]], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Pen:
+class LocalModel:
     """A model on disk that answers batches of prompts, here or on a node of a cluster."""
 
     folder: Path
@@ -109,21 +109,21 @@ class Pen:
         ]
 
 
-def on_node(pen: Pen, batch: Batch) -> list[Answer]:
+def on_node(local: LocalModel, batch: Batch) -> list[Answer]:
     """Answer a batch on a node. Each of its processes loads the model once. Raises ValueError if its weights are others there."""
-    return _first_equal(pen)(batch)
+    return _first_equal(local)(batch)
 
 
 @lru_cache(maxsize=1)
-def _first_equal(pen: Pen) -> Pen:
-    """Return the pen of the first batch that this process answers: later ones come with copies of it, which have no model."""
-    for folder, digest in zip((pen.folder, pen.parent), pen.weights, strict=True):
+def _first_equal(local: LocalModel) -> LocalModel:
+    """Return the model that came with the first batch of this process: later batches come with copies of it, which have loaded nothing."""
+    for folder, digest in zip((local.folder, local.parent), local.weights, strict=True):
         if folder and checkpoints.weights_digest(folder) != digest:
             raise ValueError(
                 f"{os.uname().nodename} has other weights at {folder} in {Path.cwd()} than this machine. Share the workspace between the "
                 "nodes of the cluster, or copy these there."
             )
-    return pen
+    return local
 
 
 def of_model(
@@ -142,7 +142,7 @@ def of_model(
     _device(compute)  # what else a stage computes, embeddings for instance, is computed with it
     weights = checkpoints.weights_digest(folder), checkpoints.weights_digest(parent) if parent else ""
     plain = Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields)))
-    pen = Pen(folder, parent, load, compute, plain, weights)
+    local = LocalModel(folder, parent, load, compute, plain, weights)
     needs = Needs(compute.threads, gpus=int(compute.device == "cuda"))
     answers = Answers(run.cache / "answers")
 
@@ -156,7 +156,7 @@ def of_model(
         kept = [answers.get(question(batch)) for batch in batches]
         missing = [batch for batch, texts in zip(batches, kept, strict=True) if texts is None]
         with Workers() as workers:
-            function = partial(on_node, pen) if workers.uses_cluster(len(missing)) else pen
+            function = partial(on_node, local) if workers.uses_cluster(len(missing)) else local
             new = workers.apply(function, missing, len(missing), needs=needs, identity=_identity_of)
             for batch, texts in zip(batches, kept, strict=True):
                 if texts is not None:

@@ -22,27 +22,29 @@ def load(folder, *_, **__):
 
 
 @pytest.fixture
-def pen(tmp_path, monkeypatch):
+def local(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(
         generation, "respond", lambda model, prompts, *_, **__: [Response("an answer", True)] * len(prompts)
     )
     loads.clear()
     writer._first_equal.cache_clear()
-    return writer.Pen(tmp_path, None, load, Compute(threads=1), Decoding(), (checkpoints.weights_digest(tmp_path), ""))
+    return writer.LocalModel(
+        tmp_path, None, load, Compute(threads=1), Decoding(), (checkpoints.weights_digest(tmp_path), "")
+    )
 
 
-def test_a_process_of_a_node_loads_the_model_once_although_each_batch_comes_with_a_copy(pen):
-    pen(BATCH)
+def test_a_process_of_a_node_loads_the_model_once_although_each_batch_comes_with_a_copy(local):
+    local(BATCH)
     for _ in range(3):
-        (answer,) = writer.on_node(pickle.loads(pickle.dumps(pen)), BATCH)
+        (answer,) = writer.on_node(pickle.loads(pickle.dumps(local)), BATCH)
         assert answer.text == "an answer"
-    assert loads == [pen.folder] * 2, "here, and there"
+    assert loads == [local.folder] * 2, "here, and there"
 
 
-def test_other_weights_on_a_node_are_named(pen):
-    (pen.folder / "model.safetensors").write_bytes(b"others")
-    (pen.folder / "more.safetensors").touch()
+def test_other_weights_on_a_node_are_named(local):
+    (local.folder / "model.safetensors").write_bytes(b"others")
+    (local.folder / "more.safetensors").touch()
     with pytest.raises(ValueError, match=r"has other weights at \S+ in .* than this machine\. Share the workspace"):
-        writer.on_node(pickle.loads(pickle.dumps(pen)), BATCH)
+        writer.on_node(pickle.loads(pickle.dumps(local)), BATCH)
     assert not loads
