@@ -1,5 +1,6 @@
 """No hostile program escapes, and the sandbox stays usable."""
 
+import functools
 import os
 import platform
 import resource
@@ -130,12 +131,17 @@ escaped = bool(fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 1036, bytes(8)))
 }
 
 
-@pytest.fixture(scope="module", params=["namespaces", "bubblewrap"])
-def judged(request):
+@functools.cache  # not a fixture of the module: in a random order pytest would make that anew at every change of its parameter
+def judgements(isolation):
     """Each attempt is followed by a harmless program, in the same sandbox."""
     cases = [case for program in HOSTILE.values() for case in (script(program), HARMLESS)]
-    results = list(pool.verdicts(cases, require(request.param), LIMITS, workers=1))
+    results = list(pool.verdicts(cases, require(isolation), LIMITS, workers=1))
     return dict(zip(HOSTILE, zip(results[::2], results[1::2], strict=True), strict=True))
+
+
+@pytest.fixture(params=["namespaces", "bubblewrap"])
+def judged(request):
+    return judgements(request.param)
 
 
 @pytest.mark.parametrize("attempt", HOSTILE)
