@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil
 import pytest
 from httpx import ConnectError
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from flows import automations, deployments, monitor, serve
 from flows.automations import BEATS
@@ -238,6 +238,23 @@ def test_an_event_that_the_server_does_not_have_was_not_heard(up, monkeypatch, t
         {PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{prefect_server.free_port()}/api"}
     ):
         assert not monitor._has_arrived(uuid4())
+
+
+@pytest.mark.parametrize("ui", [True, False])
+def test_a_server_without_pages_looks_after_no_deployments(tmp_path, monkeypatch, ui):
+    def start(_command, env, **_options):
+        given.update(env)
+        raise InterruptedError
+
+    given = {}
+    monkeypatch.setattr(supervisor, "start", start)
+    with pytest.raises(InterruptedError):
+        prefect_server.start(prefect_server.free_port(), ui=ui)
+    services = get_current_settings().server.services
+    for variable in prefect_server.DEPLOYMENTS_ALONE:
+        name = variable.removeprefix("PREFECT_SERVER_SERVICES_").removesuffix("_ENABLED").lower()
+        assert getattr(services, name).enabled, "Prefect has it, and runs it unless told not to"
+        assert given.get(variable) == (None if ui else "false")
 
 
 def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, monkeypatch, capsys):
