@@ -182,7 +182,7 @@ def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished
 
 
 def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(
-    workspace, finished, empty_prefect, monkeypatch
+    workspace, finished, empty_prefect, prefect, monkeypatch
 ):
     monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder.parent / "prefect")))
     first, url = prefect_server.start(prefect_server.free_port(), ui=False)
@@ -196,7 +196,7 @@ def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(
     assert f"Prefect's server at {url} does not answer any more" in workspace.printed()
     assert "Traceback" not in workspace.printed().rpartition("does not answer any more")[2]
     assert [run.info.status for run in parents(workspace)] == ["FAILED"]
-    workspace.ratchet("run")
+    workspace.ratchet("run", PREFECT_API_URL=prefect)
     assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
 
 
@@ -241,6 +241,7 @@ def test_a_flows_own_server_that_is_killed_is_started_again_and_the_flow_goes_on
     assert "Done: 4 ran." in workspace.printed()
     assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
     assert [run.info.status for run in parents(workspace)] == ["FINISHED"]
+    assert list(workspace.home.iterdir()) == []
 
 
 def started(pid, before):
