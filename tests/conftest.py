@@ -108,6 +108,7 @@ os.environ |= {
     "TORCHDYNAMO_DISABLE": "1",
     "XDG_CACHE_HOME": str(HOME / "cache"),  # where the speed of the machine is remembered
 }
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile our code
 os.environ.pop("RATCHET_PARENT", None)
 os.environ.pop("RATCHET_FLOW_RUN", None)
 
