@@ -97,10 +97,7 @@ def forked(mark: str, stage: str) -> int | None:
 
 def _named(mark: str, wanted: str) -> int | None:
     """Return the process of this name among a run's fork servers and their children."""
-    named = [
-        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if name(int(path.parent.name)) == wanted
-    ]
-    return next((pid for pid, words in _marked(named, mark).items() if FORK_SERVER in words), None)
+    return next((pid for pid, words in marked(mark).items() if FORK_SERVER in words and name(pid) == wanted), None)
 
 
 def work_s(pids: Iterable[int]) -> float:
@@ -118,17 +115,12 @@ def work_s(pids: Iterable[int]) -> float:
 
 def marked(mark: str) -> dict[int, str]:
     """Return the living processes of a run: pid → command."""
-    return _marked((int(path.name) for path in Path("/proc").glob("[0-9]*")), mark)
-
-
-def _marked(pids: Iterable[int], mark: str) -> dict[int, str]:
-    """Return those of some processes that belong to a run."""
     wanted = f"{MARK}={mark}".encode()
     commands = {}
-    for pid in pids:
+    for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                commands[pid] = " ".join(command(pid))
+            if wanted in path.read_bytes().split(b"\0"):
+                commands[int(path.parent.name)] = " ".join(command(int(path.parent.name)))
     return commands
 
 
