@@ -36,11 +36,11 @@ RESTARTS = 5
 DEPLOYMENTS_ALONE = {
     f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
     for name in (
-        "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS",
+        "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER",
     )
 }  # fmt: skip
-"""Services that a server without pages, which serves flows and no deployment, does without. They look after schedules, workers, pauses and
-automations, every few seconds: 1.4 CPU-seconds at the start, and half of what a server takes while nothing happens.
+"""Services that a server without pages, which serves flows and no deployment, does without: every few seconds they look after schedules,
+workers and pauses. Automations stay, by which people are told what came of a night.
 """
 PATIENCE_S = 300.0
 """Seconds that a server may take until its first answer. It takes 4 s on two free cores, and minutes where twenty processes share them."""
@@ -239,7 +239,7 @@ def _restart(port: int, ui: bool, ended: threading.Event) -> "subprocess.Popen[b
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     """Start a Prefect server on this port of this machine; return it and its API address. It cannot outlive this process.
 
-    One without `ui` serves flows alone: it starts no run of a deployment, and acts upon no automation.
+    One without `ui` serves flows alone: it starts no run of a deployment.
     """
     log = workspace.LOGS / "prefect.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]

@@ -84,7 +84,10 @@ def main(command: list[str]) -> int:
     # Whoever shoots this process must not set the command free. It has no threads, so that the hook is safe.
     bound = functools.partial(_prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=bound)
-    ended = os.pidfd_open(child.pid) if sys.platform == "linux" else None
+    ended = None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # an old kernel has none
+            ended = os.pidfd_open(child.pid)
     while child.poll() is None and not signals and os.getppid() == parent:
         if ended is not None:  # tells at once, while `wait` with a timeout looks eighty times a second
             select.select([ended], [], [], PACE_S)
