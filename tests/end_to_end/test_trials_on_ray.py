@@ -175,6 +175,7 @@ def test_a_cluster_of_another_ray_is_one_message(nodes, monkeypatch):
     with pytest.raises(RuntimeError, match=r"has another Ray or Python than this machine .*constraints\.txt") as error:
         sweeps.run(sweep(f"{RATE}=0.2,0.3"), "parent")
     assert "\n" not in str(error.value)
+    assert ray._private.worker.global_worker.node is None, "it would stay connected in part"
 
 
 def test_what_no_node_has_is_told_with_what_they_have(nodes, monkeypatch):

@@ -182,7 +182,10 @@ def test_the_weights_in_memory_are_less_than_a_third(tmp_path):
     assert len(seen) == 2 * 32
     assert max(seen) + outside < total / 3
     foretold = fit.of_model(deep.llama(32), parts("zo2", "all weights", resident_mb=None), Training(pack_tokens=16))
-    assert foretold.memory_bytes == pytest.approx(max(seen) + outside + 4 * 16 * 259, rel=0.15)
+    block = sum(tensor.nbytes for tensor in surgery.decoder_layers(model)[0].parameters())
+    most = total - (32 - 3) * block  # a slow machine may have fewer than three blocks there at once
+    assert max(seen) <= most
+    assert foretold.memory_bytes == pytest.approx(most + outside + 4 * 16 * 259, rel=0.15)
 
 
 def test_the_file_of_blocks_has_no_name_and_ends_with_the_process(tmp_path):

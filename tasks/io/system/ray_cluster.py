@@ -203,6 +203,17 @@ def connected(address: str) -> Iterator[Cluster]:
     ray = _ray(address)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
+        _connect(ray, address)
+        with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
+            signal.signal(signal.SIGTERM, terminate)
+        yield Cluster(ray, address)
+    finally:
+        ray.shutdown()  # after a refusal too: Ray would stay connected in part
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Raises RuntimeError as `connected` does."""
+    try:
         if address != "auto" and (problem := _problem(address)):
             raise ConnectionError(problem)
         ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -220,9 +231,3 @@ def connected(address: str) -> Iterator[Cluster]:
             f"The Ray cluster {address} has another Ray or Python than this machine ({lines}). Install both on every node with "
             f"`constraints.txt`, or unset {environment.RAY} to use this machine."
         ) from None
-    try:
-        with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
-            signal.signal(signal.SIGTERM, terminate)
-        yield Cluster(ray, address)
-    finally:
-        ray.shutdown()
