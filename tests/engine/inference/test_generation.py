@@ -230,13 +230,19 @@ def others():
     yield MistralForCausalLM(MistralConfig(**sizes, sliding_window=16, num_hidden_layers=2))
 
 
-@pytest.mark.parametrize("which", range(3))
-def test_models_with_other_attention_write_what_they_write_alone(pair, which):
-    model, tokenizer = list(others())[which].eval(), pair[1]
+def other(which):
+    """One of them, with random weights that are drawn wide, so that its answers depend on the prompt."""
+    model = list(others())[which].eval()
     torch.manual_seed(0)
     for parameter in model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_models_with_other_attention_write_what_they_write_alone(pair, which):
+    model, tokenizer = other(which), pair[1]
     with torch.no_grad():
         expected = [alone((model, tokenizer), prompt, 8) for prompt in PROMPTS]
     for batch_size in (1, 2, 5):
@@ -357,11 +363,7 @@ def test_another_beginning_is_read_anew_and_the_last_one_is_kept(pair):
 
 @pytest.mark.parametrize("which", range(3))
 def test_models_with_a_window_read_prompts_as_a_whole(pair, which):
-    model, tokenizer = list(others())[which].eval(), pair[1]
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.3)
+    model, tokenizer = other(which), pair[1]
     prompts = of_one_system_turn()
     with torch.no_grad():
         expected = [alone((model, tokenizer), prompt, 8) for prompt in prompts]
