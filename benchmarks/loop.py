@@ -9,7 +9,8 @@ In every round all arms train on equally many tokens and steps: those of two epo
 The metric was fixed beforehand (docs/claims/failures.json): the share of held-out tasks whose greedy answer the verifier takes.
 Printed: accuracy of each arm and round with its differences to the round before, to the other arms in that round, and to r0, with 95 %
 intervals over items (bootstrap, items of all seeds) and over seeds (Student's t). Settings: params/compare/loop.yaml.
-Results are kept in .ratchet/loop, and a second call resumes. `python docs/ledger.py loop` takes the figures to the ledger.
+Results are kept in .ratchet/loop, and a second call resumes. `python docs/ledger.py loop` takes the figures to the ledger, beside those of
+seeds that ran elsewhere.
 """
 
 import argparse
@@ -86,14 +87,20 @@ def main() -> None:
         for name, row in bench.run(seed, arms):
             results[name].append(row)
     print_table(results)
-    print(f"Figures: {results_table.save_figures('loop', figures(results, seeds))}")
+    print(f"Figures: {results_table.save_figures('loop', figures(results, seeds, bench.folder.name))}")
 
 
-def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int]) -> list[Rows]:
-    """Return a row for each training."""
+def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], settings: str) -> list[Rows]:
+    """Return a row for each training; `settings` is the digest of what all of them share."""
     facts = ("examples", "tokens", "steps")
     return [
-        {"composition": name, "seed": seed, "accuracy": round(accuracy(row), 6), "kinds": by_kind(row)}
+        {
+            "composition": name,
+            "seed": seed,
+            "settings": settings,
+            "accuracy": round(accuracy(row), 6),
+            "kinds": by_kind(row),
+        }
         | {fact: row[fact] for fact in facts}
         for name, rows in results.items()
         for seed, row in zip(seeds, rows, strict=True)

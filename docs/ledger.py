@@ -1,7 +1,8 @@
 """Takes figures by seed of the ledger of claims from data: `python docs/ledger.py COMPARISON [OF LESS METRIC]`.
 
 `ratchet compare`, benchmarks/faults.py and benchmarks/by_task.py leave a row for each training in
-.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed, and every claim that has
+.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed. Rows there of other seeds stay if both
+name the same `settings`, so that seeds can be run on several machines. Every claim that has
 
     "source": {"comparison": "prompts", "of": "dept", "less": "prompt", "metric": "loss"}
 
@@ -14,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,24 @@ def main(name: str, sides: list[str]) -> None:
             f"No claim has a `source` of comparison {name!r}: `python docs/ledger.py -h` shows how to write one."
         )
     claims.DATA.mkdir(exist_ok=True)
-    shutil.copyfile(kept, claims.DATA / f"{name}.json")
+    collect(kept, claims.DATA / f"{name}.json")
     for file in files:
         fill(file, name)
     print("Write `found` where it no longer fits, then `make docs`.")
+
+
+def collect(new: Path, kept: Path) -> None:
+    """Copy the rows of trainings, and keep rows of other seeds with the same `settings`."""
+    rows = json.loads(new.read_text(encoding="utf-8"))
+    measured = {(row.get("settings"), row["composition"], row["seed"]) for row in rows}
+    settings = {row["settings"] for row in rows if "settings" in row}
+    earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
+    rows += [
+        row
+        for row in earlier
+        if row.get("settings") in settings and (row["settings"], row["composition"], row["seed"]) not in measured
+    ]
+    results_table.write_figures(kept, rows)
 
 
 def _comparisons(file: Path) -> set[str]:

@@ -114,9 +114,14 @@ def save_figures(name: str, rows: Sequence[Figures]) -> Path:
     """Write the figures of a comparison, a line for each training, and return their folder."""
     folder = trial_store.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    body = ",\n".join(json.dumps(row) for row in rows)
-    (folder / FIGURES).write_text(f"[\n{body}\n]\n", encoding="utf-8")
+    write_figures(folder / FIGURES, rows)
     return folder
+
+
+def write_figures(file: Path, rows: Sequence[Figures]) -> None:
+    """Write the figures of trainings as JSON, one training a line."""
+    body = ",\n".join(json.dumps(row) for row in rows)
+    file.write_text(f"[\n{body}\n]\n", encoding="utf-8")
 
 
 def differences_by_seed(rows: Sequence[Figures], of: str, less: str, metric: str) -> list[float]:

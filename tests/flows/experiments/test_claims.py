@@ -116,6 +116,21 @@ def test_a_claim_is_given_the_figures_of_the_seeds_that_both_sides_have(take, tm
     assert '"per_seed": [-0.5, -0.75]' in (tmp_path / "dora.json").read_text()
 
 
+def test_seeds_of_the_same_settings_add_up_and_others_are_replaced(take):
+    def kept(seed, settings):
+        return [
+            training(name, seed, loss) | {"settings": settings} for name, loss in (("one", 2.0), ("two", 1.0 + seed))
+        ]
+
+    for rows in (kept(0, "a"), kept(1, "a"), kept(1, "a")):
+        results_table.save_figures("ours", rows)
+        take("ours", [])
+    assert claims.read("dora")[0].per_seed == (-1.0, 0.0)
+    results_table.save_figures("ours", kept(2, "b"))
+    take("ours", [])
+    assert claims.read("dora")[0].per_seed == (1.0,)
+
+
 def test_figures_can_be_looked_at_first(take, capsys):
     take("ours", ["two", "one", "matched"])
     assert capsys.readouterr().out == "-0.1, -0.3\n"
