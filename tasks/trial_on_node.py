@@ -70,7 +70,8 @@ def run(trial: NodeTrial) -> Ended:
         done = subprocess.run(
             [sys.executable, "-m", "tasks.run_trial", str(folder)],
             cwd=place,
-            env=os.environ | {environment.PARENT_RUN: trial.parent},
+            env=os.environ
+            | {environment.PARENT_RUN: trial.parent, environment.RAY: ""},  # whose nodes may all be at trials
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

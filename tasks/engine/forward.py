@@ -225,7 +225,8 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) ->
 
 def use_packed_attention(model: PreTrainedModel) -> None:
     """Make `model` attend within the sequences of a packed row from now on."""
-    model.set_attn_implementation(ATTENTION)
+    if model.config._attn_implementation != ATTENTION:  # it takes milliseconds, and rows may be as short
+        model.set_attn_implementation(ATTENTION)
 
 
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:

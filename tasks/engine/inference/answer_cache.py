@@ -8,32 +8,58 @@ that come later change the groups they fall into and no others.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from tasks.core.records import Message
-from tasks.engine.inference.generation import Response
+from tasks.engine.inference import generation
+from tasks.engine.inference.batches import Apply, Loaded
+from tasks.engine.inference.generation import Response, Sampling
+from tasks.engine.inference.steering import Steering
 from tasks.io.generators.answers import Answers
 
-Generate = Callable[[list[int]], Sequence[Response]]
-"""Generates the responses to the prompts at these positions."""
 BATCHES = 4
 """Batches in a group: where responses end, prompts of the same group take their places."""
 Track = Callable[[list[list[int]]], Iterable[list[int]]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a model answers, as `generation.respond` has it."""
+
+    max_new_tokens: int
+    batch_size: int
+    sampling: Sampling | None = None
+    """Without its keys, which come with the prompts."""
+    stop: Sequence[str] = ()
+    steering: Steering | None = None
+    constrained: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts that are answered together, with the key, the task and the tools of each, where there are any."""
+
+    prompts: Sequence[Sequence[Message]]
+    keys: Sequence[str]
+    tasks: Sequence[str]
+    tools: Sequence[str | None]
 
 
 def respond(
     prompts: Sequence[Sequence[Message]],
     keys: Sequence[str],
-    batch_size: int,
-    generate: Generate,
+    writing: Writing,
+    apply: Apply,
     answers: Answers | None,
     identity: Any,
     track: Track,
     tasks: Sequence[str] = (),
     tools: Sequence[str | None] = (),
 ) -> list[Response]:
-    """Return the response to each prompt, from `answers` where its whole group is kept there.
+    """Return the response to each prompt, from `answers` where its whole group is kept there. `apply` has a model write the others.
 
     `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, as JSON can
     hold it. `tasks` are those of the prompts, where answers go by them, and `tools` the schemas of each, where there are any.
@@ -43,16 +69,42 @@ def respond(
         for prompt, *further in zip(prompts, keys, *filter(None, (tasks, tools)), strict=True)
     ]
     responses = [Response("", True)] * len(prompts)
-    for group in track(list(groups(contents, BATCHES * batch_size))):
-        question = [identity, batch_size, [contents[position] for position in group]]
-        kept = answers.get(question) if answers else None
-        if kept is None:
-            kept = [[response.text, response.ended] for response in generate(group)]
+    planned = list(groups(contents, BATCHES * writing.batch_size))
+    questions = [[identity, writing.batch_size, _at(group, contents)] for group in planned]
+    kept = [answers.get(question) if answers else None for question in questions]
+    missing = [group for group, known in zip(planned, kept, strict=True) if known is None]
+    asked = (Group(_at(group, prompts), _at(group, keys), _at(group, tasks), _at(group, tools)) for group in missing)
+    written = apply(partial(write, writing), asked, BATCHES * len(missing))
+    for group, question, known in zip(track(planned), questions, kept, strict=True):
+        if known is None:
+            known = [[response.text, response.ended] for response in next(written)]
             if answers:
-                answers.keep(question, kept)
-        for position, (text, ended) in zip(group, kept, strict=True):
+                answers.keep(question, known)
+        for position, (text, ended) in zip(group, known, strict=True):
             responses[position] = Response(text, ended)
     return responses
+
+
+def write(writing: Writing, loaded: Loaded, group: Group) -> list[Response]:
+    """Return a model's responses to a group of prompts."""
+    return generation.respond(
+        loaded.model,
+        group.prompts,
+        loaded.tokenizer,
+        max_new_tokens=writing.max_new_tokens,
+        batch_size=writing.batch_size,
+        sampling=writing.sampling and replace(writing.sampling, keys=group.keys),
+        stop=writing.stop,
+        steering=writing.steering,
+        tasks=group.tasks,
+        tools=group.tools,
+        constrained=writing.constrained,
+    )
+
+
+def _at(places: Sequence[int], values: Sequence[T]) -> list[T]:
+    """Return the values at these places, where there are any."""
+    return [values[place] for place in places] if values else []
 
 
 def groups(contents: Sequence[str], size: int) -> Iterator[list[int]]:

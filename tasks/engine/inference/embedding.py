@@ -6,6 +6,7 @@ Shapes: T = tokens of a row, N = texts, L = layers, H = hidden size.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.engine.forward import use_packed_attention
+from tasks.engine.inference.batches import Apply, Loaded, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 from tasks.io.weights import checkpoints
@@ -26,32 +28,53 @@ DEPTHS = (0.25, 0.5, 0.75, 1.0)
 
 
 def pooled(
-    model: Any, texts: Sequence[Sequence[int]], track: Track = iter, row_tokens: int = PACK_TOKENS
+    model: Any,
+    texts: Sequence[Sequence[int]],
+    track: Track = iter,
+    row_tokens: int = PACK_TOKENS,
+    apply: Apply | None = None,
 ) -> NDArray[np.float32]:
     """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
 
-    `model` is a causal language model, whose hidden states are those before its head, or an encoder.
+    `model` is a causal language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with
+    the same model.
     """
-    return by_layer(model, texts, track, row_tokens, depths=(1.0,))[:, 0]
+    return by_layer(model, texts, track, row_tokens, depths=(1.0,), apply=apply)[:, 0]
 
 
-@torch.no_grad()
 def by_layer(
     model: Any,
     texts: Sequence[Sequence[int]],
     track: Track = iter,
     row_tokens: int = PACK_TOKENS,
     depths: Sequence[float] = DEPTHS,
+    apply: Apply | None = None,
 ) -> NDArray[np.float32]:
     """Return the mean hidden states of each text's tokens in the layers at these depths, (N, L, H), otherwise as `pooled`."""
-    use_packed_attention(model)
-    body = model.get_decoder() if model.get_output_embeddings() is not None else model
-    layers = [round(depth * body.config.num_hidden_layers) for depth in depths]
-    means_NLH = np.zeros((len(texts), len(layers), body.config.hidden_size), dtype=np.float32)
+    config = _body(model).config
+    layers = [round(depth * config.num_hidden_layers) for depth in depths]
+    means_NLH = np.zeros((len(texts), len(layers), config.hidden_size), dtype=np.float32)
     numbers = [number for number, text in enumerate(texts) if text]
-    for group in track(list(groups(numbers, row_tokens, lambda number: len(texts[number])))):
-        means_NLH[group] = _means(body, [texts[number] for number in group], layers).cpu().numpy()
+    rows = list(groups(numbers, row_tokens, lambda number: len(texts[number])))
+    read = (apply or here(model))(
+        partial(of_row, layers=layers), ([texts[number] for number in row] for row in rows), len(rows)
+    )
+    for row, means in zip(track(rows), read, strict=True):
+        means_NLH[row] = means
     return means_NLH
+
+
+@torch.no_grad()
+def of_row(loaded: Loaded, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> NDArray[np.float32]:
+    """Return the mean hidden states in these layers of the texts of a row, (N, L, H)."""
+    use_packed_attention(loaded.model)
+    means_NLH: NDArray[np.float32] = _means(_body(loaded.model), texts, layers).cpu().numpy()
+    return means_NLH
+
+
+def _body(model: Any) -> Any:
+    """Return the model without its head."""
+    return model.get_decoder() if model.get_output_embeddings() is not None else model
 
 
 def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> Tensor:

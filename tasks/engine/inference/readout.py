@@ -7,6 +7,7 @@ Shapes: T = tokens of a row, Q = branches, C = candidates, B A D = batch, heads,
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.engine.attention import attend
+from tasks.engine.inference.batches import Apply, Loaded, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 
@@ -88,25 +90,42 @@ AttentionInterface.register(ATTENTION, branch_attention)
 AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
-@torch.no_grad()
 def log_odds(
-    model: PreTrainedModel, trees: Sequence[Tree], candidates: Sequence[int], track: Track = iter
+    model: PreTrainedModel,
+    trees: Sequence[Tree],
+    candidates: Sequence[int],
+    track: Track = iter,
+    apply: Apply | None = None,
 ) -> list[NDArray[np.float64]]:
-    """Return the logits of the candidate tokens after each branch, (Q, C) for each tree, in the order of the trees."""
-    model.set_attn_implementation(ATTENTION)
-    head = model.get_output_embeddings()
-    rows = torch.tensor(list(candidates), device=model.device)
-    weight = head.weight[rows].float()
-    bias = None if head.bias is None else head.bias[rows].float()
+    """Return the logits of the candidate tokens after each branch, (Q, C) for each tree, in the order of the trees.
+
+    `apply` has others read the rows with the same model.
+    """
+    rows = list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))
+    read = (apply or here(model))(
+        partial(of_row, candidates=candidates), ([trees[number] for number in row] for row in rows), len(rows)
+    )
     logits: dict[int, NDArray[np.float64]] = {}
-    for group in track(list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))):
-        row, pieces, ends = _row([trees[number] for number in group])
-        inputs = {name: values.to(model.device) for name, values in row.items()}
-        hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
-        logits_QC = F.linear(hidden_TH[ends].float(), weight, bias).double().cpu().numpy()
-        sizes = np.cumsum([len(trees[number].branches) for number in group])[:-1]
-        logits |= dict(zip(group, np.split(logits_QC, sizes), strict=True))
+    for row, of_trees in zip(track(rows), read, strict=True):
+        logits |= zip(row, of_trees, strict=True)
     return [logits[number] for number in range(len(trees))]
+
+
+@torch.no_grad()
+def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Return the logits of the candidate tokens after each branch of the trees of a row."""
+    model = loaded.model
+    if model.config._attn_implementation != ATTENTION:
+        model.set_attn_implementation(ATTENTION)
+    head = model.get_output_embeddings()
+    chosen = torch.tensor(list(candidates), device=model.device)
+    weight = head.weight[chosen].float()
+    bias = None if head.bias is None else head.bias[chosen].float()
+    row, pieces, ends = _row(trees)
+    inputs = {name: values.to(model.device) for name, values in row.items()}
+    hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
+    logits_QC = F.linear(hidden_TH[ends].float(), weight, bias).double().cpu().numpy()
+    return np.split(logits_QC, np.cumsum([len(tree.branches) for tree in trees])[:-1])
 
 
 def _row(trees: Sequence[Tree]) -> tuple[dict[str, Tensor], list[_Piece], list[int]]:

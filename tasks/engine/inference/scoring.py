@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.inference.batches import Apply, Loaded, here
 from tasks.engine.packing import Pack, by_budget, collate
 
 PACK_TOKENS = 2048
 """Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""
 
-Track = Callable[[Iterable[Pack]], Iterable[Pack]]
+Track = Callable[[Iterable[Any]], Iterable[Any]]
 TokenLosses = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 
 
@@ -28,25 +31,40 @@ class Loss:
     """Trained tokens."""
 
 
-@torch.no_grad()
 def losses(
-    model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = iter, nll: TokenLosses = token_losses
+    model: PreTrainedModel,
+    sequences: Sequence[Encoded],
+    track: Track = iter,
+    nll: TokenLosses = token_losses,
+    apply: Apply | None = None,
 ) -> Iterator[Loss]:
     """Yield the loss of each sequence, in order of length. A sequence's loss does not depend on the others in its row.
 
-    `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers.
+    `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers. `apply` has others read the rows
+    with the same model.
     The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`).
     """
+    packs = by_budget(sequences, PACK_TOKENS)
+    scored = (apply or here(model))(partial(of_pack, nll=nll), packs, len(packs))
+    for _, rows in zip(track(range(len(packs))), scored, strict=True):
+        yield from rows
+
+
+@torch.no_grad()
+def of_pack(loaded: Loaded, pack: Pack, nll: TokenLosses = token_losses) -> list[Loss]:
+    """Return the loss of each sequence of a row."""
+    model = loaded.model
     use_packed_attention(model)
-    for pack in track(by_budget(sequences, PACK_TOKENS)):
-        batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
-        trained_T = batch["labels"][0] != IGNORE
-        owners_N = batch["segments"][0][trained_T]
-        nll_N = nll(model, batch).double()
-        sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N.cpu())
-        counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
-        for sequence, nats, tokens in zip(pack.sequences, sums.tolist(), counts.tolist(), strict=True):
-            yield Loss(sequence.id, nats, tokens)
+    batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
+    trained_T = batch["labels"][0] != IGNORE
+    owners_N = batch["segments"][0][trained_T]
+    nll_N = nll(model, batch).double()
+    sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N.cpu())
+    counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
+    return [
+        Loss(sequence.id, nats, tokens)
+        for sequence, nats, tokens in zip(pack.sequences, sums.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def mean(scored: Iterable[Loss]) -> float:

@@ -1,10 +1,10 @@
 """Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache, partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ from tasks.core.imports import lasting
 from tasks.core.records import Message
 from tasks.core.stage import Run
 from tasks.core.text.writing import Answer, Decoding, Server, Write, call
-from tasks.io import provenance
+from tasks.engine.inference.batches import Loaded
+from tasks.engine.inference.local_model import Load, LocalModel, placed
 from tasks.io.generators.answers import Answers
-from tasks.io.system.ray_cluster import Needs
-from tasks.io.system.workers import Workers, identity_of
+from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
-
-Load = Callable[..., tuple[Any, Any]]
-"""`tasks.io.weights.checkpoints.load`, or `tasks.io.weights.models.load` where a compressed model may be named."""
 
 
 class Bill:
@@ -60,70 +57,31 @@ Batch = tuple[Sequence[Sequence[Message]], Sequence[str]]
 """Prompts that are answered together, and the seed of each."""
 
 
-@dataclass(frozen=True)
-class LocalModel:
-    """A model on disk that answers batches of prompts, here or on a node of a cluster."""
-
-    folder: Path
-    parent: Path | None
-    """The base of an adapter."""
-    load: Load
-    compute: Compute
-    decoding: Decoding
-    weights: tuple[str, str]
-    """Digests of the model and of its base."""
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        return self.load(self.folder, self.parent, **_device(self.compute))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to a node, which loads the model itself."""
-        return {name: value for name, value in vars(self).items() if name != "_loaded"}
-
-    def __call__(self, batch: Batch) -> list[Answer]:
-        """Answer a batch. The first one loads the model."""
-        with lasting():
-            from tasks.engine.inference import generation
-        prompts, keys = batch
-        model, tokenizer = self._loaded
-        began = time.time()
-        responses = generation.respond(
-            model,
-            prompts,
-            tokenizer,
-            max_new_tokens=self.decoding.max_new_tokens,
-            batch_size=len(prompts),
-            sampling=generation.Sampling(self.decoding.temperature, self.decoding.top_p, keys),
+def answer(decoding: Decoding, loaded: Loaded, batch: Batch) -> list[Answer]:
+    """Return a model's answers to a batch."""
+    with lasting():
+        from tasks.engine.inference import generation
+    prompts, keys = batch
+    began = time.time()
+    responses = generation.respond(
+        loaded.model,
+        prompts,
+        loaded.tokenizer,
+        max_new_tokens=decoding.max_new_tokens,
+        batch_size=len(prompts),
+        sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
+    )
+    seconds = time.time() - began
+    return [
+        Answer(
+            response.text,
+            tokens_read=response.tokens_read,
+            tokens_written=response.tokens_written,
+            began=began,
+            seconds=seconds,
         )
-        seconds = time.time() - began
-        return [
-            Answer(
-                response.text,
-                tokens_read=response.tokens_read,
-                tokens_written=response.tokens_written,
-                began=began,
-                seconds=seconds,
-            )
-            for response in responses
-        ]
-
-
-def on_node(local: LocalModel, batch: Batch) -> list[Answer]:
-    """Answer a batch on a node. Each of its processes loads the model once. Raises ValueError if its weights are others there."""
-    return _first_equal(local)(batch)
-
-
-@lru_cache(maxsize=1)
-def _first_equal(local: LocalModel) -> LocalModel:
-    """Return the model that came with the first batch of this process: later batches come with copies of it, which have loaded nothing."""
-    for folder, digest in zip((local.folder, local.parent), local.weights, strict=True):
-        if folder and checkpoints.weights_digest(folder) != digest:
-            raise ValueError(
-                f"{os.uname().nodename} has other weights at {folder} in {Path.cwd()} than this machine. Share the workspace between the "
-                "nodes of the cluster, or copy these there."
-            )
-    return local
+        for response in responses
+    ]
 
 
 def of_model(
@@ -133,31 +91,29 @@ def of_model(
     run: Run,
     parent: Path | None = None,
     load: Load = checkpoints.load,
+    workers: Workers | None = None,
 ) -> Write:
     """Return a function that has the model in `folder` write; `parent` is the base of an adapter.
 
     Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes. If there are
-    enough of them, the nodes of a cluster that the environment names answer them.
+    enough of them, the nodes of a cluster that the environment names answer them; `workers` are those that have a way to it already.
     """
-    _device(compute)  # what else a stage computes, embeddings for instance, is computed with it
-    weights = checkpoints.weights_digest(folder), checkpoints.weights_digest(parent) if parent else ""
-    plain = Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields)))
-    local = LocalModel(folder, parent, load, compute, plain, weights)
-    needs = Needs(compute.threads, gpus=int(compute.device == "cuda"))
+    placed(compute)  # what else a stage computes, embeddings for instance, is computed with it
+    local = LocalModel(folder, parent, load, compute)
+    work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))))
     answers = Answers(run.cache / "answers")
 
     def question(batch: Batch) -> Any:
         prompts, keys = batch
         conversations = [[asdict(message) for message in prompt] for prompt in prompts]
-        return [[*weights, compute.precision], decoding.model_dump(mode="json"), conversations, keys]
+        return [[*local.weights, compute.precision], decoding.model_dump(mode="json"), conversations, keys]
 
     def answered(batches: Sequence[Batch]) -> Iterator[list[Answer]]:
         """Yield the answers to each batch, those kept from earlier runs among them."""
         kept = [answers.get(question(batch)) for batch in batches]
         missing = [batch for batch, texts in zip(batches, kept, strict=True) if texts is None]
-        with Workers() as workers:
-            function = partial(on_node, local) if workers.uses_cluster(len(missing)) else local
-            new = workers.apply(function, missing, len(missing), needs=needs, identity=_identity_of)
+        with nullcontext(workers) if workers else Workers() as some:
+            new = local.on(some)(work, missing, len(missing))
             for batch, texts in zip(batches, kept, strict=True):
                 if texts is not None:
                     yield [Answer(str(text)) for text in texts]
@@ -178,16 +134,3 @@ def of_model(
         return [written[place] for place in range(len(prompts))]
 
     return write
-
-
-def _device(compute: Compute) -> dict[str, Any]:
-    """Have this process compute as `compute` says, and return where a model is to be."""
-    with lasting():
-        from tasks.engine import device
-    device.use(compute)
-    return {**device.placement(compute)}
-
-
-def _identity_of(module: str) -> dict[str, str]:
-    """Return what answers follow from, beside the weights: the code, and the machine's class."""
-    return {**identity_of(module), **provenance.machine_class()}

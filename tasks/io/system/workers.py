@@ -66,7 +66,7 @@ class Workers:
         if (address := ray_cluster.address()) and self.uses_cluster(number):
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(ray_cluster.connected(address))
-            tell = partial(identity or identity_of, _module(function))
+            tell = partial(identity or identity_of, module_of(function))
             yield from self._cluster.apply(OnNode(function, Path.cwd(), tell, tell()), items, needs)
         elif processes > 1:
             yield from self._in_processes(function, items, processes)
@@ -133,5 +133,6 @@ def code_of(module: str) -> str:
     return f"{identity['code']} python {identity['python']} polars {identity['polars']}"
 
 
-def _module(function: Any) -> str:
-    return _module(function.func) if isinstance(function, partial) else str(function.__module__)
+def module_of(function: Any) -> str:
+    """Return the name of the module that a function is in, or the one that a `partial` is of."""
+    return module_of(function.func) if isinstance(function, partial) else str(function.__module__)

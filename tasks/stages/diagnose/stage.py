@@ -22,11 +22,15 @@ from tasks.core.stage import Run
 from tasks.core.weights.row import listens
 from tasks.engine import device, tokenized
 from tasks.engine.chat_template import render_prompt
-from tasks.engine.inference import answer_cache, embedding, generation, neighbours, readout, scoring, writer
+from tasks.engine.inference import answer_cache, embedding, neighbours, readout, scoring, writer
+from tasks.engine.inference.answer_cache import Writing
+from tasks.engine.inference.batches import Apply
+from tasks.engine.inference.local_model import LocalModel
 from tasks.engine.sequences import Sequences
 from tasks.io import diagnosis, provenance, tables, verifiers
 from tasks.io.generators.answers import Answers
 from tasks.io.sources import gym
+from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints, embedders
 from tasks.methods.curators import Curator, TaskCurator
 from tasks.stages.diagnose import judging, probing, signals
@@ -48,7 +52,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     device.use(config.compute)
     examples = tables.read(inputs["examples"], Example)
     measure = _measure_tasks if spec.looks_at == "tasks" else _measure_examples
-    measured = measure(examples, curator, curator_config, inputs, config, run)
+    with Workers() as workers:
+        measured = measure(examples, curator, curator_config, inputs, config, run, workers)
 
     tables.write(outputs["signals"], measured.signals, Signals)
     tables.write(outputs["probes"], measured.probes, Probe)
@@ -76,6 +81,7 @@ def _measure_tasks(
     inputs: Mapping[str, Path],
     config: StageConfig,
     run: Run,
+    workers: Workers,
 ) -> Measured:
     """Ask the tuned model fresh tasks of every kind, and spread new ones over the kinds."""
     probing_config = config.diagnose.probes
@@ -89,29 +95,20 @@ def _measure_tasks(
         assert task.tests is not None, "generated tasks have verifiers"
         return verifiers.grade(task.tests, answer).score
 
-    probes = probing.probe(tasks, partial(_answer, inputs=inputs, config=config, run=run), grade)
+    probes = probing.probe(tasks, partial(_answer, inputs=inputs, config=config, run=run, workers=workers), grade)
     by_kind = probing.allocation(tasks, probes, curator, curator_config)
     summary = {**signals.totals([], 0, {}), "examples": len(examples), "kinds": by_kind}
     return Measured([], probes, summary, probing.summary(f"diagnose {run.item}", by_kind, probing_config.each))
 
 
-def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageConfig, run: Run) -> list[str]:
+def _answer(
+    tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageConfig, run: Run, workers: Workers
+) -> list[str]:
     """Return the tuned model's greedy answer to each task; what an earlier run wrote is not written again."""
     probing_config = config.diagnose.probes
-    model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
+    tuned = _model(inputs["tuned"], inputs["base"], config)
     prompts = [task.prompt for task in tasks]
-    names = [task.task for task in tasks] if listens(model) else []
-
-    def generate(group: list[int]) -> list[generation.Response]:
-        return generation.respond(
-            model,
-            [prompts[position] for position in group],
-            tokenizer,
-            max_new_tokens=probing_config.max_new_tokens,
-            batch_size=probing_config.batch_size,
-            tasks=[names[position] for position in group] if names else (),
-        )
-
+    names = [task.task for task in tasks] if listens(tuned.loaded.model) else []
     identity = [
         *diagnosis.hashes({name: inputs[name] for name in ("base", "tuned")}).values(),
         config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)},
@@ -122,8 +119,8 @@ def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageC
     responses = answer_cache.respond(
         prompts,
         [""] * len(prompts),
-        probing_config.batch_size,
-        generate,
+        Writing(probing_config.max_new_tokens, probing_config.batch_size),
+        tuned.on(workers),
         Answers(run.cache / "answers"),
         identity,
         partial(run.track, unit="group of answers"),
@@ -139,21 +136,22 @@ def _measure_examples(
     inputs: Mapping[str, Path],
     config: StageConfig,
     run: Run,
+    workers: Workers,
 ) -> Measured:
     """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
     diagnose_config = config.diagnose
-    model, tokenizer = _load(inputs["base"], None, config)
-    longest = int(model.config.max_position_embeddings)
-    screen = Screen(tokenizer, longest, diagnose_config.max_tokens, diagnose_config.seed)
+    base = _model(inputs["base"], None, config)
+    longest = int(base.loaded.model.config.max_position_embeddings)
+    screen = Screen(base.loaded.tokenizer, longest, diagnose_config.max_tokens, diagnose_config.seed)
     sequences, excluded = _looked_at(examples, screen, inputs, run)
-    before = _losses(model, sequences, run)
-    del model  # one model in memory at a time
-    model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
-    after = _losses(model, sequences, run)
+    before = _losses(base, sequences, run, workers)
+    del base  # one model in memory at a time
+    local = _model(inputs["tuned"], inputs["base"], config)
+    after = _losses(local, sequences, run, workers)
     excluded |= dict.fromkeys(signals.not_finite(before, after), NOT_FINITE)
 
     included = [example for example in examples if example.id not in excluded]
-    tuned = TunedModel(model, tokenizer, inputs, config, run)
+    tuned = TunedModel(local, inputs, config, run, workers)
     neighbourhood = tuned.neighbourhood(included, curator.neighbours(curator_config))
     judged = tuned.judgements(diagnose_config.quality, included, curator)
     rows = signals.signal_rows(examples, sequences, excluded, (before, after), neighbourhood, judged, curator)
@@ -184,23 +182,24 @@ def _looked_at(
     return sequences, screen.excluded(ordered, store.contents.rows, {sequence.id for sequence in sequences})
 
 
-def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
-    return checkpoints.load(folder, base, **device.placement(config.compute))
+def _model(folder: Path, base: Path | None, config: StageConfig) -> LocalModel:
+    return LocalModel(folder, base, checkpoints.load, config.compute)
 
 
-def _losses(model: Any, sequences: Sequence[Encoded], run: Run) -> dict[str, float]:
-    return signals.per_token(scoring.losses(model, sequences, partial(run.track, unit="pack")))
+def _losses(local: LocalModel, sequences: Sequence[Encoded], run: Run, workers: Workers) -> dict[str, float]:
+    track = partial(run.track, unit="pack")
+    return signals.per_token(scoring.losses(local.loaded.model, sequences, track, apply=local.on(workers)))
 
 
 @dataclass(frozen=True)
 class TunedModel:
     """The model that was trained on the examples, with what it takes to query it."""
 
-    model: Any
-    tokenizer: Any
+    local: LocalModel
     inputs: Mapping[str, Path]
     config: StageConfig
     run: Run
+    workers: Workers
 
     def neighbourhood(self, examples: Sequence[Example], k: int) -> signals.Neighbourhood:
         """Return each example's nearest neighbours, by the embeddings of their prompts as plain text."""
@@ -216,7 +215,10 @@ class TunedModel:
         if self.config.diagnose.encoder == "tuned":
             blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
             return np.concatenate(
-                [embedding.pooled(self.model, self.tokenizer(block)["input_ids"], track) for block in blocks]
+                [
+                    embedding.pooled(self._model, self._tokenizer(block)["input_ids"], track, apply=self._apply)
+                    for block in blocks
+                ]
             )
         embedder, compute = self.inputs["embedder"], self.config.compute
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
@@ -230,11 +232,11 @@ class TunedModel:
             return {}
         if mode == "generate":
             return judging.in_words(examples, curator, self._fits, self._write)
-        odds = partial(readout.log_odds, self.model, track=self._track("row"))
+        odds = partial(readout.log_odds, self._model, track=self._track("row"), apply=self._apply)
         scores: dict[str, Mapping[str, float | None]] = {}
         for start in range(0, len(examples), BLOCK):
             block = examples[start : start + BLOCK]
-            scores |= judging.by_odds(block, curator, self.tokenizer, self._longest, odds)
+            scores |= judging.by_odds(block, curator, self._tokenizer, self._longest, odds)
         return scores
 
     def agreement(
@@ -247,17 +249,31 @@ class TunedModel:
         return signals.agreement(judged, self.judgements("generate", examples[: config.compare], curator), curator)
 
     @property
+    def _model(self) -> Any:
+        return self.local.loaded.model
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self.local.loaded.tokenizer
+
+    @property
+    def _apply(self) -> Apply:
+        return self.local.on(self.workers)
+
+    @property
     def _longest(self) -> int:
-        return int(self.model.config.max_position_embeddings)
+        return int(self._model.config.max_position_embeddings)
 
     def _fits(self, prompt: Sequence[Message]) -> bool:
         """Return True if a prompt and its answer fit into the model's context."""
-        ids = self.tokenizer(render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
+        ids = self._tokenizer(render_prompt(prompt, self._tokenizer), add_special_tokens=False)["input_ids"]
         return len(ids) + self.config.diagnose.judging.max_new_tokens <= self._longest
 
     def _write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:
-        config, folders = self.config.diagnose, self.inputs
-        write = writer.of_model(folders["tuned"], config.judging, self.config.compute, self.run, folders["base"])
+        config, compute, folders = self.config.diagnose, self.config.compute, self.inputs
+        write = writer.of_model(
+            folders["tuned"], config.judging, compute, self.run, folders["base"], workers=self.workers
+        )
         return [answer.text for answer in write(prompts, [f"{config.seed} {key}" for key in keys])]
 
     def _track(self, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

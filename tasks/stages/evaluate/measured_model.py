@@ -15,14 +15,18 @@ from tasks.core.text.writing import Server
 from tasks.core.weights.row import listens
 from tasks.engine import device
 from tasks.engine.forward import token_losses
-from tasks.engine.inference import answer_cache, generation, grammar, prompt_encoding, scoring
+from tasks.engine.inference import answer_cache, grammar, prompt_encoding, scoring
+from tasks.engine.inference.answer_cache import Writing
 from tasks.engine.inference.bank import Bank, Routed
+from tasks.engine.inference.batches import Apply, here
 from tasks.engine.inference.generation import Response, Sampling
+from tasks.engine.inference.local_model import LocalModel
 from tasks.engine.inference.served import ServedModel
 from tasks.engine.inference.steering import Steering, steer
 from tasks.io import pinned, provenance
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
+from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 
@@ -44,6 +48,8 @@ class MeasuredModel:
     """The bank whose adapters write and score what the router gives them; `model` is then their base."""
     under: "Callable[[str | None], MeasuredModel] | None" = None
     """The base with a member of the bank, or alone."""
+    on: Apply | None = None
+    """Reads and writes with the model, also on the nodes of a cluster; None where it is not fully named by its folder."""
 
     def losses(self, sequences: Sequence[Encoded], run: Run) -> Iterator[scoring.Loss]:
         """Yield the loss of each sequence, in no certain order. Of a bank each is scored by the adapter that its prompt goes to."""
@@ -53,7 +59,7 @@ class MeasuredModel:
                 yield from member.losses([sequences[place] for place in places], run)
             return
         nll = self.steering.losses if self.steering else token_losses
-        yield from scoring.losses(self.model, sequences, partial(run.track, unit="pack"), nll)
+        yield from scoring.losses(self.model, sequences, partial(run.track, unit="pack"), nll, self.on)
 
     def respond(
         self,
@@ -80,28 +86,22 @@ class MeasuredModel:
                 prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop, tools=tools
             )
 
-        def generate(group: list[int]) -> list[Response]:
-            return generation.respond(
-                self.model,
-                [prompts[position] for position in group],
-                self.tokenizer,
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-                sampling=_of(sampling, group),
-                stop=config.stop,
-                steering=self.steering,
-                tasks=_at(group, tasks),
-                tools=_at(group, tools),
-                constrained=constrained,
-            )
-
+        writing = Writing(
+            config.max_new_tokens,
+            config.batch_size,
+            sampling and replace(sampling, keys=()),
+            config.stop,
+            self.steering,
+            constrained,
+        )
+        apply = self.on or here(self.model, self.tokenizer)
         answers = Answers(run.cache / "answers") if self.identity else None
         keys = sampling.keys if sampling else [""] * len(prompts)
         how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
         how += [{"constrained": grammar.version()}] if constrained else []
         track = partial(run.track, unit="group of answers")
         identity = [self.identity, how]
-        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks, tools)
+        return answer_cache.respond(prompts, keys, writing, apply, answers, identity, track, tasks, tools)
 
     def _respond_apart(
         self,
@@ -148,8 +148,8 @@ def _prompt(sequence: Encoded) -> list[int]:
     return list(sequence.ids[:first] if first > 1 else sequence.ids)
 
 
-def load(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, MeasuredModel]:
-    """Return the measured model, of a bank its base, its tokenizer, and what is scored and generates."""
+def load(inputs: dict[str, Path], config: StageConfig, run: Run, workers: Workers) -> tuple[Any, Any, MeasuredModel]:
+    """Return the measured model, of a bank its base, its tokenizer, and what is scored and generates, on a cluster by `workers`."""
     device.use(config.compute)
     if config.evaluate.constrained:
         grammar.library()  # told before weights are read
@@ -158,8 +158,9 @@ def load(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, A
     server = _server(config, run)
     # Asked before weights are read: a server may lack the model.
     described = completions.describe(server) if server else None
-    model, tokenizer = _load(inputs["model"], inputs["base"], config)
-    measured = _steered(model, tokenizer, inputs, config)
+    local = LocalModel(inputs["model"], inputs["base"], models.load, config.compute)
+    model, tokenizer = local.loaded
+    measured = _steered(local, inputs, config, workers)
     if server:
         run.note(server=json.dumps(described, sort_keys=True))
         identity = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"]), described]
@@ -204,7 +205,7 @@ def _server(config: StageConfig, run: Run) -> Server | None:
     return server and server.model_copy(update={"model": server.model.replace("{item}", run.item or "")})
 
 
-def _steered(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageConfig) -> MeasuredModel:
+def _steered(local: LocalModel, inputs: dict[str, Path], config: StageConfig, workers: Workers) -> MeasuredModel:
     """Return the measured model, or the model that the decoder has it steer.
 
     Raises ValueError if that is not the pinned one.
@@ -213,14 +214,14 @@ def _steered(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageC
     decoder = methods.spec("decoders", name)
     decoder_config = decoder.config.model_validate(config.methods[name])
     if not decoder.helpers:
-        return MeasuredModel(model, tokenizer, identity=_identity(inputs, config))
+        return MeasuredModel(*local.loaded, identity=_identity(inputs, config), on=local.on(workers))
     if config.evaluate.constrained:
         raise ValueError(
             f"evaluate.decoder {name} writes by several models together, and evaluate.constrained holds one. Leave one of the two out."
         )
     main = _load(_pinned_folder(name, decoder_config), None, config)
     tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
-    roles = {"expert": (model, tokenizer)}
+    roles: dict[str, tuple[Any, Any]] = {"expert": local.loaded}
     roles["antiexpert"] = _load(inputs["base"], None, config) if tuned else roles["expert"]
     combine = partial(methods.load("decoders", name).combine, config=decoder_config)
     return MeasuredModel(*main, steer(main, [roles[role] for role in decoder.helpers], combine))

@@ -23,6 +23,7 @@ from tasks.engine import device, encode
 from tasks.engine.inference import generation, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.io import facts_file, provenance, review_decisions, sandbox, tables, verifiers
+from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import (
     facts,
@@ -57,12 +58,19 @@ PROBES = 4
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Score, generate answers, grade them, and write every item and the summary."""
+    with Workers() as workers:
+        _evaluate(inputs, outputs, config, run, workers)
+
+
+def _evaluate(
+    inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run, workers: Workers
+) -> None:
     evaluate_config, wrong = config.evaluate, review_decisions.read_those(inputs["decisions"], "reject")
-    model, tokenizer, evaluated = measured_model.load(inputs, config, run)
+    model, tokenizer, evaluated = measured_model.load(inputs, config, run, workers)
     pick = partial(subsample.shuffled, seed=evaluate_config.seed)
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
     if evaluate_config.facts:
-        measured.answers.extend(_facts(inputs, evaluated, config, run))
+        measured.answers.extend(_facts(inputs, evaluated, config, run, workers))
     counted, gate_results = measured.without(wrong), list[Result]()
     summary = summarise.summarise(counted.results, counted.planned, evaluate_config)
     metrics = {
@@ -94,8 +102,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
     """Measure a model on the gate set alone, as `main` does after the other data."""
-    _, tokenizer, evaluated = measured_model.load(inputs, config, run)
-    results, _ = _measure_gate(inputs, evaluated, tokenizer, config.evaluate, run)
+    with Workers() as workers:
+        _, tokenizer, evaluated = measured_model.load(inputs, config, run, workers)
+        results, _ = _measure_gate(inputs, evaluated, tokenizer, config.evaluate, run)
     tables.write(output, results, Result)
 
 
@@ -200,13 +209,15 @@ def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
     return problem_set, problem_set.reason_not_run(level)
 
 
-def _facts(inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfig, run: Run) -> list[Result]:
+def _facts(
+    inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfig, run: Run, workers: Workers
+) -> list[Result]:
     """Return the results of the facts that were written into the model; the model before that is the one it stands on."""
     pinned_file = config.evaluate.facts
     assert pinned_file
     chosen, before = facts_file.chosen(pinned_file.path, pinned_file.digest, pinned_file.items), evaluated
     if inputs["model"] != inputs["base"]:
-        *_, before = measured_model.load(inputs | {"model": inputs["base"]}, config, run)
+        *_, before = measured_model.load(inputs | {"model": inputs["base"]}, config, run, workers)
     ask, ask_before = (partial(one.respond, config=config.evaluate, run=run) for one in (evaluated, before))
     return facts.measure(chosen, ask, ask_before)
 

@@ -1,0 +1,35 @@
+"""Work of a model on batches. Whether this process does it or the nodes of a cluster do is said by who calls (`local_model`)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Loaded(NamedTuple):
+    """A model in memory, and its tokenizer where the work needs one."""
+
+    model: Any
+    tokenizer: Any = None
+
+
+class Apply(Protocol):
+    """Applies work with one model to batches, of which there are about `number`. Results come in the order of the batches.
+
+    The work is a function of a module, or a `partial` of one. It and the batches can be pickled.
+    """
+
+    def __call__(self, work: Callable[[Loaded, T], R], batches: Iterable[T], number: int) -> Iterator[R]: ...
+
+
+def here(model: Any, tokenizer: Any = None) -> Apply:
+    """Return what applies work with this model in this process."""
+    loaded = Loaded(model, tokenizer)
+
+    def apply(work: Callable[[Loaded, T], R], batches: Iterable[T], number: int) -> Iterator[R]:
+        del number
+        return map(partial(work, loaded), batches)
+
+    return apply
