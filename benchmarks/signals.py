@@ -179,12 +179,13 @@ def packed_vectors(dtype: str) -> Callable[[argparse.Namespace], Result]:
 
     def side(options: argparse.Namespace) -> Result:
         from tasks.engine.inference import embedding
+        from tasks.engine.inference.batches import Loaded
 
         texts = prompts(options)
-        encoder = embedding.Encoder(EMBEDDER, dtype=dtype, device="cpu")
-        encoder.vectors(texts[:2])
+        encoder = Loaded(*embedding.load_encoder(EMBEDDER, dtype=dtype, device="cpu"))
+        embedding.encode(EMBEDDER, encoder, texts[:2])
         start = time.process_time()
-        vectors = encoder.vectors(texts)
+        vectors = embedding.encode(EMBEDDER, encoder, texts)
         return timed(start, sum(map(len, texts)) // 4) | {"values": vectors.tolist()}
 
     return side

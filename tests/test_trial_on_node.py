@@ -1,13 +1,15 @@
 """A trial on a node works in a folder of its own: it brings back what it made, leaves the workspace as it was, and clears up after the killed."""
 
 import json
+import os
+import subprocess
 import tempfile
 
 import pytest
 
 from tasks import trial_on_node
 from tasks.io import provenance
-from tasks.io.system import files, scratch
+from tasks.io.system import files, ray_cluster, scratch
 from tasks.trial_on_node import NodeTrial
 from tests.flows.conftest import ROOT
 
@@ -48,6 +50,20 @@ def test_a_trial_brings_its_result_and_its_run_and_nothing_stays(workspace, tria
     assert (events[0]["name"], events[0]["parent"], events[-1]["status"]) == ("the base", "parent", "FINISHED")
     assert {path.name for path in tmp_path.iterdir()} == {"workspace", in_use.name}
     assert {path.name for path in workspace.iterdir()} == {"tasks", "rows"}
+
+
+def test_a_trial_asks_no_cluster(trial, monkeypatch):
+    environments = []
+
+    def started(command, *, env, **_):
+        environments.append(env)
+        return subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setenv("RATCHET_RAY", "10.0.0.1:6379")
+    monkeypatch.setattr(subprocess, "run", started)
+    trial_on_node.run(trial)
+    monkeypatch.setattr(os, "environ", environments[0])
+    assert ray_cluster.address() is None
 
 
 @pytest.mark.parametrize("change", [lambda path: path.write_text("another"), lambda path: path.unlink()])

@@ -1,5 +1,5 @@
-"""A cluster of two nodes makes the trials of a sweep and the answers of a model as this machine does, whatever it loses; one message for
-each cluster that cannot."""
+"""A cluster of two nodes makes the trials of a sweep, and answers and measures of a model, as this machine does, whatever it loses; one
+message for each cluster that cannot."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,17 +18,25 @@ from flows.experiments import trial_store
 from flows.experiments.sweeps import axes
 from flows.experiments.sweeps import sweep as sweeps
 from tasks import trial_on_node
+from tasks.core.answers import registry
+from tasks.core.answers.base import Row
 from tasks.core.compute import Compute
-from tasks.core.records import Message
+from tasks.core.records import Document, Example, Message
 from tasks.core.text.writing import Decoding
-from tasks.engine.inference import writer
-from tasks.io import provenance
+from tasks.engine.inference import answer_cache, embedding, readout, scoring, writer
+from tasks.engine.inference.local_model import LocalModel
+from tasks.io import provenance, tables
 from tasks.io.runs import run_store
-from tasks.io.system.workers import WORTH
+from tasks.io.system.workers import WORTH, Workers
+from tasks.stages.diagnose import stage as diagnose
+from tasks.stages.diagnose.config import StageConfig as DiagnoseConfig
+from tasks.stages.evaluate import stage as evaluate
+from tasks.stages.evaluate.config import StageConfig as EvaluateConfig
 from tests import ray_nodes
+from tests import tiny as small
 from tests.end_to_end.conftest import Workspace
 from tests.flows.conftest import wait_for
-from tests.support import ScratchRun
+from tests.support import NOTHING_DECIDED, ScratchRun
 
 RATE, RATES = "methods.adamw.learning_rate", (0.001, 0.003, 0.01, 0.03)
 COSTS = ("tokens_per_s", "peak_memory_mb")
@@ -193,17 +202,23 @@ MODEL = Path("models/pretrained")
 DECODING = Decoding(max_new_tokens=12, batch_size=2)
 
 
+class Interrupted(ScratchRun):
+    """A run in which something happens once, after the first batch or pack."""
+
+    def __init__(self, folder, happens):
+        super().__init__(folder, "r1")
+        self.happens = [happens]
+
+    def track(self, items, **options):
+        for place, item in enumerate(super().track(items, **options)):
+            if place == 1 and self.happens and options["unit"] in ("batch", "pack"):
+                self.happens.pop()()
+            yield item
+
+
 def answers(folder, number=2 * WORTH, happens=lambda: None):
     """What the model answers to so many prompts, the calls that are told, and what is kept of them. Something happens after the first batch."""
-
-    class Interrupted(ScratchRun):
-        def track(self, items, **options):
-            for place, item in enumerate(super().track(items, **options)):
-                if place == 1:
-                    happens()
-                yield item
-
-    run = Interrupted(folder)
+    run = Interrupted(folder, happens)
     prompts = [[Message("user", f"What is {n} and {'more ' * (n % 5)}?")] for n in range(number)]
     write = writer.of_model(MODEL, DECODING, Compute(threads=1), run)
     written = write(prompts, [f"key {n}" for n in range(number)])
@@ -213,7 +228,7 @@ def answers(folder, number=2 * WORTH, happens=lambda: None):
 
 def test_a_model_answers_on_nodes_as_here_although_one_is_lost(cluster, nodes, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(writer.LocalModel, "__call__", lambda *_: pytest.fail("it was answered here"))
+        patch.setattr(LocalModel, "loaded", property(lambda _: pytest.fail("it was answered here")))
         on_nodes = answers(tmp_path / "nodes", happens=lambda: cluster.remove_node(nodes[0], allow_graceful=False))
     monkeypatch.delenv("RATCHET_RAY")
     assert answers(tmp_path / "here") == on_nodes
@@ -224,3 +239,53 @@ def test_a_node_with_other_weights_is_named(nodes, tmp_path, monkeypatch):
     monkeypatch.setattr(writer.checkpoints, "weights_digest", lambda _: "others")
     with pytest.raises(ValueError, match=r"has other weights at models/pretrained in .* than this machine\. Share"):
         answers(tmp_path)
+
+
+def measured(folder, happens=lambda: None):
+    """What `diagnose` and `evaluate` make with the model, in bytes, and the answers that are kept."""
+    folder.mkdir()
+    rows = [small.example(n, prompt=f"What is {n}, {'and ' * (n % 7)}what not?", response=f"{n}.") for n in range(24)]
+    checked = [replace(row, tests=registry.tests(registry.parse("exact"), Row(row.id, row.response))) for row in rows]
+    tables.write(folder / "examples.parquet", checked, Example)
+    tables.write(folder / "documents.parquet", [], Document)
+    inputs = dict.fromkeys(("base", "model", "tuned"), MODEL) | {"decisions": NOTHING_DECIDED, "embedder": folder}
+    inputs |= dict.fromkeys(("examples", "test", "gate"), folder / "examples.parquet")
+    inputs |= dict.fromkeys(("documents", "gate_documents"), folder / "documents.parquet")
+    sections = {
+        "compute": {"precision": "fp32", "threads": 1},
+        "diagnose": {},
+        "evaluate": {"max_new_tokens": 8, "batch_size": 2},
+        "methods": {"middo": {}, "plain": {}},
+    }
+    run = Interrupted(folder, happens)
+    made = {name: folder / name for name in ("signals", "probes", "diagnosis", "metrics", "results")}
+    diagnose.main(inputs, made, DiagnoseConfig.model_validate(sections), run)
+    evaluate.main(inputs, made, EvaluateConfig.model_validate(sections), run)
+    files = [*made.values(), *(run.cache / "answers").iterdir()]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_a_model_is_measured_on_nodes_as_here_although_one_is_lost(cluster, nodes, tmp_path, monkeypatch):
+    work, apply = [], Workers.apply
+
+    def noted(self, function, *arguments, **options):
+        work.append(getattr(function.args[2], "func", function.args[2]))
+        return apply(self, function, *arguments, **options)
+
+    for module in (scoring, readout):
+        monkeypatch.setattr(module, "PACK_TOKENS", 150)  # of rows that are formed here
+    monkeypatch.setattr(embedding, "pooled", partial(embedding.pooled, row_tokens=150))
+    with monkeypatch.context() as patch:
+        patch.setattr(Workers, "apply", noted)
+        lose = partial(cluster.remove_node, nodes[0], allow_graceful=False)
+        on_nodes = measured(tmp_path / "nodes", lose)
+    assert work == [
+        scoring.of_pack,
+        scoring.of_pack,
+        embedding.of_row,
+        readout.of_row,
+        scoring.of_pack,
+        answer_cache.write,
+    ]
+    monkeypatch.delenv("RATCHET_RAY")
+    assert measured(tmp_path / "here") == on_nodes

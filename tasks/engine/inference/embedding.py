@@ -107,22 +107,23 @@ def is_encoder(folder: Path) -> bool:
     ] or pooling.get("pooling_mode") == "mean"
 
 
-class Encoder:
-    """The sentence-transformers model in a folder. Raises ValueError if it is no encoder (`is_encoder`)."""
+def load_encoder(folder: Path, _parent: None = None, *, dtype: str, device: str) -> tuple[Any, Any]:
+    """Load the sentence-transformers model in a folder, and its tokenizer. Raises ValueError if it is no encoder (`is_encoder`)."""
+    if not is_encoder(folder):
+        raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
+    from transformers import AutoModel
 
-    def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
-        if not is_encoder(folder):
-            raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
-        from transformers import AutoModel
+    model = AutoModel.from_pretrained(
+        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+    )
+    return model.to(device).eval(), checkpoints.load_tokenizer(folder)
 
-        model = AutoModel.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
-        )
-        self._model, self._tokenizer = model.to(device).eval(), checkpoints.load_tokenizer(folder)
-        config = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        self._max_tokens = config.get("max_seq_length") or model.config.max_position_embeddings
 
-    def vectors(self, texts: Sequence[str], track: Track = iter) -> NDArray[np.float32]:
-        """Return one vector for each text, (N, H), not of unit length; texts longer than the model's context are cut."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
-        return pooled(self._model, ids, track)
+def encode(
+    folder: Path, encoder: Loaded, texts: Sequence[str], track: Track = iter, apply: Apply | None = None
+) -> NDArray[np.float32]:
+    """Return one vector for each text by the encoder of a folder, (N, H), not of unit length; texts longer than its context are cut."""
+    config = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    longest = config.get("max_seq_length") or encoder.model.config.max_position_embeddings
+    ids = encoder.tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    return pooled(encoder.model, ids, track, apply=apply)

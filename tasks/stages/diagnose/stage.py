@@ -220,11 +220,12 @@ class TunedModel:
                     for block in blocks
                 ]
             )
-        embedder, compute = self.inputs["embedder"], self.config.compute
+        embedder = self.inputs["embedder"]
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
         if not embedding.is_encoder(embedder):
             return embedders.embed(embedder, texts)
-        return embedding.Encoder(embedder, **device.placement(compute)).vectors(texts, track)
+        encoder = LocalModel(embedder, None, embedding.load_encoder, self.config.compute)
+        return embedding.encode(embedder, encoder.loaded, texts, track, encoder.on(self.workers))
 
     def judgements(self, mode: str, examples: Sequence[Example], curator: Curator) -> judging.Judgements:
         """Return the model's scores of the examples in this mode of `diagnose.quality`."""

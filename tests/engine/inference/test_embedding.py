@@ -89,4 +89,4 @@ def test_only_a_transformer_with_the_mean_of_its_tokens_is_taken(tmp_path, more,
     assert embedding.is_encoder(folder) is answer
     if not answer:
         with pytest.raises(ValueError, match="mean pooling alone"):
-            embedding.Encoder(folder, dtype="float32", device="cpu")
+            embedding.load_encoder(folder, dtype="float32", device="cpu")

@@ -15,8 +15,9 @@ from tasks.engine.inference import generation, scoring
 from tasks.io import tables
 from tasks.io.sandbox import Level
 from tasks.io.sources import benchmarks
+from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
-from tasks.stages.evaluate import stage
+from tasks.stages.evaluate import measured_model, stage
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
 from tests.model_server import serving_weights
@@ -95,6 +96,18 @@ def test_a_model_is_measured_by_its_own_losses_and_answers(evaluate, inputs):
     assert metrics["settings"]["decoder"] == "plain"
     assert (metrics["settings"]["padding"], metrics["settings"]["batch_size"]) == (generation.PADDING, 2)
     assert len(answers) == 4
+
+
+def test_only_a_model_that_its_folder_names_works_on_nodes(inputs, large, tmp_path):
+    def on(decoder, **settings):
+        sections = {"compute": {"threads": 1}, "evaluate": {"decoder": decoder}, "methods": {decoder: settings}}
+        with Workers() as workers:
+            return measured_model.load(inputs, StageConfig.model_validate(sections), ScratchRun(tmp_path), workers)[
+                2
+            ].on
+
+    assert on("plain")
+    assert not on("proxy_tuning", **large)
 
 
 def test_what_is_written_does_not_depend_on_the_models_name(evaluate, tmp_path):
