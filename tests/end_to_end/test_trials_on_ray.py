@@ -244,7 +244,7 @@ def test_a_node_with_other_weights_is_named(nodes, tmp_path, monkeypatch):
 def measured(folder, happens=lambda: None):
     """What `diagnose` and `evaluate` make with the model, in bytes, and the answers that are kept."""
     folder.mkdir()
-    rows = [small.example(n, prompt=f"What is {n}, {'and ' * (n % 7)}what not?", response=f"{n}.") for n in range(24)]
+    rows = [small.example(n, prompt=f"What is {n}, {'and ' * (n % 7)}what not?", response=f"{n}.") for n in range(40)]
     checked = [replace(row, tests=registry.tests(registry.parse("exact"), Row(row.id, row.response))) for row in rows]
     tables.write(folder / "examples.parquet", checked, Example)
     tables.write(folder / "documents.parquet", [], Document)
@@ -273,8 +273,8 @@ def test_a_model_is_measured_on_nodes_as_here_although_one_is_lost(cluster, node
         return apply(self, function, *arguments, **options)
 
     for module in (scoring, readout):
-        monkeypatch.setattr(module, "PACK_TOKENS", 150)  # of rows that are formed here
-    monkeypatch.setattr(embedding, "pooled", partial(embedding.pooled, row_tokens=150))
+        monkeypatch.setattr(module, "PACK_TOKENS", 1)  # of rows that are formed here
+    monkeypatch.setattr(embedding, "pooled", partial(embedding.pooled, row_tokens=1))
     with monkeypatch.context() as patch:
         patch.setattr(Workers, "apply", noted)
         lose = partial(cluster.remove_node, nodes[0], allow_graceful=False)

@@ -74,7 +74,7 @@ def respond(
     kept = [answers.get(question) if answers else None for question in questions]
     missing = [group for group, known in zip(planned, kept, strict=True) if known is None]
     asked = (Group(_at(group, prompts), _at(group, keys), _at(group, tasks), _at(group, tools)) for group in missing)
-    written = apply(partial(write, writing), asked, BATCHES * len(missing))
+    written = apply(partial(write, writing), asked, sum(map(len, missing)) // writing.batch_size)
     for group, question, known in zip(track(planned), questions, kept, strict=True):
         if known is None:
             known = [[response.text, response.ended] for response in next(written)]

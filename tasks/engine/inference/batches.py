@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+ROWS = 4
+"""Rows of some two thousand tokens that take as long to read as a batch of answers to write, which is what nodes are asked by."""
 
 
 class Loaded(NamedTuple):
@@ -16,7 +18,7 @@ class Loaded(NamedTuple):
 
 
 class Apply(Protocol):
-    """Applies work with one model to batches, of which there are about `number`. Results come in the order of the batches.
+    """Applies work with one model to batches, which are as much as about `number` batches of answers. Results come in their order.
 
     The work is a function of a module, or a `partial` of one. It and the batches can be pickled.
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.engine.forward import use_packed_attention
-from tasks.engine.inference.batches import Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 from tasks.io.weights import checkpoints
@@ -57,7 +57,7 @@ def by_layer(
     numbers = [number for number, text in enumerate(texts) if text]
     rows = list(groups(numbers, row_tokens, lambda number: len(texts[number])))
     read = (apply or here(model))(
-        partial(of_row, layers=layers), ([texts[number] for number in row] for row in rows), len(rows)
+        partial(of_row, layers=layers), ([texts[number] for number in row] for row in rows), len(rows) // ROWS
     )
     for row, means in zip(track(rows), read, strict=True):
         means_NLH[row] = means

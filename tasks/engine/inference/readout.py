@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.engine.attention import attend
-from tasks.engine.inference.batches import Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 
@@ -103,7 +103,7 @@ def log_odds(
     """
     rows = list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))
     read = (apply or here(model))(
-        partial(of_row, candidates=candidates), ([trees[number] for number in row] for row in rows), len(rows)
+        partial(of_row, candidates=candidates), ([trees[number] for number in row] for row in rows), len(rows) // ROWS
     )
     logits: dict[int, NDArray[np.float64]] = {}
     for row, of_trees in zip(track(rows), read, strict=True):

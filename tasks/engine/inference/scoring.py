@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.engine.inference.batches import Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
 from tasks.engine.packing import Pack, by_budget, collate
 
 PACK_TOKENS = 2048
@@ -45,7 +45,7 @@ def losses(
     The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`).
     """
     packs = by_budget(sequences, PACK_TOKENS)
-    scored = (apply or here(model))(partial(of_pack, nll=nll), packs, len(packs))
+    scored = (apply or here(model))(partial(of_pack, nll=nll), packs, len(packs) // ROWS)
     for _, rows in zip(track(range(len(packs))), scored, strict=True):
         yield from rows
 
