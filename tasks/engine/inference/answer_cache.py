@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Writing:
-    """How a model answers, as `generation.respond` has it."""
+    """The settings of `generation.respond` for all groups of prompts."""
 
     max_new_tokens: int
     batch_size: int
