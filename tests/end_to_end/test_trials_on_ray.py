@@ -251,16 +251,12 @@ def measured(folder, happens=lambda: None):
     inputs = dict.fromkeys(("base", "model", "tuned"), MODEL) | {"decisions": NOTHING_DECIDED, "embedder": folder}
     inputs |= dict.fromkeys(("examples", "test", "gate"), folder / "examples.parquet")
     inputs |= dict.fromkeys(("documents", "gate_documents"), folder / "documents.parquet")
-    sections = {
-        "compute": {"precision": "fp32", "threads": 1},
-        "diagnose": {},
-        "evaluate": {"max_new_tokens": 8, "batch_size": 2},
-        "methods": {"middo": {}, "plain": {}},
-    }
+    sections = {"compute": {"precision": "fp32", "threads": 1}, "methods": {"middo": {}, "plain": {}}}
+    settings = {"max_new_tokens": 8, "batch_size": 2}
     run = Interrupted(folder, happens)
     made = {name: folder / name for name in ("signals", "probes", "diagnosis", "metrics", "results")}
     diagnose.main(inputs, made, DiagnoseConfig.model_validate(sections), run)
-    evaluate.main(inputs, made, EvaluateConfig.model_validate(sections), run)
+    evaluate.main(inputs, made, EvaluateConfig.model_validate(sections | {"evaluate": settings}), run)
     files = [*made.values(), *(run.cache / "answers").iterdir()]
     return {path.name: path.read_bytes() for path in files}
 
