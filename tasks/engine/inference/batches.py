@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 ROWS = 4
-"""Rows of some two thousand tokens that take as long to read as a batch of answers to write, which is what nodes are asked by."""
+"""Rows of some two thousand tokens that are about as much work to read as a batch of answers is to write. Nodes are asked by batches."""
 
 
 class Loaded(NamedTuple):
