@@ -14,7 +14,7 @@ NIGHTLY, MONITOR, TIMEZONE = "RATCHET_NIGHTLY", "RATCHET_MONITOR", "RATCHET_TIME
 NOTIFY, NOTIFY_OF = "RATCHET_NOTIFY", "RATCHET_NOTIFY_OF"
 """Addresses that are told what came of a night, and the events that they are told (`flows.automations`)."""
 RAY = "RATCHET_RAY"
-"""The address of a Ray cluster that works for stage `ingest`, runs trials and has a model answer, or `auto` for the one of this machine."""
+"""The address of a Ray cluster that works for stage `ingest`, runs trials, has a model answer and measures it, or `auto` for the one of this machine."""
 RENDEZVOUS = "RATCHET_RENDEZVOUS"
 """`HOST:PORT` of the first node, where the nodes of a training meet (`resources.STAGE.nodes`)."""
 HOSTS = "RATCHET_HOSTS"
