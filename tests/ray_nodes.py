@@ -97,3 +97,8 @@ def with_two_nodes(started: Any) -> list[Any]:
     while len(started.worker_nodes) < 2:
         started.add_node(num_cpus=1, **_node())
     return list(started.worker_nodes)
+
+
+def add_node(started: Any, address: str, cores: int) -> None:
+    """Add a node at another address of the loopback."""
+    started.add_node(num_cpus=cores, **_node() | {"node_ip_address": address})

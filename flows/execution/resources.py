@@ -12,6 +12,7 @@ from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.operation import Resources
+from tasks.io.system.ray_cluster import Needs
 
 GB = 1e9
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
@@ -66,21 +67,28 @@ def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) 
     return by_stage
 
 
+def needs(stage: str, config: PipelineConfig) -> Needs:
+    """Return what a stage takes of whichever machine runs it: what `resources` says, else the cores and the GPUs that it computes with."""
+    declared = config.resources.get(stage, Resources())
+    computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
+    compute = config.compute
+    processes = compute.processes // declared.nodes
+    gpus = processes if computes and compute.device == "cuda" else 0
+    return Needs(
+        cores=declared.cores or (compute.threads * processes if computes else 1),
+        memory_gb=declared.memory_gb or 0.0,
+        gpus=gpus if declared.gpus is None else declared.gpus,
+    )
+
+
 def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
     declared = config.resources.get(stage, Resources())
     if declared.host:
         return Request(cores=0, host=declared.host)
-    computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
-    compute = config.compute
-    processes = compute.processes // declared.nodes
-    cores = declared.cores or (compute.threads * processes if computes else 1)
-    cores = min(cores, available.cores)  # more threads than cores is slow, and no reason not to run
-    gpus = processes if computes and compute.device == "cuda" else 0
-    return Request(
-        cores=cores,
-        memory_gb=available.memory_gb * cores / available.cores if declared.memory_gb is None else declared.memory_gb,
-        gpus=gpus if declared.gpus is None else declared.gpus,
-    )
+    needed = needs(stage, config)
+    cores = min(needed.cores, available.cores)  # more threads than cores is slow, and no reason not to run
+    memory_gb = needed.memory_gb or available.memory_gb * cores / available.cores
+    return Request(cores, memory_gb, needed.gpus)
 
 
 def _lowered(name: str, available: float, *, least: float) -> float:

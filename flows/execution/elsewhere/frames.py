@@ -1,4 +1,4 @@
-"""Send and receive frames over a pair of pipes: a line of JSON, and as many bytes as it says.
+"""Send and receive frames over a pair of pipes, or a socket: a line of JSON, and as many bytes as it says.
 
 Both sides of a connection have this file. It needs the standard library alone.
 """
@@ -8,6 +8,8 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,7 +55,7 @@ class Link:
     def receive(self) -> Frame:
         """Wait for the next frame. Its file, if it has one, is to be received next. Raises Gone at the end of the connection."""
         while True:
-            line = self._incoming.readline()
+            line = self._read(self._incoming.readline)
             if not line.endswith(b"\n"):
                 raise Gone("the connection ended")
             self.heard = time.monotonic()
@@ -65,7 +67,7 @@ class Link:
         left, hasher = int(frame["size"]), hashlib.sha256()
         with path.open("wb") as file:
             while left:
-                part = self._incoming.read(min(PART, left))
+                part = self._read(partial(self._incoming.read, min(PART, left)))
                 if not part:
                     raise Gone("the connection ended")
                 self.heard = time.monotonic()
@@ -74,9 +76,15 @@ class Link:
                 file.write(part)
         return hasher.hexdigest()
 
+    def _read(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except (ConnectionError, TimeoutError, ValueError):
+            raise Gone("the connection ended") from None
+
     def _write(self, content: bytes) -> None:
         try:
             self._outgoing.write(content)
             self._outgoing.flush()
-        except (BrokenPipeError, ValueError):  # ValueError: the pipe is closed on this side
+        except (ConnectionError, TimeoutError, ValueError):  # ValueError: the pipe is closed on this side
             raise Gone("the connection ended") from None

@@ -1,4 +1,4 @@
-"""Read the hosts file: the machines that `resources.STAGE.host` may name.
+"""Read the hosts file: the machines and clusters that `resources.STAGE.host` may name.
 
 It belongs to a person at a machine, as ~/.ssh/config does: names stand in params.yaml, which git carries, addresses and folders do not.
 """
@@ -6,8 +6,9 @@ It belongs to a person at a machine, as ~/.ssh/config does: names stand in param
 import difflib
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.core import environment
 from tasks.core.config import Config
@@ -21,12 +22,23 @@ class Host(Config):
 
     ssh: str = ""
     """The destination as `ssh` takes it; without one, the name of the host, which ~/.ssh/config may know."""
+    ray: str = ""
+    """In place of `ssh`: the address of a Ray cluster, `HOST:PORT`, or `auto` for the one of this machine. A stage is one task of it, and
+    nodes are found by it with their Python."""
     folder: str = "~/ratchet"
     """The folder there for inputs, outputs and unfinished work."""
     python: str = "python3"
     """The command by which its Python is found, the one that has the packages."""
     options: tuple[str, ...] = ()
     """Further arguments of `ssh`, `["-p", "2222"]` for instance."""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.ray and (others := sorted(self.model_fields_set & {"ssh", "python", "options"})):
+            raise ValueError(
+                f"`ray` names a cluster, and {', '.join(others)} are about SSH. Leave one or the other out."
+            )
+        return self
 
 
 class Hosts(Config):
@@ -47,7 +59,9 @@ def known() -> dict[str, Host]:
     if not path().is_file():
         return {}
     hosts = config_file.read(path(), Hosts).hosts
-    return {name: host if host.ssh else host.model_copy(update={"ssh": name}) for name, host in hosts.items()}
+    return {
+        name: host if host.ssh or host.ray else host.model_copy(update={"ssh": name}) for name, host in hosts.items()
+    }
 
 
 def find(name: str, stage: str) -> Host:

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flows.execution.elsewhere import connection, hosts, pins
-from flows.execution.elsewhere.connection import Unreachable
+from flows.execution.elsewhere.channel import Unreachable
 from flows.execution.elsewhere.frames import Frame, Link
+from flows.execution.elsewhere.over_ray import Work
 from tasks.core import environment
 from tasks.io import provenance, stage_outputs
 from tasks.io.runs import tracking
@@ -56,7 +57,7 @@ def check(name: str, stage: str) -> connection.Facts:
     Raises ValueError where the hosts file lacks it, Unreachable where it cannot be used.
     """
     host = hosts.find(name, stage)
-    with connection.opened(name, host) as (_, facts):
+    with connection.opened(name, host, Work(stage, say=lambda _: None, looks=True)) as (_, facts):
         pins.check(name, host, facts)
     return facts
 
@@ -69,7 +70,7 @@ def run(name: str, job: Job, say: Callable[[str], None]) -> int:
     host = hosts.find(name, job.stage.partition("@")[0])
     given = _files(job)
     relay = tracking.Relay({"ratchet.host": name} | tracking.source_of_code())
-    with connection.opened(name, host) as (link, facts):
+    with connection.opened(name, host, Work(job.stage, say)) as (link, facts):
         pins.check(name, host, facts)
         variables = {variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ}
         link.send(

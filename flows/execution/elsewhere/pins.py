@@ -4,7 +4,8 @@ import platform
 from collections.abc import Mapping
 
 from flows.execution.elsewhere import far_side
-from flows.execution.elsewhere.connection import Facts, Unreachable
+from flows.execution.elsewhere.channel import Unreachable
+from flows.execution.elsewhere.connection import Facts
 from flows.execution.elsewhere.hosts import Host
 from tasks.io import provenance
 

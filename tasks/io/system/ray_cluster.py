@@ -4,9 +4,11 @@ Tasks that a lost node had are run again by Ray. The cluster must be one's own: 
 items travel by pickle, as Ray has it.
 """
 
+import importlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -31,8 +33,21 @@ ANSWER_S = 5.0
 """Seconds in which the cluster's server has to answer."""
 PATIENCE_S = 60.0
 """Seconds that a cluster may be without any processor, or without a node that is large enough, as while its nodes are restarted."""
+ENDS_S = 10.0
+"""Seconds that a task has to end by itself before it is ended by force."""
 EXTRA = "`pip install 'ratchet-llm[ray]'`"
-AGAIN = "What was done is kept: run it again when the cluster is back, or without RATCHET_RAY on this machine."
+
+
+@dataclass(frozen=True)
+class NamedBy:
+    """Where a cluster is named, as messages say it."""
+
+    setting: str
+    instead: str
+    """What would have this machine work in place of the cluster."""
+
+
+ENVIRONMENT = NamedBy(environment.RAY, f"unset {environment.RAY} to use this machine")
 
 
 def address() -> str | None:
@@ -69,8 +84,8 @@ ONE = Needs()
 class Cluster:
     """A cluster that this process is a client of."""
 
-    def __init__(self, ray: ModuleType, address: str) -> None:
-        self._ray, self._address = ray, address
+    def __init__(self, ray: ModuleType, address: str, named_by: NamedBy = ENVIRONMENT) -> None:
+        self._ray, self._address, self._named_by = ray, address, named_by
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
 
     def apply(self, function: Callable[[T], R], items: Iterable[T], needs: Needs = ONE) -> Iterator[R]:
@@ -78,7 +93,7 @@ class Cluster:
 
         An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or no node has what is needed.
         """
-        watch, shared = _Watch(self._ray, self._address), self._ray.put(function)
+        watch, shared = self._watch(), self._ray.put(function)
         watch.check(needs)
         task = self._task.options(**_options(needs))
         pending, remaining = deque[Any](), iter(items)
@@ -95,7 +110,7 @@ class Cluster:
 
         Raises what `apply` raises, and RuntimeError if no node has what an item needs.
         """
-        watch, shared = _Watch(self._ray, self._address), self._ray.put(function)
+        watch, shared = self._watch(), self._ray.put(function)
         numbers: dict[Any, int] = {}
         try:
             for number, (item, needs) in enumerate(items):
@@ -110,6 +125,48 @@ class Cluster:
             for reference in numbers:
                 self._ray.cancel(reference, force=True)
 
+    @property
+    def own_address(self) -> str:
+        """The address at which the nodes reach this machine."""
+        return str(self._ray.util.get_node_ip_address())
+
+    def node(self, needs: Needs, address: str | None = None) -> str | None:
+        """Return the id of a node that could run a task with these needs, at this address if one is given; None without such a node.
+
+        Raises RuntimeError, with what they have, if nodes are there and none could at any address.
+        """
+        self._watch().check(needs)
+        suits = (
+            node["NodeID"]
+            for node in self._ray.nodes()
+            if node["Alive"] and needs.is_met_by(node["Resources"]) and address in (None, node["NodeManagerAddress"])
+        )
+        return next(suits, None)
+
+    @contextmanager
+    def task(
+        self, function: Callable[..., object], arguments: Iterable[object], needs: Needs, node: str | None = None
+    ) -> Iterator["Task"]:
+        """Begin one task, which Ray never runs again, and end it with the block. It waits for the node that is named, while that is there.
+
+        The function travels with the code of its module, so that nodes need not have it.
+        """
+        self._ray.cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+        options = _options(needs) | {"max_retries": 0}
+        if node:
+            strategy = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+            options["scheduling_strategy"] = strategy(node, soft=True)
+        reference = self._ray.remote(**options)(function).remote(*arguments)
+        task = Task(self._ray, reference, self._watch(), needs)
+        try:
+            yield task
+        finally:
+            if not task.is_over(ENDS_S):
+                self._ray.cancel(reference, force=True)
+
+    def _watch(self) -> "_Watch":
+        return _Watch(self._ray, self._address, self._named_by)
+
     def _result(self, reference: Any) -> Any:
         errors = self._ray.exceptions
         try:
@@ -119,8 +176,36 @@ class Cluster:
         except errors.RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise RuntimeError(
-                f"The Ray cluster {self._address} lost a task {RETRIES + 1} times ({reason}). {AGAIN}"
+                f"The Ray cluster {self._address} lost a task {RETRIES + 1} times ({reason}). {_again(self._named_by)}"
             ) from None
+
+
+class Task:
+    """One task that a cluster was given."""
+
+    def __init__(self, ray: ModuleType, reference: Any, watch: "_Watch", needs: Needs) -> None:
+        self._ray, self._reference, self._watch, self._needs = ray, reference, watch, needs
+
+    def is_over(self, within_s: float = 0.0) -> bool:
+        """Return True if it has ended, or ends in so many seconds."""
+        return bool(self._ray.wait([self._reference], timeout=within_s)[0])
+
+    def look(self) -> None:
+        """Raise RuntimeError if the cluster is lost, or has for some time had no node that could run it."""
+        self._watch.num_processors({self._needs})
+
+    def result(self) -> Any:
+        """Return what the function of a task that is over returned. Raises RuntimeError, with the reason in one line, where it failed or was lost."""
+        try:
+            return self._ray.get(self._reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise RuntimeError(str(error.cause)) from None
+        except self._ray.exceptions.RayError as error:
+            raise RuntimeError(str(error).strip().splitlines()[0]) from None
+
+
+def _again(named_by: NamedBy) -> str:
+    return f"What was done is kept: run it again when the cluster is back, or {named_by.instead}."
 
 
 def _options(needs: Needs) -> dict[str, Any]:
@@ -144,15 +229,15 @@ def _problem(server: str) -> str:
 class _Watch:
     """Looks whether the cluster is there and has processors."""
 
-    def __init__(self, ray: ModuleType, cluster: str) -> None:
-        self._ray, self._cluster = ray, cluster
+    def __init__(self, ray: ModuleType, cluster: str, named_by: NamedBy = ENVIRONMENT) -> None:
+        self._ray, self._cluster, self._named_by = ray, cluster, named_by
         self._server = ray.get_runtime_context().gcs_address
         self._last_seen = time.monotonic()
 
     def num_processors(self, needs: Collection[Needs] = ()) -> int:
         """Return the number of processors. Raises RuntimeError if for some time there is none, or no node has what tasks need."""
         if problem := _problem(self._server):  # Ray itself would end this process if its server stayed away
-            raise RuntimeError(f"The Ray cluster {self._cluster} is lost ({problem}). {AGAIN}")
+            raise RuntimeError(f"The Ray cluster {self._cluster} is lost ({problem}). {_again(self._named_by)}")
         nodes = self._nodes()
         number = int(sum(node.get("CPU", 0) for node in nodes))
         if number and all(any(each.is_met_by(node) for node in nodes) for each in needs):
@@ -160,7 +245,9 @@ class _Watch:
         elif time.monotonic() - self._last_seen > PATIENCE_S:
             for each in needs:
                 self.check(each)
-            raise RuntimeError(f"The Ray cluster {self._cluster} has no node left that could work. {AGAIN}")
+            raise RuntimeError(
+                f"The Ray cluster {self._cluster} has no node left that could work. {_again(self._named_by)}"
+            )
         return number
 
     def check(self, needs: Needs) -> None:
@@ -173,14 +260,14 @@ class _Watch:
             )
             raise RuntimeError(
                 f"No node of the Ray cluster {self._cluster} has {needs}, which a task takes. Its nodes have: {there}. `resources` and "
-                "`compute` in params.yaml say what it takes; start larger nodes, or unset RATCHET_RAY to use this machine."
+                f"`compute` in params.yaml say what it takes; start larger nodes, or {self._named_by.instead}."
             )
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
-def _ray(cluster: str) -> ModuleType:
+def _ray(cluster: str, named_by: NamedBy) -> ModuleType:
     environment.set_defaults(environment.NO_TELEMETRY | environment.RAY_OPTIONS)
     if cluster.startswith(("127.", "localhost:")):
         environment.set_defaults(environment.RAY_LOOPBACK)
@@ -188,30 +275,30 @@ def _ray(cluster: str) -> ModuleType:
         import ray
     except ModuleNotFoundError:
         raise RuntimeError(
-            f"{environment.RAY}={address()} needs Ray: {EXTRA}, or unset it to use this machine."
+            f"{named_by.setting} is {cluster}, which needs Ray: {EXTRA}, or {named_by.instead}."
         ) from None
     module: ModuleType = ray
     return module
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Cluster]:
+def connected(address: str, named_by: NamedBy = ENVIRONMENT) -> Iterator[Cluster]:
     """Be a client of a cluster for a while. What this process does on SIGTERM stays as it was.
 
     Raises RuntimeError, with what to do, without Ray, without a cluster at this address, and for one of another Ray or Python.
     """
-    ray = _ray(address)
+    ray = _ray(address, named_by)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        _connect(ray, address)
+        _connect(ray, address, named_by)
         with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
             signal.signal(signal.SIGTERM, terminate)
-        yield Cluster(ray, address)
+        yield Cluster(ray, address, named_by)
     finally:
         ray.shutdown()  # after a refusal too: Ray would stay connected in part
 
 
-def _connect(ray: Any, address: str) -> None:
+def _connect(ray: Any, address: str, named_by: NamedBy) -> None:
     """Raises RuntimeError as `connected` does."""
     try:
         if address != "auto" and (problem := _problem(address)):
@@ -220,8 +307,8 @@ def _connect(ray: Any, address: str) -> None:
     except ConnectionError as error:
         reason = str(error).strip().splitlines()[0]
         raise RuntimeError(
-            f"No Ray cluster answers at {address} ({reason}). Start one with `ray start --head`, correct {environment.RAY}, or unset it "
-            "to use this machine."
+            f"No Ray cluster answers at {address} ({reason}). Start one with `ray start --head`, correct {named_by.setting}, or "
+            f"{named_by.instead}."
         ) from None
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
@@ -229,5 +316,5 @@ def _connect(ray: Any, address: str) -> None:
         lines = " ".join(str(error).split())
         raise RuntimeError(
             f"The Ray cluster {address} has another Ray or Python than this machine ({lines}). Install both on every node with "
-            f"`constraints.txt`, or unset {environment.RAY} to use this machine."
+            f"`constraints.txt`, or {named_by.instead}."
         ) from None

@@ -33,6 +33,20 @@ PermitRootLogin yes
 """
 
 
+def of_git(folder: Path) -> Path:
+    """Make a workspace of git alone."""
+    folder.mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    (folder / ".gitignore").write_text("/data/\n/.ratchet/\n")
+    (folder / "in.txt").write_text("b\na\n")
+    (folder / "tool").write_text("#!/bin/sh\nsort in.txt\n")
+    (folder / "tool").chmod(0o755)
+    (folder / "data").mkdir()
+    (folder / "data/seen.txt").write_text("dependency")
+    (folder / "data/hidden.txt").write_text("git ignores it")
+    return folder
+
+
 @dataclass
 class Box:
     """A host of the hosts file, and what a test does to it."""

@@ -9,25 +9,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.execution.elsewhere import connection, far_side, hosts, job, pins
+from flows.execution.elsewhere import channel, connection, far_side, hosts, job, pins
 from flows.execution.elsewhere.job import Job
 from tasks.io.runs.run_store import SPOOL
 from tests.flows.conftest import ROOT, processes, wait_for
+from tests.flows.execution.elsewhere.conftest import of_git
 
 
 @pytest.fixture
 def folder(box, tmp_path, monkeypatch) -> Path:
     """A workspace of git alone; this process is in it."""
-    made = tmp_path / "workspace"
-    made.mkdir()
-    subprocess.run(["git", "init", "--quiet"], cwd=made, check=True)
-    (made / ".gitignore").write_text("/data/\n/.ratchet/\n")
-    (made / "in.txt").write_text("b\na\n")
-    (made / "tool").write_text("#!/bin/sh\nsort in.txt\n")
-    (made / "tool").chmod(0o755)
-    (made / "data").mkdir()
-    (made / "data/seen.txt").write_text("dependency")
-    (made / "data/hidden.txt").write_text("git ignores it")
+    made = of_git(tmp_path / "workspace")
     monkeypatch.chdir(made)
     return made
 
@@ -93,7 +85,7 @@ def test_what_arrives_damaged_is_refused_on_both_sides(folder, monkeypatch):
     digests = job.provenance.digests
     with monkeypatch.context() as patch:
         patch.setattr(job.provenance, "digests", lambda path: dict.fromkeys(digests(path), "0" * 64))
-        with pytest.raises(connection.Unreachable, match="changed while it was sent, or arrived damaged"):
+        with pytest.raises(channel.Unreachable, match="changed while it was sent, or arrived damaged"):
             ran("cp in.txt out.txt")
     receive = job.Link.receive_file
     monkeypatch.setattr(job.Link, "receive_file", lambda *arguments: receive(*arguments) and "0" * 64)
@@ -168,14 +160,14 @@ def test_a_host_that_cannot_be_used_is_one_message(box, changes, problem):
     if changes.get("options") == "other keys":
         changes = {"options": ["UserKnownHostsFile=/dev/null" if "Known" in o else o for o in box.entry["options"]]}
     box.write(**changes)
-    with pytest.raises(connection.Unreachable, match=problem):
+    with pytest.raises(channel.Unreachable, match=problem):
         job.check("gpu-box", "tune")
 
 
 def test_other_versions_there_are_named():
     same = far_side.packages()
     other = {name: version for name, version in same.items() if name != "peft"} | {"numpy": "1.0"}
-    with pytest.raises(connection.Unreachable, match=r"Python 3\.9\.1 \(here .*numpy 1\.0 \(here .*peft is absent"):
+    with pytest.raises(channel.Unreachable, match=r"Python 3\.9\.1 \(here .*numpy 1\.0 \(here .*peft is absent"):
         pins.check("gpu-box", hosts.Host(), connection.Facts("3.9.1", other, 0))
     build = f"{same['torch'].partition('+')[0]}+another"
     pins.check("gpu-box", hosts.Host(), connection.Facts(sys.version.split()[0], same | {"torch": build}, 0))

@@ -90,7 +90,7 @@ def lose_all(cluster, nodes, monkeypatch):
 @pytest.fixture
 def no_node_left(cluster):
     """What is said then, as a pattern."""
-    return rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"
+    return rf"The Ray cluster {cluster.address} has no node left.*unset RATCHET_RAY"
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_an_address_at_which_nobody_answers_is_told_at_once(source, tmp_path, mo
 def test_without_ray_the_extra_is_named(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setenv("RATCHET_RAY", "auto")
-    with pytest.raises(RuntimeError, match=r"RATCHET_RAY=auto needs Ray: `pip install 'ratchet-llm\[ray\]'`"):
+    with pytest.raises(RuntimeError, match=r"RATCHET_RAY is auto, which needs Ray: `pip install 'ratchet-llm\[ray\]'`"):
         read(source, tmp_path)
 
 

@@ -1,0 +1,147 @@
+"""Start a far side as one task of a Ray cluster, which connects to this machine."""
+
+import hmac
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from flows.execution import resources, supervisor, workspace
+from flows.execution.elsewhere import boot, channel, frames, hosts, ray_task
+from flows.execution.elsewhere.channel import Unreachable
+from flows.execution.elsewhere.hosts import Host
+from tasks import configuration
+from tasks.io.system import files, ray_cluster
+from tasks.io.system.ray_cluster import Needs, Task
+
+NODES = workspace.SCRATCH / "elsewhere"
+"""The folder of the addresses of the nodes that had each stage last."""
+TOKEN_S = 5.0
+"""Seconds in which whoever connects has to show the token."""
+LOOK_S = 1.0
+"""Seconds between two looks at a task that has not connected yet."""
+TOLD_S = 5.0
+"""Seconds after which it is told that the task waits for a node."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work for which a host is connected."""
+
+    stage: str
+    """The stage in DVC, whose `resources` the task takes of a node."""
+    say: Callable[[str], None]
+    looks: bool = False
+    """True for a look at a node that could run the stage, which takes none of its resources and waits for nothing."""
+
+
+class RayNode:
+    """The channel of a task that has connected."""
+
+    def __init__(self, host: Host, connection: socket.socket, task: Task) -> None:
+        self._host, self._connection, self._task = host, connection, task
+        self.incoming, self.outgoing = connection.makefile("rb"), connection.makefile("wb")
+
+    def end(self) -> tuple[int, str]:
+        """Return the exit code of the far side and its last words, or those of Ray where the task was lost."""
+        with suppress(OSError):  # the other side has closed it
+            self._connection.shutdown(socket.SHUT_RDWR)
+        for file in (self.incoming, self.outgoing, self._connection):
+            with suppress(OSError):  # what was not sent yet is of no use any more
+                file.close()
+        return _outcome(self._task) if self._task.is_over(2 * supervisor.PATIENCE_S) else (1, "")
+
+    def explain(self, code: int, said: str) -> str:
+        """Return the reason why the far side did not start."""
+        return channel.explain(self._host, code, said)
+
+
+@contextmanager
+def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
+    """Yield a channel to a far side whose modules have so many bytes, once a node has what the stage takes.
+
+    Raises Unreachable where there is no such cluster or node, or the task did not connect.
+    """
+    needs = resources.needs(work.stage.partition("@")[0], configuration.load())
+    instead = f"leave `host: {name}` out of `resources` to use this machine"
+    named_by = ray_cluster.NamedBy(f"`ray` of {name} in {hosts.path()}", instead)
+    last = NODES / name / work.stage.replace("/", "_")
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(ray_cluster.connected(host.ray, named_by))
+            near = last.read_text() if last.is_file() and not work.looks else None
+            node = cluster.node(needs, near)
+            server = stack.enter_context(_listening(cluster.own_address))
+            token = secrets.token_hex()
+            arguments = (server.getsockname()[:2], token, ["-c", boot.PROGRAM, host.folder, str(size)])
+            taken = Needs(cores=0) if work.looks else needs
+            task = stack.enter_context(cluster.task(ray_task.serve, arguments, taken, node if near or work.looks else None))
+            connection = _accepted(server, token, task, lambda: work.say(f"on {name}: waits for a node with {taken}"))
+        except (RuntimeError, OSError) as error:
+            raise Unreachable(f"{name}: {error}") from None
+        made = RayNode(host, connection, task)
+        stack.callback(made.end)
+        if not work.looks:
+            address = connection.getpeername()[0]
+            files.write_atomically(last, address)
+            work.say(f"on {name}: node {address}")
+        yield made
+
+
+def _listening(address: str) -> socket.socket:
+    """Return a socket that listens at the address by which the nodes reach this machine."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, 0), family=family)
+
+
+def _accepted(server: socket.socket, token: str, task: Task, wait: Callable[[], None]) -> socket.socket:
+    """Return the connection of the task, and listen no longer. Whoever cannot show the token is sent away.
+
+    Raises RuntimeError if the task ended or was lost before, or cannot begin.
+    """
+    server.settimeout(LOOK_S)
+    begun, is_told = time.monotonic(), False
+    while True:
+        try:
+            connection, _ = server.accept()
+        except TimeoutError:
+            if task.is_over():
+                raise RuntimeError(f"the task ended before it had connected ({_outcome(task)[1]}).") from None
+            task.look()
+            if not is_told and time.monotonic() - begun > TOLD_S:
+                is_told = True
+                wait()
+            continue
+        if _shows(connection, token.encode()):
+            server.close()
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: whoever receives is told that the network has failed
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(frames.SILENCE_S * 1000))
+            return connection
+        connection.close()
+
+
+def _shows(connection: socket.socket, token: bytes) -> bool:
+    """Return True if the first bytes of a connection are the token. Nothing behind them is read."""
+    deadline, shown = time.monotonic() + TOKEN_S, b""
+    try:
+        while len(shown) < len(token):
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            part = connection.recv(len(token) - len(shown))
+            if not part:
+                return False
+            shown += part
+        connection.settimeout(None)
+    except OSError:
+        return False
+    return hmac.compare_digest(shown, token)
+
+
+def _outcome(task: Task) -> tuple[int, str]:
+    """Return the exit code and the last words of a task that is over; where it was lost, what Ray says of it."""
+    try:
+        code, printed = task.result()
+    except RuntimeError as error:
+        return 1, str(error).rstrip(".")
+    return code, channel.last_words(printed)
