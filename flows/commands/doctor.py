@@ -312,7 +312,7 @@ def _hosts() -> Iterator[Finding]:
     for name in names:
         try:
             facts = job.check(name, used.get(name, "STAGE"))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             fix = "or leave `resources.STAGE.host` out: the stage then runs here" if name in used else ""
             yield Finding("blocked" if name in used else "limited", str(error), fix)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.execution.elsewhere import hosts
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment
@@ -38,6 +39,8 @@ class Request:
     gpus: int = 0
     host: str | None = None
     """The host that runs it, where it takes nothing of this machine."""
+    is_of_cluster: bool = False
+    """True where that host is a Ray cluster, which finds room for each stage by itself."""
 
 
 def machine() -> Machine:
@@ -84,7 +87,8 @@ def needs(stage: str, config: PipelineConfig) -> Needs:
 def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
     declared = config.resources.get(stage, Resources())
     if declared.host:
-        return Request(cores=0, host=declared.host)
+        host = hosts.known().get(declared.host)
+        return Request(cores=0, host=declared.host, is_of_cluster=bool(host and host.ray))
     needed = needs(stage, config)
     cores = min(needed.cores, available.cores)  # more threads than cores is slow, and no reason not to run
     memory_gb = needed.memory_gb or available.memory_gb * cores / available.cores

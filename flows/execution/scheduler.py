@@ -12,7 +12,8 @@ class Scheduler:
 
     So training, which most of the graph waits for, comes before the measuring of models that are there already. A stage is ready
     from the moment when the last that it reads from is done, though its own thread asks a little later. None passes the next
-    one: a large stage would wait for ever behind small ones. Each host has a queue of its own, and runs one stage at a time.
+    one: a large stage would wait for ever behind small ones. Each host has a queue of its own, and runs one stage at a time; a cluster
+    is given all that are ready, and has a queue itself.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Scheduler:
 
     def _fits(self, request: Request) -> bool:
         if request.host:
-            return request.host not in self._busy_hosts
+            return request.is_of_cluster or request.host not in self._busy_hosts
         memory = request.memory_gb <= self._memory_gb + 1e-6  # requests that add up to all of it, but for rounding
         return request.cores <= self._cores and memory and request.gpus <= len(self._gpus)
 

@@ -13,8 +13,8 @@ class Resources(Config):
     """The request of one stage: it changes when the stage starts. What is available stands in the environment, since it differs between machines."""
 
     host: str | None = Field(None, min_length=1)
-    """A machine of the hosts file that runs the stage, over SSH; without a name, this one. A host runs one stage at a time, and the numbers
-    below do not count there."""
+    """A machine of the hosts file that runs the stage, over SSH, or a Ray cluster; without a name, this machine. One reached by SSH runs one
+    stage at a time, and the numbers below do not count there. On a cluster they do, as what the stage takes of a node."""
     cores: int | None = Field(None, ge=1)
     """Processor cores. Without a number: `compute.threads` of a stage that runs a model, times `compute.processes`; 1 of others."""
     memory_gb: float | None = Field(None, gt=0)

@@ -18,7 +18,7 @@ code = Path(sys.argv[1]).expanduser() / "code" / sent["digest"]
 for name, text in sent["files"].items():
     path = code / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
 sys.path.insert(0, str(code))

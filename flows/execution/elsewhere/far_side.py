@@ -175,7 +175,7 @@ def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> No
         frame = link.receive()
         path = _object(objects, frame["digest"])
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}.partial")
         try:
             if link.receive_file(frame, partial) != frame["digest"]:
                 raise OSError(f"{frame['path']} changed while it was sent, or arrived damaged. Run it again")

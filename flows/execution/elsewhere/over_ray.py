@@ -77,7 +77,9 @@ def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
             token = secrets.token_hex()
             arguments = (server.getsockname()[:2], token, ["-c", boot.PROGRAM, host.folder, str(size)])
             taken = Needs(cores=0) if work.looks else needs
-            task = stack.enter_context(cluster.task(ray_task.serve, arguments, taken, node if near or work.looks else None))
+            task = stack.enter_context(
+                cluster.task(ray_task.serve, arguments, taken, node if near or work.looks else None)
+            )
             connection = _accepted(server, token, task, lambda: work.say(f"on {name}: waits for a node with {taken}"))
         except (RuntimeError, OSError) as error:
             raise Unreachable(f"{name}: {error}") from None

@@ -33,8 +33,6 @@ ANSWER_S = 5.0
 """Seconds in which the cluster's server has to answer."""
 PATIENCE_S = 60.0
 """Seconds that a cluster may be without any processor, or without a node that is large enough, as while its nodes are restarted."""
-ENDS_S = 10.0
-"""Seconds that a task has to end by itself before it is ended by force."""
 EXTRA = "`pip install 'ratchet-llm[ray]'`"
 
 
@@ -147,7 +145,7 @@ class Cluster:
     def task(
         self, function: Callable[..., object], arguments: Iterable[object], needs: Needs, node: str | None = None
     ) -> Iterator["Task"]:
-        """Begin one task, which Ray never runs again, and end it with the block. It waits for the node that is named, while that is there.
+        """Begin one task, which Ray never runs again, and end it by force with the block. It waits for the node that is named, while that is there.
 
         The function travels with the code of its module, so that nodes need not have it.
         """
@@ -161,7 +159,7 @@ class Cluster:
         try:
             yield task
         finally:
-            if not task.is_over(ENDS_S):
+            if not task.is_over():
                 self._ray.cancel(reference, force=True)
 
     def _watch(self) -> "_Watch":

@@ -12,6 +12,7 @@ from flows.execution import resources
 from flows.execution.resources import Machine, Request
 from flows.execution.scheduler import Scheduler
 from tasks import configuration as config_file
+from tasks.io.system.ray_cluster import Needs
 from tests.flows.conftest import ROOT
 
 ONE = Request(cores=1)
@@ -209,6 +210,29 @@ def test_a_stage_on_a_host_takes_nothing_here_and_a_host_runs_one_at_a_time(prof
     together(work, requests)
     assert {len(stages) for stages in most} == {1, 2}  # one there, and one here
     assert not any({"tune@r0", "select"} <= stages for stages in most)
+
+
+def test_a_cluster_is_given_all_stages_that_are_ready(profile, tmp_path, monkeypatch):
+    (tmp_path / "hosts.yaml").write_text("hosts: {nodes: {ray: auto}}")
+    monkeypatch.setenv("RATCHET_HOSTS", str(tmp_path / "hosts.yaml"))
+    read = profile("tiny", resources={"tune": {"host": "nodes"}, "select": {"host": "nodes", "cores": 9}})
+    requests = resources.requests(["tune@r0", "select"], read, Machine(1, 8.0))
+    scheduler = Scheduler(Machine(1, 8.0), dict.fromkeys(requests, ()), requests)
+    both = threading.Barrier(2, timeout=30)
+
+    def work(stage: str) -> None:
+        with scheduler.allocation(stage):
+            both.wait()
+
+    together(work, requests)
+
+
+def test_what_a_stage_takes_of_a_node_is_declared_or_follows_from_how_it_computes(profile):
+    computes = {"compute": {"threads": 2, "processes": 3, "device": "cuda"}}
+    read = profile("tiny", **computes, resources={"select": {"cores": 5, "memory_gb": 7, "gpus": 1}})
+    assert resources.needs("tune", read) == Needs(6, 0.0, 3)
+    assert resources.needs("select", read) == Needs(5, 7.0, 1)
+    assert resources.needs("fetch", read) == Needs(1)
 
 
 def test_more_threads_than_cores_do_not_keep_a_stage_from_running(profile):

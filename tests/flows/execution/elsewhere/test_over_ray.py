@@ -50,6 +50,7 @@ def folder(entry, tmp_path, monkeypatch) -> Path:
     """A workspace with settings; this process is in it."""
     made = of_git(tmp_path / "workspace")
     shutil.copyfile(ROOT / "params/micro.yaml", made / "params.yaml")
+    (made / "dvc.yaml").write_text("stages: {one: {cmd: none}}\n")
     monkeypatch.chdir(made)
     return made
 
@@ -123,30 +124,39 @@ def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_w
     assert Path("out.txt").read_text() == "b\na\n"
 
 
-def test_whoever_connects_without_the_token_is_sent_away_before_anything_is_read(folder, monkeypatch):
-    listening, heard = over_ray._listening, []
+def test_whoever_connects_without_the_token_is_sent_away_and_one_with_it_is_the_last():
+    token, heard = "a" * 64, []
+    server = over_ray._listening("127.0.0.1")
+    place = server.getsockname()
 
-    def intrude(place):
-        with socket.create_connection(place) as stranger:
-            stranger.sendall(b"0" * 64 + b'{"kind": "facts"}\n')
-            heard.append(stranger.recv(1))
+    def intrude():
+        for shown in (b"b" * 64, b"a" * 63, b""):
+            with socket.create_connection(place) as stranger:
+                stranger.sendall(shown)
+                stranger.shutdown(socket.SHUT_WR)
+                heard.append(stranger.recv(1))
+        with socket.create_connection(place) as task:
+            task.sendall(token.encode() + b"what follows")
 
-    def listen_to_two(address):
-        server = listening(address)
-        stranger = threading.Thread(target=intrude, args=[server.getsockname()])
-        stranger.start()  # it is the first in the queue
-        return server
-
-    monkeypatch.setattr(over_ray, "_listening", listen_to_two)
-    code, _ = ran("./tool > out.txt")
-    assert (code, Path("out.txt").read_text()) == (0, "a\nb\n")
-    assert heard == [b""]
+    others = threading.Thread(target=intrude)
+    others.start()
+    with over_ray._accepted(
+        server, token, None, None
+    ) as connection:  # neither is asked, where somebody connects at once
+        others.join()
+        assert connection.recv(99) == b"what follows"
+    assert heard == [b""] * 3
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place)
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"ray": "127.0.0.1:9"}, r"No Ray cluster answers at .*correct `ray` of nodes in .*hosts\.yaml, or leave `host"),
+        (
+            {"ray": "127.0.0.1:9"},
+            r"No Ray cluster answers at .*correct `ray` of nodes in .*hosts\.yaml, or leave `host",
+        ),
         ({"folder": "/proc/none"}, r"the far side did not start .*/proc/none"),
         ({"options": ["-v"]}, r"`ray` names a cluster, and options are about SSH"),
     ],
