@@ -43,6 +43,8 @@ class RayNode:
     def __init__(self, host: Host, connection: socket.socket, task: Task) -> None:
         self._host, self._connection, self._task = host, connection, task
         self.incoming, self.outgoing = connection.makefile("rb"), connection.makefile("wb")
+        self.node = self.incoming.readline().decode().strip()
+        """The address by which Ray knows the node; empty if the task ended before it had told."""
 
     def end(self) -> tuple[int, str]:
         """Return the exit code of the far side and its last words, or those of Ray where the task was lost."""
@@ -85,10 +87,9 @@ def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
             raise Unreachable(f"{name}: {error}") from None
         made = RayNode(host, connection, task)
         stack.callback(made.end)
-        if not work.looks:
-            address = connection.getpeername()[0]
-            files.write_atomically(last, address)
-            work.say(f"on {name}: node {address}")
+        if made.node and not work.looks:
+            files.write_atomically(last, made.node)
+            work.say(f"on {name}: node {made.node}")
         yield made
 
 
