@@ -4,7 +4,7 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -99,6 +99,8 @@ def with_two_nodes(started: Any) -> list[Any]:
     return list(started.worker_nodes)
 
 
-def add_node(started: Any, address: str, cores: int) -> None:
-    """Add a node at another address of the loopback."""
-    started.add_node(num_cpus=cores, **_node() | {"node_ip_address": address})
+def with_nodes_at(started: Any, cores: Mapping[str, int]) -> list[Any]:
+    """Return the nodes of a cluster at these addresses of the loopback, of so many cores; a lost one is replaced."""
+    for address in cores.keys() - {node.node_ip_address for node in started.worker_nodes}:
+        started.add_node(num_cpus=cores[address], **_node() | {"node_ip_address": address})
+    return list(started.worker_nodes)

@@ -13,7 +13,7 @@ from flows.execution.elsewhere import boot, channel, frames, hosts, ray_task
 from flows.execution.elsewhere.channel import Unreachable
 from flows.execution.elsewhere.hosts import Host
 from tasks import configuration
-from tasks.io.system import files, ray_cluster
+from tasks.io.system import files, ray_cluster, timer
 from tasks.io.system.ray_cluster import Needs, Task
 
 NODES = workspace.SCRATCH / "elsewhere"
@@ -46,14 +46,22 @@ class RayNode:
         self.node = self.incoming.readline().decode().strip()
         """The address by which Ray knows the node; empty if the task ended before it had told."""
 
+    def look(self) -> None:
+        """Close the connection if Ray has given the task up. Where a raylet dies, the task's process may live on for minutes."""
+        if self._task.is_over():
+            self._close()
+
     def end(self) -> tuple[int, str]:
         """Return the exit code of the far side and its last words, or those of Ray where the task was lost."""
-        with suppress(OSError):  # the other side has closed it
-            self._connection.shutdown(socket.SHUT_RDWR)
+        self._close()
         for file in (self.incoming, self.outgoing, self._connection):
             with suppress(OSError):  # what was not sent yet is of no use any more
                 file.close()
         return _outcome(self._task) if self._task.is_over(2 * supervisor.PATIENCE_S) else (1, "")
+
+    def _close(self) -> None:
+        with suppress(OSError):  # the other side has closed it
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def explain(self, code: int, said: str) -> str:
         """Return the reason why the far side did not start."""
@@ -90,7 +98,8 @@ def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
         if made.node and not work.looks:
             files.write_atomically(last, made.node)
             work.say(f"on {name}: node {made.node}")
-        yield made
+        with timer.every(frames.BEAT_S, made.look, "look at the task"):
+            yield made
 
 
 def _listening(address: str) -> socket.socket:

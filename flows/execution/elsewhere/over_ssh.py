@@ -28,8 +28,8 @@ OPTIONS = (
 class Ssh:
     """The channel of a process `ssh`."""
 
-    def __init__(self, host: Host, process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
-        self._host, self._process, self._errors = host, process, errors
+    def __init__(self, name: str, host: Host, process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
+        self._name, self._host, self._process, self._errors = name, host, process, errors
         assert process.stdin
         assert process.stdout
         self.incoming, self.outgoing = process.stdout, process.stdin
@@ -61,7 +61,7 @@ class Ssh:
         if "Permission denied" in said and code == 255:
             return f"{host.ssh} refuses us ({said}). `{by_hand} true` has to work without a question: see ssh-copy-id and ssh-agent."
         if code == 255 and said:
-            return f"{said}. `{by_hand} true` has to work; `ssh` in {hosts.path()} says how it is reached."
+            return f"{said}. `{by_hand} true` has to work; {hosts.path()} says how {self._name} is reached."
         return channel.explain(host, code, said)
 
 
@@ -77,7 +77,7 @@ def opened(name: str, host: Host, size: int) -> Iterator[Ssh]:
             stdout=subprocess.PIPE,
             stderr=errors,
         )
-        made = Ssh(host, process, errors)
+        made = Ssh(name, host, process, errors)
         try:
             yield made
         finally:

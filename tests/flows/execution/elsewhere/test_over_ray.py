@@ -27,13 +27,17 @@ SMALL, LARGE = "127.0.0.1", "127.0.0.2"
 @pytest.fixture(scope="module")
 def cluster():
     with ray_nodes.cluster() as started:
-        ray_nodes.add_node(started, SMALL, 1)
-        ray_nodes.add_node(started, LARGE, 2)
         yield started
 
 
 @pytest.fixture
-def entry(cluster, tmp_path, monkeypatch):
+def nodes(cluster):
+    """The two nodes."""
+    return ray_nodes.with_nodes_at(cluster, {SMALL: 1, LARGE: 2})
+
+
+@pytest.fixture
+def entry(cluster, nodes, tmp_path, monkeypatch):
     """A function that writes the hosts file, in which the cluster is a host; it is written already."""
     monkeypatch.setenv("RATCHET_HOSTS", str(tmp_path / "hosts.yaml"))
 
@@ -93,8 +97,10 @@ def test_a_stage_takes_its_resources_of_a_node_and_is_told_where_no_node_has_the
             look()
 
 
-@pytest.mark.parametrize("victim", ["worker", "far side", "owner"])
-def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_what_lies_there(folder, victim):
+@pytest.mark.parametrize("victim", ["worker", "node", "far side", "owner"])
+def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_what_lies_there(
+    cluster, nodes, folder, victim
+):
     mark = f"sleep 43.{os.getpid()}{len(victim)}"
     command = (
         f"if [ -e .ratchet/half ]; then cp in.txt out.txt; else mkdir -p .ratchet; touch .ratchet/half; {mark}; fi"
@@ -111,7 +117,12 @@ def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_w
     (sleeper,) = (one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == mark.split())
     far_side = next(one for one in sleeper.parents() if str(folder.parent / "there") in one.cmdline())
     pids = {"worker": far_side.ppid(), "far side": far_side.pid, "owner": owner.pid}
-    os.kill(pids[victim], signal.SIGKILL)
+    if victim == "node":
+        above = {one.pid for one in sleeper.parents()}
+        lost = next(node for node in nodes if node.all_processes["raylet"][0].process.pid in above)
+        cluster.remove_node(lost, allow_graceful=False)
+    else:
+        os.kill(pids[victim], signal.SIGKILL)
     owner.wait(60)
     there = str(folder.parent / "there")
     wait_for(lambda: not processes(mark) and not processes(there), lambda: str(processes(there)))
@@ -119,7 +130,7 @@ def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_w
         *_, last = errors.read_text().splitlines()
         assert last.startswith("nodes: the connection ended")
         assert last.endswith("unfinished work lies there: run it again, and it goes on.")
-        assert ("worker died" in last) == (victim == "worker")
+        assert ("worker died" in last, "node" in last.removeprefix("nodes")) == (victim == "worker", victim == "node")
     assert ran(command)[0] == 0
     assert Path("out.txt").read_text() == "b\na\n"
 
