@@ -193,13 +193,13 @@ class Task:
         self._watch.num_processors({self._needs})
 
     def result(self) -> Any:
-        """Return what the function of a task that is over returned. Raises RuntimeError, with the reason in one line, where it failed or was lost."""
+        """Return what the function of a task that is over returned. Raises RuntimeError, with the reason in one sentence, where it failed or was lost."""
         try:
             return self._ray.get(self._reference)
         except self._ray.exceptions.RayTaskError as error:
             raise RuntimeError(str(error.cause)) from None
         except self._ray.exceptions.RayError as error:
-            raise RuntimeError(str(error).strip().splitlines()[0]) from None
+            raise RuntimeError(str(error).strip().splitlines()[0].partition(". ")[0]) from None
 
 
 def _again(named_by: NamedBy) -> str:
