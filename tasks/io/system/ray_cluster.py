@@ -38,7 +38,7 @@ EXTRA = "`pip install 'ratchet-llm[ray]'`"
 
 @dataclass(frozen=True)
 class NamedBy:
-    """Where a cluster is named, as messages say it."""
+    """The setting that names a cluster, for messages."""
 
     setting: str
     instead: str
