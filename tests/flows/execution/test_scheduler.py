@@ -197,10 +197,12 @@ def test_a_stage_on_a_host_takes_nothing_here_and_a_host_runs_one_at_a_time(prof
     read = profile("tiny", resources={"tune": {"host": "box"}, "select": {"host": "box", "memory_gb": 99}})
     requests = resources.requests(["tune@r0", "select", "fetch"], read, Machine(1, 8.0))
     assert requests["tune@r0"] == requests["select"] == Request(cores=0, host="box")
-    scheduler, at_work, most = Scheduler(Machine(1, 8.0), dict.fromkeys(requests, ()), requests), [], []
+    scheduler, order = Scheduler(Machine(1, 8.0), dict.fromkeys(requests, ()), requests), []
+    at_work, most = [], []
 
     def work(stage: str) -> None:
         with scheduler.allocation(stage):
+            order.append(stage)
             at_work.append(stage)
             most.append(set(at_work))
             time.sleep(0.3)
@@ -210,6 +212,7 @@ def test_a_stage_on_a_host_takes_nothing_here_and_a_host_runs_one_at_a_time(prof
     together(work, requests)
     assert {len(stages) for stages in most} == {1, 2}  # one there, and one here
     assert not any({"tune@r0", "select"} <= stages for stages in most)
+    assert order[-1] == "select"  # this machine does not wait for the host's queue
 
 
 def test_a_cluster_is_given_all_stages_that_are_ready(profile, tmp_path, monkeypatch):
