@@ -149,13 +149,13 @@ def test_whoever_connects_without_the_token_is_sent_away_and_one_with_it_is_the_
         with socket.create_connection(place) as task:
             task.sendall(token.encode() + b"what follows")
 
-    others = threading.Thread(target=intrude)
+    others = threading.Thread(target=intrude, daemon=True)
     others.start()
     with over_ray._accepted(
         server, token, None, None
     ) as connection:  # neither is asked, where somebody connects at once
-        others.join()
         assert connection.recv(99) == b"what follows"
+    others.join()
     assert heard == [b""] * 3
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(place)
