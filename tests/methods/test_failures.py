@@ -24,6 +24,15 @@ def test_where_all_fail_alike_both_ways_are_one():
     assert ways == [{"a": 3, "b": 3, "c": 3}] * 2
 
 
+def test_kinds_that_are_hardly_ever_solved_get_little_where_learnable_and_none_that_never_fails():
+    attempts = {"beyond": Attempts(30, 30), "frontier": Attempts(30, 15), "solved": Attempts(30, 0)}
+    by_hand = {"beyond": 1 * 1 / 32, "frontier": 0.5 * 16 / 32}
+    added = allocate(attempts, FailuresConfig(add=90, where="learnable"))
+    assert added == {"beyond": 10, "frontier": 80, "solved": 0}
+    assert added["beyond"] == 90 * by_hand["beyond"] / sum(by_hand.values())
+    assert allocate(attempts, FailuresConfig(add=90))["beyond"] == 60
+
+
 def test_the_control_adds_as_many_wherever_the_failures_are():
     attempts = {"easy": Attempts(40, 0), "hard": Attempts(40, 40), "unknown": Attempts(0, 0)}
     assert allocate(attempts, FailuresConfig(add=9, where="uniform")) == {"easy": 5, "hard": 4, "unknown": 0}

@@ -14,6 +14,10 @@ def allocate(attempts: Mapping[str, Attempts], config: FailuresConfig) -> dict[s
         weights = dict.fromkeys(asked, 1.0)
     else:
         weights = {kind: tried.failed / tried.asked for kind, tried in asked.items()}
+    if config.where == "learnable":
+        weights = {
+            kind: weights[kind] * (tried.asked - tried.failed + 1) / (tried.asked + 2) for kind, tried in asked.items()
+        }
     return dict.fromkeys(attempts, 0) | spread(config.add, weights)
 
 
