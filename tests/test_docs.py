@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.experiments import claims
+from flows.project import profiles
 from tasks import configuration, methods
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +33,7 @@ def test_what_is_made_from_the_code_is_in_step(generated):
 
 
 def test_params_yaml_is_the_default_profile():
-    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "params/workstation.yaml").read_bytes()
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "params" / f"{profiles.DEFAULT}.yaml").read_bytes()
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)

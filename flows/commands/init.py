@@ -26,21 +26,26 @@ def init(
 ) -> None:
     """Take your own data into this workspace.
 
-    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml,
-    whose other settings stay as they are: `ratchet new` writes all of them.
+    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
+    Its other settings stay as they are, but for those of a profile of generated tasks: in their place come those of profile workstation. `ratchet new` writes all settings.
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """
-    from flows.project import data_import
+    from flows.project import data_import, profiles
     from tasks import configuration
 
     configuration.load()
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     with _intake.examined(place, columns, query, f"ratchet init {shlex.quote(place)}", yes=yes) as intake:
         sources, target = intake.take()
+        is_other_profile = bool(sources.examples) and profiles.leave_generated_tasks(configuration.PARAMS)
         changed = data_import.write_sources(sources, configuration.PARAMS)
     where = f"The data are in {target}" if target else "The data stay in the database"
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
+    if is_other_profile:
+        typer.echo(
+            f"The other settings are now those of profile {profiles.DEFAULT}: the turns of the one before generate tasks of its own."
+        )
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
     typer.echo("Next: ratchet run")

@@ -2,7 +2,6 @@
 
 import difflib
 import itertools
-import shutil
 from typing import Annotated
 
 import typer
@@ -25,7 +24,6 @@ def use(
     """
     from flows.project import profiles
     from tasks import configuration
-    from tasks.io.system import files
 
     params, known = configuration.PARAMS, profiles.by_name()
     if profile not in known:
@@ -38,8 +36,7 @@ def use(
             f"{params} holds edits that are in no profile and no commit. Commit it, save it as {profiles.FOLDER}/NAME.yaml, "
             f"or overwrite it: ratchet use {profile} --force"
         )
-    with files.atomic_path(params) as copy:
-        shutil.copyfile(known[profile], copy)
+    profiles.use(profile, params)
     about = itertools.takewhile(lambda line: line.startswith("#"), params.read_text(encoding="utf-8").splitlines())
     for line in about:
         typer.echo(line.removeprefix("#").removeprefix(" "))

@@ -1,10 +1,14 @@
 """The profiles of params/, and params.yaml, which one of them may replace."""
 
+import shutil
 from pathlib import Path
 
-from tasks.io.system import git
+from tasks.io import config_file
+from tasks.io.system import files, git
 
 FOLDER = Path("params")
+DEFAULT = "workstation"
+"""The profile that a fresh checkout has. Settings for people's own data begin with it."""
 
 
 def by_name() -> dict[str, Path]:
@@ -22,3 +26,24 @@ def is_replaceable(params: Path) -> bool:
     return any(params.read_bytes() == profile.read_bytes() for profile in by_name().values()) or git.is_committed(
         params
     )
+
+
+def use(name: str, params: Path) -> None:
+    """Make a profile the settings."""
+    with files.atomic_path(params) as copy:
+        shutil.copyfile(by_name()[name], copy)
+
+
+def leave_generated_tasks(params: Path) -> bool:
+    """Make DEFAULT the settings if they are a profile of generated tasks, and return True if so.
+
+    Its turns ask for more tasks of the kinds of its sources, which a person's own data do not have.
+    """
+    settings = params.read_bytes()
+    if all(profile.read_bytes() != settings for profile in FOLDER.glob("*.yaml")):
+        return False
+    values, _ = config_file.parse(params)
+    if values["refine"]["generator"]["from"] != "tasks":
+        return False
+    use(DEFAULT, params)
+    return True

@@ -46,6 +46,7 @@ def workspace(tmp_path, monkeypatch):
     folder = tmp_path / "workspace"
     folder.mkdir()
     shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    shutil.copytree(ROOT / "params", folder / "params", ignore=shutil.ignore_patterns("*-data"))
     monkeypatch.chdir(folder)
     (tmp_path / "fragen.csv").write_text("\n".join(LINES))
     return folder
@@ -74,6 +75,21 @@ def test_on_a_terminal_no_is_an_answer_that_changes_nothing(workspace, tmp_path,
         command.init(str(tmp_path / "fragen.csv"))
     assert (workspace / "params.yaml").read_bytes() == before
     assert not (workspace / "data").exists()
+
+
+def test_own_data_leave_the_settings_of_generated_tasks_unless_they_were_edited(workspace, tmp_path, capsys):
+    params = workspace / "params.yaml"
+    shutil.copyfile(workspace / "params/reasoning.yaml", params)
+    edited = params.read_text().replace("seed: 0", "seed: 1")
+    command.init(str(tmp_path / "fragen.csv"), yes=True)
+    assert "now those of profile workstation" in capsys.readouterr().out
+    settings, profile = (yaml.safe_load(file.read_text()) for file in (params, workspace / "params/workstation.yaml"))
+    assert settings["ingest"].pop("sources") != profile["ingest"].pop("sources")
+    assert settings["refine"] == profile["refine"]
+    params.write_text(edited)
+    with pytest.raises(ValueError, match=r"no source of `ingest\.sources` generates any"):
+        command.init(str(tmp_path / "fragen.csv"), yes=True)
+    assert params.read_text() == edited, "what was edited stays"
 
 
 def test_yes_takes_the_guess_without_a_question(workspace, tmp_path, monkeypatch, capsys):
