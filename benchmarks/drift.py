@@ -1,6 +1,8 @@
-"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc]`, after `ratchet run ingest`.
+"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc]`.
 
-Prompts of the default profile (mined functions) and other incoming texts are embedded once, by the profile's embedder for monitor `mmd`, and by hidden
+After `ratchet use workstation && ratchet run ingest`.
+
+Prompts of profile `workstation` (mined functions) and other incoming texts are embedded once, by the profile's embedder for monitor `mmd`, and by hidden
 states of the profile's model for `hdc`. Every trial draws a reference and incoming texts, and runs the monitor with its default settings, as
 `ratchet monitor` does; drift is detected at its level there (`monitor.alpha`, shared by the monitors of the default). All monitors see the
 same draws. Incoming texts are

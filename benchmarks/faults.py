@@ -1,4 +1,6 @@
-"""Gain of weighting faults: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
+"""Gain of weighting faults: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1`.
+
+The second after `ratchet use workstation && ratchet run faults`.
 
 Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's modes
 and parts (parts add less weight in total), marks of ten times the weight (`strong`, the control that must show an effect), marks of

@@ -1,9 +1,9 @@
 """Error rates of the promotion gate: `python benchmarks/gate.py [--runs 400] [--nights 200]`, in minutes on one core.
 
 Every night a simulated candidate is judged by the code of `ratchet promote` (`tasks.core.promotion.gate`), with the default rules. A model is
-simulated by its losses on the items of a gate set of the default profile's size, 45 examples in 30 modules and 8 general texts, and of
+simulated by its losses on the items of a gate set of the size in profile `workstation`, 45 examples in 30 modules and 8 general texts, and of
 four times that size. Two models differ on an item by a true difference, a random effect of its group and one of its own, with heavy
-tails (Student's t with 4 degrees of freedom), as widely as base and tuned model differ in the default profile: an interval of ±0.02
+tails (Student's t with 4 degrees of freedom), as widely as base and tuned model differ there: an interval of ±0.02
 on the domain, of ±0.01 on general text.
 
   a/a         no true change: share of runs of so many nights in which anything was promoted (at most α = 5 %)
@@ -92,7 +92,7 @@ class GateSet:
 
 
 SETS = (
-    GateSet("as the default profile's", {"domain": (45, 30), "general": (8, 8)}),
+    GateSet("as profile workstation's", {"domain": (45, 30), "general": (8, 8)}),
     GateSet("four times that", {"domain": (180, 120), "general": (32, 32)}),
 )
 

@@ -1,4 +1,4 @@
-"""Speed of marking differences, compared with difflib: `python benchmarks/marks.py`, after `ratchet run ingest`.
+"""Speed of marking differences, compared with difflib: `python benchmarks/marks.py`, after `ratchet use workstation && ratchet run ingest`.
 
 Each program of the training examples is compared with a copy in which one operator is changed: single programs (short), and forty
 joined (long). Sides take turns. Printed: ratios of CPU time to difflib over all characters, over token ids, and over lines first and

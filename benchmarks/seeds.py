@@ -1,4 +1,4 @@
-"""Gain of tuning over several seeds: `python benchmarks/seeds.py 0 1 2`, after `ratchet run`.
+"""Gain of tuning over several seeds: `python benchmarks/seeds.py 0 1 2`, after `ratchet use workstation && ratchet run`.
 
 Trains and measures round r0 for each seed on the base model and the data of this workspace, in a scratch workspace that links them,
 and prints the paired differences to the base model with 95 % intervals. This workspace is not changed.

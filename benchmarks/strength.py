@@ -1,4 +1,6 @@
-"""Strength of the tests of a workspace's held-out functions and of HumanEval's: `python benchmarks/strength.py` after `ratchet run ingest`.
+"""Strength of the tests of a workspace's held-out functions and of HumanEval's: `python benchmarks/strength.py`.
+
+After `ratchet use workstation && ratchet run ingest`.
 
 For each set: how many tests are weak, how many a constant body passes, and the share of small mistakes that they notice; then the seconds
 that `evaluate.strength` costs for as many problems as stage `evaluate` asks (`--items`), first with nothing kept and then with what was

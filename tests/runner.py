@@ -48,7 +48,7 @@ class Workspace:
         """Make it in an empty folder, with a copy of a store that is empty too."""
         self.folder = folder
         shutil.copyfile(store, folder / "mlflow.db")
-        shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+        shipped = yaml.safe_load((ROOT / "params/workstation.yaml").read_text())
         shipped |= {
             "compute": {"threads": 1},
             "fetch": {"model": {"from": "config"}},

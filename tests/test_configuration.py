@@ -35,7 +35,7 @@ def load(tmp_path):
 
     def of(**sections):
         # Sections of stages that this test does not speak of stand at their shipped values.
-        shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+        shipped = yaml.safe_load((ROOT / "params/workstation.yaml").read_text())
         text = yaml.safe_dump(
             {**shipped, **{k: v for k, v in GOOD.items() if k not in ("ingest", "report")}, **sections}
         )

@@ -137,7 +137,7 @@ def in_dvc_view(folder: Path) -> dict[str, list]:
 
 @pytest.mark.parametrize("number", CHOICES)
 def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_others(workspace, number):
-    everything = yaml.safe_load((ROOT / "params.yaml").read_text())
+    everything = yaml.safe_load((ROOT / "params/workstation.yaml").read_text())
     for stage in STAGES:
         for family, place in configuration.declaration(stage).parts.items():
             section, key = place.split(".")
@@ -159,7 +159,7 @@ def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_o
 
 def test_a_folder_changes_for_dvc_with_each_of_its_files_but_not_by_being_imported(workspace):
     folder = workspace / "tasks/methods/optimizers/adamw"
-    (workspace / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (workspace / "params.yaml").write_text((ROOT / "params/workstation.yaml").read_text())
 
     def seen() -> str:
         (dep,) = [dep for dep in in_dvc_view(workspace)["tune"] if Path(dep.fs_path) == folder]

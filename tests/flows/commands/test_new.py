@@ -40,7 +40,7 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.setattr(resources, "machine", lambda: resources.Machine(3, 8.0))
     folder = tmp_path / "workspace"
     shutil.copytree(ROOT / "params", folder / "params")
-    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    shutil.copyfile(ROOT / "params/workstation.yaml", folder / "params.yaml")
     monkeypatch.chdir(folder)
     return folder
 

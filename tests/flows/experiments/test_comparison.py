@@ -213,7 +213,11 @@ def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
 
 
 def test_keys_are_written_as_people_write_them(recipe, monkeypatch, tmp_path):
-    text = (ROOT / "params.yaml").read_text().replace("faults: {sources: []}", "faults: {sources: [{from: mutation}]}")
+    text = (
+        (ROOT / "params/workstation.yaml")
+        .read_text()
+        .replace("faults: {sources: []}", "faults: {sources: [{from: mutation}]}")
+    )
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     whole = trials.sections_of(recipe, Trial("lora", 1e-3, 0, False))
