@@ -42,6 +42,7 @@ def entry(cluster, nodes, tmp_path, monkeypatch):
     monkeypatch.setenv("RATCHET_HOSTS", str(tmp_path / "hosts.yaml"))
 
     def write(**changes):
+        job.check.cache_clear()
         host = {"ray": cluster.address, "folder": str(tmp_path / "there")} | changes
         (tmp_path / "hosts.yaml").write_text(yaml.safe_dump({"hosts": {"nodes": host}}))
 
@@ -174,13 +175,11 @@ def test_whoever_connects_without_the_token_is_sent_away_and_one_with_it_is_the_
 )
 def test_a_cluster_that_cannot_be_used_is_one_message(entry, folder, changes, problem):
     entry(**changes)
-    job.check.cache_clear()
     with pytest.raises((Unreachable, ValueError), match=problem):
         job.check("nodes", "one")
 
 
 def test_a_look_takes_nothing_and_tells_what_a_node_has(folder):
-    job.check.cache_clear()
     assert job.check("nodes", "one").free > 0
     assert not over_ray.NODES.exists()
     assert hosts.known()["nodes"].ssh == ""
