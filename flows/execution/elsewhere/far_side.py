@@ -40,7 +40,6 @@ def main(folder: str) -> int:
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything else prints is no frame
     link = Link(sys.stdin.buffer, outgoing)
-    supervisor.follow_parent()
     threading.Thread(target=_end_when_silent, args=(link,), name="end-when-silent", daemon=True).start()
     try:
         place = Path(folder).expanduser()
