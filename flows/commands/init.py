@@ -38,11 +38,11 @@ def init(
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     with _intake.examined(place, columns, query, f"ratchet init {shlex.quote(place)}", yes=yes) as intake:
         sources, target = intake.take()
-        is_other_profile = bool(sources.examples) and profiles.leave_generated_tasks(configuration.PARAMS)
-        changed = data_import.write_sources(sources, configuration.PARAMS)
+        start = profiles.to_begin_with(configuration.PARAMS) if sources.examples else configuration.PARAMS
+        changed = data_import.write_sources(sources, configuration.PARAMS, start)
     where = f"The data are in {target}" if target else "The data stay in the database"
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
-    if is_other_profile:
+    if start != configuration.PARAMS:
         typer.echo(
             f"The other settings are now those of profile {profiles.DEFAULT}: the turns of the one before generate tasks of its own."
         )

@@ -11,18 +11,18 @@ from tasks.io.system import files
 
 
 @contextmanager
-def edited_config(path: Path) -> Iterator[Any]:
-    """Yield the tree of params.yaml or a profile, and write it at the end.
+def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
+    """Yield the tree of params.yaml or a profile, or of the settings `start` in their place, and write it at the end.
 
     Raises ValueError, and leaves the file as it was, if the tree is then no valid config.
     """
     from ruamel.yaml import YAML
 
-    config_file.parse(path)  # its message is better than ruamel's if the file is no YAML
+    config_file.parse(start or path)  # its message is better than ruamel's if the file is no YAML
     yaml = YAML()
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
-    tree = yaml.load(path)
+    tree = yaml.load(start or path)
     yield tree
     with files.atomic_path(path) as edited:
         with edited.open("w", encoding="utf-8") as file:

@@ -171,10 +171,10 @@ def copy_data(path: Path) -> Path:
     return target
 
 
-def write_sources(sources: Sources, params: Path) -> list[str]:
-    """Name these sources in a settings file and keep its comments and other settings. Returns the keys that changed."""
+def write_sources(sources: Sources, params: Path, start: Path | None = None) -> list[str]:
+    """Name these sources in a settings file and keep its comments and other settings, or those of `start`. Returns the keys that changed."""
     changed = []
-    with config_editing.edited_config(params) as tree:
+    with config_editing.edited_config(params, start) as tree:
         if sources.examples:
             tree["ingest"]["sources"] = list(sources.examples)
             tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from tasks.io import config_file
+from tasks import configuration
 from tasks.io.system import files, git
 
 FOLDER = Path("params")
@@ -34,16 +34,12 @@ def use(name: str, params: Path) -> None:
         shutil.copyfile(by_name()[name], copy)
 
 
-def leave_generated_tasks(params: Path) -> bool:
-    """Make DEFAULT the settings if they are a profile of generated tasks, and return True if so.
+def to_begin_with(params: Path) -> Path:
+    """Return the settings with which a person's own data begin: these, or DEFAULT in place of a profile of generated tasks.
 
-    Its turns ask for more tasks of the kinds of its sources, which a person's own data do not have.
+    The turns of such a profile ask for more tasks of the kinds of its sources, which a person's own data do not have.
     """
     settings = params.read_bytes()
-    if all(profile.read_bytes() != settings for profile in FOLDER.glob("*.yaml")):
-        return False
-    values, _ = config_file.parse(params)
-    if values["refine"]["generator"]["from"] != "tasks":
-        return False
-    use(DEFAULT, params)
-    return True
+    is_profile = any(profile.read_bytes() == settings for profile in FOLDER.glob("*.yaml"))
+    turns = configuration.for_stage("refine", configuration.load(params)).refine
+    return by_name()[DEFAULT] if is_profile and turns.generator.from_ == "tasks" else params

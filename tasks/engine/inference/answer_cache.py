@@ -70,10 +70,10 @@ def respond(
     ]
     responses = [Response("", True)] * len(prompts)
     planned = list(groups(contents, BATCHES * writing.batch_size))
-    questions = [[identity, writing.batch_size, _at(group, contents)] for group in planned]
+    questions = [[identity, writing.batch_size, at(group, contents)] for group in planned]
     kept = [answers.get(question) if answers else None for question in questions]
     missing = [group for group, known in zip(planned, kept, strict=True) if known is None]
-    asked = (Group(_at(group, prompts), _at(group, keys), _at(group, tasks), _at(group, tools)) for group in missing)
+    asked = (Group(at(group, prompts), at(group, keys), at(group, tasks), at(group, tools)) for group in missing)
     written = apply(partial(write, writing), asked, sum(map(len, missing)) // writing.batch_size)
     for group, question, known in zip(track(planned), questions, kept, strict=True):
         if known is None:
@@ -102,7 +102,7 @@ def write(writing: Writing, loaded: Loaded, group: Group) -> list[Response]:
     )
 
 
-def _at(places: Sequence[int], values: Sequence[T]) -> list[T]:
+def at(places: Sequence[int], values: Sequence[T]) -> list[T]:
     """Return the values at these places, where there are any."""
     return [values[place] for place in places] if values else []
 

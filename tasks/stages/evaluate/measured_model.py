@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tasks import methods
 from tasks.core.records import Message
@@ -16,7 +16,7 @@ from tasks.core.weights.row import listens
 from tasks.engine import device
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import answer_cache, grammar, prompt_encoding, scoring
-from tasks.engine.inference.answer_cache import Writing
+from tasks.engine.inference.answer_cache import Writing, at
 from tasks.engine.inference.bank import Bank, Routed
 from tasks.engine.inference.batches import Apply, here
 from tasks.engine.inference.generation import Response, Sampling
@@ -29,8 +29,6 @@ from tasks.io.generators.answers import Answers
 from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,8 @@ class MeasuredModel:
         """Return the answer to each prompt by the adapter that it goes to."""
         responses: dict[int, Response] = {}
         for member, places in self._apart(prompt_encoding.ids_of(prompts, self.tokenizer, tools), tasks):
-            of_member = _at(places, prompts), config, run, _of(sampling, places)
-            written = member.respond(*of_member, tools=_at(places, tools), constrained=constrained)
+            of_member = at(places, prompts), config, run, _of(sampling, places)
+            written = member.respond(*of_member, tools=at(places, tools), constrained=constrained)
             responses |= zip(places, written, strict=True)
         return [responses[place] for place in range(len(prompts))]
 
@@ -130,11 +128,6 @@ class MeasuredModel:
         names = self.routed.route(prompts, tasks)
         for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
             yield self.under(name), [place for place, other in enumerate(names) if other == name]
-
-
-def _at(places: Sequence[int], values: Sequence[T]) -> list[T]:
-    """Return the values at these places, where there are any."""
-    return [values[place] for place in places] if values else []
 
 
 def _of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
