@@ -2,7 +2,8 @@
 
 Prints the losses of the domain's test items by task, means over seeds; then, for each composition, the loss of the worst task of each
 training, and its difference to the first composition's: for each seed, with the 95 % interval over seeds (Student's t), and with the
-interval over items, which are resampled within each task for fixed seeds.
+interval over items, which are resampled within each task for fixed seeds. Last, by how much each composition lowers the loss of the task that
+gains least against the base.
 Shapes: C = compositions, S = seeds, N = test items, K = tasks, R = resamples.
 """
 
@@ -44,7 +45,9 @@ def main(recipe_name: str) -> None:
     members = [np.flatnonzero((first["task"] == name).to_numpy()) for name in names]
     losses_CK = by_task(nats_CSN, tokens_N, members).mean(axis=1)
     print(pl.DataFrame({"task": names} | dict(zip(items, losses_CK, strict=True))))
-    show(recipe_name, list(items), names, nats_CSN, tokens_N, members)
+    untrained = trials.prepare(recipe, recipe_name, recipes.Trial(None, 0.0, 0, True))
+    base = scratch.items(untrained / "results.parquet", "domain")
+    show(recipe_name, list(items), names, nats_CSN, base["value"].to_numpy(), tokens_N, members)
 
 
 def show(
@@ -52,17 +55,23 @@ def show(
     compositions: list[str],
     tasks: list[str],
     nats_CSN: np.ndarray,
+    base_N: np.ndarray,
     tokens_N: np.ndarray,
     members: list[np.ndarray],
 ) -> None:
-    """Print the worst task's loss of each composition, and its difference to the first composition's. `docs/ledger.py` reads the
-    losses as `worst` of comparison `<recipe>-by-task`."""
-    losses_CSK = by_task(nats_CSN, tokens_N, members)
-    worst_CS = losses_CSK.max(axis=-1)
+    """Print the worst task's loss of each composition, and its difference to the first composition's. `docs/ledger.py` reads the losses as
+    `worst`, and the gains against the base of the task that gains least as `least_gain`, of comparison `<recipe>-by-task`; composition `base`
+    has a gain of 0."""
+    losses_CSK, base_K = by_task(nats_CSN, tokens_N, members), by_task(base_N, tokens_N, members)
+    worst_CS, gains_CS = losses_CSK.max(axis=-1), (base_K - losses_CSK).min(axis=-1)
     rows = [
-        {"composition": name, "seed": seed, "worst": float(worst)}
-        for name, by_seed in zip(compositions, worst_CS, strict=True)
-        for seed, worst in enumerate(by_seed)
+        {"composition": name, "seed": seed, "worst": float(worst), "least_gain": round(float(gain), 6)}
+        for name, worst_S, gains_S in zip(compositions, worst_CS, gains_CS, strict=True)
+        for seed, (worst, gain) in enumerate(zip(worst_S, gains_S, strict=True))
+    ]
+    rows += [
+        {"composition": "base", "seed": seed, "worst": float(base_K.max()), "least_gain": 0.0}
+        for seed in range(len(gains_CS[0]))
     ]
     results_table.save_figures(f"{recipe_name}-by-task", rows)
     drawn_RC = resampled(nats_CSN, tokens_N, members)
@@ -76,6 +85,9 @@ def show(
             print(f"  less {compositions[0]}, seed by seed: {', '.join(f'{value:+.4f}' for value in difference_S)}")
             print(f"  over seeds: {seeds.value:+.4f} [{seeds.low:+.4f}, {seeds.high:+.4f}]")
             print(f"  over items, with these seeds: {seeds.value:+.4f} [{low:+.4f}, {high:+.4f}]")
+    for place, name in enumerate(compositions):
+        called = ", ".join(sorted({tasks[task] for task in (base_K - losses_CSK[place]).argmin(axis=-1)}))
+        print(f"{name}: the task that gains least gains {gains_CS[place].mean():.4f} ({called})")
 
 
 def resampled(nats_CSN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:

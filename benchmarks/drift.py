@@ -1,4 +1,4 @@
-"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc]`.
+"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc] [--kinds package long]`.
 
 After `ratchet use workstation && ratchet run ingest`.
 
@@ -15,7 +15,8 @@ same draws. Incoming texts are
   long      partly from the longest quarter of the prompts; the reference may contain the same ones
 
 Monitor `loss_gap` is tested on losses resampled from real ones: `--losses` names a table of signals, as stage `diagnose` writes it;
-a shift multiplies every incoming loss by a factor. Shares are printed with exact 95 % intervals.
+a shift multiplies every incoming loss by a factor. Shares are printed with exact 95 % intervals. `--seeds 1 2 3` measures with
+other draws each, and `python docs/ledger.py drift` takes the shares to the ledger.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.experiments import results_table
 from tasks import configuration, methods, monitor
 from tasks.core.records import Document, Example, Message, Signals
 from tasks.core.statistics import proportion
@@ -48,8 +50,12 @@ SHIFTS = {
     "long": (0.5, 1.0),
 }
 """The shares of incoming items that are of another kind."""
+ALIKE = ("alike", "modules")
+"""Kinds of incoming items that are drawn from the same pool as the reference."""
 
 Vectors = NDArray[np.float32]
+Pairs = Iterator[tuple[Vectors, Vectors]]
+"""A reference and what came in, trial by trial."""
 
 
 @dataclass(frozen=True)
@@ -67,35 +73,48 @@ def main() -> None:
     parser.add_argument("--quiet-trials", type=int, default=1000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--monitors", nargs="+", default=["mmd", "hdc"], choices=["mmd", "hdc"])
+    parser.add_argument("--kinds", nargs="+", default=[*ALIKE, *SHIFTS], choices=[*ALIKE, *SHIFTS])
     parser.add_argument("--losses", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     chosen = parser.parse_args()
+    rows = []
     for method in chosen.monitors:
         pools = figured(method)
-        print(f"{method}, level {LEVEL:g}, {REFERENCE} prompts of reference; drift said in")
-        for size in chosen.sizes:
-            for kind in ("alike", "modules"):
-                report(f"{kind}, {size}", method, alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
-        for kind, shares in SHIFTS.items():
-            for share in shares:
-                for size in chosen.sizes:
-                    pairs = shifted(pools, kind, share, size, chosen.trials, chosen.seed)
-                    report(f"{kind} {share:.0%}, {size}", method, pairs)
+        for seed in chosen.seeds:
+            print(f"{method}, level {LEVEL:g}, {REFERENCE} prompts of reference, seed {seed}; drift said in")
+            shares = {
+                name: report(name, method, pairs)
+                for name, pairs in trials(pools, chosen.kinds, chosen.sizes, chosen.trials, chosen.quiet_trials, seed)
+            }
+            rows.append({"composition": method, "seed": seed} | shares)
+    print(f"Figures: {results_table.save_figures('drift', rows)}")
     if chosen.losses:
         losses = responses(chosen.losses)
         print(f"loss_gap, level {LEVEL:g}, {len(losses)} real losses; drift said in")
-        for higher, trials in {
+        for higher, count in {
             0.0: chosen.quiet_trials,
             0.1: chosen.trials,
             0.25: chosen.trials,
             0.5: chosen.trials,
         }.items():
             for size in chosen.sizes:
-                report(f"{higher:+.0%}, {size}", "loss_gap", gaps(losses, higher, size, trials, chosen.seed))
+                report(f"{higher:+.0%}, {size}", "loss_gap", gaps(losses, higher, size, count, chosen.seeds[0]))
 
 
-def report(name: str, method: str, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
-    """Print one line: the share of trials in which drift was detected."""
+def trials(
+    pools: Mapping[str, Pool], kinds: Sequence[str], sizes: Sequence[int], shifted_trials: int, quiet: int, seed: int
+) -> Iterator[tuple[str, Pairs]]:
+    """Yield the name and the trials of each kind and size of shift."""
+    for kind in kinds:
+        for size in sizes:
+            if kind in ALIKE:
+                yield f"{kind}, {size}", alike(pools["prompts"], kind, size, quiet, seed)
+            for share in SHIFTS.get(kind, ()):
+                yield f"{kind} {share:.0%}, {size}", shifted(pools, kind, share, size, shifted_trials, seed)
+
+
+def report(name: str, method: str, pairs: Pairs) -> float:
+    """Print one line with the share of trials in which drift was detected, and return it."""
     asked, config = methods.load("monitors", method), methods.spec("monitors", method).config()
     said = [
         asked.score(asked.fit(reference, [""] * len(reference), config), came, seed).chance <= LEVEL
@@ -106,9 +125,10 @@ def report(name: str, method: str, pairs: Iterator[tuple[Vectors, Vectors]]) -> 
         f"  {name:<22} {sum(said):>5} of {len(said)}: {share.value:7.1%} [{share.low:.1%}, {share.high:.1%}]",
         flush=True,
     )
+    return round(share.value, 6)
 
 
-def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Pairs:
     """Yield a reference and other items of the same pool; for `modules`, items of groups that the reference lacks."""
     random = np.random.default_rng([seed, size, len(kind)])
     names = np.array(pool.groups)
@@ -124,9 +144,7 @@ def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Iterator[
         yield pool.vectors[rest[:REFERENCE]], pool.vectors[came[:size]]
 
 
-def shifted(
-    pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int
-) -> Iterator[tuple[Vectors, Vectors]]:
+def shifted(pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int) -> Pairs:
     """Yield a reference, and incoming items of which a share is of another kind."""
     random = np.random.default_rng([seed, size, round(100 * share), len(kind)])
     ordinary, others = pools["prompts"].vectors, pools[kind].vectors
@@ -139,7 +157,7 @@ def shifted(
         yield ordinary[drawn[size:][:REFERENCE]], came
 
 
-def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> Pairs:
     """Yield losses drawn with replacement for both sides; the incoming ones are multiplied by 1 + `higher`."""
     random = np.random.default_rng([seed, size, round(100 * higher)])
     for _ in range(trials):

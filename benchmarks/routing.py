@@ -1,0 +1,132 @@
+"""Which member of a bank a prompt goes to, and whether one of a new task is noticed: `python benchmarks/routing.py`.
+
+After `ratchet use telecom-qlora && ratchet run ingest`, or any other profile with several tasks. Nothing is trained: routers `bundle` and
+`nearest` know a member by hidden states of the base over training prompts of its task, and both are given the same states. With each seed a
+member is described by a random half of its task's training prompts; what is routed are the prompts of the test set. Printed for each router:
+
+  to_own   the share of test prompts that go to the member of their own task
+  new      the chance that a prompt of a task without a member is farther from all members than one of a task that has one (area under the
+           ROC curve), the mean over tasks left out in turn
+
+Then the differences of the two over seeds, with their 95 % intervals (Student's t). `python docs/ledger.py routing` takes the figures to the
+ledger. Shapes: N = test prompts, K = members.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from flows.experiments import results_table
+from tasks import configuration
+from tasks.core import statistics
+from tasks.core.records import Example
+from tasks.io import tables
+from tasks.methods.routers import Specialists
+from tasks.methods.routers.bundle.config import BundleConfig
+from tasks.methods.routers.bundle.method import similarities
+from tasks.methods.routers.nearest.method import distances
+
+MODEL, INGESTED = Path("models/base"), Path("data/ingested")
+ROUTERS = {
+    "bundle": lambda states, bank: -similarities(states, bank, BundleConfig().size),
+    "nearest": distances,
+}
+"""How far each prompt is from each member, (N, K)."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of a split, and what the base makes of them."""
+
+    states_NLH: NDArray[np.float32]
+    tasks_N: NDArray[np.str_]
+
+
+def main() -> None:
+    """Measure both routers with every seed, print the table and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    seeds = parser.parse_args().seeds
+    train, test = read("train"), read("test")
+    rows = [
+        {"composition": router, "seed": seed} | measured(router, described(train, seed), test)
+        for seed in seeds
+        for router in ROUTERS
+    ]
+    show(rows)
+    print(f"Figures: {results_table.save_figures('routing', rows)}")
+
+
+def read(split: str) -> Prompts:
+    """Return the prompts of a split."""
+    from tasks.engine import device
+    from tasks.engine.inference import embedding, prompt_encoding
+    from tasks.io.weights import checkpoints
+
+    compute = configuration.load().compute
+    device.use(compute)
+    model, tokenizer = checkpoints.load(MODEL, **device.placement(compute))
+    examples = list(tables.read(INGESTED / f"{split}.parquet", Example))
+    prompts = [prompt_encoding.prompt_ids(example.prompt, tokenizer, example.tools) for example in examples]
+    return Prompts(embedding.by_layer(model, prompts), np.array([example.task for example in examples]))
+
+
+def described(train: Prompts, seed: int) -> Specialists:
+    """Return what routers know of the members, from a random half of each task's training prompts."""
+    random = np.random.default_rng(seed)
+    names = np.unique(train.tasks_N).tolist()
+    halves = []
+    for name in names:
+        places = random.permutation(np.flatnonzero(train.tasks_N == name))
+        halves.append(train.states_NLH[places[: len(places) // 2]])
+    means, variances = (np.stack([moment(half) for half in halves]) for moment in (_mean, _variance))
+    return Specialists(tuple(names), means, variances)
+
+
+def measured(router: str, bank: Specialists, test: Prompts) -> dict[str, float]:
+    """Return the two figures of a router."""
+    farness_NK = ROUTERS[router](test.states_NLH, bank)
+    own_N = np.array(bank.names)[farness_NK.argmin(axis=1)] == test.tasks_N
+    new = [noticed(router, without(bank, name), test, name) for name in bank.names]
+    return {"to_own": round(float(own_N.mean()), 6), "new": round(float(np.mean(new)), 6)}
+
+
+def noticed(router: str, bank: Specialists, test: Prompts, left_out: str) -> float:
+    """Return how well the farness from the nearest member tells prompts of a task that has none."""
+    nearest_N = ROUTERS[router](test.states_NLH, bank).min(axis=1)
+    return float(roc_auc_score(test.tasks_N == left_out, nearest_N))
+
+
+def without(bank: Specialists, name: str) -> Specialists:
+    """Return a bank without one of its members."""
+    places = [place for place, member in enumerate(bank.names) if member != name]
+    return Specialists(tuple(bank.names[place] for place in places), bank.means[places], bank.variances[places])
+
+
+def show(rows: Sequence[dict[str, float]]) -> None:
+    """Print the mean figures of each router, and the differences by seed."""
+    for router in ROUTERS:
+        of_router = [row for row in rows if row["composition"] == router]
+        means = {name: np.mean([row[name] for row in of_router]) for name in ("to_own", "new")}
+        print(f"{router:<8} to_own {means['to_own']:6.1%}, new {means['new']:.3f}")
+    for name in ("to_own", "new"):
+        by_seed = results_table.differences_by_seed(rows, "bundle", "nearest", name)
+        mean = statistics.over_seeds(by_seed)
+        print(f"{name}, bundle less nearest: {mean.value:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}] over {mean.n} seeds")
+
+
+def _mean(states_NLH: NDArray[np.float32]) -> NDArray[np.float32]:
+    return states_NLH.mean(axis=0)
+
+
+def _variance(states_NLH: NDArray[np.float32]) -> NDArray[np.float32]:
+    return states_NLH.var(axis=0)
+
+
+if __name__ == "__main__":
+    main()
