@@ -220,6 +220,13 @@ class Joined(Sequences):
             _joined(one.domains, other.domains),
         )
 
+    @cached_property
+    def passes(self) -> NDArray[np.float64] | None:
+        both = (self._first, self._second)
+        if all(part.passes is None for part in both):
+            return None
+        return np.concatenate([np.ones(len(part)) if part.passes is None else part.passes for part in both])
+
     def read(self, place: int) -> Encoded:
         first = len(self._first)
         return self._first.read(place) if place < first else self._second.read(place - first)

@@ -65,6 +65,9 @@ class TuneConfig(Training):
     """The text that methods look at before the training."""
     mixture: Mixture = Mixture()
     """The parts that sources have."""
+    replay: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: value == 0)
+    """Share of the trained tokens that come from the general corpus (`ingest.corpora.general`), so that the model keeps what it knows. Of an
+    example the answers are trained, of a text all of it."""
     bank: Literal["none", "task"] = Field("none", exclude_if=lambda value: value == "none")
     """With `task` a bank: an adapter for every value of `task` that the examples have, each trained from the same base on the examples of
     its task, for `max_tokens` each, and kept apart. `evaluate.router` says which of them a prompt goes to."""

@@ -1,11 +1,11 @@
-"""Mix domains by weight, temperature and token budget: how often an epoch sees the sequences of each."""
+"""Mix domains by weight, temperature and token budget, and add general text: how often an epoch sees the sequences of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.engine.sequences import Sequences
+from tasks.engine.sequences import Joined, Sequences
 from tasks.stages.tune.config import Mixture, Part
 
 
@@ -42,6 +42,21 @@ def mix(sequences: Sequences, mixture: Mixture) -> tuple[Sequences, dict[str, Mi
     }
     of_each = np.array([passes.get(domain, 0.0) for domain in domains.names])[codes]
     return sequences.seen(of_each), parts
+
+
+def with_replay(examples: Sequences, general: Sequences, share: float) -> tuple[Sequences, MixedDomain]:
+    """Return examples and general texts, of which an epoch sees so many that `share` of its trained tokens are theirs, and their part of it.
+
+    Each epoch draws others of them. Replay of this kind: Ibrahim et al. 2024, https://arxiv.org/abs/2403.08763, section 3.2; there in
+    continued pretraining, here beside answers. Of an answer's sequence the answer alone is trained, of a text all of it, so the share is
+    one of trained tokens: a share of all tokens would give most of the loss to general text where prompts are long.
+    """
+    passes = np.ones(len(examples)) if examples.passes is None else examples.passes
+    trained, tokens = (float((passes * counts).sum()) for counts in (examples.facts.trained, examples.tokens))
+    of_general = trained * share / (1 - share) / int(general.facts.trained.sum(dtype=np.int64))
+    replayed = int(general.tokens.sum(dtype=np.int64))
+    part = MixedDomain(len(general), replayed, of_general, of_general * replayed / (tokens + of_general * replayed))
+    return Joined(examples, general.seen(np.full(len(general), of_general))), part
 
 
 def passes_by_domain(tokens: Mapping[str, int], mixture: Mixture) -> dict[str, float]:

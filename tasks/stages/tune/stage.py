@@ -12,20 +12,26 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tasks.core.records import Corpus, Example
+from tasks.core.records import GENERAL, Corpus, Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import bank_training, encode, tokenized
 from tasks.engine.inference.prompt_encoding import prompt_ids
+from tasks.engine.sequences import Sequences
 from tasks.engine.training import compose, job, start
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.telemetry import VALIDATION
 from tasks.engine.training.train import TrainData
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
+from tasks.methods.objectives import WHOLE_ANSWERS
 from tasks.stages.tune import bank
 from tasks.stages.tune.config import Mixture, StageConfig, TuneConfig
-from tasks.stages.tune.mixture import mix
+from tasks.stages.tune.mixture import mix, with_replay
+
+REPLAYED = 8
+"""A general text is cut into pieces of this part of a pack, so that each pack has some of it. A step's loss is a mean over its trained
+tokens: a pack of general text alone would be a step as long as one of answers."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -75,6 +81,11 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         for domain, part in parts_of_domains.items():
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
             mixture[domain] = asdict(part)
+    if tune.replay:
+        general = _general(inputs, tokenizer, parts, tune, run)
+        sequences, part = with_replay(sequences, general, tune.replay)
+        run.say(f"{label}: {GENERAL} text: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
+        mixture[GENERAL] = asdict(part)
     of_bank = {"validation_tokens": bank_training.validation_tokens({VALIDATION: valid})} if in_bank else {}
     course = job.execute(
         model,
@@ -98,6 +109,24 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
     for points in course.values():
         (_, before), (tokens, after) = points[0], points[-1]
         run.say(f"{label}: validation loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
+
+
+def _general(inputs: Mapping[str, Path], tokenizer: Any, parts: Composition, tune: TuneConfig, run: Run) -> Sequences:
+    """Return pieces of general texts, to be replayed. Raises ValueError where there are none, or the objective does not train texts."""
+    if parts.objective.spec.weighs == WHOLE_ANSWERS:
+        raise ValueError(
+            f"tune.replay: objective {parts.objective.name!r} learns from whole answers, and a general text has none. "
+            "Set tune.replay to 0, or take objective cross_entropy."
+        )
+    encoder = encode.DocumentEncoder(tokenizer, max(tune.pack_tokens // REPLAYED, 2))
+    pieces, _ = tokenized.stored_documents(inputs["documents"], inputs["base"], encoder, run)
+    general = pieces.choose(pieces.facts.domains.places_of(GENERAL))
+    if not general:
+        raise ValueError(
+            f"{inputs['documents']} holds no general text, which tune.replay={tune.replay:g} draws from. Name its sources in "
+            "ingest.corpora.general, or set tune.replay to 0."
+        )
+    return general
 
 
 def _probe(examples: Sequence[Encoded], inputs: Mapping[str, Path], tokenizer: Any, tune: TuneConfig) -> list[Encoded]:
