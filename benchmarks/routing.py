@@ -1,6 +1,7 @@
-"""Which member of a bank a prompt goes to, and whether one of a new task is noticed: `python benchmarks/routing.py`.
+"""Which member of a bank a prompt goes to, and whether one of a new task is noticed: `python benchmarks/routing.py [--tools]`.
 
-After `ratchet use telecom-qlora && ratchet run ingest`, or any other profile with several tasks. Nothing is trained: routers `bundle` and
+After `ratchet use telecom-qlora && ratchet run ingest`, or any other profile with several tasks. With `--tools`, after `ratchet use tools && ratchet run
+ingest`, members are tools that look alike, and a prompt is what the user says, without the list of tools; its own member is the tool that is to be called. Nothing is trained: routers `bundle` and
 `nearest` know a member by hidden states of the base over training prompts of its task, and both are given the same states. With each seed a
 member is described by a random half of its task's training prompts; what is routed are the prompts of the test set. Printed for each router:
 
@@ -13,7 +14,7 @@ ledger. Shapes: N = test prompts, K = members.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,15 @@ from sklearn.metrics import roc_auc_score
 from flows.experiments import results_table
 from tasks import configuration
 from tasks.core import statistics
-from tasks.core.records import Example
+from tasks.core.answers import tool_choice
+from tasks.core.records import Example, Message
 from tasks.io import tables
 from tasks.methods.routers import Specialists
 from tasks.methods.routers.bundle.config import BundleConfig
 from tasks.methods.routers.bundle.method import similarities
 from tasks.methods.routers.nearest.method import distances
 
-MODEL, INGESTED = Path("models/base"), Path("data/ingested")
+MODEL, TRAIN, TEST = Path("models/base"), Path("data/rounds/r0/examples.parquet"), Path("data/ingested/test.parquet")
 ROUTERS = {
     "bundle": lambda states, bank: -similarities(states, bank, BundleConfig().size),
     "nearest": distances,
@@ -51,19 +53,39 @@ def main() -> None:
     """Measure both routers with every seed, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    seeds = parser.parse_args().seeds
-    train, test = read("train"), read("test")
+    parser.add_argument("--tools", action="store_true", help="members are the tools that are to be called")
+    options = parser.parse_args()
+    of, seeds = by_tool if options.tools else by_task, options.seeds
+    train, test = read(TRAIN, of), read(TEST, of)
     rows = [
         {"composition": router, "seed": seed} | measured(router, described(train, seed), test)
         for seed in seeds
         for router in ROUTERS
     ]
     show(rows)
-    print(f"Figures: {results_table.save_figures('routing', rows)}")
+    print(f"Figures: {results_table.save_figures('routing-tools' if options.tools else 'routing', rows)}")
 
 
-def read(split: str) -> Prompts:
-    """Return the prompts of a split."""
+Labelled = tuple[list[Message], str | None, str]
+"""A prompt, the tools that it may call, and the task whose member is its own."""
+
+
+def by_task(example: Example) -> Labelled | None:
+    """Return the prompt of an example, whose member is its task's."""
+    return example.prompt, example.tools, example.task
+
+
+def by_tool(example: Example) -> Labelled | None:
+    """Return what the user says last, whose member is that of the tool which is to be called; None where none is."""
+    if example.task != tool_choice.SELECT:
+        return None
+    tool = tool_choice.chosen(example.response)
+    said = [message for message in example.prompt if message.role == "user"]
+    return ([said[-1]], None, tool) if isinstance(tool, str) else None
+
+
+def read(rows: Path, of: Callable[[Example], Labelled | None]) -> Prompts:
+    """Return the prompts of a table of examples."""
     from tasks.engine import device
     from tasks.engine.inference import embedding, prompt_encoding
     from tasks.io.weights import checkpoints
@@ -71,9 +93,9 @@ def read(split: str) -> Prompts:
     compute = configuration.load().compute
     device.use(compute)
     model, tokenizer = checkpoints.load(MODEL, **device.placement(compute))
-    examples = list(tables.read(INGESTED / f"{split}.parquet", Example))
-    prompts = [prompt_encoding.prompt_ids(example.prompt, tokenizer, example.tools) for example in examples]
-    return Prompts(embedding.by_layer(model, prompts), np.array([example.task for example in examples]))
+    labelled = [prompt for example in tables.read(rows, Example) if (prompt := of(example))]
+    prompts = [prompt_encoding.prompt_ids(messages, tokenizer, tools) for messages, tools, _ in labelled]
+    return Prompts(embedding.by_layer(model, prompts), np.array([task for *_, task in labelled]))
 
 
 def described(train: Prompts, seed: int) -> Specialists:
