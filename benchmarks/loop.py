@@ -58,6 +58,8 @@ class Recipe(Config):
 
     benchmark: str
     profile: Path
+    changes: dict[str, Any]
+    """Changes of the profile's sections, for all arms."""
     seeds: int
     rounds: int
     lead: str
@@ -114,7 +116,8 @@ class Bench:
         """Read the profile; `base` is the folder of the base model."""
         checkpoints.check_folder(base)
         self.recipe, self.base = recipe, base
-        self.profile: dict[str, Any] = yaml.safe_load((ROOT / recipe.profile).read_text(encoding="utf-8"))
+        profile: dict[str, Any] = yaml.safe_load((ROOT / recipe.profile).read_text(encoding="utf-8"))
+        self.profile = merged(profile, recipe.changes)
         basis = [self.profile, recipe.arms, recipe.lead, checkpoints.weights_digest(base)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -191,7 +194,11 @@ class Bench:
         """Train on a round's examples and answer the held-out tasks."""
         ingested = folder.parent / "ingested"
         tables.write(folder / "faults.parquet", [], FaultPair)
-        inputs = {"base": self.base, "valid": ingested / "valid.parquet"}
+        inputs = {
+            "base": self.base,
+            "valid": ingested / "valid.parquet",
+            "documents": ingested / "train_documents.parquet",
+        }
         inputs |= {name: folder / f"{name}.parquet" for name in ("examples", "faults")}
         if not (folder / "model").is_dir():
             shutil.rmtree(folder / "half", ignore_errors=True)

@@ -189,7 +189,7 @@ def _settings() -> Iterator[Finding]:
     try:
         configuration.load()
     except (ValueError, FileNotFoundError) as error:
-        yield Finding("blocked", str(error), "mend params.yaml; `ratchet use workstation` writes the default one")
+        yield Finding("blocked", str(error), "mend params.yaml; `ratchet use reasoning` writes the default one")
     else:
         yield Finding("good", "params.yaml is sound")
     loud = [name for name, quiet in environment.NO_TELEMETRY.items() if os.environ.get(name, quiet) != quiet]

@@ -44,7 +44,7 @@ def init(
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
     if start != configuration.PARAMS:
         typer.echo(
-            f"The other settings are now those of profile {profiles.DEFAULT}: the turns of the one before generate tasks of its own."
+            f"The other settings are now those of profile {profiles.OWN_DATA}: the turns of the one before generate tasks of its own."
         )
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")

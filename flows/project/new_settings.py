@@ -124,7 +124,7 @@ def _adapt(settings: dict[str, Any], answers: Answers) -> None:
 def _profile(answers: Answers) -> str:
     if answers.goal == "texts":
         return "telecom"
-    return "gpu-7b" if answers.machine == "cuda" else "workstation"
+    return "gpu-7b" if answers.machine == "cuda" else profiles.OWN_DATA
 
 
 def _compute(answers: Answers) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _compute(answers: Answers) -> dict[str, Any]:
 def _read_texts(settings: dict[str, Any], answers: Answers) -> None:
     """Set the texts that are read, and on a GPU how much of them."""
     if answers.sources is None:
-        packages, _ = config_file.parse(profiles.by_name()["workstation"])
+        packages, _ = config_file.parse(profiles.by_name()[profiles.OWN_DATA])
         settings["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]
     if answers.machine == "cuda":
         larger, _ = config_file.parse(profiles.by_name()["gpu-7b"])

@@ -7,8 +7,10 @@ from tasks import configuration
 from tasks.io.system import files, git
 
 FOLDER = Path("params")
-DEFAULT = "workstation"
-"""The profile that a fresh checkout has. Settings for people's own data begin with it."""
+DEFAULT = "reasoning"
+"""The profile that a fresh checkout has."""
+OWN_DATA = "workstation"
+"""The profile that settings for people's own data begin with."""
 
 
 def by_name() -> dict[str, Path]:
@@ -35,11 +37,11 @@ def use(name: str, params: Path) -> None:
 
 
 def to_begin_with(params: Path) -> Path:
-    """Return the settings with which a person's own data begin: these, or DEFAULT in place of a profile of generated tasks.
+    """Return the settings with which a person's own data begin: these, or OWN_DATA in place of a profile of generated tasks.
 
     The turns of such a profile ask for more tasks of the kinds of its sources, which a person's own data do not have.
     """
     settings = params.read_bytes()
     is_profile = any(profile.read_bytes() == settings for profile in FOLDER.glob("*.yaml"))
     turns = configuration.for_stage("refine", configuration.load(params)).refine
-    return by_name()[DEFAULT] if is_profile and turns.generator.from_ == "tasks" else params
+    return by_name()[OWN_DATA] if is_profile and turns.generator.from_ == "tasks" else params

@@ -16,7 +16,7 @@ def read(path: Path, schema: type[P]) -> P:
     Raises FileNotFoundError without the file, and one ValueError that lists every problem: `params.yaml:12: tune.rank: …`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use workstation` writes the default one.")
+        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use reasoning` writes the default one.")
     raw, lines = parse(path)
     try:
         return schema.model_validate(raw)

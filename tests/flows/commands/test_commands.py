@@ -95,7 +95,7 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert '── check of the answers: "number": 12 of 12 answers are numbers' in said
     assert config["ingest"]["corpora"]["domain"] == []
     assert project.path("data/raw/own.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
-    assert "# The default profile" in project.path("params.yaml").read_text()
+    assert "# SmolLM2-135M-Instruct learns to write the functions" in project.path("params.yaml").read_text()
 
 
 def test_secrets_in_own_rows_are_counted_and_not_shown(project, tmp_path):
