@@ -16,8 +16,9 @@ from tests import ray_nodes  # noqa: E402
 
 Work = Literal["trials", "shards"]
 Target = Literal["raylet", "worker", "trial", "head", "asker"]
-GONE_S = 120.0
-"""Longest time that processes of a run may outlive it, and those of a node its raylet: Ray looks every few seconds."""
+GONE_S = 300.0
+"""Longest time that processes of a run may outlive it, and those of a node its raylet. Ray looks every few seconds, but a process of Ray
+that starts while its raylet goes may wait for it as long as one may take to register (`ray_nodes.CONFIG`: 240 s)."""
 ray_nodes.CONFIG |= {
     "gcs_rpc_server_reconnect_timeout_s": 10,
     "enable_worker_prestart": False,
