@@ -61,6 +61,8 @@ def _cells(row: Row, best: bool) -> Iterator[str]:
 
 
 def _shown(estimate: Estimate, sign: str) -> str:
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):  # of one seed
+        return f"{estimate.value:{sign}.3f} [no interval]".replace("-", "−")
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]".replace("-", "−")
 
 

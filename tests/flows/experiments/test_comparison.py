@@ -341,6 +341,12 @@ def test_of_what_is_not_known_no_time_is_told(recipe, monkeypatch):
     assert trials.duration(recipe) is None
 
 
+def test_one_seed_has_no_interval_over_seeds():
+    text = results_rendering.table([line("a", 1.0, 0.2, against_first=Estimate(-0.2, -math.inf, math.inf, 1))])
+    assert "| −0.200 [no interval] |" in text
+    assert "inf" not in text
+
+
 def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():
     apart = {"against_first": Estimate(0.2, -0.1, 0.5, 2), "on_items": Estimate(0.2, 0.15, 0.25, 8)}
     text = results_rendering.table([line("a", 1.0, 0.2), line("b", 1.2, 0.1, **apart)])
