@@ -30,8 +30,8 @@ def train(
     if reason := _obstacle(config, parts):
         raise ValueError(f"tune.bank: no bank can be trained so: {reason}. Leave that out, or set tune.bank: none.")
     counts = _counts(inputs["examples"], config.tune.bank_examples)
-    is_probed = config.tune.probe.tokens and config.tune.probe.corpus != "examples"
-    read = {name: path for name, path in inputs.items() if name != "documents" or is_probed}
+    reads_texts = config.tune.replay or (config.tune.probe.tokens and config.tune.probe.corpus != "examples")
+    read = {name: path for name, path in inputs.items() if name != "documents" or reads_texts}
     plan = bank_training.Plan("tune", "task", counts, partial(_rows_of, inputs=read, parts=parts))
     bank_training.train(plan, inputs["base"], output, config, parts, run, member)
 

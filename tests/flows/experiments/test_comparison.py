@@ -1,20 +1,15 @@
 """Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
 
-import itertools
 import json
 import math
-import re
-from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Range
-from flows.experiments import recipes, results_rendering, results_table, search, trial_store, trials
+from flows.experiments import recipes, results_table, search, trial_store, trials
 from flows.experiments.recipes import Recipe, Trial
-from flows.experiments.results_table import Row
-from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
 
 TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}}}
@@ -40,15 +35,6 @@ def course(*points):
             "general": [[10 * step, general] for step, (_, general) in enumerate(points)],
         }
     }
-
-
-def line(name, domain, forgetting, **others):
-    """A row of the table with these figures."""
-    loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    row = Row(
-        name, 1e-3, [domain], loss, loss, None, None, kept, None, None, None, 10, 10, [100.0, 140.0, 90.0], [50.0], 2**20
-    )  # fmt: skip
-    return replace(row, **others)
 
 
 def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
@@ -308,18 +294,6 @@ def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):
     assert len(file.read_text().splitlines()) == 2 + 3
 
 
-def test_what_takes_turns_is_told_by_how_much_moves_at_once():
-    text = results_rendering.table(
-        [line("full", 1.0, 0.2, trainable=1000, active=1000), line("lisa", 1.2, 0.1, trainable=1000, active=300)]
-    )
-    assert "| 1,000 |" in text
-    assert "| 1,000 (300 at once) |" in text
-
-
-def test_memory_and_speed_are_told_with_their_range_over_seeds():
-    assert "| 100 (90 to 140) | 50.0 (50.0 to 50.0) |" in results_rendering.table([line("a", 1.0, 0.2)])
-
-
 def test_the_time_of_a_comparison_is_that_of_its_trainings_and_tests(recipe, monkeypatch):
     def estimate(low, high):
         return estimates.StageEstimate(Range(low, high), None, None, "other settings", 1)
@@ -341,19 +315,6 @@ def test_of_what_is_not_known_no_time_is_told(recipe, monkeypatch):
     assert trials.duration(recipe) is None
 
 
-def test_one_seed_has_no_interval_over_seeds():
-    text = results_rendering.table([line("a", 1.0, 0.2, against_first=Estimate(-0.2, -math.inf, math.inf, 1))])
-    assert "| −0.200 [no interval] |" in text
-    assert "inf" not in text
-
-
-def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():
-    apart = {"against_first": Estimate(0.2, -0.1, 0.5, 2), "on_items": Estimate(0.2, 0.15, 0.25, 8)}
-    text = results_rendering.table([line("a", 1.0, 0.2), line("b", 1.2, 0.1, **apart)])
-    assert "| against the first, over seeds | over items |" in text
-    assert "| +0.200 [−0.100, +0.500] | +0.200 [+0.150, +0.250] |" in text
-
-
 def test_forgetting_is_compared_where_the_domain_loss_is_equal():
     first = course((3.0, 1.0), (2.0, 1.2), (1.0, 1.6))
     other = course((3.0, 1.0), (1.5, 1.3))
@@ -371,34 +332,3 @@ def test_a_training_that_never_helped_is_where_it_started():
 def test_without_both_losses_nothing_is_matched():
     row = {"measured": {"validation": [[0, 1.0]]}}
     assert results_table.matched([row], [row]) is None
-
-
-def test_only_what_no_other_beats_in_both_is_on_the_front():
-    rows = [line("a", 1.0, 0.2), line("b", 1.2, 0.1), line("c", 1.1, 0.3)]
-    assert results_table.pareto(rows) == {"a", "b"}
-    text = results_rendering.table(rows)
-    assert "| a * | 0.001 | 1.000 [0.900, 1.100] |" in text
-    assert "| c | 0.001 |" in text
-
-
-def test_the_plot_shows_every_composition_with_its_figures():
-    svg = results_rendering.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
-    assert svg.count("<circle") == 2
-    assert "b (+1.200, −0.100)" in svg
-
-
-def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
-    svg = results_rendering.plot([line(name, 1.0 + 0.001 * number, 0.2) for number, name in enumerate("abcdef")])
-    heights = sorted(float(y) for y in re.findall(r'y="([0-9.]+)">[a-f] \(', svg))
-    assert len(heights) == 6
-    assert min(below - above for above, below in itertools.pairwise(heights)) >= 14
-
-
-def test_pass_at_1_stands_in_the_table_and_in_the_plot_where_it_was_measured():
-    rows = [line("a", 1.0, 0.2, passed=Estimate(0.25, 0.1, 0.4, 8), sandbox=2), line("b", 1.2, 0.1)]
-    assert "| 25.0 [10.0, 40.0] % |" in results_rendering.table(rows)
-    assert "| pass@1 (sandbox level 2) |" in results_rendering.table(rows)
-    assert "| pass@1 |" in results_rendering.table(rows[1:])
-    svg = results_rendering.plot(rows)
-    assert "a (+1.000, +0.200, pass@1 25.0 [10.0, 40.0] %)" in svg
-    assert "b (+1.200, +0.100)" in svg

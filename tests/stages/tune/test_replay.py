@@ -96,6 +96,14 @@ def test_no_pack_is_of_general_text_alone(tune, inputs, monkeypatch):
     assert max(lengths, default=0) == TUNE["pack_tokens"] // 8
 
 
+def test_each_adapter_of_a_bank_replays(tune, inputs):
+    documents(inputs["documents"], 20)
+    output, _ = tune("bank", bank="task", replay=0.5, epochs=1)
+    courses = [json.loads(path.read_text(encoding="utf-8")) for path in output.glob("*/training.json")]
+    assert courses
+    assert all(course["mixture"]["general"]["passes"] > 0 for course in courses)
+
+
 def loss_of_text(folder, base):
     """Nats per token of the general text under a tuned model."""
     import torch
