@@ -85,8 +85,16 @@ class Nodes:
 
     def at_work(self) -> dict[int, str]:
         """Return the processes that have a task or a trial, wherever they hang by now."""
+        self._reap()
         marked = victims.marked(self._mark)
         return {pid: words for pid, words in marked.items() if _is_worker(words.split()) or _is_trial(words.split())}
+
+    def _reap(self) -> None:
+        """Wait for the cluster's processes that have ended, as init does for those of `ray start`: workers of a zombie take their raylet for alive."""
+        if self._cluster is not None:
+            for node in [self._cluster.head_node, *self._cluster.worker_nodes]:
+                for process in (each.process for those in node.all_processes.values() for each in those):
+                    process.poll()
 
     def close(self) -> list[str]:
         """End the cluster, and return its tasks and trials that did not end. Ray's own agents may look for their node for minutes."""

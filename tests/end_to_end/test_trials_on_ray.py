@@ -58,17 +58,17 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A workspace in which everything is there that a trial reads, and no run is in the record."""
+    """A workspace in which everything is there that a trial reads."""
     made = Workspace(tmp_path_factory.mktemp("trials"), "micro", {"RATCHET_PARENT": "nobody"})
     subprocess.run([sys.executable, "-c", STAGES], cwd=made.folder, env=made.environment, check=True)
-    shutil.rmtree(made.folder / run_store.SPOOL)
     return made.folder
 
 
 @pytest.fixture
 def nodes(cluster, prepared, monkeypatch):
-    """The two nodes that work, in the workspace."""
+    """The two nodes that work, in the workspace, where no run is in the record."""
     monkeypatch.chdir(prepared)
+    shutil.rmtree(run_store.SPOOL, ignore_errors=True)  # of the stages, or of a test before
     monkeypatch.setenv("RATCHET_RAY", cluster.address)
     return ray_nodes.with_two_nodes(cluster)
 
