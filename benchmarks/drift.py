@@ -1,9 +1,10 @@
-"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc] [--kinds package long]`.
+"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors loss_gap] [--kinds package long]`.
 
 After `ratchet use workstation && ratchet run ingest`.
 
-Prompts of profile `workstation` (mined functions) and other incoming texts are embedded once, by the profile's embedder for monitor `mmd`, and by hidden
-states of the profile's model for `hdc`. Every trial draws a reference and incoming texts, and runs the monitor with its default settings, as
+Examples of profile `workstation` (mined functions) and other incoming texts are looked at once, as each monitor does: by the profile's
+embedder for `mmd`, by hidden states of the profile's base for `hdc`, and by that base's losses of the answers for `loss_gap`, which leaves out
+texts without answers (`prose`). Every trial draws a reference and incoming texts, and runs the monitor with its default settings, as
 `ratchet monitor` does; drift is detected at its level there (`monitor.alpha`, shared by the monitors of the default). All monitors see the
 same draws. Incoming texts are
 
@@ -14,23 +15,23 @@ same draws. Incoming texts are
   package   partly functions of a package (pydash) that the reference lacks
   long      partly from the longest quarter of the prompts; the reference may contain the same ones
 
-Monitor `loss_gap` is tested on losses resampled from real ones: `--losses` names a table of signals, as stage `diagnose` writes it;
-a shift multiplies every incoming loss by a factor. Shares are printed with exact 95 % intervals. `--seeds 1 2 3` measures with
-other draws each, and `python docs/ledger.py drift` takes the shares to the ledger.
+Shares are printed with exact 95 % intervals. `--seeds 1 2 3` measures with other draws each, and `python docs/ledger.py drift` takes the
+shares to the ledger.
 """
 
 import argparse
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.experiments import results_table
 from tasks import configuration, methods, monitor
-from tasks.core.records import Document, Example, Message, Signals
+from tasks.core.records import Document, Example, Message
 from tasks.core.statistics import proportion
 from tasks.core.text.contamination import prompt_of
 from tasks.io import tables
@@ -43,6 +44,7 @@ PACKAGE = "pydash"
 REFERENCE = 500
 DEFAULTS = MonitorConfig()
 LEVEL = DEFAULTS.alpha / len(DEFAULTS.methods)
+MONITORS = ("mmd", "hdc", "loss_gap")
 SHIFTS = {
     "prose": (0.1, 0.25, 0.5),
     "reworded": (0.25, 0.5),
@@ -53,16 +55,17 @@ SHIFTS = {
 ALIKE = ("alike", "modules")
 """Kinds of incoming items that are drawn from the same pool as the reference."""
 
-Vectors = NDArray[np.float32]
-Pairs = Iterator[tuple[Vectors, Vectors]]
+Figures = NDArray[np.float32]
+"""What a monitor sees of each item: vectors, or nats and tokens."""
+Pairs = Iterator[tuple[Figures, Figures]]
 """A reference and what came in, trial by trial."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Vectors to draw from, and the group of each item."""
+    """Figures to draw from, and the group of each item."""
 
-    vectors: Vectors
+    figures: Figures
     groups: Sequence[str]
 
 
@@ -72,9 +75,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--quiet-trials", type=int, default=1000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200])
-    parser.add_argument("--monitors", nargs="+", default=["mmd", "hdc"], choices=["mmd", "hdc"])
+    parser.add_argument("--monitors", nargs="+", default=MONITORS, choices=MONITORS)
     parser.add_argument("--kinds", nargs="+", default=[*ALIKE, *SHIFTS], choices=[*ALIKE, *SHIFTS])
-    parser.add_argument("--losses", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     chosen = parser.parse_args()
     rows = []
@@ -88,17 +90,6 @@ def main() -> None:
             }
             rows.append({"composition": method, "seed": seed} | shares)
     print(f"Figures: {results_table.save_figures('drift', rows)}")
-    if chosen.losses:
-        losses = responses(chosen.losses)
-        print(f"loss_gap, level {LEVEL:g}, {len(losses)} real losses; drift said in")
-        for higher, count in {
-            0.0: chosen.quiet_trials,
-            0.1: chosen.trials,
-            0.25: chosen.trials,
-            0.5: chosen.trials,
-        }.items():
-            for size in chosen.sizes:
-                report(f"{higher:+.0%}, {size}", "loss_gap", gaps(losses, higher, size, count, chosen.seeds[0]))
 
 
 def trials(
@@ -109,7 +100,7 @@ def trials(
         for size in sizes:
             if kind in ALIKE:
                 yield f"{kind}, {size}", alike(pools["prompts"], kind, size, quiet, seed)
-            for share in SHIFTS.get(kind, ()):
+            for share in SHIFTS.get(kind, ()) if kind in pools else ():
                 yield f"{kind} {share:.0%}, {size}", shifted(pools, kind, share, size, shifted_trials, seed)
 
 
@@ -135,19 +126,19 @@ def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Pairs:
     for _ in range(trials):
         if kind == "alike":
             drawn = random.permutation(len(names))
-            yield pool.vectors[drawn[:REFERENCE]], pool.vectors[drawn[REFERENCE:][:size]]
+            yield pool.figures[drawn[:REFERENCE]], pool.figures[drawn[REFERENCE:][:size]]
             continue
         order = random.permutation(np.unique(names))
         sizes = np.cumsum([(names == name).sum() for name in order])
         is_new = np.isin(names, order[: int(np.searchsorted(sizes, size)) + 1])
         came, rest = random.permutation(np.flatnonzero(is_new)), random.permutation(np.flatnonzero(~is_new))
-        yield pool.vectors[rest[:REFERENCE]], pool.vectors[came[:size]]
+        yield pool.figures[rest[:REFERENCE]], pool.figures[came[:size]]
 
 
 def shifted(pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int) -> Pairs:
     """Yield a reference, and incoming items of which a share is of another kind."""
     random = np.random.default_rng([seed, size, round(100 * share), len(kind)])
-    ordinary, others = pools["prompts"].vectors, pools[kind].vectors
+    ordinary, others = pools["prompts"].figures, pools[kind].figures
     if kind == "package":
         ordinary = ordinary[np.array([not group.startswith(PACKAGE) for group in pools["prompts"].groups])]
     for _ in range(trials):
@@ -157,40 +148,29 @@ def shifted(pools: Mapping[str, Pool], kind: str, share: float, size: int, trial
         yield ordinary[drawn[size:][:REFERENCE]], came
 
 
-def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> Pairs:
-    """Yield losses drawn with replacement for both sides; the incoming ones are multiplied by 1 + `higher`."""
-    random = np.random.default_rng([seed, size, round(100 * higher)])
-    for _ in range(trials):
-        reference, came = (losses[random.integers(len(losses), size=count)] for count in (REFERENCE, size))
-        yield reference, came * np.array([1 + higher, 1], dtype=np.float32)
-
-
-def responses(path: Path) -> Vectors:
-    """Return nats and tokens of the responses in a table of signals."""
-    rows = [
-        (row.loss_after * row.tokens, row.tokens) for row in tables.read(path, Signals) if row.loss_after is not None
-    ]
-    return np.array(rows, dtype=np.float32)
-
-
 def figured(method: str) -> dict[str, Pool]:
     """Return all pools with the figures that a monitor sees, taken once."""
     examples = list(tables.read(EXAMPLES, Example))
     prompts = [prompt_of(example) for example in examples]
-    documents = [row.text[:600] for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
     again = [reworded(prompt) for prompt in prompts[::2]]
-    vectors = _vectors([*prompts, *documents, *again], methods.spec("monitors", method).sees)
-    domain, prose, other = np.split(vectors, [len(prompts), len(prompts) + len(documents)])
+    sees = methods.spec("monitors", method).sees
+    if sees == "losses":
+        documents = []
+        figures = _figures([*prompts, *again], [*examples, *examples[::2]], sees)
+    else:
+        documents = [row.text[:600] for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
+        figures = _figures([*prompts, *documents, *again], [], sees)
+    domain, prose, other = np.split(figures, [len(prompts), len(prompts) + len(documents)])
     groups = [example.domain + " " + example.group for example in examples]
     longest = np.argsort([len(prompt) for prompt in prompts])[-len(prompts) // 4 :]
     package = np.array([group.startswith(PACKAGE) for group in groups])
-    return {
+    pools = {
         "prompts": Pool(domain, groups),
-        "prose": Pool(prose, []),
         "reworded": Pool(other, []),
         "package": Pool(domain[package], []),
         "long": Pool(domain[longest], []),
     }
+    return pools | ({"prose": Pool(prose, [])} if documents else {})
 
 
 def reworded(prompt: str) -> str:
@@ -200,28 +180,59 @@ def reworded(prompt: str) -> str:
     return f"hey, could you please code up {name} for me? no docstring needed, thanks!\n{rest}"
 
 
-def _vectors(texts: Sequence[str], sees: str) -> Vectors:
-    key, cache = hashlib.sha256("\0".join(texts).encode()).hexdigest(), CACHE / f"benchmark-drift-{sees}.npz"
+def _figures(prompts: Sequence[str], examples: Sequence[Example], sees: str) -> Figures:
+    """Return the figures of each prompt, or of the answer of its example, from the cache if they are there."""
+    key = hashlib.sha256("\0".join([*prompts, *(example.response for example in examples)]).encode()).hexdigest()
+    cache = CACHE / f"benchmark-drift-{sees}.npz"
     if cache.is_file():
         known = np.load(cache)
         if str(known["key"]) == key:
-            return np.asarray(known["vectors"])
-    vectors = embedders.embed(EMBEDDER, texts) if sees == "embeddings" else _states(texts)
+            return np.asarray(known["figures"])
+    match sees:
+        case "embeddings":
+            figures = embedders.embed(EMBEDDER, prompts)
+        case "states":
+            figures = _states(prompts)
+        case _:
+            figures = _losses(prompts, examples)
     CACHE.mkdir(parents=True, exist_ok=True)
-    np.savez(cache, key=key, vectors=vectors)
-    return vectors
+    np.savez(cache, key=key, figures=figures)
+    return figures
 
 
-def _states(texts: Sequence[str]) -> Vectors:
-    from tasks.engine import device
+def _states(prompts: Sequence[str]) -> Figures:
     from tasks.engine.inference import embedding, prompt_encoding
+
+    model, tokenizer = _base()
+    encoded = [prompt_encoding.prompt_ids([Message("user", text)], tokenizer)[: monitor.WINDOW] for text in prompts]
+    return embedding.by_layer(model, encoded)
+
+
+def _losses(prompts: Sequence[str], examples: Sequence[Example]) -> Figures:
+    """Return nats and tokens of the answer to each prompt."""
+    from tasks.engine import encode
+    from tasks.engine.inference import scoring
+
+    model, tokenizer = _base()
+    rows = [
+        replace(example, id=str(place), messages=[Message("user", prompt), example.messages[-1]])
+        for place, (prompt, example) in enumerate(zip(prompts, examples, strict=True))
+    ]
+    encoded = [sequence for row in rows if (sequence := encode.example(row, tokenizer))]
+    figures = np.zeros((len(rows), 2), dtype=np.float32)  # an answer that the template cannot hold keeps no token
+    for loss in scoring.losses(model, encoded):
+        figures[int(loss.id)] = loss.nats, loss.tokens
+    return figures
+
+
+def _base() -> tuple[Any, Any]:
+    """Return the profile's base model and its tokenizer."""
+    from tasks.engine import device
     from tasks.io.weights import checkpoints
 
     compute = configuration.load().compute
     device.use(compute)
-    model, tokenizer = checkpoints.load(MODEL, **device.placement(compute))
-    prompts = [prompt_encoding.prompt_ids([Message("user", text)], tokenizer)[: monitor.WINDOW] for text in texts]
-    return embedding.by_layer(model, prompts)
+    return checkpoints.load(MODEL, **device.placement(compute))
 
 
 if __name__ == "__main__":
