@@ -36,7 +36,7 @@ def compare(
     from flows.experiments import recipes
 
     name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
-    recipes.check_inputs(recipe.stage)
+    recipes.check_inputs(recipe.stage, recipe.profile)
     report = _cost(name, recipe)
     return report if dry else _measure(name, recipe, report, as_json=as_json)
 

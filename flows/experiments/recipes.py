@@ -39,6 +39,8 @@ class Recipe(Config):
     """Tokens of each training that is measured on the test sets."""
     search_tokens: int | None = Field(None, ge=1)
     """Tokens of each training that chooses a learning rate; by default as many as the others."""
+    profile: str | None = None
+    """The profile whose data and model it is written for."""
     stage: Literal["tune", "pretrain"] = "tune"
     """The stage in which the compositions train."""
     changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -80,8 +82,11 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
     return "-".join(names), Recipe(compositions=compositions, **given)
 
 
-def check_inputs(stage: str) -> None:
-    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes."""
+def check_inputs(stage: str, profile: str | None = None) -> None:
+    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes.
+
+    `profile` is the one that they are written for.
+    """
     config = configuration.load()
     if config.compute.processes > 1:
         raise ValueError("compute.processes: a comparison trains in one process, so that costs compare. Set it to 1.")
@@ -89,8 +94,9 @@ def check_inputs(stage: str) -> None:
     reads, _ = configuration.files(stage, item, config)
     if missing := [str(path) for path in reads.values() if not path.exists()]:
         place = f"{stage}@{item}" if item else stage
+        written_for = f" This one is written for profile {profile}: `ratchet use {profile}` first." if profile else ""
         raise FileNotFoundError(
-            f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs."
+            f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs.{written_for}"
         )
 
 

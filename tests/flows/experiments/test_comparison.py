@@ -177,8 +177,17 @@ def test_a_recipe_that_a_script_runs_says_so(file):
 @pytest.mark.parametrize("file", [name for name, has_script in SHIPPED.items() if not has_script])
 def test_every_shipped_recipe_makes_settings_that_are_whole(file):
     _, recipe = recipes.read([file])
+    assert (ROOT / f"params/{recipe.profile}.yaml").is_file()
     for trial in search.grid(recipe):
         assert (trials.prepare(recipe, file, trial) / "params.yaml").is_file()
+
+
+def test_a_recipe_without_its_data_names_the_profile_that_has_them():
+    _, recipe = recipes.read(["selectors"])
+    with pytest.raises(
+        FileNotFoundError, match=r"`ratchet run pretrain` makes.*profile lab-telecom: `ratchet use lab-tele"
+    ):
+        recipes.check_inputs(recipe.stage, recipe.profile)
 
 
 def test_a_trials_folder_follows_from_its_settings_alone(recipe):
