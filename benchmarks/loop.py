@@ -101,6 +101,7 @@ def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], setting
             "seed": seed,
             "settings": settings,
             "accuracy": round(accuracy(row), 6),
+            "items": len(row["items"]),
             "kinds": by_kind(row),
         }
         | {fact: row[fact] for fact in facts}

@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs import claims_page, coverage_page  # noqa: E402  # the path comes first, where this runs as a script
+from docs import claims_page, coverage_page, turns_plot  # noqa: E402  # the path comes first, where this runs as a script
 from flows.commands import _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
@@ -338,7 +338,7 @@ def _cell(text: str) -> str:
 
 def pages() -> dict[str, str]:
     """Return every generated file, by its path below docs/."""
-    return {
+    made = {
         "pages/reference/settings.md": reference(),
         "pages/reference/methods.md": catalogue(),
         "pages/reference/interchange.md": readers(),
@@ -350,6 +350,9 @@ def pages() -> dict[str, str]:
         "pages/results/coverage.md": coverage_page.page(),
         "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
     }
+    if turns_plot.FIGURES.is_file():
+        made["pages/images/turns.svg"] = turns_plot.picture(turns_plot.measured())
+    return made
 
 
 def main() -> None:
