@@ -2,6 +2,7 @@
 
 All arms start from one first round (`r0`) and train the same base anew in every round. They differ in the tasks that a turn adds:
   failures  in proportion to what the model of the round before failed, answered by their generator
+  learnable as many, most where the model fails some and solves some
   uniform   as many, evenly over all kinds: the control
   own       as `failures`, but with the model's own answers that the verifier takes, and without any other
   longer    none: r0's examples alone
@@ -89,17 +90,18 @@ def main() -> None:
         for name, row in bench.run(seed, arms):
             results[name].append(row)
     print_table(results)
-    print(f"Figures: {results_table.save_figures('loop', figures(results, seeds, bench.folder.name))}")
+    rows = figures(results, seeds, {name: bench.settings(name) for name in results})
+    print(f"Figures: {results_table.save_figures('loop', rows)}")
 
 
-def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], settings: str) -> list[Rows]:
-    """Return a row for each training; `settings` is the digest of what all of them share."""
+def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], settings: Mapping[str, str]) -> list[Rows]:
+    """Return a row for each training; `settings` tells by name what it depends on, beside its seed."""
     facts = ("examples", "tokens", "steps")
     return [
         {
             "composition": name,
             "seed": seed,
-            "settings": settings,
+            "settings": settings[name],
             "accuracy": round(accuracy(row), 6),
             "items": len(row["items"]),
             "kinds": by_kind(row),
@@ -119,21 +121,33 @@ class Bench:
         self.recipe, self.base = recipe, base
         profile: dict[str, Any] = yaml.safe_load((ROOT / recipe.profile).read_text(encoding="utf-8"))
         self.profile = merged(profile, recipe.changes)
-        basis = [self.profile, recipe.arms, recipe.lead, checkpoints.weights_digest(base)]
-        self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
+        of_machine = {"compute"}
+        basis = {name: section for name, section in self.profile.items() if name not in of_machine}
+        self.folder = KEPT / digest([basis, recipe.arms[recipe.lead], recipe.lead, checkpoints.weights_digest(base)])
+
+    def settings(self, name: str) -> str:
+        """Return a digest of what a result depends on, by its name: what all arms share, and what its arm changes."""
+        changes = self.recipe.arms.get(name.partition(" r")[0])
+        return f"{self.folder.name}-{digest(changes)}" if changes else self.folder.name
+
+    def place(self, seed: int, arm: str, number: int) -> Path:
+        """Return the folder of an arm's round."""
+        changes = self.recipe.arms.get(arm)
+        name = f"{arm}-{digest(changes)}" if changes else arm
+        return self.folder / f"{seed}" / (f"{name}-r{number}" if number else "r0")
 
     def run(self, seed: int, arms: Sequence[str]) -> Iterator[tuple[str, Rows]]:
         """Yield the result of each arm and round of a seed by its name: `r0`, `failures r1`, …."""
-        home = self.folder / f"{seed}"
         self.ingest(seed)
-        yield "r0", self.measured(seed, home / "r0")
+        first = self.place(seed, self.recipe.lead, 0)
+        yield "r0", self.measured(seed, first)
         for number in range(1, self.recipe.rounds):
             tokens = None
             for arm in sorted(arms, key=lambda arm: arm != self.recipe.lead):
-                before, folder = (home / (f"{arm}-r{n}" if n else "r0") for n in (number - 1, number))
+                before, folder = (self.place(seed, arm, n) for n in (number - 1, number))
                 if arm == LONGER:
                     folder.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(home / "r0/examples.parquet", folder / "examples.parquet")
+                    shutil.copyfile(first / "examples.parquet", folder / "examples.parquet")
                 else:
                     self.turn(seed, before, folder, self.recipe.arms[arm])
                 row = self.measured(seed, folder, tokens)
@@ -213,6 +227,11 @@ class Bench:
             "tokens": course["tokens"],
             "steps": len(course["loss"]),
         }
+
+
+def digest(values: Any) -> str:
+    """Return eight digits that follow from the values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ FIRST = "r0"
 LEAD = "failures"
 LABELS = {
     LEAD: "new tasks where the model fails",
+    "learnable": "as many where it fails and also solves",
     "uniform": "as many new tasks, evenly over all kinds",
     "own": "its own answers that are verified",
     "longer": "no new tasks, as many steps",
