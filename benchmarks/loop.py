@@ -301,11 +301,12 @@ def change(rows: Sequence[Rows], others: Sequence[Rows]) -> str:
     ]
     items = statistics.mean([gain for _, gain in pairs], [name for name, _ in pairs])
     by_seed = [accuracy(row) - accuracy(first) for row, first in zip(rows, others, strict=True)]
-    seeds = statistics.over_seeds(by_seed)
-    return (
-        f"{items.value:+.4f} over items [{items.low:+.4f}, {items.high:+.4f}], over seeds "
-        f"[{seeds.low:+.4f}, {seeds.high:+.4f}] ({', '.join(f'{gain:+.4f}' for gain in by_seed)})"
-    )
+    over = ""
+    if len(by_seed) > 1:
+        seeds = statistics.over_seeds(by_seed)
+        each = ", ".join(f"{gain:+.4f}" for gain in by_seed)
+        over = f", over seeds [{seeds.low:+.4f}, {seeds.high:+.4f}] ({each})"
+    return f"{items.value:+.4f} over items [{items.low:+.4f}, {items.high:+.4f}]{over}"
 
 
 if __name__ == "__main__":
