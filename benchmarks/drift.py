@@ -183,7 +183,7 @@ def reworded(prompt: str) -> str:
 def _figures(prompts: Sequence[str], examples: Sequence[Example], sees: str) -> Figures:
     """Return the figures of each prompt, or of the answer of its example, from the cache if they are there."""
     key = hashlib.sha256("\0".join([*prompts, *(example.response for example in examples)]).encode()).hexdigest()
-    cache = CACHE / f"benchmark-drift-{sees}.npz"
+    cache = CACHE / f"benchmark-drift-figures-{sees}.npz"
     if cache.is_file():
         known = np.load(cache)
         if str(known["key"]) == key:

@@ -23,6 +23,8 @@ LABELS = {
     "longer": "no new tasks, as many steps",
 }
 """What a turn adds in each arm."""
+CONTROLS = ("uniform", "longer")
+"""The arms that answer no failure of the model; the band is theirs."""
 WIDTH, HEIGHT = 860, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 520, 24, 320
 STYLE = "text{font:13px system-ui,sans-serif;fill:#30363d}.lead{font-weight:600;fill:#0b57d0}.note{fill:#57606a}"
@@ -61,10 +63,12 @@ def _estimate(by_seed: Sequence[tuple[float, int]]) -> Estimate:
 
 
 def picture(turns: Turns) -> str:
-    """Return the SVG: the lead with its interval, and the band between the least and the best control."""
+    """Return the SVG: the lead with its interval, the other arms, and the band between the least and the best control."""
     lead, rounds = turns.arms[LEAD], len(turns.arms[LEAD])
-    controls = [[one.value for one in course] for arm, course in turns.arms.items() if arm != LEAD]
-    ceiling = 0.1 * (int(10 * max(one.high for one in lead)) + 1)
+    others = {arm: [one.value for one in course] for arm, course in turns.arms.items() if arm != LEAD}
+    controls = [course for arm, course in others.items() if arm in CONTROLS]
+    highest = max(one.high if arm == LEAD else one.value for arm, course in turns.arms.items() for one in course)
+    ceiling = 0.1 * (int(10 * highest) + 1)
 
     def x(number: int) -> float:
         return LEFT + (RIGHT - LEFT) * number / (rounds - 1)
@@ -84,7 +88,7 @@ def picture(turns: Turns) -> str:
     shapes.append(f'<polygon points="{" ".join([*most, *reversed(least)])}" fill="#8c959f" fill-opacity="0.22"/>')
     shapes += [
         f'<polyline points="{" ".join(points(course))}" fill="none" stroke="#8c959f" stroke-dasharray="4 3"/>'
-        for course in controls
+        for course in others.values()
     ]
     shapes.append(
         f'<polyline points="{" ".join(points([one.value for one in lead]))}" fill="none" stroke="#0b57d0" stroke-width="2.5"/>'

@@ -9,7 +9,7 @@ import pytest
 
 from docs import turns_plot
 
-ACCURACIES = {"failures": (0.4, 0.5), "uniform": (0.39, 0.45), "own": (0.2, 0.3), "longer": (0.25, 0.22)}
+ACCURACIES = {"failures": (0.4, 0.5), "uniform": (0.39, 0.45), "own": (0.1, 0.65), "longer": (0.25, 0.22)}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -50,13 +50,13 @@ def test_of_several_it_is_over_seeds(measured):
     assert "Means of 3 seeds" in turns_plot.picture(turns)
 
 
-def test_the_band_reaches_from_the_least_to_the_best_control(measured):
+def test_the_band_reaches_from_the_least_to_the_best_control_whatever_other_arms_reach(measured):
     page = ElementTree.fromstring(turns_plot.picture(measured(1)))
     (band,) = page.iter(f"{SVG}polygon")
     heights = [float(corner.split(",")[1]) for corner in band.get("points").split()]
-    span = turns_plot.BOTTOM - turns_plot.TOP  # from nothing to 60 %
-    shares = [round(0.6 * (turns_plot.BOTTOM - height) / span, 2) for height in heights]
-    assert shares == [0.2, 0.39, 0.45, 0.22, 0.2, 0.2]
+    span = turns_plot.BOTTOM - turns_plot.TOP  # from nothing to 70 %
+    shares = [round(0.7 * (turns_plot.BOTTOM - height) / span, 2) for height in heights]
+    assert shares == [0.2, 0.39, 0.45, 0.22, 0.25, 0.2]
 
 
 def test_every_arm_is_named_at_its_end_and_no_two_labels_overlap(measured):
