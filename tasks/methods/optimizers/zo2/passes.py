@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 
+THREAD = "zo2-pass"
+"""The name of every pass's thread."""
+
+
 class Closed(BaseException):
     """Ends a pass that is not needed any more."""
 
@@ -24,7 +28,7 @@ class Pass:
         self._turn, self._back = Semaphore(0), Semaphore(0)
         self._error: BaseException | None = None
         self._closed = self._ended = False
-        self._thread = Thread(target=self._run, args=(loss,), daemon=True)
+        self._thread = Thread(target=self._run, args=(loss,), name=THREAD, daemon=True)
         self._thread.start()
 
     def advance(self) -> None:
