@@ -1,12 +1,11 @@
 """Gain of turns that answer failures: `python benchmarks/loop.py`, after `ratchet use reasoning && ratchet run fetch`.
 
-All arms start from one first round (`r0`) and train the same base anew in every round. They differ in the tasks that a turn adds:
+All arms start from one first round (`r0`) and train the same base anew in every round, r0 included, on equally many tokens
+(`tune.max_tokens` of the profile): what a round gains comes from its examples, not from longer training. Arms differ in the tasks that a turn adds:
   failures  in proportion to what the model of the round before failed, answered by their generator
   learnable as many, most where the model fails some and solves some
   uniform   as many, evenly over all kinds: the control
   own       as `failures`, but with the model's own answers that the verifier takes, and without any other
-  longer    none: r0's examples alone
-In every round all arms train on equally many tokens and steps: those of two epochs of the examples that `failures` has there.
 The metric was fixed beforehand (docs/claims/failures.json): the share of held-out tasks whose greedy answer the verifier takes.
 Printed: accuracy of each arm and round with its differences to the round before, to the other arms in that round, and to r0, with 95 %
 intervals over items (bootstrap, items of all seeds) and over seeds (Student's t). Settings: params/compare/loop.yaml.
@@ -47,7 +46,7 @@ from tasks.stages.tune import stage as tune_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = Path(".ratchet/loop")
-LONGER = "longer"
+NONE: Mapping[str, Any] = {}
 APART = 1_000_000
 """Between the seeds of the data: reasoning-gym draws item n of seed s by s + n."""
 
@@ -63,8 +62,8 @@ class Recipe(Config):
     """Changes of the profile's sections, for all arms."""
     seeds: int
     rounds: int
-    lead: str
-    """The arm that trains by epochs; it comes first in every round."""
+    growth: float
+    """What a turn makes of the number of examples."""
     arms: dict[str, dict[str, Any]]
     """Name → changes of the profile's sections."""
 
@@ -72,18 +71,18 @@ class Recipe(Config):
 def main() -> None:
     """Run every arm with every seed, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's: 0, 1, …")
+    parser.add_argument("seeds", type=int, nargs="*", help="instead of 1, 2, …; 0 has the profile's own data")
     parser.add_argument("--profile", type=Path, help="instead of the recipe's")
     parser.add_argument("--base", type=Path, default=Path("models/base"), help="the folder of the base model")
     parser.add_argument("--rounds", type=int, help="instead of the recipe's")
-    parser.add_argument("--arms", nargs="*", help="some of the recipe's, and longer")
+    parser.add_argument("--arms", nargs="*", help="some of the recipe's")
     options = parser.parse_args()
     recipe = config_file.read(ROOT / "params/compare/loop.yaml", Recipe)
     changes = {name: value for name in ("profile", "rounds") if (value := getattr(options, name)) is not None}
     recipe = recipe.model_copy(update=changes)
-    seeds, arms = options.seeds or list(range(recipe.seeds)), options.arms or [*recipe.arms, LONGER]
-    if recipe.lead not in arms:
-        parser.error(f"--arms needs {recipe.lead}, by whose tokens the others train")
+    seeds, arms = options.seeds or list(range(1, recipe.seeds + 1)), options.arms or list(recipe.arms)
+    if unknown := set(arms) - recipe.arms.keys():
+        parser.error(f"--arms {', '.join(sorted(unknown))}: there are {', '.join(recipe.arms)}")
     bench = Bench(recipe, options.base)
     results: dict[str, list[Rows]] = defaultdict(list)
     for seed in seeds:
@@ -123,7 +122,7 @@ class Bench:
         self.profile = merged(profile, recipe.changes)
         of_machine = {"compute"}
         basis = {name: section for name, section in self.profile.items() if name not in of_machine}
-        self.folder = KEPT / digest([basis, recipe.arms[recipe.lead], recipe.lead, checkpoints.weights_digest(base)])
+        self.folder = KEPT / digest([basis, recipe.growth, checkpoints.weights_digest(base)])
 
     def settings(self, name: str) -> str:
         """Return a digest of what a result depends on, by its name: what all arms share, and what its arm changes."""
@@ -139,26 +138,18 @@ class Bench:
     def run(self, seed: int, arms: Sequence[str]) -> Iterator[tuple[str, Rows]]:
         """Yield the result of each arm and round of a seed by its name: `r0`, `failures r1`, …."""
         self.ingest(seed)
-        first = self.place(seed, self.recipe.lead, 0)
-        yield "r0", self.measured(seed, first)
+        yield "r0", self.measured(seed, self.folder / f"{seed}/r0")
         for number in range(1, self.recipe.rounds):
-            tokens = None
-            for arm in sorted(arms, key=lambda arm: arm != self.recipe.lead):
+            for arm in arms:
                 before, folder = (self.place(seed, arm, n) for n in (number - 1, number))
-                if arm == LONGER:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(first / "examples.parquet", folder / "examples.parquet")
-                else:
-                    self.turn(seed, before, folder, self.recipe.arms[arm])
-                row = self.measured(seed, folder, tokens)
-                tokens = tokens or row["tokens"]
-                yield f"{arm} r{number}", row
+                self.turn(seed, before, folder, self.recipe.arms[arm])
+                yield f"{arm} r{number}", self.measured(seed, folder)
 
     def config(self, seed: int, changes: Mapping[str, Any]) -> PipelineConfig:
         """Return the settings of a seed: the profile's with its own data and order."""
         seeded = {"ingest": {"seed": APART * seed}, **{name: {"seed": seed} for name in ("tune", "diagnose", "refine")}}
         values = merged(merged(self.profile, seeded), changes)
-        file = self.folder / f"{seed}" / "params.yaml"
+        file = self.folder / f"{seed}" / f"params-{digest(changes)}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         return configuration.load(file)
@@ -184,6 +175,8 @@ class Bench:
             return
         run, home = Quiet(folder), folder.parent
         (home / "decisions.jsonl").touch()
+        added = round((self.recipe.growth - 1) * tables.count(before / "examples.parquet", Example))
+        changes = merged({"methods": {"failures": {"add": added}}}, changes)
         inputs = {
             "base": self.base, "tuned": before / "model", "examples": before / "examples.parquet",
             "ingested": home / "ingested", "embedder": home / "ingested", "decisions": home / "decisions.jsonl",
@@ -196,9 +189,8 @@ class Bench:
         refine_stage.main(inputs | diagnosed, refined, self.stage_config("refine", seed, changes), run)
         refined["examples"].rename(folder / "examples.parquet")
 
-    def measured(self, seed: int, folder: Path, tokens: int | None = None) -> Rows:
-        """Return the result of training on a round's examples, from its file or from running it; on so many tokens, or by epochs."""
-        changes = {"tune": {"max_tokens": tokens, "epochs": 1_000}} if tokens else {}
+    def measured(self, seed: int, folder: Path, changes: Mapping[str, Any] = NONE) -> Rows:
+        """Return the result of training on a round's examples, from its file or from running it."""
         return files.result(
             folder / "result.json",
             lambda: self.trial(seed, folder, changes),
@@ -206,9 +198,10 @@ class Bench:
         )
 
     def trial(self, seed: int, folder: Path, changes: Mapping[str, Any]) -> Rows:
-        """Train on a round's examples and answer the held-out tasks."""
+        """Train on a round's examples, with changes of the profile, and answer the held-out tasks."""
         ingested = folder.parent / "ingested"
-        tables.write(folder / "faults.parquet", [], FaultPair)
+        if not (folder / "faults.parquet").is_file():
+            tables.write(folder / "faults.parquet", [], FaultPair)
         inputs = {
             "base": self.base,
             "valid": ingested / "valid.parquet",

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.core.answers.registry import Check
 from tasks.core.compute import Compute
 from tasks.core.config import Config
-from tasks.core.records import GENERAL, Corpus, Split
+from tasks.core.records import GENERAL, Corpus
 from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
@@ -16,6 +16,7 @@ from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
 from tasks.core.text.visible import has_password
 from tasks.stages.ingest.near_duplicates_config import NearDuplicates
+from tasks.stages.ingest.splits_config import Shares
 
 STAGE = Stage(
     reads={"embedder": "models/embedder", "raw": "data/raw", "decisions": "data/review_records.jsonl"},
@@ -299,6 +300,9 @@ class Corpora(Config):
     seed."""
     piece_chars: int = Field(default=4_000, ge=200)
     """Longer texts are cut at blank lines into documents of at most this many characters."""
+    splits: Shares | None = Field(None, exclude_if=lambda value: value is None)
+    """The parts of the texts that are held out; without them those of `ingest.splits`, which are the examples'. A text of the same group as
+    examples is in their split."""
 
     @property
     def by_domain(self) -> dict[str, tuple[CorpusSource, ...]]:
@@ -312,32 +316,6 @@ class Corpora(Config):
                 raise ValueError(f"`domains` has {name!r}, which is a list of its own: `corpora.{name}`")
             if not name or not sources:
                 raise ValueError(f"`domains` has {name!r} with {len(sources)} sources: give it a name and at least one")
-        return self
-
-
-class Shares(Config):
-    """The parts of the groups that are held out."""
-
-    by: Literal["size", "name"] = "size"
-    """`size` meets the shares of valid and test to the example, in each package or file; when data are added, groups may change between them
-    and train. `name` lets the hash of a group's name alone decide, so that no group ever changes its split; the shares are met on average.
-    A row that is a group of its own is named by its prompt, so that its place does not matter."""
-
-    valid: float = Field(default=0.1, gt=0, lt=1)
-    test: float = Field(default=0.15, gt=0, lt=1)
-    gate: float = Field(default=0, ge=0, lt=1)
-    """The gate set decides on promotion. Without a share there is none, and nothing is promoted.
-    The share is met on average: a group's name alone decides, so that a group stays in the gate set as the data grow."""
-
-    @property
-    def held_out(self) -> dict[Split, float]:
-        """Return the share of each split that nothing is trained on."""
-        return {"valid": self.valid, "test": self.test, "gate": self.gate}
-
-    @model_validator(mode="after")
-    def _leave_something(self) -> "Shares":
-        if (total := sum(self.held_out.values())) >= 1:
-            raise ValueError(f"valid + test + gate = {total:g} leaves nothing to train on; they must stay below 1")
         return self
 
 
@@ -378,6 +356,20 @@ class IngestConfig(Config):
     def actions(self) -> dict[Kind, Action]:
         """Return what is done with each kind of sensitive text."""
         return {"secret": self.secrets, "personal": self.personal}
+
+    @property
+    def of_texts(self) -> "IngestConfig":
+        """Return the settings with the splits of texts in place of the examples'."""
+        return self.model_copy(update={"splits": self.corpora.splits or self.splits})
+
+    @model_validator(mode="after")
+    def _has_gate_texts_for_gate_examples(self) -> "IngestConfig":
+        if bool(self.of_texts.splits.gate) != bool(self.splits.gate):
+            raise ValueError(
+                f"`corpora.splits` has gate: {self.of_texts.splits.gate:g} and `splits` has gate: {self.splits.gate:g}. The gate judges by "
+                "examples and by texts: give both a share, or neither"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_something_to_learn(self) -> "IngestConfig":

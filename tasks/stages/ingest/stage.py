@@ -113,9 +113,9 @@ def _ingest(
     groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
     overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps", apply)
     documents = filter_and_split_documents(
-        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents", rescues, apply
+        corpus, mined, groups, overlapping, config.of_texts, quarantine, scratch / "documents", rescues, apply
     )
-    check_corpora(documents.items, config)
+    check_corpora(documents.items, config.of_texts)
 
     places = pl.concat([sensitive_texts(shards.all), sensitive_documents])
     tables.sink_query(outputs["ingested"] / "sensitive.parquet", places, SensitiveText)
@@ -220,7 +220,7 @@ def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) 
             place = f"domains.{domain}" if domain in config.corpora.domains else domain
             raise ValueError(
                 f"ingest.corpora.{place}: no text is left for {' and '.join(missing)}. "
-                "Add texts, raise the shares in `ingest.splits`, or name no source there."
+                "Add texts, raise their shares in `ingest.corpora.splits`, or name no source there."
             )
 
 

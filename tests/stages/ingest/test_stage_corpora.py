@@ -93,3 +93,26 @@ def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):
     for path, text in texts.items():
         manual, number = path.split("/")[0], int(path.removesuffix(".html")[-1])
         assert text.split("\n") == [f"Chapter {number}", "", passage(manual, number), "", f"ok = start({number})."]
+
+
+def test_texts_have_shares_of_their_own(tmp_path, rows):
+    for number in range(40):
+        page(tmp_path / "raw", number)
+    texts = [{"from": "folder", "path": tmp_path / "raw"}]
+    few = {"valid": 0.05, "test": 0.1}
+    ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": texts, "splits": few}, splits={"test": 0.5})
+    tests = {
+        "documents": tables.read(tmp_path / "out/ingested/test_documents.parquet", Document),
+        "examples": examples_of(tmp_path)["test"],
+    }
+    everything = {"documents": 40, "examples": sum(map(len, examples_of(tmp_path).values()))}
+    shares = {kind: len(some) / everything[kind] for kind, some in tests.items()}
+    assert shares["documents"] == pytest.approx(0.1, abs=0.05)
+    assert shares["examples"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_gate_of_examples_without_one_of_texts_is_refused():
+    corpora = {"general": [{"from": "topics"}], "splits": {"test": 0.2}}
+    source = {"from": "folder", "path": "texts"}
+    with pytest.raises(ValueError, match=r"`corpora.splits` has gate: 0 and `splits` has gate: 0.1"):
+        IngestConfig.model_validate({"sources": [source], "corpora": corpora, "splits": {"gate": 0.1}})

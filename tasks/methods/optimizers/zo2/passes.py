@@ -10,7 +10,6 @@ from threading import Semaphore, Thread
 import torch
 from torch import Tensor
 
-
 THREAD = "zo2-pass"
 """The name of every pass's thread."""
 
