@@ -30,7 +30,7 @@ from tasks.core.records import Example, FaultPair
 from tasks.core.text.writing import Write
 from tasks.engine.encode import encoder
 from tasks.engine.inference import writer
-from tasks.io import config_file, sandbox, tables, verifiers
+from tasks.io import config_file, pinned, sandbox, tables, verifiers
 from tasks.io.weights import checkpoints
 from tasks.methods.objectives.fait.encode import encode_example
 from tasks.stages.faults import generate, search
@@ -127,7 +127,8 @@ def trial(bench: Bench, seed: int, first: Path, arm: str) -> Rows:
     for name, source in {"examples": table, "faults": "faults"}.items():
         (folder / f"{name}.parquet").unlink(missing_ok=True)
         (folder / f"{name}.parquet").hardlink_to(asked / f"{source}.parquet")
-    goes_on = {"tune": {"start": {"path": str(first / "model")}, "max_tokens": TOKENS, "replay": 0}}
+    start = {"path": str(first / "model"), "digest": pinned.digest(first / "model")}
+    goes_on = {"tune": {"start": start, "max_tokens": TOKENS, "replay": 0}}
     return bench.measured(seed, folder, merged(bench.recipe.arms[arm], goes_on))
 
 
