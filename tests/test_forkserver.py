@@ -250,6 +250,15 @@ def test_code_and_packages_are_part_of_what_makes_a_server_stale(tmp_path, monke
     assert protocol.fingerprint({"RATCHET_PROGRESS_S": "1"}) == protocol.fingerprint({"DVC_ROOT": "b"})
 
 
+def test_an_environment_is_the_same_by_every_name_of_its_interpreter_and_another_one_is_not():
+    code = "from tasks.forkserver import protocol; print(protocol.fingerprint({}))"
+    folder = Path(sys.prefix) / "bin"
+    by_name = [subprocess.check_output([folder / name, "-c", code], cwd=ROOT) for name in ("python", "python3")]
+    assert by_name[0] == by_name[1]
+    changed = f"import sys; sys.prefix = '/elsewhere'; {code}"
+    assert subprocess.check_output([folder / "python", "-c", changed], cwd=ROOT) != by_name[0]
+
+
 def test_a_stale_socket_file_hinders_nobody(workspace, serve):
     serve().kill()
     code, out, err = workspace.stage("fetch")

@@ -97,6 +97,11 @@ class Sequences(Sequence[Encoded]):
         """Return the times that an epoch sees each, (N,); None where each is seen once."""
         return None
 
+    @property
+    def per_epoch(self) -> float:
+        """The number of sequences that an epoch sees, on average."""
+        return float(len(self)) if self.passes is None else float(self.passes.sum())
+
     def __len__(self) -> int:
         return len(self.tokens)
 

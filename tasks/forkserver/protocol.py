@@ -44,7 +44,8 @@ def stage_name(arguments: Sequence[str]) -> str:
 def fingerprint(environment: Mapping[str, str]) -> str:
     """Return a digest of all that a warm process has in memory: the project's code, settings, packages, and the environment.
 
-    Files are compared by size and time of change. DVC sets variables for its commands, none of which a library reads.
+    The interpreter is known by its environment: a venv has the same one as `python` and `python3`. Files are compared by size and time of
+    change. DVC sets variables for its commands, none of which a library reads.
     """
     files = sorted([*CODE.rglob("*.py"), Path("params.yaml"), Path(sysconfig.get_path("purelib"))])
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
@@ -53,7 +54,7 @@ def fingerprint(environment: Mapping[str, str]) -> str:
         for name, value in environment.items()
         if name not in VARIES | SHELL and not name.startswith((OURS, "DVC_"))
     )
-    return hashlib.sha256(json.dumps([sys.executable, str(Path.cwd()), stats, fixed]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([sys.prefix, sys.version, str(Path.cwd()), stats, fixed]).encode()).hexdigest()
 
 
 def send(connection: socket.socket, message: Mapping[str, Any], files: tuple[int, ...] = ()) -> None:

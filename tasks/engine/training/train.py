@@ -161,7 +161,7 @@ def train(
             loss=logs["loss"],
             learning_rate=logs["learning_rate"],
             gradient_norm=None if gradient_free else logs.get("grad_norm"),
-            epoch=batches.sequences_after[step - 1] / len(sequences),
+            epoch=batches.sequences_after[step - 1] / sequences.per_epoch,
             tokens=sum(map(len, packs)),
             trained_tokens=sum(sequence.num_trained for pack in packs for sequence in pack.sequences),
             seconds=seconds,

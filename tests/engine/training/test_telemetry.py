@@ -1,6 +1,7 @@
 """Every step is reported as it was, validation during training leaves no trace in it, and MFU is claimed only where it is known."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ HELD_OUT = small.sequences(6, seed=5)
 SETS = {"validation": HELD_OUT}
 
 
-def train(base, work, parts=LORA, config=PLAN, sets=SETS, kill_at=None):
+def train(base, work, parts=LORA, config=PLAN, sets=SETS, kill_at=None, sequences=SEQUENCES):
     """The result of a training, its step metrics, and the losses on the validation sets by step."""
     steps, validations = [], {}
 
@@ -34,7 +35,7 @@ def train(base, work, parts=LORA, config=PLAN, sets=SETS, kill_at=None):
         assert step not in validations, "measured twice"
         validations[step] = losses
 
-    model, data = small.load(base).train(), engine.TrainData(SEQUENCES, sets)
+    model, data = small.load(base).train(), engine.TrainData(sequences, sets)
     try:
         result = engine.train(
             model, data, parts, config, small.FP32, work, on_step=on_step, on_validation=on_validation
@@ -68,6 +69,13 @@ def test_a_step_is_reported_with_its_tokens_its_epoch_and_its_loss(tiny, tmp_pat
     assert sum(m.tokens for m in steps) == result.tokens
     assert steps[-1].epoch == PLAN.epochs
     assert [m.epoch for m in steps] == sorted({m.epoch for m in steps})
+
+
+def test_an_epoch_is_what_it_sees_of_the_sequences_and_not_all_that_there_are(tiny, tmp_path):
+    rarely = [replace(sequence, passes=0.25) for sequence in SEQUENCES[12:]]
+    plan = change(PLAN, epochs=4, max_tokens=100_000)
+    _, steps, _ = train(tiny, tmp_path, config=plan, sequences=[*SEQUENCES[:12], *rarely])
+    assert steps[-1].epoch == pytest.approx(4, abs=0.25)
 
 
 def test_the_gradient_norm_is_that_before_clipping(tiny, tmp_path):
