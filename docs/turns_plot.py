@@ -15,15 +15,17 @@ FIGURES = Path(__file__).parent / "claims/data/loop.json"
 FIRST = "r0"
 """The round that all arms begin with."""
 LEAD = "failures"
+NOTHING = "nothing"
+"""Stays at the first round: all rounds train on as many tokens, so without new tasks they are one training."""
 LABELS = {
     LEAD: "new tasks where the model fails",
     "learnable": "as many where it fails and also solves",
     "uniform": "as many new tasks, evenly over all kinds",
     "own": "its own answers that are verified",
-    "longer": "no new tasks, as many steps",
+    NOTHING: "no new tasks, as many steps",
 }
 """What a turn adds in each arm."""
-CONTROLS = ("uniform", "longer")
+CONTROLS = ("uniform", NOTHING)
 """The arms that answer no failure of the model; the band is theirs."""
 WIDTH, HEIGHT = 860, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 520, 24, 320
@@ -46,12 +48,13 @@ def measured() -> Turns:
         by_name[row["composition"]][row["seed"]] = row["accuracy"], row["items"]
     seeds = by_name[FIRST].keys()
     last = max(int(name.rpartition(" r")[2]) for name in by_name if name != FIRST)
-    names = {arm: [FIRST, *(f"{arm} r{number}" for number in range(1, last + 1))] for arm in LABELS}
+    names = {arm: [FIRST, *(f"{arm} r{number}" for number in range(1, last + 1))] for arm in LABELS if arm != NOTHING}
     arms = {
         arm: [_estimate(list(by_name[name].values())) for name in rounds]
         for arm, rounds in names.items()
         if all(by_name[name].keys() == seeds for name in rounds)
     }
+    arms[NOTHING] = [arms[LEAD][0]] * (last + 1)
     if len(seeds) > 1:
         return Turns(arms, f"Means of {len(seeds)} seeds, with intervals of 95 % over them (Student's t).")
     return Turns(arms, f"One seed, with exact intervals of 95 % over its {arms[LEAD][0].n} tasks.")
@@ -100,7 +103,7 @@ def picture(turns: Turns) -> str:
         shapes.append(f'<text class="note" x="{place:.1f}" y="{BOTTOM + 24}" text-anchor="middle">{name}</text>')
     shapes += _labels({arm: (y(course[-1].value), course[-1].value) for arm, course in turns.arms.items()})
     caption = (
-        "Share of held-out tasks that the model solves. All arms of a turn train on as many tokens.",
+        "Share of held-out tasks that the model solves. Every round of every arm trains on as many tokens.",
         turns.interval,
     )
     shapes += [
