@@ -67,12 +67,16 @@ def _comparisons(file: Path) -> set[str]:
 
 
 def fill(file: Path, name: str) -> None:
-    """Give the claims of a file that rest on a comparison their figures."""
+    """Give the claims of a file that rest on a comparison their figures; one whose sides have not run yet keeps what it has."""
     rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     for row, claim in zip(rows, claims.read(file.stem), strict=True):
         if claim.source is None or claim.source.comparison != name:
             continue
-        figures = claims.figures_from_source(claim)
+        try:
+            figures = claims.figures_from_source(claim)
+        except ValueError as error:
+            print(f"{file.stem}: {claim.claim}\n  left as it is: {str(error).partition('. ')[0]}")
+            continue
         filled = dataclasses.replace(claim, per_seed=figures)
         row |= {"seeds": len(figures), "per_seed": figures, "verdict": filled.implied()}
         found = filled.interval()
