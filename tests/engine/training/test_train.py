@@ -135,6 +135,7 @@ def test_the_course_counts_the_tokens_seen(tiny, tmp_path):
     assert [(step, total) for step, total, _, _ in steps] == [(step, len(seen)) for step in range(1, len(seen) + 1)]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 def test_workers_change_no_byte(tiny, tmp_path):
     none, two = (train(tiny, tmp_path / f"{n}", LORA, change(PLAN, workers=n, epochs=1))[0] for n in (0, 2))
     assert digest(none, tmp_path / "a") == digest(two, tmp_path / "b")
