@@ -60,7 +60,7 @@ class Recipe(Config):
     profile: Path
     changes: dict[str, Any]
     """Changes of the profile's sections, for all arms."""
-    seeds: int
+    seeds: list[int]
     rounds: int
     growth: float
     """What a turn makes of the number of examples."""
@@ -71,7 +71,7 @@ class Recipe(Config):
 def main() -> None:
     """Run every arm with every seed, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("seeds", type=int, nargs="*", help="instead of 1, 2, …; 0 has the profile's own data")
+    parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's; 0 has the profile's own data")
     parser.add_argument("--profile", type=Path, help="instead of the recipe's")
     parser.add_argument("--base", type=Path, default=Path("models/base"), help="the folder of the base model")
     parser.add_argument("--rounds", type=int, help="instead of the recipe's")
@@ -80,7 +80,7 @@ def main() -> None:
     recipe = config_file.read(ROOT / "params/compare/loop.yaml", Recipe)
     changes = {name: value for name in ("profile", "rounds") if (value := getattr(options, name)) is not None}
     recipe = recipe.model_copy(update=changes)
-    seeds, arms = options.seeds or list(range(1, recipe.seeds + 1)), options.arms or list(recipe.arms)
+    seeds, arms = options.seeds or recipe.seeds, options.arms or list(recipe.arms)
     if unknown := set(arms) - recipe.arms.keys():
         parser.error(f"--arms {', '.join(sorted(unknown))}: there are {', '.join(recipe.arms)}")
     bench = Bench(recipe, options.base)

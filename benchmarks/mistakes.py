@@ -18,7 +18,6 @@ import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,10 @@ from quiet import Quiet
 
 from flows.experiments import results_table
 from tasks.core.records import Example, FaultPair
-from tasks.core.text.writing import Write
-from tasks.engine.encode import encoder
 from tasks.engine.inference import writer
-from tasks.io import config_file, pinned, sandbox, tables, verifiers
-from tasks.io.weights import checkpoints
-from tasks.methods.objectives.fait.encode import encode_example
-from tasks.stages.faults import generate, search
+from tasks.io import config_file, pinned, tables, verifiers
+from tasks.stages.faults import generate
+from tasks.stages.faults import stage as faults
 from tasks.stages.faults.findings import Findings
 
 RECIPE = Path("params/compare/mistakes.yaml")
@@ -46,7 +42,7 @@ REJECTION = "rejection"
 def main() -> None:
     """Run every arm with every seed, print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's: 1, 2, …")
+    parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's")
     parser.add_argument("--profile", type=Path, help="instead of the recipe's")
     parser.add_argument("--base", type=Path, default=Path("models/base"), help="the folder of the base model")
     parser.add_argument("--arms", nargs="*", help="some of the recipe's")
@@ -54,7 +50,7 @@ def main() -> None:
     recipe = config_file.read(ROOT / RECIPE, Recipe)
     if options.profile:
         recipe = recipe.model_copy(update={"profile": options.profile})
-    seeds, arms = options.seeds or list(range(1, recipe.seeds + 1)), options.arms or list(recipe.arms)
+    seeds, arms = options.seeds or recipe.seeds, options.arms or list(recipe.arms)
     bench = Bench(recipe, options.base)
     results: dict[str, list[Rows]] = defaultdict(list)
     for seed in seeds:
@@ -72,7 +68,7 @@ def main() -> None:
 
 
 def prepare(bench: Bench, seed: int) -> tuple[Path, Rows]:
-    """Return the folder of a seed's first round, and its result; below it `tasks` has what the arms train on."""
+    """Return the folder of a seed's first round, and its result; `asked` beside it has what the arms train on."""
     bench.ingest(seed)
     first = bench.place(seed, "", 0)
     rows = bench.measured(seed, first)
@@ -86,26 +82,16 @@ def prepare(bench: Bench, seed: int) -> tuple[Path, Rows]:
 def find_pairs(bench: Bench, seed: int, first: Path, asked: Path) -> None:
     """Write the pairs of the first round's wrong answers, and the examples that have its right ones (`own.parquet`)."""
     config, run = bench.stage_config("faults", seed, {}), Quiet(asked)
-    (source,) = config.faults.sources
-    examples = tables.read(asked / "examples.parquet", Example)
-    write = writer.of_model(first / "model", source, config.compute, run, parent=bench.base)
-    tokens = encoder(checkpoints.load_tokenizer(bench.base))
-
-    def encoded(example: Example, pair: FaultPair | None) -> Any:
-        return encode_example(example, [pair] if pair else [], tokens)
-
-    def written(_: Any) -> Write:
-        return write
-
     folder = run.work / "findings"
     folder.mkdir(parents=True, exist_ok=True)
     findings = Findings(folder)
-    judge = partial(sandbox.run, minimum=2)
-    search.PairSearch(config.faults, encoded, judge, run, findings, written).find(lambda: examples, len(examples))
+    faults.find_pairs(asked / "examples.parquet", first / "model", config, run, findings, bench.base)
     tables.sink(asked / "faults.parquet", findings.pairs, FaultPair)
-    tables.write(
-        asked / "own.parquet", own_answers(examples, generate.attempts(source, examples, seed, write)), Example
-    )
+    (source,) = config.faults.sources
+    write = writer.of_model(first / "model", source, config.compute, run, bench.base)
+    examples = tables.read(asked / "examples.parquet", Example)
+    attempts = generate.attempts(source, examples, config.faults.seed, write)
+    tables.write(asked / "own.parquet", own_answers(examples, attempts), Example)
 
 
 def own_answers(examples: Sequence[Example], attempts: Any) -> list[Example]:

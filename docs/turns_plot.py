@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.core.statistics import Estimate, over_seeds, proportion
 
-FIGURES = Path(__file__).parent / "claims/data/loop.json"
+FIGURES = Path(__file__).parent / "claims/data/loop-35.json"
 FIRST = "r0"
 """The round that all arms begin with."""
 LEAD = "failures"

@@ -5,7 +5,6 @@ writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.p
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     files.remove(run.work / "findings")  # a killed run left them
     (run.work / "findings").mkdir(parents=True)
     if config.faults.sources:
-        _search(inputs, config, run, findings)
+        find_pairs(inputs["examples"], inputs["model"], config, run, findings)
     tables.sink(outputs["pairs"], findings.pairs, FaultPair)
     tables.sink_query(outputs["refused"], findings.refusals(), Refusal)
     files.remove(run.work / "findings")
@@ -40,12 +39,15 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         run.say(summary(f"faults {run.item}", tables.count(inputs["examples"], Example), pairs, refused))
 
 
-def _search(inputs: Mapping[str, Path], config: StageConfig, run: Run, findings: Findings) -> None:
+def find_pairs(
+    table: Path, model: Path, config: StageConfig, run: Run, findings: Findings, base: Path | None = None
+) -> None:
+    """Add to `findings` the pairs of a table of examples, with wrong answers of `model`, which may be an adapter of `base`."""
     from tasks.engine.encode import encoder
     from tasks.methods.objectives.fait.encode import encode_example
     from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
 
-    tools = encoder(checkpoints.load_tokenizer(inputs["model"]))
+    tools = encoder(checkpoints.load_tokenizer(base or model))
     level = sandbox.probe()
     run.note(sandbox=str(level))
 
@@ -53,21 +55,21 @@ def _search(inputs: Mapping[str, Path], config: StageConfig, run: Run, findings:
         return encode_example(example, [pair] if pair else [], tools)
 
     def writer(source: Drawn) -> Write:
-        return _writer(source, inputs["model"], config, run)
+        return _writer(source, model, base, config, run)
 
-    examples = partial(tables.stream, inputs["examples"], Example)
+    examples = partial(tables.stream, table, Example)
     judge = partial(sandbox.run, minimum=2)
     pair_search = search.PairSearch(config.faults, encoded, judge, run, findings, writer)
-    pair_search.find(examples, tables.count(inputs["examples"], Example))
+    pair_search.find(examples, tables.count(table, Example))
 
 
-def _writer(source: Drawn, model: Path, config: StageConfig, run: Run) -> Write:
+def _writer(source: Drawn, model: Path, base: Path | None, config: StageConfig, run: Run) -> Write:
     """Return the function that generates text for a source: by its server, or by the model on this machine."""
     from tasks.engine.inference import writer
 
     if isinstance(source, Teacher) and source.server:
         return writer.of_server(source.server, source, run)
-    return writer.of_model(model, source, config.compute, run)
+    return writer.of_model(model, source, config.compute, run, base)
 
 
 def summary(label: str, num_examples: int, pairs: pl.DataFrame, refused: Counter[str]) -> str:
