@@ -84,7 +84,7 @@ class StrengthConfig(Config):
 
 
 class Rules(Config):
-    """A judge without a model: by these rules the better answer is the one that is more like the reference. It prefers none to the reference."""
+    """A judge without a model: of two answers, the one that is more like the reference wins. None wins against the reference itself."""
 
     rules: Literal["overlap"]
     """`overlap`: the mean of two shares, of words and of numbers that an answer and the reference have in common (Dice's coefficient)."""
@@ -150,7 +150,7 @@ class EvaluateConfig(Config):
     """What judges the answers of sources with `check: judge`: a server with OpenAI's chat completions, which is sent questions, answers and
     references, or rules."""
     tests: SuitesConfig | None = None
-    """Measure the suites of tests that the model writes. They run in the sandbox, each as often as it has mutants, and twice more."""
+    """Measure the suites of tests that the model writes. Each runs in the sandbox once for each mutant, and twice more."""
     tools: ToolsConfig | None = Field(None, exclude_if=lambda value: value is None)
     """The tools of sources with `check: tool_call` or `calls: decoupled`, to run the calls that models write."""
     constrained: bool = Field(False, exclude_if=lambda value: not value)

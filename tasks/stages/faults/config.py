@@ -92,9 +92,9 @@ class FaultsConfig(Config):
     per_example: int = Field(1, ge=1)
     """Pairs of an example; with several it is trained once with each, unless `fait` merges their marks."""
     similarity: float = Field(0.6, ge=0, le=1)
-    """Least similarity of the two programs, 1 - Levenshtein distance / length of the longer one…"""
+    """Least similarity of the programs: 1 - Levenshtein distance / longer length."""
     max_lines: int = Field(3, ge=1)
-    """… unless no more lines than these differ."""
+    """Pairs with no more differing lines need no `similarity`."""
     max_marked: float = Field(0.5, gt=0, le=1)
     """Largest share of a response's tokens that may be marked: with nearly all of them, weights say nothing."""
     max_chars: int = Field(20_000, ge=1)

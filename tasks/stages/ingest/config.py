@@ -217,7 +217,7 @@ class HumanEval(Installed):
 
 
 class Facts(Source):
-    """The facts of `evaluate.facts`. What asks for them in the other words, or about others, is not trained on; their own words are."""
+    """The facts of `evaluate.facts`. Their `rephrase` and `locality` questions are not trained on; the facts themselves are."""
 
     from_: Literal["facts"] = Field(alias="from")
     path: Path
@@ -345,8 +345,8 @@ class IngestConfig(Config):
     licenses: tuple[str, ...] = ()
     """SPDX names of the licences that examples and documents may have; none allows all."""
     exclude: tuple[str, ...] = ()
-    """What is not trained on nor measured with: ids of examples and documents, and places (a source's own, as column `source` has it, or how it
-    begins up to a colon). The quarantine keeps no text of it. `ratchet forget` writes it."""
+    """Examples and documents to leave out of training and measurement: ids, or values of column `source`, whole or their beginning
+    up to a colon. The quarantine keeps no text of them. `ratchet forget` writes this list."""
     max_examples: int | None = Field(None, ge=3)
     """At most so many examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)

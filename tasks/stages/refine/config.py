@@ -106,9 +106,9 @@ class Acceptance(Config):
     """Thresholds of acceptance. Programs must pass their tests in any case."""
 
     length: float = Field(4.0, ge=1)
-    """Prompt and response may be so many times as long, or as short, as those of the parent; up to `free` any length is allowed."""
+    """Largest factor by which prompt and response may be longer or shorter than the parent's."""
     free: int = Field(400, ge=0)
-    """Characters."""
+    """Characters up to which any length is allowed."""
     likeness: float | None = Field(0.4, ge=-1, le=1)
     """Least cosine between a text without tests and its parent; none switches the check off, and no embedder is needed."""
     protected: tuple[str, ...] = ()

@@ -36,8 +36,8 @@ class Mixture(Config):
     """The parts that sources have in an epoch. A domain is a file, data set or package, or what its source calls `domain`."""
 
     temperature: float = Field(1.0, gt=0)
-    """T: with n tokens, a domain's part of an epoch is as n^(1/T), so that above 1 small domains are seen more often and large ones
-    less (Arivazhagan et al. 2019, https://arxiv.org/abs/1907.05019); the epoch stays as long as it is."""
+    """T: a domain of n tokens has a share of an epoch proportional to n^(1/T): above 1 small domains are seen more often, large
+    ones less (Arivazhagan et al. 2019, https://arxiv.org/abs/1907.05019); the epoch keeps its length."""
     domains: dict[str, Part] = Field(default_factory=dict)
     """Weight and token budget by domain; those that are not named have weight 1 and no budget."""
 

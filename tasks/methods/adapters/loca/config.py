@@ -22,7 +22,7 @@ class LocaConfig(Config):
     places: Literal["learned", "frozen"] = "learned"
     """The places of the coefficients learn in turn with them; or, as a control, stay where they were drawn."""
     place_rate: float = Field(0.02, gt=0)
-    """Places learn at so many times the optimizer's learning rate. The paper has 1e-4 against 5e-3."""
+    """Learning rate of places, as a multiple of the optimizer's. The paper has 1e-4 against 5e-3."""
     place_share: float = Field(0.1, gt=0, le=1)
     """Share of the steps, from the first on, in which places have their turns; one period of both turns at least."""
     coefficient_steps: int = Field(10, ge=1)

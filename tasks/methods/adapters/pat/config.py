@@ -19,7 +19,7 @@ class PatConfig(Config):
     milestone: float = Field(1 / 3, gt=0, lt=1)
     """Share of the steps after which the other channels are dropped."""
     mask_rate: float = Field(1.0, gt=0)
-    """The mask learns at so many times the optimizer's learning rate. 1 is the paper's, where channels are dropped after 10,000 steps."""
+    """Learning rate of the mask, as a multiple of the optimizer's. 1 is the paper's, where channels are dropped after 10,000 steps."""
     rank: int = Field(20, ge=1)
     """Inner width of the LoRA, which is on every linear layer but the head."""
     alpha: float = Field(4.0, gt=0)

@@ -10,7 +10,7 @@ class HdcConfig(Config):
     """The `methods.hdc` section."""
 
     permutations: int = Field(999, ge=99)
-    """Relabellings; the chance is never below 1 / (permutations + 1)."""
+    """Permutations; the p-value is at least 1 / (permutations + 1)."""
     size: int = Field(10_000, ge=2)
     """Numbers of a hypervector, no fewer than a hidden state has."""
     rare: float = Field(0.05, gt=0, lt=1)

@@ -10,7 +10,7 @@ class LossGapConfig(Config):
     """The `methods.loss_gap` section."""
 
     permutations: int = Field(999, ge=99)
-    """Relabellings; the chance is never below 1 / (permutations + 1)."""
+    """Permutations; the p-value is at least 1 / (permutations + 1)."""
     resamples: int = Field(2000, ge=100)
     """Resamples of the bootstrap."""
 

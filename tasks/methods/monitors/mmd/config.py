@@ -10,7 +10,7 @@ class MmdConfig(Config):
     """The `methods.mmd` section."""
 
     permutations: int = Field(999, ge=99)
-    """Relabellings; the chance is never below 1 / (permutations + 1)."""
+    """Permutations; the p-value is at least 1 / (permutations + 1)."""
 
 
 SPEC = MonitorSpec(config=MmdConfig, sees="embeddings", unit="MMD²")
