@@ -198,7 +198,7 @@ def measured(
 
 
 class Judge:
-    """Asked at each checkpoint: its validation loss, and where that is the lowest so far what the test reviews get."""
+    """Measures each checkpoint: its validation loss and, for a final training at a new minimum, hits on the test reviews."""
 
     def __init__(self, data: Data, wording: Wording, tokenizer: Any, final: bool) -> None:
         self._data, self._wording, self._tokenizer, self._final = data, wording, tokenizer, final

@@ -76,7 +76,7 @@ def by_task(example: Example) -> Labelled | None:
 
 
 def by_tool(example: Example) -> Labelled | None:
-    """Return what the user says last, whose member is that of the tool which is to be called; None where none is."""
+    """Return the last user message, labelled with the tool to call; None for an example without one."""
     if example.task != tool_choice.SELECT:
         return None
     tool = tool_choice.chosen(example.response)

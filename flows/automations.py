@@ -102,8 +102,8 @@ def claim() -> None:
     owner = Variable.get(OWNER, default=None)
     if owner not in (None, place):
         raise RuntimeError(
-            f"this Prefect server has the deployments of another workspace, {owner}. Each wants a database, or a server, of its own "
-            f"(PREFECT_SERVER_DATABASE_CONNECTION_URL). If that one is this one, which has moved: prefect variable unset {OWNER}"
+            f"this Prefect server has the deployments of another workspace, {owner}. Each workspace needs its own database or server "
+            f"(PREFECT_SERVER_DATABASE_CONNECTION_URL). If {owner} is this workspace before it moved: prefect variable unset {OWNER}"
         )
     if owner is None:
         Variable.set(OWNER, place)
@@ -139,7 +139,7 @@ def _told(event: str, blocks: Iterable[UUID]) -> AutomationCore:
     flows, states = EVENTS[event]
     return AutomationCore(
         name=f"{TELLS}{event}",
-        description=f"Tells who stands in {environment.NOTIFY}: a run of {', '.join(flows)} is {', '.join(states)}.",
+        description=f"Notifies the addresses in {environment.NOTIFY}: a run of {', '.join(flows)} is {', '.join(states)}.",
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in states},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
@@ -172,7 +172,7 @@ def _zombies() -> AutomationCore:
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", *names)}
     return AutomationCore(
         name=ZOMBIES,
-        description=f"A run's process says every {beat} s that it lives; {BEATS} times without a word, and it is gone.",
+        description=f"A run sends a heartbeat every {beat} s; after {BEATS} missed ones it is marked as crashed.",
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *ends},

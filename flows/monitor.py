@@ -67,7 +67,7 @@ def emit(findings: DriftCheck, paths: Sequence[Path]) -> bool:
     )
     if event is not None and _has_arrived(event.id):
         return True
-    progress.say(f"Prefect's server has not taken the event {DRIFT}: the next look at these data tells it again.")
+    progress.say(f"Prefect's server did not receive the event {DRIFT}. The next check of these data sends it again.")
     return False
 
 

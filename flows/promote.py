@@ -22,7 +22,7 @@ def promote() -> State[str]:
     if is_open:
         if prefect_server.is_private():
             raise RuntimeError(
-                "`gate.approval: ask` wants a person's word, and nobody reaches this server: `ratchet approve` gives it."
+                "`gate.approval: ask` needs a person's approval, and nobody reaches this server: `ratchet approve` gives it."
             )
         answer = approval.ask(decision)
         with flow_lease.acquired():

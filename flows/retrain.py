@@ -85,7 +85,7 @@ def _new_domain() -> str:
     try:
         proposal = drift_log.look_for_new_domains()
     except RuntimeError as error:
-        progress.say(f"monitor.incoming: {error} The night goes on.")
+        progress.say(f"monitor.incoming: {error} The retraining goes on.")
         return ""
     if proposal:
         progress.say(proposal)

@@ -55,7 +55,7 @@ def main(output: Path, paths: Sequence[Path]) -> None:
     if len(examples) < FEW:
         raise ValueError(
             f"{len(examples)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
-            f"below {FEW} nothing can be said."
+            f"at least {FEW} are needed."
         )
     items = drawn(examples, monitor_config.max_items, monitor_config.seed)
     findings = {name: _ask(name, items, config) for name in monitor_config.methods}
@@ -183,7 +183,7 @@ def _table(path: Path) -> list[Example]:
         raise FileNotFoundError(f"{path} is missing: there is nothing to compare with. `ratchet run ingest` makes it.")
     examples = list(tables.read(path, Example))
     if len(examples) < FEW:
-        raise ValueError(f"{path} holds {len(examples)} examples; below {FEW} nothing can be said.")
+        raise ValueError(f"{path} holds {len(examples)} examples; at least {FEW} are needed.")
     return examples
 
 

@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DONE: "The command did its work.",
-    ExitCode.FAILED: "Something that a person can mend was in the way; one message says what, and what would do. What was finished is kept.",
+    ExitCode.FAILED: "An error that you can fix stopped the command; one message gives the cause and the fix. Finished work is kept.",
     ExitCode.WRONG_CALL: "The call is wrong: a command, an option or a value that does not exist. Nothing was done.",
     ExitCode.DOES_NOT_HOLD: "The command did its work, and a check of it does not hold: `doctor` found something that blocks a run, "
     "or `verify` found something that is not as recorded.",

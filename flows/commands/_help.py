@@ -9,7 +9,6 @@ from typer.core import TyperCommand, TyperGroup
 
 WIDTH = 80
 """Columns of help on terminals that have as many or more."""
-COMPLETION = ("install_completion", "show_completion")
 
 GROUPS = {
     "Data": ("init", "data", "review", "forget", "monitor"),
@@ -30,7 +29,7 @@ def first_sentence(docstring: str | None) -> str:
 
 
 def settings() -> dict[str, Any]:
-    """Return the settings by which help is as wide as the terminal; the library's own least width is 50 columns."""
+    """Return the settings that fit help to the terminal, at most `WIDTH` columns; the library's own minimum is 50."""
     return {"terminal_width": min(shutil.get_terminal_size().columns, WIDTH) - 1}
 
 

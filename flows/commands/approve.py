@@ -38,7 +38,7 @@ def approve(
         f"version {decision.version} ({decision.name}): {history.read().outcome(decision)} · {decision.reason}"
     )
     if decision.approval != approval:
-        progress.say("Nobody was asked: the gate had the last word, or this candidate was decided before.")
+        progress.say("Your answer was not used: the gate decided alone, or this candidate was decided before.")
 
 
 def _answer(approval: "Approval") -> bool:

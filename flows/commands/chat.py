@@ -20,18 +20,17 @@ def chat(
     decoder: Annotated[
         str,
         typer.Option(
-            help="How they steer, as `ratchet methods decoders` lists it.", autocompletion=_completion.decoders
+            help="The decoder that steers; `ratchet methods decoders` lists them.", autocompletion=_completion.decoders
         ),
     ] = "proxy_tuning",
-    alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="Strength of the steering; default: 1.")] = None,
     router: Annotated[
-        str, typer.Option(help="How the adapter of a bank is chosen, as `ratchet methods routers` lists it.")
+        str, typer.Option(help="The router for a bank; `ratchet methods routers` lists them.")
     ] = "nearest",
 ) -> None:
     """Talk to a model, or to two side by side.
 
-    A model can also be steered by two small ones, by proxy-tuning if nothing else is said. Of a bank the adapter that a router chooses
-    answers each message.
+    Two small models can steer it, by default with proxy-tuning. In a bank, a router chooses the adapter that answers each message.
 
     Example: ratchet chat base r0, or ratchet chat models/large --expert r0 --antiexpert pretrained
     """

@@ -28,7 +28,7 @@ def compare(
 ) -> Report:
     """Compare compositions of methods on this workspace's data, at equal tokens.
 
-    Each has its own best learning rate, chosen on validation. Says first what it costs. Interrupted, it goes on where it stopped. Each
+    Each gets its own best learning rate, chosen on validation. The cost is printed first. An interrupted comparison resumes. Each
     trial is a run in MLflow.
 
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
@@ -53,7 +53,7 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
     duration = trials.duration(recipe)
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
-        f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried, "
+        f"at least {cost:,} tokens in all: a search tries more rates if the best is the first or last, "
         "or none beats no training. "
         f"{_time(duration)}The bar tells the time that is left once the first is done."
     )

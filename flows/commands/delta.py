@@ -30,8 +30,8 @@ def delta(
     """Write the weights by which a model differs from its base as a small file.
 
     Files are added and subtracted by their factors. `ratchet merge` makes a model of the result. An adapter is a small file as it is;
-    a LoRA is written in llama.cpp's format, as a file that ends in .gguf. Of an adapter that has a change for each task, `--task` names the one
-    that is written as a LoRA.
+    a LoRA is written in llama.cpp's format, as a file that ends in .gguf. For an adapter with one change per task, `--task` selects the one
+    to write as a LoRA.
 
     Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to sum.safetensors
     """

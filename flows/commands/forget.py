@@ -12,12 +12,12 @@ def forget(
     what: Annotated[
         str,
         typer.Argument(
-            help="The id of an example or document, a file or folder of data, or a place as column `source` has it, or how that begins up to a colon."
+            help="The id of an example or document, a data file or folder, or a value of column `source`, or its beginning up to a colon."
         ),
     ],
     dry: Annotated[bool, typer.Option("--dry", help="Only name what it reached.")] = False,
 ) -> None:
-    """Name what an example or a source reached, and exclude it from what comes.
+    """List what an example or a source reached, and exclude it from later runs.
 
     It is added to `ingest.exclude` in params.yaml, so that the next run trains every model anew without it, and the evidence of that model
     says what was excluded. Versions that were trained on it stay until you remove them.

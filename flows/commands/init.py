@@ -27,7 +27,7 @@ def init(
     """Take your own data into this workspace.
 
     Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
-    Its other settings stay as they are, but for those of a profile of generated tasks: in their place come those of profile workstation. `ratchet new` writes all settings.
+    Other settings stay unchanged, except that profile workstation replaces a profile of generated tasks. `ratchet new` writes all settings.
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """

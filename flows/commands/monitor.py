@@ -12,9 +12,9 @@ def monitor(
         typer.Argument(help="Tables of prompts or examples, or folders of them; without any, `monitor.incoming`."),
     ] = None,
 ) -> None:
-    """Say whether what comes in is still like what was trained on.
+    """Test whether incoming data still resemble the training data.
 
-    Where it is not, `ratchet up` retrains.
+    On drift, `ratchet up` retrains.
 
     Example: ratchet monitor data/incoming/monday.jsonl
     """
@@ -33,4 +33,4 @@ def monitor(
         ended.result()
         heard = not prefect_server.is_private()
     if ended.name == "Drift" and not heard:
-        progress.say("`ratchet up` does not run here, so nothing was started. `ratchet retrain` does it by hand.")
+        progress.say("`ratchet up` is not running, so no retraining was started. Start one: ratchet retrain")

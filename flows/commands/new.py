@@ -38,8 +38,8 @@ def new(
         Literal["answers", "loop", "preferences", "texts"] | None,
         typer.Option(
             metavar="GOAL",
-            help="answers: better ones. loop: those, and a turn that mends the data. preferences: preferred answers. texts: a base that "
-            "has read them.",
+            help="answers: better answers. loop: the same, and a turn that repairs the data. preferences: preferred answers. texts: a base "
+            "trained on texts.",
         ),
     ] = None,
     machine: Annotated[
@@ -54,10 +54,10 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the default of every question.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
 ) -> None:
-    """Answer four questions, and have the settings written: data, model, goal, machine.
+    """Ask four questions (data, model, goal, machine) and write the settings.
 
-    Writes params.yaml anew from the profiles of params/, with a comment at every setting, and takes your data as `ratchet init` does, which
-    leaves all other settings as they are. Each question has an option, so that it runs without a terminal too.
+    Rewrites params.yaml from the profiles of params/, with a comment at every setting, and imports your data. `ratchet init` imports data
+    into the present settings. Each question has an option, for use without a terminal.
 
     Example: ratchet new, or ratchet new --data questions.jsonl --goal loop --yes
     """

@@ -25,9 +25,9 @@ def plan(
 ) -> Report:
     """Say what a run would do to each stage, why, and how long it takes.
 
-    A stage is to run, to be restored (from DVC's cache), unchanged, or may change (as a stage before it runs). Time, memory and disk
-    are those of earlier runs that MLflow remembers. Without any they follow from the tokens, the size of the model and the speed of
-    this machine, which is measured once and takes some seconds. So does the memory of a training, which a pass over a few tokens counts.
+    A stage will run, be restored (from DVC's cache), stay unchanged, or may change (because an earlier stage runs). Time, memory and
+    disk come from earlier runs in MLflow. Without any, they are estimated from the tokens, the model size and the speed of this
+    machine, measured once in some seconds; the memory of a training is counted by a pass over a few tokens.
 
     Example: ratchet plan --json
     """

@@ -26,7 +26,7 @@ def promote() -> None:
         progress.say(f"  {cause}")
     progress.say(
         f"Look {decision.look} against {'version ' + str(decision.champion) if decision.champion else 'the model that all began with'}, "
-        f"judged at a level of {decision.level:.2g} of {decision.rules.alpha:g}. "
+        f"tested at level {decision.level:.2g} (alpha {decision.rules.alpha:g}). "
         f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )
 

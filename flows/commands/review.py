@@ -22,17 +22,17 @@ def review(
         ),
     ] = None,
     refused: Annotated[
-        bool, typer.Option("--refused", help="Those that were refused, instead of those taken.")
+        bool, typer.Option("--refused", help="Review refused rewrites instead of accepted ones.")
     ] = False,
     start: Annotated[int, typer.Option(min=1, help="Begin at this row of those that nobody has decided.")] = 1,
     author: Annotated[str | None, typer.Option(help="Who decides; else the name that git knows.")] = None,
-    web: Annotated[bool, typer.Option("--web", help="On a page of 127.0.0.1, whose address has a token.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="On a page at 127.0.0.1; its address holds a token.")] = False,
     port: Annotated[int, typer.Option(help="The port of the page; 0 is any free one.", min=0, max=65535)] = 8765,
 ) -> None:
-    """Decide on what the loop has rewritten, each beside what it was.
+    """Review the rewrites of the loop, each beside its original.
 
-    Accept, edit ($EDITOR) or reject. What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
-    With --web also on records that ingest refused, and on evaluation items.
+    Accept, edit ($EDITOR) or reject. Each decision is saved at once, in data/review_decisions.jsonl, and not asked again; the next run
+    applies it. With --web, also review records that ingest refused, and evaluation items.
 
     Example: ratchet review, or ratchet review r1 --refused, or ratchet review --web
     """

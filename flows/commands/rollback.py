@@ -20,4 +20,4 @@ def rollback(
 
     promotion.rollback(to, reason)
     placed = f"Version {to} is in place: models/champion." if to else "No version is in place: models/champion is gone."
-    progress.say(f"{placed} What was promoted stays the bar for what comes.")
+    progress.say(f"{placed} Candidates are still judged against every promoted version.")

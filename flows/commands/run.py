@@ -33,7 +33,7 @@ def run(
             report_summary.show()
         else:
             open_steps = sum(step.state != "unchanged" for step in steps)
-            progress.say(f"{open_steps} of {len(steps)} stages are to be brought up to date. Prefect starts first.")
+            progress.say(f"{open_steps} of {len(steps)} stages are out of date. Starting Prefect first.")
             _run(stages or [])
 
 

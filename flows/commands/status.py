@@ -15,12 +15,12 @@ COLOURS = {"promoted": "green", "kept": "yellow", "failed": "red"}
 
 
 def status(
-    count: Annotated[int, typer.Option("--last", min=1, help="So many decisions, and so many nights.")] = 14,
+    count: Annotated[int, typer.Option("--last", min=1, help="Number of decisions and of retrainings to show.")] = 14,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Say which model is in place, and what the last decisions and nights came to.
+    """Show the champion, the last promotion decisions and the last retrainings.
 
-    Each has its reason.
+    Each outcome has its reason.
 
     Example: ratchet status, or ratchet status --last 50
     """

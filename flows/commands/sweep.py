@@ -20,13 +20,13 @@ def sweep(
         typer.Option(
             "--set",
             metavar="SETTING=VALUES",
-            help="Values of a setting of training: `8,16,32`; `0..4`, whole numbers; `1e-4..1e-2`, a span to draw from. Of "
-            "`tune.seed`, seeds that each point is trained with.",
+            help="Values of a training setting: `8,16,32`; `0..4`, integers; `1e-4..1e-2`, a span to sample from. For `tune.seed`: "
+            "the seeds that each point is trained with.",
             autocompletion=_completion.settings,
         ),
     ],
     metric: Annotated[
-        str, typer.Option(help="The figure by which the best is chosen; none is of the test set.")
+        str, typer.Option(help="The figure that selects the best; never one of the test set.")
     ] = "validation",
     stop: Annotated[
         str | None,
@@ -45,8 +45,8 @@ def sweep(
 ) -> Report:
     """Vary settings of a training, and find the best by its validation loss.
 
-    Says first what it costs. A trial is trained once: interrupted, the sweep goes on where it stopped. The test set is asked about the
-    best alone.
+    The cost is printed first. Each trial is trained once: an interrupted sweep resumes where it stopped. Only the best is measured on
+    the test set.
 
     Example: ratchet sweep --set methods.lora.rank=8,16,32 --set tune.seed=0..2
     """

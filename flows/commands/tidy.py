@@ -2,9 +2,9 @@
 
 
 def tidy() -> None:
-    """Put dvc.lock in its canonical form, and mend torn files.
+    """Write dvc.lock in its canonical form, and repair torn files.
 
-    Stages stand in plan order, and stale entries go. Plain `dvc repro` appends; `ratchet run` does this by itself.
+    Sorts stages in plan order and drops stale entries. Plain `dvc repro` only appends; `ratchet run` tidies by itself.
 
     Example: ratchet tidy
     """

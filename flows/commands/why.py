@@ -23,14 +23,14 @@ def why(
     bisect: Annotated[
         bool,
         typer.Option(
-            "--bisect", help="Where several stages part, run what lies between and name the one that matters."
+            "--bisect", help="If several stages differ, run hybrids of the two models and name the decisive stage."
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Explain the difference between two models.
 
-    Names the stages whose inputs differ, what follows from them, and the items of the gate set lost and won.
+    Names the stages whose inputs differ, the stages that depend on them, and the gate-set items lost and won.
 
     Example: ratchet why 3 4, or ratchet why champion candidate --bisect
     """
@@ -49,8 +49,8 @@ def why(
         return replace(report, bisection=[_part(part) for part in parts], conclusion=conclusion)
     if (parting := sum(bool(cause.effect) for cause in report.causes)) > 1 and not as_json:
         _terminal.show(
-            f"{parting} stages part on their own, and no record tells the effect of each alone. This command runs what lies "
-            f"between:\n  ratchet why {first} {second} --bisect"
+            f"{parting} stages differ independently, and no record shows the effect of each alone. To measure it on hybrid "
+            f"models:\n  ratchet why {first} {second} --bisect"
         )
     return report
 
@@ -104,7 +104,7 @@ def _item_lines(changes: "Sequence[MeasureChange] | None") -> Iterator[str]:
 
 
 def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], str]":
-    """Run what lies between the two. Returns the parts that were measured, and the stage with the largest effect in words."""
+    """Run hybrids of the two. Returns the measured parts, and a sentence on the stage with the largest effect."""
     from flows.execution import cancellation, flow_runs, workspace_lease
     from flows.execution.cost import estimates
     from flows.experiments import bisection
@@ -112,7 +112,7 @@ def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], s
 
     groups = bisection.separable_causes(before, after)
     if not groups:
-        conclusion = "No stage parts, so there is nothing to tell apart."
+        conclusion = "No stage differs, so there is nothing to bisect."
         progress.say(conclusion)
         return [], conclusion
     with cancellation.handled(), workspace_lease.acquired():
@@ -121,7 +121,7 @@ def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], s
             known = [taken[stage].seconds for stage in reruns if stage in taken]
             total = estimates.Range(sum(seconds.low for seconds in known), sum(seconds.high for seconds in known))
             progress.say(
-                f"Up to {(len(groups) - 1).bit_length()} times what lies between is made: {', '.join(reruns)}"
+                f"Hybrids to run, at most: {(len(groups) - 1).bit_length()}, each with {', '.join(reruns)}"
                 f"{f' ({estimates.as_time(total)} each)' if known else ''}."
             )
         with flow_runs.recorded(title=f"why · {before.name} · {after.name}", command="ratchet why --bisect") as run:
@@ -150,10 +150,10 @@ def _line(part: "Part") -> str:
 def _conclusion(parts: "list[Part]") -> str:
     total, last = parts[0], parts[-2:]
     if not total.is_certain:
-        return "On the test set the two do not differ for certain: there is no cause to name, and nothing was run."
+        return "The two do not differ significantly on the test set, so there is no cause to find. Nothing was run."
     largest = max(last, key=lambda part: abs(part.worse_by.value))
     stages = ", ".join(cause.stage for cause in largest.causes)
     share = largest.worse_by.value / total.worse_by.value
     if not largest.is_certain:
-        return f"No stage does it alone for certain; {stages} has the largest share, {share:.0%}."
+        return f"No stage alone has a significant effect; {stages} has the largest share, {share:.0%}."
     return f"The cause: {stages}, with {share:.0%} of the difference."

@@ -207,7 +207,7 @@ def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
             try:
                 current[0] = _restart(port, ui, ended)
             except RuntimeError as error:
-                progress.say(f"{error} Without a server nothing goes on here.")
+                progress.say(f"{error} Nothing can run without a server, so this process ends.")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
@@ -257,8 +257,8 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
         if time.monotonic() > deadline:
             supervisor.stop([process])
             raise RuntimeError(
-                f"the Prefect server did not answer within {PATIENCE_S:.0f} s. Where other work keeps this machine busy, run it "
-                f"again later; `dvc repro` needs no server. What it said stands in {log}."
+                f"the Prefect server did not answer within {PATIENCE_S:.0f} s. If other work keeps this machine busy, run it "
+                f"again later; `dvc repro` needs no server. Its output is in {log}."
             )
         time.sleep(0.1)
     return process, url

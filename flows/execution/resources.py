@@ -64,8 +64,8 @@ def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) 
         ):
             if requested > limit:
                 raise ValueError(
-                    f"Stage {stage} takes {requested:g} of {resource}, and this machine has {limit:g}. `resources` in params.yaml says "
-                    f"what it takes, RATCHET_{resource.upper()} what there is."
+                    f"Stage {stage} takes {requested:g} of {resource}, and this machine has {limit:g}. Lower the request in `resources` of "
+                    f"params.yaml, or raise RATCHET_{resource.upper()} if it is set."
                 )
     return by_stage
 
@@ -105,7 +105,7 @@ def _lowered(name: str, available: float, *, least: float) -> float:
     except ValueError:
         value = -1.0
     if value < least:
-        raise ValueError(f"{name}={text}: expected a number, {least:g} or more, of what stages may take together.")
+        raise ValueError(f"{name}={text}: expected a number, {least:g} or more: the most that stages use at once.")
     return min(value, available)
 
 

@@ -147,7 +147,7 @@ def _stages(outcomes: Mapping[str, str]) -> Iterator[str]:
 
 
 def _interval(estimate: Mapping[str, float | None]) -> str:
-    """Return an estimate with its interval, which one item has none of, nor a value where nothing could be measured."""
+    """Format an estimate and its interval; says where there is no interval (one item) or no value."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "not measured"

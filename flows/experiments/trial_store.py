@@ -206,9 +206,9 @@ def _read(path: Path) -> Figures:
 
 @contextmanager
 def _fork_server() -> Iterator[None]:
-    """Serve forks within the block. They have the threads of params.yaml, so trials that set others have none.
+    """Run a fork server within the block. Its forks use the threads of params.yaml; trials that set others run without it.
 
-    The first trial waits for it: memory is compared between trials, and a child has what the server imported.
+    The first trial waits for it: memory is compared between trials, and a child includes what the server imported.
     """
     if not client.is_wanted():
         yield

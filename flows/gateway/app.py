@@ -150,7 +150,7 @@ class _Generate:
         return bytes(content)
 
     async def _relay(self, request: Request, reply: "_Reply") -> None:
-        """Relay a request to a worker. One whose worker ends before it answers is asked again, of the worker that follows."""
+        """Relay a request to a worker. If the connection breaks before the answer begins, try once more on the next worker."""
         alias = self._fleet.alias_of(request.model)
         name = self._fleet.served[alias].name
         requests.refuse_unsupported(request, self._fleet.unsupported(alias), name)

@@ -9,7 +9,7 @@ END = DONE + b"\n\n"
 
 
 class EventStream:
-    """The usage that a stream tells, and whether it ended as OpenAI's do. Pieces may break lines anywhere."""
+    """Reads the token usage in a stream, and whether it ended with `[DONE]`. Pieces may split lines."""
 
     def __init__(self, answer: "Answer | None" = None) -> None:
         """`answer` becomes what the chunks are pieces of."""

@@ -206,7 +206,7 @@ class Fleet:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            progress.say(f"the gateway no longer follows what it serves, start it again: {error!r}")
+            progress.say(f"the gateway no longer updates its models. Restart it: {error!r}")
 
     def _not_served(self, name: str) -> ApiError:
         served = ", ".join(f"{alias} ({line.model.name})" for alias, line in self._lines.items())

@@ -86,7 +86,7 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
 
 
 def refuse_unsupported(request: Request, neutral: Mapping[str, tuple[Any, ...]], name: str) -> None:
-    """Raise ApiError if a field asks for what the backend would leave out in silence. `neutral` has the values that ask for nothing."""
+    """Raise ApiError if the backend would silently ignore a field. `neutral` maps such fields to their values that ask for nothing."""
     for field, values in neutral.items():
         if field in request.body and request.body[field] not in values:
             raise ApiError(400, f"{field}: the backend of {name} does not support it.", param=field, code="unsupported")

@@ -16,9 +16,9 @@ Goal = Literal["answers", "loop", "preferences", "texts"]
 Machine = Literal["cpu", "cuda", "mps"]
 GOALS: Mapping[Goal, str] = {
     "answers": "better answers to questions like those of the data, by one training",
-    "loop": "the same, and a turn in which the data are mended by what the trained model shows",
+    "loop": "the same, and a turn that repairs the data by what the trained model shows",
     "preferences": "answers that people prefer, from pairs of a better and a worse one or from judged answers",
-    "texts": "the language of texts: the base reads them on, and no examples are needed",
+    "texts": "the language of texts: the base is trained on them further; no examples needed",
 }
 MACHINES: tuple[Machine, ...] = get_args(Machine)
 LARGER = ("max_tokens", "pack_tokens", "accumulation", "save_every", "workers")

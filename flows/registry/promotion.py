@@ -57,7 +57,7 @@ def promote(approve: Approve | None = None) -> PromotionDecision:
         return decision.line
     if approve is None:
         raise ValueError(
-            f"The gate would promote {decision.line.name}, and `gate.approval: ask` wants a person's word. `ratchet approve` gives it."
+            f"The gate would promote {decision.line.name}, and `gate.approval: ask` needs a person's approval. `ratchet approve` gives it."
         )
     return settle(decision.line, approve(decision.line))
 
@@ -165,7 +165,7 @@ def apply_history() -> None:
 
 
 def _write_evidence(version: int) -> None:
-    """Write the evidence of a version. What keeps it from being written keeps nobody from promoting it."""
+    """Write the evidence of a version. A failure to write it does not stop the promotion."""
     try:
         folder = bundle.write(str(version))
     except (ValueError, FileNotFoundError) as error:
@@ -175,7 +175,7 @@ def _write_evidence(version: int) -> None:
 
 
 def load_candidate() -> Candidate:
-    """Return the candidate. Raises ValueError if there is none, or if it is no longer what was measured."""
+    """Return the candidate. Raises FileNotFoundError without its card, ValueError if it names none or files have changed since."""
     if not CANDIDATE.is_file():
         raise FileNotFoundError(f"{CANDIDATE} is missing. `ratchet run register` makes it.")
     card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
@@ -291,12 +291,12 @@ def stored_results(version: int, digest: str) -> Path:
     path = versions.folder(version) / versions.RESULTS
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: what version {version} was worth is not known here, so nothing can be held against it. Copy "
+            f"{path} is missing: the results of version {version} are not here, so no candidate can be compared with it. Copy "
             "models/versions/ from where it was promoted."
         )
     if provenance.digest(path) != digest:
         raise ValueError(
-            f"{path} is not what version {version} was judged by, so nothing can be held against it. Copy the file from where it "
+            f"{path} is not what version {version} was judged by, so no candidate can be compared with it. Copy the file from where it "
             "was promoted, or from the copy of models/versions/ that you keep."
         )
     return path

@@ -130,7 +130,7 @@ def first_documents(
 
 
 def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
-    """Return the sequences, each with what the objective lets it have of the one before it; the first follows the last."""
+    """Return the sequences, each linked by the objective to the one before it; the first is linked to the last."""
     link = encoder.objective and encoder.objective.method.link
     if not encoder.objective or not link or len(sequences) < 2:
         return sequences

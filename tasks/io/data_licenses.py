@@ -18,7 +18,7 @@ Holders = Mapping[str, list[str]]
 
 
 def holders(model: Path, *, base: Path, pretrained: Path, rounds: Path, documents: Path) -> Holders:
-    """Return the licences that reach a model, and by what.
+    """Return each licence that applies to a model, with its origins.
 
     `base` is the folder of the model that all began with, `pretrained` of that with the texts in `documents` learnt, `rounds` holds the examples
     of each round. A model that is no round's (a merged or compressed one) has those of all rounds.

@@ -105,7 +105,7 @@ def _end_of_line(path: Path) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of the file, which texts with a line separator of Unicode do not part."""
+    """Return the lines of the file, split at `\\n` only: Unicode line separators in texts do not split a line."""
     return path.read_text(encoding="utf-8").split("\n")
 
 

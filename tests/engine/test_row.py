@@ -207,5 +207,5 @@ def test_the_two_looks_of_an_optimizer_without_gradients_are_refused():
 
     twice = replace(contract.part("objectives"), spec=ObjectiveSpec(config=F, looks=2))
     parts = replace(contract.composition(optimizers="mezo"), objective=twice)
-    with pytest.raises(ValueError, match="compares two looks at a row, and optimizer 'mezo' takes none at random"):
+    with pytest.raises(ValueError, match="compares two random passes of a row, and optimizer 'mezo' makes none"):
         compose.check(parts)

@@ -161,7 +161,7 @@ def test_a_second_workspace_on_one_server_is_told(prefect, tmp_path, monkeypatch
         monkeypatch.chdir(tmp_path.parent)
         with pytest.raises(
             RuntimeError,
-            match=rf"has the deployments of another workspace, \S+:{tmp_path}\..*database, or a server, of its own",
+            match=rf"has the deployments of another workspace, \S+:{tmp_path}\..*own database or server",
         ):
             automations.claim()
         automations.Variable.unset(automations.OWNER)

@@ -275,7 +275,7 @@ def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, m
     prefect_server.keep_running(prefect_server.free_port(), ui=False)
     assert ended.wait(30)
     assert len(starts) == 1 + prefect_server.RESTARTS
-    assert "did not start. Without a server nothing goes on here." in capsys.readouterr().out
+    assert "did not start. Nothing can run without a server, so this process ends." in capsys.readouterr().out
 
 
 def test_ending_a_server_that_is_just_being_started_again_ends_the_new_one(tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def test_a_copy_hears_of_settings_of_the_model():
 def test_gpt2_whose_layers_depend_on_their_number_is_refused():
     model = small.gpt2()
     model.config.scale_attn_by_inverse_layer_idx = True
-    with pytest.raises(ValueError, match="GPT2LMHeadModel divides the attention of each layer by its number"):
+    with pytest.raises(ValueError, match="GPT2LMHeadModel scales attention by the layer index"):
         expand(model, AdeptConfig(layers=1), probe(), 0)
 
 

@@ -72,7 +72,7 @@ def test_llama_7b_learns_64_thousand_numbers_as_in_the_paper():
 
 
 def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny):
-    with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, which is 32 × 64: take at most 2048\."):
+    with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, 32 × 64: take at most 2048\."):
         attach(small.load(tiny), FourierftConfig(n=2049), Start())
 
 

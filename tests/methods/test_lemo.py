@@ -327,9 +327,7 @@ def test_layers_of_another_form_are_refused():
 
 @pytest.mark.parametrize(("layers", "first"), [(1, None), (6, 5), (6, 9)])
 def test_where_no_layer_would_leave_blocks_out_it_is_refused(layers, first):
-    with pytest.raises(
-        ValueError, match=rf"first is {first or 0}, and of {layers} layers the last leaves no blocks out"
-    ):
+    with pytest.raises(ValueError, match=rf"first is {first or 0}, and the last of {layers} layers never drops blocks"):
         sparsify(deep.llama(layers).requires_grad_(False), LemoConfig(first=first), 0)
 
 

@@ -278,7 +278,7 @@ def test_a_selector_that_says_what_trains_in_a_step_is_refused(name):
 
 
 def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny):
-    with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, which is 32 × 64: take at most 2048\."):
+    with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, 32 × 64: take at most 2048\."):
         loca.attach(small.load(tiny), LocaConfig(n=2049), Start())
 
 

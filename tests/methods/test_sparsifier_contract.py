@@ -123,7 +123,7 @@ def test_without_gradients_there_is_nothing_to_spare(name, optimizer):
     parts = replace(over_lora(name), optimizer=contract.part("optimizers", optimizer))
     with pytest.raises(
         ValueError,
-        match=f"sparsifier '{name}' spares .* optimizer '{optimizer}' never goes backward. Use `sparsifier: none`",
+        match=f"sparsifier '{name}' saves .* optimizer '{optimizer}' has none. Use `sparsifier: none`",
     ):
         compose.check(parts)
 

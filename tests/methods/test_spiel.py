@@ -277,7 +277,7 @@ def test_settings_that_cannot_be_are_refused(config, message):
 @pytest.mark.parametrize(("density", "targets"), [(1.0, "all-linear"), (1e-6, "all-linear"), (0.5, ("k_proj",))])
 def test_a_density_that_the_layers_cannot_have_is_refused(tiny, density, targets):
     with pytest.raises(
-        ValueError, match=r"spiel\.density .* are .* of .* numbers\. The layers that spiel\.targets name have"
+        ValueError, match=r"spiel\.density .* selects .* of .* weights\. The layers in spiel\.targets have"
     ):
         choose(contract.model("llama", tiny), SpielConfig(density=density, targets=targets), contract.probe(), 0)
 

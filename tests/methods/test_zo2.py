@@ -251,8 +251,8 @@ def test_a_pass_raises_in_its_caller_and_ends_when_it_is_closed():
     ("names", "reason"),
     [
         ({"bases": "nf4", "adapters": "lora"}, "base 'nf4' stores weights quantised"),
-        ({"adapters": "mola"}, "adapter 'mola' notes of a pass"),
-        ({"adapters": "sherl"}, "adapter 'sherl' notes of a pass"),
+        ({"adapters": "mola"}, "adapter 'mola' stores state of one pass"),
+        ({"adapters": "sherl"}, "adapter 'sherl' stores state of one pass"),
         ({"objectives": "dpo"}, "objective 'dpo' reads a row and its auxiliary sequences"),
     ],
 )

@@ -19,11 +19,9 @@ def sample(
         typer.Option("--in", metavar="KIND", help="Of these: examples, rounds, benchmark, documents or quarantine."),
     ] = "examples",
     number: Annotated[int, typer.Option("--rows", "-n", min=1, help="So many of them.")] = 5,
-    split: Annotated[
-        str | None, typer.Option(help="Of this split; of rounds the round, of the quarantine the reason.")
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="Whose source has this in its name.")] = None,
-    seed: Annotated[int, typer.Option(help="Another number draws others.")] = 0,
+    split: Annotated[str | None, typer.Option(help="This split; a round for rounds, a reason for quarantine.")] = None,
+    source: Annotated[str | None, typer.Option(help="Sources whose names contain this text.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Show a few records, drawn by a seed.

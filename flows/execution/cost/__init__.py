@@ -1,1 +1,1 @@
-"""Foretell what a run costs on this machine: time from earlier runs or from its speed, memory from counts."""
+"""Estimate the cost of a run on this machine: time from earlier runs or its speed, memory from counts."""

@@ -52,7 +52,7 @@ def show_plan(steps: Sequence[forecast.Step]) -> None:
     """Show the plan: the graph as a picture, and a table with the reason for each stage."""
     rows = [{"stage": step.stage, "planned": step.state, "why": step.reasons} for step in steps]
     _show_graph(steps, {step.stage: step.state for step in steps}, "The stages, and what this run will make of each.")
-    create_table_artifact(rows, key=PLAN, description="What this run makes of each stage, foretold.")
+    create_table_artifact(rows, key=PLAN, description="What this run will do to each stage.")
 
 
 def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step], run: str) -> None:
@@ -96,7 +96,7 @@ def _show_verdict(became: Mapping[str, str], run: str) -> None:
     """Show the verdict on the candidate, and where MLflow has the run and the report."""
     figures = run_summary.newly_measured(became)
     text = run_summary.description(became, figures)
-    create_markdown_artifact(text, key=VERDICT, description="What this run came to.")
+    create_markdown_artifact(text, key=VERDICT, description="The verdict of this run.")
     _show_link(run_links.of_flow(run), "This run in MLflow", MLFLOW, "Settings and curves.")
     if figures:
         link = run_links.of_flow(run, run_links.REPORT)

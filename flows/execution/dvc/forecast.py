@@ -1,4 +1,4 @@
-"""Foretell what a run makes of each stage, and why, without running any.
+"""Predict what a run does to each stage, and why, without running any.
 
 Everything happens in this process: a graph of twenty stages is read and compared with the workspace in under a second.
 """
@@ -49,7 +49,7 @@ class Step:
 def plan(targets: Sequence[str] = ()) -> list[Step]:
     """Return the steps that bring `targets` and what they need (all stages if none is named) up to date, in DVC's order.
 
-    `dvc repro --dry` calls everything unchanged that only a stage before it will change; this follows the changes.
+    `dvc repro --dry` reports a stage as unchanged if only an earlier stage will change it; this plan propagates changes.
     """
     with repository.opened() as repo:
         graph, order = repository.ordered_stages(repo, targets)

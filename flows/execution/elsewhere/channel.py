@@ -1,26 +1,11 @@
 """The way by which bytes come from a far side and go to it, whatever carries them."""
 
-from typing import IO, Protocol
-
 from flows.execution.elsewhere import hosts
 from flows.execution.elsewhere.hosts import Host
 
 
 class Unreachable(RuntimeError):
     """Raised when a host cannot be used or was lost; the message says what would do."""
-
-
-class Channel(Protocol):
-    """A way to a far side that was started, or is about to be."""
-
-    incoming: IO[bytes]
-    outgoing: IO[bytes]
-
-    def end(self) -> tuple[int, str]:
-        """Close it, wait until the far side has ended, and return its exit code and its last words."""
-
-    def explain(self, code: int, said: str) -> str:
-        """Return the reason why a far side that ended so did not start, and what would do."""
 
 
 def last_words(output: bytes) -> str:

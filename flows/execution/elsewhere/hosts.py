@@ -1,6 +1,6 @@
 """Read the hosts file: the machines and clusters that `resources.STAGE.host` may name.
 
-It belongs to a person at a machine, as ~/.ssh/config does: names stand in params.yaml, which git carries, addresses and folders do not.
+It is local to a user and machine, like ~/.ssh/config: params.yaml, which git tracks, holds host names, but no addresses or folders.
 """
 
 import difflib

@@ -52,7 +52,7 @@ class Job:
 
 @cache
 def check(name: str, stage: str) -> connection.Facts:
-    """Return the facts of the host on which `resources` puts a stage, after a look at it. Once in a process.
+    """Connect to the host of a stage, check its versions, and return its facts. Cached per process.
 
     Raises ValueError where the hosts file lacks it, Unreachable where it cannot be used.
     """

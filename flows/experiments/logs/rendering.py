@@ -117,7 +117,7 @@ def to_decide(comparison: Comparison) -> str:
 
 
 def detectable(comparison: Comparison) -> str:
-    """Format the difference that as many items decide."""
+    """Format the smallest difference that this many items detect."""
     return f"±{comparison.power.detectable:.3f}" if comparison.power.detectable is not None else "—"
 
 

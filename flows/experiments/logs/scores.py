@@ -1,4 +1,4 @@
-"""Turn the answers of a log into items with scores that are numbers, and count what is none."""
+"""Turn the answers of a log into items with numeric scores, and count the answers without one."""
 
 import math
 from collections import defaultdict

@@ -82,8 +82,8 @@ def _cells(sweep: Sweep, row: Row, winner: Row | None) -> Iterator[str]:
 def notes(sweep: Sweep, rows: Sequence[Row]) -> list[str]:
     """Return what has to be known to read the table."""
     chosen = [
-        f"* the best of {len(rows)} by {_word(sweep.metric)}. The best of many looks better than it is, so what it is worth is what the "
-        "test set says."
+        f"* the best of {len(rows)} by {_word(sweep.metric)}. The best of many looks better than it is: rely on its result "
+        "on the test set."
     ]
     if len(sweep.seeds) > 1:
         return [

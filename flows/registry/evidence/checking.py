@@ -33,7 +33,7 @@ def problems(folder: Path, keys: Sequence[str]) -> list[str]:
 
 
 def workspace_problems(folder: Path) -> list[str]:
-    """Return what the evidence of a version says otherwise than this workspace's history and store of versions."""
+    """Return where the evidence of a version disagrees with this workspace's history and version store."""
     if not folder.name.isdecimal():
         return []
     number = int(folder.name)
@@ -61,7 +61,7 @@ def _claims(folder: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _unlike(folder: Path, claims: dict[str, Any]) -> Iterator[str]:
-    """Yield what files and records are not, by the signed provenance and by each other."""
+    """Yield where files and records disagree with the signed provenance or with each other."""
     stated = _digests(claims["subject"])
     for name, digest in {**stated, **_digests(claims["predicate"]["runDetails"]["byproducts"])}.items():
         if not (folder / name).is_file():

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
-from tasks.core.licenses import expressions
 from tasks.io.system import packages
 
 
@@ -17,11 +16,6 @@ class InstalledPackage:
     version: str
     license: str
     """As its metadata say, an SPDX expression where that is one; `unknown` without."""
-
-    @property
-    def is_spdx(self) -> bool:
-        """Return True if the licence is an SPDX expression of known licences."""
-        return expressions.is_known(self.license)
 
 
 def installed() -> list[InstalledPackage]:

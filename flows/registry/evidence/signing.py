@@ -106,7 +106,7 @@ def sign_folder(folder: Path, private: Path) -> None:
 
 
 def folder_problem(folder: Path, keys: Sequence[str]) -> str:
-    """Return what keeps the signature of a folder from holding under one of these keys; empty if it holds."""
+    """Return why the signature of a folder is not valid under any of these keys; empty if it is."""
     from cryptography.exceptions import InvalidSignature
     from model_signing import hashing, verifying
 

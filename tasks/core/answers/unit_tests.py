@@ -1,4 +1,4 @@
-"""Check `unit_tests`: the answer is a suite of tests for a function, and is worth what it notices of mistakes in it.
+"""Check `unit_tests`: the answer is a test suite for a function; its score is the share of mutants that it detects.
 
 Stage `evaluate` runs it in the sandbox (`tasks/stages/evaluate/suites/`), as `evaluate.tests` of params.yaml says.
 """

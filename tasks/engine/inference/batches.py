@@ -18,7 +18,7 @@ class Loaded(NamedTuple):
 
 
 class Apply(Protocol):
-    """Applies work with one model to batches, which are as much as about `number` batches of answers. Results come in their order.
+    """Applies work with one model to batches, and yields results in order. `number` estimates their size in batches of answers.
 
     The work is a function of a module, or a `partial` of one. It and the batches can be pickled.
     """

@@ -185,8 +185,8 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         )
     if parts.objective.spec.looks > 1 and parts.optimizer.spec.gradient_free:
         raise ValueError(
-            f"objective {parts.objective.name!r} compares two looks at a row, and optimizer {parts.optimizer.name!r} takes none at random, so "
-            "that they are one and the same. Take an optimizer with gradients."
+            f"objective {parts.objective.name!r} compares two random passes of a row, and optimizer "
+            f"{parts.optimizer.name!r} makes none at random, so both are the same. Take an optimizer with gradients."
         )
     unsteady = parts.objective.method.unsteady
     if parts.optimizer.spec.gradient_free and unsteady and (reason := unsteady(parts.objective.config)):
@@ -200,8 +200,8 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         )
     if parts.optimizer.spec.gradient_free and parts.sparsifier.name != "none":
         raise ValueError(
-            f"sparsifier {parts.sparsifier.name!r} spares what is kept for going backward, and optimizer {parts.optimizer.name!r} never goes "
-            "backward. Use `sparsifier: none`."
+            f"sparsifier {parts.sparsifier.name!r} saves activation memory of the backward pass, and optimizer "
+            f"{parts.optimizer.name!r} has none. Use `sparsifier: none`."
         )
     if parts.optimizer.spec.streams and (reason := _stays(parts)):
         raise ValueError(
@@ -254,7 +254,7 @@ def _stays(parts: Composition) -> str:
     if parts.base.name != "none":
         return f"base {parts.base.name!r} stores weights quantised, which stay where they are"
     if parts.adapter.method.penalty or parts.adapter.spec.across_layers:
-        return f"adapter {parts.adapter.name!r} notes of a pass what it reads later, of one at a time"
+        return f"adapter {parts.adapter.name!r} stores state of one pass at a time and reads it later"
     if reads_auxiliary and reads_auxiliary(parts.objective.config):
         return f"objective {parts.objective.name!r} reads a row and its auxiliary sequences, each by a pass of its own"
     return ""

@@ -243,7 +243,7 @@ def _steps_looked_at(parts: Composition, training: Training) -> range:
 
 
 def _lowest(model: nn.Module) -> int:
-    """Return the number of the lowest decoder layer of which something trains now, or that of all layers where none is there."""
+    """Return the index of the lowest decoder layer with a trainable parameter; the number of layers if there is none."""
     layers = decoder_layers(model)
     training = (number for number, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters()))
     return next(training, len(layers))
@@ -281,7 +281,7 @@ def _growth(sizes: list[int]) -> Growth:
 
 
 def _passing(inner: Any, rows: list[dict[str, Tensor]], compute: Compute) -> Growth:
-    """Return what a pass has in memory at a time that keeps nothing for going backward."""
+    """Return the peak memory of a pass that keeps nothing for the backward pass."""
     with evaluating(inner), torch.no_grad(), device.autocast(compute):
         return _growth([_transient(inner, row) for row in rows])
 

@@ -75,7 +75,7 @@ class PackTrainer(Trainer):
     ) -> Tensor:
         """Return the loss of the step's only pack, and run it backward where it is not below the floor.
 
-        Without that parameters have no gradient, and the optimizer passes them over; gradients of zero would move them.
+        Without a backward pass, gradients are None and the optimizer skips the parameters; zero gradients would still move them.
         """
         model.train()
         row = self._prepare_inputs(inputs)

@@ -106,7 +106,7 @@ def reason(error: Exception) -> str:
 
 
 def condition(error: Exception) -> str:
-    """Return what is the matter with a store that took nothing, as the rest of a sentence about it."""
+    """Return why a store accepted nothing, as the predicate of a sentence about it."""
     if getattr(error, "error_code", None) == "UNAUTHENTICATED" or "error code 401" in str(error):
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         known = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=… of one that it knows"

@@ -59,7 +59,7 @@ def carry(handed_over: TextIO | None = None) -> None:
 
 @contextlib.contextmanager
 def birth() -> Iterator[None]:
-    """While a spool is begun under another name (`.new`): nobody takes it for what a killed process left."""
+    """Hold a shared lock while a spool is created as `.new`, so that nobody takes it for a leftover of a killed process."""
     with (SPOOL / "birth.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield

@@ -60,7 +60,7 @@ class _Spool:
                 self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
                 self._file.flush()
         except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
-            _log.warning("%s: what MLflow should hear cannot be kept: %s", self.path, error)
+            _log.warning("%s: events for MLflow cannot be written: %s", self.path, error)
 
     def trace(self, caller: str, call: Call) -> None:
         """Add a call of a model."""
@@ -131,7 +131,7 @@ class Recorder:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         except OSError as error:
-            _log.warning("%s: MLflow gets no copy of it: %s", path, error)
+            _log.warning("%s: cannot be copied for MLflow: %s", path, error)
             return
         self._write("artifact", name=path.name, folder=folder)
 
@@ -202,7 +202,7 @@ def traces(caller: str) -> Traces | None:
     if not wanted(caller):
         return None
     progress.say(
-        f"What is asked and answered goes to MLflow ({run_store.shown()}), since {environment.TRACES} names {caller}."
+        f"Prompts and answers are sent to MLflow ({run_store.shown()}), since {environment.TRACES} names {caller}."
     )
     return Traces(caller)
 
@@ -248,7 +248,7 @@ class Relay:
                 with _begun(SPOOL / f"{run}.jsonl") as self._spools[run]:
                     print(json.dumps(event), file=self._spools[run], flush=True)
         except OSError as error:
-            _log.warning("%s: what MLflow should hear cannot be kept: %s", SPOOL, error)
+            _log.warning("%s: events for MLflow cannot be written: %s", SPOOL, error)
 
     def close(self) -> None:
         """Let go of the runs: one that has not ended by then was killed."""

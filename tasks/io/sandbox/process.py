@@ -76,9 +76,7 @@ class Sandbox:
     def command(self, name: Isolation, rules: IO[bytes]) -> tuple[list[str], dict[str, Any]]:
         """Return the command line and further arguments of Popen. Both launchers of level 2 clear the environment."""
         if name != "limits" and not memory.can_be_watched():
-            raise RuntimeError(
-                "this kernel does not tell what the children of a process hold, so nothing could limit it"
-            )
+            raise RuntimeError("this kernel does not report the memory of child processes, so it cannot be limited")
         if name == "namespaces":
             return launch.namespaces(self.limits), {}
         if name == "bubblewrap":

@@ -19,6 +19,7 @@ TRIED = 8
 """Tasks of a kind whose verifier is tried with wrong answers."""
 PLANTED = ("", "I do not know.")
 """Wrong answers by which a verifier is tried before it is trusted."""
+UNTRUSTED = "its verifier takes wrong answers that were planted"
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,16 @@ def _verifier(task: str) -> Any:
 
 
 def takes_anything(examples: Sequence[Example]) -> bool:
-    """Return True if the verifier takes wrong answers that are planted: one text for all tasks, or each the answer of another."""
+    """Return True if the verifier takes wrong answers that are planted: a fixed text for any task, or for most the answer of another.
+
+    A task may have several right answers, so one of another task may be right by chance.
+    """
     tried = examples[:TRIED]
-    plantings = [[text] * len(tried) for text in PLANTED]
-    plantings.append([task.response for task in (*tried[1:], *tried[:1])])
-    wrong = (
-        [(task, text) for task, text in zip(tried, texts, strict=True) if text != task.response] for texts in plantings
-    )
-    return any(tasks and all(task.tests and score(task.tests, text) >= 1 for task, text in tasks) for tasks in wrong)
+    fixed = [(task, text) for text in PLANTED for task in tried]
+    others = [(task, other.response) for task, other in zip(tried, (*tried[1:], *tried[:1]), strict=True)]
+    return any(_taken(fixed)) or 2 * sum(taken := _taken(others)) > len(taken)
+
+
+def _taken(answers: Sequence[tuple[Example, str]]) -> list[bool]:
+    """Return for each answer that differs from the generator's own whether the verifier takes it."""
+    return [task.tests is not None and score(task.tests, text) >= 1 for task, text in answers if text != task.response]

@@ -84,9 +84,9 @@ def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
 
 
 def copy_facts(path: Path, folder: Path) -> None:
-    """Copy what describes an adapter, and the course of its training. Of one in two formats it is peft's, which is compressed.
+    """Copy what describes an adapter, and the course of its training. If it has two formats, that is peft's, the compressed one.
 
-    One that is stored as its forward uses it is described as taking its tensors as they are.
+    An adapter stored in the values that its forward uses gets a config that takes its tensors unchanged.
     """
     for name in (checkpoints.PEFT_ADAPTER, "training.json"):
         if (path / name).is_file():

@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Entries], str]:
 
 
 def add(path: Path, files: Sequence[tuple[Path, float]]) -> dict[str, Entries]:
-    """Write the sum of so many times each difference to the new file `path`, and return it.
+    """Write the sum of the differences, each times its factor, to the new file `path`, and return it.
 
     Raises ValueError for differences to different weights.
     """

@@ -71,6 +71,10 @@ class Curator:
     """The quality that the scores of all questions amount to; None where too few are known."""
 
 
+NEVER_FAILED = "never failed"
+"""Why a kind of tasks gets no new one, if none of those that were asked failed."""
+
+
 @dataclass(frozen=True)
 class Attempts:
     """The fresh tasks of a kind that a model was asked, and those that it failed."""

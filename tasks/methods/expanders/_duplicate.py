@@ -31,9 +31,7 @@ def depth(model: nn.Module, layers: int) -> int:
                 "LLaMA, Qwen and GPT-2 models do, so a copy of it cannot be made neutral."
             )
     if getattr(plain(model).config, "scale_attn_by_inverse_layer_idx", False):
-        raise ValueError(
-            f"{kind} divides the attention of each layer by its number, which copies below it would change."
-        )
+        raise ValueError(f"{kind} scales attention by the layer index, which copies of lower layers would change.")
     if layers > len(layers_of_model):
         raise ValueError(
             f"layers={layers} are to be copied, and {kind} has {len(layers_of_model)}. Set at most so many."

@@ -29,6 +29,6 @@ def check_counts(reference: int, incoming: int, *, halves: bool = False) -> None
 
 
 def chance(statistics: NDArray[np.float64]) -> float:
-    """The share of relabellings that are as far out as the first, which is how it was; that one counts too, so it is never 0."""
+    """The share of relabellings at least as extreme as the first, the observed one, which counts too: never 0."""
     tolerance = 1e-9 * max(1e-12, float(abs(statistics).max()))  # equal sums in another order
     return float((statistics >= statistics[0] - tolerance).mean())

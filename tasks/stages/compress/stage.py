@@ -65,8 +65,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         _report(tuned.name, facts, speed, config, time.perf_counter() - start, run)
     if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
         run.say(
-            f"compress {tuned.name}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
-            "next to nothing. This loss says nothing of weights that never were on one."
+            f"compress {tuned.name}: the base was dequantised from {grid}, so rounding it to an equally coarse grid costs "
+            "almost nothing. This loss does not hold for weights that were never quantised."
         )
 
 

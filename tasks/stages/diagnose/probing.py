@@ -6,9 +6,8 @@ from typing import Any
 from tasks.core.records import Example, Probe
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
-from tasks.methods.curators import Attempts, TaskCurator
+from tasks.methods.curators import NEVER_FAILED, Attempts, TaskCurator
 
-UNTRUSTED = "its verifier takes wrong answers that were planted"
 NO_MORE = "no task is left that is not in the data already"
 Answer = Callable[[Sequence[Example]], Sequence[str]]
 """Returns the model's greedy answer to each task."""
@@ -64,7 +63,7 @@ def allocation(
             "failed": passed[kind].count(False),
             "answers": len({probe.answer for probe in probes if probe.kind == kind}),
             "add": shares.get(kind, 0),
-            "why": reason or ("" if shares[kind] else "never failed"),
+            "why": reason or ("" if shares[kind] else NEVER_FAILED),
         }
         for kind, reason in reasons.items()
     }
@@ -74,7 +73,7 @@ def _reason_left_out(tasks: Sequence[Example]) -> str:
     """Return the reason why a kind cannot be measured; empty if it can."""
     if not tasks:
         return NO_MORE
-    return UNTRUSTED if gym.takes_anything(tasks) else ""
+    return gym.UNTRUSTED if gym.takes_anything(tasks) else ""
 
 
 def summary(label: str, kinds: Mapping[str, Mapping[str, Any]], each: int) -> str:

@@ -112,37 +112,67 @@ def _attempts(problem: Example, count: int) -> tuple[list[Case], list[Case], lis
 
 
 def _constants(tests: Tests) -> list[str]:
-    """Return a function that returns what the first expectation asks for; none where that is no literal."""
+    """Return functions that return what the first expectation asks for; none where that is no literal."""
     wanted = _first_of_examples(tests.code) if tests.kind == "doctest" else _first_of_script(tests.code)
     return [] if wanted is None else [f"def {tests.entry}(*args, **kwargs):\n    return {wanted}\n"]
 
 
 def _first_of_examples(code: str) -> str | None:
+    """Return the literal that the first expected output shows, and where it is printed text, that text."""
     try:
         examples = DocTestParser().get_examples(code)
     except ValueError:  # the examples cannot be read
         return None
-    want = next((example.want.strip() for example in examples if example.want), "")
-    return want if inputs.is_literal(want) else None
+    first = next((example for example in examples if example.want), None)
+    if first is None:
+        return None
+    if (value := _literal(first.want.strip())) is not None:
+        return value
+    return repr(first.want.rstrip("\n")) if first.source.startswith("print(") else None
 
 
 def _first_of_script(code: str) -> str | None:
-    """Return the literal that the first assertion compares with, or that is true for it."""
+    """Return the literal that the first assertion about a call compares it with, or that is true for it."""
     try:
-        nodes = list(ast.walk(ast.parse(code)))
+        nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert | ast.Call)]
     except SyntaxError:
         return None
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
         match node:
-            case ast.Assert(ast.Compare(_, [ast.Eq() | ast.Is()], [right])) if inputs.is_literal(ast.unparse(right)):
-                return ast.unparse(right)
-            case ast.Assert(ast.Compare()):
-                return None
-            case ast.Assert(ast.UnaryOp(ast.Not(), _)):
-                return "False"
-            case ast.Assert():
-                return "True"
+            case ast.Assert(test) if any(isinstance(part, ast.Call) for part in ast.walk(test)):
+                return _wanted(test)
+            case ast.Call(ast.Attribute(attr="assertEqual"), [first, second, *_]):
+                return _other_side(first, second)
+            case ast.Call(ast.Attribute(attr="assertTrue" | "assertFalse" as name)):
+                return str(name == "assertTrue")
     return None
+
+
+def _wanted(test: ast.expr) -> str | None:
+    """Return the literal for which an asserted expression is true."""
+    match test:
+        case ast.Compare(ast.Call(ast.Name("abs"), [ast.BinOp(first, ast.Sub(), second)]), [ast.Lt() | ast.LtE()], _):
+            return _other_side(first, second)
+        case ast.Compare(first, [ast.Eq() | ast.Is()], [second]):
+            return _other_side(first, second)
+        case ast.Compare():
+            return None
+        case ast.UnaryOp(ast.Not(), _):
+            return "False"
+    return "True"
+
+
+def _other_side(*sides: ast.expr) -> str | None:
+    """Return the one of two sides that is a literal."""
+    return next((value for side in sides if (value := _literal(ast.unparse(side))) is not None), None)
+
+
+def _literal(text: str) -> str | None:
+    """Return the literal that a text has, on one line; None where it has none."""
+    try:
+        return repr(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
 
 
 def _tests(problem: Example) -> Tests:

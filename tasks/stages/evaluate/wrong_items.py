@@ -17,8 +17,8 @@ def leave_out(results: Sequence[Result], wrong: Collection[str]) -> list[Result]
     empty = {result.measure for result in results} - {result.measure for result in kept}
     if empty:
         raise ValueError(
-            f"data/review_items.jsonl says of all items of {', '.join(sorted(empty))} that they are wrong, so nothing is left to measure "
-            "by. Take some of it back (`ratchet review --web`), or add data."
+            f"data/review_items.jsonl marks all items of {', '.join(sorted(empty))} as wrong, so no item is left to measure. "
+            "Withdraw some decisions (`ratchet review --web`), or add data."
         )
     return kept
 

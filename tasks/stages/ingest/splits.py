@@ -240,7 +240,7 @@ def _without_gate(config: IngestConfig) -> IngestConfig:
 def _one_group_each(
     splits: Codes, groups: Groups, config: IngestConfig, fixed: Codes, shares: Mapping[Split, float]
 ) -> Codes:
-    """Return the splits with a group in each that has one of these shares, from a split that has several, as far as there are any.
+    """Give each empty split that has a share one group of a split with several, as far as there are any, and return the splits.
 
     By size it is the smallest that trains; only the gate takes the group whose hash comes nearest to its own. By name every split takes that
     one, of those that train if there are two; train itself may lack one too. When the data have grown, such a group is where its name has it.

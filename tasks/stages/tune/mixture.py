@@ -45,7 +45,7 @@ def mix(sequences: Sequences, mixture: Mixture) -> tuple[Sequences, dict[str, Mi
 
 
 def with_replay(examples: Sequences, general: Sequences, share: float) -> tuple[Sequences, MixedDomain]:
-    """Return examples and general texts, of which an epoch sees so many that `share` of its trained tokens are theirs, and their part of it.
+    """Return the examples joined with general texts that make up `share` of an epoch's trained tokens, and the part of these texts.
 
     Each epoch draws others of them. Replay of this kind: Ibrahim et al. 2024, https://arxiv.org/abs/2403.08763, section 3.2; there in
     continued pretraining, here beside answers. Of an answer's sequence the answer alone is trained, of a text all of it, so the share is

@@ -248,7 +248,7 @@ def test_a_terminal_is_asked_until_the_answer_makes_sense(workspace, questions):
     assert "gone.jsonl: there is no such file or folder." in plain
     assert "The package numpy holds no model" in plain
     assert "There is no goal 'fame'. Goals of these data: answers, loop." in plain
-    assert "loop the same, and a turn in which the data are mended" in plain
+    assert "loop the same, and a turn that repairs the data" in plain
     settings = yaml.safe_load((workspace / "params.yaml").read_text())
     assert settings["ingest"]["sources"][0]["path"] == "data/raw/questions.jsonl"
     assert list(settings["rounds"]) == ["r0", "r1"]

@@ -189,11 +189,11 @@ def test_from_a_stage_that_one_alone_has_causes_stay_together():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ([(0.0, 0.1)], "do not differ for certain"),
+        ([(0.0, 0.1)], "do not differ significantly"),
         ([(0.5, 0.1), (0.1, 0.2), (0.4, 0.1)], "The cause: stage 2, with 80% of the difference."),
         (
             [(0.5, 0.1), (0.2, 0.3), (0.3, 0.4)],
-            "No stage does it alone for certain; stage 2 has the largest share, 60%.",
+            "No stage alone has a significant effect; stage 2 has the largest share, 60%.",
         ),
         ([(0.5, 0.1)], "The cause: stage 0, with 100% of the difference."),
     ],

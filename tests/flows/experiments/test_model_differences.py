@@ -51,7 +51,7 @@ def test_why_two_models_differ_is_told_by_the_stage_where_they_part(nights, caps
         "second:",
     ]
     assert lines[5] == "  tune.seed: 0 → 1"
-    assert "2 stages part on their own" in said
+    assert "2 stages differ independently" in said
     assert "domain: 40 of 40 items lost, 0 won" in said
 
 

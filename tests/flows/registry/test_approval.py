@@ -22,7 +22,7 @@ def asking(nights):  # noqa: F811
 
 
 def test_without_a_word_nothing_is_recorded_and_no_look_is_spent(asking):
-    with pytest.raises(ValueError, match=r"`gate\.approval: ask` wants a person's word\. `ratchet approve` gives it"):
+    with pytest.raises(ValueError, match=r"`gate\.approval: ask` needs a person's approval\. `ratchet approve` gives"):
         promotion.promote()
     assert asking.lines() == []
     assert not (asking.folder / "models/versions").exists()

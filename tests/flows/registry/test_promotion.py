@@ -268,7 +268,7 @@ def test_a_bar_that_was_lost_lets_nothing_pass(nights):
     promotion.promote()
     shutil.rmtree(nights.folder / "models/versions/1")
     nights.night("two", 1.8)
-    with pytest.raises(FileNotFoundError, match="what version 1 was worth is not known here"):
+    with pytest.raises(FileNotFoundError, match="the results of version 1 are not here"):
         promotion.promote()
 
 

@@ -103,7 +103,7 @@ def test_only_those_are_traced_that_are_named(monkeypatch, capsys, named, expect
     if named is not None:
         monkeypatch.setenv("RATCHET_TRACES", named)
     assert tuple(caller for caller in traces.TRACED if tracking.traces(caller)) == expected
-    assert capsys.readouterr().out.count("goes to MLflow") == len(expected)
+    assert capsys.readouterr().out.count("are sent to MLflow") == len(expected)
     assert not run_store.SPOOL.exists()
 
 

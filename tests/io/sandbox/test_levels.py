@@ -223,7 +223,7 @@ def test_a_kernel_that_does_not_tell_of_children_has_no_level_two(monkeypatch, t
     monkeypatch.setattr(memory, "PROC", tmp_path)
     level = levels.probe.__wrapped__()
     assert level.number == 1
-    assert "does not tell what the children of a process hold" in level.missing
+    assert "does not report the memory of child processes" in level.missing
     assert "CONFIG_PROC_CHILDREN" in level.remedy
 
 

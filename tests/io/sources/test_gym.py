@@ -61,6 +61,20 @@ def test_a_verifier_that_takes_planted_answers_is_not(verdict, monkeypatch):
     assert gym.takes_anything(tasks)
 
 
+def test_one_wrong_answer_that_a_verifier_takes_is_enough(monkeypatch):
+    tasks = gym.new_examples(SPELLING, 8, "a", [])
+    monkeypatch.setattr(gym, "score", lambda tests, answer: float(answer == "" and tests == tasks[5].tests))
+    assert gym.takes_anything(tasks)
+
+
+@pytest.mark.parametrize(("taken", "expected"), [(4, False), (5, True)])
+def test_a_few_answers_of_other_tasks_may_be_right_too(taken, expected, monkeypatch):
+    tasks = gym.new_examples(SPELLING, 8, "a", [])
+    lenient = [task.tests for task in tasks[:taken]]
+    monkeypatch.setattr(gym, "score", lambda tests, answer: float(tests in lenient and answer not in gym.PLANTED))
+    assert gym.takes_anything(tasks) == expected
+
+
 def test_an_answer_that_its_own_verifier_refuses_makes_no_example():
     (puzzle,) = gym.puzzles("spell_backward", 1, 0, {})
     assert gym.example(puzzle, "spell_backward", 0, "Apache-2.0").tests == Tests(

@@ -132,9 +132,9 @@ def test_a_verifier_that_takes_planted_answers_is_named_and_its_kind_gets_nothin
     real = gym.score
     monkeypatch.setattr(gym, "score", lambda tests, text: 1.0 if tests.code == "chain_sum" else real(tests, text))
     by_kind = counts(lambda task: "xyz")
-    assert by_kind["sums"] == {"asked": 6, "failed": 0, "answers": 1, "add": 0, "why": probing.UNTRUSTED}
+    assert by_kind["sums"] == {"asked": 6, "failed": 0, "answers": 1, "add": 0, "why": gym.UNTRUSTED}
     assert by_kind["spell_backward"]["add"] == 10
-    assert f"nothing of sums: {probing.UNTRUSTED}" in probing.summary("diagnose r1", by_kind, 6)
+    assert f"nothing of sums: {gym.UNTRUSTED}" in probing.summary("diagnose r1", by_kind, 6)
 
 
 def test_a_kind_that_runs_out_is_measured_by_what_there_is_and_told_of():

@@ -64,6 +64,14 @@ def test_where_the_solution_itself_fails_nothing_is_noticed():
         ("script", "assert not f(1)", "False"),
         ("script", "assert f(1)", "True"),
         ("script", "assert f(1) == g(1)", None),
+        ("script", "assert 3 == f(1)", "3"),
+        ("script", "assert True, 'begin'\nassert f(1) == 'a'", "'a'"),  # as HumanEval's tests begin
+        ("script", "def check(candidate):\n    assert abs(candidate(3.5) - 0.5) < 1e-6\ncheck(f)", "0.5"),
+        ("script", "class T(TestCase):\n    def test(self):\n        self.assertEqual(f(1), [3])", "[3]"),
+        ("script", "self.assertFalse(f(1))", "False"),
+        ("doctest", ">>> print(f(1))\nmany words\n", "'many words'"),
+        ("doctest", ">>> f(1)  # doctest: +NORMALIZE_WHITESPACE\n[1,\n 2]\n", "[1, 2]"),
+        ("doctest", ">>> f(1)\nmany words\n", None),
     ],
 )
 def test_the_constant_is_what_the_first_expectation_asks_for(kind, code, constant):

@@ -80,5 +80,5 @@ def test_a_wrong_item_is_left_out_and_named_and_nothing_else_changes(evaluate):
 
 
 def test_a_measure_without_any_item_left_is_named(evaluate):
-    with pytest.raises(ValueError, match=r"all items of general that they are wrong, so nothing is left to measure"):
+    with pytest.raises(ValueError, match=r"marks all items of general as wrong, so no item is left to measure"):
         evaluate(*(wrong(f"test-text-{n}") for n in range(3)))

@@ -73,6 +73,16 @@ def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
     assert [(kind.name, kind.config) for kind in kinds] == [("chain_sum", {"max_terms": 2}), ("spell_backward", {})]
 
 
+def test_no_task_is_kept_whose_verifier_takes_wrong_answers(tmp_path, monkeypatch):
+    judged = gym.score
+    monkeypatch.setattr(gym, "score", lambda tests, text: 1.0 if tests.code == "chain_sum" else judged(tests, text))
+    source = {"from": "reasoning-gym", "size": 20, "tasks": {"chain_sum": {"max_terms": 2}, "spell_backward": {}}}
+    _, report = ingest(tmp_path, [source])
+    kept = [example for examples in examples_of(tmp_path).values() for example in examples]
+    assert {example.task for example in kept} == {"spell_backward"}
+    assert [counts["refused"] for counts in report["sources"].values()] == [{"untrusted verifier": 20}]
+
+
 def test_an_installed_package_of_another_version_is_refused_with_what_would_do(tmp_path):
     with pytest.raises(
         ValueError, match=r"package toolz: .* asks for version 0\.0\.1, installed is .*pip install toolz==0\.0\.1"

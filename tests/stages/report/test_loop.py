@@ -145,7 +145,7 @@ def test_a_turn_that_changed_nothing_says_why_and_that_it_cost_nothing(tmp_path,
     folder, _ = run_stage(tmp_path, MODELS, turn=outputs)
     text = " ".join((folder / "summary.txt").read_text().split())
     assert f"Nothing changed: {words}" in text
-    assert "What follows is that of r0, and costs nothing." in text
+    assert "Later outputs are copies of those of r0, and cost nothing." in text
     assert words in page(folder)
 
 
@@ -363,7 +363,26 @@ def test_a_turn_of_new_tasks_shows_what_failed_and_what_was_added(tmp_path, new_
 def test_a_turn_without_failures_says_so(tmp_path, new_tasks):
     new_tasks.second, new_tasks.lineage = new_tasks.first, []
     new_tasks.refinement |= {"changed": False, "why": "nothing chosen"}
+    new_tasks.diagnosis["kinds"]["gcd"] = {"asked": 40, "failed": 0, "add": 0, "why": "never failed"}
     folder, _ = run_stage(tmp_path, MODELS, turn=new_tasks)
     assert "Nothing changed: the model failed none of the fresh tasks." in " ".join(
         (folder / "summary.txt").read_text().split()
     )
+
+
+def test_a_turn_whose_verifiers_cannot_be_trusted_does_not_say_that_nothing_failed(tmp_path, new_tasks):
+    new_tasks.second, new_tasks.lineage = new_tasks.first, []
+    new_tasks.refinement |= {"changed": False, "why": "nothing chosen"}
+    new_tasks.diagnosis["kinds"]["gcd"] = {
+        "asked": 40,
+        "failed": 0,
+        "add": 0,
+        "why": "its verifier takes wrong answers",
+    }
+    folder, _ = run_stage(tmp_path, MODELS, turn=new_tasks)
+    text = " ".join((folder / "summary.txt").read_text().split())
+    assert (
+        "Nothing changed: no kind of tasks gets new ones (gcd: its verifier takes wrong answers; lcm: never failed)."
+        in text
+    )
+    assert "failed none" not in text

@@ -50,7 +50,7 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) ->
     if longest > config.max_tokens:
         raise ValueError(
             f"A sequence has {longest} tokens, and methods.dept.max_tokens is {config.max_tokens}: "
-            "train with as many rows as the longest sequence has tokens, written ones included."
+            "train with at least as many rows as the longest sequence has tokens, generated ones included."
         )
     if config.align == "left":
         return positions_BT

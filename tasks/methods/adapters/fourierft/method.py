@@ -14,7 +14,7 @@ def attach(model: nn.Module, config: FourierftConfig, start: Start) -> nn.Module
     name, (out, into) = min(sizes(model, config.targets).items(), key=lambda item: item[1][0] * item[1][1])
     if config.n > out * into:
         raise ValueError(
-            f"n {config.n} is above the numbers of {name}, which is {out} × {into}: take at most {out * into}."
+            f"n {config.n} is above the number of weights of {name}, {out} × {into}: take at most {out * into}."
         )
     return _peft.wrap(
         model,

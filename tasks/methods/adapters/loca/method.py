@@ -147,7 +147,7 @@ def attach(model: nn.Module, config: LocaConfig, start: Start) -> nn.Module:
     name, (out, into) = min(sizes.items(), key=lambda item: math.prod(item[1]))
     if config.n > out * into:
         raise ValueError(
-            f"n {config.n} is above the numbers of {name}, which is {out} × {into}: take at most {out * into}."
+            f"n {config.n} is above the number of weights of {name}, {out} × {into}: take at most {out * into}."
         )
     model.requires_grad_(False)
     draw = torch.Generator().manual_seed(start.seed)

@@ -102,7 +102,7 @@ class SideNetwork(nn.Module):
         self.features = []
         if last_BTH.requires_grad:
             raise ValueError(
-                "Something below the last layer trains, so that every layer would be kept for going backward, and sherl is for keeping none. "
+                "Something below the last layer trains, so every layer would keep activations for the backward pass, which sherl avoids. "
                 "Freeze it, or use adapter lora."
             )
         fused_BTH = self.module(features, last_BTH).to(last_BTH.dtype)

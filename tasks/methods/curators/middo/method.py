@@ -84,7 +84,7 @@ def _worst(signals: Sequence[Signals], name: str, room: int) -> set[str]:
 def _elsewhere(
     signals: Sequence[Signals], chosen: Mapping[str, list[str]], config: MiddoConfig
 ) -> dict[str, list[str]]:
-    """The sets handed to as many other examples, so that a control mends exactly as much."""
+    """Return the sets given to as many examples, the first in the control's order, so that a control changes equally many."""
     orders: Mapping[str, Callable[[Signals], Any]] = {
         "random": lambda row: content_id(str(config.seed), row.example),
         "loss": lambda row: (-BADNESS["hard"](row), row.example),

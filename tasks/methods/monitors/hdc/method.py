@@ -54,7 +54,7 @@ def _farness(fitted: Fitted, incoming_MLH: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def _edge(held_out: NDArray[np.float64], rare: float) -> float:
-    """Return the value that an item as those held out exceeds with a chance of at most `rare`: infinite where they are too few to say."""
+    """Return the value that an item like the held-out ones exceeds with probability at most `rare`; infinity if they are too few."""
     place = math.ceil((len(held_out) + 1) * (1 - rare)) - 1
     return float(np.sort(held_out)[place]) if place < len(held_out) else math.inf
 

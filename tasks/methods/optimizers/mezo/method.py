@@ -15,9 +15,9 @@ def make(groups: Sequence[Group], config: MezoConfig, seed: int) -> Mezo:
 
 
 def replay(groups: Sequence[Group], config: MezoConfig, log: Iterable[Move]) -> None:
-    """Bring the weights in `groups` from where a training began to where it ended, by its log (`course["log"]`) alone.
+    """Replay a training on the start weights in `groups`, from its log (`course["log"]`) alone.
 
-    What training leaves besides is the rounding of its perturbations.
+    The trained weights differ only by the rounding of the perturbations.
     """
     mezo = make(groups, config, seed=0)
     for move in log:

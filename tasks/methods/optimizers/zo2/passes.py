@@ -49,7 +49,7 @@ class Pass:
     def result(self) -> Tensor:
         """Return what `loss` returned. Raises ValueError if the pass has halted once more, before a block that it had been through."""
         if self.value is None:
-            raise ValueError("A pass goes through a block more than once, and zo2 has it in memory once.")
+            raise ValueError("The model runs a block more than once per pass, and zo2 loads it only once.")
         return self.value
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ def route(asked: Asked, bank: Specialists, config: BundleConfig) -> Sequence[str
     """The member whose bundle is nearest to each prompt, if it is near enough."""
     if config.least is not None and len(bank.names) == 1:
         raise ValueError(
-            f"methods.bundle.least: the bank has one member, {bank.names[0]!r}, and bundles are told apart by what several have in common. "
+            f"methods.bundle.least: the bank has one member, {bank.names[0]!r}, and bundles are compared after centring over several. "
             "Leave that setting out, or take router `nearest` with a `reach`."
         )
     cosines_NK = similarities(asked.states(), bank, config.size)

@@ -28,8 +28,8 @@ def choose(model: nn.Module, config: SpielConfig, probe: Probe, seed: int) -> No
     budget = int(config.density * everything)
     if not targeted / min(sizes.values()) <= budget <= targeted:
         raise ValueError(
-            f"spiel.density {config.density:g} are {budget:,} of {everything:,} numbers. The layers that spiel.targets name have {targeted:,}, "
-            "and each of them needs one at least."
+            f"spiel.density {config.density:g} selects {budget:,} of {everything:,} weights. The layers in spiel.targets have "
+            f"{targeted:,}, and each of them needs at least one."
         )
     draw = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)

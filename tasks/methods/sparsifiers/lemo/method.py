@@ -34,7 +34,8 @@ def sparsify(model: nn.Module, config: LemoConfig, seed: int) -> None:
     first = config.first if config.first is not None else max(0, len(layers) // 2 - 1)
     if config.keep < 1 and first >= len(layers) - 1:
         raise ValueError(
-            f"methods.lemo.first is {first}, and of {len(layers)} layers the last leaves no blocks out. Set keep: 1, or a smaller `first`."
+            f"methods.lemo.first is {first}, and the last of {len(layers)} layers never drops blocks, so none would. "
+            "Set keep: 1, or a smaller `first`."
         )
     if config.mlp_keep < 1:
         _check_frozen(model)

@@ -165,7 +165,7 @@ def _shares(one: Marked, outputs: Outputs | Verdict) -> _Reached:
 
 
 def _first(verdict: Verdict, reached: _Reached) -> Figures:
-    """Return what the right program says of a suite."""
+    """Return the figures of a suite on the right program."""
     if reached.problem == suites.EDITS:
         return Figures(suites.EDITS)
     if verdict.kind != PASSED:

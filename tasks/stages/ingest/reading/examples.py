@@ -203,12 +203,17 @@ def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, objec
 
 
 def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
-    """Yield the tasks that reasoning-gym generates."""
+    """Yield the tasks that reasoning-gym generates; of a kind whose verifier takes planted wrong answers, their refusals."""
     license = packages.license_of("reasoning-gym")
     for task, config in source.tasks.items():
-        for puzzle in gym.puzzles(task, source.size, seed, config):
-            made = gym.example(puzzle, task, seed, license)
-            if isinstance(made, Unfit):
-                yield Refusal(label(source), f"{task} {puzzle.number}", made.reason, made.detail, puzzle.question)
+        pairs = [
+            (puzzle, gym.example(puzzle, task, seed, license))
+            for puzzle in gym.puzzles(task, source.size, seed, config)
+        ]
+        is_untrusted = gym.takes_anything([made for _, made in pairs if isinstance(made, Example)])
+        for puzzle, made in pairs:
+            unfit = Unfit("untrusted verifier", gym.UNTRUSTED) if is_untrusted else made
+            if isinstance(unfit, Unfit):
+                yield Refusal(label(source), f"{task} {puzzle.number}", unfit.reason, unfit.detail, puzzle.question)
             else:
-                yield made
+                yield unfit

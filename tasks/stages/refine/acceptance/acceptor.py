@@ -1,5 +1,6 @@
 """Accept or reject proposals: cheap checks of the text first, then tests and contamination, then checks that need a model."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from tasks.stages.refine.example_text import normalized
 from tasks.stages.refine.proposals import Proposal
 
 DUPLICATE = Unfit("double", "another example says the same")
+REPEATED = 3
+"""Largest number of proposals of one attempt that may have the same new answer. Ours."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,13 @@ class Acceptor:
     def accept_or_reject(self, proposals: Sequence[Proposal]) -> list[Unfit | None]:
         """Return, for each proposal in order, None if it is accepted, else the reason. Of equal ones the first is accepted."""
         rejections: list[Unfit | None] = [self._check_text(proposal) for proposal in proposals]
-        for check in (self._check_programs, self._check_contamination, self._check_similarity, self._check_with_judge):
+        for check in (
+            self._check_repeated,
+            self._check_programs,
+            self._check_contamination,
+            self._check_similarity,
+            self._check_with_judge,
+        ):
             remaining = [position for position, rejection in enumerate(rejections) if rejection is None]
             checked = check([proposals[position] for position in remaining])
             for position, rejection in zip(remaining, checked, strict=True):
@@ -88,6 +97,12 @@ class Acceptor:
             return Unfit("control token", "it spells a token of the model that parts turns")
         return None
 
+    def _check_repeated(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
+        """Reject an answer that neither tests nor a person judge if the generator gives it again and again, and no example has it."""
+        return _checked_texts(
+            proposals, lambda texts: _repeated(texts, {_answer(example) for example in self.examples})
+        )
+
     def _check_programs(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
         return check_programs(proposals, self.run_programs, self.score_answer)
 
@@ -122,6 +137,20 @@ class Acceptor:
             return DUPLICATE
         self.known_texts.add(text)
         return None
+
+
+def _answer(example: Example) -> str:
+    return " ".join(example.response.split())
+
+
+def _repeated(proposals: Sequence[Proposal], known: set[str]) -> list[Unfit | None]:
+    """Return for each proposal None, or that more than `REPEATED` have its answer, which is none of the `known` ones."""
+    answers = [_answer(proposal.example) for proposal in proposals]
+    counts = Counter(answer for answer in answers if answer not in known)
+    return [
+        Unfit("repeated", f"{counts[answer]} proposals have this answer") if counts[answer] > REPEATED else None
+        for answer in answers
+    ]
 
 
 def _checked_texts(

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.core import origins
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.statistics import Estimate
+from tasks.methods.curators import NEVER_FAILED
 from tasks.stages.report.data.comparison import Comparison, Row
 
 SETS = {"hard": "too hard", "low": "of low quality", "sparse": "alone"}
@@ -69,13 +70,23 @@ class Turn:
         size, proposals = self.refinement["examples"], self.refinement["proposals"]
         if not self.refinement["changed"]:
             why = self.refinement["why"]
-            reason = NO_FAILURE if self.kinds and why == "nothing chosen" else ENDS.get(why, why)
-            return f"Nothing changed: {reason}. What follows is that of {self.prev}, and costs nothing."
+            reason = self._why_no_task if self.kinds and why == "nothing chosen" else ENDS.get(why, why)
+            return f"Nothing changed: {reason}. Later outputs are copies of those of {self.prev}, and cost nothing."
         accepted = _counted({ORIGINS[operator]: number for operator, number in self.refinement["accepted"].items()})
         return (
             f"{size['before']:,} → {size['after']:,} examples; {proposals['accepted']:,} of {proposals['made']:,} proposals "
             f"were taken ({accepted})."
         )
+
+    @property
+    def _why_no_task(self) -> str:
+        """Return why no kind of tasks gets new ones."""
+        whys = {counts["why"] for counts in self.kinds.values()}
+        named = (
+            f"{', '.join(kind for kind, counts in self.kinds.items() if counts['why'] == why)}: {why}"
+            for why in sorted(whys)
+        )
+        return NO_FAILURE if whys == {NEVER_FAILED} else f"no kind of tasks gets new ones ({'; '.join(named)})"
 
     @property
     def reasons(self) -> dict[str, int]:

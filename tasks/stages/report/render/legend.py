@@ -47,7 +47,7 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
     if AGREEMENT in measures:
         yield (
             "Judge agreement: the share of pairs with a known verdict, put among the others, in which the judge prefers the right answer; a tie "
-            "and no verdict count as not preferred."
+            "or no verdict counts as not preferred."
         )
     if LINES in measures:
         yield (
@@ -63,8 +63,8 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
         )
     if measures.intersection(EDITS):
         yield (
-            "Edit success: the share of facts that the model tells when it is asked as it was taught; rephrase: in other words; locality: the "
-            "share of questions about others that it answers as the model did that it was trained from."
+            "Edit success: the share of facts that the model answers right in the trained wording; rephrase: in other words; locality: the "
+            "share of questions about other subjects that it answers as it did before this training."
         )
     if any(measure.endswith(SCORED) for measure in measures):
         yield "Scores are means over items of values between 0 and 1, in per cent, with intervals by the bootstrap."

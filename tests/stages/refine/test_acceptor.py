@@ -1,0 +1,54 @@
+"""Proposals without tests: equal examples are taken once, and an answer that a generator gives again and again is not taken."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.records import Tests
+from tasks.stages.refine.acceptance.acceptor import REPEATED, Acceptor
+from tasks.stages.refine.config import Acceptance
+from tasks.stages.refine.proposals import Job, Proposal
+from tests import tiny as small
+
+EXAMPLES = [small.example(number, response=f"answer {number % 2}") for number in range(8)]
+
+
+@pytest.fixture
+def acceptor():
+    return Acceptor(Acceptance(likeness=None), EXAMPLES, [], lambda example: True, None, lambda example: 0.0)
+
+
+def proposals(answers, prompt="A new prompt, number {}."):
+    """Proposals for the examples in turn, each with its own prompt."""
+    rows = [small.example(100 + n, prompt=prompt.format(n), response=answer) for n, answer in enumerate(answers)]
+    return [
+        Proposal(row, Job(parent, "extend"), "writer", (parent.id,))
+        for row, parent in zip(rows, EXAMPLES, strict=False)
+    ]
+
+
+def reasons(acceptor, made):
+    return [unfit and unfit.reason for unfit in acceptor.accept_or_reject(made)]
+
+
+def test_of_equal_proposals_the_first_is_taken(acceptor):
+    assert reasons(acceptor, proposals(["a", "a", "b"], prompt="One prompt.")) == [None, "double", None]
+    assert reasons(acceptor, proposals(["b"], prompt="One prompt.")) == ["double"]
+
+
+def test_a_generator_that_repeats_one_answer_is_named_and_nothing_of_it_is_taken(acceptor):
+    made = proposals(["As an AI model I cannot."] * REPEATED + ["As an  AI model I cannot.", "a reply"])
+    unfit = acceptor.accept_or_reject(made)
+    assert [why and why.reason for why in unfit] == ["repeated"] * (REPEATED + 1) + [None]
+    assert unfit[0].detail == f"{REPEATED + 1} proposals have this answer"
+    assert reasons(acceptor, proposals(["another reply"] * REPEATED)) == [None] * REPEATED
+
+
+def test_a_label_that_examples_have_may_be_the_answer_to_many(acceptor):
+    assert reasons(acceptor, proposals(["answer 1"] * 6)) == [None] * 6
+
+
+def test_an_answer_that_a_verifier_judges_may_be_the_same_to_many(acceptor):
+    judged = replace(acceptor, score_answer=lambda example: 1.0)
+    made = [replace(p, example=replace(p.example, tests=Tests("answer", "sums", "{}"))) for p in proposals(["4"] * 6)]
+    assert reasons(judged, made) == [None] * 6
