@@ -210,6 +210,7 @@ def diagnosed(folder: Path, examples: Sequence[Example], model: Path) -> list[Si
         tables.write(folder / "examples.parquet", examples, Example)
         inputs = {"base": start(), "tuned": model, "examples": folder / "examples.parquet", "embedder": folder}
         outputs = {"signals": folder / "half.parquet", "diagnosis": folder / "diagnosis.json"}
+        outputs["probes"] = folder / "probes.parquet"
         sections = {"compute": RECIPE.compute, "diagnose": RECIPE.diagnose, "methods": RECIPE.methods}
         diagnose_stage.main(inputs, outputs, diagnose.StageConfig.model_validate(sections), Quiet(folder))
         outputs["signals"].rename(folder / "signals.parquet")

@@ -1,6 +1,7 @@
 """Write the page of claims: what is measured, the figures with their intervals, and the verdicts."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from flows.experiments import claims, ledger
@@ -20,8 +21,8 @@ level 2 wherever pass@1 is told. Made from `docs/claims/` by `make reference`.
 **So many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is Student's against the claim's bound; beside it
 stand the same p corrected for all {rows} rows by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided ones (about one of
 twenty of these is false), and by Holm, which leaves {holm} (all of them are true, with 95 %). Where a row says *decided*, it says by which of them too.
-*Trainings* names earlier rows that have figures of the same trainings: they are not evidence of their own, and what *follows* from others is none at all.
-Figures are taken from trainings by `python docs/ledger.py`; *typed* are those of before the trainings were kept.
+*Trainings* names earlier rows that have figures of the same trainings, or of the same arm and seeds trained again: they are not evidence of their own, and
+what *follows* from others is none at all. Figures are taken from trainings by `python docs/ledger.py`; *typed* ones say why they are not.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
 most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
@@ -67,14 +68,17 @@ def _row(entry: ledger.Entry) -> Iterator[str]:
     for name, value in (("seeds", claim.seeds), ("rounds", claim.rounds), ("training", claim.steps)):
         if value:
             yield f"- {name}: {value}"
+    if not claim.seeds and not claim.rounds:
+        yield "- seeds: none, since no seed changes what is counted"
     yield f"- found: {claim.found or 'not run yet'}"
     unit, shown = ("seed", _signed) if claim.per_seed else ("round", _times)
     if mean := claim.interval():
-        over = f"over {unit}s {shown(mean.value)} [{shown(mean.low)}, {shown(mean.high)}]"
+        bounds = f"[{shown(mean.low)}, {shown(mean.high)}]" if math.isfinite(mean.low) else "without bounds yet"
+        over = f"over {unit}s {shown(mean.value)} {bounds}"
         if mean.low == mean.high:
             over = "without any spread to judge by"
         if claim.looks:
-            over += f" at any number of seeds (looked at after {', '.join(map(str, claim.looks))} too)"
+            over += f" at any number of {unit}s (looked at after {', '.join(map(str, claim.looks))} too)"
         yield (
             f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; {over}, "
             f"where the claim has it {claim.side} {claim.bound:g}"
@@ -88,10 +92,9 @@ def _row(entry: ledger.Entry) -> Iterator[str]:
     if entry.follows_from:
         yield f"- follows: from {_listed(entry.follows_from)}, by addition and subtraction"
     if size := claim.detectable():
-        yield (
-            f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "
-            f"{100 * claims.CHANCE:g} % power (paired t over {len(claim.per_seed or claim.per_round)} {unit}s)"
-        )
+        test = f"{'interval at any number' if claim.looks else 'paired t'}, {len(claim.per_seed or claim.per_round)} {unit}s"
+        seen = f"a true difference of {size:.2g} from {claim.bound:g} would have been seen with {100 * claims.CHANCE:g} % power"
+        yield f"- power: {seen if math.isfinite(size) else 'no difference can be seen with so few'} ({test})"
     yield from (f"- changed: {change}" for change in claim.changed)
     yield f"- command: `{claim.command}`"
 
@@ -100,7 +103,7 @@ def _data(entry: ledger.Entry) -> str:
     """Return the origin of figures by seed."""
     source = entry.of_trainings
     if source is None:
-        return "typed, from before the trainings were kept"
+        return f"typed: {entry.claim.typed}"
     what = f"`docs/claims/data/{source.comparison}.json`, {source.metric} of {source.of} less that of {source.less}"
     return what if entry.claim.source else f"typed; those of seeds that were run again are the same in {what}"
 

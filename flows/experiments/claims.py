@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,15 @@ class Claim:
     """The metric in each round that is known by itself, in times the control's. The verdict follows from its interval."""
     source: FigureSource | None = None
     """The comparison that `per_seed` comes from; None for figures that people have written down."""
+    typed: str = ""
+    """Why people have written them down, where no trainings are kept."""
     origin: Literal["paper", "ours"] = "paper"
     """`ours` for an expectation of our own design, which is not the paper's."""
     side: Literal["below", "above"] = "below"
     """The side of `bound` on which the claim has the metric."""
     bound: float = 0.0
     looks: tuple[int, ...] = ()
-    """Numbers of seeds after which the figures had been looked at and more were added; empty where the number was settled before."""
+    """Numbers of seeds or rounds after which the figures had been looked at and more were added; empty where the number was settled before."""
     changed: tuple[str, ...] = ()
     """Decisions and changes after the claim had been written down: when, what, why."""
 
@@ -115,19 +118,21 @@ class Claim:
         return float(2 * special.stdtr(mean.n - 1, -abs(mean.value - self.bound) / error))
 
     def detectable(self) -> float | None:
-        """Return the smallest distance from `bound` that a t test of so many seeds or rounds, as spread as these, shows with 80 % power."""
+        """Return the smallest distance from `bound` that the test of so many seeds or rounds, as spread as these, shows with 80 % power.
+
+        The test is Student's, or where seeds were added after a look, that of `interval`: infinite where this has no bounds yet.
+        """
         from scipy import special
 
         from tasks.core import statistics
 
-        figures = self.per_seed or self.per_round
-        if not figures:
+        figures, mean = self.per_seed or self.per_round, self.interval()
+        if mean is None or mean.n < 2 or mean.low == mean.high:
             return None
-        mean = statistics.over_seeds(figures)
-        if mean.n < 2 or mean.low == mean.high:
-            return None
-        t = special.stdtrit(mean.n - 1, 0.975)
-        return float(special.nctdtrinc(mean.n - 1, 1 - CHANCE, t) * (mean.high - mean.value) / t)
+        fixed = statistics.over_seeds(figures)
+        error = (fixed.high - fixed.value) / special.stdtrit(fixed.n - 1, 0.975)
+        t = (mean.high - mean.value) / error
+        return float(special.nctdtrinc(mean.n - 1, 1 - CHANCE, t) * error) if math.isfinite(t) else math.inf
 
 
 def read(method: str) -> list[Claim]:

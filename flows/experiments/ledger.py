@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
@@ -15,7 +16,9 @@ from tasks.core import paired
 
 LEVEL = 0.05
 METRICS = ("loss", "general", "validation", "pass@1", "marked", "gap")
-"""Figures that are typed in rows from before trainings were kept."""
+"""Figures that are typed in rows from before trainings were kept, and by which a training is known in several files."""
+Kept = Mapping[str, Sequence[dict[str, Any]]]
+"""The trainings that are kept, by comparison."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Entry:
     of_trainings: FigureSource | None = None
     """Where its figures come from: named in the row, or recognised among the trainings that are kept."""
     shares: tuple[str, ...] = ()
-    """Earlier rows with figures of the same trainings."""
+    """Earlier rows with figures of the same trainings, or of the same arm trained again with the same seeds."""
     follows_from: tuple[str, ...] = ()
     """Earlier rows from which its figures follow by addition and subtraction."""
 
@@ -56,9 +59,10 @@ def entries() -> list[Entry]:
     earlier: list[Entry] = []
     for (method, number, claim), p, (by_rate, by_holm) in zip(rows, p_values, corrected, strict=True):
         source = claim.source or recognised(claim, kept)
-        shares = tuple(entry.name for entry in earlier if source and _shares(source, entry.of_trainings))
+        entry = Entry(method, number, claim, p, by_rate, by_holm, source)
+        shares = tuple(other.name for other in earlier if _shares(entry, other, kept))
         follows = tuple(_path(source, earlier)) if source else ()
-        earlier.append(Entry(method, number, claim, p, by_rate, by_holm, source, shares, follows))
+        earlier.append(replace(entry, shares=shares, follows_from=follows))
     return earlier
 
 
@@ -74,7 +78,7 @@ def kept_by(rows: Sequence[Entry]) -> Mapping[str, int]:
     }
 
 
-def recognised(claim: Claim, kept: Mapping[str, Sequence[dict[str, Any]]]) -> FigureSource | None:
+def recognised(claim: Claim, kept: Kept) -> FigureSource | None:
     """Return the trainings that typed figures by seed are of, by their equality; None if they are of none that is kept.
 
     A row may have more seeds than were kept, or fewer; two at least must be there.
@@ -105,8 +109,39 @@ def _corrected(p_values: Sequence[float | None]) -> list[tuple[float | None, flo
     return [(None, None) if p is None else next(pairs) for p in p_values]
 
 
-def _shares(source: FigureSource, other: FigureSource | None) -> bool:
-    return bool(other and source.comparison == other.comparison and {source.of, source.less} & {other.of, other.less})
+def _shares(entry: Entry, other: Entry, kept: Kept) -> bool:
+    """Return True if two rows rest on one training, or on one arm that was trained twice with the same seed.
+
+    Where the trainings of one of them are not kept, it does if both are of the same command.
+    """
+    source, of_other = entry.of_trainings, other.of_trainings
+    if source is None or of_other is None:
+        return entry.p is not None and other.p is not None and entry.claim.command == other.claim.command
+    if source.comparison == of_other.comparison:
+        return bool({source.of, source.less} & {of_other.of, of_other.less})
+    rows, of_others = _trainings(source, kept), _trainings(of_other, kept)
+    if _study(entry.claim) == _study(other.claim) and _arms(rows) & _arms(of_others):
+        return True
+    return any(_is_one(row, another) for row in rows for another in of_others)
+
+
+def _trainings(source: FigureSource, kept: Kept) -> list[dict[str, Any]]:
+    return [row for row in kept.get(source.comparison, ()) if row["composition"] in (source.of, source.less)]
+
+
+def _arms(rows: Sequence[dict[str, Any]]) -> set[tuple[str, int]]:
+    return {(row["composition"], row["seed"]) for row in rows}
+
+
+def _study(claim: Claim) -> str:
+    """Return a claim's command without seeds and options: rows of one study train the same arms."""
+    return re.sub(r"( \d+)+( --.*)?$| --.*$", "", claim.command)
+
+
+def _is_one(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return True if rows of two files have the same seed and the same figures, two at least."""
+    common = [metric for metric in METRICS if metric in row and metric in other]
+    return row["seed"] == other["seed"] and len(common) > 1 and all(row[name] == other[name] for name in common)
 
 
 def _path(source: FigureSource, earlier: Sequence[Entry]) -> Iterator[str]:

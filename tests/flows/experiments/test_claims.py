@@ -168,9 +168,22 @@ def test_seeds_that_were_added_after_a_look_make_the_interval_wider():
     assert looked.p_value() > fixed.p_value() == pytest.approx(stats.ttest_1samp(seeds, 0).pvalue)
 
 
+def test_the_power_is_that_of_the_interval_that_is_shown():
+    seeds = (-0.3, 0.05, -0.25, -0.2, -0.1, -0.28)
+    fixed, looked = claim(*seeds), claim(*seeds, looks=(3,))
+    assert looked.detectable() > looked.interval().high - looked.interval().value > fixed.detectable() / 2
+    assert looked.detectable() > fixed.detectable()
+    assert claim(*seeds[:4], looks=(2,)).detectable() == math.inf
+
+
+def test_figures_without_trainings_say_why():
+    silent = [e.name for e in ledger.entries() if e.claim.per_seed and not e.of_trainings and not e.claim.typed]
+    assert not silent
+
+
 def row(text, *per_seed, of=None, less=None, metric="loss"):
     """A row of the ledger: taken from trainings, or typed."""
-    base = {"claim": text, "metric": "m", "control": "k", "command": "run", "found": "f", "verdict": "open"}
+    base = {"claim": text, "metric": "m", "control": "k", "command": f"run {text}", "found": "f", "verdict": "open"}
     source = {"source": {"comparison": "kept", "of": of, "less": less, "metric": metric}} if of else {}
     return base | source | {"seeds": len(per_seed), "per_seed": per_seed}
 
@@ -214,6 +227,41 @@ def test_a_row_names_those_before_it_that_have_figures_of_the_same_trainings(row
     )
     assert (typed.shares, second.shares, third.shares) == ((), ("dora 1",), ("dora 2",))
     assert not any(entry.follows_from for entry in (typed, second, third))
+
+
+def test_trainings_are_known_in_another_comparison_by_their_figures_and_of_a_study_by_arm_and_seed(rows, tmp_path):
+    again = [
+        {"composition": "again", "seed": seed, "loss": loss, "general": 2.0} for seed, loss in enumerate(ARMS["a"])
+    ]
+    others = [
+        {"composition": name, "seed": seed, "loss": 9.0 + seed, "general": 1.0} for seed in (0, 1) for name in "ae"
+    ]
+    known = [
+        {"composition": "of kept", "seed": seed, "loss": loss, "general": 2.0} for seed, loss in enumerate(ARMS["a"])
+    ]
+    for name, trainings in {"one": again + others, "two": known + others, "three": others}.items():
+        (tmp_path / f"data/{name}.json").write_text(json.dumps(trainings))
+
+    def of(comparison, of, less, command):
+        source = {"comparison": comparison, "of": of, "less": less, "metric": "loss"}
+        return row(comparison) | {"source": source, "seeds": 2, "per_seed": (0.1, 0.2), "command": command}
+
+    _, same_figures, other_arm, retrained, elsewhere = rows(
+        of("one", "again", "e", "run 0 1 --arms again e"),
+        of("two", "of kept", "a", "walk 0 1"),
+        of("kept", "b", "c", "run 0 1 --arms b"),
+        of("three", "e", "a", "run 0 1 2"),
+        of("kept", "b", "d", "go 0 1"),
+    )
+    assert (same_figures.shares, other_arm.shares) == (("dora 1",), ())
+    assert retrained.shares == ("dora 1", "dora 2")
+    assert elsewhere.shares == ("dora 3",)
+
+
+def test_typed_rows_of_one_command_rest_on_the_same_trainings(rows):
+    first, second, other = (row(name, 0.5, 0.7) for name in ("first", "second", "other"))
+    entries = rows(first, second | {"command": first["command"]}, other)
+    assert [entry.shares for entry in entries] == [(), ("dora 1",), ()]
 
 
 def test_a_row_that_follows_by_arithmetic_names_what_it_follows_from(rows):
