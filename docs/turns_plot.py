@@ -22,7 +22,7 @@ LABELS = {
     "learnable": "as many where it fails and also solves",
     "uniform": "as many new tasks, evenly over all kinds",
     "own": "its own answers that are verified",
-    NOTHING: "no new tasks, as many steps",
+    NOTHING: "no new tasks: the first round again",
 }
 """What a turn adds in each arm."""
 CONTROLS = ("uniform", NOTHING)

@@ -82,8 +82,11 @@ def test_a_claim_decided_on_the_lab_says_how_many_steps_it_trains(method, claim)
         assert "steps" in claim.steps
 
 
-FIGURE = re.compile(r"\[[+−-]?\d+\.\d+(?: ?%)?, ?[+−-]?\d|\[[+−]\d")
-"""The beginning of an interval: what is measured has one."""
+FIGURE = re.compile(
+    r"\[[+−-]?\d+\.\d+(?: ?%)?, ?[+−-]?\d|\[[+−]\d|\d (?:s|MB|ms) of CPU|\d CPU-second|\d times as (?:fast|long)"
+    r"|(?:\d|two|three|four|five) runs each|\bwithin \d+ %|\bwithin 0\.\d+ nats|\bin \d+, \d+ and \d+"
+)
+"""What only a measurement gives: the beginning of an interval, CPU time, a ratio of speeds, a number of runs, how near something is."""
 ORIGIN = re.compile(r"<!-- figures: (?:typed, |taken from ).{15,}? -->", re.DOTALL)
 
 

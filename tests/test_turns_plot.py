@@ -65,7 +65,7 @@ def test_every_arm_is_named_at_its_end_and_no_two_labels_overlap(measured):
     assert len(heights) == len(ACCURACIES) + 1
     assert all(below - above >= 17.9 for above, below in itertools.pairwise(heights))
     assert "50 % new tasks where the model fails" in page
-    assert "20 % no new tasks, as many steps" in page
+    assert "20 % no new tasks: the first round again" in page
 
 
 def test_an_arm_without_every_round_is_left_out(measured):
