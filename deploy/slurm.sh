@@ -10,7 +10,7 @@
 #SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=.ratchet/logs/slurm-%j.log
+#SBATCH --output=slurm-%j.log
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?}"
 source .venv/bin/activate

@@ -33,6 +33,7 @@ def test_the_pods_of_kuberay_run_without_rights_in_the_workspace_and_with_the_pi
         (container,) = pod["containers"]
         assert pod["securityContext"]["runAsNonRoot"]
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert container["livenessProbe"] == container["readinessProbe"] == {"exec": {"command": ["true"]}}
         assert container["volumeMounts"] == [{"name": pod["volumes"][0]["name"], "mountPath": container["workingDir"]}]
 
 
@@ -42,6 +43,9 @@ def test_machines_that_are_rented_do_the_same_steps_with_secrets_from_outside(na
     steps = task["commands"] if "commands" in task else [*task["setup"].splitlines(), *task["run"].splitlines()]
     assert steps[0] == "make install"
     assert [step.split()[:2] for step in steps[2:5]] == [["dvc", "pull"], ["ratchet", "run"], ["ratchet", "share"]]
+    assert any(step.startswith("git -c user.name=") and " commit " in step for step in steps), (
+        "a new machine has no identity"
+    )
     held = task.get("secrets") or task["env"]
     assert set(held) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert not isinstance(held, dict) or set(held.values()) == {None}

@@ -1,6 +1,20 @@
-"""Folders of a workspace that flows write to."""
+"""Folders of a workspace that flows write to, and its files of secrets."""
 
+import os
+from fnmatch import fnmatch
 from pathlib import Path
+
+from tasks.core import environment
 
 SCRATCH = Path(".ratchet")
 LOGS = SCRATCH / "logs"
+SECRETS = (".dvc/config.local", ".ratchet/keys/*", ".ratchet/prefect/profiles.toml", ".env", ".env.*")
+"""Files whose purpose is to hold secrets."""
+
+
+def holds_secrets(path: Path) -> bool:
+    """Return True for a file of the workspace whose purpose is to hold secrets, the private key that the environment names among them."""
+    key = os.environ.get(environment.SIGNING_KEY)
+    return any(fnmatch(path.as_posix(), pattern) for pattern in SECRETS) or (
+        bool(key) and path.absolute() == Path(str(key)).absolute()
+    )

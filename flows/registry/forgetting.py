@@ -4,7 +4,7 @@ What it reached follows from the tables, by ids, parents and places, and from th
 that were trained on it hold it until they are trained anew: nothing takes it out of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,12 @@ CACHES = {
     "banks": "adapters of banks, trained on it: remove the folder, and the next run trains those that are left",
 }
 """Folders below `.ratchet/cache` that may hold its text → what of it they hold."""
+FOLDERS = {
+    workspace.SCRATCH / "work": "unfinished trainings: remove it while nothing runs",
+    workspace.SCRATCH / "compare": "trials of comparisons and sweeps, trained on it: remove the folder",
+    layout.FOLDER: "evidence of versions, with results by item: remove that of the versions named above",
+}
+"""Other folders that may hold it → what of it they hold."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,9 @@ def find(name: str) -> Reach:
 
     A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder.
     """
-    target, matches = next(((place, rows) for place in _spellings(name) if (rows := list(_matches(place)))), (name, []))
+    tables = _tables(sorted(path for pattern in TABLES for path in Path().glob(pattern)))
+    spelt = ((place, _matches(tables, {place}, {place})) for place in _spellings(name))
+    target, matches = next(((place, rows) for place, rows in spelt if rows), (name, []))
     if not matches:
         raise ValueError(
             f"No table holds {name!r}: it is the id of no example or document, and no place that one comes from. `ratchet data search` finds ids; "
@@ -78,7 +86,7 @@ def find(name: str) -> Reach:
         exclude=_entries(target, matches),
         matches=matches,
         models=[str(path) for path in _model_folders() if _trained_on(lock, str(path), by_hash)],
-        versions={number: _reached_version(number, target, by_hash) for number in history.read().promoted},
+        versions={number: _reached_version(number, target, matches, by_hash) for number in history.read().promoted},
         caches=list(_caches()),
     )
 
@@ -100,17 +108,18 @@ def _spellings(name: str) -> list[str]:
     return [name, *(f"{kind} {path.name if path.is_absolute() else path}" for kind in ("file", "folder"))]
 
 
-def _matches(target: str) -> Iterator[Match]:
-    """Yield the rows of each table that are the target, come from its place, or descend from such rows."""
-    paths = sorted(path for pattern in TABLES for path in Path().glob(pattern))
-    tables = {path: frame for path in paths if (frame := _rows(path)) is not None}
-    forgotten, places = {target}, {target}
+def _tables(paths: Iterable[Path]) -> dict[Path, pl.DataFrame]:
+    return {path: rows for path in paths if (rows := _rows(path)) is not None}
+
+
+def _matches(tables: Mapping[Path, pl.DataFrame], ids: Set[str], places: Set[str]) -> list[Match]:
+    """Return the rows of each table that have one of these ids, come from one of the places, or descend from such rows."""
+    forgotten = set(ids)
     while True:
         matches = [match for path, rows in tables.items() if (match := _match(path, rows, forgotten, places))]
         reached = {identity for match in matches for identity in match.ids}
         if reached <= forgotten:
-            yield from matches
-            return
+            return matches
         forgotten |= reached
 
 
@@ -124,7 +133,7 @@ def _rows(path: Path) -> pl.DataFrame | None:
     return table.select("id", pl.col("source").str.split(CHUNK_MARK).list.first(), parents).collect()
 
 
-def _match(path: Path, rows: pl.DataFrame, ids: set[str], places: set[str]) -> Match | None:
+def _match(path: Path, rows: pl.DataFrame, ids: Set[str], places: Set[str]) -> Match | None:
     origin = pl.col("source")
     at_place = origin.is_in(list(places)) | pl.any_horizontal(origin.str.starts_with(f"{place}:") for place in places)
     from_parent = pl.col("parents").list.eval(pl.element().is_in(list(ids))).list.any()
@@ -174,7 +183,7 @@ def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: str, by_hash: set[
     return not by_hash.isdisjoint(_training_tables(lock, model).values())
 
 
-def _reached_version(number: int, target: str, by_hash: set[str]) -> bool | None:
+def _reached_version(number: int, target: str, matches: Sequence[Match], by_hash: set[str]) -> bool | None:
     """Return True if a version was trained on it, by the tables of then; None if one of them is no longer in DVC's cache."""
     folder = versions.folder(number)
     if not (folder / layout.LOCK).is_file() or not (folder / "candidate.json").is_file():
@@ -188,8 +197,8 @@ def _reached_version(number: int, target: str, by_hash: set[str]) -> bool | None
         kept = [cache.file(digest) for digest in tables.values()]
     except FileNotFoundError:
         return None
-    frames = [rows for path in kept if (rows := _rows(path)) is not None]
-    return any(_match(Path(), rows, {target}, {target}) for rows in frames)
+    known = {identity for match in matches for identity in match.ids}
+    return bool(_matches(_tables(kept), {target, *known}, {target}))
 
 
 def _caches() -> Iterator[tuple[str, str]]:
@@ -197,11 +206,15 @@ def _caches() -> Iterator[tuple[str, str]]:
         folder = workspace.SCRATCH / "cache" / name
         if folder.is_dir():
             yield str(folder), contents
-    if (workspace.SCRATCH / "work").is_dir():
-        yield str(workspace.SCRATCH / "work"), "unfinished trainings: remove it while nothing runs"
+    for folder, contents in FOLDERS.items():
+        if folder.is_dir():
+            yield str(folder), contents
     yield (
         "DVC's cache",
         "tables and models of before: `dvc gc --workspace` after the next run, and with `--cloud` in the remote",
     )
+    yield "other machines", "what stages there were given (`resources.*.host`): removed a week after its last use"
+    yield "backups", "what `ratchet backup` saved: take another, and remove those of before"
+    yield "MLflow", "traces and reports of its runs, with texts where `RATCHET_TRACES` asked for them"
     yield "data/raw and other sources", "the original, which is yours to delete"
     yield "git", "review decisions with its text, and files in data/raw that git tracks, stay in its history"

@@ -168,7 +168,7 @@ def _write_evidence(version: int) -> None:
     """Write the evidence of a version. A failure to write it does not stop the promotion."""
     try:
         folder = bundle.write(str(version))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         progress.say(f"There is no evidence of version {version}: {error}")
     else:
         progress.say(f"{folder} has the evidence of version {version}, for others to verify.")

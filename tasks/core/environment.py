@@ -25,6 +25,8 @@ TRACES = "RATCHET_TRACES"
 """Whose calls of models MLflow gets as traces, with what was asked and answered: `chat`, `serve` and `refine`, separated by spaces."""
 NAME = "RATCHET_NAME"
 """The name of this workspace on a server of MLflow that others use too: of its experiment and of its registered model."""
+SIGNING_KEY = "RATCHET_SIGNING_KEY"
+"""The file of another private key than the workspace's own, for the evidence of models."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 """The database or server that MLflow records runs in."""
 

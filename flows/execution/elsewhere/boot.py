@@ -14,7 +14,9 @@ data = b""
 while len(data) < int(sys.argv[2]): data += os.read(0, int(sys.argv[2]) - len(data)) or sys.exit("the connection ended")
 import json; from pathlib import Path
 sent = json.loads(data)
-code = Path(sys.argv[1]).expanduser() / "code" / sent["digest"]
+base = Path(sys.argv[1]).expanduser()
+base.mkdir(mode=0o700, parents=True, exist_ok=True)
+code = base / "code" / sent["digest"]
 for name, text in sent["files"].items():
     path = code / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.execution import workspace
 from flows.execution.elsewhere import connection, hosts, pins
 from flows.execution.elsewhere.channel import Unreachable
 from flows.execution.elsewhere.frames import Frame, Link
@@ -159,9 +160,11 @@ def _workspace() -> str:
 
 
 def _files(job: Job) -> list[dict[str, Any]]:
-    """Return the files that a stage is given: what git has or would take, and what it depends on."""
+    """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on."""
     outs = {Path(out) for out in job.of_any}
-    files = [path for path in git.workspace_files() if not path.name.startswith(RECORD)]
+    files = [
+        path for path in git.workspace_files() if not path.name.startswith(RECORD) and not workspace.holds_secrets(path)
+    ]
     known = [path for path in files if outs.isdisjoint({path, *path.parents})]
     graph = [path for path in map(Path, GRAPH) if path.is_file()]
     digests: dict[Path, str] = {}

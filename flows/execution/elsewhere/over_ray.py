@@ -45,10 +45,15 @@ class RayNode:
         self.incoming, self.outgoing = connection.makefile("rb"), connection.makefile("wb")
         self.node = self.incoming.readline().decode().strip()
         """The address by which Ray knows the node; empty if the task ended before it had told."""
+        self._lost = ""
 
     def look(self) -> None:
-        """Close the connection if Ray has given the task up. Where a raylet dies, the task's process may live on for minutes."""
-        if self._task.is_over():
+        """Close the connection if the cluster is lost, or Ray has given the task up: its process may live on for minutes."""
+        try:
+            self._task.look()
+        except RuntimeError as error:
+            self._lost = str(error).rstrip(".")
+        if self._lost or self._task.is_over():
             self._close()
 
     def end(self) -> tuple[int, str]:
@@ -57,6 +62,8 @@ class RayNode:
         for file in (self.incoming, self.outgoing, self._connection):
             with suppress(OSError):  # what was not sent yet is of no use any more
                 file.close()
+        if self._lost:
+            return 1, self._lost
         return _outcome(self._task) if self._task.is_over(2 * supervisor.PATIENCE_S) else (1, "")
 
     def _close(self) -> None:

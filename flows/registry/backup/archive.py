@@ -161,13 +161,17 @@ class FolderWriter:
         return _object(self.folder, digest).is_file()
 
     def add(self, source: Path, digest: str) -> None:
-        with files.atomic_path(_object(self.folder, digest)) as partial, partial.open("wb") as target:
-            _copy(source, target, digest)
+        with files.atomic_path(_object(self.folder, digest)) as partial:
+            partial.touch(0o600)  # some contents are secret, and the folder may be one that others read
+            with partial.open("wb") as target:
+                _copy(source, target, digest)
 
     def finish(self, manifest: Manifest) -> Path:
         text = manifest.model_dump_json()
         path = self.folder / f"{manifest.time.replace(':', '-')}-{_hash(text)}.json"
-        files.write_atomically(path, text)
+        with files.atomic_path(path) as partial:
+            partial.touch(0o600)
+            partial.write_text(text, encoding="utf-8")
         return path
 
 
@@ -248,10 +252,12 @@ def extract(reader: Reader, entry: Entry, target: Path | None = None) -> None:
                 for chunk in _chunks(source):
                     digest.update(chunk)
             else:
-                with files.atomic_path(target) as partial, partial.open("wb") as file:
-                    for chunk in _chunks(source):
-                        digest.update(chunk)
-                        file.write(chunk)
+                with files.atomic_path(target) as partial:
+                    partial.touch(0o600)
+                    with partial.open("wb") as file:
+                        for chunk in _chunks(source):
+                            digest.update(chunk)
+                            file.write(chunk)
     except FileNotFoundError as error:
         raise ValueError(
             f"{entry.path}: the backup lacks its contents ({error.filename or error}). {reader.remedy(entry.sha256)}"

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.execution import workspace
 from flows.execution.dvc import cache, lock_file, lock_graph
 from flows.execution.workspace import SCRATCH
 from flows.registry import versions
@@ -24,8 +25,6 @@ SCRATCH_PASSED_OVER = (
     "serve", "turns", "why",
 )  # fmt: skip
 """What of `.ratchet` is made anew, or tells only of processes that ran."""
-SECRET = (".dvc/config.local", ".ratchet/keys/*", ".ratchet/prefect/profiles.toml", ".env", ".env.*")
-"""Files whose purpose is to hold secrets."""
 
 
 @dataclass
@@ -65,7 +64,7 @@ def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
         name = file.as_posix()
         if name in held or str(file.absolute()) in beside:
             continue
-        if not keys and any(fnmatch.fnmatch(name, pattern) for pattern in SECRET):
+        if not keys and workspace.holds_secrets(file):
             state.secret.append(name)
         elif file.is_symlink():
             state.links[name] = str(file.readlink())

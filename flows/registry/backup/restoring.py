@@ -153,6 +153,7 @@ def _put(entry: Entry, path: Path, shared: dict[str, Path], *, last: bool) -> No
         if last:
             shutil.move(staged, partial)
         else:
+            partial.touch(0o600)
             shutil.copyfile(staged, partial)
         partial.chmod(entry.mode & 0o777)
     if not entry.mode & WRITABLE:

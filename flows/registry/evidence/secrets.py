@@ -46,4 +46,11 @@ def _known() -> Iterator[tuple[str, str]]:
 def _is_secret(value: str) -> bool:
     """Return True for a value that is no flag, number, name of a file or address without a password."""
     is_address = "://" in value and "@" not in value
-    return len(value) >= SHORTEST and not is_address and not value.isdecimal() and not Path(value).exists()
+    return len(value) >= SHORTEST and not is_address and not value.isdecimal() and not _is_path(value)
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # too long for a name of a file, say, and the error would quote it
+        return False

@@ -14,12 +14,11 @@ from typing import Any
 
 from flows.execution.workspace import SCRATCH
 from flows.registry.evidence import layout
+from tasks.core import environment
 from tasks.io.system import files
 
 KEY = SCRATCH / "keys/evidence.pem"
 """The private key of this workspace, which nobody but its owner can read, and which neither git nor DVC carries."""
-CHOSEN = "RATCHET_SIGNING_KEY"
-"""The variable that names the file of another private key."""
 TRUSTED = Path("data/signing_keys.pem")
 """The public keys of those who sign for this workspace, which git carries."""
 PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
@@ -35,11 +34,13 @@ def check_installed() -> None:
 
 def private_key() -> Path:
     """Return the file of the private key, made on first use. Raises ValueError if others may read it, or if it is missing where chosen."""
-    chosen = os.environ.get(CHOSEN)
+    chosen = os.environ.get(environment.SIGNING_KEY)
     path = Path(chosen) if chosen else KEY
     if not path.is_file():
         if chosen:
-            raise ValueError(f"{CHOSEN} names {path}, and there is no such file. Unset it, or put the key there.")
+            raise ValueError(
+                f"{environment.SIGNING_KEY} names {path}, and there is no such file. Unset it, or put the key there."
+            )
         _make(path)
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path} is a private key that others may read:\n    chmod 600 {path}")
@@ -114,7 +115,10 @@ def folder_problem(folder: Path, keys: Sequence[str]) -> str:
     if not signature.is_file():
         return f"{layout.SIGNATURE} is missing: nothing here is signed"
     try:
-        hint = layout.read_json(signature)["verificationMaterial"]["publicKey"]["hint"]
+        material = layout.read_json(signature)["verificationMaterial"]
+        if "publicKey" not in material:
+            return f"{layout.SIGNATURE} is without a key: `model_signing verify sigstore` checks it with the identity of its signer"
+        hint = material["publicKey"]["hint"]
         public = next((key for key in keys if fingerprint(key) == hint), None)
         if public is None:
             return f"{layout.SIGNATURE} is by key {str(hint)[:12]}, which is none of the trusted ones"
@@ -127,7 +131,7 @@ def folder_problem(folder: Path, keys: Sequence[str]) -> str:
     except InvalidSignature:
         return f"{layout.SIGNATURE} is not the signature of its own contents"
     except (ValueError, KeyError, TypeError) as error:
-        return f"{layout.SIGNATURE}: {error}"
+        return f"{layout.SIGNATURE}: {error}. `ratchet evidence MODEL` writes the evidence of your own models anew; of others, ask who signed it"
     return ""
 
 

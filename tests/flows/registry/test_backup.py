@@ -87,6 +87,13 @@ def restored(backup, clone, monkeypatch):
     restoring.restore(backup)
 
 
+def test_nobody_else_reads_a_backup_in_a_folder_that_others_read(used, tmp_path):
+    backup = tmp_path / "shared"
+    backup.mkdir(mode=0o755)
+    writing.back_up(backup, keys=True)
+    assert {file.stat().st_mode & 0o777 for file in backup.rglob("*") if file.is_file()} == {0o600}
+
+
 @pytest.mark.parametrize("place", ["backups", "today.zip"])
 def test_all_that_git_lacks_is_back_on_an_empty_machine(place, used, clone, tmp_path, monkeypatch, capsys):
     backup = tmp_path / place

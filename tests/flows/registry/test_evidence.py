@@ -23,7 +23,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from flows.registry import promotion, verification
-from flows.registry.evidence import bundle, layout, signing, subject
+from flows.registry.evidence import bundle, layout, secrets, signing, subject
+from tasks.core import environment
 from tasks.io import provenance
 from tests.flows.registry.made_model import SOURCE, MadeModel
 
@@ -161,7 +162,7 @@ def test_the_key_is_the_owners_alone_and_stands_in_no_record(workspace_of_model)
 
 
 def test_a_chosen_key_is_used_and_one_that_is_missing_is_told(workspace_of_model, monkeypatch, tmp_path):
-    monkeypatch.setenv(signing.CHOSEN, str(tmp_path / "team.pem"))
+    monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / "team.pem"))
     with pytest.raises(ValueError, match=r"RATCHET_SIGNING_KEY names .*team\.pem, and there is no such file"):
         bundle.write("1")
     signing._make(tmp_path / "team.pem")
@@ -263,6 +264,17 @@ def test_a_secret_in_the_settings_keeps_evidence_from_being_written_and_is_not_s
         bundle.write("1")
     assert "data/raw/rows" not in str(error.value)
     assert provenance.digest(EVIDENCE) == before  # what there was stays
+
+
+def test_a_secret_that_is_too_long_for_the_name_of_a_file_is_searched_for_too(tmp_path, monkeypatch):
+    token = "eyJ" + "x" * 300
+    monkeypatch.setenv("SERVICE_TOKEN", token)
+    (tmp_path / "card.md").write_text("all is well")
+    secrets.check(tmp_path, [tmp_path / "card.md"])
+    (tmp_path / "card.md").write_text(f"made with {token}")
+    with pytest.raises(ValueError, match=r"the value of SERVICE_TOKEN") as error:
+        secrets.check(tmp_path, [tmp_path / "card.md"])
+    assert token not in str(error.value)
 
 
 def test_without_the_extra_one_message_says_what_installs_it(workspace_of_model, monkeypatch):

@@ -10,6 +10,7 @@ from model_signing._cli import main as model_signing
 
 from flows.registry import verification
 from flows.registry.evidence import bundle, layout, signing
+from tasks.core import environment
 from tests.flows.registry.test_evidence import EVIDENCE, not_holding, read
 
 FILES = ("model/model.safetensors", "model/adapter.json", "base/config.json", *layout.RECORDS)
@@ -76,7 +77,7 @@ def test_the_signature_of_another_model_is_told(workspace_of_model):
 
 def test_who_signs_with_another_key_is_not_trusted(workspace_of_model, monkeypatch, tmp_path):
     trusted = shutil.copyfile(signing.TRUSTED, tmp_path / "trusted.pem")
-    monkeypatch.setenv(signing.CHOSEN, str(tmp_path / "stranger.pem"))
+    monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / "stranger.pem"))
     signing._make(tmp_path / "stranger.pem")
     bundle.write("1")
     problems = not_holding(keys=trusted)

@@ -66,6 +66,19 @@ def test_a_version_is_reached_if_its_own_data_held_it(workspace_of_model):
     assert history.read().promoted.keys() == {1}
 
 
+def test_a_version_is_reached_through_a_rewrite_of_a_rewrite(workspace_of_model, monkeypatch, tmp_path):
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    first = example(20, split="train", domain="later.jsonl")
+    child = replace(example(21, split="train", domain="later.jsonl"), parents=[first.id])
+    grandchild = replace(example(22, split="train", domain="later.jsonl"), parents=[child.id])
+    tables.write(Path("data/rounds/r5/examples.parquet"), [first], Example)
+    tables.write(Path("data/rounds/r6/examples.parquet"), [child], Example)
+    tables.write(tmp_path / "of_then.parquet", [grandchild], Example)
+    monkeypatch.setattr(forgetting.cache, "file", lambda digest: tmp_path / "of_then.parquet")
+    assert forgetting.find(first.id).versions == {1: True}
+    assert forgetting.find(child.id).versions == {1: True}
+
+
 def test_what_is_forgotten_is_excluded_once_and_the_settings_keep_their_comments(made):
     Path("params.yaml").write_text(Path("params.yaml").read_text() + "# mine\n")
     assert forgetting.exclude(["a", "notes.md"]) == ["a", "notes.md"]

@@ -1,0 +1,47 @@
+"""The files that a stage on another machine is given, and a channel whose cluster is lost."""
+
+import socket
+
+import pytest
+
+from flows.execution.elsewhere import job, over_ray
+from flows.execution.elsewhere.hosts import Host
+from flows.execution.elsewhere.job import Job
+from tasks.core import environment
+from tests.flows.execution.elsewhere.conftest import of_git
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    made = of_git(tmp_path / "workspace")
+    monkeypatch.chdir(made)
+    return made
+
+
+def test_files_of_secrets_stay_here(folder, monkeypatch):
+    for name in (".env", ".env.team", "team.pem", "notes.md"):
+        (folder / name).write_text("PASSWORD=hunter2hunter2")
+    monkeypatch.setenv(environment.SIGNING_KEY, "team.pem")
+    given = {file["path"] for file in job._files(Job("one", ["true"], [], ["out.txt"], []))}
+    assert "notes.md" in given
+    assert not given & {".env", ".env.team", "team.pem"}
+
+
+class LostCluster:
+    """A task whose cluster is no longer there."""
+
+    def look(self):
+        raise RuntimeError("The Ray cluster 10.0.0.1:6379 is lost (refused). What was done is kept.")
+
+    def is_over(self, within_s=0.0):
+        return False
+
+
+def test_a_cluster_that_is_lost_closes_the_channel_and_says_so():
+    here, there = socket.socketpair()
+    there.sendall(b"10.0.0.2\n")
+    node = over_ray.RayNode(Host(ray="auto"), here, LostCluster())
+    node.look()
+    assert there.recv(1) == b""
+    assert node.end() == (1, "The Ray cluster 10.0.0.1:6379 is lost (refused). What was done is kept")
+    there.close()
