@@ -65,17 +65,40 @@ def category(name: str) -> str:
     return _categories()[name]
 
 
+@cache
+def is_met(expression: str, allowed: frozenset[str]) -> bool:
+    """Return True if licences that are allowed meet an expression: one side of an OR, both of an AND, as brackets have it.
+
+    Names that SPDX does not have are compared as they are written; case does not count.
+    """
+    if "/" in expression or (tree := _tree(expression)) is None:  # `MIT/X11` is a name, and no expression
+        return expression.strip().lower() in {name.strip().lower() for name in allowed}
+    names = {name.lower() for text in allowed for option in _options(text) for name in option}
+    return any({name.lower() for name in option} <= names for option in _alternatives(tree))
+
+
+def _options(name: str) -> Alternatives:
+    tree = _tree(name)
+    return [frozenset([name.strip()])] if tree is None else _alternatives(tree)
+
+
 def _parsed(expression: str) -> Any:
     """Return the tree of an expression; None if it is none, or names a licence that is not known."""
+    parsed = _tree(expression)
+    is_known = parsed is not None and all(
+        symbol.key in _categories() for symbol in _licensing().license_symbols(parsed)
+    )
+    return parsed if is_known else None
+
+
+def _tree(expression: str) -> Any:
+    """Return the tree of an expression, whether its names are known or not; None if it is none."""
     from license_expression import ExpressionError
 
-    licensing = _licensing()
     try:
-        parsed = licensing.parse(ALIASES.get(expression.strip().lower(), expression))
+        return _licensing().parse(ALIASES.get(expression.strip().lower(), expression))
     except ExpressionError:
         return None
-    is_known = parsed is not None and all(symbol.key in _categories() for symbol in licensing.license_symbols(parsed))
-    return parsed if is_known else None
 
 
 def _alternatives(node: Any) -> Alternatives:

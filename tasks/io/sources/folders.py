@@ -37,7 +37,7 @@ def role(path: Path) -> Role:
         if not isinstance(entry, Entry) or entry.member:
             return "table"
         format = detection.detect(entry).format
-    except (ValueError, OSError):
+    except (ValueError, OSError, RuntimeError):
         return "table" if named in table.READERS else "other"
     if format in (*table.READERS, "empty"):
         return "table"

@@ -36,3 +36,8 @@ class UnreadableError(ValueError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; its class without one."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a file as text. Bytes of it that are no UTF-8, which Python has as halves of surrogates, are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

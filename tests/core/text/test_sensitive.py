@@ -42,6 +42,7 @@ VALUES = {
     "json-web-token": f"{HEADER}.{PAYLOAD}.{letters(43)}",
     "url-password": "s3cr3t-w0rd",
     "password": "tr0ub4dor&3",
+    "password-line": "tr0ub4dor3xyz",
     "e-mail-address": "anna.schmidt+news@mail.web.de",
     "phone-number": "+49 30 901820",
     "iban": "DE89 3704 0044 0532 0130 00",
@@ -53,6 +54,7 @@ AROUND = {
     "azure-storage-key": "AccountName=a;AccountKey={};EndpointSuffix=core.windows.net",
     "url-password": "postgres://reader:{}@db.internal:5432/x",
     "password": "password: '{}'",
+    "password-line": "a file .env:\nexport DB_PASSWORD={}\n",
 }
 
 
@@ -80,6 +82,10 @@ def test_a_rule_finds_its_own_and_its_hint_too(rule):
         "password = '<password1>'",
         "password: '${DB_PASSWORD1}'",
         "password = os.environ['PASSWORD']",
+        "password = hash2(value1)",
+        "    password = other_password1",
+        "the password: abcdefgh1 was old",
+        "PASSWORD=changeme1 # not yet",
         'PASSWORD = "correcthorse"',  # letters alone: a word, not a password
         "postgres://user:password@localhost/db",
         "https://user:${TOKEN}@github.com/a/b",
@@ -114,6 +120,7 @@ def test_what_resembles_them_is_left(text):
         ("GB82WEST12345698765432", ["GB82WEST12345698765432"]),
         ("378282246310005 5555-5555-5555-4444", ["378282246310005", "5555-5555-5555-4444"]),
         ('{"client_secret": "q1w2e3r4t5"}', ["q1w2e3r4t5"]),
+        ("database:\n  password: tr0ub4dor3\n  user: a", ["tr0ub4dor3"]),
         (
             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk",
             ["-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk"],

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tasks.core.licenses import expressions
 from tasks.io.sources import repository
 from tasks.io.sources.text import Text
 
@@ -66,10 +67,11 @@ def test_tracked_files_with_an_allowed_licence(project):
     [
         ("MIT", True), ("GPL-3.0-only", False), ("MIT OR GPL-3.0-only", True), ("MIT AND GPL-3.0-only", False),
         ("(MIT OR GPL-2.0-only) ", True), ("Apache-2.0 WITH LLVM-exception", True), ("unknown", False),
+        ("(MIT OR Apache-2.0) AND GPL-3.0-only", False), ("MIT OR (Apache-2.0 AND GPL-3.0-only)", True), ("MIT AND ours", False),
     ],
 )  # fmt: skip
 def test_expressions_of_licences(expression, allowed):
-    assert repository.is_allowed(expression, ALLOWED) is allowed
+    assert expressions.is_met(expression, frozenset(ALLOWED)) is allowed
 
 
 def test_what_is_no_repository_is_refused(tmp_path):
@@ -109,3 +111,21 @@ def test_contents_of_which_a_part_is_damaged_are_not_taken_for_all(project):
     (found,) = [file for file in repository.files(project, "HEAD", ALLOWED) if file.name == "long.rs"]
     assert not isinstance(found, Text)
     assert found.reason == "damaged object"
+
+
+def test_a_name_that_nobody_knows_is_compared_as_it_is_written():
+    assert expressions.is_met("Our Licence 2", frozenset(["our licence 2"]))
+    assert expressions.is_met("MIT AND LicenseRef-ours", frozenset(["MIT", "licenseref-ours"]))
+    assert not expressions.is_met("Our Licence 2", frozenset(["MIT"]))
+
+
+@pytest.mark.parametrize(
+    ("files", "license"),
+    [
+        ({"LICENSE": "all rights reserved", "LICENSE-THIRD-PARTY": MIT}, "unknown"),
+        ({"LICENSE-MIT": MIT, "LICENSE-GPL": GPL}, "GPL-3.0-only OR MIT"),
+        ({"COPYING": GPL, "LICENSE.md": MIT}, "GPL-3.0-only AND MIT"),
+    ],
+)
+def test_the_licence_of_a_folder_with_several_files(files, license):
+    assert repository._chosen({name: repository.identify(text) for name, text in files.items()}) == license

@@ -3,11 +3,15 @@
 `python benchmarks/malformed.py files` does the same with 1,000 files of each format, `… lines` with 100,000 malformed records.
 """
 
+import json
+import os
+
 import pytest
 
 from benchmarks import malformed
 from tasks.core.records import Refusal
 from tasks.stages.ingest.shards.collection import empty_files, refusals
+from tests.stages.ingest.running import ingest, write_rows
 from tests.stages.ingest.shards.test_parts_of_tables import reader
 
 FILES = 6
@@ -49,6 +53,20 @@ def test_a_file_without_a_record_is_named(tmp_path, name, text):
     _, summaries = read.read(parts)
     assert [summary.read for summary in summaries] == [{}]
     assert empty_files(parts, {}) == [Refusal(f"file {name}", "the file", "no records", "it has no record", "")]
+
+
+def test_names_and_calls_that_are_no_utf_8_are_escaped_or_refused(tmp_path):
+    folder = tmp_path / "raw" / "rows"
+    folder.mkdir(parents=True)
+    name = os.fsdecode(b"gr\xf6\xdfe.jsonl")
+    write_rows(folder / name, "leaf", 30)
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": "\ud800"}'}}
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    turns += [{"role": "tool", "content": "1"}, {"role": "assistant", "content": "It is 1."}]
+    (folder / "calls.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    _, report = ingest(tmp_path, [{"from": "file", "path": folder}])
+    assert report["sources"]["file rows/gr\\xf6\\xdfe.jsonl"]["kept"] == 30
+    assert report["sources"]["file rows/calls.jsonl"]["refused"] == {"broken characters": 1}
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip"])

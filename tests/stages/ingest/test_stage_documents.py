@@ -79,3 +79,21 @@ def test_a_document_with_text_on_some_of_its_pages_says_on_how_many(tmp_path):
     assert report["sources"]["domain: folder texts"] == {
         "read": 8, "kept": 7, "merged": 0, "refused": {"unreadable file": 1},
     }  # fmt: skip
+
+
+def test_a_document_with_zeros_or_torn_text_is_refused_by_name(tmp_path):
+    folder = tmp_path / "raw/texts"
+    folder.mkdir(parents=True)
+    for letter in "abcdef":
+        (folder / f"filler_{letter}.txt").write_text(passage("filler", letter))
+    (folder / "zeros.md").write_bytes(passage("zeros", 1).encode() + b"\0world")
+    (folder / "one_sign.md").write_text(f"{passage('sign', 1) * 30} \ufffd")
+    (folder / "torn.md").write_text("\ufffd".join(passage("torn", 2)))
+    source = {"from": "folder", "path": folder, "license": "MIT"}
+    (tmp_path / "raw/rows.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"What is {n}?", "completion": f"It is {n * n}."}) + "\n" for n in range(30))
+    )
+    ingest(tmp_path, [{"from": "file", "path": tmp_path / "raw/rows.jsonl"}], corpora={"domain": [source]})
+    refused = {row.where for row in tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal)}
+    assert sorted(name.split("/")[-1].split()[-1] for name in refused) == ["torn.md", "zeros.md"]
+    assert any("one_sign" in row.source for row in documents_of(tmp_path))

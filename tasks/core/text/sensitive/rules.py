@@ -139,6 +139,12 @@ RULES = (
         f"(?i){NAMES}['\"]?\\s*(?:=>|:=|[:=])\\s*['\"]",
         is_strong,
     ),
+    _secret(
+        "password-line",
+        rf"(?im)^[ \t]*(?:export[ \t]+)?[A-Za-z0-9_-]*{NAMES}[ \t]*[:=][ \t]*(?P<value>[A-Za-z0-9!@$%^&*+/~?-]{{8,}})[ \t]*$",
+        f"(?i){NAMES}[ \t]*[:=][ \t]*[A-Za-z0-9!@$%^&*+/~?-]{{8}}",
+        is_strong,
+    ),  # of .env, .ini and YAML files, without quotes; no dot, bracket or underline, which names in programs have
     _personal(
         "e-mail-address",
         r"(?<![\w.+-])[A-Za-z0-9_](?:[\w.+-]{0,62}[\w+-])?@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w(@-])",

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from tasks.io.sources.containers.streams import SUFFIXES, Opened, decompressed
-from tasks.io.sources.record import Broken, UnreadableError, first_line
+from tasks.io.sources.record import Broken, UnreadableError, first_line, shown_name
 
 MAX_MEMBERS = 100_000
 ENDINGS = (".tar", ".zip")
@@ -62,11 +62,17 @@ def entries(path: Path) -> Iterator[Entry | Broken]:
     entry = file_entry(path)
     with entry.open() as opened:
         head = opened.stream.peek(512)[:512]
-    if is_zip(head) and not is_office(path):
-        yield from _zip_members(path)
-    elif is_tar(head):
+    if is_zip(head):
         with entry.on_disk() as plain:
-            yield from _tar_members(plain)
+            if is_office(plain):
+                yield entry
+            else:
+                yield from _zip_members(plain)
+    elif is_tar(head):
+        with entry.open() as opened, tempfile.NamedTemporaryFile(prefix="ratchet-", suffix=".tar") as copy:
+            if opened.compression:
+                _copy(opened, copy)  # members before the damage are read
+            yield from _tar_members(Path(copy.name) if opened.compression else path, opened.damage)
     else:
         yield entry
 
@@ -94,7 +100,7 @@ def office_kind(file: Path | IO[bytes]) -> str:
             kinds = (("excel", ("xl/workbook.xml", "xl/workbook.bin")), ("word", ("word/document.xml",)))
             kind = next((kind for kind, marks in kinds if names.intersection(marks)), "")
             return "excel" if not kind and "mimetype" in names and _is_open_document(archive) else kind
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):  # the last: of a version that zipfile does not know
         return ""
 
 
@@ -110,7 +116,7 @@ def _is_open_document(archive: zipfile.ZipFile) -> bool:
 def _zip_members(path: Path) -> Iterator[Entry | Broken]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise UnreadableError(f"{path}: this zip archive cannot be read: {first_line(error)}") from None
     with archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
@@ -125,7 +131,8 @@ def _zip_members(path: Path) -> Iterator[Entry | Broken]:
             def open_member(info: zipfile.ZipInfo = info) -> BinaryIO:
                 return _opened_member(archive, info)
 
-            yield Entry(_plain_name(name), max(info.compress_size, 1), open_member, None, name, is_packed=True)
+            member = shown_name(name)
+            yield Entry(_plain_name(name), max(info.compress_size, 1), open_member, None, member, is_packed=True)
 
 
 def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
@@ -136,16 +143,22 @@ def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
         raise UnreadableError(f"{info.filename}: {first_line(error)}") from None
 
 
-def _tar_members(path: Path) -> Iterator[Entry | Broken]:
+def _tar_members(path: Path, damage: str) -> Iterator[Entry | Broken]:
+    """Yield the members of a tar archive, and what of it is damaged; `damage` is what its compression lost."""
     try:
         archive = tarfile.open(path, "r:")  # noqa: SIM115
     except (tarfile.TarError, OSError) as error:
-        raise UnreadableError(f"{path}: this tar archive cannot be read: {first_line(error)}") from None
-    with archive:
+        raise UnreadableError(f"{path}: this tar archive cannot be read: {damage or first_line(error)}") from None
+    with archive, path.open("rb") as file:
+        members: list[tarfile.TarInfo] = []
         try:
-            members = [info for info in archive if not info.isdir()]
+            while (info := archive.next()) is not None:
+                members += [] if info.isdir() else [info]
         except (tarfile.TarError, OSError) as error:
-            raise UnreadableError(f"{path}: this tar archive ends early or is damaged: {first_line(error)}") from None
+            damage = damage or first_line(error)
+        file.seek(archive.offset)
+        if not damage and file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            damage = "the archive has no end mark here: a header is damaged, or the archive was cut"
         yield from _beyond_limit(len(members))
         for info in members[:MAX_MEMBERS]:
             if problem := _problem(info.name, is_link=not info.isfile()):
@@ -155,11 +168,15 @@ def _tar_members(path: Path) -> Iterator[Entry | Broken]:
             def open_member(info: tarfile.TarInfo = info) -> BinaryIO:
                 return cast(BinaryIO, archive.extractfile(info))
 
-            yield Entry(_plain_name(info.name), max(info.size, 1), open_member, None, info.name)
+            yield Entry(_plain_name(info.name), max(info.size, 1), open_member, None, shown_name(info.name))
+        if damage:
+            last = f"after {shown_name(members[-1].name)}" if members else "the archive"
+            yield Broken(last, "damaged file", damage, "")
 
 
 def _problem(name: str, *, is_link: bool, is_encrypted: bool = False) -> Broken | None:
     """Return the reason why a member is not read, if there is one."""
+    name = shown_name(name)
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         return Broken(name, "path out of the archive", "a member's name must stay below the archive", "")
@@ -178,6 +195,7 @@ def _beyond_limit(num_members: int) -> Iterator[Broken]:
 
 def _plain_name(name: str) -> str:
     """Return the name without the ending of a compression."""
+    name = shown_name(name)
     lowered = name.lower()
     if lowered.endswith(".tgz"):
         return f"{name[:-4]}.tar"
@@ -186,8 +204,12 @@ def _plain_name(name: str) -> str:
 
 
 def _spool(opened: Opened, copy: IO[bytes]) -> None:
+    _copy(opened, copy)
+    if opened.damage:
+        raise UnreadableError(opened.damage)
+
+
+def _copy(opened: Opened, copy: IO[bytes]) -> None:
     while data := opened.stream.read(1 << 20):
         copy.write(data)
     copy.flush()
-    if opened.damage:
-        raise UnreadableError(opened.damage)

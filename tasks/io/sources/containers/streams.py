@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,10 +28,39 @@ def _zstandard(stream: Any) -> Any:
     return pyarrow.CompressedInputStream(pyarrow.PythonFile(stream, mode="r"), "zstd")
 
 
+class _Streams:
+    """Reads compressed streams that follow each other, as parallel compressors write them.
+
+    The files of `bz2` and `lzma` take a later stream whose beginning is damaged for the end, and say nothing.
+    """
+
+    def __init__(self, source: Any, new: Callable[[], Any]) -> None:
+        self._source, self._new, self._decompressor, self._waiting = source, new, new(), b""
+
+    def read1(self, size: int) -> bytes:
+        """Return some bytes, at most `size`; none at the end. Raises EOFError, OSError or LZMAError where the data are cut or damaged."""
+        while True:
+            if self._decompressor.eof:
+                self._waiting = self._decompressor.unused_data
+                while not (rest := self._waiting.lstrip(b"\0")):  # zeros may follow a stream
+                    self._waiting = self._source.read(BUFFER)
+                    if not self._waiting:
+                        return b""
+                self._waiting, self._decompressor = rest, self._new()
+            if self._decompressor.needs_input:
+                data, self._waiting = self._waiting or self._source.read(BUFFER), b""
+                if not data:
+                    raise EOFError("they end before the end of a stream")
+            else:
+                data = b""
+            if plain := self._decompressor.decompress(data, size):
+                return bytes(plain)
+
+
 OPENERS: dict[str, Callable[[Any], Any]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": lambda stream: _Streams(stream, bz2.BZ2Decompressor),
+    "xz": lambda stream: _Streams(stream, lzma.LZMADecompressor),
     "zstandard": _zstandard,
 }
 
@@ -90,7 +120,7 @@ class _Guarded(io.RawIOBase):
             return 0
         try:
             data = self._reader.read1(len(buffer))  # `read` would lose what it has read before an error
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
             self.damage = f"the data end early or are damaged after {self._num_bytes:,} bytes: {first_line(error)}"
             return 0
         self._num_bytes += len(data)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.io.sources.containers.archives import Entry
-from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, detected, unicode_of
+from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, SAMPLED, detected, unicode_of
 from tasks.io.sources.containers.streams import Opened
 from tasks.io.sources.formats.json_lines import as_row
 from tasks.io.sources.record import SHOWN, Broken, Record, Row, UnreadableError
@@ -18,6 +18,8 @@ TURNS = ("messages", "conversations")
 """Lists of objects that belong to one record."""
 KEY = "id"
 """The column that the keys become where a document is keyed by id."""
+REPLACED = "\ufffd"
+"""What a decoder writes for bytes that are none of its encoding."""
 SPACE = re.compile(r"\s*")
 TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
 """Possessive, since a string that does not end would else be gone back over, which takes 120 bytes of memory for each character."""
@@ -44,25 +46,30 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def encoding_of(entry: Entry) -> str:
-    """Return the encoding of a document, which may have no lines. Raises UnreadableError if it is in none that is known."""
+    """Return the encoding of a document, which may have no lines: UTF-8 if most characters beyond ASCII are, else the detected one.
+
+    In UTF-8 the rows with bytes that are none are refused one by one.
+    """
     with entry.open() as opened:
         encoding, _ = unicode_of(opened.stream.peek(HEAD))
         if encoding != "utf-8":
             return encoding
-        decoder, start = codecs.getincrementaldecoder("utf-8")(), 0
+        decoder, before, sample = codecs.getincrementaldecoder("utf-8")("replace"), b"", b""
+        num_valid = num_invalid = 0
         while data := opened.stream.read(BUFFER):
-            try:
-                decoder.decode(data)
-            except UnicodeDecodeError as error:
-                position = start + error.start
-                other = detected(data[max(0, error.start - 4096) :])
-                if other is None:
-                    raise UnreadableError(
-                        f"{entry.name}: byte {position + 1} is not UTF-8. Save the file as UTF-8."
-                    ) from None
-                return other
-            start += len(data) - len(decoder.getstate()[0])
-    return "utf-8"
+            if data.isascii() and before.isascii():
+                before = data[-4096:]
+                continue
+            text = decoder.decode(data)
+            invalid = text.count(REPLACED)
+            num_invalid += invalid
+            num_valid += len(text) - len(text.encode("ascii", "ignore")) - invalid
+            if invalid and len(sample) < SAMPLED:
+                sample += before + data
+            before = data[-4096:]
+    if num_valid >= num_invalid:
+        return "utf-8"
+    return detected(sample) or "utf-8"
 
 
 def _list(text: "_Text", where: str = "row {}") -> Iterator[Record]:

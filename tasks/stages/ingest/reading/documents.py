@@ -1,5 +1,6 @@
 """Read the documents of a corpus: modules, files of a folder, columns of a table, descriptions that packages bring."""
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -16,13 +17,22 @@ from tasks.stages.ingest.reading.examples import python_modules
 from tasks.stages.ingest.reading.shared_lines import SharedLines
 from tasks.stages.ingest.reading.sources import label, table_rows
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+TORN = 1_000
+"""Characters for each that was not decoded, below which a document is none: a PDF may hold a sign without a name."""
+
 
 def read_documents(
     source: config.CorpusSource, domain: str, read: Read = text.running_text
 ) -> Iterator[Document | Refusal]:
     """Yield the uncut documents of a source. `read` returns the running text of a file of a folder."""
     if isinstance(source, Package | Folder):
-        yield from (module_document(module, domain) for module in python_modules(source))
+        yield from (
+            Refusal(label(source), module.path, "broken characters", "it holds zeros, or bytes that are no text", "")
+            if is_torn(module.text)
+            else module_document(module, domain)
+            for module in python_modules(source)
+        )
     if isinstance(source, Folder):
         yield from _folder(source, domain, read)
     elif isinstance(source, config.TextFile):
@@ -32,6 +42,11 @@ def read_documents(
     elif not isinstance(source, Package):
         for prose in _package_prose(source):
             yield _document(prose.text, domain, prose.name, prose.name, prose.license)
+
+
+def is_torn(body: str) -> bool:
+    """Return True for a text with zeros or halves of surrogates, or where one of `TORN` characters at least was not decoded."""
+    return "\0" in body or body.count("\ufffd") * TORN > len(body) or SURROGATE.search(body) is not None
 
 
 def module_document(module: Module, domain: str = "domain") -> Document:
@@ -91,4 +106,6 @@ def _document(body: str, domain: str, group: str, where: str, license: str) -> D
     body = cleaning.clean(body)
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")
+    if is_torn(body):
+        return Refusal(group, where, "broken characters", "it holds zeros, or bytes that are no text", "")
     return Document(content_id(domain, group, body), body, domain, group, "train", where, license)

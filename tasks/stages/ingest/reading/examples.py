@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from tasks.core.answers import base, registry
-from tasks.core.records import Example, Refusal, Unfit, identify
+from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.io.sources import databases, gym, hub, package
@@ -18,7 +18,7 @@ from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning, tool_calls
 from tasks.stages.ingest.reading.columns import usual
-from tasks.stages.ingest.reading.conversations import conversation
+from tasks.stages.ingest.reading.conversations import conversation, is_decoded
 from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
@@ -159,6 +159,9 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
             return Refusal(source, where, part.reason, part.detail, cleaning.beginning(values))
     assert not isinstance(tools, Unfit)
     assert not isinstance(judged, Unfit)
+    if not all(map(is_decoded, _texts(messages, tools, judged.rejected))):
+        detail = "a call, a tool or the rejected answer holds bytes that are no text"
+        return Refusal(source, where, "broken characters", detail, cleaning.beginning(ascii(values)))
     # Answers to one prompt stay together.
     group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
     if options.group is not None:
@@ -196,6 +199,13 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     return (
         _unchecked(tests, source, where, record.values) if isinstance(tests, Unfit) else replace(example, tests=tests)
     )
+
+
+def _texts(messages: Sequence[Message], tools: str | None, rejected: str | None) -> Iterator[str]:
+    """Yield every text of an example that comes from data."""
+    yield from filter(None, (tools, rejected))
+    for message in messages:
+        yield from message.texts
 
 
 def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, object]) -> Refusal:

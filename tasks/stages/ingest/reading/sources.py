@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tasks.io.sources import databases, folders, package, places, table
-from tasks.io.sources.record import Broken, Record, UnreadableError, first_line
+from tasks.io.sources.record import Broken, Record, UnreadableError, first_line, shown_name
 from tasks.io.system import packages
 from tasks.stages.ingest import config
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query
@@ -71,7 +71,7 @@ class Table:
     def records(self) -> Iterator[Record]:
         """Yield its rows. A file among others that cannot be read is one broken record."""
         if self.problem:
-            yield Broken("the file", self.problem, f"{self.path.name} is not read", "")
+            yield Broken("the file", self.problem, f"{shown_name(self.path.name)} is not read", "")
             return
         try:
             yield from table.rows(self.path)
@@ -90,7 +90,7 @@ def tables(source: File | config.TextFile) -> Iterator[Table]:
     else:
         root = without_wildcards(source.path)
         for file, problem in table_files(source.path):
-            name = f"{source.from_} {_shown(root)}/{file.relative_to(root).as_posix()}"
+            name = f"{source.from_} {_shown(root)}/{shown_name(file.relative_to(root).as_posix())}"
             yield Table(name, file, problem, is_alone=False)
 
 
@@ -153,4 +153,4 @@ def _path(source: config.Source) -> Path | None:
 
 def _shown(path: Path) -> str:
     """Return the path as params.yaml has it; of an absolute one, its name alone."""
-    return path.name if path.is_absolute() else path.as_posix()
+    return shown_name(path.name if path.is_absolute() else path.as_posix())

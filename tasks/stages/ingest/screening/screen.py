@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from tasks.core.licenses import expressions
 from tasks.core.records import Document, Example, SensitiveText
 from tasks.core.text.quality import language, rules
 from tasks.core.text.quality.config import Quality
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.quarantine import Reasons, Sourced
-from tasks.stages.ingest.screening import exclusion, licenses, sensitive
+from tasks.stages.ingest.screening import exclusion, sensitive
 
 R = TypeVar("R", Example, Document)
 
@@ -73,7 +74,7 @@ def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:
     return {
         position: ("license", f"{item.record.license!r} is not in ingest.licenses")
         for position, item in enumerate(items)
-        if not licenses.is_allowed(item.record.license, config.licenses)
+        if not expressions.is_met(item.record.license, frozenset(config.licenses))
     }
 
 

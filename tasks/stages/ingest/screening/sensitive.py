@@ -90,13 +90,11 @@ def hide(refusals: Sequence[Refusal], actions: Mapping[Kind, Action]) -> list[Re
     A text that was cut loses the word at its end, of which no rule could tell what it began.
     """
     kinds: list[Kind] = ["secret"] if actions["personal"] == "report" else ["secret", "personal"]
-    shown = list(refusals)
-    for position in search.suspects(f"{refusal.record}\n{refusal.detail}" for refusal in refusals):
-        refusal = refusals[position]
+    shown = [replace(refusal, record=_without_last_word(refusal.record)) for refusal in refusals]
+    for position in search.suspects(f"{refusal.record}\n{refusal.detail}" for refusal in shown):
+        refusal = shown[position]
         shown[position] = replace(
-            refusal,
-            record=search.redacted(_without_last_word(refusal.record), kinds),
-            detail=search.redacted(refusal.detail, kinds),
+            refusal, record=search.redacted(refusal.record, kinds), detail=search.redacted(refusal.detail, kinds)
         )
     return shown
 

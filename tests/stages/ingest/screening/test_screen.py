@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from tasks.core.licenses import expressions
 from tasks.core.records import Refusal
 from tasks.io import tables
-from tasks.stages.ingest.screening.licenses import is_allowed
 from tests.stages.ingest.test_stage import ingest
 
 
@@ -18,13 +18,14 @@ from tests.stages.ingest.test_stage import ingest
         ("MIT OR GPL-3.0", True),
         ("GPL-3.0 OR (MIT AND Apache-2.0)", True),
         ("MIT AND GPL-3.0", False),
+        ("(MIT OR Apache-2.0) AND GPL-3.0", False),
         ("GPL-3.0", False),
         ("unknown", False),
         ("", False),
     ],
 )
 def test_licences_by_their_expression(license, expected):
-    assert is_allowed(license, ("MIT", "Apache-2.0")) == expected
+    assert expressions.is_met(license, frozenset(("MIT", "Apache-2.0"))) == expected
 
 
 @pytest.fixture

@@ -144,6 +144,11 @@ def test_a_cut_record_loses_the_word_at_its_end():
     assert hidden[0].record == f"{start}…"
     assert (hidden[1].record, hidden[1].detail) == (f"use [github-token] and {MAIL}", "found [github-token]")
     assert hidden[2].record == "plain"
+    token = "hf_" + "aB3dE5gH7jK9mN2pQ4rS6tU8vW0xY1zA2b"  # its hint is all of it, which a cut one lacks
+    (short,) = sensitive.hide(
+        [replace(cut, record=("x " * 86 + token)[:200])], {"secret": "report", "personal": "report"}
+    )
+    assert short.record == f"{'x ' * 86}…"
     (strict,) = sensitive.hide([whole], {"secret": "report", "personal": "redact"})
     assert strict.record == "use [github-token] and [e-mail-address]"
 
