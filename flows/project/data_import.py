@@ -49,7 +49,7 @@ class Sources:
         return replace(
             self,
             examples=tuple(
-                source | {"columns": dict(columns)} if source["from"] in ("file", "query") else source
+                source | {"columns": dict(columns)} if source["from"] in ("file", "query", "datasets") else source
                 for source in self.examples
             ),
         )
@@ -116,7 +116,7 @@ def detect(path: Path, query: str | None = None) -> Sources:
             raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}. {FORMATS}")
         return Sources((_source("file", path),), (), (f"{path.name}: {table.describe(path)}",))
     if any((path / mark).is_file() for mark in SAVED):
-        return Sources((_source("datasets", path),), ())
+        return _saved(path)
     roles = {file: folders.role(file) for file in folders.walk(path)}
     described = _described(path, roles)
     examples = [_source("file", path)] if "table" in roles.values() else []
@@ -129,6 +129,17 @@ def detect(path: Path, query: str | None = None) -> Sources:
             f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join([*described, FORMATS])}"
         )
     return Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
+
+
+def _saved(path: Path) -> Sources:
+    """Return the data set that `datasets` saved; of several splits `train`, or the first."""
+    marks = path / "dataset_dict.json"
+    splits = json.loads(marks.read_text(encoding="utf-8"))["splits"] if marks.is_file() else []
+    taken = "train" if "train" in splits or not splits else splits[0]
+    others = [split for split in splits if split != taken]
+    named = f"{path.name}: split {taken} is taken, {', '.join(others)} not: add it as a source with `split`, or to `ingest.benchmarks`"
+    source = _source("datasets", path) | ({} if taken == "train" else {"split": taken})
+    return Sources((source,), (), (named,) if others else ())
 
 
 def preview(sources: Sources) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from tasks.core.records import Example, Refusal, excerpt
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.io import sandbox
-from tasks.io.sources import databases
 from tasks.io.sources.record import Record, Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
@@ -32,9 +31,10 @@ from tasks.stages.ingest.reading.examples import (
     mine_functions,
     python_modules,
     read_puzzles,
+    read_records,
     read_rows,
 )
-from tasks.stages.ingest.reading.sources import label, sample, table_rows
+from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
 
 SHOWN = 5
@@ -125,7 +125,7 @@ def _rules_in(examples: Sequence[Example]) -> Iterator[str]:
 
 def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
-    if not isinstance(source, File | Query) or source.columns is not None:
+    if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
     rows = (record for record in _rows(source) if isinstance(record, Row))
     first = list(islice(rows, GUESSED))
@@ -133,18 +133,16 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     if answer is None and has_unknown:
         unknown = (row.values for row in chain(first, rows) if not _is_usual(row, source))
         answer = shapes.guess(list(islice(unknown, GUESSED)))
-    if answer is None or (answer.text and isinstance(source, Query)):  # corpora read no databases
+    if answer is None or (answer.text and not isinstance(source, File)):  # corpora read tables of files
         return None
     return asdict(answer)
 
 
-def _rows(source: File | Query) -> Iterator[Record]:
-    if isinstance(source, Query):
-        return databases.rows(source.database, source.query)
-    return (record for _, record in table_rows(source))
+def _rows(source: File | Query | Datasets) -> Iterator[Record]:
+    return (record for _, record in read_records(source)[0])
 
 
-def _is_usual(record: Row, source: File | Query) -> bool:
+def _is_usual(record: Row, source: File | Query | Datasets) -> bool:
     example = example_from_row(record, label(source), source, "")
     return not (isinstance(example, Refusal) and example.reason == "unknown shape")
 

@@ -190,3 +190,26 @@ def test_a_database_on_a_server_stays_there_and_its_tables_are_named(monkeypatch
         with pytest.raises(ValueError, match=r"^postgresql://db.example.org/support: .* password") as error:
             data_import.detect_on_server(place, None)
         assert "secret" not in str(error.value)
+
+
+def test_a_saved_data_set_with_columns_of_its_own_and_several_splits(tmp_path):
+    import datasets
+
+    rows = {"Frage": [prompt for prompt, _ in PAIRS], "Antwort": [completion for _, completion in PAIRS]}
+    saved = tmp_path / "saved"
+    whole = datasets.Dataset.from_dict(rows)
+    datasets.DatasetDict({"train": whole, "test": whole.select(range(2))}).save_to_disk(str(saved))
+    sources = data_import.detect(saved)
+    assert sources.files == (
+        "saved: split train is taken, test not: add it as a source with `split`, or to `ingest.benchmarks`",
+    )
+    adapter = TypeAdapter(tuple[ExampleSource, ...])
+    named = sources.with_columns({"prompt": "Frage", "response": "Antwort"})
+    assert preview(adapter.validate_python(named.examples))["kept"] == len(PAIRS)
+    view, guessed = taken(saved)
+    assert (view["kept"], guessed.examples[0]["columns"]) == (
+        len(PAIRS),
+        named.examples[0]["columns"],
+    )
+    datasets.DatasetDict({"test": whole}).save_to_disk(str(tmp_path / "other"))
+    assert data_import.detect(tmp_path / "other").examples[0]["split"] == "test"

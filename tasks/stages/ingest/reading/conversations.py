@@ -1,7 +1,7 @@
 """Convert a row in one of the usual shapes of supervised data into a conversation."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from tasks.stages.ingest.reading import cleaning, tool_calls
 
 ROLES = {
     "system": "system",
+    "developer": "system",
     "user": "user",
     "human": "user",
     "assistant": "assistant",
@@ -132,6 +133,9 @@ def _message(turn: Any, number: int) -> Message | Unfit:
         return Unfit("turn is no object", f"{where} is {_kind(turn)}")
     role = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
+    content = _joined(content) if isinstance(content, list) else content
+    if turn.get("weight") == 0 and role != "user":
+        return Unfit("turn with weight 0", f"{where} is not to be trained on, and every answer of a conversation is")
     if not isinstance(role, str) or role not in ROLES:
         return Unfit("unknown role", f"{where} has role {role!r}; known are {', '.join(ROLES)}")
     spoken = tool_calls.read(turn, role, content) if ROLES[role] == "assistant" else tool_calls.Spoken(content, [])
@@ -148,6 +152,12 @@ def _message(turn: Any, number: int) -> Message | Unfit:
     if ROLES[role] == "tool":
         return Message("tool", tool_calls.result(content), None, _text(turn, "name"), _text(turn, "tool_call_id"))
     return Message(ROLES[role], content, spoken.calls or None)  # type: ignore[arg-type]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Return the text of a content that comes in parts; the parts themselves if one is no text (an image, say)."""
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else parts
 
 
 def _text(turn: Mapping[str, Any], name: str) -> str | None:

@@ -42,6 +42,13 @@ def test_only_a_system_message_of_the_row_itself_becomes_one():
     assert conversation(row | {"system": "Be brief."})[0] == Message("system", "Be brief.")
 
 
+def test_the_turns_of_openai_are_read():
+    parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
+    turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts, "weight": 0}]
+    turns.append({"role": "assistant", "content": "Because.", "weight": 1})
+    assert conversation({"messages": turns}) == [Message("system", "Be brief."), PROMPT, RESPONSE]
+
+
 def turns(*pairs):
     return {"messages": [{"role": role, "content": content} for role, content in pairs]}
 
@@ -63,6 +70,12 @@ def turns(*pairs):
             turns(("user", "Why?"), ("assistant", "x"), ("tool", "y"), ("assistant", "z")),
             "result without a call",
             "turn 3",
+        ),
+        (turns(("user", [{"type": "image_url"}]), ("assistant", "x")), "content is no text", "turn 1"),
+        (
+            {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "x", "weight": 0}]},
+            "turn with weight 0",
+            "turn 2",
         ),
         (turns(("user", "Why?")), "no answer", "user"),
         (turns(("user", "Why?"), ("assistant", "a"), ("user", "b")), "no answer", "last"),
