@@ -40,16 +40,20 @@ def read(path: Path) -> list[Fact]:
 
 
 def check(facts: Sequence[Fact]) -> list[Fact]:
-    """Return the facts. Raises ValueError for an empty text, and for one question with two answers."""
+    """Return the facts. Raises ValueError for an empty text, and for one question with two answers, as `prompt` or as `rephrase`.
+
+    Case and white space make no other question.
+    """
     answers: dict[str, tuple[int, str]] = {}
     for number, fact in enumerate(facts, 1):
         if empty := [key for key, text in asdict(fact).items() if not text.strip()]:
             raise ValueError(f"fact {number}: {empty[0]} is empty. Write it, or remove the fact.")
-        first, answer = answers.setdefault(fact.prompt, (number, fact.completion))
-        if answer != fact.completion:
-            raise ValueError(
-                f"facts {first} and {number} answer {fact.prompt!r} by {answer!r} and by {fact.completion!r}. Remove one of them."
-            )
+        for question in (fact.prompt, fact.rephrase):
+            first, answer = answers.setdefault(" ".join(question.split()).casefold(), (number, fact.completion))
+            if answer != fact.completion:
+                raise ValueError(
+                    f"facts {first} and {number} answer {question!r} by {answer!r} and by {fact.completion!r}. Remove one of them."
+                )
     return list(facts)
 
 

@@ -23,8 +23,8 @@ from tests.methods.official import frozen
 
 SMALL = {"sets": 2, "period": 2, "trained": 0.5}
 ADAPTER = "lora"
-REFUSES = {"none": "adapter 'none' has none. Adapters that have: fourierft, loca, lora, mhr, mola, mosl, vera"}
-LINEAR = ["lora", "mola", "vera", "fourierft"]
+REFUSES = {"none": "adapter 'none' has none. Adapters that have: fourierft, lora, mhr, mola, mosl, vera"}
+LINEAR = ["lora", "mola", "vera", "fourierft", "mhr", "mosl"]
 
 
 def trainable(model, params):

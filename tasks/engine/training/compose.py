@@ -213,7 +213,8 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             "Take one of them."
         )
     if parts.selector.spec.needs_linear and not parts.adapter.spec.linear:
-        able = [name for name in methods.names("adapters") if methods.spec("adapters", name).linear]
+        specs = {name: methods.spec("adapters", name) for name in methods.names("adapters")}
+        able = [name for name, spec in specs.items() if spec.linear and not spec.takes_turns]
         raise ValueError(
             f"selector {parts.selector.name!r} scales an adapter's update down by tensors that it is linear in, and adapter "
             f"{parts.adapter.name!r} has none. Adapters that have: {', '.join(able)}."

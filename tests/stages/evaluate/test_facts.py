@@ -128,3 +128,20 @@ def test_a_line_that_is_no_fact_is_named(tmp_path, line, told):
     path.write_text('{"prompt": "p", "completion": "c", "rephrase": "r", "locality": "l"}\n' + line + "\n")
     with pytest.raises(ValueError, match=told):
         facts_file.read(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("Where is Eve?", "Eve is in?"), ("where is  Eve?", "Eve lives in?")),
+        (("Where is Eve?", "Eve is in?"), ("Where does Eve live?", "eve is in?")),
+        (("Where is Eve?", "Eve is in?"), ("Eve is in?", "Where, then?")),
+    ],
+)
+def test_one_question_with_two_answers_is_refused_however_it_is_written(first, second):
+    facts = [
+        Fact(*questions[:1], answer, *questions[1:], "l") for questions, answer in ((first, "Oslo"), (second, "Rome"))
+    ]
+    with pytest.raises(ValueError, match=r"facts 1 and 2 answer .* by 'Oslo' and by 'Rome'"):
+        facts_file.check(facts)
+    assert facts_file.check([facts[0], facts[0]]) == [facts[0], facts[0]]

@@ -380,7 +380,7 @@ def test_tokens_by_origin_are_a_table_with_the_share_that_no_pack_holds(tmp_path
     sources |= {f"file {n:02d}": {"sequences": n, "too_long": 0, **figures, "tokens": n} for n in range(20)}
     monkeypatch.setitem(COURSE, "sources", sources)
     text = " ".join(page(run_stage(tmp_path / "figures", BETTER)[0]).text.split())
-    assert "Tokens that r0 could train on, by origin" in text
+    assert "Tokens that r0 could train on, by domain" in text
     assert "chats 300 12,000 40 38 60 99 1,024 25.0" in text
     assert "9 others 36 36 1 – – – 1,024 0.0" in text
 

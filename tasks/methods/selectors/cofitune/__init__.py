@@ -21,6 +21,7 @@ Held against the authors' code (rattlesnakey/CoFiTune), with these differences:
   by rows. `mask: official_tiled` does both.
 - Gradients are summed as they are signed, as there; `accumulate: absolute` sums their magnitudes. Every batch counts alike: there the gradient
   of a multiplier is not set back between batches, so that of N batches the first counts N times and the last once.
+- The probe of stage `tune` is the first pack of its examples, unless `tune.probe` names general texts: importance is then that of the domain.
 - The KL is of trained tokens of the probe's packs, each sequence by itself.
 - With grouped heads a row of k_proj or v_proj has the largest s of the heads that read it.
 """

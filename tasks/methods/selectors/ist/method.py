@@ -28,6 +28,11 @@ def on_step(moment: Moment, config: IstConfig) -> None:
     """Look at the scores where it is time, then let the layers that are drawn for this step train, and no others."""
     linear = {parameter for name, parameter in moment.model.named_parameters() if name in moment.linear}
     layers = [layer for layer in decoder_layers(moment.model) if any(p in linear for p in layer.parameters())]
+    if not layers:
+        raise ValueError(
+            "selector 'ist' scales updates by tensors that they are linear in, and with these settings the adapter trains none of them. "
+            "Let the adapter train them, or take another selector."
+        )
     unimportance: list[float] = moment.state.setdefault("unimportance", [0.0] * len(layers))
     draw = random.Random(f"{moment.seed}/{moment.step}")
     if moment.step and moment.step % config.period == 0:

@@ -9,6 +9,7 @@ Kappa sorts shapes: of random matrices, square ones have by far the largest. In 
 and 4 up_proj, and no q_proj or o_proj. `normalize: within_shape` is our design, not the paper's: the share is taken of each shape.
 
 Our design, not the paper's:
+- Linear layers alone are compared: experts of a mixture whose weights are one tensor of three dimensions stay frozen.
 - The head never trains; peft's helper chooses a head of few words where its kappa is low. Biases of chosen layers stay frozen.
 - `order: highest` and `random` are controls. They take as many layers of each shape as `lowest` would.
 """
