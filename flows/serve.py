@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from httpx import TransportError
 from prefect import serve
@@ -17,16 +17,23 @@ from prefect.settings import (
 
 from flows import automations, deployments
 from flows.automations import Notifications
-from flows.execution import prefect_server, supervisor, workspace_lease
+from flows.execution import prefect_server, ray_head, supervisor, workspace_lease
 from tasks.io.system import progress
 
 Deployments = Sequence[RunnerDeployment]
 
 
-def up() -> None:
-    """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
+def up(*, ray: bool = False) -> None:
+    """Serve until Ctrl-C, with `ray` a Ray cluster of this machine too. Nothing is left running then, nor where this process is killed."""
     served, told = deployments.all_deployments(), automations.notifications()
-    with server() as url, temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: 2}):
+    with ExitStack() as stack:
+        url = stack.enter_context(server())
+        stack.enter_context(temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: 2}))
+        if ray:
+            variables = ray_head.variables(stack.enter_context(ray_head.running()))
+            os.environ |= variables  # for the processes of flow runs
+            exported = " ".join(f"{name}={value}" for name, value in variables.items())
+            progress.say(f"A Ray cluster of this machine answers. Another terminal uses it after: export {exported}")
         _registered(served, told, url)
         progress.say(f"Prefect answers at {prefect_server.pages(url)}. Ctrl-C ends it, and what it runs.")
         for line in deployments.described(served):

@@ -1,7 +1,15 @@
 """`ratchet up`."""
 
+from typing import Annotated
 
-def up() -> None:
+import typer
+
+
+def up(
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Start a Ray cluster of this machine too, for trials, ingest and stages.")
+    ] = False,
+) -> None:
     """Keep Prefect's server and deployments running, until Ctrl-C.
 
     Example: ratchet up, then in another terminal: prefect deployment run pipeline/workstation --watch
@@ -10,4 +18,4 @@ def up() -> None:
     from flows.execution import cancellation
 
     cancellation.interrupt_when_terminated()
-    serve.up()
+    serve.up(ray=ray)
