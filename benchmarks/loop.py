@@ -2,10 +2,10 @@
 
 All arms start from one first round (`r0`) and train the same base anew in every round, r0 included, on equally many tokens
 (`tune.max_tokens` of the profile): what a round gains comes from its examples, not from longer training. Arms differ in the tasks that a turn adds:
-  failures  in proportion to what the model of the round before failed, answered by their generator
-  learnable as many, most where the model fails some and solves some
+  learnable most of the kinds that the model of the round before fails some of and solves some of, answered by their generator
+  failures  as many, in proportion to what it failed
   uniform   as many, evenly over all kinds: the control
-  own       as `failures`, but with the model's own answers that the verifier takes, and without any other
+  own       as `learnable`, but with the model's own answers that the verifier takes, and without any other
 The metric was fixed beforehand (docs/claims/failures.json): the share of held-out tasks whose greedy answer the verifier takes.
 Printed: accuracy of each arm and round with its differences to the round before, to the other arms in that round, and to r0, with 95 %
 intervals over items (bootstrap, items of all seeds) and over seeds (Student's t). Settings: params/compare/loop.yaml.

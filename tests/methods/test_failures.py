@@ -9,7 +9,7 @@ from tasks.methods.curators.failures.method import allocate, spread
 
 def test_the_share_of_failures_decides_and_not_their_number():
     attempts = {"easy": Attempts(40, 4), "hard": Attempts(10, 9)}
-    assert allocate(attempts, FailuresConfig(add=20)) == {"easy": 2, "hard": 18}
+    assert allocate(attempts, FailuresConfig(add=20, where="failures")) == {"easy": 2, "hard": 18}
 
 
 def test_a_kind_that_never_fails_gets_nothing_and_where_none_fails_nothing_is_added():
@@ -30,7 +30,8 @@ def test_kinds_that_are_hardly_ever_solved_get_little_where_learnable_and_none_t
     added = allocate(attempts, FailuresConfig(add=90, where="learnable"))
     assert added == {"beyond": 10, "frontier": 80, "solved": 0}
     assert added["beyond"] == 90 * by_hand["beyond"] / sum(by_hand.values())
-    assert allocate(attempts, FailuresConfig(add=90))["beyond"] == 60
+    assert allocate(attempts, FailuresConfig(add=90)) == added, "the default"
+    assert allocate(attempts, FailuresConfig(add=90, where="failures"))["beyond"] == 60
 
 
 def test_the_control_adds_as_many_wherever_the_failures_are():

@@ -13,9 +13,9 @@ class FailuresConfig(Config):
 
     add: int = Field(240, ge=1)
     """New tasks of a turn."""
-    where: Literal["failures", "learnable", "uniform"] = "failures"
-    """The spread over kinds: in proportion to the measured failures; to failures times successes, so that kinds which the model hardly ever
-    solves get little; or evenly, the control."""
+    where: Literal["failures", "learnable", "uniform"] = "learnable"
+    """The spread over kinds: `failures`, in proportion to the measured failures; `learnable`, to failures times successes, so that kinds which the
+    model hardly ever solves get little; `uniform`, evenly, the control."""
 
 
 SPEC = CuratorSpec(config=FailuresConfig, looks_at="tasks")
