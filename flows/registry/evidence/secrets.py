@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tasks.core.text.sensitive import search
 
-NAMES = re.compile(r"key|token|secret|passw|credential|dsn|connection_?(url|string)", re.IGNORECASE)
+NAMES = re.compile(r"key|token|secret|passw|credential|dsn|auth|notify$|connection_?(url|string)", re.IGNORECASE)
 """Variables and options whose values are secrets."""
+PLAIN = re.compile(r"(https?|s3|file|sqlite|postgresql)[+\w]*://", re.IGNORECASE)
+"""Addresses whose secrets stand before an `@`. Those of notifications (`slack://…`) hold theirs elsewhere."""
 SHORTEST = 8
 """Characters of a value that is searched for: a shorter one stands in many texts by chance."""
 REMOTES = (Path(".dvc/config"), Path(".dvc/config.local"))
@@ -45,7 +47,7 @@ def _known() -> Iterator[tuple[str, str]]:
 
 def _is_secret(value: str) -> bool:
     """Return True for a value that is no flag, number, name of a file or address without a password."""
-    is_address = "://" in value and "@" not in value
+    is_address = PLAIN.match(value) is not None and "@" not in value
     return len(value) >= SHORTEST and not is_address and not value.isdecimal() and not _is_path(value)
 
 

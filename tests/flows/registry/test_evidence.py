@@ -277,6 +277,21 @@ def test_a_secret_that_is_too_long_for_the_name_of_a_file_is_searched_for_too(tm
     assert token not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PREFECT_API_AUTH_STRING", "ann:s3cret-w0rd"),
+        ("RATCHET_NOTIFY", "slack://T0A1/B0B2/c3c3c3c3"),
+        ("PG_URL_KEY", "postgresql://a:b9b9b9@h/d"),
+    ],
+)
+def test_values_of_servers_and_notifications_are_secrets_too(tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    (tmp_path / "card.md").write_text(f"settings: {value}")
+    with pytest.raises(ValueError, match=rf"the value of {name}"):
+        secrets.check(tmp_path, [tmp_path / "card.md"])
+
+
 def test_without_the_extra_one_message_says_what_installs_it(workspace_of_model, monkeypatch):
     monkeypatch.setattr(signing, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"(?s)model_signing.*pip install 'ratchet-llm\[evidence\]'"):
