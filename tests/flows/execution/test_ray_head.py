@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,9 +11,11 @@ import tempfile
 
 import psutil
 import pytest
+import yaml
 
 from flows.execution import ray_head, supervisor, workspace
-from tests.flows.conftest import wait_for
+from tests.flows.conftest import ROOT, processes, wait_for
+from tests.flows.execution.elsewhere.conftest import of_git
 
 
 @pytest.fixture
@@ -77,3 +81,43 @@ def test_another_port_is_taken_where_rays_own_is(monkeypatch):
         monkeypatch.setattr(ray_head, "PORT", taken.getsockname()[1])
         assert ray_head._port() not in (0, ray_head.PORT)
     assert ray_head._port() == ray_head.PORT
+
+
+OWNER = """
+import sys
+from flows.execution.elsewhere import job
+from tasks.io.system import process
+done = job.Job("one", ["sleep 47.11"], ["data/seen.txt"], ["out.txt"], [])
+sys.exit(process.run(lambda: job.run("nodes", done, print)))
+"""
+
+
+def test_a_stage_whose_cluster_loses_its_head_ends_with_a_sentence_and_leaves_nothing(folder, monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra `ray`")
+    made = of_git(folder / "workspace")
+    shutil.copyfile(ROOT / "params/micro.yaml", made / "params.yaml")
+    (made / "dvc.yaml").write_text("stages: {one: {cmd: none}}\n")
+    monkeypatch.setenv("RATCHET_HOSTS", str(folder / "hosts.yaml"))
+    monkeypatch.chdir(made)
+    with tempfile.TemporaryDirectory() as short, (folder / "said.txt").open("w") as said:
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        with ray_head.running() as address:
+            host = {"ray": address, "folder": str(folder / "there")}
+            (folder / "hosts.yaml").write_text(yaml.safe_dump({"hosts": {"nodes": host}}))
+            variables = os.environ | ray_head.variables(address) | {"PYTHONPATH": str(ROOT)}
+            (folder / "owner.py").write_text(OWNER)  # the mark is in no command line but the sleeper's
+            owner = subprocess.Popen([sys.executable, folder / "owner.py"], env=variables, stdout=said, stderr=said)
+            wait_for(lambda: processes("sleep 47.11"), (folder / "said.txt").read_text)
+            (head,) = (
+                one
+                for one in psutil.process_iter(["name", "cmdline"])
+                if one.name() == "gcs_server" and short in str(one.cmdline())
+            )
+            head.kill()
+            owner.wait(120)
+        wait_for(lambda: not processes("sleep 47.11"), lambda: str(processes("sleep 47.11")))
+    *_, last = (folder / "said.txt").read_text().splitlines()
+    assert re.match(r"nodes: the connection ended \((The Ray cluster .* is lost|Task failed because the node)", last), (
+        last
+    )
+    assert last.endswith("unfinished work lies there: run it again, and it goes on.")
