@@ -11,15 +11,15 @@ from pathlib import Path
 
 from tasks.core.statistics import Estimate, over_seeds, proportion
 
-FIGURES = Path(__file__).parent / "claims/data/loop-35.json"
+FIGURES = Path(__file__).parent / "claims/data/loop.json"
 FIRST = "r0"
 """The round that all arms begin with."""
-LEAD = "failures"
+LEAD = "learnable"
 NOTHING = "nothing"
 """Stays at the first round: all rounds train on as many tokens, so without new tasks they are one training."""
 LABELS = {
-    LEAD: "new tasks where the model fails",
-    "learnable": "as many where it fails and also solves",
+    LEAD: "new tasks where it fails and solves",
+    "failures": "as many where it fails",
     "uniform": "as many new tasks, evenly over all kinds",
     "own": "its own answers that are verified",
     NOTHING: "no new tasks: the first round again",

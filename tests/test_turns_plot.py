@@ -9,7 +9,7 @@ import pytest
 
 from docs import turns_plot
 
-ACCURACIES = {"failures": (0.4, 0.5), "uniform": (0.39, 0.45), "own": (0.1, 0.65)}
+ACCURACIES = {"learnable": (0.4, 0.5), "uniform": (0.39, 0.45), "own": (0.1, 0.65)}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -36,7 +36,7 @@ def measured(tmp_path, monkeypatch):
 
 def test_of_one_seed_the_interval_is_over_its_tasks(measured):
     turns = measured(1)
-    first = turns.arms["failures"][0]
+    first = turns.arms["learnable"][0]
     assert (first.value, first.n) == (0.2, 320)
     assert 0.155 < first.low < 0.2 < first.high < 0.25
     assert "One seed, with exact intervals of 95 % over its 320 tasks." in turns_plot.picture(turns)
@@ -44,7 +44,7 @@ def test_of_one_seed_the_interval_is_over_its_tasks(measured):
 
 def test_of_several_it_is_over_seeds(measured):
     turns = measured(3)
-    last = turns.arms["failures"][-1]
+    last = turns.arms["learnable"][-1]
     assert last.value == pytest.approx(0.55)
     assert last.high - last.value == pytest.approx(4.303 * 0.05 / 3**0.5, rel=1e-3)
     assert "Means of 3 seeds" in turns_plot.picture(turns)
@@ -64,9 +64,9 @@ def test_every_arm_is_named_at_its_end_and_no_two_labels_overlap(measured):
     heights = [float(y) for y in re.findall(rf'x="{turns_plot.RIGHT + 14}" y="([0-9.]+)"', page)]
     assert len(heights) == len(ACCURACIES) + 1
     assert all(below - above >= 17.9 for above, below in itertools.pairwise(heights))
-    assert "50 % new tasks where the model fails" in page
+    assert "50 % new tasks where it fails and solves" in page
     assert "20 % no new tasks: the first round again" in page
 
 
 def test_an_arm_without_every_round_is_left_out(measured):
-    assert [*measured(2, arms=("failures", "uniform")).arms] == ["failures", "uniform", "nothing"]
+    assert [*measured(2, arms=("learnable", "uniform")).arms] == ["learnable", "uniform", "nothing"]
