@@ -21,6 +21,8 @@ START_S = 120.0
 """Seconds in which the cluster has to answer."""
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray stays on 127.0.0.1. Without it `ray start` takes the machine's own address in its place and listens on all; clients need it too."""
+SHARE = 0.7
+"""Of the machine's memory that tasks may declare; the rest is Ray's object store and its processes."""
 OURS = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", LOOPBACK: "0"}
 """Ray would lower its tasks to niceness 15, and report its use."""
 
@@ -56,7 +58,7 @@ def _command(port: int, machine: resources.Machine) -> list[str]:
     return [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={HOST}", f"--port={port}", "--include-dashboard=false", "--no-monitor",
-        f"--num-cpus={machine.cores}", f"--num-gpus={len(machine.gpus)}", f"--memory={int(machine.memory_gb * resources.GB * 0.7)}",
+        f"--num-cpus={machine.cores}", f"--num-gpus={len(machine.gpus)}", f"--memory={int(SHARE * machine.memory_gb * resources.GB)}",
     ]  # fmt: skip
 
 

@@ -134,7 +134,12 @@ def detect(path: Path, query: str | None = None) -> Sources:
 def _saved(path: Path) -> Sources:
     """Return the data set that `datasets` saved; of several splits `train`, or the first."""
     marks = path / "dataset_dict.json"
-    splits = json.loads(marks.read_text(encoding="utf-8"))["splits"] if marks.is_file() else []
+    try:
+        splits = json.loads(marks.read_text(encoding="utf-8"))["splits"] if marks.is_file() else []
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{marks}: no data set was saved here, or it is damaged: the list of its splits is missing."
+        ) from None
     taken = "train" if "train" in splits or not splits else splits[0]
     others = [split for split in splits if split != taken]
     named = f"{path.name}: split {taken} is taken, {', '.join(others)} not: add it as a source with `split`, or to `ingest.benchmarks`"

@@ -71,15 +71,18 @@ def is_met(expression: str, allowed: frozenset[str]) -> bool:
 
     Names that SPDX does not have are compared as they are written; case does not count.
     """
+    if expression.strip().lower() in {name.strip().lower() for name in allowed}:
+        return True
     if "/" in expression or (tree := _tree(expression)) is None:  # `MIT/X11` is a name, and no expression
-        return expression.strip().lower() in {name.strip().lower() for name in allowed}
-    names = {name.lower() for text in allowed for option in _options(text) for name in option}
+        return False
+    names = {name.lower() for text in allowed for name in _single(text)}
     return any({name.lower() for name in option} <= names for option in _alternatives(tree))
 
 
-def _options(name: str) -> Alternatives:
-    tree = _tree(name)
-    return [frozenset([name.strip()])] if tree is None else _alternatives(tree)
+def _single(text: str) -> frozenset[str]:
+    """Return the licence that a text names; none of an expression of several, which allows them together alone."""
+    options = [] if (tree := _tree(text)) is None else _alternatives(tree)
+    return options[0] if len(options) == 1 and len(options[0]) == 1 else frozenset()
 
 
 def _parsed(expression: str) -> Any:

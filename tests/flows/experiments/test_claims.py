@@ -171,7 +171,8 @@ def test_seeds_that_were_added_after_a_look_make_the_interval_wider():
 def test_the_power_is_that_of_the_interval_that_is_shown():
     seeds = (-0.3, 0.05, -0.25, -0.2, -0.1, -0.28)
     fixed, looked = claim(*seeds), claim(*seeds, looks=(3,))
-    assert looked.detectable() > looked.interval().high - looked.interval().value > fixed.detectable() / 2
+    for one in (fixed, looked):  # a difference as small as half the interval would be seen half of the time only
+        assert one.detectable() > one.interval().high - one.interval().value
     assert looked.detectable() > fixed.detectable()
     assert claim(*seeds[:4], looks=(2,)).detectable() == math.inf
 

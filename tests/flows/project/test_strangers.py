@@ -213,3 +213,7 @@ def test_a_saved_data_set_with_columns_of_its_own_and_several_splits(tmp_path):
     )
     datasets.DatasetDict({"test": whole}).save_to_disk(str(tmp_path / "other"))
     assert data_import.detect(tmp_path / "other").examples[0]["split"] == "test"
+    for damage in ("{", "[]", "{}"):
+        (saved / "dataset_dict.json").write_text(damage)
+        with pytest.raises(ValueError, match=r"dataset_dict\.json: no data set was saved here, or it is damaged"):
+            data_import.detect(saved)

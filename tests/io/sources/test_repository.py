@@ -119,6 +119,12 @@ def test_a_name_that_nobody_knows_is_compared_as_it_is_written():
     assert not expressions.is_met("Our Licence 2", frozenset(["MIT"]))
 
 
+def test_an_expression_that_is_allowed_allows_its_licences_together_alone():
+    allowed = frozenset(["MIT AND Apache-2.0"])
+    assert expressions.is_met("mit and apache-2.0", allowed)
+    assert not expressions.is_met("Apache-2.0", allowed)
+
+
 @pytest.mark.parametrize(
     ("files", "license"),
     [

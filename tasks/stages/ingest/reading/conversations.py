@@ -134,10 +134,10 @@ def _message(turn: Any, number: int) -> Message | Unfit:
     role = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
     content = _joined(content) if isinstance(content, list) else content
-    if turn.get("weight") == 0 and role != "user":
-        return Unfit("turn with weight 0", f"{where} is not to be trained on, and every answer of a conversation is")
     if not isinstance(role, str) or role not in ROLES:
         return Unfit("unknown role", f"{where} has role {role!r}; known are {', '.join(ROLES)}")
+    if ROLES[role] == "assistant" and turn.get("weight") == 0:
+        return Unfit("turn with weight 0", f"{where} is not to be trained on, and every answer of a conversation is")
     spoken = tool_calls.read(turn, role, content) if ROLES[role] == "assistant" else tool_calls.Spoken(content, [])
     if isinstance(spoken, Unfit):
         return replace(spoken, detail=f"{where}: {spoken.detail}")

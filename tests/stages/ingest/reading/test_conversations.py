@@ -44,7 +44,10 @@ def test_only_a_system_message_of_the_row_itself_becomes_one():
 
 def test_the_turns_of_openai_are_read():
     parts = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]
-    turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts, "weight": 0}]
+    turns = [
+        {"role": "developer", "content": "Be brief.", "weight": 0},
+        {"role": "user", "content": parts, "weight": 0},
+    ]
     turns.append({"role": "assistant", "content": "Because.", "weight": 1})
     assert conversation({"messages": turns}) == [Message("system", "Be brief."), PROMPT, RESPONSE]
 
