@@ -91,6 +91,8 @@ def _row(entry: ledger.Entry) -> Iterator[str]:
         yield f"- trainings: some are those of {_listed(entry.shares)}"
     if entry.follows_from:
         yield f"- follows: from {_listed(entry.follows_from)}, by addition and subtraction"
+    if claim.planned is not None:
+        yield f"- power before the run: a true difference of {claim.planned:.2g} from {claim.bound:g} is seen with {100 * claims.CHANCE:g} %"
     if size := claim.detectable():
         test = f"{'interval at any number' if claim.looks else 'paired t'}, {len(claim.per_seed or claim.per_round)} {unit}s"
         seen = f"a true difference of {size:.2g} from {claim.bound:g} would have been seen with {100 * claims.CHANCE:g} % power"

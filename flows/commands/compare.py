@@ -48,7 +48,7 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
     from tasks.io.system import progress
 
     searched = len(search.grid(recipe))
-    finals = len(recipe.compositions) * recipe.seeds
+    finals = len(recipe.compositions) * len(recipe.seeds)
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     duration = trials.duration(recipe)
     progress.say(

@@ -67,6 +67,8 @@ class Claim:
     side: Literal["below", "above"] = "below"
     """The side of `bound` on which the claim has the metric."""
     bound: float = 0.0
+    planned: float | None = None
+    """The smallest distance from `bound` that was to be seen with 80 % power, written down before the run; None where none was."""
     looks: tuple[int, ...] = ()
     """Numbers of seeds or rounds after which the figures had been looked at and more were added; empty where the number was settled before."""
     changed: tuple[str, ...] = ()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks import configuration, methods
 from tasks.core.config import Config
@@ -20,6 +20,8 @@ ITEMS = {"tune": "r0", "pretrain": None}
 """The item of each stage, whose data it trains on."""
 BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
 """The model that each stage starts from."""
+Seeds = Annotated[tuple[int, ...], BeforeValidator(lambda given: range(given) if isinstance(given, int) else given)]
+"""Seeds by name, or how many from 0 on."""
 Figures = dict[str, Any]
 """The contents of a trial's result.json, and its folder."""
 
@@ -33,8 +35,8 @@ class Recipe(Config):
     learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
     """Values that are tried for each composition on validation: for all, or by name. If the best is the first or the last, the
     search goes on beyond it; if none is better than no training, beyond the largest."""
-    seeds: int = Field(3, ge=1)
-    """Trainings of each composition with its best learning rate."""
+    seeds: Seeds = Field((0, 1, 2), min_length=1)
+    """Seeds of the trainings of each composition with its best learning rate: a list, or how many from 0 on."""
     tokens: int = Field(40_000, ge=1)
     """Tokens of each training that is measured on the test sets."""
     search_tokens: int | None = Field(None, ge=1)

@@ -49,8 +49,7 @@ def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figu
     """Return the rows of the table."""
     base = results[Trial(None, 0.0, 0, True)]
     runs = {
-        name: [results[Trial(name, best[name], seed, True)] for seed in range(recipe.seeds)]
-        for name in recipe.compositions
+        name: [results[Trial(name, best[name], seed, True)] for seed in recipe.seeds] for name in recipe.compositions
     }
     first = next(iter(recipe.compositions))
     measure = MEASURES[recipe.stage]

@@ -61,7 +61,7 @@ def _tried(name: str, results: Mapping[Trial, Figures]) -> dict[float, Figures]:
 
 def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
     """Return the trials that are measured on the test sets, and the base."""
-    seeds = itertools.product(recipe.compositions, range(recipe.seeds))
+    seeds = itertools.product(recipe.compositions, recipe.seeds)
     return [Trial(None, 0.0, 0, True), *(Trial(name, best[name], seed, True) for name, seed in seeds)]
 
 

@@ -68,7 +68,7 @@ def duration(recipe: Recipe) -> tuple[Range, Basis] | None:
 
     It includes neither the cost of a composition's methods nor trials beyond the recipe's learning rates.
     """
-    measured = len(recipe.compositions) * recipe.seeds
+    measured = len(recipe.compositions) * len(recipe.seeds)
     of_search, of_final = (
         estimates.for_training(recipe.stage, tokens)
         for tokens in (recipe.search_tokens or recipe.tokens, recipe.tokens)

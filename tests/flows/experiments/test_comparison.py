@@ -150,9 +150,20 @@ def test_a_composition_without_rates_is_named():
 def test_methods_named_on_the_command_line_are_compositions_of_their_family():
     name, recipe = recipes.read(["lora", "lisa"], seeds=2, tokens=None)
     assert name == "lora-lisa"
-    assert recipe.seeds == 2
+    assert recipe.seeds == (0, 1)
     assert recipe.compositions["lora"] == {"adapter": "lora", "selector": "all"}
     assert recipe.compositions["lisa"] == {"adapter": "none", "selector": "lisa"}
+
+
+def test_seeds_are_a_list_or_so_many_from_0_on():
+    best = {"full": 1e-3, "lora": 1e-3}
+    for given, trained in ((2, (0, 1)), ([5, 7], (5, 7))):
+        listed = Recipe.model_validate(TWO | {"seeds": given})
+        assert {trial.seed for trial in search.finals(listed, best) if trial.composition} == set(trained)
+        assert Recipe.model_validate(listed.model_dump()) == listed
+    for none in (0, []):
+        with pytest.raises(ValueError, match="seeds"):
+            Recipe.model_validate(TWO | {"seeds": none})
 
 
 def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
