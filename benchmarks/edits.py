@@ -6,11 +6,12 @@ After `ratchet use edits && ratchet run fetch`. Trains the base as the section `
   depth    each fact alone, as editors by fine-tuning did, in as many steps in all as breadth-first made
   passes   each fact alone, and each seen as often as breadth-first
 
-The learning rate of each order is the one of `--rates` with the best success after training with a seed of its own (`SEARCH`); a single
-rate is taken as it is.
+A seed draws the order of the facts too.
+The learning rate of each order is the one of `--rates` with the best success after training with a seed of its own (`SEARCH`), and the
+search goes on beyond the smallest or largest as long as that is the best. A single rate is taken as it is.
 Printed for each order and seed are the shares of facts whose answer to the question and to the same question in other words is right,
-of questions about others whose answer is what it was; then success by fifths of the facts, in the order in which depth-first writes
-them. An answer is right if it equals the fact but for case and punctuation. `--facts` names another file, `--count` takes the first ones;
+of questions about others whose answer is what it was; the increase of the loss on general text, which is the language reference that
+`help()` shows; then success by fifths of the facts, in the order in which depth-first writes them. An answer is right if it equals the fact but for case and punctuation. `--facts` names another file, `--count` takes the first ones;
 of several counts each is written into the base anew, which gives success over the number of edits.
 Results are kept in .ratchet/edits, and a second call resumes. `python docs/ledger.py edits` takes the figures of one count to the ledger.
 """
@@ -18,6 +19,7 @@ Results are kept in .ratchet/edits, and a second call resumes. `python docs/ledg
 import argparse
 import hashlib
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,13 +31,14 @@ sys.path.insert(0, str(ROOT))
 
 import kept as files  # noqa: E402  # the path comes first, where this runs as a script
 
-from flows.experiments import results_table  # noqa: E402
+from flows.experiments import results_table, search  # noqa: E402
 from tasks import configuration  # noqa: E402
-from tasks.core.records import Example, Message  # noqa: E402
+from tasks.core.records import Document, Example, Message  # noqa: E402
 from tasks.engine import device, encode  # noqa: E402
-from tasks.engine.inference import generation  # noqa: E402
+from tasks.engine.inference import generation, scoring  # noqa: E402
 from tasks.engine.training import compose, store, train  # noqa: E402
 from tasks.io.facts_file import Fact, read  # noqa: E402
+from tasks.io.sources import descriptions  # noqa: E402
 from tasks.io.weights import checkpoints  # noqa: E402
 from tasks.stages.evaluate.facts import grade  # noqa: E402
 
@@ -43,6 +46,8 @@ BASE = Path("models/base")
 FACTS = Path("params/edits-data/facts.jsonl")
 KEPT = Path(".ratchet/edits")
 FIFTHS = 5
+CHAPTER_CHARS = 600
+"""Of each chapter of general text."""
 ASKED = ("prompt", "rephrase", "locality")
 ORDERS = ("breadth", "depth", "passes")
 SEARCH = 1_000
@@ -83,9 +88,8 @@ def measured(
     for order in orders:
         best[order] = rates[0]
         if len(rates) > 1:
-            searched = {rate: trials.result(order, SEARCH, rate, steps) for rate in rates}
-            best[order] = max(searched, key=lambda rate: searched[rate]["prompt"])
-            steps = steps or searched[best[order]]["steps"]
+            best[order], searched = chosen(trials, order, rates, steps)
+            steps = steps or searched["steps"]
     for seed in seeds:
         for order in orders:
             row = trials.result(order, seed, best[order], steps)
@@ -94,6 +98,18 @@ def measured(
             rows.append(told | row)
             print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def chosen(trials: "Trials", order: str, rates: Sequence[float], steps: int) -> tuple[float, dict[str, Any]]:
+    """Return the learning rate of the best success, of `rates` and beyond them as far as `ratchet compare` goes, and its result."""
+    tried = {rate: trials.result(order, SEARCH, rate, steps) for rate in rates}
+    for _ in range(search.BEYOND):
+        best = max(tried, key=lambda rate: tried[rate]["prompt"])
+        if min(tried) < best < max(tried):
+            break
+        further = float(f"{best * search.BEYOND if best == max(tried) else best / search.BEYOND:.3g}")
+        tried[further] = trials.result(order, SEARCH, further, steps)
+    return max(tried.items(), key=lambda item: item[1]["prompt"])
 
 
 class Trials:
@@ -129,8 +145,10 @@ def edit(
         raise ValueError(
             f"Facts are written one by one into plain weights, and adapter is {parts.adapter.name}. Set adapter: none."
         )
+    facts = random.Random(tune.seed).sample(facts, len(facts))
     model, tokenizer = checkpoints.load(base, device=compute.device)
     before = answers(model, tokenizer, [fact.locality for fact in facts])
+    general = general_loss(model, tokenizer)
     rows = [example(fact, number) for number, fact in enumerate(facts)]
     sequences = [sequence for row in rows for sequence in encode.training_sequences(row, tokenizer, "last") if sequence]
     plan = tune.model_copy(update={"save_every": 0, "validate_every": 0})
@@ -151,8 +169,18 @@ def edit(
         "steps": made,
         **{name: share(flags) for name, flags in right.items()},
         "locality": share([text == first for text, first in zip(texts["locality"], before, strict=True)]),
+        "general": round(general_loss(model, tokenizer) - general, 4),
         "by fifth": [share(right["prompt"][start : start + fifth]) for start in range(0, len(facts), fifth)],
     }
+
+
+def general_loss(model: Any, tokenizer: Any) -> float:
+    """Return the loss on the beginning of each chapter of the language reference, in nats per token."""
+    chapters = [
+        Document(text.name, text.text[:CHAPTER_CHARS], "general", text.name, "test", text.name, text.license)
+        for text in descriptions.topics()
+    ]
+    return scoring.mean(scoring.losses(model, list(encode.documents(chapters, tokenizer, CHAPTER_CHARS))))
 
 
 def is_right(text: str, fact: Fact) -> bool:
