@@ -23,6 +23,7 @@ OPTIONS = (
     "-o", "ServerAliveCountMax=4",
     "-o", "LogLevel=ERROR",
 )  # fmt: skip
+"""They come after those of the hosts file: of two values of an option `ssh` takes the first."""
 
 
 class Ssh:
@@ -72,7 +73,7 @@ def opened(name: str, host: Host, size: int) -> Iterator[Ssh]:
         raise Unreachable(f"{name}: there is no `ssh` here. Debian's package openssh-client has it.")
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            ["ssh", *OPTIONS, *host.options, "--", host.ssh, _command(host, size)],
+            ["ssh", *host.options, *OPTIONS, "--", host.ssh, _command(host, size)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

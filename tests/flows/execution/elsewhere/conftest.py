@@ -1,4 +1,4 @@
-"""A machine that is reached by SSH: an sshd of our own on the loopback, with keys and a port of its own."""
+"""Machines that are reached by SSH: an sshd of our own with keys and a port of its own, on the loopback or in a network namespace."""
 
 import getpass
 import os
@@ -6,7 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbi
 SEPARATION = Path("/run/sshd")
 """The folder in which sshd of root confines the part of itself that nobody has logged in to."""
 CONFIG = """\
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {port}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/key.pub
@@ -64,25 +65,25 @@ class Box:
         return folder
 
 
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory) -> Iterator[list[str]]:
-    """The arguments of `ssh` that lead to a daemon which runs for all tests."""
+@contextmanager
+def sshd_at(folder: Path, address: str, within: Sequence[str] = ()) -> Iterator[list[str]]:
+    """Run a daemon, and yield the arguments of `ssh` that lead to it. `within` is the command by which it starts elsewhere."""
     if SSHD is None or shutil.which("ssh") is None:
         pytest.skip("no sshd here (Debian's package `openssh-server`)")
     if os.geteuid() == 0 and not SEPARATION.is_dir():
         SEPARATION.mkdir(mode=0o755)  # as the system's own service does when it starts
-    folder, port = tmp_path_factory.mktemp("sshd"), free_port()
+    port = free_port()
     for name in ("host_key", "key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "config").write_text(CONFIG.format(folder=folder, port=port))
+    (folder / "config").write_text(CONFIG.format(folder=folder, address=address, port=port))
     public = " ".join((folder / "host_key.pub").read_text().split()[:2])
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {public}\n")
+    (folder / "known").write_text(f"[{address}]:{port} {public}\n")
     with (folder / "log").open("w") as log:
-        daemon = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
+        daemon = subprocess.Popen([*within, SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
 
     def answers() -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+            return probe.connect_ex((address, port)) == 0
 
     try:
         wait_for(answers, (folder / "log").read_text)
@@ -91,6 +92,13 @@ def sshd(tmp_path_factory) -> Iterator[list[str]]:
     finally:
         daemon.terminate()
         daemon.wait()
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory) -> Iterator[list[str]]:
+    """The arguments of `ssh` that lead to a daemon which runs for all tests."""
+    with sshd_at(tmp_path_factory.mktemp("sshd"), "127.0.0.1") as options:
+        yield options
 
 
 @pytest.fixture
