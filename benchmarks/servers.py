@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from tests.end_to_end.conftest import Workspace  # noqa: E402  # the path comes first
 from tests.end_to_end.test_night import MODELS, QUESTIONS, arrive  # noqa: E402
 
+STORE = "s3://ratchet/store"
 PASSWORD = secrets.token_hex(16)
 """No file of the repository has it, so that one which has it afterwards got it from the night."""
 
@@ -82,8 +84,35 @@ def postgres(folder: Path, bin: Path, user: str | None, names: Sequence[str] = (
         run(str(bin / "pg_ctl"), "--pgdata", data, "--mode", "fast", "--wait", "stop")
 
 
-def night(folder: Path, server: str, store: str) -> None:
-    """Let a file of examples arrive, run a night, hand it over, and tell what the servers have."""
+class Missing(RuntimeError):
+    """Raised where a server's programs, or its driver, are not installed."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What two nights left: one with news, and one without."""
+
+    said: list[str]
+    """The last line of each."""
+    seconds: list[float]
+    rows: dict[str, list[str]]
+    """What the databases of MLflow and Prefect hold: `runs FINISHED 15`."""
+    local: list[str]
+    """Databases in the workspace, where none should be."""
+    leaks: list[str]
+    """Files with the password."""
+    pushed: str
+    """What DVC says of the outputs here and in the bucket."""
+
+
+COUNTS = {
+    "mlflow": "SELECT 'runs ' || status || ' ' || count(*) FROM runs GROUP BY status UNION ALL SELECT 'versions ' || count(*) FROM model_versions",
+    "prefect": "SELECT 'flow runs ' || state_name || ' ' || count(*) FROM flow_run GROUP BY state_name",
+}
+
+
+def night(folder: Path, server: str, store: str) -> Night:
+    """Let a file of examples arrive, run a night and another without news, and push the outputs. Raises RuntimeError with all logs if one fails."""
     import psycopg
 
     settings = {
@@ -100,25 +129,30 @@ def night(folder: Path, server: str, store: str) -> None:
         workspace.set(old, new)
     workspace.run("flows.commands", "rounds", "1")
     arrive(workspace, "day-1", slice(None))
+    said, seconds = [], []
     for name in ("first night", "night without news"):
         start = time.monotonic()
         done = workspace.attempt("flows.commands", "retrain")
         if done.returncode:
             logs = sorted((folder / ".ratchet/logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
             ends = [f"The end of {path.name}:\n{_end(path)}" for path in logs]
-            raise SystemExit("\n".join([f"{name}: exit code {done.returncode}", done.stdout, done.stderr, *ends]))
-        print(f"{name}: {time.monotonic() - start:.0f} s; {done.stdout.strip().splitlines()[-1]}", flush=True)
-    workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", "s3://ratchet/store")
+            raise RuntimeError("\n".join([f"{name}: exit code {done.returncode}", done.stdout, done.stderr, *ends]))
+        seconds.append(time.monotonic() - start)
+        said.append(done.stdout.strip().splitlines()[-1])
+    workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", STORE)
     workspace.run("dvc", "push", "--quiet")
-    for database, query in {
-        "mlflow": "SELECT 'runs ' || status || ' ' || count(*) FROM runs GROUP BY status UNION ALL SELECT 'versions ' || count(*) FROM model_versions",
-        "prefect": "SELECT 'flow runs ' || state_name || ' ' || count(*) FROM flow_run GROUP BY state_name",
-    }.items():
+    rows = {}
+    for database, query in COUNTS.items():
         with psycopg.connect(f"postgresql://{server}/{database}") as connection:
-            print(f"{database}: {', '.join(sorted(row[0] for row in connection.execute(query)))}", flush=True)
-    local = [name for name in ("mlflow.db", ".ratchet/prefect/prefect.db") if (folder / name).exists()]
-    written = [path for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
-    print(f"local databases: {local or 'none'}; files with the password: {written or 'none'}")
+            rows[database] = sorted(row[0] for row in connection.execute(query))
+    return Night(
+        said=said,
+        seconds=seconds,
+        rows=rows,
+        local=[name for name in ("mlflow.db", ".ratchet/prefect/prefect.db") if (folder / name).exists()],
+        leaks=[str(path) for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()],
+        pushed=workspace.run("dvc", "status", "--cloud").strip(),
+    )
 
 
 def _end(log: Path) -> str:
@@ -126,15 +160,12 @@ def _end(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
 
 
-def main() -> None:
-    """Start the servers, and run the night."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--user")
-    user = parser.parse_args().user
+@contextmanager
+def on_servers(user: str | None) -> Iterator[Night]:
+    """Start the servers, and yield what nights left on them. Raises Missing, or RuntimeError where a night fails."""
     bin = programs()
     if bin is None or importlib.util.find_spec("psycopg") is None:
-        print("PostgreSQL's initdb, or psycopg, is not installed: nothing was measured.")
-        return
+        raise Missing("PostgreSQL's initdb, or psycopg, is not installed: nothing was measured.")
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -146,14 +177,31 @@ def main() -> None:
         moto = ThreadedMotoServer("127.0.0.1", free_port())
         moto.start()
         store = "http://{}:{}".format(*moto.get_host_and_port())
-        boto3.client(
+        bucket = boto3.resource(
             "s3", endpoint_url=store, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
-        ).create_bucket(Bucket="ratchet")
+        ).Bucket("ratchet")
+        bucket.create()
         try:
             with postgres(place / "postgres", bin, user) as server:
-                night(place / "workspace", server, store)
+                yield night(place / "workspace", server, store)
         finally:
             moto.stop()
+
+
+def main() -> None:
+    """Run the nights, and tell what the servers have."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--user")
+    try:
+        with on_servers(parser.parse_args().user) as done:
+            for name, seconds, said in zip(("first night", "night without news"), done.seconds, done.said, strict=True):
+                print(f"{name}: {seconds:.0f} s; {said}")
+            for database, rows in done.rows.items():
+                print(f"{database}: {', '.join(rows)}")
+            print(f"local databases: {done.local or 'none'}; files with the password: {done.leaks or 'none'}")
+            print(f"S3: {done.pushed}")
+    except Missing as missing:
+        print(missing)
 
 
 if __name__ == "__main__":

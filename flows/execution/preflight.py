@@ -22,6 +22,8 @@ def prepare(stages: Sequence[str]) -> list[forecast.Step]:
     steps = forecast.plan(stages)
     _check_hosts(steps, config)
     _check_facts(steps, config)
+    for line in unguarded(config):
+        progress.say(line)
     if any(step.stage == "register" for step in steps):
         _check_candidate(config)
     return steps
@@ -55,6 +57,26 @@ def _check_facts(steps: Sequence[forecast.Step], config: Any) -> None:
     measures = any(step.stage.startswith("evaluate@") and step.state != "unchanged" for step in steps)
     if measures and (named := config.evaluate.facts):
         facts_file.chosen(named.path, named.digest, named.items)
+
+
+def unguarded(config: Any) -> list[str]:
+    """Return a sentence for each evaluation set of `evaluate` that `ingest.benchmarks` does not keep out of training."""
+    named = {benchmark.from_ for benchmark in config.ingest.benchmarks}
+    evaluate, lines = config.evaluate, []
+    unnamed = "evaluate.{} is measured, and ingest.benchmarks does not keep it out of training: add {}."
+    if evaluate.human_eval and "human-eval" not in named:
+        lines.append(unnamed.format("human_eval", "{from: human-eval}"))
+    if evaluate.facts and "facts" not in named:
+        lines.append(unnamed.format("facts", f"{{from: facts, path: {evaluate.facts.path}}}"))
+    if evaluate.harness and "lm-eval" not in named:
+        if evaluate.harness.include:
+            lines.append(unnamed.format("harness", f"{{from: lm-eval, include: {evaluate.harness.include}}}"))
+        else:
+            lines.append(
+                "evaluate.harness reads its items from the hub, so nothing keeps them out of training. To compare with them, save them as a file "
+                "and name it in ingest.benchmarks."
+            )
+    return lines
 
 
 def _check_candidate(config: PipelineConfig) -> None:

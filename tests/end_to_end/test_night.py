@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from tasks.core.records import Example
 from tasks.io import tables
+from tests.planted import TOKENS, leaks
 
 QUESTIONS = Path("params/micro-data/questions.jsonl")
 MODELS = """models:
@@ -34,8 +35,8 @@ class Night:
 
 @pytest.fixture(scope="module")
 def nightly(workspace, prefect):
-    """A workspace whose examples are what has come into a folder, and a model of it is measured."""
-    copy = workspace("micro", PREFECT_API_URL=prefect)
+    """A workspace whose examples are what has come into a folder, and a model of it is measured. The user has secrets."""
+    copy = workspace("micro", PREFECT_API_URL=prefect, **TOKENS)
     copy.set(f"path: {QUESTIONS}", "path: data/raw/day-*.jsonl")
     copy.set("text_tokens: 500", "text_tokens: 8000")  # enough to tell that nothing is worse
     copy.set("test: 0.25", "test: 0.25, gate: 0.25")
@@ -142,3 +143,9 @@ def test_it_is_handed_over_through_s3(nightly, nights, bucket, tmp_path):
     assert "✗" not in said
     assert "outputs have the hashes of dvc.lock" in said
     assert clone.lock == nightly.lock
+    assert leaks([clone.folder], [said]) == []
+
+
+def test_no_secret_stands_in_anything_that_nights_leave(nightly, nights):
+    assert (nightly.folder / "models/tuned/r0/ratchet.json").is_file()
+    assert leaks([nightly.folder], [night.said for night in nights]) == []

@@ -1,10 +1,12 @@
 """What is known to fail is found before anything runs."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from flows.execution import preflight
 from tasks import configuration
@@ -34,3 +36,32 @@ def test_facts_that_contradict_each_other_are_refused_before_they_are_written_in
             preflight._check_facts(steps, config)
     else:
         preflight._check_facts(steps, config)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "benchmark", "said"),
+    [
+        ({"human_eval": 8}, {"from": "human-eval"}, "evaluate.human_eval is measured, .* add {from: human-eval}"),
+        ({"facts": {"path": "a.jsonl"}}, {"from": "facts", "path": "a.jsonl"}, "add {from: facts, path: a.jsonl}"),
+        (
+            {"harness": {"tasks": ["mine"], "include": "data/b"}},
+            {"from": "lm-eval", "include": "data/b"},
+            "add {from: lm-eval, include: data/b}",
+        ),
+        ({"harness": {"tasks": ["arc"]}}, None, "evaluate.harness reads its items from the hub"),
+    ],
+)
+def test_an_evaluation_set_that_nothing_keeps_out_of_training_is_told(tmp_path, evaluate, benchmark, said):
+    values = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
+    values["evaluate"] |= evaluate
+    if benchmark:
+        values["ingest"]["benchmarks"] = [benchmark]
+        assert preflight.unguarded(_loaded(tmp_path, values)) == []
+    values["ingest"]["benchmarks"] = []
+    (line,) = preflight.unguarded(_loaded(tmp_path, values))
+    assert re.search(said, line)
+
+
+def _loaded(folder, values):
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    return configuration.load(folder / "params.yaml")
