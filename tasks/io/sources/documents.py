@@ -33,11 +33,13 @@ def extract(path: Path) -> Extracted:
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
     format = named if named in ("text", "HTML", "LaTeX") else detection.detect(entry).format
-    if format == "PDF":
-        return Extracted(*_pdf(path))
-    if "Word" in (format, named):
-        return Extracted(*_word(path), is_html=True)
     try:
+        if format == "PDF":
+            with entry.on_disk() as file:
+                return Extracted(*_pdf(file))
+        if "Word" in (format, named):
+            with entry.on_disk() as file:
+                return Extracted(*_word(file), is_html=True)
         text, encoding = read_text(entry)
     except ValueError as error:
         raise UnreadableError(str(error)) from None

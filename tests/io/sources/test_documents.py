@@ -1,13 +1,16 @@
 """The text of documents, and what of them is not text."""
 
+import bz2
+import gzip
 import io
+import lzma
 import zipfile
 
 import pytest
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from tasks.io.sources import documents
+from tasks.io.sources import documents, folders
 from tasks.io.sources.record import UnreadableError
 from tasks.io.sources.text import Text, Unreadable, folder
 
@@ -85,6 +88,16 @@ def test_a_word_document(tmp_path):
     html, note = extract(tmp_path, "a.docx", docx("First &amp; last.", "Second.", images=1))
     assert html == "<p>First &amp; last.</p><p>Second.</p>"
     assert note == "without 1 images"
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_compressed_document_is_read_as_the_plain_one(tmp_path, ending, pack):
+    for name, data in {"a.pdf": pdf("One page."), "a.docx": docx("First."), "a.md": b"# One"}.items():
+        packed = extract(tmp_path, f"{name}.{ending}", pack(data))
+        assert packed == extract(tmp_path, name, data)
+        assert folders.role(tmp_path / f"{name}.{ending}") == "text"
+    with pytest.raises(UnreadableError, match="the data end early or are damaged"):
+        extract(tmp_path, f"torn.pdf.{ending}", pack(pdf("One page."))[:-20])
 
 
 def test_an_xml_bomb_is_refused(tmp_path):

@@ -46,6 +46,20 @@ def test_a_bomb_is_refused_by_its_bytes_whatever_it_states(tmp_path, monkeypatch
             read(tmp_path, name, archive)
 
 
+@pytest.mark.parametrize("name", ["a.xlsx", "a.ods"])
+def test_entities_that_grow_without_end_are_refused(tmp_path, name):
+    grown = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 9))
+    declared = f'<!DOCTYPE b [<!ENTITY a0 "{"a" * 1000}">{grown}]>'
+    data = io.BytesIO()
+    plain = {"a.xlsx": strangers.workbook, "a.ods": strangers.open_document}[name]([["q", "a"], ["&a8;", "b"]])
+    with zipfile.ZipFile(io.BytesIO(plain)) as source, zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for member in source.namelist():
+            text = source.read(member).decode()
+            bomb.writestr(member, declared + text if "&a8;" in text else text)
+    with pytest.raises(UnreadableError, match=rf"{name}: this is no workbook: .*unrecognized entity"):
+        read(tmp_path, name, data.getvalue())
+
+
 @pytest.mark.parametrize("cells", [("A1", "XFD1048576"), ("XFD1048576", "A1"), ("A1", "B2", "AX1048576")])
 def test_cells_far_apart_are_refused_before_a_rectangle_is_made_of_them(tmp_path, cells):
     with pytest.raises(UnreadableError, match=r"a\.xlsx: a sheet spans [0-9,]+ cells.*far from the table"):
