@@ -12,8 +12,17 @@ from tasks.stages.ingest.mining import project_tests
 from tasks.stages.ingest.mining.doctests import free_doctest
 from tasks.stages.ingest.mining.extraction import Function, extract
 from tasks.stages.ingest.mining.inlining import Inliner
-from tasks.stages.ingest.mining.name_resolution import Library, Meaning, OwnDefinition, Scope, Unusable, parse
-from tasks.stages.ingest.mining.project_tests import PYTEST, ProjectTest, tests_by_function
+from tasks.stages.ingest.mining.name_resolution import (
+    Library,
+    Meaning,
+    OwnDefinition,
+    Scope,
+    Unusable,
+    origin,
+    parse,
+    refusal,
+)
+from tasks.stages.ingest.mining.project_tests import PYTEST, ProjectTest
 
 MAX_SOLUTION = 2000
 """Characters of a solution: about 600 tokens, which fits a packed row of the smallest models."""
@@ -52,11 +61,13 @@ def mine_candidates(
 ) -> Iterator[Candidate | Example | Refusal]:
     """Yield a candidate or a refusal for each function with doctests, or with tests in `test_modules`, in source order.
 
-    With `untested`, public functions with a docstring alone are examples too, without tests.
+    Before them comes a refusal for each of these tests that checks nothing. With `untested`, public functions with a docstring alone are examples too, without tests.
     """
     own = {module.name: module for module in modules}
     library = Library([*([PYTEST] if test_modules else []), *test_modules, *own.values()])
-    miner = Miner(library, Inliner(library), tests_by_function(library, test_modules), untested)
+    tests = project_tests.collect(library, test_modules)
+    yield from tests.refused
+    miner = Miner(library, Inliner(library), tests.by_function, untested)
     for module in own.values():
         if ">>>" in module.text or test_modules or untested:
             yield from miner.examples_of(module)
@@ -76,7 +87,7 @@ class Miner:
         try:
             scope = self.library.scope(module.name)
         except Unusable as unusable:
-            yield _refusal(module, "", unusable, module.text)
+            yield refusal(module, "", unusable, module.text)
             return
         for index, node in enumerate(scope.statements):
             if isinstance(node, Function) and self._is_wanted(module, node):
@@ -85,7 +96,7 @@ class Miner:
                 except Unusable as unusable:
                     start = scope.starts[node.lineno - 1]
                     record = scope.source[start : start + 400].decode(errors="ignore")
-                    yield _refusal(module, node.name, unusable, record)
+                    yield refusal(module, node.name, unusable, record)
 
     def _is_wanted(self, module: Module, node: Function) -> bool:
         docstring = ast.get_docstring(node) or ""
@@ -126,7 +137,7 @@ class Miner:
             domain=module.distribution,
             group=module.name,
             split="train",
-            source=f"{_origin(module)}:{node.name}",
+            source=f"{origin(module)}:{node.name}",
             license=module.license,
             tests=checked.tests and replace(checked.tests, prelude=prelude.code),
             tier=solution_tier(piece.text),
@@ -157,11 +168,3 @@ def _header(code: str) -> str:
     if not lines:
         raise Unusable("layout", "signature and body share a line")
     return "\n".join(lines)
-
-
-def _origin(module: Module) -> str:
-    return f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
-
-
-def _refusal(module: Module, where: str, unusable: Unusable, record: str) -> Refusal:
-    return Refusal(_origin(module), where, unusable.reason, unusable.detail, record[:200])

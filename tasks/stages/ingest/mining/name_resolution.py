@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from tasks.core.records import Refusal
 from tasks.io.sources.package import Module
 
 # The names of every namespace, without an import.
@@ -21,6 +22,16 @@ class Unusable(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
+
+
+def origin(module: Module) -> str:
+    """Return the source of what stands in a module: its distribution with its version, and its file."""
+    return f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
+
+
+def refusal(module: Module, where: str, unusable: Unusable, record: str) -> Refusal:
+    """Return the record of a definition that is not taken."""
+    return Refusal(origin(module), where, unusable.reason, unusable.detail, record[:200])
 
 
 @dataclass(frozen=True)

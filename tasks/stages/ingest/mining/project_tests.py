@@ -1,7 +1,7 @@
 """Find the tests of a project, written for pytest, and map each to the functions of the project that it calls.
 
 A test is taken if it can be called as it stands: a function, or a method of a class without a set-up, whose only parameters are those of
-one `parametrize` with literal values. Tests with fixtures, and what pytest offers beyond `raises` and `approx`, are left.
+one `parametrize` with literal values. Tests with fixtures, and what pytest offers beyond `raises` and `approx`, are refused.
 """
 
 import ast
@@ -10,11 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.core.records import Refusal
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.mining import pytest_stand_in
 from tasks.stages.ingest.mining.extraction import extract
-from tasks.stages.ingest.mining.name_resolution import Library, Meaning, OwnDefinition, Scope, Unusable
+from tasks.stages.ingest.mining.name_resolution import Library, Meaning, OwnDefinition, Scope, Unusable, refusal
 
+LEFT = "test_left_out"
+"""The reason why a test of a project checks nothing here."""
 MAX_TESTS = 12
 """Tests of one function that are kept, in their order."""
 PYTEST = Module("pytest", "pytest.py", inspect.getsource(pytest_stand_in), "pytest", "", "MIT")
@@ -32,16 +35,30 @@ class ProjectTest:
     needs: Mapping[str, Meaning]
 
 
-def tests_by_function(library: Library, test_modules: Sequence[Module]) -> dict[OwnDefinition, list[ProjectTest]]:
-    """Return the tests that mention each function of the project. `library` holds the test modules too."""
+@dataclass(frozen=True)
+class ProjectTests:
+    """The tests of a project."""
+
+    by_function: Mapping[OwnDefinition, Sequence[ProjectTest]]
+    """The tests that mention each function of the project."""
+    refused: Sequence[Refusal]
+    """The tests that cannot be taken out of the project, or run without pytest."""
+
+
+def collect(library: Library, test_modules: Sequence[Module]) -> ProjectTests:
+    """Return the tests in `test_modules`. `library` holds these modules too."""
     test_names = {module.name for module in test_modules} | {PYTEST.name}
-    tests: defaultdict[OwnDefinition, list[ProjectTest]] = defaultdict(list)
+    by_function: defaultdict[OwnDefinition, list[ProjectTest]] = defaultdict(list)
+    refused = []
     for module in test_modules:
         for test in _tests_of(library, module):
+            if isinstance(test, Refusal):
+                refused.append(test)
+                continue
             for meaning in dict.fromkeys(test.needs.values()):
                 if isinstance(meaning, OwnDefinition) and meaning.module not in test_names:
-                    tests[meaning].append(test)
-    return tests
+                    by_function[meaning].append(test)
+    return ProjectTests(by_function, refused)
 
 
 def script(tests: Sequence[ProjectTest]) -> str:
@@ -60,17 +77,24 @@ def needs(tests: Sequence[ProjectTest]) -> dict[str, Meaning]:
     return merged
 
 
-def _tests_of(library: Library, module: Module) -> Iterator[ProjectTest]:
+def _tests_of(library: Library, module: Module) -> Iterator[ProjectTest | Refusal]:
     try:
         scope = library.scope(module.name)
-    except Unusable:
+    except Unusable as unusable:
+        yield refusal(module, "", unusable, module.text)
         return
     for node in scope.statements:
-        if calls := tuple(_calls(node)):
+        calls: list[str] = []
+        for name, function in _functions(node):
             try:
-                yield _free(library, scope, node, calls)
-            except Unusable:
-                continue
+                calls += _calls(node, name, function)
+            except Unusable as unusable:
+                yield refusal(module, name, unusable, ast.unparse(function))
+        if calls:
+            try:
+                yield _free(library, scope, node, tuple(calls))
+            except Unusable as unusable:
+                yield refusal(module, getattr(node, "name", ""), unusable, ast.unparse(node))
 
 
 def _free(library: Library, scope: Scope, node: ast.stmt, calls: tuple[str, ...]) -> ProjectTest:
@@ -78,32 +102,42 @@ def _free(library: Library, scope: Scope, node: ast.stmt, calls: tuple[str, ...]
     return ProjectTest(piece.text, calls, piece.needs)
 
 
-def _calls(node: ast.stmt) -> Iterator[str]:
-    """Yield the statements that run a test function, or the test methods of a class; none for what is no test."""
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-        yield from _calls_of(node, node.name, node.args.args)
+def _functions(node: ast.stmt) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield the test functions of a statement with the names by which they are called; none for what is no test."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+        yield node.name, node
     elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
-        methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
-        if node.bases or any(method.name in SET_UPS for method in methods):
-            return
-        for method in methods:
-            if method.name.startswith("test") and method.args.args:
-                yield from _calls_of(method, f"{node.name}().{method.name}", method.args.args[1:])
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and method.name.startswith("test"):
+                yield f"{node.name}().{method.name}", method
 
 
-def _calls_of(node: ast.FunctionDef, name: str, parameters: Sequence[ast.arg]) -> Iterator[str]:
-    names = [parameter.arg for parameter in parameters]
-    marks = [mark for mark in node.decorator_list if "parametrize" in ast.unparse(mark)]
-    if len(marks) != len(node.decorator_list) or node.args.kwonlyargs or node.args.vararg or node.args.kwarg:
-        return
-    if not marks and not names:
-        yield f"{name}()"
-    elif len(marks) == 1 and isinstance(marks[0], ast.Call):
-        yield from (f"{name}({arguments})" for arguments in _parameter_sets(marks[0], names))
+def _calls(node: ast.stmt, name: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the statements that run a test function. Raises Unusable for one that needs pytest, or more than a call."""
+    parameters = [parameter.arg for parameter in function.args.args]
+    if isinstance(node, ast.ClassDef):
+        others = {statement.name for statement in node.body if isinstance(statement, ast.FunctionDef)}
+        if node.bases or others & SET_UPS or not parameters:
+            raise Unusable(LEFT, "its class has a base, a set-up, or methods without `self`")
+        parameters = parameters[1:]
+    if isinstance(function, ast.AsyncFunctionDef):
+        raise Unusable(LEFT, "it is asynchronous")
+    marks = [mark for mark in function.decorator_list if "parametrize" in ast.unparse(mark)]
+    if len(marks) != len(function.decorator_list) or len(marks) > 1:
+        raise Unusable(LEFT, f"it is decorated by {', '.join(map(ast.unparse, function.decorator_list))[:100]}")
+    if function.args.kwonlyargs or function.args.vararg or function.args.kwarg or (parameters and not marks):
+        raise Unusable(LEFT, f"it takes fixtures: {ast.unparse(function.args)}")
+    if not marks:
+        return [f"{name}()"]
+    if rows := list(_parameter_sets(marks[0], parameters)):
+        return [f"{name}({arguments})" for arguments in rows]
+    raise Unusable(LEFT, "its parameters are no literals, or there are fixtures beside them")
 
 
-def _parameter_sets(mark: ast.Call, names: Sequence[str]) -> Iterator[str]:
+def _parameter_sets(mark: ast.expr, names: Sequence[str]) -> Iterator[str]:
     """Yield the arguments of each call that `pytest.mark.parametrize` makes; none if they are no literals."""
+    if not isinstance(mark, ast.Call):
+        return
     try:
         given, values = (ast.literal_eval(argument) for argument in mark.args)
     except (ValueError, TypeError):

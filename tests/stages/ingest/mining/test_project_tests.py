@@ -131,12 +131,54 @@ def test_functions_that_the_projects_tests_call_are_verified(project):
         "half": "script", "root": "script", "area": "script", "doubled": "doctest",
     }  # fmt: skip
     refused = {name: record.reason for name, record in records.items() if isinstance(record, Refusal)}
-    assert refused == {"wrong": "fails_alone", "same": "trivial_passes"}
+    left = dict.fromkeys(("test_with_a_fixture", "test_marked_otherwise"), "test_left_out")
+    assert refused == left | {"wrong": "fails_alone", "same": "trivial_passes"}
     assert "def twice" in kept["half"].tests.prelude
     assert "EIGHT = 8" in kept["half"].tests.prelude
     assert "test_area(width=3, height=4, expected=12)" in kept["area"].tests.code
     assert {record.license for record in kept.values()} == {"MIT"}
     assert '"""Half of `x`."""' in kept["half"].prompt[0].content.replace("\n    ", "")
+
+
+LEFT = {
+    "async def test_one():\n    assert half(2) == 1": "it is asynchronous",
+    "def test_one(tmp_path):\n    assert half(2) == 1": "it takes fixtures: tmp_path",
+    "@pytest.mark.skip\ndef test_one():\n    assert half(2) == 1": "it is decorated by pytest.mark.skip",
+    "@pytest.mark.parametrize('x', VALUES)\ndef test_one(x):\n    assert half(x) == 1": "its parameters are no literals",
+    "@pytest.mark.parametrize\ndef test_one():\n    assert half(2) == 1": "its parameters are no literals",
+    "class TestOne(Base):\n    def test_one(self):\n        assert half(2) == 1": "its class has a base, a set-up",
+    "class TestOne:\n    def setup_method(self):\n        pass\n    def test_one(self):\n        assert half(2) == 1": "a set-up",
+    "def test_one():\n    assert half(2) == missing": "missing",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), LEFT.items())
+def test_a_test_that_checks_nothing_here_is_refused_with_its_reason(project, text, why):
+    start = "import pytest\nfrom planted.part import half\n\n\n"
+    (project / "tests/test_part.py").write_text(f"{start}def test_half():\n    assert half(4) == 2\n\n\n{text}\n")
+    records = mined(project, "tested")
+    (refused,) = (record for record in records.values() if isinstance(record, Refusal))
+    assert why in refused.detail
+    assert "test_one" in refused.where or refused.where == "TestOne"
+    assert "test_half" in records["half"].tests.code
+
+
+def test_methods_of_a_class_are_taken_one_by_one(project):
+    text = """
+        from planted.part import half
+
+        class TestHalf:
+            def test_four(self):
+                assert half(4) == 2
+
+            def test_file(self, tmp_path):
+                assert half(2) == 1
+    """
+    (project / "tests/test_part.py").write_text(textwrap.dedent(text))
+    records = mined(project, "tested")
+    assert records["TestHalf().test_file"].reason == "test_left_out"
+    assert "TestHalf().test_four()" in records["half"].tests.code
+    assert "TestHalf().test_file()" not in records["half"].tests.code
 
 
 def test_tests_refuse_wrong_programs(project):
