@@ -51,6 +51,10 @@ def _facts(record: "Shown") -> Iterator[tuple[str, str]]:
     yield "trains", ", ".join(record.models)
     for merged in record.merged:
         yield merged.reason, f"{merged.where}: {merged.detail}"
+    for refused in record.refused:
+        yield f"refused: {refused.reason}", f"{refused.where}: {refused.detail}"
+    for place in record.sensitive:
+        yield place.action, f"{place.rule} in {place.part}: {place.masked}"
     for step in record.lineage:
         verdict = "accepted" if step.accepted else f"refused: {step.reason}"
         yield (

@@ -10,7 +10,7 @@ import duckdb
 from flows.execution.dvc import graph_file
 from flows.project.data import connection
 
-Kind = Literal["example", "benchmark", "document", "proposal"]
+Kind = Literal["example", "benchmark", "document", "proposal", "refused"]
 LEAST_PREFIX = 4
 """Characters of an id from which on it may be cut short."""
 
@@ -20,7 +20,7 @@ class Part:
     """A text of a record."""
 
     role: str
-    """The role of a turn, `call of TOOL`, `rejected`, `tests`, `text` or `proposal`."""
+    """The role of a turn, `call of TOOL`, `rejected`, `tests`, `text` or `proposal`; `beginning` of what was refused."""
     text: str
 
 
@@ -81,6 +81,30 @@ class Merged:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A reason why ingest left the record out."""
+
+    source: str
+    where: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Sensitive:
+    """A place in the record with a secret or personal data, which are not shown."""
+
+    part: str
+    """The role of a turn, `call of TOOL`, `tools`, `rejected`, `tests` or `text`."""
+    kind: str
+    rule: str
+    masked: str
+    """The first characters, and the length."""
+    action: str
+    """`reported`, `redacted` or `refused`."""
+
+
+@dataclass(frozen=True)
 class ReviewDecision:
     """A person's decision on the record."""
 
@@ -102,7 +126,7 @@ class Shown:
     group: str
     """The unit that no split parts."""
     split: str
-    """Empty for a proposal that was refused."""
+    """Empty for what was refused."""
     task: str
     round: int
     """0 for what was read, else the turn that made it."""
@@ -113,6 +137,8 @@ class Shown:
     models: Sequence[str]
     """The models of params.yaml that such a round trains. `tune.max_tokens` may leave some examples out of a training."""
     merged: Sequence[Merged]
+    refused: Sequence[Refused]
+    sensitive: Sequence[Sensitive]
     lineage: Sequence[Step]
     signals: Sequence[SignalValues]
     results: Sequence[ResultValue]
@@ -120,7 +146,7 @@ class Shown:
 
 
 IDS = " UNION ALL ".join(
-    f"SELECT id FROM {view}" for view in ("examples", "rounds", "benchmark", "documents", "lineage")
+    f"SELECT id FROM {view}" for view in ("examples", "rounds", "benchmark", "documents", "lineage", "quarantine")
 )
 FACTS: dict[Kind, str] = {
     "example": """SELECT * EXCLUDE (round_name) FROM (FROM rounds UNION ALL BY NAME FROM examples) WHERE id = ?
@@ -128,10 +154,14 @@ FACTS: dict[Kind, str] = {
     "benchmark": "FROM benchmark WHERE id = ? LIMIT 1",
     "document": "FROM documents WHERE id = ? LIMIT 1",
     "proposal": "FROM lineage WHERE id = ? ORDER BY turn LIMIT 1",
+    "refused": 'FROM quarantine WHERE id = ? ORDER BY source, "where" LIMIT 1',
 }
 ROUNDS = "SELECT DISTINCT round_name FROM rounds WHERE id = ? ORDER BY length(round_name), round_name"
 MERGED = """SELECT source, "where", reason, detail FROM quarantine WHERE reason IN ('duplicate', 'near-duplicate')
     AND (ends_with(detail, ' ' || ?) OR contains(detail, ' ' || ? || ' ')) ORDER BY source, "where" """
+REFUSED = """SELECT source, "where", reason, detail FROM quarantine WHERE id = ? AND reason NOT IN ('duplicate', 'near-duplicate')
+    ORDER BY source, "where" """
+SENSITIVE = 'SELECT part, kind, rule, masked, action FROM sensitive WHERE "where" = ? ORDER BY part, rule, masked'
 LINEAGE = """SELECT turn, operator, generator, parents, id AS result, accepted, reason FROM lineage
     WHERE id = ? OR list_contains(parents, ?) ORDER BY length(turn), turn, id"""
 SIGNALS = """SELECT turn, loss_before, loss_after, neighbour_similarity, quality, flags, excluded FROM signals
@@ -163,6 +193,8 @@ def show(name: str) -> Shown:
             rounds=rounds,
             models=_models(rounds),
             merged=connection.records(opened, MERGED, Merged, source, source) if source else [],
+            refused=connection.records(opened, REFUSED, Refused, identity),
+            sensitive=connection.records(opened, SENSITIVE, Sensitive, facts.get("where", source)) if source else [],
             lineage=connection.records(opened, LINEAGE, Step, identity, identity),
             signals=connection.records(opened, SIGNALS, SignalValues, identity),
             results=connection.records(opened, RESULTS, ResultValue, identity),
@@ -192,7 +224,7 @@ def _identity(opened: duckdb.DuckDBPyConnection, name: str) -> str:
 
 def _ids(opened: duckdb.DuckDBPyConnection, condition: str, name: str) -> list[str]:
     """Return the first ids that meet a condition on `name`."""
-    chosen = f"SELECT DISTINCT id FROM ({IDS}) WHERE {condition} ORDER BY id LIMIT 4"
+    chosen = f"SELECT DISTINCT id FROM ({IDS}) WHERE id != '' AND {condition} ORDER BY id LIMIT 4"
     return [identity for (identity,) in opened.execute(chosen, [name]).fetchall()]
 
 
@@ -213,7 +245,9 @@ def _parts(facts: dict[str, Any]) -> Iterator[Part]:
     if tests := facts.get("tests"):
         yield Part("tests", tests["code"])
     yield from (
-        Part(field, facts[name]) for name, field in (("text", "text"), ("proposal", "proposal")) if name in facts
+        Part(name, facts[field])
+        for field, name in (("text", "text"), ("proposal", "proposal"), ("record", "beginning"))
+        if field in facts
     )
 
 

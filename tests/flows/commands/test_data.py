@@ -9,7 +9,7 @@ import pytest
 from flows import commands
 from flows.commands import _schema
 from flows.project.data import connection
-from tasks.core.records import Message, Refusal, identify
+from tasks.core.records import Message, Refusal, SensitiveText, identify
 from tasks.io import tables
 from tests.flows.commands.test_json import is_of
 from tests.flows.project.data import planting
@@ -127,6 +127,31 @@ def test_the_story_of_an_example(examples, ratchet, report):
     assert "turn r1 improve by rules" in said
     assert "loss before 2.5, after 1.25" in said
     assert "── assistant It is 2." in said
+
+
+def test_a_refused_record_is_shown_by_its_id_with_the_reason(examples, tmp_path, ratchet, report):
+    place, identity = "file sums.jsonl: line 47", "abad1deaabad1dea"
+    refused = Refusal("file sums.jsonl", place, "secret", "aws-access-token in user", "My key is AK…", identity)
+    tables.write(tmp_path / "data/ingested/quarantine.parquet", [refused], Refusal)
+    held = SensitiveText(
+        "file sums.jsonl", place, "user", "secret", "aws-access-token", "AK… (20 characters)", "refused"
+    )
+    tables.write(tmp_path / "data/ingested/sensitive.parquet", [held], SensitiveText)
+    record = report("show", identity[:6])["record"]
+    assert (record["id"], record["kind"], record["split"]) == (identity, "refused", "")
+    assert record["refused"] == [
+        {"source": "file sums.jsonl", "where": place, "reason": "secret", "detail": "aws-access-token in user"}
+    ]
+    assert record["parts"] == [{"role": "beginning", "text": "My key is AK…"}]
+    said = " ".join(ratchet("show", identity).split())
+    assert f"refused: secret {place}: aws-access-token in user" in said
+    assert "refused aws-access-token in user: AK… (20 characters)" in said
+
+
+def test_places_with_personal_data_are_told_of_the_record(examples, report):
+    (place,) = report("show", examples[2].id)["record"]["sensitive"]
+    assert (place["rule"], place["action"], place["masked"]) == ("e-mail-address", "reported", "an… (19 characters)")
+    assert report("show", examples[3].id)["record"]["sensitive"] == []
 
 
 def test_clusters_name_what_was_kept_what_was_left_out_and_how_alike_they_are(examples, tmp_path, ratchet, report):
