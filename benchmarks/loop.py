@@ -1,6 +1,6 @@
 """Gain of turns that answer failures: `python benchmarks/loop.py`, after `ratchet use reasoning && ratchet run fetch`.
 
-All arms start from one first round (`r0`) and train the same base anew in every round, r0 included, on equally many tokens
+The base answers too. All arms start from one first round (`r0`) and train the same base anew in every round, r0 included, on equally many tokens
 (`tune.max_tokens` of the profile): what a round gains comes from its examples, not from longer training. Arms differ in the tasks that a turn adds:
   learnable most of the kinds that the model of the round before fails some of and solves some of, answered by their generator
   failures  as many, in proportion to what it failed
@@ -136,8 +136,9 @@ class Bench:
         return self.folder / f"{seed}" / (f"{name}-r{number}" if number else "r0")
 
     def run(self, seed: int, arms: Sequence[str]) -> Iterator[tuple[str, Rows]]:
-        """Yield the result of each arm and round of a seed by its name: `r0`, `failures r1`, …."""
+        """Yield the result of the base, and of each arm and round of a seed, by its name: `r0`, `failures r1`, …."""
         self.ingest(seed)
+        yield "base", self.untrained(seed)
         yield "r0", self.measured(seed, self.folder / f"{seed}/r0")
         for number in range(1, self.recipe.rounds):
             for arm in arms:
@@ -197,6 +198,20 @@ class Bench:
             lambda row: f"{folder}: {accuracy(row):.3f}",
         )
 
+    def untrained(self, seed: int) -> Rows:
+        """Return the answers of the base to the held-out tasks of a seed, from their file or from asking it."""
+        folder = self.folder / f"{seed}"
+        return files.result(
+            folder / "base.json",
+            lambda: {"items": self.answered(seed, self.base), "examples": {}, "tokens": 0, "steps": 0},
+            lambda row: f"{folder}, base: {accuracy(row):.3f}",
+        )
+
+    def answered(self, seed: int, model: Path) -> list[Rows]:
+        """Return a model's answers to the held-out tasks of a seed."""
+        tests = tables.read(self.folder / f"{seed}/ingested/test.parquet", Example)
+        return answers(model, self.base, tests, self.config(seed, {}))
+
     def trial(self, seed: int, folder: Path, changes: Mapping[str, Any]) -> Rows:
         """Train on a round's examples, with changes of the profile, and answer the held-out tasks."""
         ingested = folder.parent / "ingested"
@@ -213,9 +228,8 @@ class Bench:
             tune_stage.main(inputs, {"model": folder / "half"}, self.stage_config("tune", seed, changes), Quiet(folder))
             (folder / "half").rename(folder / "model")
         course = json.loads((folder / "model/training.json").read_text(encoding="utf-8"))
-        tests = tables.read(ingested / "test.parquet", Example)
         return {
-            "items": answers(folder / "model", self.base, tests, self.config(seed, {})),
+            "items": self.answered(seed, folder / "model"),
             "examples": dict(Counter(example.task for example in tables.read(inputs["examples"], Example))),
             "tokens": course["tokens"],
             "steps": len(course["loss"]),
@@ -279,7 +293,7 @@ def compared_with(name: str, names: Iterable[str]) -> list[str]:
     """Return what an arm's round is compared with: the round before it, the other arms in that round, r0."""
     arm, _, number = name.partition(" r")
     if not number:
-        return []
+        return ["base"] if name == "r0" else []
     before = f"{arm} r{int(number) - 1}" if number != "1" else "r0"
     others = [other for other in names if other != name and other.endswith(f" r{number}")]
     return list(dict.fromkeys([before, *others, "r0"]))

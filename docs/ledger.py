@@ -1,8 +1,8 @@
 """Takes figures by seed of the ledger of claims from data: `python docs/ledger.py COMPARISON [OF LESS METRIC]`.
 
 `ratchet compare`, benchmarks/faults.py and benchmarks/by_task.py leave a row for each training in
-.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed. Rows there of other seeds stay if both
-name the same `settings`, so that seeds can be run on several machines. Every claim that has
+.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed. Rows there of other seeds and other
+compositions stay if their `settings` begin alike, up to the first dash, so that they can be run on several machines. Every claim that has
 
     "source": {"comparison": "prompts", "of": "dept", "less": "prompt", "metric": "loss"}
 
@@ -49,17 +49,24 @@ def main(name: str, sides: list[str]) -> None:
 
 
 def collect(new: Path, kept: Path) -> None:
-    """Copy the rows of trainings, and keep rows of other seeds with the same `settings`."""
+    """Copy the rows of trainings, and keep rows of other seeds and compositions whose `settings` have the same basis."""
     rows = json.loads(new.read_text(encoding="utf-8"))
     measured = {(row.get("settings"), row["composition"], row["seed"]) for row in rows}
-    settings = {row["settings"] for row in rows if "settings" in row}
+    bases = {_basis(row["settings"]) for row in rows if "settings" in row}
     earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
     rows += [
         row
         for row in earlier
-        if row.get("settings") in settings and (row["settings"], row["composition"], row["seed"]) not in measured
+        if "settings" in row
+        and _basis(row["settings"]) in bases
+        and (row["settings"], row["composition"], row["seed"]) not in measured
     ]
     results_table.write_figures(kept, rows)
+
+
+def _basis(settings: str) -> str:
+    """Return what all compositions of a comparison depend on, of the digest of a row's settings: what stands before the first dash."""
+    return settings.partition("-")[0]
 
 
 def _comparisons(file: Path) -> set[str]:

@@ -34,3 +34,18 @@ def test_the_settings_of_each_side_are_valid(tmp_path, profile, changes):
     values = merged(yaml.safe_load((ROOT / profile).read_text()), changes)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     configuration.load(tmp_path / "params.yaml")
+
+
+def test_profile_turns_is_what_the_benchmark_of_turns_measures():
+    recipe = yaml.safe_load((ROOT / "params/compare/loop.yaml").read_text())
+    measured = merged(yaml.safe_load((ROOT / recipe["profile"]).read_text()), recipe["changes"])
+    turns = yaml.safe_load((ROOT / "params/turns.yaml").read_text())
+    names = [f"r{number}" for number in range(recipe["rounds"])]
+    assert list(turns["rounds"]) == names
+    failures = {"growth": recipe["growth"] - 1, **recipe["arms"]["learnable"]["methods"]["failures"]}
+    assert turns["methods"]["failures"] == failures
+    for values in (measured, turns):
+        del values["methods"]["failures"], values["evaluate"]["pass_items"]  # as many as there are
+        for section in ("rounds", "turns", "models"):
+            del values[section]
+    assert turns == measured

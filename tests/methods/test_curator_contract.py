@@ -82,7 +82,7 @@ def test_questions_are_fields_of_the_record_and_answers_are_read_or_not(name):
 def test_a_curator_of_tasks_names_every_kind_and_the_order_of_kinds_decides_nothing_but_ties(name):
     method, params = curator(name)
     attempts = {f"kind-{number}": Attempts(40, 4 * number + 1) for number in range(8)}
-    numbers = method.allocate(attempts, params)
+    numbers = method.allocate(attempts, 100, params)
     assert list(numbers) == list(attempts)
     assert all(number >= 0 for number in numbers.values())
-    assert method.allocate(dict(reversed(attempts.items())), params) == numbers
+    assert method.allocate(dict(reversed(attempts.items())), 100, params) == numbers

@@ -87,8 +87,8 @@ class Attempts:
 class TaskCurator:
     """One way of telling of which kinds of generated tasks to add more."""
 
-    allocate: Callable[[Mapping[str, Attempts], Any], dict[str, int]]
-    """The number of new tasks of each kind, by what the model failed."""
+    allocate: Callable[[Mapping[str, Attempts], int, Any], dict[str, int]]
+    """The number of new tasks of each kind, by what the model failed and the number of examples of its round."""
 
 
 def limits(diagnosis: Mapping[str, Any]) -> dict[str, Limit]:

@@ -47,16 +47,16 @@ def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) 
 
 
 def allocation(
-    tasks: Mapping[str, Sequence[Example]], probes: Sequence[Probe], curator: TaskCurator, config: Any
+    tasks: Mapping[str, Sequence[Example]], probes: Sequence[Probe], examples: int, curator: TaskCurator, config: Any
 ) -> dict[str, dict[str, Any]]:
     """Return for each kind the tasks that were asked and failed, the model's different answers, the new tasks to add, and the reason if
-    none are."""
+    none are, for a round of so many examples."""
     reasons = {kind: _reason_left_out(examples) for kind, examples in tasks.items()}
     passed = {kind: [probe.passed for probe in probes if probe.kind == kind] for kind in tasks}
     attempts = {
         kind: Attempts(len(passed[kind]), passed[kind].count(False)) for kind, reason in reasons.items() if not reason
     }
-    shares = curator.allocate(attempts, config)
+    shares = curator.allocate(attempts, examples, config)
     return {
         kind: {
             "asked": len(passed[kind]),

@@ -96,7 +96,7 @@ def _measure_tasks(
         return verifiers.grade(task.tests, answer).score
 
     probes = probing.probe(tasks, partial(_answer, inputs=inputs, config=config, run=run, workers=workers), grade)
-    by_kind = probing.allocation(tasks, probes, curator, curator_config)
+    by_kind = probing.allocation(tasks, probes, len(examples), curator, curator_config)
     summary = {**signals.totals([], 0, {}), "examples": len(examples), "kinds": by_kind}
     return Measured([], probes, summary, probing.summary(f"diagnose {run.item}", by_kind, probing_config.each))
 

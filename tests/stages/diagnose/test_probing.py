@@ -97,7 +97,7 @@ def counts(answer, tasks=None, where="failures", add=10):
     probes = probing.probe(
         tasks, lambda rows: [answer(row) for row in rows], lambda task, text: gym.score(task.tests, text)
     )
-    return probing.allocation(tasks, probes, METHOD, FailuresConfig(add=add, where=where))
+    return probing.allocation(tasks, probes, 100, METHOD, FailuresConfig(add=add, where=where))
 
 
 def only_sums(task):

@@ -292,6 +292,7 @@ def test_the_first_table_has_the_base_and_each_round_against_the_one_before(tmp_
 def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
     folder, _ = run_stage(tmp_path, solving(), turn=Round())
     assert "pass@1 of the base and of each round" in page(folder)
+    assert "All rounds trained on as many tokens" in page(folder)
     row = loop.Step(
         "base", "r0", Row("pass@1", "all", "share", 40, *(Estimate(x, x - 0.1, x + 0.1, 40) for x in (0.2, 0.5, 0.3)))
     )
@@ -299,6 +300,10 @@ def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
     marks = {layer["mark"]["type"]: layer["data"]["values"] for layer in chart.spec["layer"]}
     assert [(dot["model"], dot["value"]) for dot in marks["point"]] == [("base", 0.2), ("r0", 0.5), ("r1", 0.5)]
     assert [(dot["low"], dot["high"]) for dot in marks["rule"]] == [(0.1, 0.30000000000000004), (0.4, 0.6), (0.4, 0.6)]
+    assert "rect" not in marks
+    band, *_ = loop_charts.round_chart([row, replace(row, before="r0", after="r1")], equally_long=True).spec["layer"]
+    (drawn,) = band["data"]["values"]
+    assert (band["mark"]["type"], drawn["model"], drawn["low"], drawn["high"]) == ("rect", "r0", 0.4, 0.6)
     assert [dot["change"] for dot in marks["text"]] == ["", *["+30.0\n[+20.0, +40.0]"] * 2]
 
 

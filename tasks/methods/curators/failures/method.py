@@ -7,8 +7,9 @@ from tasks.methods.curators import Attempts, TaskCurator
 from tasks.methods.curators.failures.config import FailuresConfig
 
 
-def allocate(attempts: Mapping[str, Attempts], config: FailuresConfig) -> dict[str, int]:
-    """Return the number of new tasks of each kind; all zero if there is no failure to answer."""
+def allocate(attempts: Mapping[str, Attempts], examples: int, config: FailuresConfig) -> dict[str, int]:
+    """Return the number of new tasks of each kind for a round of so many examples; all zero if there is no failure to answer."""
+    number = config.add if config.growth is None else round(config.growth * examples)
     asked = {kind: tried for kind, tried in attempts.items() if tried.asked}
     if config.where == "uniform":
         weights = dict.fromkeys(asked, 1.0)
@@ -18,7 +19,7 @@ def allocate(attempts: Mapping[str, Attempts], config: FailuresConfig) -> dict[s
         weights = {
             kind: weights[kind] * (tried.asked - tried.failed + 1) / (tried.asked + 2) for kind, tried in asked.items()
         }
-    return dict.fromkeys(attempts, 0) | spread(config.add, weights)
+    return dict.fromkeys(attempts, 0) | spread(number, weights)
 
 
 def spread(number: int, weights: Mapping[str, float]) -> dict[str, int]:

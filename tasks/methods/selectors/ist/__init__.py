@@ -15,7 +15,8 @@ adapter alone, bit for bit.
 Our design, not the paper's:
 - An update is scaled by the tensors that it is linear in (B of LoRA), which come back from copies. The authors' code sets peft's scaling,
   which has become a dict.
-- The probe is a pack of the training's probe, where theirs is 16 examples that train.
+- The probe is a pack of the training's probe, where theirs is 16 examples that train: `pretrain.probe: {corpus: domain}` and
+  `tune.probe: {corpus: examples}` make it of what trains.
 - Layers without an adapter are not counted. At least one layer trains.
 Adam's state of a layer that rests stays as it is, as in the authors' code.
 """

@@ -108,8 +108,11 @@ def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) 
     return chart("Examples of each round by what made them", 16 + 32 * len(rounds), [layer("bar", rows, place)])
 
 
-def round_chart(steps: Sequence[Step]) -> Chart:
-    """Draw a measure of the base and of each round with its interval, and above each round what its turn changed."""
+def round_chart(steps: Sequence[Step], *, equally_long: bool = False) -> Chart:
+    """Draw a measure of the base and of each round with its interval, and above each round what its turn changed.
+
+    Where rounds are `equally_long`, a band shows the first one's interval: what as many tokens of its examples alone give.
+    """
     row, levels = steps[0].row, levels_of(steps)
     changes = ["", *(number_format.change(step.row.difference, step.row.unit) for step in steps)]
     rows: list[dict[str, Any]] = [
@@ -131,7 +134,10 @@ def round_chart(steps: Sequence[Step]) -> Chart:
     title = f"{row.title}, {'per cent' if row.unit == number_format.PER_CENT else row.unit}"
     y = field("value", axis=axis(title, row.unit, tickCount=5), scale=scale)
     interval = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    first = [one for one in bounded if equally_long and one["model"] == steps[0].after]
+    band = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
     layers = [
+        *([layer("rect", first, band, color="var(--model-1)", opacity=0.12)] if first and len(steps) > 1 else []),
         layer("line", [{"model": one["model"], "value": one["value"]} for one in rows], {"x": x, "y": y},
               color="var(--model-1)", strokeWidth=2),
         layer("rule", bounded, interval, color="var(--text)", opacity=0.7, strokeWidth=1.5),

@@ -26,6 +26,8 @@ LOWER, HIGHER = ("better", "worse"), ("worse", "better")
 TONES = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
 STEPS = ("learning_rate", "gradient_norm")
 """What `training.json` keeps of each step beside the loss."""
+SAME_LENGTH = 1.05
+"""Trainings whose tokens differ by no larger factor are equally long."""
 UNITS = {"tokens_per_second": "tokens/s"}
 
 
@@ -57,7 +59,7 @@ def template_variables(data: ReportData) -> dict[str, Any]:
             name: largest_sources(course["sources"]) for name, course in data.courses.items() if course.get("sources")
         },
         "faults": {name: faults for name, faults in data.faults.items() if faults.pairs or faults.refused},
-        "history": _history(data.loop) if data.loop else None,
+        "history": _history(data.loop, data.courses) if data.loop else None,
         "base": base_in_words(data.base),
         "license": data.base.get("source", {}).get("license") or "unknown",
         "ingested": data.ingested,
@@ -75,13 +77,18 @@ def template_variables(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _history(loop: Loop) -> dict[str, Any]:
+def _history(loop: Loop, courses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the turns with their charts."""
+    tokens = [courses.get(step.after, {}).get("tokens", 0) for step in loop.steps]
+    equally_long = bool(tokens) and max(tokens) <= SAME_LENGTH * min(tokens)
     mix = count_origins(loop)
     kinds = [kind for kind in (AS_READ, *ORIGINS.values()) if any(kind in counts for counts in mix.values())]
     return {
         "selection": loop.selection,
-        "steps": [loop_charts.round_chart(steps) for steps in (loop.steps, loop.losses) if steps],
+        "steps": [
+            loop_charts.round_chart(steps, equally_long=equally_long) for steps in (loop.steps, loop.losses) if steps
+        ],
+        "equally_long": equally_long,
         "of_tasks": any(turn.kinds for turn in loop.turns.values()),
         "mix": loop_charts.origin_chart(mix, kinds),
         "turns": [
