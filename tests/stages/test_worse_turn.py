@@ -32,4 +32,9 @@ def test_the_report_shows_the_loss_of_the_turn_and_which_round_is_used(tmp_path)
     text = " ".join((folder / "summary.txt").read_text().split())
     assert "r0 → r1 40 75.0 [58.8, 87.3] 20.0 [9.1, 35.6] −55.0 [" in text
     assert "Verdict: r1 is better here but worse elsewhere" in text
+    assert "r1 is worse than r0: pass@1 −55.0 [" in text
+    assert "r1 is worse than r0: domain loss +0.3" in text
+    assert "r0 is worse than" not in text
+    page = (folder / "index.html").read_text()
+    assert "r1 is worse than r0: pass@1 −55.0 [" in page
     assert "Best round: r0, the lowest validation loss of 2 rounds: r0 1.0, r1 2.0." in text

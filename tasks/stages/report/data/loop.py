@@ -10,7 +10,7 @@ from tasks.core import origins
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.statistics import Estimate
 from tasks.methods.curators import NEVER_FAILED
-from tasks.stages.report.data.comparison import Comparison, Row
+from tasks.stages.report.data.comparison import NATS, Comparison, Row
 
 SETS = {"hard": "too hard", "low": "of low quality", "sparse": "alone"}
 """Set of examples → the words for its members."""
@@ -106,6 +106,12 @@ class Step:
     after: str
     row: Row
 
+    @property
+    def is_worse(self) -> bool:
+        """Return True if all of the difference's interval is on the worse side."""
+        difference = self.row.difference
+        return difference.low > 0 if self.row.unit == NATS else difference.high < 0
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -118,6 +124,12 @@ class Loop:
     """Each round against the one before it, the first against the base; empty if a round was not measured."""
     losses: Sequence[Step] = ()
     """The domain loss in the same way, where `steps` has the share of right answers."""
+
+    @property
+    def setbacks(self) -> list[Step]:
+        """Return the measures by which a turn made a model that is decidedly worse than the one before it."""
+        of_turns = [step for step in (*self.steps, *self.losses) if step.after in self.turns]
+        return [step for step in of_turns if step.is_worse]
 
     @property
     def origins(self) -> dict[str, dict[str, int]]:

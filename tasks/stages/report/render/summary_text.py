@@ -58,7 +58,14 @@ def _steps(steps: Sequence[Step]) -> Iterator[str]:
 def _turns(loop: Loop) -> Iterator[str]:
     for name, turn in loop.turns.items():
         yield f"Round {name}, from {turn.prev}: {turn.outcome}"
+    yield from map(setback, loop.setbacks)
     yield f"Best round: {loop.selection['round']}, {loop.selection['why']}."
+
+
+def setback(step: Step) -> str:
+    """Return the sentence for a turn that made a worse model."""
+    unit = "points" if step.row.unit == number_format.PER_CENT else "nats per token"
+    return f"{step.after} is worse than {step.before}: {step.row.title} {number_format.change(step.row.difference, step.row.unit)} {unit}."
 
 
 def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:

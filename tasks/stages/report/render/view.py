@@ -14,7 +14,7 @@ from tasks.stages.report.data.forgetting import loss_changes
 from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.data.verdict import Verdict, count_changes
-from tasks.stages.report.render import charts, loop_charts
+from tasks.stages.report.render import charts, loop_charts, summary_text
 from tasks.stages.report.render.charts import Curve, Effect, Forgetting, Size
 from tasks.stages.report.render.grammar import Chart
 from tasks.stages.report.render.legend import legend
@@ -89,6 +89,7 @@ def _history(loop: Loop, courses: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             loop_charts.round_chart(steps, equally_long=equally_long) for steps in (loop.steps, loop.losses) if steps
         ],
         "equally_long": equally_long,
+        "setbacks": [summary_text.setback(step) for step in loop.setbacks],
         "of_tasks": any(turn.kinds for turn in loop.turns.values()),
         "mix": loop_charts.origin_chart(mix, kinds),
         "turns": [
