@@ -18,7 +18,7 @@ Student's, which counts on a number that was settled before. *Power* is the size
 items or modules, where one is given, says what other items would give with these very seeds. Programs were judged in a sandbox of
 level 2 wherever pass@1 is told. Made from `docs/claims/` by `make reference`.
 
-**So many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is Student's against the claim's bound; beside it
+**So many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is that of the interval's test against the claim's bound; beside it
 stand the same p corrected for all {rows} rows by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided ones (about one of
 twenty of these is false), and by Holm, which leaves {holm} (all of them are true, with 95 %). Where a row says *decided*, it says by which of them too.
 *Trainings* names earlier rows that have figures of the same trainings, or of the same arm and seeds trained again: they are not evidence of their own, and

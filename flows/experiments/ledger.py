@@ -15,7 +15,7 @@ from flows.experiments.claims import Claim, FigureSource
 from tasks.core import paired
 
 LEVEL = 0.05
-METRICS = ("loss", "general", "validation", "pass@1", "marked", "gap")
+METRICS = ("loss", "general", "validation", "pass@1", "accuracy", "marked", "gap")
 """Figures that are typed in rows from before trainings were kept, and by which a training is known in several files."""
 Kept = Mapping[str, Sequence[dict[str, Any]]]
 """The trainings that are kept, by comparison."""

@@ -10,7 +10,7 @@ from tasks.core import statistics
 from tasks.core.answers import registry
 from tasks.core.promotion import gate
 from tasks.core.promotion.gate import Bar, GateConfig
-from tasks.core.records import PREFERENCE, Result
+from tasks.core.records import PREFERENCE, STRONG_PASS, Result
 
 RULES = GateConfig()
 SPREAD = 0.02
@@ -188,7 +188,7 @@ def guarded(measure, before, after, margin=0.1):
     return judgement.checks[1].finding, judgement
 
 
-@pytest.mark.parametrize("measure", [*registry.measures(), PREFERENCE])
+@pytest.mark.parametrize("measure", [*registry.measures(), PREFERENCE, STRONG_PASS])
 def test_the_measure_of_a_check_can_be_guarded(measure):
     before = graded(measure, [n % 2 for n in range(400)])
     better = graded(measure, [1 if n % 10 else n % 2 for n in range(400)])

@@ -210,8 +210,9 @@ def test_human_eval_is_a_measure_of_its_own_which_its_own_solutions_pass(evaluat
 
     monkeypatch.setattr(stage.generation, "respond", write)
     without, _ = evaluate()
-    metrics, _ = evaluate(more={"human_eval": 5})
+    metrics, _ = evaluate(more={"human_eval": 5, "strength": {"mutants": 2}})
     assert metrics["human_eval"]["pass@1"]["all"] == statistics.proportion(4, 5).record()
+    assert len(metrics["human_eval"]["strength"]["items"]) == 5
     assert metrics["human_eval"]["outcomes"]["passed"] == 4
     assert metrics["settings"]["sandbox"] == 2
     assert "human_eval" not in without

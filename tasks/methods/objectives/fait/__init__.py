@@ -1,7 +1,8 @@
 """FAIT: weigh the tokens at which a correct program differs from a similar wrong one.
 
 Fan et al. 2025, https://arxiv.org/abs/2503.16913 (FGIT from its second version on). From independent reviews of it: the loss of
-the correct program alone, w_n the larger the more a token has to do with the fault, not normalised:
+the correct program alone, w_n the larger the more a token has to do with the fault, not normalised,
+computed from the probabilities of both programs; a teacher makes the wrong ones:
   L = sum_n w_n (-log p(y+_n | x, y+_<n)) / N
 The paper's w, which changes during training, could not be read beyond that. Ours:
   w_n = 1 + lambda_s (b_L L_n + b_T T_n)
