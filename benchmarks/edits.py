@@ -136,7 +136,7 @@ class Trials:
 def edit(
     base: Path, facts: Sequence[Fact], order: str, tune: Any, methods: Any, compute: Any, steps: int = 0
 ) -> dict[str, Any]:
-    """Return the results of writing the facts in this order; order `depth` makes about `steps` steps in all.
+    """Return the results of writing the facts in this order; order `depth` makes `steps` steps in all, the first facts one more than the others.
 
     Raises ValueError for one fact after the other with an adapter, which each training would attach anew.
     """
@@ -152,14 +152,15 @@ def edit(
     rows = [example(fact, number) for number, fact in enumerate(facts)]
     sequences = [sequence for row in rows for sequence in encode.training_sequences(row, tokenizer, "last") if sequence]
     plan = tune.model_copy(update={"save_every": 0, "validate_every": 0})
-    if order == "depth":
-        plan = plan.model_copy(update={"epochs": max(1, round(steps / len(facts)))})
     made = 0
     with tempfile.TemporaryDirectory() as folder:
         for number, part in enumerate([sequences] if order == "breadth" else [[sequence] for sequence in sequences]):
-            work = Path(folder) / f"work-{number}"
-            outcome = train.train(model.train(), train.TrainData(part), parts, plan, compute, work)
-            made += len(outcome.losses)
+            epochs = steps // len(facts) + (number < steps % len(facts)) if order == "depth" else plan.epochs
+            if not epochs:
+                break
+            work, one = Path(folder) / f"work-{number}", plan.model_copy(update={"epochs": epochs})
+            outcome = train.train(model.train(), train.TrainData(part), parts, one, compute, work)
+            made += sum(loss >= plan.floor for *_, loss in outcome.losses)
         store.save(outcome.attached, parts, tokenizer, Path(folder) / "edited")
         model, tokenizer = checkpoints.load(Path(folder) / "edited", base, device=compute.device)
     texts = {name: answers(model, tokenizer, [getattr(fact, name) for fact in facts]) for name in ASKED}

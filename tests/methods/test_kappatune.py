@@ -1,6 +1,7 @@
 """KappaTune trains the layers whose weights peft's helper finds to be of the lowest condition number."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from peft.helpers import find_kappa_target_modules
+from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from tasks.core.weights.surgery import ALL_LINEAR, linears, owners
+from tasks.io.weights import checkpoints
 from tasks.methods.selectors.kappatune.config import KappatuneConfig
 from tasks.methods.selectors.kappatune.method import ascending, choose, pick
 from tests.methods import contract, deep
@@ -125,6 +128,26 @@ def test_over_an_adapter_the_adapters_of_the_same_layers_train(tiny, adapter):
     attached, _ = contract.composed(contract.model("llama", tiny), parts)
     assert training(attached.model) == training(plain)
     assert all(".base" not in name for name in attached.trainable)
+
+
+@pytest.mark.parametrize("base", ["int8", "nf4"])
+def test_quantised_weights_are_compared_by_their_values(tiny, tmp_path, base):
+    """Rows of very unlike scales, which int8 keeps beside its integers."""
+    model = contract.model("llama", tiny)
+    draw = torch.Generator().manual_seed(0)
+    for layer in linears(model, ALL_LINEAR).values():
+        layer.weight.data *= torch.logspace(0, 2 * torch.rand(1, generator=draw).item(), layer.out_features)[:, None]
+    part = contract.part("bases", base)
+    folder = shutil.copytree(tiny, tmp_path / "scaled")
+    model.save_pretrained(folder)
+    stored, _ = checkpoints.load(folder, quantization=part.method.quantization(part.config))
+    layers = {name: layer for name, layer in stored.model.layers.named_modules() if isinstance(layer, nn.Linear)}
+    kappas = {}
+    for name, layer in layers.items():
+        values = torch.linalg.svdvals(dequantize_module_weight(layer).float())
+        kappas[name] = (values[0] / (values[-1] + 1e-8)).item()
+    assert ascending(layers, 16384) == sorted(kappas, key=kappas.__getitem__)
+    assert all(layer.weight.dtype in (torch.int8, torch.uint8) for layer in layers.values()), "as they were stored"
 
 
 def test_the_head_and_biases_never_train(tiny):

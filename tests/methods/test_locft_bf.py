@@ -6,9 +6,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.edits import example
 from tasks.core.sequences import Encoded
 from tasks.core.weights.surgery import decoder_layers
+from tasks.engine import encode
 from tasks.engine.training import train as engine
+from tasks.io.facts_file import Fact
+from tasks.io.weights import checkpoints
 from tasks.methods.selectors.locft_bf.config import LocftBfConfig
 from tasks.methods.selectors.locft_bf.method import choose
 from tests import tiny as small
@@ -80,10 +84,12 @@ def test_losses_are_those_of_the_official_code_until_they_fall_below_the_floor(t
     assert moved == ["model.layers.2.mlp.down_proj.weight"]
 
 
-def test_answers_train_with_their_end_and_prompts_do_not():
-    sequence = encoded("C IS", "OLD")
-    trained = [chr(token + 30) for token, weight in zip(sequence.ids, sequence.weights, strict=True) if weight]
-    assert trained == list(" OLD$")
+def test_answers_train_with_their_end_and_prompts_do_not(tiny):
+    _, tokenizer = checkpoints.load(tiny)
+    fact = example(Fact("Who is Eve?", "A baker", "", ""), 0)
+    (sequence,) = encode.training_sequences(fact, tokenizer, "last")
+    trained = [token for token, weight in zip(sequence.ids, sequence.weights, strict=True) if weight]
+    assert tokenizer.decode(trained).strip() == f"A baker{tokenizer.eos_token}"
 
 
 @pytest.mark.parametrize("layer", [2, 1])

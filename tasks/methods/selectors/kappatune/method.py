@@ -3,7 +3,9 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from peft.helpers import KappaTuneSelector
+from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from tasks.core.training import Probe
@@ -17,8 +19,19 @@ Shape = tuple[int, int]
 def ascending(layers: Mapping[str, nn.Linear], largest: int) -> list[str]:
     """Return the names of the layers by the condition number of their weights, lowest first. Larger layers are left out."""
     names = list(layers)
-    selector = KappaTuneSelector(nn.ModuleList(layers.values()), max_dim_size_to_analyze=largest, show_progress=False)
+    selector = KappaTuneSelector(
+        nn.ModuleList(map(_scaled, layers.values())), max_dim_size_to_analyze=largest, show_progress=False
+    )
     return [names[int(number)] for number in selector.get_best_targets()]
+
+
+def _scaled(layer: nn.Linear) -> nn.Linear:
+    """Return the layer; of int8 weights one with their values, since peft's helper would read the integers without the scales of their rows."""
+    if layer.weight.dtype != torch.int8:
+        return layer
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+    plain.weight = nn.Parameter(dequantize_module_weight(layer).detach(), requires_grad=False)
+    return plain
 
 
 def pick(ordered: Sequence[str], shape_of: Callable[[str], Shape], config: KappatuneConfig, seed: int) -> list[str]:
