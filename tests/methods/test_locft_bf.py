@@ -1,12 +1,13 @@
 """LocFT-BF trains one module of one layer, and its training is that of the authors' `execute_ft` (`data/locft_bf.json`)."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.edits import example
 from tasks.core.sequences import Encoded
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine import encode
@@ -20,6 +21,10 @@ from tests.engine.training.test_train import FULL, PLAN, change
 from tests.methods import contract, deep
 from tests.methods.contract import part
 from tests.methods.official import frozen, wave
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import edits  # as a script of its folder
 
 SMALL = {"layer": 1}
 EDITS = [("A LIKES", "TEA"), ("B LIVES IN", "ROME"), ("C IS", "OLD"), ("THE KING OF D IS", "E")]
@@ -86,7 +91,7 @@ def test_losses_are_those_of_the_official_code_until_they_fall_below_the_floor(t
 
 def test_answers_train_with_their_end_and_prompts_do_not(tiny):
     _, tokenizer = checkpoints.load(tiny)
-    fact = example(Fact("Who is Eve?", "A baker", "", ""), 0)
+    fact = edits.example(Fact("Who is Eve?", "A baker", "", ""), 0)
     (sequence,) = encode.training_sequences(fact, tokenizer, "last")
     trained = [token for token, weight in zip(sequence.ids, sequence.weights, strict=True) if weight]
     assert tokenizer.decode(trained).strip() == f"A baker{tokenizer.eos_token}"

@@ -164,6 +164,8 @@ def test_a_budget_goes_to_the_most_energy_for_each_number():
     assert share(80) == {"wide": 2, "slim": 2}
     assert share(70) == {"wide": 1, "slim": 3}, "what is left is too little for wide, and not for slim"
     assert share(10_000) == {"wide": 3, "slim": 3}
+    strong = spectra | {"wide": spectrum(wide, 9.0, 3.0, 1.0)}
+    assert terms.share_out(strong, SokaConfig(), 72) == {"wide": 1, "slim": 3}, "9 / 32 is below 4 / 8 and 3.61 / 8"
     assert terms.share_out(spectra, SokaConfig(max_terms=2), 10_000) == {"wide": 2, "slim": 2}
     with pytest.raises(
         ValueError, match=r"budget 39 is below 1 Kronecker products in each of 2 layers: take at least 40"

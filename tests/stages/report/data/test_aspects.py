@@ -31,6 +31,7 @@ def test_every_measure_has_one_aspect_and_what_nothing_names_is_utility():
         "faithfulness": ["truthfulqa_mc2 acc"],
         "safety": ["toxigen acc"],
     }
+    assert [one.name for one in aspects(Comparison("base", "r0", rows[:1], {}), AspectsConfig())] == list(HINTS)
     own = aspects(Comparison("base", "r0", rows, {}), AspectsConfig(safety=("domain",)))
     assert [row.measure for row in own[2].rows] == ["domain"]
 
