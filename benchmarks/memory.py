@@ -80,6 +80,7 @@ def sides() -> dict[str, dict[str, Any]]:
     for name in methods.names("selectors"):
         needs_lora = methods.spec("selectors", name).needs_linear
         alone[name] = {"selector": name, "adapter": "lora" if needs_lora else "none"}
+    alone["spiel, ma"] = {"selector": "spiel", "adapter": "none", "methods": {"spiel": {"criterion": "ma"}}}
     alone |= {name: {"expander": name} for name in methods.names("expanders") if name != "none"}
     for name in methods.names("optimizers"):
         alone[name] = {"optimizer": name}

@@ -44,6 +44,8 @@ COMPOSITIONS = {
     "kappatune": {"selectors": "kappatune"},
     "neuroada": {"selectors": "neuroada"},
     "spiel": {"selectors": "spiel"},
+    "spiel ma": {"selectors": "spiel"},
+    "cofitune tiled": {"selectors": "cofitune"},
     "locft_bf": {"selectors": "locft_bf"},
     "cofitune": {"selectors": "cofitune"},
     "adept": {"expanders": "adept"},
@@ -97,6 +99,8 @@ WEIGHING = {
     "fait × mezo": {"refresh_every": 5},  # two passes of a step must weigh alike
 }
 """Settings of FAIT, where its defaults, margins in every step, are not what is tried."""
+SELECTING = {"spiel ma": {"criterion": "ma"}, "cofitune tiled": {"mask": "official_tiled"}}
+"""Settings of selectors that are tried beside their defaults."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 """What may train where an MLP keeps few of its columns."""
 RATES = {"mezo": 1e-3, "zo2": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "lora × zo2": 1e-2, "loldu": 3e-2}
@@ -108,6 +112,8 @@ def parts(name):
     chosen = composition(**COMPOSITIONS[name])
     if name in WEIGHING:
         chosen = replace(chosen, objective=part("objectives", "fait", **WEIGHING[name]))
+    if name in SELECTING:
+        chosen = replace(chosen, selector=part("selectors", chosen.selector.name, **SELECTING[name]))
     if "sparsifiers" in COMPOSITIONS[name]:
         chosen = replace(
             chosen,
@@ -136,8 +142,9 @@ def train(base, work, name, compute=small.FP32, killed=None):
 
 
 def digest(outcome):
-    """The SHA-256 of everything that may have moved, as safetensors."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in outcome.attached.trainable.items()}
+    """The SHA-256 of everything that may have moved, as safetensors: places of sparse deltas are among what is kept."""
+    held = {**outcome.attached.trainable, **outcome.attached.kept}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in held.items()}
     return hashlib.sha256(save(tensors)).hexdigest()
 
 

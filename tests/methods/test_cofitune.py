@@ -173,6 +173,39 @@ def test_without_dropout_no_unit_is_important_and_looking_leaves_no_trace():
     torch.testing.assert_close(contract.losses(found), expected, rtol=0, atol=0)
 
 
+def test_multipliers_of_1_without_dropout_leave_the_logits_of_the_model():
+    found, probe, seen = model(), contract.probe(), []
+
+    def noted(wrapped, batch):
+        logits = probe.logits(wrapped, batch)
+        seen.append(logits.detach().clone())  # their place is used again
+        return logits
+
+    importance(found, [0, 1], replace(probe, logits=noted), 0.0, seed=0)
+    assert len(seen) == 4 * len(list(probe.batches)), "two passes, each made twice"
+    with torch.no_grad():
+        expected = [probe.logits(model(), batch) for batch in probe.batches for _ in range(4)]
+    for logits, plain in zip(seen, expected, strict=True):
+        torch.testing.assert_close(logits, plain, rtol=0, atol=1e-5)
+
+
+def test_magnitudes_of_batches_are_summed_where_they_are_asked_for():
+    """By tokens: each batch alone, whose gradients have signs of their own, and both."""
+    first, second = contract.batch(2), contract.batch(3)
+    probe = contract.probe()
+
+    def of(*batches, **options):
+        looked = importance(model(), [1], contract.looking(batches), 0.1, 0, **options)[1]["channels"]
+        return looked, sum(len(probe.logits(model(), batch)) for batch in batches)
+
+    both, tokens = of(first, second, absolute=True)
+    signed, _ = of(first, second)
+    alone, of_first = of(first)
+    rest = signed * tokens - alone * of_first
+    torch.testing.assert_close(both * tokens, (alone * of_first).abs() + rest.abs(), rtol=1e-3, atol=1e-6)
+    assert not torch.allclose(both, signed.abs(), rtol=1e-3), "some signs differ"
+
+
 def test_a_layers_input_alone_is_kept_for_going_backward():
     """What a pass of two layers keeps, in numbers: by layer one input, and what the head and the last norm keep."""
     found, probe, kept = model(), contract.probe(), []

@@ -142,17 +142,3 @@ def test_ties_that_break_otherwise_go_on_with_the_entries_of_the_checkpoint(tiny
     monkeypatch.setattr(neuroada, "pick", lambda weight, config, draw: chosen(-1 / weight, config, draw))
     resumed, _ = train(tiny, tmp_path / "killed", parts, plan, few)
     assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
-
-
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [
-        (("nothing",), "targets nothing match no linear layer"),
-        (("layers.1",), "targets layers.1 match no linear layer"),
-        ((), "targets: names no layer"),
-        (("",), "targets: names no layer"),
-    ],
-)
-def test_targets_that_match_nothing_are_refused(tiny, targets, message):
-    with pytest.raises(ValueError, match=message):
-        neuroada.choose(contract.model("llama", tiny), NeuroadaConfig(targets=targets), contract.probe(), 0)

@@ -14,6 +14,7 @@ from tasks import methods
 from tasks.core.weights.surgery import plain
 from tasks.engine.training import checkpointing, compose, store
 from tasks.io.weights import checkpoints
+from tasks.methods.selectors.kappatune import method as kappatune
 from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, straight_and_resumed, train
 from tests.methods import contract
 
@@ -67,6 +68,30 @@ def test_what_moves_numbers_of_the_weights_is_refused_on_a_quantised_base(name, 
     parts = contract.composition(bases="nf4", adapters=adapter, selectors=name)
     with pytest.raises(ValueError, match=f"selector '{name}' moves .*base 'nf4' stores .*Use `base: none`"):
         compose.check(parts)
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in MERGING])
+def test_a_quantised_base_that_would_train_itself_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"base 'nf4' stores .* without an adapter they are what trains. Put an adapter"
+    ):
+        compose.check(contract.composition(bases="nf4", selectors=name))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (("nothing",), "nothing match no linear layer of LlamaForCausalLM. Its linear layers end in: down_proj, "),
+        (("layers.1",), "layers.1 match no linear layer"),
+        (("all-linear", "q_proj"), "all-linear stands beside q_proj"),
+        (("",), "names no layer"),
+    ],
+)
+@pytest.mark.parametrize(("name", "setting"), [("neuroada", "targets"), ("spiel", "targets"), ("cofitune", "modules")])
+def test_targets_that_match_nothing_are_refused_by_the_name_of_their_setting(tiny, name, setting, targets, message):
+    chosen = contract.part("selectors", name, **{setting: targets})
+    with pytest.raises(ValueError, match=f"{name}.{setting}:? {message}"):
+        chosen.method.choose(contract.model("llama", tiny), chosen.config, contract.probe(), 0)
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTORS if name != "all"])
@@ -169,6 +194,17 @@ def test_a_checkpoint_of_another_selection_is_refused_in_one_sentence(tiny, tmp_
         saved[first] = saved[first].new_zeros(3, 5)
         save_file(saved, checkpoint / checkpointing.WEIGHTS)
     with pytest.raises(ValueError, match=r"holds other weights than train now \(.* is 3 × 5 there, and .* now\)"):
+        train(tiny, tmp_path, parts, plan, few)
+
+
+def test_a_checkpoint_of_other_layers_is_refused_in_one_sentence(tiny, tmp_path, monkeypatch):
+    """What trains has another name where whole weights are chosen."""
+    parts, plan, few = selecting("kappatune"), change(PLAN, epochs=3), SEQUENCES[:12]
+    with pytest.raises(Killed):
+        train(tiny, tmp_path, parts, plan, few, kill_at=4)
+    pick = kappatune.pick
+    monkeypatch.setattr(kappatune, "pick", lambda ordered, *others: pick(ordered[::-1], *others))
+    with pytest.raises(ValueError, match=r"holds other weights than train now \(.*weight is on one side alone\)"):
         train(tiny, tmp_path, parts, plan, few)
 
 

@@ -73,17 +73,30 @@ def test_gamma_says_how_much_of_the_last_state_enters():
     torch.testing.assert_close(module([*features], one) - one, alone, rtol=1e-4, atol=1e-5)
 
 
+class Opposite(nn.Module):
+    """What a projection says, negated: it shares no weight with it."""
+
+    def __init__(self, projection):
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, x):
+        return -self.projection(x)
+
+
 @torch.no_grad()
 def test_features_that_say_the_same_share_the_weight_of_one():
     torch.manual_seed(1)
-    module, (one, deep) = SideModule(8, 4, 3), torch.randn(2, 1, 5, 8)
+    module, (one, deep) = SideModule(8, 4, 4), torch.randn(2, 1, 5, 8)
     module.projections[1] = module.projections[0]
-    pair = module.fused([one, one, deep])
-    single = SideModule(8, 4, 2)
+    module.projections[2] = Opposite(module.projections[0])
+    module.score.weight.data *= 0.1  # so that every score is above 0
+    pair = module.fused([one, one, one, deep])
+    single = SideModule(8, 4, 3)
     single.score = module.score
-    single.projections = nn.ModuleList([module.projections[0], module.projections[2]])
-    torch.testing.assert_close(pair, single.fused([one, deep]), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(pair, module.projections[2](deep)), "no score was above 0"
+    single.projections = nn.ModuleList([module.projections[number] for number in (0, 2, 3)])
+    torch.testing.assert_close(pair, single.fused([one, one, deep]), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(pair, module.projections[3](deep), atol=1e-3), "no weight was above 0"
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,12 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     )
 
 
-def linears(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
+def linears(
+    model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True, setting: str = "targets"
+) -> dict[str, nn.Linear]:
     """Return the linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
-    Raises ValueError where `targets` name or match nothing, where the method needs a layer's `numbers` and they are not stored as
+    `setting` is the name of `targets` in messages. Raises ValueError where `targets` name or match nothing, where the method needs a layer's `numbers` and they are not stored as
     floating-point ones, and for GPT-2, whose layers are no `nn.Linear`.
     """
     from torch import nn
@@ -58,7 +60,7 @@ def linears(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = T
         raise ValueError(
             f"{type(plain(model)).__name__} has no nn.Linear in its decoder layers, and this method changes no other layer."
         )
-    layers = _named(model, known, targets)
+    layers = _named(model, known, targets, setting)
     for name, layer in layers.items():
         if numbers and not layer.weight.is_floating_point():
             raise ValueError(
@@ -93,19 +95,21 @@ def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> Non
         )
 
 
-def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) -> dict[str, M]:
+def _named(
+    model: nn.Module, known: dict[str, M], targets: Sequence[str] | str, setting: str = "targets"
+) -> dict[str, M]:
     """Return those of `known` that `targets` name."""
     wanted = {targets} if isinstance(targets, str) else set(targets)
     if not wanted or "" in wanted:
-        raise ValueError(f"targets: names no layer. Name some by how they end, or set `targets: {ALL_LINEAR}`.")
+        raise ValueError(f"{setting}: names no layer. Name some by how they end, or set `{setting}: {ALL_LINEAR}`.")
     if ALL_LINEAR in wanted and (others := sorted(wanted - {ALL_LINEAR})):
         raise ValueError(
-            f"targets: {ALL_LINEAR} stands beside {', '.join(others)}. Take `targets: {ALL_LINEAR}`, or the names alone."
+            f"{setting}: {ALL_LINEAR} stands beside {', '.join(others)}. Take `{setting}: {ALL_LINEAR}`, or the names alone."
         )
     endings = sorted({name.rpartition(".")[2] for name in known})
     if missing := sorted(wanted - {ALL_LINEAR, *endings}):
         raise ValueError(
-            f"targets {', '.join(missing)} match no linear layer of {type(plain(model)).__name__}. "
+            f"{setting} {', '.join(missing)} match no linear layer of {type(plain(model)).__name__}. "
             f"Its linear layers end in: {', '.join(endings)}."
         )
     return known if wanted == {ALL_LINEAR} else {n: m for n, m in known.items() if n.rpartition(".")[2] in wanted}

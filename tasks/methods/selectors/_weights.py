@@ -7,13 +7,16 @@ from torch import nn
 from tasks.core.weights.surgery import linears, owners
 
 
-def trained_linears(model: nn.Module, targets: Sequence[str] | str, selector: str) -> dict[str, nn.Linear]:
-    """Return the linear layers of the decoder layers that `targets` name and whose own weight trains, by their full names.
+def trained_linears(
+    model: nn.Module, targets: Sequence[str] | str, selector: str, setting: str = "targets"
+) -> dict[str, nn.Linear]:
+    """Return the linear layers of the decoder layers that `targets` (the selector's `setting`) name and whose own weight trains, by their full names.
 
     Raises ValueError where no weight of the model trains, as under an adapter, and as `linears` does.
     """
     trained = {layer for parameter, layer in owners(model).items() if f".{parameter}".endswith(f".{layer}.weight")}
-    layers = {name: layer for name, layer in linears(model, targets).items() if name in trained} if trained else {}
+    named = linears(model, targets, setting=f"{selector}.{setting}") if trained else {}
+    layers = {name: layer for name, layer in named.items() if name in trained}
     if not layers:
         raise ValueError(
             f"selector {selector!r} changes weights of the model's own linear layers, and none of them trains here. "

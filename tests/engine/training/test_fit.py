@@ -51,7 +51,8 @@ def test_the_count_is_that_of_a_training(tiny, name):
         size.at_once if name == "lisa" else size.trains
     )  # it frees the state of layers that do not have their turn
     assert size.optimizer_bytes == 4 * size.at_once + 8 * with_state
-    assert size.checkpoint_bytes >= 4 * size.trains + 8 * with_state
+    kept = sum(tensor.nbytes for tensor in attached.kept.values())
+    assert size.checkpoint_bytes == 4 * size.trains + 8 * with_state + kept
     assert size.saved_bytes in (4 * size.trains, 8 * size.trains)
 
 
@@ -126,7 +127,10 @@ def defaults():
     )
 
 
-@pytest.mark.parametrize("side", ["full", "lora, checkpointed", "neuroada", "mezo"])
+SIX = ("neuroada", "spiel", "spiel, ma", "kappatune", "locft_bf", "cofitune", "ist")
+
+
+@pytest.mark.parametrize("side", ["full", "lora, checkpointed", *SIX, "mezo"])
 def test_the_benchmark_finds_as_much_memory_as_was_counted(defaults, side):
     """As the allocator counts it: a dense gradient that were kept, or a copy of the weights, would show."""
     gc.collect()
@@ -134,7 +138,8 @@ def test_the_benchmark_finds_as_much_memory_as_was_counted(defaults, side):
     measured = memory.measured(side, defaults)
     assert measured.peak == pytest.approx(measured.count, rel=0.1)
     gradient_free = side == "mezo"
-    assert measured.optimizer == pytest.approx(0 if gradient_free else 12 * measured.trains, rel=0.01)
+    if side != "ist":  # layers that have not had their turn have no state
+        assert measured.optimizer == pytest.approx(0 if gradient_free else 12 * measured.trains, rel=0.01)
     assert (measured.saved == 0) == gradient_free
     assert measured.seconds > 0
 

@@ -27,7 +27,7 @@ def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) ->
     """
     layers = decoder_layers(model)
     numbers = band(len(layers), config)
-    named = trained_linears(model, config.modules, "cofitune")
+    named = trained_linears(model, config.modules, "cofitune", "modules")
     chosen = {name: layer for name, layer in named.items() if layer_number(name) in numbers}
     if not chosen:
         raise ValueError(
