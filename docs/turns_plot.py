@@ -47,7 +47,7 @@ def measured() -> Turns:
     for row in json.loads(FIGURES.read_text(encoding="utf-8")):
         by_name[row["composition"]][row["seed"]] = row["accuracy"], row["items"]
     seeds = by_name[FIRST].keys()
-    last = max(int(name.rpartition(" r")[2]) for name in by_name if name != FIRST)
+    last = max(int(name.rpartition(" r")[2]) for name in by_name if " r" in name)
     names = {arm: [FIRST, *(f"{arm} r{number}" for number in range(1, last + 1))] for arm in LABELS if arm != NOTHING}
     arms = {
         arm: [_estimate(list(by_name[name].values())) for name in rounds]

@@ -48,11 +48,13 @@ def _show(reach: "Reach") -> None:
         _terminal.show(f"{match.table}: {len(match.ids)} rows")
     _terminal.show(f"rounds: {', '.join(reach.rounds) or 'none'}")
     _terminal.show(f"models trained on it: {', '.join(reach.models) or 'none'}")
+    if reach.unknown:
+        _terminal.show(f"models of which no record says what they were trained on: {', '.join(reach.unknown)}")
     for number, is_reached in reach.versions.items():
         reached = {
             True: "was trained on it",
             False: "was not trained on it",
-            None: "not known: its data are not in DVC's cache",
+            None: "not known: what it was trained on is not recorded, or not in DVC's cache",
         }
         _terminal.show(f"version {number}: {reached[is_reached]}")
     for place, contents in reach.caches:

@@ -17,6 +17,7 @@ from flows.project import config_editing
 from flows.registry import history, versions
 from flows.registry.evidence import layout
 from tasks import configuration
+from tasks.io.weights import checkpoints
 
 TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
 TRAINING = ("tune", "pretrain")
@@ -56,8 +57,10 @@ class Reach:
     matches: Sequence[Match]
     models: Sequence[str]
     """Folders of this workspace with weights that were trained on it."""
+    unknown: Sequence[str]
+    """Folders with weights of which no record says what they were trained on."""
     versions: Mapping[int, bool | None]
-    """Promoted version → True if it was trained on it; None where the data of then are not in DVC's cache."""
+    """Promoted version → True if it was trained on it; None where that is not recorded, or the data of then are not in DVC's cache."""
     caches: Sequence[tuple[str, str]]
     """What else may hold its text, and what removes it."""
 
@@ -82,10 +85,12 @@ def find(name: str) -> Reach:
         )
     by_hash = _held_by_hash(matches)
     lock = lock_file.stages()
+    trained = {str(path): _trained_on(lock, path, by_hash) for path in _model_folders()}
     return Reach(
         exclude=_entries(target, matches),
         matches=matches,
-        models=[str(path) for path in _model_folders() if _trained_on(lock, str(path), by_hash)],
+        models=[path for path, is_trained in trained.items() if is_trained],
+        unknown=[path for path, is_trained in trained.items() if is_trained is None],
         versions={number: _reached_version(number, target, matches, by_hash) for number in history.read().promoted},
         caches=list(_caches()),
     )
@@ -156,14 +161,29 @@ def _held_by_hash(matches: Sequence[Match]) -> set[str]:
 
 
 def _model_folders() -> list[Path]:
+    """Return the models of this workspace but for versions, those that `models` of params.yaml does not name too."""
     folders = {Path(model.path) for model in configuration.load().models.values()}
-    folders |= {path for path in (Path("models/pretrained"), Path("models/compressed")) if path.is_dir()}
-    return sorted(folder for folder in folders if folder.is_dir())
+    folders |= {card.parent for card in Path("models").rglob(checkpoints.CARD)}
+    elsewhere = {versions.FOLDER, layout.FOLDER}
+    return sorted(folder for folder in folders if folder.is_dir() and elsewhere.isdisjoint(folder.parents))
 
 
-def _training_tables(lock: Mapping[str, Mapping[str, Any]], model: str) -> dict[str, str]:
-    """Return the tables that a model's trainings read, with their hashes."""
-    trainings = [lock[stage] for stage in lock_graph.upstream(lock, [model]) if _trains(stage, lock[stage])]
+def _training_tables(
+    lock: Mapping[str, Mapping[str, Any]], model: Path, card: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """Return the tables that a model's trainings read, with their hashes; None where neither the lock nor its card says how it was made.
+
+    The trainings of a merged model are those of its experts.
+    """
+    stages = lock_graph.upstream(lock, [model.as_posix()])
+    if not stages:
+        experts = [Path(expert["path"]) for expert in card.get("merge", {}).get("experts", [])]
+        parts = [_training_tables(lock, path, checkpoints.read_card(path)) for path in experts]
+        known = [part for part in parts if part is not None]
+        return (
+            {path: digest for part in known for path, digest in part.items()} if len(known) == len(parts) > 0 else None
+        )
+    trainings = [lock[stage] for stage in stages if _trains(stage, lock[stage])]
     return {
         path: digest
         for entry in trainings
@@ -179,20 +199,27 @@ def _trains(stage: str, entry: Mapping[str, Any]) -> bool:
     return name in TRAINING and settings.get("max_tokens") != 0
 
 
-def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: str, by_hash: set[str]) -> bool:
-    return not by_hash.isdisjoint(_training_tables(lock, model).values())
+def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: Path, by_hash: set[str]) -> bool | None:
+    tables = _training_tables(lock, model, checkpoints.read_card(model))
+    return None if tables is None else not by_hash.isdisjoint(tables.values())
 
 
 def _reached_version(number: int, target: str, matches: Sequence[Match], by_hash: set[str]) -> bool | None:
-    """Return True if a version was trained on it, by the tables of then; None if one of them is no longer in DVC's cache."""
+    """Return True if a version was trained on it, by the tables of then; None if these are not known, or no longer in DVC's cache."""
     folder = versions.folder(number)
     if not (folder / layout.LOCK).is_file() or not (folder / "candidate.json").is_file():
         return None
     lock = lock_file.stages(folder / layout.LOCK)
-    origins = [file["path"] for file in layout.read_json(folder / "candidate.json")["files"].values()]
-    tables = {path: digest for origin in origins for path, digest in _training_tables(lock, origin).items()}
+    origins = layout.read_json(folder / "candidate.json")["files"]
+    parts = [
+        _training_tables(lock, Path(file["path"]), checkpoints.read_card(folder / kind))
+        for kind, file in origins.items()
+    ]
+    tables = {path: digest for part in parts if part is not None for path, digest in part.items()}
     if not by_hash.isdisjoint(tables.values()):
         return True
+    if None in parts:
+        return None
     try:
         kept = [cache.file(digest) for digest in tables.values()]
     except FileNotFoundError:

@@ -139,5 +139,11 @@ def set_remote(address: str) -> None:
 
 
 def push() -> None:
-    """Push all outputs and the run cache to the remote."""
-    cli.run("push", "--run-cache")
+    """Push all outputs and the run cache to the remote. Raises RuntimeError, with what to do, if it does not take them."""
+    try:
+        cli.run("push", "--run-cache")
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{error} What the remote took is kept, and the same command goes on from there. Keys and passwords belong in .dvc/config.local "
+            "(`dvc remote modify --local …`) or in the environment."
+        ) from None

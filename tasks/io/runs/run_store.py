@@ -111,6 +111,9 @@ def condition(error: Exception) -> str:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         known = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=… of one that it knows"
         return f"refuses {f'the user {user}' if user else 'whoever has no user'}; runs wait in {SPOOL}. {known}"
+    if getattr(error, "error_code", None) == "PERMISSION_DENIED" or "error code 403" in str(error):
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
+        return f"does not let {user} write to experiment {name()}; runs wait in {SPOOL}. Whoever made the experiment grants {user} EDIT"
     return f"does not answer; runs wait in {SPOOL}. {reason(error)}"
 
 

@@ -6,6 +6,7 @@ items travel by pickle, as Ray has it.
 
 import importlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,6 +34,8 @@ ANSWER_S = 5.0
 """Seconds in which the cluster's server has to answer."""
 PATIENCE_S = 60.0
 """Seconds that a cluster may be without any processor, or without a node that is large enough, as while its nodes are restarted."""
+MISSING = re.compile(r"No module named '([^']+)'")
+"""What Python says on a node that lacks a module, within what Ray makes of it."""
 EXTRA = "`pip install 'ratchet-llm[ray]'`"
 
 
@@ -91,13 +94,14 @@ class Cluster:
 
         An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or no node has what is needed.
         """
-        watch, shared = self._watch(), self._ray.put(function)
+        watch, shared = self._watch(), self._put(function)
         watch.check(needs)
         task = self._task.options(**_options(needs))
         pending, remaining = deque[Any](), iter(items)
         while True:
             room = max(1, AHEAD * watch.num_processors({needs}) // needs.cores) - len(pending)
-            pending.extend(task.remote(shared, item) for item in islice(remaining, max(0, room)))
+            with self._room_in_store():
+                pending.extend(task.remote(shared, item) for item in islice(remaining, max(0, room)))
             if not pending:
                 return
             if self._ray.wait([pending[0]], timeout=LOOK_S)[0]:
@@ -108,12 +112,13 @@ class Cluster:
 
         Raises what `apply` raises, and RuntimeError if no node has what an item needs.
         """
-        watch, shared = self._watch(), self._ray.put(function)
+        watch, shared = self._watch(), self._put(function)
         numbers: dict[Any, int] = {}
         try:
             for number, (item, needs) in enumerate(items):
                 watch.check(needs)
-                numbers[self._task.options(**_options(needs)).remote(shared, item)] = number
+                with self._room_in_store():
+                    numbers[self._task.options(**_options(needs)).remote(shared, item)] = number
             while numbers:
                 watch.num_processors({items[number][1] for number in numbers.values()})
                 for reference in self._ray.wait(list(numbers), num_returns=1, timeout=LOOK_S)[0]:
@@ -165,17 +170,46 @@ class Cluster:
     def _watch(self) -> "_Watch":
         return _Watch(self._ray, self._address, self._named_by)
 
+    def _put(self, function: Callable[..., object]) -> Any:
+        with self._room_in_store():
+            return self._ray.put(function)
+
+    @contextmanager
+    def _room_in_store(self) -> Iterator[None]:
+        """Raise RuntimeError, with what to do, where what is sent in the block has no room in the object store of this machine's node."""
+        errors = self._ray.exceptions
+        try:
+            yield
+        except (errors.ObjectStoreFullError, errors.OutOfDiskError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"The object store of the Ray cluster {self._address} is full ({reason}). Start its nodes with more "
+                f"(`ray start --object-store-memory`), free its disk, or {self._named_by.instead}."
+            ) from None
+
     def _result(self, reference: Any) -> Any:
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
+            if MISSING.search(str(error.cause)) and "failed to import" in str(error.cause):
+                raise self._lacks(error.cause) from None
             raise error.cause from None
         except errors.RayError as error:
+            if MISSING.search(str(error)):
+                raise self._lacks(error) from None
             reason = str(error).strip().splitlines()[0]
             raise RuntimeError(
                 f"The Ray cluster {self._address} lost a task {RETRIES + 1} times ({reason}). {_again(self._named_by)}"
             ) from None
+
+    def _lacks(self, error: BaseException) -> RuntimeError:
+        """Return what to say of a node that could not import what it was sent."""
+        module = "".join(MISSING.findall(str(error))[:1])
+        return RuntimeError(
+            f"A node of the Ray cluster {self._address} lacks the module {module}. Install the same on every node, with "
+            f"`constraints.txt`, or {self._named_by.instead}."
+        )
 
 
 class Task:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 WORTH = 8
 """Items that are worth the start of a process, or a way to a cluster, which take seconds."""
+READERS = ("charset-normalizer", "fastexcel", "mammoth", "phonenumberslite", "py3langid", "pypdf")
+"""Distributions by which a node reads files and looks at texts: another version may make other rows."""
 AHEAD = 2
 """Items that are on their way to each process, or their results from it."""
 
@@ -66,7 +68,7 @@ class Workers:
         if (address := ray_cluster.address()) and self.uses_cluster(number):
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(ray_cluster.connected(address))
-            tell = partial(identity or identity_of, module_of(function))
+            tell = partial(identity or node_identity, module_of(function))
             yield from self._cluster.apply(OnNode(function, Path.cwd(), tell, tell()), items, needs)
         elif processes > 1:
             yield from self._in_processes(function, items, processes)
@@ -124,6 +126,19 @@ def identity_of(module: str) -> dict[str, str]:
     """Return what the results of a module's functions follow from: its code, Python and polars."""
     code = provenance.code_digest(provenance.closure(module))
     return {"code": code, "python": platform.python_version(), "polars": metadata.version("polars")}
+
+
+def node_identity(module: str) -> dict[str, str]:
+    """Return what a node must have as this machine has it: what `identity_of` returns, and the versions of packages that read files."""
+    return identity_of(module) | {name: _version(name) for name in READERS}
+
+
+def _version(name: str) -> str:
+    """Return the version of a distribution; `absent` if it is not installed, as an extra may be."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 @cache

@@ -1,5 +1,6 @@
 """What an example reached is named: rounds, models, versions; and it is excluded."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -39,6 +40,38 @@ def test_an_example_is_followed_to_its_descendants_and_to_the_models_that_learnt
         "data/rounds/r1/examples.parquet": 1,
     }
     assert (reach.rounds, reach.models, reach.exclude) == (["r0", "r1"], ["models/tuned/r0"], [made[1].id])
+
+
+def test_a_merged_model_was_trained_on_what_its_experts_were(made, tmp_path):
+    workspace = MadeModel.__new__(MadeModel)
+    workspace.folder = tmp_path
+
+    def merged(name, *experts):
+        recorded = [{"path": expert, "weight": 1.0, "digest": "0"} for expert in experts]
+        workspace.model(f"models/{name}", 3.0, merge={"method": "linear", "experts": recorded})
+
+    merged("twice", "models/once", "models/pretrained")
+    merged("once", "models/tuned/r0")
+    merged("of-base", "models/base")
+    merged("of-gone", "models/tuned/r0", "models/gone")
+    workspace.model("models/tuned/r9", 2.0)
+    reach = forgetting.find(made[1].id)
+    assert reach.models == ["models/once", "models/tuned/r0", "models/twice"]
+    assert reach.unknown == ["models/of-gone", "models/tuned/r9"]
+
+
+def test_a_version_of_a_merged_model_is_reached_or_unknown_and_never_denied(workspace_of_model):
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    held = pl.read_parquet(ROUND)["id"][0]
+    version = Path("models/versions/1")
+    candidate = json.loads((version / "candidate.json").read_text())
+    candidate["files"]["model"]["path"] = "models/merged"
+    (version / "candidate.json").write_text(json.dumps(candidate))
+    assert forgetting.find(held).versions == {1: None}, "no record says how it was made"
+    card = version / "model/ratchet.json"
+    experts = {"merge": {"experts": [{"path": "models/tuned/r0"}]}}
+    card.write_text(json.dumps(json.loads(card.read_text()) | experts))
+    assert forgetting.find(held).versions == {1: True}
 
 
 def test_a_source_is_all_its_rows_and_no_other_source_of_a_like_name(made):

@@ -38,3 +38,25 @@ def test_a_task_that_only_a_lost_node_could_run_is_told(watch, needs):
         watch(SMALL).num_processors({Needs(), needs})
     with pytest.raises(RuntimeError, match=r"here:1 has no node left that could work"):
         watch().num_processors({needs})
+
+
+class Full(Exception):
+    """Stands for Ray's error."""
+
+
+@pytest.mark.parametrize("of_ray", ["ObjectStoreFullError", "OutOfDiskError"])
+def test_a_full_object_store_is_one_message(of_ray):
+    def put(value):
+        raise Full("Failed to put object of 300 MB.\nThe local object store is full.")
+
+    errors = {name: type(name, (Exception,), {}) for name in ("ObjectStoreFullError", "OutOfDiskError")}
+    ray = SimpleNamespace(
+        put=put, remote=lambda **_: lambda function: function, exceptions=SimpleNamespace(**errors | {of_ray: Full})
+    )
+    made = ray_cluster.Cluster(ray, "here:1")
+    with pytest.raises(
+        RuntimeError,
+        match=r"The object store of the Ray cluster here:1 is full \(Failed to put object of 300 MB\.\)\. .*--object-store-memory",
+    ) as told:
+        made._put(len)
+    assert "\n" not in str(told.value)

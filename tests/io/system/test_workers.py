@@ -3,6 +3,7 @@
 import os
 import time
 from functools import partial
+from importlib import metadata
 
 import pytest
 
@@ -58,3 +59,17 @@ def test_a_node_without_the_workspace_or_with_other_code_is_named(tmp_path, monk
     ):
         OnNode(abs, tmp_path, identity, identity() | {"code": "another digest", "polars": "0.1"})(-1)
     assert OnNode(abs, tmp_path, identity, identity())(-1) == 1
+
+
+def test_a_node_with_another_reader_is_named_and_no_cache_turns_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    identity = partial(workers.node_identity, "builtins")
+    here = identity()
+    assert here["pypdf"] == metadata.version("pypdf")
+    with pytest.raises(ValueError, match=r"has pypdf \S+ in place of 0\.1\. Install the same commit"):
+        OnNode(abs, tmp_path, identity, here | {"pypdf": "0.1"})(-1)
+    before = workers.code_of("builtins")
+    workers.code_of.cache_clear()
+    monkeypatch.setattr(workers, "_version", lambda name: "0.1")
+    assert identity()["pypdf"] == "0.1"
+    assert workers.code_of("builtins") == before

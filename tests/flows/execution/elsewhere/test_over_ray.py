@@ -21,8 +21,8 @@ from tests import ray_nodes
 from tests.flows.conftest import ROOT, processes, wait_for
 from tests.flows.execution.elsewhere.conftest import of_git
 
-SMALL, LARGE = "127.0.0.1", "127.0.0.2"
-"""The addresses of the two nodes."""
+SMALL, LARGE, ANOTHER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+"""The addresses of the three nodes."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def cluster():
 
 @pytest.fixture
 def nodes(cluster):
-    """The two nodes."""
-    return ray_nodes.with_nodes_at(cluster, {SMALL: 1, LARGE: 2})
+    """The three nodes."""
+    return ray_nodes.with_nodes_at(cluster, {SMALL: 1, LARGE: 2, ANOTHER: 1})
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -200,3 +201,31 @@ def test_a_cluster_that_loses_its_last_node_among_near_duplicates_is_named_and_n
     run, _ = ingest(tmp_path, planted, "lost")
     assert not any(unit == "part" for unit, _ in run.tracked)
     assert contents(tmp_path / "lost") == local
+
+
+def sized(item):
+    """The length of an item, and the item."""
+    return len(item), item
+
+
+def test_items_that_are_more_than_the_object_stores_hold_come_back_whole_and_in_order(cluster, nodes):
+    """Stores of 80 MB each, and 300 MB on their way: Ray writes what has no room to its disk."""
+    items = [bytes([number]) * (20 << 20) for number in range(15)]
+    with ray_cluster.connected(cluster.address) as connected:
+        for number, (length, item) in enumerate(connected.apply(sized, iter(items))):
+            assert (length, item[:1], item[-1:]) == (20 << 20, bytes([number]), bytes([number]))
+    assert number == 14
+
+
+def test_a_node_that_lacks_a_module_is_named_with_what_to_do(cluster, nodes, monkeypatch):
+    only_here = ModuleType("only_here")
+    exec("def twice(item):\n    return 2 * item\n", vars(only_here))  # pickled by its name
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with (
+        ray_cluster.connected(cluster.address) as connected,
+        pytest.raises(
+            RuntimeError, match=r"A node of the Ray cluster \S+ lacks the module only_here\. Install the same"
+        ) as told,
+    ):
+        list(connected.apply(only_here.twice, [1, 2]))
+    assert "\n" not in str(told.value)
