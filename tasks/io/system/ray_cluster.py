@@ -192,7 +192,8 @@ class Cluster:
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
-            if MISSING.search(str(error.cause)) and "failed to import" in str(error.cause):
+            of_ray = isinstance(error.cause, errors.RayError) or "failed to import" in str(error.cause)
+            if of_ray and MISSING.search(str(error.cause)):
                 raise self._lacks(error.cause) from None
             raise error.cause from None
         except errors.RayError as error:
