@@ -1,5 +1,7 @@
 """A run is recorded by MLflow's own server with its basic authentication, and one that it does not know is told what would do."""
 
+import base64
+import json
 import os
 import secrets
 import signal
@@ -61,10 +63,10 @@ def _answers(address: str) -> bool:
         return False
 
 
-def recorded(monkeypatch, server: str, password: str) -> None:
+def recorded(monkeypatch, server: str, password: str, user: str = "admin") -> None:
     """End a run and carry it to the server as this user."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     monkeypatch.setattr(spool_uploader, "LINGER_S", 0.0)
     monkeypatch.setattr(spool_uploader, "start", lambda: None)
@@ -95,3 +97,42 @@ def test_a_run_reaches_a_server_that_knows_the_user_and_another_password_is_told
     assert len(client.search_runs([experiment.experiment_id])) == 2
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def of_admin(server: str, what: str, **values: str) -> None:
+    """Have the admin ask the server for something."""
+    key = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    asked = urllib.request.Request(
+        f"{server}/api/{what}",
+        json.dumps(values).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Basic {key}"},
+    )
+    urllib.request.urlopen(asked, timeout=30).close()
+
+
+def test_a_user_without_rights_is_told_who_grants_them_and_the_run_that_waited_arrives(
+    server, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RATCHET_NAME", "shared")
+    recorded(monkeypatch, server, PASSWORD)  # the experiment is the admin's
+    from mlflow import MlflowClient
+
+    (experiment,) = MlflowClient(server).search_experiments(filter_string="name = 'shared'")
+    before = len(MlflowClient(server).search_runs([experiment.experiment_id]))
+    word = secrets.token_urlsafe(16)
+    of_admin(server, "2.0/mlflow/users/create", username="ann", password=word)
+    capfd.readouterr()
+    recorded(monkeypatch, server, word, "ann")
+    said = "".join(capfd.readouterr())
+    assert said.count("does not let ann write to experiment shared; runs wait in") == 1
+    assert "Whoever made the experiment grants ann EDIT" in said
+    assert len(list(run_store.SPOOL.glob("*.jsonl"))) == 1
+
+    granted = {"resource_type": "experiment", "resource_id": experiment.experiment_id, "permission": "EDIT"}
+    of_admin(server, "3.0/mlflow/users/permissions/grant", username="ann", **granted)
+    recorded(monkeypatch, server, word, "ann")
+    assert not list(run_store.SPOOL.glob("*.jsonl"))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    assert len(MlflowClient(server).search_runs([experiment.experiment_id])) == before + 2
