@@ -1,14 +1,20 @@
 """The servers of compose.yaml, as far as that can be seen without Docker: published on this machine alone, with passwords from elsewhere, and commands that exist."""
 
+import configparser
+import os
 import re
+import shutil
+import subprocess
+from importlib.resources import files
 
 import click
+import pytest
 import yaml
 
 from tests.flows.conftest import ROOT
 
 TEXT = (ROOT / "compose.yaml").read_text()
-SERVICES = yaml.safe_load(TEXT)["services"]
+SERVICES, CONFIGS = (yaml.safe_load(TEXT)[name] for name in ("services", "configs"))
 
 
 def test_every_service_is_published_on_this_machine_alone():
@@ -22,8 +28,9 @@ def test_no_password_stands_in_the_file_and_none_has_a_default():
     values = [
         str(value) for one in SERVICES.values() for name, value in one["environment"].items() if secret.search(name)
     ]
-    assert len(values) == 7
-    assert all(re.search(r"\$\{\w+:\?put it into \.env\}", value) for value in values)
+    assert len(values) == 9
+    users = CONFIGS["users"]["content"]
+    assert all(re.search(r"\$\{\w+:\?put it into \.env\}", value) for value in (*values, users))
     assert "KEY" not in (ROOT / ".dockerignore").read_text()
 
 
@@ -45,3 +52,38 @@ def test_the_commands_have_the_options_that_are_given():
     assert isinstance(command, click.Command)
     known = {name for option in command.params for name in option.opts}
     assert {word.partition("=")[0] for word in given[2:]} <= known
+
+
+def test_users_of_mlflow_have_a_database_that_is_made_and_settings_that_mlflow_knows():
+    settings = configparser.ConfigParser()
+    settings.read_string(CONFIGS["users"]["content"])
+    place = settings["mlflow"]["database_uri"].rpartition("/")[2]
+    assert f"CREATE DATABASE {place};" in CONFIGS["databases"]["content"]
+    assert {entry["target"] for entry in SERVICES["mlflow"]["configs"]} == {
+        SERVICES["mlflow"]["environment"]["MLFLOW_AUTH_CONFIG_PATH"]
+    }
+    shipped = configparser.ConfigParser()
+    shipped.read(files("mlflow") / "server/auth/basic_auth.ini")
+    assert set(settings["mlflow"]) <= set(shipped["mlflow"])
+    assert "auth" in SERVICES["mlflow"]["build"]["args"]["EXTRAS"].split(",")
+
+
+PLUGIN = "/usr/libexec/docker/cli-plugins"
+"""Where Debian's package `docker-compose` has its program."""
+
+
+def test_compose_itself_takes_the_file_and_names_a_password_that_is_missing():
+    program = shutil.which("docker-compose", path=f"{os.environ['PATH']}:{PLUGIN}")
+    if program is None:
+        pytest.skip("no docker-compose here (Debian's package `docker-compose`)")
+    names = sorted(set(re.findall(r"\$\{(\w+):\?", TEXT)))
+    command = [program, "--file", str(ROOT / "compose.yaml"), "config"]
+    variables = {"PATH": os.environ["PATH"]} | dict.fromkeys(names, "planted")
+    whole = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    assert yaml.safe_load(whole.stdout)["services"].keys() == SERVICES.keys()
+    assert "${" not in whole.stdout
+    del variables[names[0]]
+    lacking = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert lacking.returncode
+    assert f"{names[0]} is missing a value: put it into .env" in lacking.stderr
