@@ -78,6 +78,7 @@ SLOW = (
     "tests/stages/refine",
     "tests/stages/report/test_measures.py",
     "tests/stages/report/test_stage.py",
+    "tests/stages/test_turns_benchmark.py",
     "tests/stages/tune",
     "tests/test_forkserver.py",
     "tests/test_mutants.py",

@@ -131,6 +131,21 @@ def test_seeds_of_the_same_settings_add_up_and_others_are_replaced(take):
     assert claims.read("dora")[0].per_seed == (1.0,)
 
 
+def test_arms_that_ran_before_stay_where_all_depend_on_the_same(take):
+    results_table.save_figures(
+        "ours", [training("one", 0, 2.0) | {"settings": "a"}, training("one", 1, 2.5) | {"settings": "a"}]
+    )
+    with pytest.raises(ValueError, match="No seed has loss"):
+        take("ours", ["two", "one", "loss"])
+    take("ours", [])
+    results_table.save_figures("ours", [training("two", seed, 1.0) | {"settings": "a-b2"} for seed in (0, 1)])
+    take("ours", [])
+    assert claims.read("dora")[0].per_seed == (-1.0, -1.5)
+    results_table.save_figures("ours", [training("two", 0, 1.0) | {"settings": "ab-b2"}])
+    take("ours", [])
+    assert {row["composition"] for row in json.loads((claims.DATA / "ours.json").read_text())} == {"two"}
+
+
 def test_figures_can_be_looked_at_first(take, capsys):
     take("ours", ["two", "one", "matched"])
     assert capsys.readouterr().out == "-0.1, -0.3\n"
