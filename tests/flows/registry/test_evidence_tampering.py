@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from model_signing._cli import main as model_signing
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
 
 from flows.registry import verification
 from flows.registry.evidence import bundle, layout, signing
@@ -46,6 +50,15 @@ def test_a_removed_file_is_named(workspace_of_model, name):
     (EVIDENCE / name).unlink()
     assert any(name in problem for problem in not_holding())
     assert foreign_verdict().exit_code == 1
+
+
+@pytest.mark.parametrize("name", [layout.SIGNING_KEY, layout.PROVENANCE])
+def test_an_altered_key_or_provenance_is_named_by_ours_and_by_the_signatures_own_tool(workspace_of_model, name):
+    altered(name)
+    assert any(layout.SIGNATURE in problem and name in problem for problem in not_holding())
+    verdict = foreign_verdict()
+    assert verdict.exit_code == 1
+    assert name in verdict.output
 
 
 def test_a_file_that_came_afterwards_is_named(workspace_of_model):
@@ -97,6 +110,9 @@ def test_a_provenance_whose_claims_were_altered_is_told(workspace_of_model):
     record = read(layout.PROVENANCE)
     claims = base64.b64decode(record["payload"]).replace(b'"lora"', b'"oft"')
     (EVIDENCE / layout.PROVENANCE).write_text(json.dumps(record | {"payload": base64.b64encode(claims).decode()}))
+    key = SSlibKey.from_crypto(load_pem_public_key((EVIDENCE / layout.SIGNING_KEY).read_bytes()))
+    with pytest.raises(VerificationError):  # as in-toto's own library finds
+        Envelope.from_dict(read(layout.PROVENANCE)).verify([key], 1)
     assert any("it is no envelope that a trusted key signed" in problem for problem in not_holding())
 
 
