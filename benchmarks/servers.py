@@ -103,6 +103,8 @@ class Night:
     """Files with the password."""
     pushed: str
     """What DVC says of the outputs here and in the bucket."""
+    server: str
+    """User, password, host and port of PostgreSQL, as an address has them."""
 
 
 COUNTS = {
@@ -113,8 +115,6 @@ COUNTS = {
 
 def night(folder: Path, server: str, store: str) -> Night:
     """Let a file of examples arrive, run a night and another without news, and push the outputs. Raises RuntimeError with all logs if one fails."""
-    import psycopg
-
     settings = {
         "MLFLOW_TRACKING_URI": f"postgresql://{server}/mlflow",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{server}/prefect",
@@ -141,10 +141,7 @@ def night(folder: Path, server: str, store: str) -> Night:
         said.append(done.stdout.strip().splitlines()[-1])
     workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", STORE)
     workspace.run("dvc", "push", "--quiet")
-    rows = {}
-    for database, query in COUNTS.items():
-        with psycopg.connect(f"postgresql://{server}/{database}") as connection:
-            rows[database] = sorted(row[0] for row in connection.execute(query))
+    rows = {database: counts(database, f"postgresql://{server}/{database}") for database in COUNTS}
     return Night(
         said=said,
         seconds=seconds,
@@ -152,7 +149,16 @@ def night(folder: Path, server: str, store: str) -> Night:
         local=[name for name in ("mlflow.db", ".ratchet/prefect/prefect.db") if (folder / name).exists()],
         leaks=[str(path) for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()],
         pushed=workspace.run("dvc", "status", "--cloud").strip(),
+        server=server,
     )
+
+
+def counts(database: str, address: str) -> list[str]:
+    """Return what a database at an address holds, one that has the tables of MLflow's or of Prefect's."""
+    import psycopg
+
+    with psycopg.connect(address) as connection:
+        return sorted(row[0] for row in connection.execute(COUNTS[database]))
 
 
 def _end(log: Path) -> str:
