@@ -103,6 +103,7 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray, which reads it when it is imported, stays on the loopback
     "RAY_TMPDIR": str(HOME / "ray"),
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tasks import configuration, methods
-from tasks.core.records import LOSSES, PASS
+from tasks.core.records import LOSSES, STRONG_PASS
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = configuration.stage_names()
@@ -302,10 +302,11 @@ def test_settings_are_read_without_libraries_that_start_threads_or_take_long():
 def test_profile_full_guards_an_accuracy_for_which_its_gate_set_is_measured():
     config = configuration.load(ROOT / "params/full.yaml")
     accuracies = set(config.gate.margins) - set(LOSSES)
-    assert accuracies == {PASS}
+    assert accuracies == {STRONG_PASS}
+    assert config.evaluate.strength, "by which tests are strong"
     assert config.ingest.splits.gate > 0
     assert config.evaluate.gate_items >= 40, "so many unchanged answers exclude a fall of ten points"
-    assert 0.1 < config.gate.margins[PASS] < 0.5, "a margin that so many items can decide"
+    assert 0.1 < config.gate.margins[STRONG_PASS] < 0.5, "a margin that so many items can decide"
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)

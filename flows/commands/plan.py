@@ -21,6 +21,10 @@ def plan(
         list[str] | None,
         typer.Argument(help="Only these stages and what they need.", autocompletion=_completion.stages),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Estimate GPUs of this kind instead, by their data sheet: H100, A100, L4 …"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Say what a run would do to each stage, why, and how long it takes.
@@ -29,8 +33,12 @@ def plan(
     disk come from earlier runs in MLflow. Without any, they are estimated from the tokens, the model size and the speed of this
     machine, measured once in some seconds; the memory of a training is counted by a pass over a few tokens.
 
-    Example: ratchet plan --json
+    With --gpu, every figure is for GPUs of that kind, `compute.processes` of them, and memory is that of each: by the vendor's data sheet and assumed shares of
+    its peak, so before such a machine is at hand.
+
+    Example: ratchet plan --json, or ratchet plan --gpu H100
     """
+    from flows.commands import _terminal
     from flows.commands._workspace_reports import PlannedStage, PlanReport
     from flows.execution.cost import estimates, memory_counts
     from flows.execution.dvc import forecast
@@ -38,16 +46,32 @@ def plan(
 
     config = configuration.load()
     steps = forecast.plan(stages or [])
-    by_stage = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
-    by_stage = memory_counts.refined(by_stage, config)
+    waiting = [step.stage for step in steps if step.state in ("run", "may change")]
+    by_stage = estimates.on_gpus(waiting, gpu) if gpu else memory_counts.refined(estimates.for_stages(waiting), config)
     if not as_json:
         _show(steps, by_stage, config)
+        for line in _too_large(by_stage, gpu) if gpu else ():
+            _terminal.show(line)
     total = _total(steps, by_stage)
     planned = [
         PlannedStage(step.stage, step.state, step.why, step.upstream, _host(step, config), by_stage.get(step.stage))
         for step in steps
     ]
     return PlanReport(planned, total)
+
+
+def _too_large(by_stage: "Mapping[str, StageEstimate]", gpu: str) -> Iterator[str]:
+    """Yield a sentence for each stage whose memory is beyond that of the GPU, even at the least."""
+    from flows.execution.cost import gpu_plan
+    from flows.execution.cost.estimates import MB, as_size
+
+    room = gpu_plan.gpu(gpu).gigabytes
+    for stage, estimate in by_stage.items():
+        if estimate.memory_mb and estimate.memory_mb.low * MB > room * 1e9:
+            yield (
+                f"{stage}: {as_size(estimate.memory_mb)} do not fit into the {room} GB of a {gpu}. More processes with compute.fsdp, "
+                "activation_checkpointing, an adapter, or a quantised base take less."
+            )
 
 
 def _host(step: "Step", config: "PipelineConfig") -> str | None:
@@ -129,7 +153,7 @@ def _load() -> str:
     )
 
 
-_MARKS = {"equal settings": "=", "other settings": "~", "machine speed": "?"}
+_MARKS = {"equal settings": "=", "other settings": "~", "machine speed": "?", "data sheet": "?"}
 
 
 def _figures(estimate: "StageEstimate | None", *, any_known: bool) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""The speed of a machine: what a small measurement says of how long stages take."""
+"""The speed of a machine, as a small measurement has it, and of GPUs, as their vendors' data sheets do."""
 
 import math
+import re
 from dataclasses import dataclass
 
 
@@ -42,3 +43,42 @@ class Speed:
             between(narrow.read_ops_per_s, wide.read_ops_per_s),
             between(narrow.train_ops_per_s, wide.train_ops_per_s),
         )
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Figures of a data sheet."""
+
+    tflops: float
+    """Peak of dense bf16 products."""
+    terabytes_per_s: float
+    """Of its memory."""
+    gigabytes: int
+    """Of its memory."""
+
+
+GPUS = {
+    "B200": Gpu(2250, 8.0, 180),
+    "H200 NVL": Gpu(835, 4.8, 141),
+    "H200": Gpu(989, 4.8, 141),
+    "H100 NVL": Gpu(835, 3.9, 94),
+    "H100 PCIe": Gpu(756, 2.0, 80),
+    "H100": Gpu(989, 3.35, 80),
+    "A100": Gpu(312, 2.0, 80),
+    "MI300X": Gpu(1307, 5.3, 192),
+    "L40S": Gpu(362, 0.86, 48),
+    "L4": Gpu(121, 0.3, 24),
+    "A10G": Gpu(70, 0.6, 24),
+    "RTX 4090": Gpu(165, 1.0, 24),
+}
+"""Words of a GPU's name → its figures. The first whose words are all in a name counts."""
+PARTIAL = {"MIG", "Laptop"}
+"""Words in the name of a GPU that is less than the one in the table."""
+
+
+def gpu(name: str) -> Gpu | None:
+    """Return the figures of the GPU of this name; None if the table does not have it."""
+    words = set(re.split(r"[\s-]+", name))
+    if words & PARTIAL:
+        return None
+    return next((gpu for key, gpu in GPUS.items() if words.issuperset(key.split())), None)

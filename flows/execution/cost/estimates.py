@@ -7,11 +7,11 @@ in proportion to the tokens. Without a run they follow from the work (`flows.exe
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from flows.execution.cost import machine_speed, workload
+from flows.execution.cost import gpu_plan, machine_speed, workload
 from flows.execution.cost.workload import Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
@@ -33,11 +33,12 @@ methods cost more than a plain training."""
 MEMORY_SPREAD = 3.0
 FORKED = 0.2
 """Share of a start that remains where stages are children of a process that has imported their libraries."""
-Basis = Literal["equal settings", "other settings", "machine speed"]
+Basis = Literal["equal settings", "other settings", "machine speed", "data sheet"]
 BASIS_IN_WORDS: dict[Basis, str] = {
     "equal settings": "earlier runs with these settings",
     "other settings": "earlier runs with other settings, in proportion to the tokens",
     "machine speed": "the measured speed of this machine when it is idle, for want of runs",
+    "data sheet": "a GPU's data sheet and assumed shares of its peak: nothing of it was measured",
 }
 
 
@@ -59,9 +60,9 @@ class StageEstimate:
     disk_mb: Range | None
     """MB (2^20 bytes) of new files."""
     source: Basis
-    """Earlier runs with these settings, earlier runs with others, or the measured speed of this machine."""
+    """Earlier runs with these settings, earlier runs with others, the measured speed of this machine, or a GPU's data sheet."""
     runs: int
-    """Earlier runs behind the figures; 0 with `machine speed`."""
+    """Earlier runs behind the figures; 0 with `machine speed` and `data sheet`."""
 
 
 def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
@@ -71,6 +72,44 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
     runs = run_history.past(families)
     estimates = {name: _estimate(name, config, runs.get(name, [])) for name in families}
     return {stage: estimate for stage in stages if (estimate := estimates.get(stage.partition("@")[0]))}
+
+
+def on_gpus(stages: Sequence[str], name: str) -> dict[str, StageEstimate]:
+    """Return the estimate of each stage on GPUs of this kind, `compute.processes` of them for a training; memory is that of each GPU.
+
+    Raises ValueError for a GPU of which no figures are known.
+    """
+    config, known, gpu = configuration.load(), set(configuration.stage_names()), gpu_plan.gpu(name)
+    estimates: dict[str, StageEstimate] = {}
+    for stage in stages:
+        family = stage.partition("@")[0]
+        if family not in known:
+            continue
+        now = {
+            setting: str(value)
+            for setting, value in runner.as_recorded(configuration.for_stage(family, config)).items()
+        }
+        trains = configuration.declaration(family).trains
+        speed = gpu_plan.speed(gpu, config.compute.processes if trains else 1)
+        if estimate := from_speed(family, now, config, speed):
+            estimates[stage] = replace(estimate, source="data sheet", memory_mb=_of_gpu(family, now, config))
+    return estimates
+
+
+def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range | None:
+    """Return the memory that a stage takes of a GPU; None where it runs no model, or the model's size is not known."""
+    shape = workload.base_shape(config.fetch.model.model_dump())
+    if shape is None or not workload.is_known(stage):
+        return None
+    settings = Settings({name: str(value) for name, value in flat(config.model_dump())} | dict(now))
+    if not workload.of(stage, now).trained:
+        weights_mb = gpu_plan.reading_bytes(shape) / MB
+        return Range(weights_mb, 2 * weights_mb)
+    section = getattr(config, stage)
+    least, most = gpu_plan.training_bytes(
+        stage, settings, shape, adapts=_adapts(stage, now), is_checkpointed=section.activation_checkpointing
+    )
+    return Range(least / MB, most / MB)
 
 
 def for_training(stage: str, tokens: int) -> StageEstimate | None:

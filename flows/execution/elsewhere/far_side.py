@@ -33,6 +33,8 @@ FORGET_S = 7 * 24 * 3600.0
 WAIT_S = 90.0
 """Seconds that an earlier run of the stage may take to end: longer than it takes to notice a network that failed."""
 PACE_S = 0.2
+CHANGED = "changed while it was sent"
+"""The beginning of what is said of a file whose contents are not those of its digest."""
 
 
 def main(folder: str) -> int:
@@ -177,7 +179,7 @@ def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> No
         partial = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}.partial")
         try:
             if link.receive_file(frame, partial) != frame["digest"]:
-                raise OSError(f"{frame['path']} changed while it was sent, or arrived damaged. Run it again")
+                raise OSError(f"{frame['path']} {CHANGED}, or arrived damaged. Run it again")
             partial.chmod(0o444)
             os.utime(partial, times=(_stamp(path), _stamp(path)))
             partial.rename(path)

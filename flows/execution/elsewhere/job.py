@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flows.execution import workspace
-from flows.execution.elsewhere import connection, hosts, pins
+from flows.execution.elsewhere import connection, far_side, hosts, pins
 from flows.execution.elsewhere.channel import Unreachable
 from flows.execution.elsewhere.frames import Frame, Link
 from flows.execution.elsewhere.over_ray import Work
@@ -22,6 +22,8 @@ from tasks.io.system import git
 
 GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
 """Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
+ATTEMPTS = 3
+"""Times that files are sent which change meanwhile."""
 RECORD = "mlflow.db"
 """Beginning of the names of MLflow's database and its journal, which change at any time."""
 PASSED_ON = (
@@ -66,8 +68,20 @@ def check(name: str, stage: str) -> connection.Facts:
 def run(name: str, job: Job, say: Callable[[str], None]) -> int:
     """Run a job on a host and return the exit code of its commands. After 0 its outputs are in place, complete.
 
-    Raises Unreachable, with what to do, where the host cannot be used or was lost.
+    Files that change while they are sent, as `.gitignore` does where DVC takes outputs of another stage in, are sent anew. Raises Unreachable, with
+    what to do, where the host cannot be used or was lost.
     """
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return _run(name, job, say)
+        except Unreachable as error:
+            if not left or far_side.CHANGED not in str(error):
+                raise
+            say(f"on {name}: a file {far_side.CHANGED}; once more")
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _run(name: str, job: Job, say: Callable[[str], None]) -> int:
     host = hosts.find(name, job.stage.partition("@")[0])
     given = _files(job)
     relay = tracking.Relay({"ratchet.host": name} | tracking.source_of_code())

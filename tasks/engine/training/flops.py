@@ -1,6 +1,5 @@
 """FLOPs of a training step and the peak of GPUs, which make its MFU: the share of the peak that the model's products take."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,28 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from tasks.core import speed
 from tasks.core.compute import Compute
 from tasks.core.weights.surgery import ALL_LINEAR, decoder_layers, plain, sizes
 from tasks.engine import device
 from tasks.engine.packing import Pack
-
-PEAK_TFLOPS = {
-    "B200": 2250,
-    "H200 NVL": 835,
-    "H200": 989,
-    "H100 NVL": 835,
-    "H100 PCIe": 756,
-    "H100": 989,
-    "A100": 312,
-    "MI300X": 1307,
-    "L40S": 362,
-    "L4": 121,
-    "A10G": 70,
-    "RTX 4090": 165,
-}
-"""Peak of dense bf16 products by the words of a GPU's name, from the vendors' data sheets. The first that matches counts."""
-PARTIAL = {"MIG", "Laptop"}
-"""Words in the name of a GPU that is less than the one in the table."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +54,9 @@ def count(model: nn.Module) -> TrainingFlops:
 
 
 def peak(name: str) -> float | None:
-    """Return the peak of the GPU of this name in bf16 FLOPs a second; None if the table does not have it."""
-    words = set(re.split(r"[\s-]+", name))
-    if words & PARTIAL:
-        return None
-    return next((tflops * 1e12 for key, tflops in PEAK_TFLOPS.items() if words.issuperset(key.split())), None)
+    """Return the peak of the GPU of this name in bf16 FLOPs a second; None if `speed.GPUS` does not have it."""
+    gpu = speed.gpu(name)
+    return gpu.tflops * 1e12 if gpu else None
 
 
 class Utilisation:

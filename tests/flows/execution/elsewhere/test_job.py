@@ -81,6 +81,29 @@ def test_what_was_finished_when_the_connection_ended_is_fetched_and_not_computed
     assert (tmp_path / "count").read_text() == "ran\nran\n"
 
 
+@pytest.mark.parametrize("changes", [1, job.ATTEMPTS])
+def test_a_file_that_changes_while_it_is_sent_is_sent_anew_and_not_for_ever(folder, monkeypatch, changes):
+    """DVC writes `.gitignore` where it takes in the outputs of a stage that ran beside this one."""
+    files, asked = job._files, []
+
+    def changed_afterwards(work):
+        given = files(work)
+        asked.append(work)
+        if len(asked) <= changes:
+            with (folder / ".gitignore").open("a") as ignored:
+                ignored.write(f"/output-{len(asked)}\n")
+        return given
+
+    monkeypatch.setattr(job, "_files", changed_afterwards)
+    if changes == job.ATTEMPTS:
+        with pytest.raises(channel.Unreachable, match=r"\.gitignore changed while it was sent"):
+            ran("cp in.txt out.txt")
+        return
+    code, said = ran("cp .gitignore out.txt")
+    assert (code, (folder / "out.txt").read_text().splitlines()[-1]) == (0, "/output-1")
+    assert said.count("changed while it was sent; once more") == 1
+
+
 def test_what_arrives_damaged_is_refused_on_both_sides(folder, monkeypatch):
     digests = job.provenance.digests
     with monkeypatch.context() as patch:

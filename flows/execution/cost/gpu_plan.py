@@ -1,0 +1,60 @@
+"""Estimate time and memory on GPUs that are not at hand, by data sheets and assumed shares of their peaks. Nothing of it was measured."""
+
+from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape
+from tasks.core import speed as speeds
+from tasks.core.speed import GPUS, Gpu, Pace, Speed
+
+READS, TRAINS, FETCHES = 0.45, 0.35, 0.6
+"""Shares of a GPU's peak, and of its memory's, that are assumed: of a pass that reads, of a training step, and of weights that are read for the next
+token."""
+LAYER_S = 3e-4
+"""Seconds that a layer is assumed to take for the next token beside its weights: the way of its kernels to the GPU."""
+START_S = 10.0
+"""Seconds in which a stage is assumed to start."""
+SCALES = 0.9
+"""Share of a process's pace that is assumed to be left where several share a step."""
+STATES = 12
+"""Bytes of gradient and AdamW's moments for each number that trains, in fp32."""
+ADAPTER = 0.02
+"""Share of a model's numbers that an adapter is assumed to train."""
+KEPT, KEPT_CHECKPOINTED, INNER = 34, 2, 40
+"""Bytes that a layer keeps for the backward pass, for each token and hidden channel: all of it, or its input alone where activations are checkpointed,
+beside the inner activations of one layer (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, without attention scores)."""
+VOCABULARY = 150_000
+"""Tokens of the vocabulary that is assumed; the head's logits have 8 bytes each, with their gradient."""
+
+
+def gpu(name: str) -> Gpu:
+    """Return the figures of a GPU. Raises ValueError that names those that are known."""
+    known = speeds.gpu(name)
+    if known is None:
+        raise ValueError(f"--gpu {name}: no figures are known of it. There are: {', '.join(GPUS)}.")
+    return known
+
+
+def speed(of: Gpu, processes: int = 1) -> Speed:
+    """Return the speed of so many of these GPUs, for trainings that share a step."""
+    shared = processes * SCALES if processes > 1 else 1.0
+    pace = Pace(1, READS * of.tflops * 1e12 * shared, TRAINS * of.tflops * 1e12 * shared)
+    return Speed(
+        START_S, pace, Pace(2, pace.read_ops_per_s, pace.train_ops_per_s), LAYER_S, FETCHES * of.terabytes_per_s * 1e12
+    )
+
+
+def training_bytes(
+    stage: str, settings: Settings, shape: Shape, *, adapts: bool, is_checkpointed: bool
+) -> tuple[float, float]:
+    """Return the least and the most bytes that a training is expected to take of each GPU."""
+    share = settings.number("compute.processes", 1) if settings.text("compute.fsdp") == "True" else 1
+    trains = shape.parameters * (ADAPTER if adapts else 1)
+    weights = (WEIGHT_BYTES * shape.parameters + STATES * trains) / share
+    tokens = settings.number(f"{stage}.pack_tokens", 1024)
+    kept = shape.layers * (KEPT_CHECKPOINTED if is_checkpointed else KEPT) + (INNER if is_checkpointed else 0)
+    inner = tokens * shape.hidden * kept
+    logits = 8 * tokens * VOCABULARY
+    return 0.85 * (weights + inner + 0.1 * logits), 1.25 * (weights + inner + logits)
+
+
+def reading_bytes(shape: Shape) -> float:
+    """Return the bytes of a model's weights in bf16, which a stage that does not train holds."""
+    return WEIGHT_BYTES / 2 * shape.parameters
