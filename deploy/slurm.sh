@@ -17,9 +17,11 @@ source .venv/bin/activate
 export RATCHET_CORES="${SLURM_CPUS_PER_TASK:?}"
 
 stopped=
+run=
+trap 'stopped=1; [ -z "$run" ] || kill -TERM "$run"' TERM
 ratchet run &
 run=$!
-trap 'stopped=1; kill -TERM "$run"' TERM
+[ -z "$stopped" ] || kill -TERM "$run" # the signal came before it had a number
 code=0
 wait "$run" || code=$?
 if [ -n "$stopped" ]; then
