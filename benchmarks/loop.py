@@ -290,7 +290,7 @@ def print_table(results: Mapping[str, Sequence[Rows]]) -> None:
 
 
 def compared_with(name: str, names: Iterable[str]) -> list[str]:
-    """Return what an arm's round is compared with: the round before it, the other arms in that round, r0."""
+    """Return what an arm's round is compared with: the round before it, the other arms in that round, r0; of r0 the base."""
     arm, _, number = name.partition(" r")
     if not number:
         return ["base"] if name == "r0" else []

@@ -70,7 +70,7 @@ def _too_large(by_stage: "Mapping[str, StageEstimate]", gpu: str) -> Iterator[st
         if estimate.memory_mb and estimate.memory_mb.low * MB > room * 1e9:
             yield (
                 f"{stage}: {as_size(estimate.memory_mb)} do not fit into the {room} GB of a {gpu}. More processes with compute.fsdp, "
-                "activation_checkpointing, an adapter, or a quantised base take less."
+                "activation_checkpointing, or an adapter take less."
             )
 
 

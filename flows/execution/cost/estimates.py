@@ -85,10 +85,7 @@ def on_gpus(stages: Sequence[str], name: str) -> dict[str, StageEstimate]:
         family = stage.partition("@")[0]
         if family not in known:
             continue
-        now = {
-            setting: str(value)
-            for setting, value in runner.as_recorded(configuration.for_stage(family, config)).items()
-        }
+        now = _recorded(family, config)
         trains = configuration.declaration(family).trains
         speed = gpu_plan.speed(gpu, config.compute.processes if trains else 1)
         if estimate := from_speed(family, now, config, speed):
@@ -101,7 +98,7 @@ def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range
     shape = workload.base_shape(config.fetch.model.model_dump())
     if shape is None or not workload.is_known(stage):
         return None
-    settings = Settings({name: str(value) for name, value in flat(config.model_dump())} | dict(now))
+    settings = Settings(_with_all(now, config))
     if not workload.of(stage, now).trained:
         weights_mb = gpu_plan.reading_bytes(shape) / MB
         return Range(weights_mb, 2 * weights_mb)
@@ -124,8 +121,7 @@ def for_training(stage: str, tokens: int) -> StageEstimate | None:
 def _estimate(
     stage: str, config: PipelineConfig, runs: Sequence[Past], changes: dict[str, str] | None = None
 ) -> StageEstimate | None:
-    now = {name: str(value) for name, value in runner.as_recorded(configuration.for_stage(stage, config)).items()}
-    now |= changes or {}
+    now = _recorded(stage, config) | (changes or {})
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
     if comparable:
@@ -164,7 +160,7 @@ def _range(values: Sequence[float | None]) -> Range | None:
 def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed: Speed) -> StageEstimate | None:
     """Return the estimate by the work of a stage and the speed of this machine; None if the one or the other is not known."""
     shape = workload.base_shape(config.fetch.model.model_dump())
-    settings = {name: str(value) for name, value in flat(config.model_dump())} | dict(now)
+    settings = _with_all(now, config)
     if stage in _OF_DATA:
         seconds = _OF_DATA[stage](Settings(settings), speed, shape)
         return None if seconds is None else StageEstimate(_spread(seconds), None, None, "machine speed", runs=0)
@@ -180,6 +176,16 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
         states_mb = 3 * weights_mb if work.trained and not adapts else 0.0  # gradients, both moments of AdamW
         memory = Range(IDLE_MB[0] + weights_mb / 2 + states_mb, IDLE_MB[1] + MEMORY_SPREAD * (weights_mb + states_mb))
     return StageEstimate(seconds_range, memory, _disk(stage, now, weights_mb), "machine speed", runs=0)
+
+
+def _recorded(stage: str, config: PipelineConfig) -> dict[str, str]:
+    """Return the settings of a stage as MLflow records them."""
+    return {name: str(value) for name, value in runner.as_recorded(configuration.for_stage(stage, config)).items()}
+
+
+def _with_all(now: Mapping[str, str], config: PipelineConfig) -> dict[str, str]:
+    """Return settings of a stage, and beside them all others of params.yaml."""
+    return {name: str(value) for name, value in flat(config.model_dump())} | dict(now)
 
 
 def _spread(seconds: float) -> Range:

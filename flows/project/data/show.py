@@ -70,24 +70,14 @@ class ResultValue:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """A record that was left out because this one is like it."""
+class LeftOut:
+    """A record that ingest left out, with the reason."""
 
     source: str
     where: str
     reason: str
     detail: str
-    """The record that it is like, and how much."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A reason why ingest left the record out."""
-
-    source: str
-    where: str
-    reason: str
-    detail: str
+    """Of a duplicate the record that it is like, and how much."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +126,10 @@ class Shown:
     """The rounds whose training examples it is among."""
     models: Sequence[str]
     """The models of params.yaml that such a round trains. `tune.max_tokens` may leave some examples out of a training."""
-    merged: Sequence[Merged]
-    refused: Sequence[Refused]
+    merged: Sequence[LeftOut]
+    """The records that were left out because this one is like them."""
+    refused: Sequence[LeftOut]
+    """The record itself, once for each reason."""
     sensitive: Sequence[Sensitive]
     lineage: Sequence[Step]
     signals: Sequence[SignalValues]
@@ -192,8 +184,8 @@ def show(name: str) -> Shown:
             parts=list(_parts(facts)),
             rounds=rounds,
             models=_models(rounds),
-            merged=connection.records(opened, MERGED, Merged, source, source) if source else [],
-            refused=connection.records(opened, REFUSED, Refused, identity),
+            merged=connection.records(opened, MERGED, LeftOut, source, source) if source else [],
+            refused=connection.records(opened, REFUSED, LeftOut, identity),
             sensitive=connection.records(opened, SENSITIVE, Sensitive, facts.get("where", source)) if source else [],
             lineage=connection.records(opened, LINEAGE, Step, identity, identity),
             signals=connection.records(opened, SIGNALS, SignalValues, identity),
