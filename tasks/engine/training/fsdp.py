@@ -1,11 +1,16 @@
-"""Gather weights that FSDP has sharded over processes."""
+"""Gather weights and the optimizer's state that FSDP has sharded over processes, and shard them again from a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from tasks.engine.training.compose import Attached
 
@@ -37,3 +42,43 @@ def gathered(attached: Attached) -> Attached:
             setattr(module, name, full[shard])
     parameters = dict(attached.model.named_parameters())
     return replace(attached, trainable={name: parameters[name] for name in attached.trainable})
+
+
+def optimizer_state(optimizer: Optimizer, *, keep: bool) -> dict[str, Any]:
+    """Return the state of an optimizer with whole tensors on the CPU. All processes gather them together, and only those keep them that say so."""
+
+    def whole(value: Any) -> Any:
+        value = value.full_tensor() if isinstance(value, DTensor) else value
+        if not keep:
+            return None
+        return value.cpu() if isinstance(value, Tensor) else value
+
+    state: dict[str, Any] = tree_map(whole, optimizer.state_dict())
+    return state
+
+
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Give an optimizer the state that `optimizer_state` has returned, sharded as its parameters are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shards = {
+        number: {
+            name: sharded(value, parameters[number]) if _is_of(value, parameters[number]) else value
+            for name, value in entries.items()
+        }
+        for number, entries in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": shards})
+
+
+@torch.no_grad()
+def sharded(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return this process's part of a tensor that every process has whole, sharded as a parameter of its shape is."""
+    if not isinstance(parameter, DTensor):
+        return tensor
+    here = tensor.to(parameter.device)
+    return distribute_tensor(here, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def _is_of(value: Any, parameter: Tensor) -> bool:
+    """Return True for what an optimizer keeps of each number of a parameter, such as its moments."""
+    return isinstance(value, Tensor) and value.dim() > 0 and value.shape == parameter.shape

@@ -1,6 +1,7 @@
 """`transformers.Trainer` as the engine uses it: on packs, with checkpoints of what trains, and with or without gradients."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from tasks.core.compute import Compute
 from tasks.core.training import Training
 from tasks.engine import device
+from tasks.engine.training import fsdp
 from tasks.engine.training.batches import Batches, PackDataset
 from tasks.engine.training.checkpointing import KEPT, WEIGHTS
 from tasks.engine.training.compose import Attached
@@ -99,15 +102,30 @@ class PackTrainer(Trainer):
         if self._kept:
             save_file({name: tensor.contiguous() for name, tensor in self._kept.items()}, folder / KEPT)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = fsdp.optimizer_state(self.optimizer, keep=self.args.should_save)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        read = partial(torch.load, map_location="cpu", weights_only=True, mmap=True)
+        fsdp.load_optimizer_state(self.optimizer, read(Path(checkpoint) / OPTIMIZER_NAME))
+        self.lr_scheduler.load_state_dict(read(Path(checkpoint) / SCHEDULER_NAME))
+
     @torch.no_grad()
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        if self.is_fsdp_enabled:
-            raise ValueError(
-                f"{resume_from_checkpoint}: with compute.fsdp a training does not go on from a checkpoint. "
-                f"Remove {Path(resume_from_checkpoint).parent} to begin anew, or set compute.fsdp: false."
-            )
         folder = Path(resume_from_checkpoint)
         tensors = {**self._trainable, **self._kept}
+        if self.is_fsdp_enabled:  # what was attached is whole, and the model has its shards by now
+            parameters = dict(self.model.named_parameters(remove_duplicate=False))
+            tensors |= {name: parameters[name] for name in tensors.keys() & parameters.keys()}
         saved = load_file(folder / WEIGHTS) | (load_file(folder / KEPT) if (folder / KEPT).is_file() else {})
         if unmatched := sorted(saved.keys() ^ tensors.keys()):
             difference = f"{unmatched[0]} is on one side alone"
@@ -121,7 +139,7 @@ class PackTrainer(Trainer):
                 f"Remove {folder.parent} to begin anew."
             )
         for name, tensor in saved.items():
-            tensors[name].copy_(tensor)
+            tensors[name].copy_(fsdp.sharded(tensor, tensors[name]))
 
 
 def training_arguments(
@@ -145,7 +163,6 @@ def training_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
         save_strategy="steps" if config.save_every else "no",
-        save_only_model=compute.fsdp,  # none goes on from such a checkpoint, and the optimizer's state is twice the model
         save_steps=config.save_every or 1,
         save_total_limit=2,
         ignore_data_skip=False,
