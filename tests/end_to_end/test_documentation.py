@@ -30,7 +30,7 @@ LAST = ROOT / "docs/pages/how-to/own-data.md"
 """It takes one file after the other into use."""
 TRAINED_ELSEWHERE = "tests/end_to_end/test_compare.py runs a comparison to its end"
 NOT_RUN = {
-    "make run": "its parts are run here; with the default profile it takes eleven minutes and more",
+    "make run": "its parts are run here; with the default profile it takes ten minutes and more",
     "make test": "it runs this test",
     "git clone … ratchet && cd ratchet": "this checkout is that clone",
     "git push": "there is no remote",
