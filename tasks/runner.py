@@ -26,7 +26,7 @@ from tasks.core.nested import flat
 from tasks.core.operation import Resources
 from tasks.core.text.calls import Call
 from tasks.core.training import in_words
-from tasks.io import provenance, stage_outputs
+from tasks.io import config_file, provenance, stage_outputs
 from tasks.io.runs import run_store, traces, tracking
 from tasks.io.system import locks, process, progress, usage
 
@@ -300,7 +300,7 @@ def dvc_hashes(paths: Iterable[Path]) -> dict[str, str]:
     """Return DVC's hash of each path that a stage made: what a stage reads is committed before it starts."""
     try:
         text = Path("dvc.lock").read_text()
-        lock = yaml.safe_load(text) if text.endswith("\n") else {}
+        lock = yaml.load(text, config_file.LOADER) if text.endswith("\n") else {}
         hashes = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
     except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}  # another DVC is just writing it: what is half there is no fault of this stage

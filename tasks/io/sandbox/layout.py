@@ -109,6 +109,15 @@ def names_of(library: Path) -> list[str]:
 
     Programs load libz.so.1, the file is libz.so.1.3.1.
     """
-    with os.scandir(library.parent) as entries:
-        links = [entry.name for entry in entries if ".so" in entry.name and entry.is_symlink()]
-    return [library.name, *sorted(name for name in links if (library.parent / name).resolve() == library)]
+    return [library.name, *_links(library.parent).get(library, [])]
+
+
+@cache
+def _links(folder: Path) -> dict[Path, list[str]]:
+    """Return the links to libraries in a folder: each library's real path → their names."""
+    names: dict[Path, list[str]] = {}
+    with os.scandir(folder) as entries:
+        links = sorted(entry.name for entry in entries if ".so" in entry.name and entry.is_symlink())
+    for name in links:
+        names.setdefault((folder / name).resolve(), []).append(name)
+    return names
