@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.execution.prefect_server import free_port
 from tests.flows.conftest import ROOT, processes, wait_for
 from tests.flows.execution.elsewhere.conftest import of_git, sshd_at
 
@@ -49,6 +51,7 @@ class Machine:
             f"link set {self.cable} up",
             f"-n {self.name} addr add {there}/30 dev eth0",
             f"-n {self.name} link set eth0 up",
+            f"-n {self.name} link set lo up",  # a machine reaches itself by it, at its address too
         ):
             ip(words)
 
@@ -153,3 +156,48 @@ def test_a_cable_that_is_pulled_ends_the_stage_on_both_sides_and_the_next_run_go
     assert away.stderr.splitlines()[-1].count("box-0: ") == 1
     again = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=60)
     assert (again.returncode, (workspace / "out.txt").read_text()) == (0, "b\na\n"), again.stderr
+
+
+@pytest.fixture
+def cluster(machines, tmp_path, monkeypatch) -> Iterator[str]:
+    """The address of a Ray cluster whose head is here and does no work, and whose other node is at the end of a cable."""
+    pytest.importorskip("ray", reason="needs the extra `ray`")
+    here, there = machines["box-0"].addresses
+    port, agent = free_port(), free_port()
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # this cluster leaves the loopback
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=80000000"]
+    head = ["--head", f"--node-ip-address={here}", f"--port={port}", f"--dashboard-agent-listen-port={agent}"]
+    node = [f"--address={here}:{port}", f"--node-ip-address={there}", "--num-cpus=1"]
+    commands = {
+        "head": [*start, *head, "--num-cpus=0", "--include-dashboard=false"],
+        "node": machines["box-0"].within(*start, *node),
+    }
+    with ExitStack() as stack:
+        for name, command in commands.items():
+            place, log = stack.enter_context(tempfile.TemporaryDirectory()), tmp_path / f"{name}.txt"
+            said = stack.enter_context(log.open("w"))
+            variables = os.environ | {"RAY_TMPDIR": place, "RAY_USAGE_STATS_ENABLED": "0"}  # sockets want a short path
+            process = subprocess.Popen(command, env=variables, stdout=said, stderr=said)
+            stack.callback(process.wait, 60)
+            stack.callback(process.terminate)
+            wait_for(lambda: process.poll() or "Ray runtime started" in log.read_text(), log.read_text, 300)  # noqa: B023
+            assert process.poll() is None, log.read_text()
+        yield f"{here}:{port}"
+
+
+def test_a_stage_on_a_ray_cluster_of_two_machines_makes_the_bytes_of_this_one(cluster, machines, tmp_path, monkeypatch):
+    _, there = machines["box-0"].addresses
+    hosts = {"hosts": {"nodes": {"ray": cluster, "folder": str(tmp_path / "there")}}}
+    (tmp_path / "hosts.yaml").write_text(yaml.safe_dump(hosts))
+    monkeypatch.setenv("RATCHET_HOSTS", str(tmp_path / "hosts.yaml"))
+    workspace = of_git(tmp_path / "workspace")
+    shutil.copyfile(ROOT / "params/micro.yaml", workspace / "params.yaml")
+    (workspace / "dvc.yaml").write_text("stages: {one: {cmd: none}}\n")
+    program = """
+from flows.execution.elsewhere import job
+raise SystemExit(job.run("nodes", job.Job("one", ["./tool > out.txt"], ["data/seen.txt"], ["out.txt"], ["out.txt"]), print))
+"""
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=workspace, env=variables, capture_output=True, text=True)
+    assert (done.returncode, (workspace / "out.txt").read_text()) == (0, "a\nb\n"), done.stderr
+    assert f"on nodes: node {there}" in done.stdout
