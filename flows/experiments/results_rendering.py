@@ -38,7 +38,8 @@ def notes() -> str:
         "Means over seeds. Brackets: 95 % intervals. Against the first and at equal domain loss they are of differences paired by "
         "seed (Student's t): what another seed would give. Everywhere else they are a bootstrap over groups of test items, seeds "
         "averaged: what other items would give with these seeds, which alone is no reason to prefer a composition. "
-        "Forgetting: general loss less the base's; at equal domain loss: less that of the first. "
+        "Forgetting: general loss less the base's; at equal domain loss: less that of the first, which a side that learns faster reaches "
+        "earlier in its schedule. "
         "Peak MB and tokens/s: the middle of the seeds, and from the least to the most of them; tokens/s are over the optimizer steps "
         "alone, of CPU time on a CPU. * no other is better in both."
     )
