@@ -164,7 +164,7 @@ def cluster(machines, tmp_path, monkeypatch) -> Iterator[str]:
     pytest.importorskip("ray", reason="needs the extra `ray`")
     here, there = machines["box-0"].addresses
     port, agent = free_port(), free_port()
-    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # this cluster leaves the loopback
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)  # this cluster leaves the loopback
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=80000000"]
     head = ["--head", f"--node-ip-address={here}", f"--port={port}", f"--dashboard-agent-listen-port={agent}"]
     node = [f"--address={here}:{port}", f"--node-ip-address={there}", "--num-cpus=1"]
