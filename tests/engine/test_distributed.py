@@ -89,7 +89,7 @@ with imports.lasting():
     from tasks.engine.inference import scoring; from tasks.engine.training import train
     from tasks.io.weights import checkpoints
     from tests import tiny
-    from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, SPARSIFIER, answered
+    from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, RESUMED, SPARSIFIER, answered
     from tests.methods.contract import composition, part
 
 base, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
@@ -111,13 +111,14 @@ if fsdp:  # accelerate cuts no weights on CPUs, whatever it is told: let it take
     PartialState.__init__ = started
 
 def job(names, work):
-    settings = OPTIMIZER.get(work.name, {"learning_rate": 1e-2})
+    name = work.name.removesuffix(RESUMED)
+    settings = OPTIMIZER.get(name, {"learning_rate": 1e-2})
     optimizer = part("optimizers", names.get("optimizers", "adamw"), **settings)
     parts = replace(composition(**names), optimizer=optimizer)
-    if work.name in OBJECTIVE:
-        parts = replace(parts, objective=part("objectives", parts.objective.name, **OBJECTIVE[work.name]))
-    if work.name in SPARSIFIER:
-        parts = replace(parts, sparsifier=part("sparsifiers", parts.sparsifier.name, **SPARSIFIER[work.name]))
+    if name in OBJECTIVE:
+        parts = replace(parts, objective=part("objectives", parts.objective.name, **OBJECTIVE[name]))
+    if name in SPARSIFIER:
+        parts = replace(parts, sparsifier=part("sparsifiers", parts.sparsifier.name, **SPARSIFIER[name]))
     if hasattr(parts.adapter.config, "dropout"):  # what is dropped depends on how many draw
         parts = replace(parts, adapter=part("adapters", parts.adapter.name, dropout=0.0))
     model, _ = checkpoints.load(Path(base), quantization=parts.base.method.quantization(parts.base.config))
