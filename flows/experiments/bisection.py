@@ -14,13 +14,15 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.execution import stage_runner, workspace
 from flows.execution.dvc import cache, forecast, lock_file, lock_graph, repository
+from flows.execution.dvc.console import State
 from flows.experiments import model_differences
 from flows.experiments.model_differences import Cause, ModelRecord
 from flows.registry import promotion
@@ -28,7 +30,7 @@ from tasks.core import environment
 from tasks.core.promotion import gate
 from tasks.core.records import DOMAIN_LOSSES, Result
 from tasks.core.statistics import Estimate
-from tasks.io import tables
+from tasks.io import config_file, tables
 from tasks.io.runs import run_store
 from tasks.io.system import files, git, progress
 
@@ -37,6 +39,7 @@ FOLDER = workspace.SCRATCH / "why"
 SHARED = ("spool", "cache")
 """Folders that hybrids share with this workspace: the run spool, and answers of servers that were paid for."""
 RAW = Path("data/raw")
+PARAMS = Path("params.yaml")
 RESULTS = "data/results/"
 TAIL = 0.025
 """The probability beyond each bound of an interval."""
@@ -158,14 +161,19 @@ def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> It
     store = run_store.uri()
     if store.startswith("sqlite:///"):
         store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).resolve()}"
-    env = {environment.TRACKING_URI: store, "GIT_CEILING_DIRECTORIES": str(place.parent)}
+    env, placed = {environment.TRACKING_URI: store, "GIT_CEILING_DIRECTORIES": str(place.parent)}, _hosts()
     _write_files(after, first, place, cache_folder)
 
     runner = stage_runner.StageRunner()
 
     def make(cut: str, parent: str) -> Results:
+        def reproduce(stage: str) -> State:
+            host = placed.get(stage.partition("@")[0])
+            on = {environment.ON: host} if host else {}
+            return runner.reproduce(stage, env | on | {environment.PARENT_RUN: parent})
+
         with contextlib.chdir(place):
-            return _make(before, after, cut, runner, env | {environment.PARENT_RUN: parent})
+            return _make(before, after, cut, reproduce)
 
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place)
@@ -175,6 +183,12 @@ def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> It
         except RuntimeError as error:
             stack.pop_all()
             raise RuntimeError(f"{error}\n(in {FOLDER}, which is left as it is)") from None
+
+
+def _hosts() -> dict[str, str]:
+    """Return the hosts on which `resources` puts stages today: where one runs changes no byte of a hybrid."""
+    resources = config_file.parse(PARAMS)[0].get("resources") or {}
+    return {stage: entry["host"] for stage, entry in resources.items() if entry.get("host")}
 
 
 def _write_files(after: ModelRecord, first: str, place: Path, cache_folder: Path) -> None:
@@ -188,7 +202,7 @@ def _write_files(after: ModelRecord, first: str, place: Path, cache_folder: Path
         else:
             _extract(place, commit)
         _add_what_git_lacks(place, cache_folder)
-        shutil.copyfile(after.config, place / "params.yaml")
+        shutil.copyfile(after.config, place / PARAMS)
         with contextlib.chdir(place):
             problems = _problems(after, first)
         if not problems:
@@ -223,6 +237,9 @@ def _extract(place: Path, commit: str) -> None:
 
 def _add_what_git_lacks(place: Path, cache_folder: Path) -> None:
     """Link what git lacks: DVC's cache, raw data, and the folders that hybrids share with this workspace."""
+    subprocess.run(
+        ["git", "init", "--quiet"], cwd=place, check=True
+    )  # stages on hosts are given the files that git would take
     repository.write_local_config(place, cache_folder)
     if RAW.is_dir():
         shutil.rmtree(place / RAW, ignore_errors=True)
@@ -244,9 +261,7 @@ def _problems(after: ModelRecord, first: str) -> list[str]:
     ]
 
 
-def _make(
-    before: ModelRecord, after: ModelRecord, cut: str, runner: stage_runner.StageRunner, env: Mapping[str, str]
-) -> Results:
+def _make(before: ModelRecord, after: ModelRecord, cut: str, reproduce: Callable[[str], State]) -> Results:
     """Make the hybrid whose stages before `cut` are the first model's, and return its results on the test set."""
     plan = list(after.lock)
     earlier = [stage for stage in plan[: plan.index(cut)] if stage in before.lock]
@@ -256,8 +271,7 @@ def _make(
     lock_file.write({stage: before.lock[stage] for stage in earlier})
     cache.checkout(earlier)
     for stage in _later(after, cut):
-        state = runner.reproduce(stage, env)
-        progress.say(f"  {stage}: {state}")
+        progress.say(f"  {stage}: {reproduce(stage)}")
     card = json.loads(promotion.CANDIDATE.read_text(encoding="utf-8"))
     if card["candidate"] is None:
         raise ValueError(f"The hybrid has no candidate: {card['why']}.")

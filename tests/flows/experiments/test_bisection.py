@@ -14,6 +14,7 @@ from flows.execution.dvc import cache, lock_file, lock_graph
 from flows.experiments import bisection, model_differences
 from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
+from tests.flows.execution.elsewhere.conftest import box, sshd  # noqa: F401  # fixtures
 from tests.flows.experiments.test_model_differences import side
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
@@ -121,6 +122,15 @@ def test_the_larger_half_is_followed_down_to_one_stage(stages, tmp_path):
     ]
     assert (Path("params.yaml").read_bytes(), Path("dvc.lock").read_bytes(), Path("tuned.txt").read_text()) == mine
     assert not bisection.FOLDER.exists()
+
+
+def test_stages_of_hybrids_run_where_the_workspace_puts_them_today(stages, tmp_path, request):
+    machine = request.getfixturevalue("box")
+    before, after = made(tmp_path, ingest=1.0, tune=2.0), made(tmp_path, ingest=1.1, tune=1.7)
+    with Path("params.yaml").open("a") as file:
+        file.write("resources: {tune: {host: gpu-box}}\n")
+    assert told(before, after) == [(["ingest", "tune"], -0.2), (["ingest"], 0.1), (["tune"], -0.3)]
+    assert [path.parent.name for path in machine.folder.glob("why-*/*/tuned.txt")] == ["tune"]
 
 
 def test_nothing_runs_where_the_two_do_not_differ_for_certain(stages, tmp_path):
