@@ -23,6 +23,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ KEPT = Path(".ratchet/edits")
 FIFTHS = 5
 CHAPTER_CHARS = 600
 """Of each chapter of general text."""
-ASKED = ("prompt", "rephrase", "locality")
+ASKED = ("prompt", "rephrase")
 ORDERS = ("breadth", "depth", "passes")
 SEARCH = 1_000
 """The seed that learning rates are chosen with."""
@@ -146,9 +147,9 @@ def edit(
             f"Facts are written one by one into plain weights, and adapter is {parts.adapter.name}. Set adapter: none."
         )
     facts = random.Random(tune.seed).sample(facts, len(facts))
+    others = tuple(sorted(fact.locality for fact in facts))
+    before, general = untouched(base, others, compute.device)
     model, tokenizer = checkpoints.load(base, device=compute.device)
-    before = answers(model, tokenizer, [fact.locality for fact in facts])
-    general = general_loss(model, tokenizer)
     rows = [example(fact, number) for number, fact in enumerate(facts)]
     sequences = [sequence for row in rows for sequence in encode.training_sequences(row, tokenizer, "last") if sequence]
     plan = tune.model_copy(update={"save_every": 0, "validate_every": 0})
@@ -164,15 +165,23 @@ def edit(
         store.save(outcome.attached, parts, tokenizer, Path(folder) / "edited")
         model, tokenizer = checkpoints.load(Path(folder) / "edited", base, device=compute.device)
     texts = {name: answers(model, tokenizer, [getattr(fact, name) for fact in facts]) for name in ASKED}
-    right = {name: [is_right(text, fact) for text, fact in zip(texts[name], facts, strict=True)] for name in ASKED[:2]}
+    right = {name: [is_right(text, fact) for text, fact in zip(texts[name], facts, strict=True)] for name in ASKED}
+    after = answers(model, tokenizer, others)
     fifth = -(-len(facts) // FIFTHS)
     return {
         "steps": made,
         **{name: share(flags) for name, flags in right.items()},
-        "locality": share([text == first for text, first in zip(texts["locality"], before, strict=True)]),
+        "locality": share([text == first for text, first in zip(after, before, strict=True)]),
         "general": round(general_loss(model, tokenizer) - general, 4),
         "by fifth": [share(right["prompt"][start : start + fifth]) for start in range(0, len(facts), fifth)],
     }
+
+
+@cache
+def untouched(base: Path, questions: tuple[str, ...], device: str) -> tuple[list[str], float]:
+    """Return what the base answers to these questions, and its loss on general text, which are the same for each training."""
+    model, tokenizer = checkpoints.load(base, device=device)
+    return answers(model, tokenizer, questions), general_loss(model, tokenizer)
 
 
 def general_loss(model: Any, tokenizer: Any) -> float:
