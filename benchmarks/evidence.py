@@ -2,8 +2,8 @@
 
 In a copy of the folder one file at a time gets a byte more, is removed, or is added; then whoever checks it is asked: `model_signing` (the signature
 of all files), the DSSE envelope of securesystemslib with in-toto's statement, CycloneDX's strict validator, `mlcroissant validate`, and `ratchet verify
---evidence`. A cell is `names it` where the answer has the file's name, `refuses` where it has not, and `accepts`. The last three of the four tools read
-one file each; the others are left empty there. Run it in the workspace that wrote the folder, or name its public keys with `--key`. The packages are those of
+--evidence`. A cell is `names it` where the answer has the file's name, `refuses` where it has not, and `accepts`. In-toto, CycloneDX and mlcroissant read
+one file each, and their cells are empty where another was altered. Run it in the workspace that wrote the folder, or name its public keys with `--key`. The packages are those of
 `pip install -e ".[dev]"`.
 """
 
@@ -64,7 +64,12 @@ def alterations(folder: Path) -> Iterator[tuple[str, str, Callable[[Path], None]
         name = path.relative_to(folder).as_posix()
         yield name, "a byte more", append
         yield name, "removed", Path.unlink
-    yield ADDED, "added", lambda path: path.write_bytes(b"x") and None
+    yield ADDED, "added", add
+
+
+def add(path: Path) -> None:
+    """Write a file that was not there."""
+    path.write_bytes(b"x")
 
 
 def append(path: Path) -> None:
@@ -79,7 +84,9 @@ def cell(tool: Tool, only: str, folder: Path, key: Path, altered: str) -> str:
     if only and altered not in ("", only):
         return ""
     problem = tool(folder, key)
-    return "accepts" if not problem else "names it" if Path(altered).name in problem else "refuses"
+    if not problem:
+        return "accepts"
+    return "names it" if altered and Path(altered).name in problem else "refuses"
 
 
 def model_signing(folder: Path, key: Path) -> str:

@@ -25,3 +25,34 @@ def test_help_is_printed_and_nothing_is_measured(script, tmp_path, monkeypatch, 
 
 def test_there_are_scripts():
     assert len(SCRIPTS) > 20
+
+
+@pytest.mark.parametrize(
+    ("said", "only", "altered", "expected"),
+    [
+        ("", "", "model/a.json", "accepts"),
+        ("a.json differs", "", "model/a.json", "names it"),
+        ("something differs", "", "model/a.json", "refuses"),
+        ("something differs", "", "", "refuses"),
+        ("a.json differs", "b.json", "model/a.json", ""),
+        ("b.json is no JSON", "b.json", "b.json", "names it"),
+    ],
+)
+def test_what_a_tool_says_of_altered_evidence_is_told_in_words(said, only, altered, expected, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    import evidence
+
+    assert evidence.cell(lambda *_: said, only, tmp_path, tmp_path, altered) == expected
+
+
+def test_evidence_is_altered_one_file_at_a_time_and_what_shares_its_bytes_is_not(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    import evidence
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/a.json").write_text("{}")
+    (tmp_path / "two").hardlink_to(tmp_path / "one/a.json")
+    names = [(name, change) for name, change, _ in evidence.alterations(tmp_path / "one")]
+    assert names == [("", ""), ("a.json", "a byte more"), ("a.json", "removed"), (evidence.ADDED, "added")]
+    evidence.append(tmp_path / "one/a.json")
+    assert ((tmp_path / "one/a.json").read_text(), (tmp_path / "two").read_text()) == ("{} ", "{}")

@@ -161,7 +161,7 @@ def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> It
     store = run_store.uri()
     if store.startswith("sqlite:///"):
         store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).resolve()}"
-    env, placed = {environment.TRACKING_URI: store, "GIT_CEILING_DIRECTORIES": str(place.parent)}, _hosts()
+    env, placed = {environment.TRACKING_URI: store}, _hosts()
     _write_files(after, first, place, cache_folder)
 
     runner = stage_runner.StageRunner()
@@ -237,9 +237,8 @@ def _extract(place: Path, commit: str) -> None:
 
 def _add_what_git_lacks(place: Path, cache_folder: Path) -> None:
     """Link what git lacks: DVC's cache, raw data, and the folders that hybrids share with this workspace."""
-    subprocess.run(
-        ["git", "init", "--quiet"], cwd=place, check=True
-    )  # stages on hosts are given the files that git would take
+    # A repository of its own: runs name no commit of this workspace, and stages on hosts are given the files that git would take.
+    subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     repository.write_local_config(place, cache_folder)
     if RAW.is_dir():
         shutil.rmtree(place / RAW, ignore_errors=True)
