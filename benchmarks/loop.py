@@ -10,7 +10,7 @@ The metric was fixed beforehand (docs/claims/failures.json): the share of held-o
 Printed: accuracy of each arm and round with its differences to the round before, to the other arms in that round, and to r0, with 95 %
 intervals over items (bootstrap, items of all seeds) and over seeds (Student's t). Settings: params/compare/loop.yaml.
 Results are kept in .ratchet/loop, and a second call resumes. `python docs/ledger.py loop` takes the figures to the ledger, beside those of
-seeds that ran elsewhere.
+seeds that ran elsewhere; figures of another `--name` are kept apart, as claims on seeds of their own need.
 """
 
 import argparse
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=Path("models/base"), help="the folder of the base model")
     parser.add_argument("--rounds", type=int, help="instead of the recipe's")
     parser.add_argument("--arms", nargs="*", help="some of the recipe's")
+    parser.add_argument("--name", default="loop", help="the comparison that the figures are kept as, for the ledger")
     options = parser.parse_args()
     recipe = config_file.read(ROOT / "params/compare/loop.yaml", Recipe)
     changes = {name: value for name in ("profile", "rounds") if (value := getattr(options, name)) is not None}
@@ -90,7 +91,7 @@ def main() -> None:
             results[name].append(row)
     print_table(results)
     rows = figures(results, seeds, {name: bench.settings(name) for name in results})
-    print(f"Figures: {results_table.save_figures('loop', rows)}")
+    print(f"Figures: {results_table.save_figures(options.name, rows)}")
 
 
 def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], settings: Mapping[str, str]) -> list[Rows]:
