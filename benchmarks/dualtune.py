@@ -19,7 +19,8 @@ import json
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,11 +29,13 @@ import polars as pl
 import yaml
 from pydantic import Field
 from quiet import Quiet
+from side_by_side import of_seeds
 
 from flows.experiments import results_table
 from tasks import configuration
 from tasks.core import statistics
 from tasks.core.answers.tool_choice import SELECT
+from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.records import Example, FaultPair
 from tasks.io import config_file, provenance, tables
@@ -83,11 +86,8 @@ def main() -> None:
     if missing := [str(path) for path in (BASE, INGESTED, EXAMPLES) if not path.exists()]:
         sys.exit(f"{', '.join(missing)}: not there yet. `ratchet use tools && ratchet run pretrain` makes them.")
     bench = Bench(recipe)
-    rows = [
-        {"composition": side, "seed": seed} | bench.measured(side, seed)
-        for seed in options.seeds or range(recipe.seeds)
-        for side in options.sides or recipe.sides
-    ]
+    seeds, sides = options.seeds or list(range(recipe.seeds)), options.sides or list(recipe.sides)
+    rows = [row for some in of_seeds(partial(bench.of_seed, sides), seeds, bench.compute) for row in some]
     show(rows)
     print(f"Figures: {results_table.save_figures('dualtune', rows)}")
 
@@ -101,6 +101,15 @@ class Bench:
         sides = {name: side.model_dump() for name, side in recipe.sides.items()}
         basis = [self.profile, sides, checkpoints.weights_digest(BASE), provenance.digest(EXAMPLES)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def compute(self) -> Compute:
+        """What each training computes with."""
+        return Compute.model_validate(self.profile.get("compute", {}))
+
+    def of_seed(self, sides: Sequence[str], seed: int) -> list[Rows]:
+        """Return the figures of all sides with a seed."""
+        return [{"composition": side, "seed": seed} | self.measured(side, seed) for side in sides]
 
     def measured(self, side: str, seed: int) -> Rows:
         """Return the figures of a side, from its file or from running it."""

@@ -22,8 +22,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import kept as files  # noqa: E402  # the path comes first, where this runs as a script
+from side_by_side import of_seeds  # noqa: E402
 
 from flows.experiments import results_table, search  # noqa: E402
 from tasks import configuration  # noqa: E402
@@ -91,13 +92,10 @@ def measured(
         if len(rates) > 1:
             best[order], searched = chosen(trials, order, rates, steps)
             steps = steps or searched["steps"]
-    for seed in seeds:
-        for order in orders:
-            row = trials.result(order, seed, best[order], steps)
-            steps = steps or row["steps"]
-            told = {"composition": order, "facts": len(trials.facts), "seed": seed, "learning_rate": best[order]}
-            rows.append(told | row)
-            print(json.dumps(rows[-1]), flush=True)
+    for some in of_seeds(partial(trials.of_seed, best, steps), seeds, trials.config.compute):
+        for row in some:
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     return rows
 
 
@@ -121,6 +119,15 @@ class Trials:
         self.base, self.facts, self.config = base, facts, config
         basis = [config.model_dump(mode="json"), [vars(fact) for fact in facts], checkpoints.weights_digest(base)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
+
+    def of_seed(self, rates: Mapping[str, float], steps: int, seed: int) -> list[dict[str, Any]]:
+        """Return the results of all orders with a seed, each at its learning rate. Without `steps`, the first order says how many there are."""
+        rows = []
+        for order, rate in rates.items():
+            row = self.result(order, seed, rate, steps)
+            steps = steps or row["steps"]
+            rows.append({"composition": order, "facts": len(self.facts), "seed": seed, "learning_rate": rate} | row)
+        return rows
 
     def result(self, order: str, seed: int, rate: float, steps: int) -> dict[str, Any]:
         """Return what `edit` does, from its file or from running it."""

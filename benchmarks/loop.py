@@ -10,7 +10,8 @@ The metric was fixed beforehand (docs/claims/failures.json): the share of held-o
 Printed: accuracy of each arm and round with its differences to the round before, to the other arms in that round, and to r0, with 95 %
 intervals over items (bootstrap, items of all seeds) and over seeds (Student's t). Settings: params/compare/loop.yaml.
 Results are kept in .ratchet/loop, and a second call resumes. `python docs/ledger.py loop` takes the figures to the ledger, beside those of
-seeds that ran elsewhere; figures of another `--name` are kept apart, as claims on seeds of their own need.
+seeds that ran elsewhere; figures of another `--name` are kept apart, as claims on seeds of their own need. With
+`RATCHET_RAY` seeds run side by side on that cluster.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -28,11 +29,13 @@ from typing import Any
 import kept as files
 import yaml
 from quiet import Quiet
+from side_by_side import of_seeds
 
 from flows.experiments import results_table
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import statistics
+from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.records import Example, FaultPair
 from tasks.engine import device
@@ -86,8 +89,8 @@ def main() -> None:
         parser.error(f"--arms {', '.join(sorted(unknown))}: there are {', '.join(recipe.arms)}")
     bench = Bench(recipe, options.base)
     results: dict[str, list[Rows]] = defaultdict(list)
-    for seed in seeds:
-        for name, row in bench.run(seed, arms):
+    for rows in of_seeds(partial(bench.results, arms), seeds, bench.compute):
+        for name, row in rows.items():
             results[name].append(row)
     print_table(results)
     rows = figures(results, seeds, {name: bench.settings(name) for name in results})
@@ -136,16 +139,21 @@ class Bench:
         name = f"{arm}-{digest(changes)}" if changes else arm
         return self.folder / f"{seed}" / (f"{name}-r{number}" if number else "r0")
 
-    def run(self, seed: int, arms: Sequence[str]) -> Iterator[tuple[str, Rows]]:
-        """Yield the result of the base, and of each arm and round of a seed, by its name: `r0`, `failures r1`, …."""
+    @property
+    def compute(self) -> Compute:
+        """What each training computes with."""
+        return Compute.model_validate(self.profile.get("compute", {}))
+
+    def results(self, arms: Sequence[str], seed: int) -> dict[str, Rows]:
+        """Return the results of the base, and of each arm and round of a seed, by their names: `r0`, `failures r1`, …."""
         self.ingest(seed)
-        yield "base", self.untrained(seed)
-        yield "r0", self.measured(seed, self.folder / f"{seed}/r0")
+        results = {"base": self.untrained(seed), "r0": self.measured(seed, self.place(seed, "", 0))}
         for number in range(1, self.recipe.rounds):
             for arm in arms:
                 before, folder = (self.place(seed, arm, n) for n in (number - 1, number))
                 self.turn(seed, before, folder, self.recipe.arms[arm])
-                yield f"{arm} r{number}", self.measured(seed, folder)
+                results[f"{arm} r{number}"] = self.measured(seed, folder)
+        return results
 
     def config(self, seed: int, changes: Mapping[str, Any]) -> PipelineConfig:
         """Return the settings of a seed: the profile's with its own data and order."""

@@ -32,8 +32,10 @@ import functions
 import kept as files
 from planted import SHOULD, Planted, plant
 from quiet import Quiet
+from side_by_side import of_seeds
 
 from tasks.core import statistics
+from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.records import Example, FaultPair, Signals
 from tasks.core.text.programs import program
@@ -97,9 +99,10 @@ def main() -> None:
     seeds = parser.parse_args().seeds or list(range(RECIPE.seeds))
     arms = ("d0", *RECIPE.arms, "truth")
     results: dict[str, list[Rows]] = {arm: [] for arm in arms}
-    for seed in seeds:
-        for arm in arms:
-            results[arm].append(kept(arm, seed))
+    compute = Compute.model_validate(RECIPE.compute)
+    for rows in of_seeds(lambda seed: {arm: kept(arm, seed) for arm in arms}, seeds, compute):
+        for arm, row in rows.items():
+            results[arm].append(row)
     table(results)
     for seed in seeds:
         print(f"\nlosses of seed {seed}, before and after the training, by what is the matter: {losses_by_kind(seed)}")

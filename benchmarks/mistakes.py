@@ -18,11 +18,13 @@ import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loop import ROOT, Bench, Recipe, Rows, accuracy, change, figures, merged
 from quiet import Quiet
+from side_by_side import of_seeds
 
 from flows.experiments import results_table
 from tasks.core.records import Example, FaultPair
@@ -53,11 +55,9 @@ def main() -> None:
     seeds, arms = options.seeds or recipe.seeds, options.arms or list(recipe.arms)
     bench = Bench(recipe, options.base)
     results: dict[str, list[Rows]] = defaultdict(list)
-    for seed in seeds:
-        first, rows = prepare(bench, seed)
-        results["r0"].append(rows)
-        for arm in arms:
-            results[arm].append(trial(bench, seed, first, arm))
+    for rows in of_seeds(partial(of_seed, bench, arms), seeds, bench.compute):
+        for name, row in rows.items():
+            results[name].append(row)
     for name, rows_of_seeds in results.items():
         print(f"\n{name}: accuracy {', '.join(f'{accuracy(row):.4f}' for row in rows_of_seeds)}")
         for other in results:
@@ -65,6 +65,12 @@ def main() -> None:
                 print(f"  less {other}: {change(rows_of_seeds, results[other])}")
     kept = figures(results, seeds, {name: bench.settings(name) for name in results})
     print(f"Figures: {results_table.save_figures('mistakes', kept)}")
+
+
+def of_seed(bench: Bench, arms: Sequence[str], seed: int) -> dict[str, Rows]:
+    """Return the results of the first round and of each arm of a seed, by name."""
+    first, row = prepare(bench, seed)
+    return {"r0": row} | {arm: trial(bench, seed, first, arm) for arm in arms}
 
 
 def prepare(bench: Bench, seed: int) -> tuple[Path, Rows]:

@@ -83,15 +83,20 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the model; adapters are fp32")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from flows.experiments import results_table
+    from side_by_side import of_seeds
 
+    from flows.experiments import results_table
+    from tasks.core.compute import Compute
+
+    compute = Compute(precision=options.precision, threads=1)
     data = split(list(reviews(options.archive)))
     given = functools.partial(trial, data, precision=options.precision)
     results = {"zero-shot": [given("zero-shot", 0.0, 0, 0)] * len(options.seeds)}
     for arm in options.arms:
         tried = functools.partial(given, arm, seed=0, steps=options.search, final=False)
         best = best_rate(arm, options.rates, tried)
-        results[arm] = [given(arm, best, seed, options.steps) for seed in options.seeds]
+        tuned = functools.partial(given, arm, best, steps=options.steps)
+        results[arm] = list(of_seeds(tuned, options.seeds, compute))
         show(arm, results[arm], results)
     rows = [
         {"composition": arm, "seed": seed, "accuracy": mean(row["hits"]), "valid": row["valid"]}

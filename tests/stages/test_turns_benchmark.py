@@ -1,11 +1,15 @@
-"""The benchmark of turns runs as it is written, on a random model: two rounds of two arms, kept, and taken to the ledger's form."""
+"""The benchmark of turns runs as it is written, on a random model: two rounds of two arms, kept, and taken to the ledger's form; seeds also on a cluster."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import ray_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -56,3 +60,23 @@ def test_two_rounds_are_measured_once_and_each_arm_from_the_same_first_round(
     monkeypatch.setattr(loop.Bench, "answered", lambda *_: pytest.fail("it asked again"))
     loop.main()
     assert json.loads((tmp_path / ".ratchet/compare/loop/figures.json").read_text()) == figures
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side_on_a_cluster_have_the_figures_of_this_machine(tiny, profile, tmp_path):
+    def run(folder, variables):
+        folder.mkdir()
+        command = [sys.executable, str(ROOT / "benchmarks/loop.py"), "7", "8", "--rounds", "1"]
+        command += ["--profile", str(profile), "--base", str(tiny)]
+        done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads((folder / ".ratchet/compare/loop/figures.json").read_text()), done.stdout
+
+    with ray_nodes.cluster() as cluster:
+        ray_nodes.with_two_nodes(cluster)
+        there, said = run(tmp_path / "there", {"RATCHET_RAY": cluster.address})
+    here, said_here = run(tmp_path / "here", {})
+    assert there == here
+    assert {row["seed"] for row in here} == {7, 8}
+    assert "/7/r0: 0." in said_here
+    assert "/7/r0: 0." not in said  # which is told where it is measured

@@ -12,7 +12,7 @@ from tasks.core.stage import Run
 from tasks.core.training import Training
 from tasks.engine import device
 from tasks.engine.first_batch import describe
-from tasks.engine.training import checkpointing, compose, store, train, validation
+from tasks.engine.training import compose, store, train, validation
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
@@ -63,8 +63,6 @@ def execute(
         measured = partial(with_reference, model, identity=identity, compute=compute, cache=run.cache, track=track)
         data = replace(data, train=measured(data.train), judged=measured(data.judged) if data.judged else ())
     before = validation.losses(model, data.valid, compute)
-    if checkpoint := checkpointing.newest_complete(run.work):
-        run.say(f"an interrupted training goes on from step {checkpoint.name.rpartition('-')[2]}")
     telemetry = Telemetry(run, before | validation.rewards(model, data.judged, parts.objective, compute))
     result = train.train(
         model.train(),
@@ -73,6 +71,7 @@ def execute(
         config,
         compute,
         run.work,
+        on_resume=lambda step: run.say(f"an interrupted training goes on from step {step}"),
         on_step=telemetry.on_step,
         on_validation=telemetry.on_validation,
     )

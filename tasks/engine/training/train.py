@@ -90,6 +90,7 @@ def train(
     compute: Compute,
     work: Path,
     *,
+    on_resume: Callable[[int], None] = lambda _: None,
     on_step: OnStep = lambda _: None,
     on_validation: OnValidation = lambda _, __: None,
     measure: Measure | None = None,
@@ -97,7 +98,7 @@ def train(
     """Train `model` on `data` and return the result.
 
     Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
-    `on_step` is called after every optimizer step, `on_validation` after every validation. `measure` returns the values that are
+    `on_resume` is called with the step of that checkpoint, `on_step` after every optimizer step, `on_validation` after every validation. `measure` returns the values that are
     kept at each checkpoint and at the end: by default the losses on the validation sets.
     Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
     """
@@ -188,6 +189,7 @@ def train(
     checkpoint = checkpointing.newest_of_first(work)
     if checkpoint:
         state.restore(checkpoint)
+        on_resume(int(checkpoint.name.rpartition("-")[2]))
     with activations.applied(attached.model, wanted=config.activation_checkpointing):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 

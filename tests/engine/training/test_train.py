@@ -49,7 +49,7 @@ def change(plan, **config):
     return plan.model_copy(update=config)
 
 
-def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.FP32, kill_at=None):
+def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.FP32, kill_at=None, on_resume=print):
     """What training the model in `base` ends in, or Killed."""
     steps = []
 
@@ -59,7 +59,9 @@ def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.
             raise Killed
 
     data = engine.TrainData(sequences)
-    outcome = engine.train(small.load(base).train(), data, parts, plan, compute, work, on_step=on_step)
+    outcome = engine.train(
+        small.load(base).train(), data, parts, plan, compute, work, on_resume=on_resume, on_step=on_step
+    )
     return outcome, steps
 
 
@@ -148,7 +150,9 @@ def test_a_torn_checkpoint_is_removed_and_the_last_whole_one_continued(tiny, tmp
     torn = tmp_path / "killed" / "checkpoint-999"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
-    resumed, rest = train(tiny, tmp_path / "killed")
+    resumed_from = []
+    resumed, rest = train(tiny, tmp_path / "killed", on_resume=resumed_from.append)
+    assert resumed_from == [4]
     assert rest[0][0] == 5
     assert not torn.exists()
     assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
@@ -303,7 +307,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_the_settings_that_changed(
     slower = replace(FULL, optimizer=part("optimizers", "adamw", learning_rate=1e-3, weight_decay=0.5))
     told = r": adamw\.learning_rate is 0\.001, and was 0\.01; adamw\.weight_decay is 0\.5, and was 0\.1\. Set them back"
     with pytest.raises(ValueError, match=told):
-        train(tiny, tmp_path, slower)
+        train(tiny, tmp_path, slower, on_resume=lambda _: pytest.fail("it does not go on"))
     another = replace(FULL, selector=part("selectors", "neuroada", k=2))
     with pytest.raises(ValueError, match=r": selector is 'neuroada', and was 'all'\. Set them back"):
         train(tiny, tmp_path, another)
