@@ -1,6 +1,8 @@
 """All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
 
-from collections import Counter
+import hashlib
+import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,7 +21,9 @@ from tasks.io import tables
 from tasks.io.system import files
 from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import Datasets, IngestConfig, Query
+from tasks.stages.ingest.quarantine import FORGOTTEN
 from tasks.stages.ingest.reading.sources import label
+from tasks.stages.ingest.screening.exclusion import is_named
 from tasks.stages.ingest.shards.parts import FilePart, Part, RowsPart, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
 from tasks.stages.ingest.shards.shard import FACTS, RESPONSE, Shard
@@ -119,12 +123,16 @@ class Reader:
         self._workers = workers or Workers()
         self._rescued = rescued
         self._used: set[str] = set()
+        self._written: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(path.name for path in cache.iterdir()) if cache.is_dir() else ():
+            self._written[name.partition("-")[0]].append(name)
         self._num_made = 0
 
     def read(self, parts: Sequence[Part]) -> tuple[list[Shard], list[Summary]]:
         """Return the shards of the parts, in order, and what each part holds.
 
-        A part of a file that was read before is not read again, unless it refused what was rescued since.
+        A part of a file that was read before is not read again, unless it refused what was rescued since, or what is excluded from it
+        has changed.
         """
         folders = self._write(
             [part if isinstance(part, FilePart) else replace(part, rescued=self._rescued) for part in parts]
@@ -149,7 +157,7 @@ class Reader:
 
     def _write(self, parts: Sequence[Part]) -> list[Path]:
         """Return the folder of each part, after those that were not read yet are."""
-        folders = [self._folder(part.key) for part in parts]
+        folders = [self._folder(part) for part in parts]
         pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
         done = write_parts(pending, self._config, self._workers)
         for _ in self._run.track(done, total=len(pending), unit="part") if len(pending) > 1 else done:
@@ -162,12 +170,32 @@ class Reader:
             if folder.name not in self._used:
                 files.remove(folder)
 
-    def _folder(self, key: str | None) -> Path:
-        if key:
-            self._used.add(key)
-            return self._cache / key
-        self._num_made += 1
-        return self._scratch / f"made-{self._num_made:06d}"
+    def _folder(self, part: Part) -> Path:
+        """Return the folder of a part: one of an earlier run if that refused just what is excluded now, else a new one."""
+        if (key := part.key) is None:
+            self._num_made += 1
+            return self._scratch / f"made-{self._num_made:06d}"
+        exclude = sorted(set(self._config.exclude))
+        new = f"{key}-{hashlib.sha256(json.dumps(exclude).encode()).hexdigest()[:16]}" if exclude else key
+        names = (name for name in self._written[key] if _excludes(self._cache / name, exclude))
+        name = new if new in self._written[key] else next(names, new)
+        self._used.add(name)
+        return self._cache / name
+
+
+def _excludes(folder: Path, exclude: Collection[str]) -> bool:
+    """Return True if a part was written to `folder`, and refused as excluded just the records that these entries name."""
+    if (summary := written(folder)) is None:
+        return False
+    shards = shards_in(folder, summary)
+    screened = refusals(shards).filter(pl.col("id") != "")
+    is_other = is_named(exclude, "where") != (pl.col("reason") == FORGOTTEN)
+    if screened.filter(is_other).head(1).collect().height:
+        return False
+    named = is_named(exclude, "source")
+    return not any(
+        shard.examples(["id", "source"]).select(named.any()).item() for shard in shards if shard.rows and exclude
+    )
 
 
 def num_read(summaries: Iterable[Summary]) -> Counter[str]:

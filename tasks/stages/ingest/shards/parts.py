@@ -45,7 +45,7 @@ class Part(ABC):
 
     @property
     def key(self) -> str | None:
-        """A digest of all that its shards follow from; None for what is read anew in every run."""
+        """A digest of all that its shards follow from but `exclude`; None for what is read anew in every run."""
         return None
 
     @property
@@ -74,9 +74,7 @@ class FilePart(Part):
         digest = self.block.digest if self.block else provenance.digest(self.table.path)
         place = self.block.place if self.block else []
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
-        screening = self.config.model_dump(
-            mode="json", include={"licenses", "secrets", "personal", "quality", "exclude"}
-        )
+        screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
         names = [self.table.label, label(self.source), domain_of(self.source)]
         facts = [code(), digest, place, names, settings, screening, *sorted(self.rescued)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,10 +1,15 @@
 """What was asked to be forgotten is left out by id and by place, and no text of it is kept anywhere."""
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.core.records import Document, Refusal
 from tasks.io import tables
-from tasks.stages.ingest.screening.exclusion import beginnings
+from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.screening.exclusion import beginnings, is_named, refused
+from tests import tiny as small
 from tests.stages.ingest.running import examples_of, ingest, write_rows
 
 NAMES = ("leaf", "mouse", "foot", "child", "goose", "knife")
@@ -64,6 +69,19 @@ def test_a_document_is_left_out_by_its_place(tmp_path, sources):
     gone = sorted(before)[0]
     ingest(tmp_path, sources, corpora=corpora, exclude=[gone])
     assert before - places("out") == {gone}
+
+
+PLACES = st.lists(st.sampled_from(["a", "b", " line 3", ""]), min_size=1, max_size=3).map(":".join)
+
+
+@given(st.lists(st.tuples(PLACES, PLACES), max_size=6), st.lists(PLACES, max_size=3))
+def test_a_table_is_searched_as_records_are(rows, entries):
+    items = [Sourced("file", small.example(id=one, source=place)) for one, place in rows]
+    frame = pl.DataFrame(
+        {"id": [one for one, _ in rows], "where": [place for _, place in rows]}, {"id": pl.String, "where": pl.String}
+    )
+    named = frame.select(is_named(entries, "where")).to_series()
+    assert set(named.arg_true()) == refused(items, entries).keys()
 
 
 def test_a_place_begins_at_its_colons():

@@ -20,7 +20,7 @@ from tasks.stages.ingest.reading.examples import read_rows
 from tasks.stages.ingest.shards import collection
 from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals
 from tasks.stages.ingest.shards.parts import parts_of
-from tests.stages.ingest.running import contents, write_rows
+from tests.stages.ingest.running import contents, examples_of, write_rows
 from tests.support import ScratchRun
 
 TEXTS = st.sampled_from([
@@ -120,6 +120,42 @@ def test_what_is_new_is_read_and_nothing_else(workspace, tmp_path):
     assert (
         len(list((tmp_path / "cache/ingest/shards").iterdir())) < num_parts
     )  # those of the file and of the other licence are gone
+
+
+def test_what_is_excluded_is_read_again_with_its_part_alone_and_kept_nowhere(workspace, tmp_path):
+    num_parts = workspace("first")
+    one = next(row for row in examples_of(tmp_path, "first")["train"] if row.source.startswith("file raw/b.jsonl"))
+    assert workspace("no such id", exclude=["nobody"]) == 0
+    assert contents(tmp_path / "no such id") == contents(tmp_path / "first")
+    assert workspace("by id", exclude=["nobody", one.id]) == 1
+    assert workspace("again", exclude=[one.id]) == 0
+    assert contents(tmp_path / "again") == contents(tmp_path / "by id")
+    assert len(list((tmp_path / "cache/ingest/shards").iterdir())) == num_parts
+    (tmp_path / "cache").rename(tmp_path / "before")
+    assert workspace("anew", exclude=[one.id]) == num_parts
+    assert contents(tmp_path / "anew") == contents(tmp_path / "by id")
+    num_of_file = workspace("by file", exclude=["file raw/c.jsonl", one.id])
+    assert 1 < num_of_file < num_parts
+    assert all(
+        "file raw/c.jsonl" not in row.source for rows in examples_of(tmp_path, "by file").values() for row in rows
+    )
+    assert workspace("taken back") == num_of_file + 1
+    assert contents(tmp_path / "taken back") == contents(tmp_path / "first")
+
+
+def test_what_quality_refused_is_told_as_excluded_once_it_is(workspace, tmp_path):
+    def reasons(name):
+        rows = tables.read(tmp_path / name / "ingested/quarantine.parquet", Refusal)
+        return {row.where: row.reason for row in rows}
+
+    with (tmp_path / "raw/a.jsonl").open("a") as file:
+        file.write('{"prompt": "Is it?", "completion": "No."}\n')
+    quality = {"examples": {"min_words": 3}}
+    num_parts = workspace("first", quality=quality)
+    where = "file raw/a.jsonl: line 61"
+    assert reasons("first") == {where: "quality: min_words"}
+    assert workspace("excluded", quality=quality, exclude=[where]) == 1 < num_parts
+    assert reasons("excluded") == {where: "forgotten"}
 
 
 def test_while_another_run_uses_the_kept_shards_one_does_without(workspace, tmp_path):
