@@ -62,7 +62,6 @@ def test_two_rounds_are_measured_once_and_each_arm_from_the_same_first_round(
     assert json.loads((tmp_path / ".ratchet/compare/loop/figures.json").read_text()) == figures
 
 
-@pytest.mark.slow
 def test_seeds_side_by_side_on_a_cluster_have_the_figures_of_this_machine(tiny, profile, tmp_path):
     def run(folder, variables):
         folder.mkdir()

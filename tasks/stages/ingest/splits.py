@@ -336,7 +336,11 @@ def _fill(splits: Codes, sizes: Indices, members: Indices, code: int, share: flo
 
 def seeded_hash(seed: int, name: str) -> str:
     """Return hex digits that depend on `seed` and `name` alone. Sorting by them draws an order."""
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+    return _sha256(seed, name).hexdigest()
+
+
+def _sha256(seed: int, name: str) -> "hashlib._Hash":
+    return hashlib.sha256(f"{seed} {name}".encode())
 
 
 def _nearness(seed: int, names: Sequence[str], splits: Iterable[int]) -> dict[int, Hashes]:
@@ -346,4 +350,5 @@ def _nearness(seed: int, names: Sequence[str], splits: Iterable[int]) -> dict[in
 
 def _bits(seed: int, names: Iterable[str]) -> Hashes:
     """Return the first 64 bits of the hash of each name. Of 10^8 groups, two share them with a probability of 0.03 %, and are split as one."""
-    return np.array([int(seeded_hash(seed, name)[:16], 16) for name in names], np.uint64)
+    digests = b"".join(_sha256(seed, name).digest()[:8] for name in names)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
