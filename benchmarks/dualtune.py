@@ -29,7 +29,7 @@ import polars as pl
 import yaml
 from pydantic import Field
 from quiet import Quiet
-from side_by_side import of_seeds
+from side_by_side import of_seeds, run_main
 
 from flows.experiments import results_table
 from tasks import configuration
@@ -202,4 +202,4 @@ def show(rows: list[Rows]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(__file__)

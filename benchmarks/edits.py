@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import kept as files  # noqa: E402  # the path comes first, where this runs as a script
-from side_by_side import of_seeds  # noqa: E402
+from side_by_side import of_seeds, run_main  # noqa: E402
 
 from flows.experiments import results_table, search  # noqa: E402
 from tasks import configuration  # noqa: E402
@@ -226,4 +226,4 @@ def answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(__file__)

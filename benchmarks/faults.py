@@ -86,7 +86,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=10_000, help="trained and prompt tokens of an arm (workspace)")
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     from side_by_side import of_seeds
 
     from flows.experiments import results_table
@@ -360,4 +359,7 @@ def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(ROOT))
+    from side_by_side import run_main
+
+    run_main(__file__)

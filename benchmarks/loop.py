@@ -29,7 +29,7 @@ from typing import Any
 import kept as files
 import yaml
 from quiet import Quiet
-from side_by_side import of_seeds
+from side_by_side import of_seeds, run_main
 
 from flows.experiments import results_table
 from tasks import configuration
@@ -326,4 +326,4 @@ def change(rows: Sequence[Rows], others: Sequence[Rows]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(__file__)

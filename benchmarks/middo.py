@@ -32,7 +32,7 @@ import functions
 import kept as files
 from planted import SHOULD, Planted, plant
 from quiet import Quiet
-from side_by_side import of_seeds
+from side_by_side import of_seeds, run_main
 
 from tasks.core import statistics
 from tasks.core.compute import Compute
@@ -285,4 +285,4 @@ def change(by_seed: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(__file__)

@@ -24,7 +24,7 @@ from typing import Any
 
 from loop import ROOT, Bench, Recipe, Rows, accuracy, change, figures, merged
 from quiet import Quiet
-from side_by_side import of_seeds
+from side_by_side import of_seeds, run_main
 
 from flows.experiments import results_table
 from tasks.core.records import Example, FaultPair
@@ -125,4 +125,4 @@ def trial(bench: Bench, seed: int, first: Path, arm: str) -> Rows:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(__file__)

@@ -82,7 +82,6 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the model; adapters are fp32")
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     from side_by_side import of_seeds
 
     from flows.experiments import results_table
@@ -278,4 +277,7 @@ def show(arm: str, rows: list[dict[str, Any]], results: dict[str, list[dict[str,
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(ROOT))
+    from side_by_side import run_main
+
+    run_main(__file__)

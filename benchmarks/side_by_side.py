@@ -1,5 +1,6 @@
 """Seeds of a benchmark, one after the other here, or side by side on a Ray cluster."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ def of_seeds(function: Callable[[int], R], seeds: Sequence[int], compute: Comput
     on_node = OnNode(_Alone(function), Path.cwd(), trial_on_node.identity, trial_on_node.identity())
     with ray_cluster.connected(address) as cluster:
         yield from cluster.apply(on_node, seeds, Needs(compute.threads, gpus=int(compute.device == "cuda")))
+
+
+def run_main(script: str) -> None:
+    """Call the `main` of a script's module, imported by its name: what `__main__` defines, a process of a cluster cannot import."""
+    importlib.import_module(Path(script).stem).main()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,24 @@ def test_two_rounds_are_measured_once_and_each_arm_from_the_same_first_round(
     assert json.loads((tmp_path / ".ratchet/compare/loop/figures.json").read_text()) == figures
 
 
+SCRIPT = """
+from functools import cache
+
+from side_by_side import of_seeds, run_main
+from tasks.core.compute import Compute
+
+@cache
+def base():
+    return 40
+
+def main():
+    print(*of_seeds(lambda seed: base() + seed, [1, 2], Compute(threads=1)))
+
+if __name__ == "__main__":
+    run_main(__file__)
+"""
+
+
 def test_seeds_side_by_side_on_a_cluster_have_the_figures_of_this_machine(tiny, profile, tmp_path):
     def run(folder, variables):
         folder.mkdir()
@@ -74,6 +93,11 @@ def test_seeds_side_by_side_on_a_cluster_have_the_figures_of_this_machine(tiny, 
     with ray_nodes.cluster() as cluster:
         ray_nodes.with_two_nodes(cluster)
         there, said = run(tmp_path / "there", {"RATCHET_RAY": cluster.address})
+        (tmp_path / "cached.py").write_text(SCRIPT)
+        shutil.copy(ROOT / "benchmarks/side_by_side.py", tmp_path)
+        variables = {"RATCHET_RAY": cluster.address}
+        command = [sys.executable, str(tmp_path / "cached.py")]
+        assert subprocess.check_output(command, env=os.environ | variables, text=True) == "41 42\n"
     here, said_here = run(tmp_path / "here", {})
     assert there == here
     assert {row["seed"] for row in here} == {7, 8}
