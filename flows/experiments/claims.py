@@ -95,7 +95,7 @@ class Claim:
         mean = self.interval()
         if mean is None:
             return None
-        if mean.low <= self.bound <= mean.high or mean.low == mean.high:
+        if mean.low <= self.bound <= mean.high or _is_point(mean):
             return "not decidable at this size"
         return "reproduced" if (mean.high < self.bound) == (self.side == "below") else "not reproduced"
 
@@ -112,7 +112,7 @@ class Claim:
         if not figures:
             return None
         mean = statistics.over_seeds(figures)
-        if mean.n < 2 or mean.low == mean.high:
+        if mean.n < 2 or _is_point(mean):
             return 1.0
         if self.looks:
             return statistics.p_at_any_time([figure - self.bound for figure in figures])
@@ -129,12 +129,17 @@ class Claim:
         from tasks.core import statistics
 
         figures, mean = self.per_seed or self.per_round, self.interval()
-        if mean is None or mean.n < 2 or mean.low == mean.high:
+        if mean is None or mean.n < 2 or _is_point(mean):
             return None
         fixed = statistics.over_seeds(figures)
         error = (fixed.high - fixed.value) / special.stdtrit(fixed.n - 1, 0.975)
         t = (mean.high - mean.value) / error
         return float(special.nctdtrinc(mean.n - 1, 1 - CHANCE, t) * error) if math.isfinite(t) else math.inf
+
+
+def _is_point(mean: Estimate) -> bool:
+    """Return True for the interval of figures that are all equal, whose mean may be off in its last digit."""
+    return math.isclose(mean.low, mean.high, rel_tol=1e-9)
 
 
 def read(method: str) -> list[Claim]:

@@ -59,6 +59,7 @@ def test_one_seed_decides_nothing_and_bounds_no_effect():
 def test_equal_figures_have_no_spread_to_judge_by():
     assert claim(-5.0, -5.0, -5.0).implied() == "not decidable at this size"
     assert claim(-5.0, -5.0, -5.0).detectable() is None
+    assert claim(-0.78, -0.78, -0.78).implied() == "not decidable at this size"  # whose mean is another number
 
 
 def test_an_effect_of_the_detectable_size_is_seen_four_times_in_five():
