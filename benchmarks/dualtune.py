@@ -87,7 +87,8 @@ def main() -> None:
         sys.exit(f"{', '.join(missing)}: not there yet. `ratchet use tools && ratchet run pretrain` makes them.")
     bench = Bench(recipe)
     seeds, sides = options.seeds or list(range(recipe.seeds)), options.sides or list(recipe.sides)
-    rows = [row for some in of_seeds(partial(bench.of_seed, sides), seeds, bench.compute) for row in some]
+    compute = Compute.model_validate(bench.profile.get("compute", {}))
+    rows = [row for some in of_seeds(partial(bench.of_seed, sides), seeds, compute) for row in some]
     show(rows)
     print(f"Figures: {results_table.save_figures('dualtune', rows)}")
 
@@ -101,11 +102,6 @@ class Bench:
         sides = {name: side.model_dump() for name, side in recipe.sides.items()}
         basis = [self.profile, sides, checkpoints.weights_digest(BASE), provenance.digest(EXAMPLES)]
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
-
-    @property
-    def compute(self) -> Compute:
-        """What each training computes with."""
-        return Compute.model_validate(self.profile.get("compute", {}))
 
     def of_seed(self, sides: Sequence[str], seed: int) -> list[Rows]:
         """Return the figures of all sides with a seed."""

@@ -100,16 +100,12 @@ def main() -> None:
         rates = list(setup.dpo_rates if arm == "dpo" else setup.rates)
         best = best_rate(rates, partial(trial, arm, seed=0, final=False), untrained, largest_gap=arm == "dpo")
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
-        results[arm] = list(of_seeds(partial(_final, trial, arm, best), options.seeds, setup.compute))
+        results[arm] = list(of_seeds(partial(trial, arm, best, final=True), options.seeds, setup.compute))
         table(results)
     named = options.arms if options.arms != list(ARMS) else []
     results_table.save_figures(
         "-".join(["faults", options.setup, *named]).replace(" ", "-"), figures(results, options.seeds)
     )
-
-
-def _final(trial: Callable[..., dict[str, Any]], arm: str, rate: float, seed: int) -> dict[str, Any]:
-    return trial(arm, rate, seed, final=True)
 
 
 def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[dict[str, Any]]:

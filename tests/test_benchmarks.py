@@ -1,5 +1,6 @@
-"""Every benchmark says what it measures when it is asked for help, and does nothing else."""
+"""Every benchmark says what it measures when it is asked for help, and does nothing else; what some of them share."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_what_a_tool_says_of_altered_evidence_is_told_in_words(said, only, alter
     import evidence
 
     assert evidence.cell(lambda *_: said, only, tmp_path, tmp_path, altered) == expected
+
+
+def test_a_seed_on_a_node_does_not_use_the_cluster_whose_nodes_may_all_be_at_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setenv("RATCHET_RAY", "127.0.0.1:1")
+    import side_by_side
+
+    assert side_by_side._Alone(lambda seed: (seed, os.environ.get("RATCHET_RAY")))(3) == (3, None)
 
 
 def test_evidence_is_altered_one_file_at_a_time_and_what_shares_its_bytes_is_not(monkeypatch, tmp_path):

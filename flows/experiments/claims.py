@@ -139,7 +139,7 @@ class Claim:
 
 def _is_point(mean: Estimate) -> bool:
     """Return True for the interval of figures that are all equal, whose mean may be off in its last digit."""
-    return math.isclose(mean.low, mean.high, rel_tol=1e-9)
+    return math.isclose(mean.low, mean.high, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def read(method: str) -> list[Claim]:

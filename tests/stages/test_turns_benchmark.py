@@ -84,11 +84,11 @@ if __name__ == "__main__":
 def test_seeds_side_by_side_on_a_cluster_have_the_figures_of_this_machine(tiny, profile, tmp_path):
     def run(folder, variables):
         folder.mkdir()
-        command = [sys.executable, str(ROOT / "benchmarks/loop.py"), "7", "8", "--rounds", "1"]
+        command = [sys.executable, str(ROOT / "benchmarks/loop.py"), "7", "8", "--rounds", "1", "--name", "apart"]
         command += ["--profile", str(profile), "--base", str(tiny)]
         done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return json.loads((folder / ".ratchet/compare/loop/figures.json").read_text()), done.stdout
+        return json.loads((folder / ".ratchet/compare/apart/figures.json").read_text()), done.stdout
 
     with ray_nodes.cluster() as cluster:
         ray_nodes.with_two_nodes(cluster)

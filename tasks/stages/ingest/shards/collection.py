@@ -192,10 +192,10 @@ def _excludes(folder: Path, exclude: Collection[str]) -> bool:
     is_other = is_named(exclude, "where") != (pl.col("reason") == FORGOTTEN)
     if screened.filter(is_other).head(1).collect().height:
         return False
-    named = is_named(exclude, "source")
-    return not any(
-        shard.examples(["id", "source"]).select(named.any()).item() for shard in shards if shard.rows and exclude
-    )
+    if not exclude:
+        return True
+    named = is_named(exclude, "source").any()
+    return not any(shard.examples(["id", "source"]).select(named).item() for shard in shards if shard.rows)
 
 
 def num_read(summaries: Iterable[Summary]) -> Counter[str]:
