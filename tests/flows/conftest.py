@@ -1,5 +1,6 @@
 """A small workspace: four stages of shell, real settings, DVC and git. Processes in it run as a user's would."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -85,6 +86,15 @@ class Workspace:
         text = self.path(name).read_text()
         assert old in text
         self.path(name).write_text(text.replace(old, new))
+
+    @contextlib.contextmanager
+    def kept(self, name: str) -> Iterator[str]:
+        """The text of a file, which is as it was afterwards: a workspace that tests share."""
+        text = self.path(name).read_text()
+        try:
+            yield text
+        finally:
+            self.path(name).write_text(text)
 
     def printed(self) -> str:
         return self.path("out.txt").read_text()

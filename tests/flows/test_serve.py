@@ -126,20 +126,23 @@ def test_a_free_port_has_no_listener():
 
 
 def test_drift_starts_a_retraining(up):
-    with contextlib.chdir(up.folder):  # a candidate's files are hashed where they stand
-        Nights(up.folder).night("better", 1.9)
-    training_data(up.folder)
-    with up.path("params.yaml").open("a") as config:
-        config.write("monitor: {methods: [mmd]}\n")
-    send(up.folder, prompts(40, THEIRS, 2))
-    said = up.run("prefect", "deployment", "run", "monitor/incoming", "-p", 'files=["in.jsonl"]', "--watch").stdout
-    assert "finished successfully in 'Drift'" in said, said
-    wait_for(lambda: begun(up, "retrain"), lambda: said, 180)
-    wait_for(lambda: begun(up, "retrain")[0]["state"]["type"] == "COMPLETED", lambda: str(runs_of(up, "retrain")), 180)
-    (night,) = begun(up, "retrain")
-    assert night["state"]["name"] == "Promoted"
-    assert "mmd of in.jsonl differ from what was trained on" in night["parameters"]["drift"]
-    assert len(up.path("data/promotions.jsonl").read_text().splitlines()) == 1
+    with up.kept("params.yaml"):  # other tests run what is in it
+        with contextlib.chdir(up.folder):  # a candidate's files are hashed where they stand
+            Nights(up.folder).night("better", 1.9)
+        training_data(up.folder)
+        with up.path("params.yaml").open("a") as config:
+            config.write("monitor: {methods: [mmd]}\n")
+        send(up.folder, prompts(40, THEIRS, 2))
+        said = up.run("prefect", "deployment", "run", "monitor/incoming", "-p", 'files=["in.jsonl"]', "--watch").stdout
+        assert "finished successfully in 'Drift'" in said, said
+        wait_for(lambda: begun(up, "retrain"), lambda: said, 180)
+        wait_for(
+            lambda: begun(up, "retrain")[0]["state"]["type"] == "COMPLETED", lambda: str(runs_of(up, "retrain")), 180
+        )
+        (night,) = begun(up, "retrain")
+        assert night["state"]["name"] == "Promoted"
+        assert "mmd of in.jsonl differ from what was trained on" in night["parameters"]["drift"]
+        assert len(up.path("data/promotions.jsonl").read_text().splitlines()) == 1
 
 
 def test_the_pages_have_the_plan_the_progress_and_what_became_of_each_stage(up):

@@ -255,10 +255,9 @@ def started(pid, before):
 
 def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_run_works(up):
     mark = f"sleep 36.{os.getpid()}"
-    whole = up.path("dvc.yaml").read_text()
-    up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
     idle = set(supervisor.descendants(up.pid))
-    try:
+    with up.kept("dvc.yaml"):
+        up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
         asked = up.run("prefect", "deployment", "run", "pipeline/workstation")
         wait_for(lambda: processes(mark), lambda: asked.stdout + asked.stderr, 300)
         (flow_run,) = re.findall(r"UUID: (\S+)", asked.stdout)
@@ -271,19 +270,16 @@ def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_
         assert took < 35, f"{took:.0f} s until all of it had gone"
         # MLflow hears of a run with the first delivery, which may come after its end.
         wait_for(lambda: [run.info.status for run in parents(up)][-1:] == ["KILLED"], seconds=60)
-    finally:
-        up.path("dvc.yaml").write_text(whole)
     again = up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch").stdout
     assert "finished successfully" in again, again
 
 
 def test_a_run_of_a_terminal_is_cancelled_in_prefect_too(up):
     mark = f"sleep 37.{os.getpid()}"
-    whole = up.path("dvc.yaml").read_text()
-    up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
     before = {one["id"] for one in runs_of(up, "pipeline")}
-    run = up.start("flows.commands", "run")
-    try:
+    with up.kept("dvc.yaml"):
+        up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+        run = up.start("flows.commands", "run")
         wait_for(lambda: processes(mark), up.printed, 300)
         (flow_run,) = {one["id"] for one in runs_of(up, "pipeline")} - before
         start = time.monotonic()
@@ -295,5 +291,3 @@ def test_a_run_of_a_terminal_is_cancelled_in_prefect_too(up):
         assert "This run was cancelled in Prefect." in up.printed()
         (found,) = asked(up, "flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
         assert found["state_type"] == "CANCELLED"
-    finally:
-        up.path("dvc.yaml").write_text(whole)
