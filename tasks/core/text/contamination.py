@@ -14,7 +14,7 @@ from tasks.core.records import Example
 from tasks.core.text import arrays
 from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.shingles import Indices, contains, shingle
+from tasks.core.text.shingles import Indices, contains, may_be_among, shingle
 from tasks.core.text.texts import Apply, Chosen, Selection, Texts, Track, apply_here, untracked
 
 FEWEST = 3
@@ -174,6 +174,8 @@ class _Join:
 
     def _join(self, training: NDArray[Any], evaluation: NDArray[Any]) -> None:
         """Note the pairs of texts that have a run in common. Phrases count for nothing."""
+        training = training[may_be_among(evaluation["hash"], training["hash"])]
+        evaluation = evaluation[may_be_among(training["hash"], evaluation["hash"])]  # the others need not be sorted
         training, evaluation = (runs[np.argsort(runs["hash"], kind="stable")] for runs in (training, evaluation))
         held_out_hashes = np.ascontiguousarray(evaluation["hash"])
         training = training[contains(held_out_hashes, training["hash"])]

@@ -26,6 +26,7 @@ from tasks.core.text.shingles import (
     contains,
     distinct,
     equal_pairs,
+    frequent_hashes,
     jaccard,
     set_keys,
     shingle,
@@ -123,8 +124,8 @@ def common_shingles(selection: Selection, limits: Limits, apply: Apply = apply_h
 
 def _frequent(limits: Limits, num_texts: int, block: Chosen) -> Hashes:
     """Return the shingles that exceed, in a block, its share of the limit of templates in so many texts."""
-    hashes, counts = np.unique(shingle(block.words(), limits.length).hashes, return_counts=True)
-    return hashes[counts > limits.template * len(block.numbers) / num_texts]
+    hashes = shingle(block.words(), limits.length).hashes
+    return frequent_hashes(hashes, limits.template * len(block.numbers) / num_texts)
 
 
 def _counts(limits: Limits, frequent: Hashes, block: Chosen) -> Indices:

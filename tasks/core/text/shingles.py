@@ -29,6 +29,7 @@ MOST = 1_000
 PAIRS_AT_ONCE = 100_000
 BLOCK = 50_000
 """Shingles that are hashed at once."""
+SLOTS_A_KEY = 4
 ODD = np.uint64(0x9E3779B97F4A7C15)
 """An odd multiplier spreads sums of hashes over all bits."""
 IS_WORD = np.array([chr(byte).isascii() and chr(byte).isalnum() for byte in range(256)], np.int8)
@@ -177,6 +178,47 @@ def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
     return ordered[np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)] == hashes
 
 
+def may_repeat(keys: Hashes) -> Indices:
+    """Return, sorted, the places of all keys that stand in several places, and of a few that do not.
+
+    Keys that are alone in their slot of a table are left out. It takes a fraction of the time in which the keys are sorted.
+    """
+    slots, num_slots = _slots(keys, SLOTS_A_KEY)
+    places = np.arange(len(keys), dtype=np.int32)
+    last = np.zeros(num_slots, np.int32)
+    last[slots] = places
+    is_shared = np.zeros(num_slots, bool)
+    is_shared[slots[last[slots] != places]] = True
+    return np.flatnonzero(is_shared[slots])
+
+
+def may_be_among(known: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
+    """Return True for each of `hashes` that is one of `known`, and for a few others."""
+    slots, num_slots = _slots(known, SLOTS_A_KEY)
+    is_known = np.zeros(num_slots, bool)
+    is_known[slots] = True
+    return is_known[_slot(hashes, num_slots)]
+
+
+def frequent_hashes(hashes: Hashes, limit: float) -> Hashes:
+    """Return, sorted, the hashes that stand in more than `limit` places."""
+    slots, num_slots = _slots(hashes, 1)
+    chosen = hashes[np.bincount(slots, minlength=num_slots)[slots] > limit]
+    values, counts = np.unique(chosen, return_counts=True)
+    return values[counts > limit]
+
+
+def _slots(keys: Hashes, slots_a_key: int) -> tuple[Indices, int]:
+    """Return the slot of each key in a table of about so many slots a key, and the number of slots."""
+    num_slots = 1 << max(1, len(keys) * slots_a_key).bit_length()
+    return _slot(keys, num_slots), num_slots
+
+
+def _slot(keys: Hashes, num_slots: int) -> Indices:
+    """Return the slot of each key in a table, whose number of slots is a power of two."""
+    return ((keys * ODD) >> np.uint64(65 - num_slots.bit_length())).astype(np.int64)
+
+
 def band_keys(sets: Shingles) -> Hashes:
     """Return the keys of the bands of each text, (texts, BANDS): equal keys mean equal minima of four permutations.
 
@@ -214,10 +256,11 @@ def equal_pairs(keys: Hashes, ranks: Indices, most: int) -> Iterator[Indices]:
     Of more than `most` texts with one key, each is paired with the `most` of the lowest ranks alone, so that the number of pairs
     grows linearly with the number of texts.
     """
-    order = np.lexsort((ranks, keys))  # stable: the earlier text first where ranks are equal
+    places = may_repeat(keys)
+    order = places[np.lexsort((ranks[places], keys[places]))]  # stable: the earlier text first where ranks are equal
     ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(keys)])
-    sizes = np.diff(np.append(starts, len(keys)))
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
+    sizes = np.diff(np.append(starts, len(ordered)))
     for place in range(most):
         starts, sizes = starts[sizes > place + 1], sizes[sizes > place + 1]
         if not len(starts):
@@ -255,14 +298,18 @@ def _unique(hashes: Hashes, sizes: Indices) -> Shingles:
     """Return sets of the hashes of each text, which stand one after the other."""
     sets = Shingles(hashes, _offsets(sizes))
     marked = _by_set(sets)
-    ordered = np.sort(marked)
-    repeated = distinct(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(repeated):
+    repeated = [np.zeros(0, np.int64)]
+    for texts in _blocks(sets.offsets):
+        first, last = sets.offsets[texts.start], sets.offsets[texts.stop]
+        repeated.append(may_repeat(marked[first:last]) + first)
+    places = np.concatenate(repeated)
+    ordered = np.sort(marked[places])
+    places = places[contains(distinct(ordered[1:][ordered[1:] == ordered[:-1]]), marked[places])]
+    if not len(places):
         return sets
-    places = np.flatnonzero(contains(repeated, marked))
-    first = np.unique(marked[places], return_index=True)[1]
     chosen = np.ones(len(hashes), dtype=bool)
-    chosen[np.delete(places, first)] = False
+    chosen[places] = False
+    chosen[places[np.unique(marked[places], return_index=True)[1]]] = True
     return _select(sets, chosen)
 
 

@@ -91,3 +91,32 @@ def test_no_text_and_empty_texts_have_no_pairs():
     assert len(shingled([], 3)) == 0
     assert shingled(["", "a b"], 3).sizes.tolist() == [0, 0]
     assert similar(shingled([], 3)).shape == (0, 2)
+
+
+KEYS = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=50).map(lambda keys: np.array(keys, np.uint64))
+
+
+@given(KEYS)
+def test_keys_that_stand_in_several_places_may_repeat(keys):
+    places = shingles.may_repeat(keys).tolist()
+    several = [place for place, key in enumerate(keys) if np.count_nonzero(keys == key) > 1]
+    assert set(several) <= set(places)
+    assert places == sorted(set(places))
+
+
+@given(KEYS, KEYS)
+def test_all_known_hashes_may_be_among_the_known(known, hashes):
+    assert not (np.isin(hashes, known) & ~shingles.may_be_among(known, hashes)).any()
+
+
+def test_few_others_pass():
+    """Of single keys one in five shares a slot with another."""
+    keys = np.random.default_rng(0).integers(0, 2**64, 40_000, dtype=np.uint64)
+    assert len(shingles.may_repeat(keys)) < 0.25 * len(keys)
+    assert shingles.may_be_among(keys[:20_000], keys[20_000:]).mean() < 0.25
+
+
+@given(KEYS, st.floats(0, 4))
+def test_frequent_hashes_stand_in_more_places_than_the_limit(hashes, limit):
+    counted = {key for key in hashes.tolist() if np.count_nonzero(hashes == np.uint64(key)) > limit}
+    assert shingles.frequent_hashes(hashes, limit).tolist() == sorted(counted)
