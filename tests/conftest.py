@@ -132,6 +132,12 @@ hypothesis.settings.register_profile("offline", database=None, derandomize=True,
 hypothesis.settings.load_profile("offline")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-fast` does not import the slow files, which takes as long as a quarter of its tests."""
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    return True if config.option.markexpr == "not slow" and path.startswith(SLOW) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Test modules bring torch and its kin, and every training collects garbage when it ends: not among those."""

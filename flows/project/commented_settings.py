@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from tasks import methods
 from tasks.configuration import PipelineConfig
+from tasks.core.config import descriptions
 
 WIDTH = 120
 NEXT = "\n"
@@ -69,9 +70,8 @@ def _about(key: str, record: Any) -> str:
     """Return the first sentence about a setting: of its field, of its method, or of the record that is its value."""
     if isinstance(record, Mapping) or not isinstance(record, BaseModel):
         return ""
-    field = type(record).model_fields.get(key)
-    if field and field.description:
-        return _first_sentence(field.description)
+    if description := descriptions(type(record)).get(key):
+        return _first_sentence(description)
     if type(record).__name__ == "Methods":
         return methods.describe(methods.families_of(key)[0], key).title
     value = getattr(record, key, None)

@@ -1,10 +1,10 @@
 """Every section of params.yaml is frozen and knows its keys."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from tasks.core.compute import Compute
-from tasks.core.config import Config
+from tasks.core.config import Config, descriptions
 
 
 class Section(Config):
@@ -24,8 +24,35 @@ def test_settings_cannot_be_changed():
         Section().rank = 2
 
 
-def test_the_docstring_under_a_field_describes_it():
-    assert Section.model_fields["rank"].description == "Width."
+class Wider(Section):
+    """A section with more."""
+
+    alpha: float = 2.0
+    """Scale of the update.
+
+    Divided by the rank.
+    """
+    seed: int = 0
+
+
+def test_the_docstring_below_a_field_describes_it_in_sections_that_inherit_it_too():
+    assert descriptions(Section) == {"rank": "Width."}
+    assert descriptions(Wider) == {"rank": "Width.", "alpha": "Scale of the update.\n\nDivided by the rank."}
+
+
+def test_a_section_that_is_made_while_the_program_runs_has_the_descriptions_of_its_bases():
+    assert descriptions(create_model("Made", __base__=Section, depth=(int, 1))) == {"rank": "Width."}
+
+
+def test_the_json_schema_has_the_descriptions():
+    properties = create_model("Whole", __base__=Config, part=(Wider, ...)).model_json_schema()["$defs"]["Wider"][
+        "properties"
+    ]
+    assert {name: entry.get("description") for name, entry in properties.items()} == {
+        "rank": "Width.",
+        "alpha": "Scale of the update.\n\nDivided by the rank.",
+        "seed": None,
+    }
 
 
 @pytest.mark.parametrize("wrong", [{"device": "gpu"}, {"precision": "fp16"}, {"threads": 0}])

@@ -14,7 +14,7 @@ from tasks.core.records import Example
 from tasks.core.text import arrays
 from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.shingles import Indices, contains, may_be_among, shingle
+from tasks.core.text.shingles import Indices, Shingles, contains, may_be_among, runs, shingle
 from tasks.core.text.texts import Apply, Chosen, Selection, Texts, Track, apply_here, untracked
 
 FEWEST = 3
@@ -78,13 +78,13 @@ def find_overlaps(
         join = _Join(*lengths, size, params, folder / f"runs-{size}")
         join.add_evaluation(evaluation.blocks())
         join.add_training(training.blocks(), track, apply)
-        pairs = list(join.overlaps())
+        pairs = list(join.overlaps(training))
         if size == params.ngram and len(repeated := join.repeated()):
-            again = params.model_copy(update={"share": 1.0, "common": max(params.common, len(lengths[0]) // TEMPLATE)})
+            again = params.model_copy(update={"share": 1.0, "common": max(params.common, len(training) // TEMPLATE)})
             join = _Join(*lengths, size, again, folder / "repeated", whole=True)
             join.add_evaluation(evaluation.blocks(), repeated)
             join.add_training(training.blocks(), track, apply)
-            pairs += join.overlaps()
+            pairs += join.overlaps(training)
         for train_index, eval_index, share in pairs:
             best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
     return {train_index: best[train_index][1] for train_index in sorted(best)}
@@ -92,7 +92,7 @@ def find_overlaps(
 
 def _lengths(selection: Selection) -> Indices:
     """Return the number of words of each text."""
-    return np.concatenate([np.zeros(0, np.int64), *(words.counts for _, words in selection)])
+    return np.concatenate([np.zeros(0, np.int64), *(block.lengths() for block in selection.blocks())])
 
 
 class _Join:
@@ -111,7 +111,10 @@ class _Join:
         """The arrays are the words of each text. With `whole` an evaluation text has to be held as a whole."""
         self._size, self._params, self._whole = size, params, whole
         self._lengths = training, evaluation
-        self._runs = np.zeros(len(training), np.int64), np.zeros(len(evaluation), np.int64)
+        self._phrases = np.zeros(len(training), np.int64)
+        """The runs of each training text that are phrases."""
+        self._runs = np.zeros(len(evaluation), np.int64)
+        """The runs of each evaluation text that are none."""
         num_runs = int(np.maximum(evaluation - size + 1, 0).sum())
         self._range_bits = max(0, math.ceil(math.log2(max(1, num_runs) / RUNS_AT_ONCE)))
         self._filter_bits = min(max(FEWEST_BITS, math.ceil(math.log2(max(1, num_runs) * BITS_A_RUN))), MOST_BITS)
@@ -123,25 +126,24 @@ class _Join:
         """Put the runs of evaluation texts, or of those at some places, into buckets and into the filter."""
         bits = np.zeros(1 << (self._filter_bits - 3), np.uint8)
         for block in blocks:
-            num_runs, runs = _runs_of(self._size, block)
-            self._runs[1][block.places] = num_runs
+            sets = shingle(block.words(), self._size)
+            self._runs[block.places] = sets.sizes
+            placed = _placed(sets, block)
             if places is not None:
-                runs = runs[np.isin(runs["text"], places)]
-            bit = runs["hash"] >> np.uint64(64 - self._filter_bits)
+                placed = placed[np.isin(placed["text"], places)]
+            bit = placed["hash"] >> np.uint64(64 - self._filter_bits)
             np.bitwise_or.at(bits, bit >> np.uint64(3), np.uint8(1) << (bit & np.uint64(7)).astype(np.uint8))
-            self._held[1].scatter(self._ranges(runs), runs)
+            self._held[1].scatter(self._ranges(placed), placed)
         self._folder.mkdir(parents=True, exist_ok=True)
         arrays.save(self._folder / FILTER, bits)
 
     def add_training(self, blocks: Sequence[Chosen], track: Track, apply: Apply) -> None:
         """Put the runs of training texts that the filter lets pass into buckets: nearly all that no evaluation text holds are left out."""
         passing = partial(_passing, self._size, self._folder / FILTER, self._filter_bits)
-        results = track(apply(passing, blocks, len(blocks)), len(blocks))
-        for block, (num_runs, runs) in zip(blocks, results, strict=True):
-            self._runs[0][block.places] = num_runs
-            self._held[0].scatter(self._ranges(runs), runs)
+        for placed in track(apply(passing, blocks, len(blocks)), len(blocks)):
+            self._held[0].scatter(self._ranges(placed), placed)
 
-    def overlaps(self) -> Iterator[tuple[int, int, float]]:
+    def overlaps(self, training: Selection) -> Iterator[tuple[int, int, float]]:
         """Yield place of the training text, place of the evaluation text, and the share of runs in common, of each pair that overlaps."""
         for number in range(1 << self._range_bits):
             self._join(self._held[0].take(number), self._held[1].take(number))
@@ -149,16 +151,25 @@ class _Join:
         for number in range(-(-len(self._lengths[0]) // TEXTS_AT_ONCE)):
             codes, common = np.unique(self._pairs.take(number), return_counts=True)
             train, held_out = codes // total, codes % total
-            of_training, of_evaluation = self._runs[0][train], self._runs[1][held_out]
-            shares = common / (of_evaluation if self._whole else np.minimum(of_training, of_evaluation))
             is_enough = (common >= FEWEST) | self._is_whole(train, held_out, common)
-            counted = is_enough & (shares >= self._params.share)
+            train, held_out, common = train[is_enough], held_out[is_enough], common[is_enough]
+            num_runs = self._runs[held_out]
+            if not self._whole:
+                num_runs = np.minimum(num_runs, self._num_runs(training, train))
+            shares = common / num_runs
+            counted = shares >= self._params.share
             yield from zip(train[counted].tolist(), held_out[counted].tolist(), shares[counted].tolist(), strict=True)
 
     def repeated(self) -> Indices:
         """Return the places of the long evaluation texts of which every run was a phrase, once the overlaps were told."""
         is_long = self._lengths[1] >= 2 * self._params.ngram
-        return np.flatnonzero(is_long & (self._runs[1] == 0))
+        return np.flatnonzero(is_long & (self._runs == 0))
+
+    def _num_runs(self, training: Selection, places: Indices) -> Indices:
+        """Return the number of runs, without phrases, of the training texts at these sorted places."""
+        texts, numbers = np.unique(places, return_inverse=True)
+        counts = [shingle(block.words(), self._size).sizes for block in training.choose(texts)]
+        return (np.concatenate([np.zeros(0, np.int64), *counts]) - self._phrases[texts])[numbers]
 
     def _is_whole(self, train: Indices, held_out: Indices, common: Indices) -> NDArray[np.bool_]:
         """Return the pairs whose evaluation text has too few runs to share `FEWEST`, and shares all of them."""
@@ -168,22 +179,22 @@ class _Join:
         )
         return result
 
-    def _ranges(self, runs: NDArray[Any]) -> Indices:
+    def _ranges(self, placed: NDArray[np.void]) -> Indices:
         """Return the range of hashes, and so the bucket, of each run."""
-        return ((runs["hash"] >> np.uint64(32)) >> np.uint64(32 - self._range_bits)).astype(np.int64)
+        return ((placed["hash"] >> np.uint64(32)) >> np.uint64(32 - self._range_bits)).astype(np.int64)
 
     def _join(self, training: NDArray[Any], evaluation: NDArray[Any]) -> None:
         """Note the pairs of texts that have a run in common. Phrases count for nothing."""
         training = training[may_be_among(evaluation["hash"], training["hash"])]
         evaluation = evaluation[may_be_among(training["hash"], evaluation["hash"])]  # the others need not be sorted
-        training, evaluation = (runs[np.argsort(runs["hash"], kind="stable")] for runs in (training, evaluation))
+        training, evaluation = (side[np.argsort(side["hash"], kind="stable")] for side in (training, evaluation))
         held_out_hashes = np.ascontiguousarray(evaluation["hash"])
         training = training[contains(held_out_hashes, training["hash"])]
         hashes, counts = np.unique(training["hash"], return_counts=True)
         is_phrase = np.repeat(counts > self._params.common, counts)
-        np.subtract.at(self._runs[0], training["text"][is_phrase], 1)
+        np.add.at(self._phrases, training["text"][is_phrase], 1)
         phrases = hashes[counts > self._params.common]
-        np.subtract.at(self._runs[1], evaluation["text"][contains(phrases, held_out_hashes)], 1)
+        np.subtract.at(self._runs, evaluation["text"][contains(phrases, held_out_hashes)], 1)
         training = training[~is_phrase]
         first = np.searchsorted(held_out_hashes, training["hash"], side="left")
         holders = np.searchsorted(held_out_hashes, training["hash"], side="right") - first
@@ -200,17 +211,16 @@ class _Join:
         return result
 
 
-def _runs_of(size: int, block: Chosen) -> tuple[Indices, NDArray[Any]]:
-    """Return the number of runs of each text of a block, and the runs, each with its text."""
-    sets = shingle(block.words(), size)
-    runs = np.empty(len(sets.hashes), RUN)
-    runs["hash"], runs["text"] = sets.hashes, sets.texts + block.places.start
-    return sets.sizes, runs
+def _placed(sets: Shingles, block: Chosen) -> NDArray[np.void]:
+    """Return the runs of the texts of a block, each with its text."""
+    placed = np.empty(len(sets.hashes), RUN)
+    placed["hash"], placed["text"] = sets.hashes, sets.texts + block.places.start
+    return placed
 
 
-def _passing(size: int, filter: Path, filter_bits: int, block: Chosen) -> tuple[Indices, NDArray[Any]]:
-    """Return the number of runs of each text of a block, and those runs that a filter in a file lets pass."""
-    num_runs, runs = _runs_of(size, block)
-    bits, places = np.load(filter, mmap_mode="r"), runs["hash"] >> np.uint64(64 - filter_bits)
+def _passing(size: int, filter: Path, filter_bits: int, block: Chosen) -> NDArray[np.void]:
+    """Return those runs of the texts of a block that a filter in a file lets pass."""
+    all_runs = runs(block.words(), size)
+    bits, places = np.load(filter, mmap_mode="r"), all_runs.hashes >> np.uint64(64 - filter_bits)
     passes = bits[places >> np.uint64(3)] >> (places & np.uint64(7)).astype(np.uint8) & np.uint8(1)
-    return num_runs, runs[passes.view(np.bool_)]
+    return _placed(all_runs.select(passes.view(np.bool_)).as_sets(), block)

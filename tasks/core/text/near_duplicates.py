@@ -23,11 +23,11 @@ from tasks.core.text.shingles import (
     Shingles,
     Words,
     band_keys,
-    contains,
     distinct,
     equal_pairs,
     frequent_hashes,
     jaccard,
+    runs,
     set_keys,
     shingle,
 )
@@ -123,15 +123,15 @@ def common_shingles(selection: Selection, limits: Limits, apply: Apply = apply_h
 
 
 def _frequent(limits: Limits, num_texts: int, block: Chosen) -> Hashes:
-    """Return the shingles that exceed, in a block, its share of the limit of templates in so many texts."""
-    hashes = shingle(block.words(), limits.length).hashes
+    """Return the shingles that exceed, in a block, its share of the limit of templates in so many texts, and a few that a text repeats."""
+    hashes = runs(block.words(), limits.length).hashes
     return frequent_hashes(hashes, limits.template * len(block.numbers) / num_texts)
 
 
 def _counts(limits: Limits, frequent: Hashes, block: Chosen) -> Indices:
     """Return the number of texts of a block that hold each of these sorted shingles."""
-    hashes = shingle(block.words(), limits.length).hashes
-    return np.bincount(np.searchsorted(frequent, hashes[contains(frequent, hashes)]), minlength=len(frequent))
+    hashes = runs(block.words(), limits.length).only(frequent).as_sets().hashes
+    return np.bincount(np.searchsorted(frequent, hashes), minlength=len(frequent))
 
 
 def compared_texts(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Indices:

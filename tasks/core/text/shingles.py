@@ -40,7 +40,7 @@ MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
 
 @dataclass(frozen=True)
 class Shingles:
-    """The sets of shingles of some texts, one after the other. Text `i` has `hashes[offsets[i]:offsets[i + 1]]`."""
+    """The shingles of some texts, one text after the other. Text `i` has `hashes[offsets[i]:offsets[i + 1]]`."""
 
     hashes: Hashes
     offsets: Indices
@@ -56,11 +56,33 @@ class Shingles:
 
     def without(self, templates: Hashes) -> "Shingles":
         """Return the sets without the shingles in `templates`, which is sorted."""
-        return _select(self, ~contains(templates, self.hashes))
+        return self.select(~contains(templates, self.hashes))
 
     def only(self, known: Hashes) -> "Shingles":
         """Return the sets with those shingles alone that are in `known`, which is sorted."""
-        return _select(self, contains(known, self.hashes))
+        return self.select(contains(known, self.hashes))
+
+    def select(self, is_chosen: NDArray[np.bool_]) -> "Shingles":
+        """Return the sets with the chosen shingles alone."""
+        before = np.concatenate([[0], np.cumsum(is_chosen)])
+        return Shingles(self.hashes[is_chosen], before[self.offsets])
+
+    def as_sets(self) -> "Shingles":
+        """Return the shingles of each text without its repeated ones."""
+        marked = _by_set(self)
+        repeated = [np.zeros(0, np.int64)]
+        for texts in _blocks(self.offsets):
+            first, last = self.offsets[texts.start], self.offsets[texts.stop]
+            repeated.append(may_repeat(marked[first:last]) + first)
+        places = np.concatenate(repeated)
+        ordered = np.sort(marked[places])
+        places = places[contains(distinct(ordered[1:][ordered[1:] == ordered[:-1]]), marked[places])]
+        if not len(places):
+            return self
+        is_first = np.ones(len(self.hashes), bool)
+        is_first[places] = False
+        is_first[places[np.unique(marked[places], return_index=True)[1]]] = True
+        return self.select(is_first)
 
     @property
     def texts(self) -> Indices:
@@ -144,13 +166,17 @@ def _byte_hashes(data: NDArray[np.uint8], starts: Indices, sizes: Indices) -> Ha
 
 def shingle(words: Words, length: int) -> Shingles:
     """Return the set of runs of `length` words of each text; a shorter text has none."""
-    runs = np.maximum(words.counts - length + 1, 0)
+    return runs(words, length).as_sets()
+
+
+def runs(words: Words, length: int) -> Shingles:
+    """Return all runs of `length` words of each text, those that it repeats too."""
     combined = _combined(words.hashes, length)
     is_within = np.ones(len(combined), bool)
     for words_left in range(1, length):  # a run that begins so near the end of a text goes on in the next one
         places = words.offsets[1:] - words_left
         is_within[places[(places >= 0) & (places < len(combined))]] = False
-    return _unique(combined[is_within], runs)
+    return Shingles(combined[is_within], _offsets(np.maximum(words.counts - length + 1, 0)))
 
 
 def _combined(hashes: Hashes, length: int) -> Hashes:
@@ -294,37 +320,16 @@ def _by_set(sets: Shingles) -> Hashes:
     return sets.hashes ^ _mix(numbers * ODD)
 
 
-def _unique(hashes: Hashes, sizes: Indices) -> Shingles:
-    """Return sets of the hashes of each text, which stand one after the other."""
-    sets = Shingles(hashes, _offsets(sizes))
-    marked = _by_set(sets)
-    repeated = [np.zeros(0, np.int64)]
-    for texts in _blocks(sets.offsets):
-        first, last = sets.offsets[texts.start], sets.offsets[texts.stop]
-        repeated.append(may_repeat(marked[first:last]) + first)
-    places = np.concatenate(repeated)
-    ordered = np.sort(marked[places])
-    places = places[contains(distinct(ordered[1:][ordered[1:] == ordered[:-1]]), marked[places])]
-    if not len(places):
-        return sets
-    chosen = np.ones(len(hashes), dtype=bool)
-    chosen[places] = False
-    chosen[places[np.unique(marked[places], return_index=True)[1]]] = True
-    return _select(sets, chosen)
-
-
-def _select(sets: Shingles, chosen: NDArray[np.bool_]) -> Shingles:
-    """Return the sets with the chosen hashes alone."""
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    return Shingles(sets.hashes[chosen], before[sets.offsets])
-
-
 def _taken(hashes: Hashes, offsets: Indices, texts: Indices) -> tuple[Hashes, Indices]:
     """Return the hashes of these texts, one after the other, and their offsets."""
     if len(texts) == len(offsets) - 1 and np.array_equal(texts, np.arange(len(texts))):
         return hashes, offsets
     sizes = np.diff(offsets)[texts]
     chosen = _offsets(sizes)
+    if 4 * chosen[-1] > offsets[-1] and (np.diff(texts) > 0).all():  # most of them, in their order
+        is_taken = np.zeros(len(offsets) - 1, bool)
+        is_taken[texts] = True
+        return hashes[np.repeat(is_taken, np.diff(offsets))], chosen
     within = np.arange(chosen[-1]) - np.repeat(chosen[:-1], sizes)
     return hashes[np.repeat(offsets[texts], sizes) + within], chosen
 

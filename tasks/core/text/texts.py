@@ -47,6 +47,10 @@ class Chosen:
     start: int
     """The number of the first text of the block."""
 
+    def lengths(self) -> Indices:
+        """Return the number of words of each."""
+        return self.words_of_block().counts[self.numbers - self.start]
+
     def words(self) -> Words:
         """Return their words."""
         return self.words_of_block().take(self.numbers - self.start)
