@@ -34,11 +34,11 @@ def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
     They are read from the source when somebody asks. Pydantic would read them whenever a section is imported
     (`use_attribute_docstrings`), which is a third of what it costs to load the settings.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for kind in reversed(section.__mro__):
         if issubclass(kind, BaseModel):
-            found |= _docstrings(kind)
-    return {name: found[name] for name in section.model_fields if name in found}
+            texts |= _docstrings(kind)
+    return {name: texts[name] for name in section.model_fields if name in texts}
 
 
 def _docstrings(kind: type[BaseModel]) -> dict[str, str]:

@@ -71,6 +71,20 @@ def test_two_runs_in_common_are_chance_and_three_are_a_leak():
         assert overlaps([f"{passage(1, 100)} {copied} {passage(2, 100)}"], [" ".join(held_out)], PARAMS) == leaks
 
 
+def test_a_run_that_a_training_text_repeats_is_one_in_common():
+    held_out = passage(0, 9)
+    copied = " ".join(held_out.split()[:6])
+    assert overlaps([" ".join(f"{copied} {passage(seed, 20)}" for seed in range(1, 5))], [held_out], PARAMS) == {}
+
+
+def test_phrases_are_not_counted_as_runs_of_the_training_text():
+    """Of the text's 78 runs of 13 words 48 are of the notice; 18 of the other 30 are of the evaluation text."""
+    notice, copied = passage(0, 60), passage(1, 30)
+    held_out = f"{notice} {passage(2, 100)} {copied} {passage(3, 100)}"
+    others = [f"{notice} {passage(seed, 40)}" for seed in range(10, 30)]
+    assert overlaps([f"{notice} {copied}", *others], [held_out], PARAMS) == {0: 0}
+
+
 @pytest.mark.parametrize("length", [6, 7, 12])
 def test_a_short_evaluation_text_is_a_leak_where_a_training_text_holds_all_of_it(length):
     held_out = passage(0, length).split()
