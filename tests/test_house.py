@@ -2,7 +2,7 @@
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,11 +13,11 @@ ONE_FILE_EACH = ("flows/commands",)
 """Packages that are lists: a command is a file, and its name is the file's name."""
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
+@cache
+def sources() -> list[tuple[Path, ast.Module]]:
     """The modules of flows and tasks, parsed."""
-    for folder in ("flows", "tasks"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT), ast.parse(path.read_text())
+    paths = [path for folder in ("flows", "tasks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [(path.relative_to(ROOT), ast.parse(path.read_text())) for path in paths]
 
 
 def test_docstrings_do_not_open_with_a_question_word():

@@ -146,14 +146,12 @@ def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_o
     view = in_dvc_view(workspace)
     assert view.keys() == set(STAGES)
     paths = {stage: [Path(dep.fs_path).relative_to(workspace) for dep in deps] for stage, deps in view.items()}
+    folders = {stage: folders_chosen(stage, number) for stage in STAGES}
     for method, folder in FOLDERS.items():
+        choosing = {stage for stage in STAGES if folder in folders[stage]}
         for file in (ROOT / folder).glob("*.py"):
-            touched = {
-                stage
-                for stage in STAGES
-                if {Path(folder, file.name), *Path(folder, file.name).parents} & {*paths[stage]}
-            }
-            choosing = {stage for stage in STAGES if folder in folders_chosen(stage, number)}
+            places = {Path(folder, file.name), *Path(folder, file.name).parents}
+            touched = {stage for stage in STAGES if not places.isdisjoint(paths[stage])}
             assert touched == choosing | IMPORTERS.get(f"{folder}/{file.name}", set()), (method, file.name)
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
@@ -36,19 +36,20 @@ def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
     """
     texts: dict[str, str] = {}
     for kind in reversed(section.__mro__):
-        if issubclass(kind, BaseModel):
-            texts |= _docstrings(kind)
+        if issubclass(kind, Config) and (definition := _classes(kind.__module__).get(kind.__name__)):
+            texts |= _docstrings(definition)
     return {name: texts[name] for name in section.model_fields if name in texts}
 
 
-def _docstrings(kind: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings below the fields that a class itself has; none of a class that is made while the program runs."""
-    try:
-        source = inspect.getsource(kind)
-    except OSError:
-        return {}
-    (definition,) = ast.parse(textwrap.dedent(source)).body
-    assert isinstance(definition, ast.ClassDef)
+@cache
+def _classes(module: str) -> Mapping[str, ast.ClassDef]:
+    """Map the name of each class of a module to its definition. One that was made while the program runs has none."""
+    definitions = ast.parse(inspect.getsource(sys.modules[module])).body
+    return {entry.name: entry for entry in definitions if isinstance(entry, ast.ClassDef)}
+
+
+def _docstrings(definition: ast.ClassDef) -> dict[str, str]:
+    """Map the fields of a class that have a docstring below them to it."""
     return {
         field.target.id: inspect.cleandoc(below.value.value)
         for field, below in pairwise(definition.body)
