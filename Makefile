@@ -21,7 +21,7 @@ run: install ## the main job: from a pretrained model and real data to a tuned m
 test: install ## every offline test, a file on each core, the long ones first; SEED=1 takes them in a random order
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 25 $(if $(SEED),--randomly-seed $(SEED),-p no:randomly)
 
-test-fast: install ## the tests that start no pipeline and train little, in some two minutes of two cores
+test-fast: install ## the tests that start no pipeline and train little, in a minute and a half of two cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow" -p no:randomly
 
 check: install ## lint, format, types, layers
