@@ -80,10 +80,10 @@ def load(family: str, name: str) -> Any:
 
 
 def _import(family: str, name: str, module: str) -> Any:
-    if name not in (known := names(family)):
-        raise ValueError(f"{family} has no method {name!r}. {_hint(name, known)}")
-    folder = ROOT / family / name
-    if missing := [file for file in FILES if not (folder / file).is_file()]:
+    missing = [file for file in FILES if not (ROOT / family / name / file).is_file()]
+    if missing or Path(name).name != name:
+        if name not in (known := names(family)):
+            raise ValueError(f"{family} has no method {name!r}. {_hint(name, known)}")
         raise ValueError(
             f"tasks/methods/{family}/{name} has no {' and no '.join(missing)}. "
             f"A method's folder holds {', '.join(FILES)}: `config.py` its settings and SPEC, `method.py` its METHOD."
