@@ -20,7 +20,7 @@ def allocations() -> Iterator[list[int]]:
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would tell standard error of each beginning and end
     running = [0]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         yield running
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
