@@ -23,7 +23,7 @@ class Config(BaseModel):
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in descriptions(cls).items():
-            properties[name]["description"] = text
+            properties[cls.model_fields[name].alias or name]["description"] = text
         return schema
 
 
