@@ -138,7 +138,7 @@ hypothesis.settings.load_profile("offline")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`make test-fast` does not import the slow files, which takes as long as a quarter of its tests."""
+    """Leave the slow files out of `make test-fast` before they are imported, not after."""
     path = collection_path.relative_to(config.rootpath).as_posix()
     return True if config.option.markexpr == "not slow" and path.startswith(SLOW) else None
 

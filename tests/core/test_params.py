@@ -1,7 +1,7 @@
 """Every section of params.yaml is frozen and knows its keys."""
 
 import pytest
-from pydantic import ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config, descriptions
@@ -33,11 +33,14 @@ class Wider(Section):
     Divided by the rank.
     """
     seed: int = 0
+    from_: str = Field(default="", alias="from")
+    """Origin."""
 
 
 def test_the_docstring_below_a_field_describes_it_in_sections_that_inherit_it_too():
     assert descriptions(Section) == {"rank": "Width."}
-    assert descriptions(Wider) == {"rank": "Width.", "alpha": "Scale of the update.\n\nDivided by the rank."}
+    scale = "Scale of the update.\n\nDivided by the rank."
+    assert descriptions(Wider) == {"rank": "Width.", "alpha": scale, "from_": "Origin."}
 
 
 def test_a_section_that_is_made_while_the_program_runs_has_the_descriptions_of_its_bases():
@@ -52,6 +55,7 @@ def test_the_json_schema_has_the_descriptions():
         "rank": "Width.",
         "alpha": "Scale of the update.\n\nDivided by the rank.",
         "seed": None,
+        "from": "Origin.",
     }
 
 

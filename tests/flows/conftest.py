@@ -88,11 +88,11 @@ class Workspace:
         self.path(name).write_text(text.replace(old, new))
 
     @contextlib.contextmanager
-    def kept(self, name: str) -> Iterator[str]:
-        """The text of a file, which is as it was afterwards: a workspace that tests share."""
+    def kept(self, name: str) -> Iterator[None]:
+        """A block after which a file is as it was before: tests share the workspace."""
         text = self.path(name).read_text()
         try:
-            yield text
+            yield
         finally:
             self.path(name).write_text(text)
 

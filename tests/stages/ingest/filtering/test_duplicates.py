@@ -63,6 +63,11 @@ def test_a_wording_that_many_share_makes_no_duplicates():
     assert pairs(contents[:5]) == {(a, b) for b in range(5) for a in range(b)}  # of so few it may be a copy
 
 
+def test_what_a_text_says_again_and_again_is_no_wording_that_many_share():
+    text = passage(0, length=30) * 8  # two texts hold each shingle sixteen times
+    assert pairs([text, text]) == {(0, 1)}
+
+
 def test_of_very_many_texts_alike_the_held_out_one_is_kept_wherever_it_stands():
     contents = [["one", "text", *passage(0, length=30), f"end{number}"] for number in range(40)]
     ranks = [duplicates.RANKS["test" if number == 33 else "train"] for number in range(40)]
