@@ -19,7 +19,7 @@ from tasks.io.sources.formats import json_lines
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File, IngestConfig
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.reading.pairs import Pair, PairReader
+from tasks.stages.ingest.reading.rows.pairs import Pair, PairReader
 from tasks.stages.ingest.shards import parts
 from tasks.stages.ingest.shards.rows import Rows
 from tasks.stages.ingest.shards.shard import SIDES

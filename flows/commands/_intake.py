@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = 300
 """Characters of a message that are shown."""
+NAMES = 12
+"""Names of columns that are shown."""
 FEW = 3
 """Groups below which a split would be empty: train, valid and test."""
 COLUMNS = "--prompt COLUMN --response COLUMN"
@@ -126,12 +128,21 @@ def _show(preview: dict[str, Any]) -> None:
     for proposal in filter(None, preview["checks"]):
         check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
+    if preview["unused"]:
+        typer.echo(f"── not used: {_listed(preview['unused'])}")
     if preview["sensitive"]:
         counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
         typer.echo(
             f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
         )
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in a line: of very many the first ones, and the number of the others."""
+    distinct = list(dict.fromkeys(names))
+    others = [f"and {len(distinct) - NAMES} others"] if len(distinct) > NAMES else []
+    return ", ".join([*map(_short, distinct[:NAMES]), *others])
 
 
 def _answers(row: dict[str, Any]) -> list[str]:

@@ -160,6 +160,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "files": {},
             "guesses": [],
             "checks": [],
+            "unused": [],
         }
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)

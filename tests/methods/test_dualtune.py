@@ -20,7 +20,7 @@ from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import Checked, examples_from_records
 from tests.engine.chat_templates import FAMILIES, tokenizer
 from tests.methods.deep import llama
-from tests.stages.ingest.reading.test_trajectories import OPTIONS, trajectory
+from tests.stages.ingest.reading.rows.test_trajectories import OPTIONS, trajectory
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("answer", "call:half", "call:half_up", "select")

@@ -74,6 +74,11 @@ class AnswerCheck(Config, ABC):
         """Return the columns of a row that become its conversation; most kinds take them as they are."""
         return values
 
+    def reshaped(self, values: Mapping[str, Any]) -> set[str]:
+        """Return the columns of a row that `reshape` makes others of; none where it takes them as they are."""
+        del values
+        return set()
+
     @abstractmethod
     def expect(self, row: Row) -> Any | Unfit:
         """Return what a right answer is held against, as JSON can hold it, or the reason why the check does not fit the row."""

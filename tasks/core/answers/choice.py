@@ -14,10 +14,13 @@ from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely
 from tasks.core.records import Unfit
 
 ACC, ACC_NORM = "choice acc", "choice acc_norm"
-QUESTIONS = ("question", "prompt", "instruction", "query")
+QUESTIONS = ("question", "prompt", "instruction", "query", "ctx")
 """The columns that may hold the question."""
+PASSAGES = ("context", "passage", "article", "input")
+"""The columns that may hold the text that it is about, which is put above it."""
 ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "target", "gold")
 """The columns that may hold the right option, where `reference` names none."""
+SYSTEM = ("system", "system_prompt")
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
 STATED = re.compile(r"\b(?:(?i:answer|option|choice)\b(?:\s+is)?|is)\s*:?\s*\**\(?([A-Z])\)?(?!\w)")
 BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\s)", re.MULTILINE)
@@ -41,19 +44,34 @@ class Choice(AnswerCheck):
         options = read_options(values.get(self.options))
         if options is None:
             return Unfit("no options", f"the column {self.options!r} holds no list of two to 26 different texts")
-        question = next((name for name in QUESTIONS if isinstance(values.get(name), str)), None)
+        question = _first_text(values, QUESTIONS)
         if question is None:
             return Unfit("no question", f"none of the columns {', '.join(QUESTIONS)} holds a text")
-        column = self.reference or next((name for name in ANSWERS if values.get(name) not in (None, "")), None)
-        right = position(values.get(column) if column else None, *options)
+        column = self.reference_column(values)
+        right = position(_as_number(values.get(column), *options) if column else None, *options)
         if right is None:
             given = "no column names it" if column is None else f"{column!r} is {str(values.get(column))[:40]!r}"
             return Unfit("choices without the right one", f"{given}; the options are {', '.join(options[0])[:120]}")
-        prompt, response = values[question], options[0][right]
+        passage = _first_text(values, PASSAGES)
+        prompt, response = (
+            values[question] if passage is None else f"{values[passage]}\n\n{values[question]}",
+            options[0][right],
+        )
         if self.answer == "letter":
             prompt, response = f"{prompt}\n\n{listed(options[0])}", string.ascii_uppercase[right]
-        system = {name: value for name, value in values.items() if name in ("system", "system_prompt")}
+        system = {name: value for name, value in values.items() if name in SYSTEM}
         return {**system, "prompt": prompt, "response": response}
+
+    def reshaped(self, values: Mapping[str, Any]) -> set[str]:
+        """Return the columns of question, passage, options, right option and system message."""
+        if self.options is None:
+            return set()
+        columns = _first_text(values, QUESTIONS), _first_text(values, PASSAGES), self.reference_column(values)
+        return {self.options, *filter(None, columns), *SYSTEM}
+
+    def reference_column(self, values: Mapping[str, Any]) -> str | None:
+        """Return the column that names the right option of a row; None if none does."""
+        return self.reference or next((name for name in ANSWERS if values.get(name) not in (None, "")), None)
 
     def expect(self, row: Row) -> dict[str, Any] | Unfit:
         if self.options is not None:
@@ -120,6 +138,17 @@ def position(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> int
     lettered = re.fullmatch(r"\(?([A-Z])[).:]?(?:\s.*)?", reference.strip(), re.DOTALL)
     number = string.ascii_uppercase.index(lettered[1]) if lettered else len(texts)
     return number if number < len(texts) else None
+
+
+def _first_text(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Return the first of the columns that holds a text."""
+    return next((name for name in names if isinstance(values.get(name), str) and values[name]), None)
+
+
+def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> Any:
+    """Return the number that a text of digits writes, where neither an option nor its label is such a text."""
+    is_number = isinstance(reference, str) and reference.strip().isdecimal()
+    return int(reference) if is_number and not labels and reference.strip() not in texts else reference
 
 
 def chosen_option(answer: str, texts: Sequence[str]) -> int | None:

@@ -1,5 +1,6 @@
-"""Text of a document: plain text, Markdown, HTML, LaTeX, PDF and Word, with a note of what of it is not text."""
+"""Text of a document: plain text, Markdown, HTML, LaTeX, Jupyter notebooks, PDF and Word, with a note of what of it is not text."""
 
+import json
 import logging
 import re
 import zipfile
@@ -32,7 +33,7 @@ def extract(path: Path) -> Extracted:
     """Return the text of a document; of HTML and Word it is HTML. Raises UnreadableError if it has no text or cannot be read."""
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
-    format = named if named in ("text", "HTML", "LaTeX") else detection.detect(entry).format
+    format = named if named in ("text", "HTML", "LaTeX", "notebook") else detection.detect(entry).format
     try:
         if format == "PDF":
             with entry.on_disk() as file:
@@ -41,6 +42,8 @@ def extract(path: Path) -> Extracted:
             with entry.on_disk() as file:
                 return Extracted(*_word(file), is_html=True)
         text, encoding = read_text(entry)
+        if format == "notebook":
+            return Extracted(*notebook(text))
     except ValueError as error:
         raise UnreadableError(str(error)) from None
     note = "" if encoding == "utf-8" else encoding
@@ -53,6 +56,31 @@ def latex_body(source: str) -> str:
     lines = (body[1] if body else source).splitlines()
     kept = [COMMENT.sub(r"\1", line).rstrip() for line in lines if not line.lstrip().startswith("%")]
     return "\n".join(kept).strip()
+
+
+def notebook(source: str) -> tuple[str, str]:
+    """Return the cells of a Jupyter notebook as Markdown, its code in fences, and the number of outputs, which are left out.
+
+    Raises UnreadableError if it is no notebook of version 4, the one since 2015, or has no text.
+    """
+    try:
+        notebook = json.loads(source)
+        cells = [
+            (cell["cell_type"], _lines(cell["source"]), len(cell.get("outputs", ()))) for cell in notebook["cells"]
+        ]
+        language = _lines(notebook.get("metadata", {}).get("language_info", {}).get("name", "python"))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableError(f"this is no notebook of version 4: {first_line(error)}") from None
+    parts = [f"```{language}\n{text}\n```" if kind == "code" else text for kind, text, _ in cells if text]
+    if not parts:
+        raise UnreadableError("none of its cells holds text")
+    num_outputs = sum(number for *_, number in cells)
+    return "\n\n".join(parts), f"without {num_outputs} outputs of cells" if num_outputs else ""
+
+
+def _lines(source: str | list[str]) -> str:
+    """Return the text of a cell, which may be a list of lines."""
+    return "".join(source).strip()
 
 
 def _pdf(path: Path) -> tuple[str, str]:

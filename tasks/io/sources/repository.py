@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.core.licenses import expressions
-from tasks.io.sources import git
+from tasks.io.sources import documents, git
+from tasks.io.sources.record import UnreadableError
 from tasks.io.sources.text import Text, Unreadable
 
 MAX_BYTES = 1 << 20
@@ -137,6 +138,12 @@ def _text(file: _File, data: bytes | None, folder_license: str, allowed: Sequenc
     if not expressions.is_met(license, frozenset(allowed)):
         detail = f"its licence is {license}; allowed are {', '.join(allowed)}"
         return Unreadable(name, detail, "licence not allowed")
+    note = ""
+    if file.path.suffix == ".ipynb":
+        try:
+            text, note = documents.notebook(text)
+        except UnreadableError as error:
+            return Unreadable(name, str(error), "unreadable file")
     if len(text) > LONG_LINES * (text.count("\n") + 1) or GENERATED.search(text[:400]):
         return Unreadable(name, "it is marked so, or its lines are long", "generated file")
-    return Text(name, text, license)
+    return Text(name, text, license, note)

@@ -10,15 +10,15 @@ from typing import Any
 
 from tasks.core.answers import registry, tool_call
 from tasks.core.answers.base import Row, loosely
-from tasks.core.answers.choice import read_options
+from tasks.core.answers.choice import Choice, read_options
 from tasks.core.answers.number import MARK, last_number
 from tasks.core.records import Unfit
 from tasks.io.sources.record import Row as Record
 from tasks.stages.ingest.config import Datasets, File, Query
-from tasks.stages.ingest.reading.columns import usual
-from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.examples import read_records
-from tasks.stages.ingest.reading.tool_calls import as_text
+from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.rows.conversations import conversation
+from tasks.stages.ingest.reading.rows.tool_calls import as_text
 
 ROWS = 2000
 """Rows of a source that are looked at, the first ones."""
@@ -48,7 +48,7 @@ def propose(source: File | Query | Datasets) -> Proposal:
     records, _ = read_records(source)
     read = (usual(record.values, source.columns) for _, record in islice(records, ROWS) if isinstance(record, Record))
     rows = [values for values in read if not isinstance(values, Unfit)]
-    if (choice := _options_column(rows)) is not None:
+    if source.columns is None and (choice := _options_column(rows)) is not None:
         return choice
     answers = [row for values in rows if (row := _answer(values)) is not None]
     if not answers:
@@ -74,10 +74,23 @@ def _options_column(rows: Sequence[Mapping[str, Any]]) -> Proposal | None:
         if len(with_options) < NEARLY_ALL * len(rows):
             continue
         setting = {"kind": "choice", "options": column}
-        fitting = [v for v in with_options if not isinstance(registry.parse(setting).reshape(v), Unfit)]
-        if fitting:
+        check = Choice(options=column)
+        fitting = [v for v in with_options if not isinstance(check.reshape(v), Unfit)]
+        if fitting and not _counts_from_one(with_options, column, check):
             return Proposal(setting, f"column `{column}` holds options in {_of(len(with_options), rows)} rows, and the right one is named in {_of(len(fitting), with_options)}", shapes=True)  # fmt: skip
     return None
+
+
+def _counts_from_one(rows: Sequence[Mapping[str, Any]], options: str, check: Choice) -> bool:
+    """Return True if the right options are numbers from 1 up, each of which the check would take for the next one's."""
+    numbers = set()
+    for values in rows:
+        column = check.reference_column(values)
+        texts, labels = read_options(values[options]) or ([], [])
+        if column is None or labels or not str(values[column]).strip().isdecimal():
+            return False
+        numbers.add((int(values[column]), len(texts)))
+    return min(numbers)[0] > 0 and any(number == most for number, most in numbers)
 
 
 def _by_share(answers: Sequence[Row], has_shape: Callable[[Row], bool], setting: Any, shape: str) -> Proposal | None:

@@ -7,10 +7,10 @@ answers suggest.
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,13 +19,12 @@ from tasks.core.records import Example, Refusal, excerpt
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.io import sandbox
-from tasks.io.sources.record import Record, Row
+from tasks.io.sources.record import Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.reading import shapes
 from tasks.stages.ingest.reading.examples import (
     example_from_row,
     mine_functions,
@@ -34,6 +33,8 @@ from tasks.stages.ingest.reading.examples import (
     read_records,
     read_rows,
 )
+from tasks.stages.ingest.reading.rows import shapes
+from tasks.stages.ingest.reading.rows.unused import unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
 
@@ -87,6 +88,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
                     sensitive_texts.update(_rules_in(unsearched))
                     unsearched.clear()
     sensitive_texts.update(_rules_in(unsearched))
+    checked = [_with_check(source, proposal) for source, proposal in zip(sources, proposals, strict=True)]
     return {
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
@@ -108,6 +110,12 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for refusal in refused
         ],
         "files": {file: dict(counts) for file, counts in files.items()},
+        "unused": [
+            name
+            for source in checked
+            if isinstance(source, File | Query | Datasets)
+            for name in unused(_first_rows(source), source)
+        ],
         "guesses": [
             None if proposal and proposal.shapes else _guess(source, reasons["unknown shape"] > 0)
             for source, proposal in zip(sources, proposals, strict=True)
@@ -127,19 +135,21 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
     if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
-    rows = (record for record in _rows(source) if isinstance(record, Row))
-    first = list(islice(rows, GUESSED))
-    answer = shapes.guess_choices([row.values for row in first])
+    answer = shapes.guess_choices(_first_rows(source))
     if answer is None and has_unknown:
-        unknown = (row.values for row in chain(first, rows) if not _is_usual(row, source))
+        unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
         answer = shapes.guess(list(islice(unknown, GUESSED)))
     if answer is None or (answer.text and not isinstance(source, File)):  # corpora read tables of files
         return None
     return asdict(answer)
 
 
-def _rows(source: File | Query | Datasets) -> Iterator[Record]:
-    return (record for _, record in read_records(source)[0])
+def _first_rows(source: File | Query | Datasets) -> list[Mapping[str, Any]]:
+    return [row.values for row in islice(_rows(source), GUESSED)]
+
+
+def _rows(source: File | Query | Datasets) -> Iterator[Row]:
+    return (record for _, record in read_records(source)[0] if isinstance(record, Row))
 
 
 def _is_usual(record: Row, source: File | Query | Datasets) -> bool:

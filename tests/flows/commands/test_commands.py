@@ -98,6 +98,16 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "# SmolLM2-135M-Instruct learns to write the functions" in project.path("params.yaml").read_text()
 
 
+def test_columns_that_are_not_used_are_told(project, tmp_path):
+    beside = {f"note {n}": "x" for n in range(14)}
+    given = [{"question": f"{n}?", "context": f"It is {n}.", "answer": f"It is so, {n}."} | beside for n in range(6)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, given)))
+    said = project.ratchet("init", str(tmp_path / "own.jsonl"))
+    assert "0? It is 0.\n→ It is so, 0.\n" in said.replace("?\n\nIt", "? It")
+    assert "── not used: note 0, note 1, " in said
+    assert "note 11, and 2 others\n" in said
+
+
 def test_secrets_in_own_rows_are_counted_and_not_shown(project, tmp_path):
     token = "ghp_" + "aB3dE5gH7jK9mN2pQ4rS6tU8vW0xY1zA2bC3"
     secret = json.dumps({"prompt": f"use {token}", "completion": "Sent to anna.schmidt@web.de"})

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import zipfile
 
@@ -119,6 +120,37 @@ def test_latex_without_comments_and_preamble(tmp_path):
         "\\documentclass{article} % class\n\\begin{document}\n% a note\nIt is 5\\% of $x$. % so\n\\end{document}\nrest"
     )
     assert extract(tmp_path, "a.tex", source.encode()) == ("It is 5\\% of $x$.", "")
+
+
+def notebook(*cells, **metadata):
+    return json.dumps({"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}).encode()
+
+
+def test_a_notebook_is_its_cells_without_outputs(tmp_path):
+    title = {"cell_type": "markdown", "metadata": {}, "source": ["# Rain\n", "Why does it rain?"]}
+    code = {"cell_type": "code", "metadata": {}, "source": "rain()\n", "outputs": [{"data": {"image/png": "AAAA"}}]}
+    empty = {"cell_type": "code", "metadata": {}, "source": [], "outputs": []}
+    text, note = extract(tmp_path, "a.ipynb", notebook(title, code, empty, language_info={"name": "julia"}))
+    assert text == "# Rain\nWhy does it rain?\n\n```julia\nrain()\n```"
+    assert note == "without 1 outputs of cells"
+    assert folders.role(tmp_path / "a.ipynb") == "text"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (notebook(), "none of its cells holds text"),
+        (notebook({"cell_type": "code", "source": 5}), "no notebook of version 4"),
+        (notebook({"cell_type": "code", "source": "a", "outputs": 5}), "no notebook of version 4"),
+        (notebook({"cell_type": "code", "source": "a"}, language_info=[]), "no notebook of version 4"),
+        (b'{"worksheets": []}', "no notebook of version 4: 'cells'"),
+        (notebook({"cell_type": "code", "source": "a"})[:-9], "no notebook of version 4"),
+        (b"[" * 100_000, "no notebook of version 4"),
+    ],
+)
+def test_what_is_no_notebook_is_refused(tmp_path, data, said):
+    with pytest.raises(UnreadableError, match=said):
+        extract(tmp_path, "a.ipynb", data)
 
 
 def test_a_folder_of_documents(tmp_path):

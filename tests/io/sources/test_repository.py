@@ -1,5 +1,6 @@
 """Code of a repository: tracked files whose licence is allowed; every other file is named with its reason."""
 
+import json
 import os
 import subprocess
 
@@ -135,3 +136,14 @@ def test_an_expression_that_is_allowed_allows_its_licences_together_alone():
 )
 def test_the_licence_of_a_folder_with_several_files(files, license):
     assert repository._chosen({name: repository.identify(text) for name, text in files.items()}) == license
+
+
+def test_a_notebook_is_its_cells(project):
+    cells = [{"cell_type": "markdown", "source": "# Rain"}, {"cell_type": "code", "source": ["x = 1"], "outputs": [{}]}]
+    (project / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    (project / "b.ipynb").write_text("{}")
+    git(project, "add", "a.ipynb", "b.ipynb")
+    git(project, "commit", "-qm", "notebooks")
+    files = {file.name: file for file in repository.files(project, git(project, "rev-parse", "HEAD"), ALLOWED)}
+    assert files["a.ipynb"] == Text("a.ipynb", "# Rain\n\n```python\nx = 1\n```", "MIT", "without 1 outputs of cells")
+    assert files["b.ipynb"].reason == "unreadable file"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.stages.ingest.check_proposal import propose
-from tasks.stages.ingest.config import File
+from tasks.stages.ingest.config import Columns, File
 from tasks.stages.ingest.preview import preview
 
 CALL = '<tool_call>{"name": "f", "arguments": {"n": %d}}</tool_call>'
@@ -69,6 +69,27 @@ def test_a_column_of_options_is_multiple_choice_though_its_rows_are_no_conversat
         "desirable": None,
         "source": f"file {file.path.name}: line 2",
     }
+
+
+def test_options_that_are_counted_from_one_are_not_taken_for_the_next_one_each(tmp_path):
+    rows = [{"question": f"Which, {n}?", "options": ["a", "b", str(n)], "answer": n % 3 + 1} for n in range(40)]
+    file = source(tmp_path, rows)
+    assert propose(file).check == {"kind": "labels", "labels": ["1", "2", "3"]}  # of the answers without their options
+    (guess,) = preview((file,))["guesses"]
+    named = preview((file.model_copy(update={"columns": Columns(**guess["columns"])}),))
+    assert [row["response"] for row in named["rows"]] == ["A. a", "B. b", "C. 2", "A. a", "B. b"]
+    assert named["rows"][0]["prompt"] == "Which, 0?\n\nA. a\nB. b\nC. 0"
+    assert named["checks"][0]["check"] == "choice"
+
+
+def test_a_passage_and_a_number_in_digits(tmp_path):
+    rows = [
+        {"ctx": f"Which, {n}?", "article": "It is so.", "endings": ["a", "b", f"c{n}"], "label": str(n % 3)}
+        for n in range(40)
+    ]
+    assert propose(source(tmp_path, rows)).check == {"kind": "choice", "options": "endings"}
+    row = preview((source(tmp_path, rows),))["rows"][2]
+    assert (row["prompt"], row["response"]) == ("It is so.\n\nWhich, 2?\n\nA) a\nB) b\nC) c2", "C")
 
 
 def test_options_that_the_prompt_lists_are_multiple_choice(tmp_path):

@@ -12,8 +12,8 @@ from tasks.io.sources.text import Read, Text, Unreadable
 from tasks.stages.ingest import config
 from tasks.stages.ingest.config import Folder, Package
 from tasks.stages.ingest.reading import cleaning
-from tasks.stages.ingest.reading.conversations import is_decoded
 from tasks.stages.ingest.reading.examples import python_modules
+from tasks.stages.ingest.reading.rows.conversations import is_decoded
 from tasks.stages.ingest.reading.shared_lines import SharedLines
 from tasks.stages.ingest.reading.sources import label, table_rows
 

@@ -16,13 +16,14 @@ from tasks.io.system import packages
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, Package, Query, Rows
 from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.reading import cleaning, tool_calls
-from tasks.stages.ingest.reading.columns import usual
-from tasks.stages.ingest.reading.conversations import conversation, is_decoded
-from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
-from tasks.stages.ingest.reading.preferences import judgement
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.rows import tool_calls
+from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.rows.conversations import conversation, is_decoded
+from tasks.stages.ingest.reading.rows.loss_weights import REASON, loss_weights
+from tasks.stages.ingest.reading.rows.preferences import judgement
+from tasks.stages.ingest.reading.rows.trajectories import views
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
-from tasks.stages.ingest.reading.trajectories import views
 
 SHOWN = 3
 """Rows that the message of a check that fits none of them shows."""

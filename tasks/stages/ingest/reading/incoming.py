@@ -7,7 +7,7 @@ from typing import Any
 from tasks.core.records import Example, Message, Refusal, Unfit, excerpt, identify
 from tasks.io.sources import folders, table
 from tasks.io.sources.record import Broken
-from tasks.stages.ingest.reading.conversations import PAIRS, SYSTEM, conversation
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM, TURNS, conversation
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
 """The columns that hold a prompt where a row has no response."""
@@ -49,12 +49,12 @@ def _conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
     messages = conversation(row)
     if not isinstance(messages, Unfit):
         return messages
-    for name in ("messages", "conversations"):
+    for name in TURNS:
         if isinstance(row.get(name), list):
-            completed = conversation({"messages": [*row[name], {"role": "assistant", "content": NONE}]})
+            completed = conversation({**row, name: [*row[name], {"role": "assistant", "content": NONE}]})
             return messages if isinstance(completed, Unfit) else completed
-    prompt = next((row[name] for name in PROMPT_COLUMNS if row.get(name)), None)
+    prompt = next((name for name in PROMPT_COLUMNS if row.get(name)), None)
     if prompt is None or messages.reason != "unknown shape":
         return messages
-    system = {name: row[name] for name in SYSTEM if name in row}
-    return conversation(system | {"prompt": prompt, "completion": NONE})
+    beside = {name: row[name] for name in (*SYSTEM, *EXTRAS) if name in row and name != prompt}
+    return conversation(beside | {"prompt": row[prompt], "completion": NONE})

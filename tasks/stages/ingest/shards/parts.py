@@ -18,7 +18,7 @@ from tasks.io.system import files, workers
 from tasks.stages.ingest.config import Datasets, File, IngestConfig, Query
 from tasks.stages.ingest.quarantine import Sourced, refusal_of, refusal_of_record
 from tasks.stages.ingest.reading.examples import Checked, domain_of, examples_from_records, read_records
-from tasks.stages.ingest.reading.pairs import Pair, PairReader
+from tasks.stages.ingest.reading.rows.pairs import Pair, PairReader
 from tasks.stages.ingest.reading.sources import Table, label, sample, tables
 from tasks.stages.ingest.screening import sensitive
 from tasks.stages.ingest.screening.screen import screen_examples

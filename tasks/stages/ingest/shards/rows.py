@@ -13,8 +13,8 @@ from tasks.core.text.contamination import comparable, prompt_of
 from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.cleaning import collapse_whitespace
-from tasks.stages.ingest.reading.pairs import Pair
-from tasks.stages.ingest.reading.trajectories import View
+from tasks.stages.ingest.reading.rows.pairs import Pair
+from tasks.stages.ingest.reading.rows.trajectories import View
 from tasks.stages.ingest.screening.sensitive import example_parts
 
 Side = Literal["prompt", "response"]

@@ -24,6 +24,9 @@ def test_rows_with_and_without_a_response(tmp_path):
         {"messages": [user, answer, user]},
         {"text": "Why?"},
         {"system": "Be brief.", "prompt": "Why?"},
+        {"instruction": "Why?", "input": "It is so."},
+        {"input": "Why?"},
+        {"system": "Be brief.", "messages": [user]},
     ]
     examples = list(incoming.read([write(tmp_path / "in.jsonl", *rows)]))
     spoken = [[message.content for message in example.messages] for example in examples]
@@ -34,6 +37,9 @@ def test_rows_with_and_without_a_response(tmp_path):
         ["Why?", none],
         ["Why?", "Because."],
         ["Why?", "Because.", "Why?", none],
+        ["Why?", none],
+        ["Be brief.", "Why?", none],
+        ["Why?\n\nIt is so.", none],
         ["Why?", none],
         ["Be brief.", "Why?", none],
     ]

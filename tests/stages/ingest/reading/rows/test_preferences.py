@@ -27,6 +27,10 @@ def read(row):
         {"instruction": "Why?", "chosen_response": "Because.", "rejected_response": "No."},
         {"prompt": [USER], "chosen": [said("Because.")], "rejected": [said("No.")]},
         {"chosen": [USER, said("Because.")], "rejected": [USER, said("No.")]},
+        {
+            "chosen": "\n\nHuman: Why?\n\nAssistant: Because.",
+            "rejected": "\n\nHuman: Why?\n\nAssistant: No.",
+        },  # hh-rlhf
         {  # UltraFeedback, binarised
             "prompt": "Why?",
             "messages": [USER, said("Because.")],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasks.core.records import Message, Unfit
-from tasks.stages.ingest.reading.conversations import conversation, side_columns
+from tasks.stages.ingest.reading.rows.conversations import conversation, side_columns
 
 LABELS = {"true": True, "false": False}
 TAG = "kto_tag"

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.core.text import templates
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS
+
 PROMPTS = (
-    "prompt", "question", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context",
+    "prompt", "question", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
     "frage", "anfrage", "aufgabe", "eingabe", "pregunta", "consulta", "entrada", "pergunta", "requete", "domanda", "richiesta", "vraag",
     "fraga", "pytanie", "otazka", "soru", "вопрос", "запрос", "задача", "问题", "提问", "指令", "質問", "질문", "سؤال", "प्रश्न",
 )  # fmt: skip
@@ -14,6 +17,7 @@ RESPONSES = (
     "response", "answer", "completion", "output", "reply", "assistant", "target", "solution", "gpt", "bot", "result", "expected", "chosen",
     "antwort", "ausgabe", "losung", "loesung", "respuesta", "salida", "resposta", "saida", "reponse", "risposta", "antwoord", "svar",
     "odpowiedz", "odpoved", "yanit", "cevap", "ответ", "решение", "回答", "答案", "輸出", "输出", "답변", "جواب", "उत्तर",
+    "answers", "responses", "replies", "outputs", "antworten", "respuestas", "respostas", "reponses",
 )  # fmt: skip
 LABELS = (
     "label",
@@ -30,20 +34,19 @@ LABELS = (
     "categorie",
 )
 TEXTS = (
-    "text",
-    "content",
-    "sentence",
-    "document",
-    "body",
-    "review",
-    "message",
-    "comment",
-    "article",
-    "inhalt",
-    "texto",
-    "texte",
-    "testo",
-)
+    "text", "content", "sentence", "document", "body", "review", "message", "comment", "article", "dialogue", "dialog", "passage",
+    "inhalt", "texto", "texte", "testo",
+)  # fmt: skip
+MADE = ("summary", "highlights", "tldr", "abstract", "code", "sql", "zusammenfassung", "resumen", "resume", "riassunto")
+"""What is made of a text."""
+ABOUT = (*EXTRAS, "article", "paragraph", "background", "schema", "kontext", "contexto", "contexte")
+"""What a question is about."""
+TOGETHER = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
+    ("title", "content"), ("title", "body"), ("subject", "body"),
+)  # fmt: skip
+"""Texts that have one label together."""
+TRANSLATIONS = ("translation", "translations")
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -60,6 +63,12 @@ KEYS = (
 LETTERS = "ABCDEFGHIJ"
 MAX_LABELS = 50
 """Distinct values beyond which a column is no label."""
+FEWEST_WORDS = 3
+"""Words on average below which a column is no text that was made of another."""
+DEEPEST = 3
+"""Lists and objects, one in the other, in which a text is looked for."""
+LONG_NAME = 40
+"""Characters beyond which a name of a column may be a row."""
 ACCENTS = str.maketrans("áàâäãåéèêëíìîïóòôöõúùûüçñýšžřťďěůłśżź", "aaaaaaeeeeiiiiooooouuuucnyszrtdeulszz")
 
 
@@ -77,10 +86,8 @@ class Guess:
 def guess(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """Return a guess from the first rows of a table, or None if nothing speaks for one."""
     names = _names(rows)
-    for candidate in (guess_choices(rows), _named(names), _labelled(rows, names), _longest(rows, names)):
-        if candidate is not None:
-            return candidate
-    return None
+    guesses = (guess_choices(rows), _translated(rows), _named(rows, names), _made(rows, names), _labelled(rows, names))
+    return next((answer for answer in (*guesses, _longest(rows, names)) if answer is not None), None)
 
 
 def guess_choices(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
@@ -100,8 +107,10 @@ def guess_choices(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     else:
         return None
     start = f"{{% set choices = {listed} %}}"
+    about = _about(rows, names, (question, key))
+    passage = f"{{% if {_optional(rows, about)} %}}{{{{ {_optional(rows, about)} }}}}\n\n{{% endif %}}" if about else ""
     prompt = (
-        f"{start}{{{{ {_column(question)} }}}}\n{{% for choice in choices %}}\n"
+        f"{start}{passage}{{{{ {_column(question)} }}}}\n{{% for choice in choices %}}\n"
         f'{{{{ "{LETTERS}"[loop.index0] }}}}. {{{{ choice }}}}{{% endfor %}}'
     )
     return Guess({"prompt": prompt, "response": start + _right_choice(rows, key)}, None, f"multiple choice: {reason}")
@@ -119,26 +128,79 @@ def _right_choice(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     return f'{{% set right = {position} %}}{{{{ "{LETTERS}"[right] }}}}. {{{{ choices[right] }}}}'
 
 
-def _named(names: Sequence[str]) -> Guess | None:
+def _translated(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
+    """Return the guess for a column that holds one text in several languages, as data sets of translations have it."""
+    name = _first(_names(rows), TRANSLATIONS)
+    texts = [row[name] for row in rows if row.get(name)] if name else []
+    if name is None or not texts or not all(isinstance(text, Mapping) and len(text) > 1 for text in texts):
+        return None
+    first, second, *_ = texts[0]
+    columns = {"prompt": f'{{{{ {_column(name)}["{first}"] }}}}', "response": f'{{{{ {_column(name)}["{second}"] }}}}'}
+    return Guess(columns, None, f"{name!r} holds a text in {first!r} and in {second!r}, in this order")
+
+
+def _named(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
     prompt = _first(names, PROMPTS)
     response = _first([name for name in names if name != prompt], RESPONSES)
     if prompt is None or response is None:
         return None
+    question, answer = _text_in(rows, prompt), _text_in(rows, response)
+    if question is None or answer is None:
+        return None
+    about = _about(rows, names, (prompt, response))
     reason = f"{prompt!r} is a word for a prompt and {response!r} for a response"
-    return Guess({"prompt": prompt, "response": response}, None, reason)
+    if about is not None:
+        reason += f"; {about!r} for what it is about"
+        question = question if templates.is_template(question) else f"{{{{ {_column(question)} }}}}"
+        question += f"{{% if {_optional(rows, about)} %}}\n\n{{{{ {_optional(rows, about)} }}}}{{% endif %}}"
+    return Guess({"prompt": question, "response": answer}, None, reason)
+
+
+def _about(rows: Sequence[Mapping[str, Any]], names: Sequence[str], others: Sequence[str]) -> str | None:
+    """Return the column of the text that a question is about; not every question needs one."""
+    return _first([name for name in names if name not in others and _num_words(rows, name) >= FEWEST_WORDS], ABOUT)
+
+
+def _text_in(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
+    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None where there is none."""
+    value = next((row[name] for row in rows if row.get(name)), "")
+    path = _column(name)
+    for _ in range(DEEPEST):
+        if isinstance(value, list) and value:
+            value, path = value[0], f"{path}[0]"
+        elif isinstance(value, Mapping) and (key := _first(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
+            value, path = value[key], f'{path}["{key}"]'
+    if isinstance(value, list | Mapping):
+        return None
+    return name if path == _column(name) else f"{{{{ {path} }}}}"
+
+
+def _made(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
+    """Return the guess for a text and what was made of it, as a summary or a program."""
+    texts = [name for name in _text_columns(rows, names) if _num_words(rows, name) >= FEWEST_WORDS]
+    text = _first(texts, TEXTS)
+    made = _first([name for name in texts if name != text], MADE)
+    if text is None or made is None:
+        return None
+    return Guess(
+        {"prompt": text, "response": made}, None, f"{text!r} is a word for a text and {made!r} for what is made of it"
+    )
 
 
 def _labelled(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
     label = _first(names, LABELS)
     texts = [name for name in _text_columns(rows, names) if name != label]
-    if label is None or not texts:
+    if label is None or not texts or any(isinstance(row.get(label), list | Mapping) for row in rows):
         return None
     values = {str(row.get(label)) for row in rows}
     if len(values) > MAX_LABELS:
         return None
+    told = f"classification: {label!r} has {len(values)} values"
+    if both := next((pair for pair in TOGETHER if set(pair) <= set(texts)), None):
+        prompt = "\n\n".join(f"{{{{ {name} }}}}" for name in both)
+        return Guess({"prompt": prompt, "response": label}, None, f"{told}, {both[0]!r} and {both[1]!r} are the texts")
     text = _first(texts, TEXTS) or texts[0]
-    reason = f"classification: {label!r} has {len(values)} values, {text!r} is the text"
-    return Guess({"prompt": text, "response": label}, None, reason)
+    return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
 
 
 def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
@@ -146,11 +208,14 @@ def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess |
     texts = _text_columns(rows, names)
     if not texts:
         return None
-    if len(texts) == 1 or _first(texts[:1], TEXTS):
-        text = _first(texts, TEXTS) or texts[0]
-        return Guess({}, text, f"{text!r} is its only column of text, so there is nothing to answer")
+    if len(texts) == 1:
+        return Guess({}, texts[0], f"{texts[0]!r} is its only column of text, so there is nothing to answer")
+    if text := _first(texts[:1], TEXTS):
+        return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")
     prompt, response = sorted(texts[:2], key=list(names).index)
     reason = f"{prompt!r} and {response!r} have the longest texts, in this order"
+    if all(len(name) > LONG_NAME for name in (prompt, response)):
+        reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
     return Guess({"prompt": prompt, "response": response}, None, reason)
 
 
@@ -170,6 +235,12 @@ def _text_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
         if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])
+
+
+def _num_words(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the words of a column's texts on average."""
+    counts = [len(value.split()) for row in rows if isinstance(value := row.get(name), str) and value]
+    return sum(counts) / max(1, len(counts))
 
 
 def _first(names: Sequence[str], words: Sequence[str]) -> str | None:
@@ -193,3 +264,8 @@ def _is_mapping(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 def _column(name: str) -> str:
     """Return a column as a template names it."""
     return name if name.isidentifier() else f'row["{name}"]'
+
+
+def _optional(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return a column as a template names it; one that some rows lack so that it is empty there."""
+    return _column(name) if all(name in row for row in rows) else f'row.get("{name}")'

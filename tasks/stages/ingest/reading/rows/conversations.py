@@ -1,27 +1,17 @@
 """Convert a row in one of the usual shapes of supervised data into a conversation."""
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from tasks.core.records import Message, Unfit
-from tasks.stages.ingest.reading import cleaning, tool_calls
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.rows import tool_calls
+from tasks.stages.ingest.reading.rows.turns import ROLES, content_of, described, role_of, spelled_role, transcript
 
-ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
-"""The spellings of roles: OpenAI's, ShareGPT's, Qwen's."""
 FOLLOWERS = {
     "system": ("user",),
     "user": ("assistant",),
@@ -34,17 +24,23 @@ PAIRS = (
     ("prompt", "response"),
     ("prompt", "correct"),
     ("instruction", "output"),
+    ("instruction", "response"),
     ("question", "answer"),
     ("question", "response"),
+    ("input", "output"),
 )
 """The columns of prompt and response."""
-SYSTEM = ("system", "system_prompt")
+EXTRAS = ("input", "context", "passage")
+"""The columns that are added to a prompt: the input of an instruction, the text that a question is about."""
+TURNS = ("messages", "conversations", "contents")
+"""The columns of whole conversations."""
+SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 CHOSEN, REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
 """The columns of the two sides of a preference pair."""
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages", "input")
 """The columns that may hold a preference pair's prompt."""
 EXPECTED = (
-    "messages · conversations · "
+    f"{' · '.join(TURNS)} · "
     + " · ".join(f"{prompt} + {response}" for prompt, response in PAIRS)
     + " · prompt + chosen + rejected"
 )
@@ -70,13 +66,27 @@ def raw_response(row: Mapping[str, Any]) -> str:
     """Return the last message of a row that is a conversation, before cleaning."""
     turns = _turns(row)
     assert not isinstance(turns, Unfit)
-    return str(turns[-1].get("content", turns[-1].get("value")))
+    return str(content_of(turns[-1]))
 
 
 def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the columns of a preference pair's chosen and rejected side; None if the row is no pair."""
     chosen, rejected = (next((name for name in names if name in row), None) for names in (CHOSEN, REJECTED))
     return None if chosen is None or rejected is None else (chosen, rejected)
+
+
+def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
+    """Return the columns of a row that make its conversation; none if its shape is unknown."""
+    if sides := side_columns(row):
+        prompt = next((name for name in PROMPTS if row.get(name)), "")
+        return {*sides, prompt, *extras(row, prompt), *SYSTEM}
+    for name in TURNS:
+        if row.get(name) is not None:
+            return {name, *SYSTEM}
+    for prompt, response in PAIRS:
+        if row.get(prompt) is not None and response in row:
+            return {prompt, response, *extras(row, prompt), *SYSTEM}
+    return set()
 
 
 def is_decoded(text: str) -> bool:
@@ -88,76 +98,103 @@ def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
     """Return the raw turns of whichever shape the row has."""
     if columns := side_columns(row):
         return _chosen_turns(row, row[columns[0]])
-    for name in ("messages", "conversations"):
+    for name in TURNS:
         if row.get(name) is not None:
             turns = row[name]
-            return turns if isinstance(turns, list) else Unfit("not a list of turns", f"{name} is {_kind(turns)}")
+            if not isinstance(turns, list):
+                return Unfit("not a list of turns", f"{name} is {described(turns)}")
+            return _with_system(row, turns)
     for prompt, response in PAIRS:
         if row.get(prompt) is not None and response in row:
-            return _system(row) + _side(row[prompt], "user", row.get("input")) + _side(row[response], "assistant")
+            answer = row[response]
+            if isinstance(answer, Mapping) or (isinstance(answer, list) and not all(map(_is_turn, answer))):
+                return Unfit("unknown shape", f"{response} holds {described(answer)}, and neither a text nor turns")
+            return _system(row) + _question(row, prompt) + _answer(answer)
     return Unfit("unknown shape", f"found {', '.join(sorted(map(str, row))) or 'nothing'}; expected {EXPECTED}")
 
 
 def _chosen_turns(row: Mapping[str, Any], chosen: Any) -> list[Any] | Unfit:
     """Return the prompt of a preference pair and its chosen side, which may be a text, an answer's turns, or a conversation."""
     chosen = [chosen] if isinstance(chosen, Mapping) else chosen
-    first = chosen[0] if isinstance(chosen, list) and chosen else None
-    if isinstance(first, Mapping) and ROLES.get(str(first.get("role", first.get("from")))) in ("system", "user"):
-        return chosen if ROLES[str(first.get("role", first.get("from")))] == "system" else [*_system(row), *chosen]
-    prompt = next((row[name] for name in PROMPTS if row.get(name)), None)
-    if prompt is None:
+    name = next((name for name in PROMPTS if row.get(name)), None)
+    if name is None and isinstance(chosen, str):
+        chosen = transcript(chosen) or chosen
+    if isinstance(chosen, list) and chosen and role_of(chosen[0]) in ("system", "user"):
+        return _with_system(row, chosen)
+    if name is None:
         return Unfit(
-            "no prompt", f"a preference pair needs a prompt in one of {', '.join(PROMPTS)}, or whole conversations"
+            "no prompt",
+            f"a preference pair needs a prompt in one of {', '.join(PROMPTS)}, or whole conversations on both sides",
         )
-    extra = row.get("input") if prompt is not row.get("input") else None
-    return _system(row) + _side(prompt, "user", extra) + _side(chosen, "assistant")
+    return _system(row) + _question(row, name) + _answer(chosen)
 
 
 def _system(row: Mapping[str, Any]) -> list[Any]:
     """Return the row's own system message. No other column ever becomes one."""
-    return [{"role": "system", "content": row[name]} for name in SYSTEM if row.get(name)]
+    value = next((row[name] for name in SYSTEM if row.get(name)), None)
+    if value is None:
+        return []
+    return [{**value, "role": "system"} if isinstance(value, Mapping) else {"role": "system", "content": value}]
 
 
-def _side(value: Any, role: str, extra: Any = None) -> list[Any]:
-    """Return one side of a pair as turns; it may be turns already, or a text. `extra` is an instruction's input."""
+def _with_system(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
+    """Return turns below the row's own system message; those that begin with one keep theirs."""
+    return turns if role_of(turns[0] if turns else None) == "system" else [*_system(row), *turns]
+
+
+def _question(row: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the turns of the prompt in a column, which may be a text; the texts in the columns of `EXTRAS` stand below it."""
+    value = row[name]
     if isinstance(value, list):
         return value
-    if extra and isinstance(value, str) and isinstance(extra, str):
-        value = f"{value}\n\n{extra}"
-    return [{"role": role, "content": value}]
+    if isinstance(value, str):
+        value = "\n\n".join([value, *(row[extra] for extra in extras(row, name))])
+    return [{"role": "user", "content": value}]
+
+
+def extras(row: Mapping[str, Any], name: str) -> list[str]:
+    """Return the columns whose texts are added to the prompt in the column `name`."""
+    return [extra for extra in EXTRAS if extra != name and isinstance(row.get(extra), str) and row[extra]]
+
+
+def _answer(value: Any) -> list[Any]:
+    """Return the turns of an answer, which may be a text, or a number as JSON has it."""
+    if isinstance(value, list):
+        return value
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return [{"role": "assistant", "content": str(value) if is_number else value}]
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, Mapping) and spelled_role(value) is not None
 
 
 def _message(turn: Any, number: int) -> Message | Unfit:
     where = f"turn {number}"
     if not isinstance(turn, Mapping):
-        return Unfit("turn is no object", f"{where} is {_kind(turn)}")
-    role = turn.get("role", turn.get("from"))
-    content = turn.get("content", turn.get("value"))
-    content = _joined(content) if isinstance(content, list) else content
-    if not isinstance(role, str) or role not in ROLES:
-        return Unfit("unknown role", f"{where} has role {role!r}; known are {', '.join(ROLES)}")
-    if ROLES[role] == "assistant" and turn.get("weight") == 0:
+        return Unfit("turn is no object", f"{where} is {described(turn)}")
+    role = role_of(turn)
+    if role is None:
+        return Unfit("unknown role", f"{where} has role {spelled_role(turn)!r}; known are {', '.join(ROLES)}")
+    content = content_of(turn)
+    if role == "assistant" and turn.get("weight") == 0:
         return Unfit("turn with weight 0", f"{where} is not to be trained on, and every answer of a conversation is")
-    spoken = tool_calls.read(turn, role, content) if ROLES[role] == "assistant" else tool_calls.Spoken(content, [])
+    spoken = (
+        tool_calls.read(turn, spelled_role(turn), content) if role == "assistant" else tool_calls.Spoken(content, [])
+    )
     if isinstance(spoken, Unfit):
         return replace(spoken, detail=f"{where}: {spoken.detail}")
     content = spoken.content or "" if spoken.calls else spoken.content
     if not isinstance(content, str):
-        return Unfit("content is no text", f"{where} ({role}) holds {_kind(content)}")
+        return Unfit("content is no text", f"{where} ({role}) holds {described(content)}")
     if not is_decoded(content):
         return Unfit("broken characters", f"{where} ({role}) holds bytes that are no text")
     if not content.strip() and not spoken.calls:
         return Unfit("empty content", f"{where} ({role}) is empty")
     content = cleaning.clean(content)
-    if ROLES[role] == "tool":
+    if role == "tool":
         return Message("tool", tool_calls.result(content), None, _text(turn, "name"), _text(turn, "tool_call_id"))
-    return Message(ROLES[role], content, spoken.calls or None)  # type: ignore[arg-type]
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Return the text of a content that comes in parts; the parts themselves if one is no text (an image, say)."""
-    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
-    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else parts
+    return Message(role, content, spoken.calls or None)  # type: ignore[arg-type]
 
 
 def _text(turn: Mapping[str, Any], name: str) -> str | None:
@@ -184,7 +221,3 @@ def _checked_order(messages: list[Message]) -> list[Message] | Unfit:
         if message.role == "tool" and before.role == "assistant" and not before.tool_calls:
             return Unfit("result without a call", f"turn {number} is a tool's, and turn {number - 1} calls none")
     return messages
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import Rows
-from tasks.stages.ingest.reading import cleaning, preferences, tool_calls
-from tasks.stages.ingest.reading.conversations import CHOSEN, PAIRS, REJECTED, SYSTEM, is_decoded
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.rows import preferences, tool_calls
+from tasks.stages.ingest.reading.rows.conversations import CHOSEN, EXTRAS, PAIRS, REJECTED, SYSTEM, TURNS, is_decoded
 
-NEVER = frozenset({"messages", "conversations", *CHOSEN, *REJECTED})
+NEVER = frozenset({*TURNS, *CHOSEN, *REJECTED})
 """Columns that make something else of a row, whatever they hold."""
 EMPTY = (*SYSTEM, *tool_calls.TOOLS, "label", preferences.TAG)
 """Columns that do so unless they are empty."""
 NOTHING = (None, "")
-EXTRA = "input"
-"""The column that is added to the prompt."""
 
 
 class Pair(NamedTuple):
@@ -28,43 +27,54 @@ class Pair(NamedTuple):
     response: str
 
 
+class _Columns(NamedTuple):
+    """The columns of rows that may be plain pairs."""
+
+    prompt: str
+    response: str
+    extras: Sequence[str]
+    """What is added to the prompt."""
+    empty: Sequence[str]
+    """Those that have to be empty."""
+
+
 class PairReader:
     """Reads the plain rows of a source."""
 
     def __init__(self, options: Rows) -> None:
         special = (options.columns, options.check, options.group, options.weights, options.task_by)
         self._is_plain = all(option is None for option in special) and options.calls == "whole"
-        self._known: dict[tuple[str, ...], tuple[str, str, Sequence[str]] | None] = {}
-        """Of each set of columns: the two sides, and those that have to be empty; None if no row of these columns is a plain pair."""
+        self._known: dict[tuple[str, ...], _Columns | None] = {}
+        """None if no row of these columns is a plain pair."""
 
     def read(self, record: Row) -> Pair | None:
         """Return the pair in a row; None if it is not as plain."""
         values = record.values
         names = tuple(values)
         if names not in self._known:
-            sides = _sides(names) if self._is_plain else None
-            self._known[names] = sides and (*sides, [name for name in EMPTY if name in names])
+            self._known[names] = _columns(names) if self._is_plain else None
         known = self._known[names]
-        if known is None or any(values[name] not in NOTHING for name in known[2]):
+        if known is None or any(values[name] not in NOTHING for name in known.empty):
             return None
-        prompt, response = _prompt(values, known[0]), _text(values[known[1]])
+        prompt, response = _prompt(values, known), _text(values[known.response])
         if prompt is None or response is None or "<tool_call>" in response:
             return None
         return Pair(record.where, prompt, response)
 
 
-def _sides(names: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return the columns of prompt and response."""
-    if NEVER.intersection(names):
+def _columns(names: tuple[str, ...]) -> _Columns | None:
+    """Return what the columns of a table are for; None if its rows are no plain pairs."""
+    sides = next((pair for pair in PAIRS if pair[0] in names and pair[1] in names), None)
+    if sides is None or NEVER.intersection(names):
         return None
-    return next((pair for pair in PAIRS if pair[0] in names and pair[1] in names), None)
+    extras = [name for name in EXTRAS if name in names and name != sides[0]]
+    return _Columns(*sides, extras, [name for name in EMPTY if name in names])
 
 
-def _prompt(values: Mapping[str, Any], name: str) -> str | None:
-    prompt, extra = values[name], values.get(EXTRA)
-    if extra and isinstance(prompt, str) and isinstance(extra, str):
-        return _text(f"{prompt}\n\n{extra}")
-    return _text(prompt)
+def _prompt(values: Mapping[str, Any], columns: _Columns) -> str | None:
+    prompt = values[columns.prompt]
+    extras = [extra for name in columns.extras if isinstance(extra := values[name], str) and extra]
+    return _text("\n\n".join([prompt, *extras]) if extras and isinstance(prompt, str) else prompt)
 
 
 def _text(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.tool_choice import ANSWER, SELECT, ToolChoice, task_of, written
 from tasks.core.records import Example, Message, Tests, Unfit, identify
 from tasks.core.text.contamination import prompt_of
-from tasks.stages.ingest.reading.tool_calls import as_text
+from tasks.stages.ingest.reading.rows.tool_calls import as_text
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.records import Unfit
 from tasks.stages.ingest.reading import cleaning
-from tasks.stages.ingest.reading.conversations import raw_response
+from tasks.stages.ingest.reading.rows.conversations import raw_response
 
 REASON = "weights do not fit"
 

@@ -7,11 +7,12 @@ from typing import Any
 from tasks.core.records import Unfit
 from tasks.core.text import templates
 from tasks.stages.ingest.config import Columns
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS, TURNS
 
-NESTED = ("messages", "conversations", "chosen", "rejected", "tools")
+NESTED = ("messages", "conversations", "contents", "chosen", "rejected", "tools")
 """Columns that hold lists, which a table without nesting writes as JSON."""
 USUAL = frozenset({
-    "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "question", "answer", "correct",
+    *TURNS, *EXTRAS, "prompt", "completion", "response", "instruction", "output", "question", "answer", "correct",
 })  # fmt: skip
 """Columns that say what a conversation is. Where settings name others, these would contradict them."""
 LABEL = "label"

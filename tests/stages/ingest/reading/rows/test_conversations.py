@@ -3,9 +3,14 @@
 import pytest
 
 from tasks.core.records import Message, Unfit
-from tasks.stages.ingest.reading.conversations import conversation
+from tasks.stages.ingest.reading.rows.conversations import conversation
 
 PROMPT, RESPONSE = Message("user", "Why?"), Message("assistant", "Because.")
+SPOKEN = {"system": "Be brief.", "user": "Why?", "assistant": "Because."}
+
+
+def turns_of(*roles):
+    return [{"role": role, "content": SPOKEN[role.lower()]} for role in roles]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,22 @@ def test_the_input_of_an_instruction_stands_below_it():
     assert messages[0] == Message("user", "Translate.\n\nchat")
 
 
+@pytest.mark.parametrize("name", ["context", "passage"])
+def test_what_a_question_is_about_stands_below_it(name):
+    messages = conversation(
+        {"question": "How many?", name: "CREATE TABLE t (a INT)", "answer": "SELECT count(*) FROM t"}
+    )
+    assert messages[0] == Message("user", "How many?\n\nCREATE TABLE t (a INT)")
+    assert conversation({"input": "Why?", "output": "Because."}) == [PROMPT, RESPONSE]
+    sentences = {"title": ["A"], "sentences": [["It is so."]]}
+    assert conversation({"question": "Why?", name: sentences, "answer": "Because."}) == [PROMPT, RESPONSE]
+
+
+def test_a_number_is_an_answer():
+    assert conversation({"question": "Why?", "answer": 7})[1] == Message("assistant", "7")
+    assert conversation({"question": "Why?", "passage": "", "answer": False})[1] == Message("assistant", "False")
+
+
 def test_several_turns_are_kept():
     turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user", "assistant")]
     assert [message.role for message in conversation({"messages": turns})] == [turn["role"] for turn in turns]
@@ -52,6 +73,25 @@ def test_the_turns_of_openai_are_read():
     assert conversation({"messages": turns}) == [Message("system", "Be brief."), PROMPT, RESPONSE]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"system": "Be brief.", "messages": turns_of("user", "assistant")},  # Anthropic
+        {"system": "Be brief.", "conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]},
+        {"system": [{"text": "Be brief."}], "messages": [
+            {"role": "user", "content": [{"text": "Why?"}]}, {"role": "assistant", "content": [{"text": "Because."}]},
+        ]},  # Bedrock
+        {"systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]}, "contents": [
+            {"role": "user", "parts": [{"text": "Why?"}]}, {"role": "model", "parts": [{"text": "Because."}]},
+        ]},  # Gemini
+        {"messages": turns_of("System", "User", "Assistant")},
+        {"system": "Be long.", "messages": turns_of("system", "user", "assistant")},
+    ],
+)  # fmt: skip
+def test_a_system_message_of_the_row_goes_before_its_turns(row):
+    assert conversation(row) == [Message("system", "Be brief."), PROMPT, RESPONSE]
+
+
 def turns(*pairs):
     return {"messages": [{"role": role, "content": content} for role, content in pairs]}
 
@@ -62,7 +102,10 @@ def turns(*pairs):
         ({"text": "Once upon a time."}, "unknown shape", "found text"),
         ({}, "unknown shape", "found nothing"),
         ({"prompt": "Why?", "completion": None}, "content is no text", "nothing"),
-        ({"prompt": "Why?", "completion": 7}, "content is no text", "int"),
+        ({"prompt": 7, "completion": "Because."}, "content is no text", "int"),
+        ({"prompt": "Why?", "completion": float("nan")}, "content is no text", "float"),
+        ({"question": "Why?", "answer": {"value": "Because."}}, "unknown shape", "answer holds a dict"),
+        ({"question": "Why?", "answer": ["Because.", "So."]}, "unknown shape", "answer holds a list"),
         ({"prompt": "Why?", "completion": "  \n"}, "empty content", "turn 2"),
         ({"messages": "Why?"}, "not a list of turns", "str"),
         ({"messages": ["Why?"]}, "turn is no object", "turn 1"),
@@ -75,6 +118,11 @@ def turns(*pairs):
             "turn 3",
         ),
         (turns(("user", [{"type": "image_url"}]), ("assistant", "x")), "content is no text", "turn 1"),
+        (
+            turns(("user", [{"text": "This?"}, {"type": "input_audio", "input_audio": {}}]), ("assistant", "x")),
+            "content is no text",
+            "turn 1 (user) holds a part of type 'input_audio'",
+        ),
         (
             {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "x", "weight": 0}]},
             "turn with weight 0",

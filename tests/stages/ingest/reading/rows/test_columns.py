@@ -7,8 +7,8 @@ import pytest
 from tasks.core.records import Example, Refusal
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.reading import shapes
 from tasks.stages.ingest.reading.examples import example_from_row
+from tasks.stages.ingest.reading.rows import shapes
 
 
 def read(values, **columns):
@@ -120,6 +120,75 @@ def test_multiple_choice(row):
     prompt, response = read(row, **answer.columns)
     assert prompt[1].startswith("Q?\n\nA. no\nB. yes")
     assert response == ("assistant", "B. yes")
+
+
+def test_a_text_that_a_multiple_choice_is_about_stands_above_its_question():
+    row = {"article": "A long story about it.", "question": "Q?", "options": ["no", "yes"], "answer": 2}
+    prompt, response = read(row, **guessed(row, row | {"answer": 1}).columns)
+    assert prompt[1] == "A long story about it.\n\nQ?\n\nA. no\nB. yes"
+    assert response[1] == "B. yes"
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "response"),
+    [
+        ({"question": "Q?", "context": "It is so.", "answers": {"text": ["so", "is so"], "answer_start": [6]}}, "Q?\n\nIt is so.", "so"),
+        ({"question": "Q?", "answers": [{"body": "so", "score": 3}]}, "Q?", "so"),
+        ({"question": "Q?", "answer": ["so", "is so"]}, "Q?", "so"),
+        ({"question": "Q?", "answer": {"value": "so", "aliases": ["is so"]}}, "Q?", "so"),
+        ({"inputs": {"question": "Q?"}, "outputs": {"answer": "so"}, "id": 7}, "Q?", "so"),
+        ({"translation": {"de": "Es ist so.", "en": "It is so."}}, "Es ist so.", "It is so."),
+        ({"problem": "Q?", "background": "It is so.", "solution": "so"}, "Q?\n\nIt is so.", "so"),
+    ],
+)  # fmt: skip
+def test_texts_within_lists_and_objects_and_what_a_question_is_about(row, prompt, response):
+    other = {name: value for name, value in row.items() if name != "context"}
+    answer = guessed(row, row | {"id": 8}, other)
+    assert read(row, **answer.columns) == [("user", prompt), ("assistant", response)]
+    if other != row:
+        assert read(other, **answer.columns) == [("user", "Q?"), ("assistant", response)]
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ({"article": "A long story of many words, number {n}."}, {"highlights": "A short story {n}."}),
+        ({"text": "Write a function that adds {n}."}, {"code": "def add(x): return x + {n}"}),
+    ],
+)
+def test_a_text_and_what_is_made_of_it(text, made):
+    names = [*text, *made]
+    rows = [{name: value.format(n=n) for name, value in (text | made).items()} for n in range(5)]
+    answer = guessed(*rows)
+    assert answer.columns == {"prompt": names[0], "response": names[1]}
+    assert f"{names[1]!r} for what is made of it" in answer.reason
+    country = [row | {names[1]: f"D{n}"} for n, row in enumerate(rows)]
+    assert guessed(*country).columns == {}
+
+
+def test_texts_of_one_label_go_together():
+    rows = [{"premise": f"It rains, {n}.", "hypothesis": f"It is wet, {n}.", "label": n % 2} for n in range(9)]
+    answer = guessed(*rows)
+    assert read(rows[1], **answer.columns) == [("user", "It rains, 1.\n\nIt is wet, 1."), ("assistant", "1")]
+
+
+def test_spans_are_no_labels():
+    answer = guessed(*({"text": f"Anna lives here, number {n}.", "label": [[0, 4, "PER"]]} for n in range(5)))
+    assert (answer.columns, answer.text) == ({}, "text")
+
+
+def test_the_reason_for_a_corpus_is_true():
+    rows = [{"title": f"Title {n}", "text": f"A long text, number {n}."} for n in range(5)]
+    answer = guessed(*rows)
+    assert (answer.text, "only column" in answer.reason) == ("text", False)
+    assert "only column" in guessed(*({"text": row["text"]} for row in rows)).reason
+
+
+def test_a_row_in_the_place_of_names_is_pointed_out():
+    names = ["Why does it rain so often in the summer here?", "Because the wind comes from the sea, they say."]
+    answer = guessed(*(dict(zip(names, (f"Why, {n}?", f"Because, {n}."), strict=True)) for n in range(5)))
+    assert "the first line of the table: if that is a row, write a line of names above it" in answer.reason
+    assert "first line" not in guessed(*({"x1": f"ab{n} cd", "x2": f"efg{n} hijk"} for n in range(5))).reason
 
 
 def test_texts_alone_are_for_the_corpus():

@@ -8,8 +8,8 @@ from tasks.core.records import Example, Message, Refusal, ToolCall, Unfit, ident
 from tasks.io import tables
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.examples import example_from_row
+from tasks.stages.ingest.reading.rows.conversations import conversation
 from tests import tiny
 
 CALL = {"name": "add", "arguments": {"a": 1, "b": [2, "é"]}}

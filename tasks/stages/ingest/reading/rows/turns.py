@@ -1,0 +1,75 @@
+"""The turns of a conversation in the spellings of OpenAI, Anthropic, Gemini, ShareGPT and Qwen: roles, contents, transcripts."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+"""Spellings of roles, in small letters: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere and LangChain."""
+READ = frozenset({
+    "role", "from", "content", "value", "parts", "weight", "tool_calls", "function_call", "name", "tool_call_id", "type",
+})  # fmt: skip
+"""The fields of a turn that are read."""
+SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+"""The beginning of a turn in a transcript."""
+
+
+def spelled_role(turn: Mapping[str, Any]) -> Any:
+    """Return the role of a turn as it is written; None where it has none."""
+    return turn.get("role", turn.get("from"))
+
+
+def role_of(turn: Any) -> str | None:
+    """Return the role of a turn; None where it has none that is known."""
+    spelled = spelled_role(turn) if isinstance(turn, Mapping) else None
+    return ROLES.get(spelled.strip().lower()) if isinstance(spelled, str) else None
+
+
+def content_of(turn: Mapping[str, Any]) -> Any:
+    """Return the content of a turn: of one in parts its text, or the parts themselves where one is no text (an image, say)."""
+    content = turn.get("content", turn.get("value", turn.get("parts")))
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") if _is_text(part) else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
+
+
+def described(content: Any) -> str:
+    """Return in words what stands in place of a text."""
+    if isinstance(content, list):
+        kinds = [part.get("type", "unknown") for part in content if isinstance(part, Mapping) and not _is_text(part)]
+        if kinds:
+            return f"a part of type {kinds[0]!r}"
+    return "nothing" if content is None else f"a {type(content).__name__}"
+
+
+def transcript(text: str) -> list[dict[str, str]] | None:
+    """Return the turns of a transcript ("\\n\\nHuman: …\\n\\nAssistant: …", as in Anthropic's hh-rlhf); None if the text is none."""
+    before, *parts = SPEAKER.split(text)
+    if before.strip() or len(parts) < 4:
+        return None
+    return [
+        {"role": role.lower(), "content": content.removeprefix(" ")}
+        for role, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _is_text(part: Any) -> bool:
+    """Return True for a part of text; Gemini's and Bedrock's have no type."""
+    return isinstance(part, Mapping) and part.get("type", "text") == "text"

@@ -1,0 +1,60 @@
+"""Tell which columns of a table, and which fields of its turns, no example is made of."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks.core.records import Unfit
+from tasks.core.text import templates
+from tasks.stages.ingest.config import Rows
+from tasks.stages.ingest.reading.rows import preferences, tool_calls, turns
+from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.rows.conversations import SYSTEM, columns_of_shape
+
+NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
+def unused(rows: Sequence[Mapping[str, Any]], options: Rows) -> list[str]:
+    """Return the columns that hold something and are not used in any of these rows, and after them fields of turns (`turn.weight`).
+
+    Rows that have no conversation do not count.
+    """
+    named, used = dict[str, None](), set[str]()
+    for row in rows:
+        columns = _used(row, options)
+        if not columns:
+            continue
+        used |= columns
+        named |= dict.fromkeys(name for name, value in row.items() if value not in NOTHING)
+        fields = (field for name in columns.difference(SYSTEM) for field in _fields(row.get(name)))
+        named |= dict.fromkeys(f"turn.{field}" for field in fields if field not in turns.READ)
+    return sorted((name for name in named if name not in used), key=lambda name: name.startswith("turn."))
+
+
+def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
+    """Return the columns of which the example of a row is made, with those that settings name."""
+    check = options.check.model_dump().values() if options.check else ()
+    settings = [options.group, options.weights, options.task_by, *check]
+    others = {name for name in settings if isinstance(name, str)} | {*tool_calls.TOOLS, "label", preferences.TAG}
+    if options.columns is not None:
+        values = options.columns.model_dump(exclude_none=True).values()
+        if all(templates.columns_of(value) <= row.keys() for value in values):
+            return {name for value in values for name in row if _names(value, name)} | {*SYSTEM} | others
+    named = usual(row, options.columns)
+    if isinstance(named, Unfit):
+        return set()
+    shape = (options.check.reshaped(named) if options.check else set[str]()) or columns_of_shape(named)
+    return shape | others if shape else shape
+
+
+def _names(setting: str, name: str) -> bool:
+    """Return True if a setting of `columns` names a column: as a whole, as a variable of its template, or as `row["name"]`."""
+    return name in templates.columns_of(setting) or (
+        templates.is_template(setting) and any(f"{mark}{name}{mark}" in setting for mark in "\"'")
+    )
+
+
+def _fields(value: Any) -> Iterator[str]:
+    """Yield the fields of the turns in a column that hold something."""
+    for turn in value if isinstance(value, list) else ():
+        if isinstance(turn, Mapping):
+            yield from (field for field, content in turn.items() if content not in NOTHING)
