@@ -1,5 +1,6 @@
 """Ask a person about a promotion, and let a flow run wait for the answer: in Prefect's page, or by `ratchet approve`."""
 
+import contextvars
 import socket
 import threading
 from typing import Any
@@ -38,7 +39,8 @@ def ask(decision: PromotionDecision) -> Approval:
     create_markdown_artifact(text, key="approval", description="What a person is asked.")
     progress.say(f"{decision.name} waits for approval: `ratchet approve`, or Resume on the page of this flow run.")
     refusal = Answer(approve=False, by="", reason=f"no answer within {hours:g} h")
-    timer = threading.Timer(hours * 3600, _resume, (str(runtime.flow_run.id), refusal))
+    here = contextvars.copy_context()  # with the server that this flow runs on
+    timer = threading.Timer(hours * 3600, here.run, (_resume, str(runtime.flow_run.id), refusal))
     timer.daemon = True
     timer.start()
     try:

@@ -51,6 +51,7 @@ def _served(name: str, folder: Path, base: Path | None, placement: "Placement") 
 
 def application(served: Served, tokenizer: Any) -> Any:
     """Return the application of `transformers serve`, which answers for these models alone."""
+    import jinja2
     from fastapi import HTTPException
     from transformers.cli.serving import model_manager, server, utils
     from transformers.cli.serving.chat_completion import ChatCompletionHandler
@@ -73,13 +74,40 @@ def application(served: Served, tokenizer: Any) -> Any:
         def list_models(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
             return [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in served]
 
-    class Chat(ChatCompletionHandler):
-        """Refuses tools that the chat template would leave out."""
+    class Bounded:
+        """Refuses prompts beyond the model's context, and what generation has no meaning for; ends answers where the context ends.
+
+        Once a pass has begun, nothing stops it: all other requests would wait for a prompt that is too long.
+        """
+
+        async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
+            try:
+                return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
+            except (ValueError, jinja2.TemplateError) as error:  # of a setting, or of the chat template about roles
+                raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
+
+        def _streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
+            _, _, inputs, settings, *_ = others
+            _fit(model, inputs, settings)
+            return super()._streaming(request, model, *others, **named)  # type: ignore[misc]
+
+        async def _non_streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
+            _, _, inputs, settings, *_ = others
+            _fit(model, inputs, settings)
+            return await super()._non_streaming(request, model, *others, **named)  # type: ignore[misc]
+
+    class Chat(Bounded, ChatCompletionHandler):
+        """Refuses what the chat template would leave out: tools, images."""
 
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
             if body.get("tools") and "tools" not in str(tokenizer.chat_template):
                 raise HTTPException(400, "its chat template takes no tools")
+            if part := _foreign_part(body.get("messages")):
+                raise HTTPException(400, f"it reads text, and a message has {part}")
             return await super().handle_request(body, request_id)
+
+    class Completion(Bounded, CompletionHandler):
+        """Completes a text."""
 
     state = utils.GenerationState()
     only = next(iter(served)) if len(served) == 1 else None
@@ -87,12 +115,47 @@ def application(served: Served, tokenizer: Any) -> Any:
     return server.build_server(
         manager,
         Chat(manager, state),
-        completion_handler=CompletionHandler(manager, state),
+        completion_handler=Completion(manager, state),
         response_handler=ResponseHandler(manager, state),
         transcription_handler=TranscriptionHandler(manager, state),
         systemone_handler=SystemOneHandler(manager, state),
         generation_state=state,
     )
+
+
+def _fit(model: Any, inputs: Any, settings: Any) -> None:
+    """Limit an answer to the tokens that the model's context has left. Raises HTTPException if its prompt fills that."""
+    from fastapi import HTTPException
+
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    number = inputs["input_ids"].shape[-1]
+    if context is None:
+        return
+    if number >= context:
+        raise HTTPException(400, f"the prompt has {number:,} tokens, and the context of the model {context:,}")
+    settings.max_new_tokens = min(settings.max_new_tokens or context, context - number)
+
+
+def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request whose biases of tokens are floats, which a whole number in JSON is not. Raises ValueError if one is no number."""
+    if not (bias := body.get("logit_bias")):
+        return body
+    try:
+        return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError("logit_bias is no object of numbers by the ids of tokens") from None
+
+
+def _foreign_part(messages: Any) -> str | None:
+    """Describe the first part of a message that is no text; None where all are texts."""
+    contents = (message.get("content") for message in messages or () if isinstance(message, Mapping))
+    for part in (part for content in contents if isinstance(content, list) for part in content):
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        if kind != "text":
+            return f"a part of type {kind!r}"
+        if not isinstance(part.get("text"), str):
+            return "a part without a text"
+    return None
 
 
 if __name__ == "__main__":

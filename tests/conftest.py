@@ -1,5 +1,6 @@
 """Every test runs in a folder of its own, offline, on one thread, and leaves nothing in the repository."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from tasks.core import imports
 HOME = Path(tempfile.mkdtemp(prefix="ratchet-tests-"))
 LONG = ("tests/end_to_end", "tests/flows")
 """Folders whose tests run whole pipelines in processes of their own."""
+SHARED_BY_LONG = pytest.StashKey[contextlib.ExitStack]()
 SLOW = (
     *LONG,
     "tests/engine/inference/test_bank.py",
@@ -137,6 +139,27 @@ hypothesis.settings.register_profile("offline", database=None, derandomize=True,
 hypothesis.settings.load_profile("offline")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SHARED_BY_LONG] = contextlib.ExitStack()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the servers that long tests share after the last of these: idle, they took a tenth of the suite's CPU time."""
+    if _is_long(item) and not (nextitem and _is_long(nextitem)):
+        item.config.stash[SHARED_BY_LONG].close()
+
+
+@pytest.fixture(scope="session")
+def shared_by_long(request) -> contextlib.ExitStack:
+    """Contexts of servers that end with the last test of `LONG`."""
+    return request.config.stash[SHARED_BY_LONG]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.path.relative_to(item.config.rootpath).as_posix().startswith(LONG)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the slow files out of `make test-fast` before they are imported, not after."""
     path = collection_path.relative_to(config.rootpath).as_posix()
@@ -153,7 +176,7 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, and mark the slow ones: in any order of the rest, both cores then end at about the same time."""
     paths = {item: item.path.relative_to(item.config.rootpath).as_posix() for item in items}
-    items.sort(key=lambda item: not paths[item].startswith(LONG))
+    items.sort(key=lambda item: not _is_long(item))
     for item in items:
         if paths[item].startswith(SLOW):
             item.add_marker("slow")

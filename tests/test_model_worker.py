@@ -62,6 +62,58 @@ def test_it_serves_no_other_model(client):
     assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["ratchet@3"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_beyond_the_context_is_refused_before_anything_is_computed(client, loaded, stream):
+    context = loaded[0].config.max_position_embeddings
+    long = CHAT | {"messages": [{"role": "user", "content": "a" * context}], "stream": stream}
+    completion = {"model": "ratchet@3", "prompt": "a" * 2 * context, "stream": stream}
+    for path, body in (("chat/completions", long), ("completions", completion)):
+        answer = client.post(f"/v1/{path}", json=body)
+        assert answer.status_code == 400
+        assert f"tokens, and the context of the model {context:,}" in answer.json()["detail"]
+
+
+def test_an_answer_ends_with_the_context(client, loaded):
+    context = loaded[0].config.max_position_embeddings
+    body = {"model": "ratchet@3", "prompt": "a" * (context - 5), "max_tokens": 50, "temperature": 0}
+    usage = client.post("/v1/completions", json=body).json()["usage"]
+    assert usage["prompt_tokens"] + usage["completion_tokens"] <= context
+
+
+def test_an_image_is_refused_instead_of_being_left_out(client):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    for parts, status in (
+        ([{"type": "text", "text": "Well?"}], 200),
+        ([{"type": "text", "text": "Well?"}, image], 400),
+    ):
+        answer = client.post("/v1/chat/completions", json=CHAT | {"messages": [{"role": "user", "content": parts}]})
+        assert answer.status_code == status
+    assert answer.json()["detail"] == "it reads text, and a message has a part of type 'image_url'"
+    empty = CHAT | {"messages": [{"role": "user", "content": [{"type": "text"}]}]}
+    assert client.post("/v1/chat/completions", json=empty).status_code == 400
+
+
+def test_tokens_are_biased_by_whole_numbers_too(client, loaded):
+    token = loaded[1]("x", add_special_tokens=False)["input_ids"][0]
+    answer = client.post("/v1/chat/completions", json=CHAT | {"logit_bias": {str(token): 100}})
+    assert answer.json()["choices"][0]["message"]["content"] == "x" * 6
+    for broken in ({"x": 1}, {"1": "much"}, {"-1": 1}, [1]):
+        assert client.post("/v1/chat/completions", json=CHAT | {"logit_bias": broken}).status_code == 400
+
+
+def test_what_generation_has_no_meaning_for_is_refused_with_its_reason(client, loaded):
+    answer = client.post("/v1/chat/completions", json=CHAT | {"frequency_penalty": -2, "temperature": 1})
+    assert answer.status_code == 400
+    assert "penalty" in answer.json()["detail"]
+    tokenizer, plain = loaded[1], loaded[1].chat_template
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    try:
+        answer = client.post("/v1/chat/completions", json=CHAT)
+    finally:
+        tokenizer.chat_template = plain
+    assert (answer.status_code, answer.json()["detail"]) == (400, "roles must alternate")
+
+
 def test_tools_are_refused_where_the_template_would_leave_them_out(client):
     answer = client.post("/v1/chat/completions", json=CHAT | {"tools": [TOOL]})
     assert (answer.status_code, answer.json()) == (400, {"detail": "its chat template takes no tools"})

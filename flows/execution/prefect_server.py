@@ -43,7 +43,7 @@ DEPLOYMENTS_ALONE = {
 workers and pauses. Automations stay, by which people are told what came of a night.
 """
 PATIENCE_S = 300.0
-"""Seconds that a server may take until its first answer. It takes 4 s on two free cores, and minutes where twenty processes share them."""
+"""Seconds that a server may take until its first answer. It takes 3 s on two free cores, and minutes where twenty processes share them."""
 
 
 def answers(url: str) -> bool:
@@ -242,7 +242,17 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     One without `ui` serves flows alone: it starts no run of a deployment.
     """
     log = workspace.LOGS / "prefect.log"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.execution.prefect_program",
+        "server",
+        "start",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     env |= {} if ui else DEPLOYMENTS_ALONE
     with logs.append(log) as file:  # why the one before has ended stands there

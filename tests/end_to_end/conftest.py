@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,12 +101,12 @@ def workspace(tmp_path_factory, empty_store, empty_prefect, known_speed) -> Call
 
 
 @pytest.fixture(scope="session")
-def prefect(tmp_path_factory, empty_prefect) -> Iterator[str]:
+def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
     """The address of a Prefect server for flows that need not start their own, which costs seven CPU-seconds each."""
     folder = tmp_path_factory.mktemp("prefect-server")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where its log goes
         patch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, folder / "home")))
         process, url = prefect_server.start(prefect_server.free_port(), ui=False)
-    yield url
-    supervisor.stop([process])
+    shared_by_long.callback(supervisor.stop, [process])
+    return url

@@ -163,7 +163,7 @@ def done(finished, tmp_path, monkeypatch) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def up(template, tmp_path_factory) -> Iterator[Workspace]:
+def up(template, tmp_path_factory, shared_by_long) -> Workspace:
     """A workspace in which `ratchet up` runs, for all tests; its `api` is the address of the server."""
     folder = tmp_path_factory.mktemp("up") / "workspace"
     shutil.copytree(template, folder)
@@ -174,10 +174,21 @@ def up(template, tmp_path_factory) -> Iterator[Workspace]:
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
     made.offered_at_once = prefect_server.get(made.api, "deployments/name/pipeline/workstation")
     made.pid = process.pid
-    yield made
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
-    assert not prefect_server.answers(made.api)
+
+    def end() -> None:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        EventsWorker.drain_all(
+            timeout=30
+        )  # what a flow of this process has to say would be tried for minutes when it ends
+        APILogWorker.drain_all(timeout=30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert not prefect_server.answers(made.api)
+
+    shared_by_long.callback(end)
+    return made
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A flow run waits for a person's word, and goes on with it."""
 
+import contextvars
 import threading
 import time
 
@@ -16,12 +17,14 @@ from tests.flows.registry.test_promotion import nights  # noqa: F401  # a fixtur
 
 
 @pytest.fixture
-def asking(nights, monkeypatch):  # noqa: F811
+def asking(nights, prefect, monkeypatch):  # noqa: F811
     """A workspace that wants a person's word, on a Prefect server that others reach."""
-    monkeypatch.setattr(prefect_server, "is_private", lambda: False)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     monkeypatch.setattr(approval, "POLL_S", 1)
     monkeypatch.setattr("flows.execution.cancellation.follow", lambda run: None)
-    return nights
+    with temporary_settings({PREFECT_API_URL: prefect}):
+        yield nights
 
 
 def configure(asking, **gate):
@@ -60,7 +63,8 @@ def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(ask
             configure(asking)
             asking.night(name, loss)
             given, seen = Approval(approved=number == 0, by="Ann", reason="tried it"), []
-            person = threading.Thread(target=answered_when_asked, args=(given, seen))
+            of_the_server = contextvars.copy_context()
+            person = threading.Thread(target=of_the_server.run, args=(answered_when_asked, given, seen))
             person.start()
             verdict = promote()
             person.join()
