@@ -1,8 +1,8 @@
 """Near-duplicates among very many texts: classes of equal sets of shingles, and the pairs of classes that are alike.
 
 MinHash and its bands find the candidates, one band sorted at a time, and the sets of shingles decide. Memory holds some numbers for
-each text and the words of one block; all else is in buckets. What follows from the words of a block alone, and the comparison of
-candidates, can be done by other processes.
+each text and the words of one block; all else is in buckets. What follows from the words of a block alone can be done by other processes,
+or be kept from an earlier run; the comparison of candidates can be done by other processes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from tasks.core.text.shingles import (
     PAIRS_AT_ONCE,
     Hashes,
     Indices,
+    Keys,
     Shingles,
     Words,
     band_keys,
@@ -35,6 +36,10 @@ from tasks.core.text.texts import Apply, Chosen, Selection, Track, apply_here, j
 
 CLASSES_AT_ONCE = 1 << 16
 """Classes whose candidates are one bucket."""
+FREQUENT = np.dtype([("hash", np.uint64), ("count", np.int64)])
+"""A shingle of a block, and the number of its texts that hold it."""
+BANDED = np.dtype([("place", np.int32), ("set", np.uint64), ("bands", np.uint32, (BANDS,))])
+"""The place of a text in its block, a key of its set, and those of its bands."""
 PAIRS_HELD = 1 << 22
 """Candidates of a band that are collected before repeated ones are dropped."""
 
@@ -86,11 +91,18 @@ def find_near_duplicates(
     track: Track = untracked,
     apply: Apply = apply_here,
     most: int = MOST,
+    known: Apply | None = None,
 ) -> Likeness:
-    """Compare the selected texts. `ranks` are theirs; of very many texts alike, all are compared with the `most` of the lowest ranks."""
-    templates = common_shingles(selection, limits, apply)
-    bands = Buckets(folder / "bands", np.uint64)
-    compared, keys = _fill_bands(selection, partial(_banded, limits, templates), bands, track, apply)
+    """Compare the selected texts. `ranks` are theirs; of very many texts alike, all are compared with the `most` of the lowest ranks.
+
+    `known` applies the functions whose result follows from a block alone, and may take it from an earlier run.
+    """
+    known = known or apply
+    templates = common_shingles(selection, limits, apply, known)
+    bands = Buckets(folder / "bands", np.uint32)
+    compared, keys = _fill_bands(
+        selection, partial(_banded, limits.length, limits.fewest, templates), bands, track, known
+    )
     members, classes = _classes(keys, ranks[compared])
     representatives = compared[members]
     candidates = Buckets(folder / "candidates", np.int64)
@@ -107,31 +119,65 @@ def find_near_duplicates(
     return Likeness(of_texts, np.concatenate(pairs), np.concatenate(similarities))
 
 
-def common_shingles(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Hashes:
+def common_shingles(
+    selection: Selection, limits: Limits, apply: Apply = apply_here, known: Apply | None = None
+) -> Hashes:
     """Return, sorted, the shingles that more than `limits.template` texts hold.
 
-    One that exceeds the limit in all texts exceeds its share of the limit in some block: only those are counted, all of them exactly.
+    Of each block those are listed, with their counts, that hold more than half of its share of the limit. What a block does not list is at most
+    that half, so few shingles can be over the limit without being listed everywhere: these alone are counted where they are missing.
     """
     blocks = selection.blocks()
-    frequent = np.zeros(0, np.uint64)
-    for hashes in apply(partial(_frequent, limits, len(selection)), blocks, len(blocks)):
-        frequent = np.union1d(frequent, hashes)
-    totals = np.zeros(len(frequent), np.int64)
-    for counts in apply(partial(_counts, limits, frequent), blocks, len(blocks)) if len(frequent) else ():
-        totals += counts
-    return frequent[totals > limits.template]
+    share = _rounded_down(limits.template / (2 * max(1, len(selection))))
+    lists = list((known or apply)(partial(_frequent, limits.length, share), blocks, len(blocks)))
+    unlisted = share * np.array([len(block.numbers) for block in blocks])
+    listed = np.concatenate([np.zeros(0, FREQUENT), *lists])
+    hashes, places = np.unique(listed["hash"], return_inverse=True)
+    totals = np.bincount(places, listed["count"], len(hashes)).astype(np.int64)
+    room = np.bincount(places, np.repeat(unlisted, [len(one) for one in lists]), len(hashes))
+    is_open = totals + (unlisted.sum() - room) > limits.template
+    hashes, totals = hashes[is_open], totals[is_open]
+    sought = [
+        _Sought(block, missing)
+        for block, one in zip(blocks, lists, strict=True)
+        if len(missing := np.setdiff1d(hashes, one["hash"]))
+    ]
+    for one, counts in zip(sought, apply(partial(_counts, limits.length), sought, len(sought)), strict=True):
+        totals[np.searchsorted(hashes, one.hashes)] += counts
+    return hashes[totals > limits.template]
 
 
-def _frequent(limits: Limits, num_texts: int, block: Chosen) -> Hashes:
-    """Return the shingles that exceed, in a block, its share of the limit of templates in so many texts, and a few that a text repeats."""
-    hashes = runs(block.words(), limits.length).hashes
-    return frequent_hashes(hashes, limits.template * len(block.numbers) / num_texts)
+def _rounded_down(share: float) -> float:
+    """Return a share with four binary digits, at most the given one: it stays the same while texts grow in number by a little."""
+    mantissa, exponent = np.frexp(share)
+    return float(np.ldexp(np.floor(mantissa * 16) / 16, exponent))
 
 
-def _counts(limits: Limits, frequent: Hashes, block: Chosen) -> Indices:
-    """Return the number of texts of a block that hold each of these sorted shingles."""
-    hashes = runs(block.words(), limits.length).only(frequent).as_sets().hashes
-    return np.bincount(np.searchsorted(frequent, hashes), minlength=len(frequent))
+def _frequent(length: int, share: float, block: Chosen) -> NDArray[np.void]:
+    """Return, sorted, the shingles that more than this share of the texts of a block hold, as `FREQUENT`."""
+    all_runs = runs(block.words(), length)
+    limit = share * len(block.numbers)
+    values, counts = np.unique(
+        all_runs.only(frequent_hashes(all_runs.hashes, limit)).as_sets().hashes, return_counts=True
+    )
+    frequent = np.empty(int((counts > limit).sum()), FREQUENT)
+    frequent["hash"], frequent["count"] = values[counts > limit], counts[counts > limit]
+    return frequent
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """Shingles that are to be counted in a block."""
+
+    block: Chosen
+    hashes: Hashes
+    """Sorted."""
+
+
+def _counts(length: int, sought: _Sought) -> Indices:
+    """Return the number of texts that hold each of the shingles."""
+    hashes = runs(sought.block.words(), length).only(sought.hashes).as_sets().hashes
+    return np.bincount(np.searchsorted(sought.hashes, hashes), minlength=len(sought.hashes))
 
 
 def compared_texts(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Indices:
@@ -141,43 +187,36 @@ def compared_texts(selection: Selection, limits: Limits, apply: Apply = apply_he
 
 
 def _compared(limits: Limits, templates: Hashes, block: Chosen) -> Indices:
-    sizes = _sets(block.words(), limits, templates).sizes
+    sizes = _sets(block.words(), limits.length, templates).sizes
     return np.flatnonzero(sizes >= limits.fewest) + block.places.start
 
 
-def _sets(words: Words, limits: Limits, templates: Hashes) -> Shingles:
-    return shingle(words, limits.length).without(templates)
+def _sets(words: Words, length: int, templates: Hashes) -> Shingles:
+    return shingle(words, length).without(templates)
 
 
-@dataclass(frozen=True)
-class _Banded:
-    """The bands of the texts of a block that are compared, and the keys of their sets."""
-
-    places: Indices
-    bands: Hashes
-    """Shape (BANDS, texts)."""
-    keys: Hashes
-    """One of each set."""
-
-
-def _banded(limits: Limits, templates: Hashes, block: Chosen) -> _Banded:
-    sets = _sets(block.words(), limits, templates)
-    chosen = np.flatnonzero(sets.sizes >= limits.fewest)
+def _banded(length: int, fewest: int, templates: Hashes, block: Chosen) -> NDArray[np.void]:
+    """Return the texts of a block that are compared, as `BANDED`."""
+    sets = _sets(block.words(), length, templates)
+    chosen = np.flatnonzero(sets.sizes >= fewest)
     sets = sets.take(chosen)
-    return _Banded(chosen + block.places.start, np.ascontiguousarray(band_keys(sets).T), set_keys(sets))
+    banded = np.empty(len(chosen), BANDED)
+    banded["place"], banded["set"] = chosen, set_keys(sets)
+    banded["bands"] = band_keys(sets) >> np.uint64(32)
+    return banded
 
 
 def _fill_bands(
-    selection: Selection, banded: Callable[[Chosen], _Banded], bands: Buckets, track: Track, apply: Apply
+    selection: Selection, banded: Callable[[Chosen], NDArray[np.void]], bands: Buckets, track: Track, apply: Apply
 ) -> tuple[Indices, Hashes]:
     """Fill the bucket of each band with the keys of the texts that are compared; return their places and the keys of their sets."""
     compared, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     blocks = selection.blocks()
-    for block in track(apply(banded, blocks, len(blocks)), len(blocks)):
-        for band, column in enumerate(block.bands):
+    for block, texts in zip(blocks, track(apply(banded, blocks, len(blocks)), len(blocks)), strict=True):
+        for band, column in enumerate(np.ascontiguousarray(texts["bands"].T)):
             bands.add(band, column)
-        compared.append(block.places)
-        keys.append(block.keys)
+        compared.append(texts["place"].astype(np.int64) + block.places.start)
+        keys.append(texts["set"])
     return np.concatenate(compared), np.concatenate(keys)
 
 
@@ -197,7 +236,7 @@ def _classes(keys: Hashes, ranks: NDArray[np.int8]) -> tuple[Indices, Indices]:
     return np.sort(representatives), classes
 
 
-def _add_candidates(keys: Hashes, ranks: NDArray[np.int8], most: int, candidates: Buckets) -> None:
+def _add_candidates(keys: Keys, ranks: NDArray[np.int8], most: int, candidates: Buckets) -> None:
     """Put the pairs of classes with equal keys into the bucket of the first class, a pair as one number."""
     total = max(1, len(keys))
     held: list[Indices] = []
@@ -239,6 +278,6 @@ def _batches(buckets: Iterable[Indices], representatives: Indices, selection: Se
 
 def _alike(limits: Limits, templates: Hashes, batch: _Batch) -> tuple[Indices, NDArray[np.float64]]:
     """Return the pairs of classes whose sets have at least the similarity of the limits, and that of each."""
-    similarities = jaccard(_sets(joined(batch.texts), limits, templates), batch.pairs)
+    similarities = jaccard(_sets(joined(batch.texts), limits.length, templates), batch.pairs)
     is_alike = similarities >= limits.similarity
     return batch.classes[is_alike], similarities[is_alike]

@@ -9,6 +9,7 @@ Datasets, §3.4 (bands of rows).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tasks.core.text.ngrams import PATTERN
 
 Hashes = NDArray[np.uint64]
+Keys = NDArray[np.uint64] | NDArray[np.uint32]
 Indices = NDArray[np.int64]
 Ordered = TypeVar("Ordered", np.uint64, np.int64)
 
@@ -180,15 +182,34 @@ def runs(words: Words, length: int) -> Shingles:
 
 
 def _combined(hashes: Hashes, length: int) -> Hashes:
-    """Return a hash of each run of so many hashes, those across the ends of texts too. Blocks stay in the processor's cache."""
+    """Return a hash of each run of so many hashes, those across the ends of texts too. Blocks stay in the processor's cache.
+
+    It is a polynomial in an odd number, modulo 2^64, of which the sums up to each place give those of every run, whatever its length.
+    """
     combined = np.zeros(max(0, len(hashes) - length + 1), np.uint64)
+    powers, inverses = _powers(BLOCK + length)
     for start in range(0, len(combined), BLOCK):
         block = combined[start : start + BLOCK]
-        for position in range(start, start + length):
-            block *= ODD
-            block += hashes[position : position + len(block)]
-            _mix_in_place(block)
+        sums = np.zeros(len(block) + length, np.uint64)
+        terms = sums[1:]
+        np.multiply(hashes[start : start + len(terms)], powers[: len(terms)], out=terms)
+        np.cumsum(terms, out=terms)
+        np.subtract(sums[length:], sums[:-length], out=block)
+        block *= inverses[: len(block)]
+        _mix_in_place(block)
     return combined
+
+
+@cache
+def _powers(number: int) -> tuple[Hashes, Hashes]:
+    """Return so many powers of `ODD`, from 0 up, and of its inverse modulo 2^64."""
+    inverse = pow(int(ODD), -1, 1 << 64)
+    both = []
+    for base in (int(ODD), inverse):
+        powers = np.full(number, base, np.uint64)
+        powers[0] = 1
+        both.append(np.multiply.accumulate(powers))
+    return both[0], both[1]
 
 
 def distinct(values: NDArray[Ordered]) -> NDArray[Ordered]:
@@ -204,7 +225,7 @@ def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
     return ordered[np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)] == hashes
 
 
-def may_repeat(keys: Hashes) -> Indices:
+def may_repeat(keys: Keys) -> Indices:
     """Return, sorted, the places of all keys that stand in several places, and of a few that do not.
 
     Keys that are alone in their slot of a table are left out. It takes a fraction of the time in which the keys are sorted.
@@ -234,13 +255,13 @@ def frequent_hashes(hashes: Hashes, limit: float) -> Hashes:
     return values[counts > limit]
 
 
-def _slots(keys: Hashes, slots_a_key: int) -> tuple[Indices, int]:
+def _slots(keys: Keys, slots_a_key: int) -> tuple[Indices, int]:
     """Return the slot of each key in a table of about so many slots a key, and the number of slots."""
     num_slots = 1 << max(1, len(keys) * slots_a_key).bit_length()
     return _slot(keys, num_slots), num_slots
 
 
-def _slot(keys: Hashes, num_slots: int) -> Indices:
+def _slot(keys: Keys, num_slots: int) -> Indices:
     """Return the slot of each key in a table, whose number of slots is a power of two."""
     return ((keys * ODD) >> np.uint64(65 - num_slots.bit_length())).astype(np.int64)
 
@@ -276,7 +297,7 @@ def _blocks(offsets: Indices) -> Iterator[slice]:
         start = stop
 
 
-def equal_pairs(keys: Hashes, ranks: Indices, most: int) -> Iterator[Indices]:
+def equal_pairs(keys: Keys, ranks: Indices, most: int) -> Iterator[Indices]:
     """Yield pairs of texts with equal keys, the one of the lower rank first, as arrays of shape (pairs, 2).
 
     Of more than `most` texts with one key, each is paired with the `most` of the lowest ranks alone, so that the number of pairs

@@ -42,6 +42,7 @@ from tasks.stages.ingest.reading.examples import Checked, mine_functions, python
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
 from tasks.stages.ingest.screening import sensitive
 from tasks.stages.ingest.shards.collection import Reader, Shards, empty_files, num_read, refusals, sensitive_texts
+from tasks.stages.ingest.shards.kept_results import KeptResults
 from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
 from tasks.stages.ingest.shards.shard import Shard
 from tasks.stages.ingest.splits import NEEDED, SPLITS
@@ -61,11 +62,13 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             texts = TextCache(folder / "texts")
             with Workers(config.compute.threads) as workers:
                 reader = Reader(config.ingest, folder / "shards", scratch, run, workers, frozenset(rescues))
-                _ingest(inputs, outputs, config.ingest, reader, texts, workers.apply, scratch, rescues, run)
+                known = KeptResults(folder / "blocks", workers.apply)
+                _ingest(inputs, outputs, config.ingest, reader, texts, workers.apply, known, scratch, rescues, run)
         finally:
             files.remove(scratch)
         reader.forget_unused()
         texts.forget_unused()
+        known.forget_unused()
 
 
 @contextmanager
@@ -87,6 +90,7 @@ def _ingest(
     reader: Reader,
     texts: TextCache,
     apply: Apply,
+    known: KeptResults,
     scratch: Path,
     rescues: Mapping[str, Decision],
     run: Run,
@@ -101,7 +105,7 @@ def _ingest(
     extract_documents(config, texts, apply, run)
     corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents", rescues)
 
-    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues, apply)
+    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues, apply, known)
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:

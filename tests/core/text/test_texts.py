@@ -119,6 +119,29 @@ def test_common_shingles_are_counted_over_all_blocks(tmp_path, apply):
     assert len(near_duplicates.common_shingles(selection, nine)) == 0
 
 
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=30),
+    st.lists(st.integers(1, 6), max_size=8),
+    st.floats(0.5, 12),
+)
+def test_common_shingles_are_those_of_counting_every_one(texts, sizes, limit):
+    contents = [" ".join(f"w{word}" for word in words) for words in texts]
+    sets = [set(shingles.shingle(shingles.hash_words([content]), 2).hashes.tolist()) for content in contents]
+    counts = {hash: sum(hash in one for one in sets) for one in sets for hash in one}
+    expected = sorted(hash for hash, count in counts.items() if count > limit)
+    listed = near_duplicates.common_shingles(Selection.all(in_blocks(contents, sizes)), Limits(0.6, 2, 1, limit))
+    assert listed.tolist() == expected
+
+
+@pytest.mark.parametrize("apply", [apply_here, apply_apart])
+def test_a_shingle_that_a_block_hardly_holds_is_counted_there_too(apply):
+    held = [1] * 5 + [0] * 15, [1] + [0] * 19
+    contents = [f"{'please rate it' if holds else ''} {n} a{n}" for n, holds in enumerate([*held[0], *held[1]])]
+    selection = Selection.all(in_blocks(contents, [20]))
+    for limit, number in ((5, 1), (6, 0)):
+        assert len(near_duplicates.common_shingles(selection, Limits(0.6, 3, 1, limit), apply)) == number
+
+
 def test_equal_texts_take_no_place_among_the_most_that_are_compared(tmp_path):
     text = "one two three four five six seven eight nine ten eleven twelve"
     texts = Texts.of([text] * 50 + [f"{text} thirteen", f"{text} fourteen"])

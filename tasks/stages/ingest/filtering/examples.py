@@ -99,13 +99,15 @@ class Filter:
         run: Run,
         rescued: Collection[str] = (),
         apply: Apply = apply_here,
+        known: Apply | None = None,
     ) -> None:
         """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other.
 
         Examples whose ids are `rescued` are refused as equal to others or for what models are evaluated by, and for nothing else.
+        `known` applies functions whose results it may have from an earlier run.
         """
         self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
-        self._apply = apply
+        self._apply, self._known = apply, known
         self._rules = np.zeros(len(shards), np.int8)
         self._twins = np.full(len(shards), -1, np.int64)
         self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
@@ -195,7 +197,10 @@ class Filter:
             for side in SIDES:
                 selection = Selection(self._shards.texts(side), numbers)
                 track = self._track(f"near-duplicates of {side}s")
-                sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track, self._apply))
+                folder = self._scratch / side
+                sides.append(
+                    find_near_duplicates(selection, limits, ranks, folder, track, self._apply, known=self._known)
+                )
         families = self._shards.facts("family")[numbers]
         if near.cosine is not None:
             pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)

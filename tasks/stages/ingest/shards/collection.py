@@ -4,8 +4,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,35 @@ from tasks.stages.ingest.reading.sources import label
 from tasks.stages.ingest.screening.exclusion import is_named
 from tasks.stages.ingest.shards.parts import FilePart, Part, RowsPart, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
-from tasks.stages.ingest.shards.shard import FACTS, RESPONSE, Shard
+from tasks.stages.ingest.shards.shard import FACTS, MADE, RESPONSE, Shard
 from tasks.stages.ingest.shards.workers import write_parts
 
 LARGE_BLOCK = 20_000
 """Rows of small shards that are compared at once."""
+
+
+@dataclass(frozen=True)
+class WordsOf:
+    """The words of one side of consecutive shards, as a function that returns them."""
+
+    shards: tuple[Shard, ...]
+    side: Side
+
+    @property
+    def key(self) -> str:
+        """A digest of what they are read from; empty where a shard is made anew in every run."""
+        names = [f"{shard.folder.name} {shard.number}" for shard in self.shards if shard.is_kept]
+        if len(names) < len(self.shards):
+            return ""
+        return hashlib.sha256("\n".join([self.side, *names]).encode()).hexdigest()
+
+    def __call__(self) -> Words:
+        parts = [shard.words(self.side) for shard in self.shards]
+        if len(parts) == 1:
+            return parts[0]
+        counts = np.concatenate([part.counts for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Words(np.concatenate([part.hashes for part in parts]), offsets)
 
 
 class Shards:
@@ -63,7 +86,7 @@ class Shards:
             else:
                 blocks.append([shard])
         counts = [sum(shard.rows for shard in block) for block in blocks]
-        return Texts(counts, [partial(_words_of, block, side) for block in blocks])
+        return Texts(counts, [WordsOf(tuple(block), side) for block in blocks])
 
     def sources(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the origins of some examples."""
@@ -174,7 +197,7 @@ class Reader:
         """Return the folder of a part: one of an earlier run if that refused just what is excluded now, else a new one."""
         if (key := part.key) is None:
             self._num_made += 1
-            return self._scratch / f"made-{self._num_made:06d}"
+            return self._scratch / f"{MADE}{self._num_made:06d}"
         exclude = sorted(set(self._config.exclude))
         new = f"{key}-{hashlib.sha256(json.dumps(exclude).encode()).hexdigest()[:16]}" if exclude else key
         names = (name for name in self._written[key] if _excludes(self._cache / name, exclude))
@@ -227,13 +250,3 @@ def refusals(shards: Sequence[Shard]) -> pl.LazyFrame:
 def sensitive_texts(shards: Sequence[Shard]) -> pl.LazyFrame:
     """Return the secrets and personal data of all shards as one table."""
     return tables.scan([shard.sensitive() for shard in shards], SensitiveText)
-
-
-def _words_of(shards: Sequence[Shard], side: Side) -> Words:
-    """Return the words of consecutive shards."""
-    parts = [shard.words(side) for shard in shards]
-    if len(parts) == 1:
-        return parts[0]
-    counts = np.concatenate([part.counts for part in parts])
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Words(np.concatenate([part.hashes for part in parts]), offsets)

@@ -26,6 +26,8 @@ FACTS = np.dtype([
     ("response_words", np.int64),
 ])  # fmt: skip
 """The numbers of an example by which rules decide."""
+MADE = "made-"
+"""How the names of folders begin whose shards are made anew in every run."""
 RESPONSE = pl.col("messages").list.last().struct.field("content")
 
 
@@ -37,6 +39,11 @@ class Shard:
     number: int
     rows: int
     """Examples."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Return True if the name of its folder tells what it was read from, so that later runs find it there."""
+        return not self.folder.name.startswith(MADE)
 
     def examples(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the examples, each with the label of its `file`; only some columns if they are named."""

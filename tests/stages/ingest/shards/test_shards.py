@@ -48,7 +48,9 @@ NAMES = st.sampled_from(
         "correct",
     ]
 )
-PLAIN = st.fixed_dictionaries({"prompt": TEXTS, "completion": TEXTS}, optional={"input": TEXTS, "id": st.integers()})
+PLAIN = st.fixed_dictionaries(
+    {"prompt": TEXTS, "completion": TEXTS}, optional={"input": TEXTS, "context": TEXTS, "id": st.integers()}
+)
 LINES = st.one_of(
     PLAIN.map(json.dumps),
     PLAIN.map(lambda row: json.dumps(row, ensure_ascii=False)).filter(lambda line: "\ud800" not in line),
