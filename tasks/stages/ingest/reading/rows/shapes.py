@@ -1,5 +1,6 @@
 """Guess which columns of a table make a conversation, from their names in several languages and from what they hold."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ TOGETHER = (
 )  # fmt: skip
 """Texts that have one label together."""
 TRANSLATIONS = ("translation", "translations")
+SPEAKERS = ("role", "speaker", "sender", "author")
+"""Who says what stands in a row."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -135,7 +138,10 @@ def _translated(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     if name is None or not texts or not all(isinstance(text, Mapping) and len(text) > 1 for text in texts):
         return None
     first, second, *_ = texts[0]
-    columns = {"prompt": f'{{{{ {_column(name)}["{first}"] }}}}', "response": f'{{{{ {_column(name)}["{second}"] }}}}'}
+    columns = {
+        side: f"{{{{ {_column(name)}[{_quoted(language)}] }}}}"
+        for side, language in (("prompt", first), ("response", second))
+    }
     return Guess(columns, None, f"{name!r} holds a text in {first!r} and in {second!r}, in this order")
 
 
@@ -169,7 +175,7 @@ def _text_in(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
         if isinstance(value, list) and value:
             value, path = value[0], f"{path}[0]"
         elif isinstance(value, Mapping) and (key := _first(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
-            value, path = value[key], f'{path}["{key}"]'
+            value, path = value[key], f"{path}[{_quoted(key)}]"
     if isinstance(value, list | Mapping):
         return None
     return name if path == _column(name) else f"{{{{ {path} }}}}"
@@ -209,7 +215,10 @@ def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess |
     if not texts:
         return None
     if len(texts) == 1:
-        return Guess({}, texts[0], f"{texts[0]!r} is its only column of text, so there is nothing to answer")
+        reason = f"{texts[0]!r} is its only column of text, so there is nothing to answer"
+        if speaker := _first(names, SPEAKERS):
+            reason += f". {speaker!r} says that a row is one message: to train on conversations, put those of each into one row, as `messages`"
+        return Guess({}, texts[0], reason)
     if text := _first(texts[:1], TEXTS):
         return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")
     prompt, response = sorted(texts[:2], key=list(names).index)
@@ -263,9 +272,14 @@ def _is_mapping(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 def _column(name: str) -> str:
     """Return a column as a template names it."""
-    return name if name.isidentifier() else f'row["{name}"]'
+    return name if name.isidentifier() else f"row[{_quoted(name)}]"
 
 
 def _optional(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return a column as a template names it; one that some rows lack so that it is empty there."""
-    return _column(name) if all(name in row for row in rows) else f'row.get("{name}")'
+    return _column(name) if all(name in row for row in rows) else f"row.get({_quoted(name)})"
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a text of a template, whatever marks it has in it."""
+    return json.dumps(name, ensure_ascii=False)

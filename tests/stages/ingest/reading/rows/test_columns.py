@@ -139,10 +139,11 @@ def test_a_text_that_a_multiple_choice_is_about_stands_above_its_question():
         ({"inputs": {"question": "Q?"}, "outputs": {"answer": "so"}, "id": 7}, "Q?", "so"),
         ({"translation": {"de": "Es ist so.", "en": "It is so."}}, "Es ist so.", "It is so."),
         ({"problem": "Q?", "background": "It is so.", "solution": "so"}, "Q?\n\nIt is so.", "so"),
+        ({'the "first" question': "Q?", 'its "context"': "It is so.", "answer": ["so"]}, "Q?\n\nIt is so.", "so"),
     ],
 )  # fmt: skip
 def test_texts_within_lists_and_objects_and_what_a_question_is_about(row, prompt, response):
-    other = {name: value for name, value in row.items() if name != "context"}
+    other = {name: value for name, value in row.items() if "context" not in name}
     answer = guessed(row, row | {"id": 8}, other)
     assert read(row, **answer.columns) == [("user", prompt), ("assistant", response)]
     if other != row:
@@ -182,6 +183,12 @@ def test_the_reason_for_a_corpus_is_true():
     answer = guessed(*rows)
     assert (answer.text, "only column" in answer.reason) == ("text", False)
     assert "only column" in guessed(*({"text": row["text"]} for row in rows)).reason
+
+
+def test_rows_that_are_one_message_each_are_pointed_out():
+    rows = [{"chat": n // 2, "role": "user", "content": f"A message, number {n}."} for n in range(6)]
+    answer = guessed(*rows)
+    assert (answer.text, "'role' says that a row is one message" in answer.reason) == ("content", True)
 
 
 def test_a_row_in_the_place_of_names_is_pointed_out():
