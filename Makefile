@@ -18,7 +18,7 @@ install: .venv/installed ## the environment in .venv, from ranges in pyproject.t
 run: install ## the main job: from a pretrained model and real data to a tuned model and its report
 	$(BIN)/ratchet run
 
-test: install ## every offline test, a file on each core, the long ones first; SEED=1 takes them in a random order
+test: install ## every offline test, a file on each core and one more, the long ones first; SEED=1 takes them in a random order
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 25 $(if $(SEED),--randomly-seed $(SEED),-p no:randomly)
 
 test-fast: install ## the tests that start no pipeline and train little, in a minute and a half of two cores

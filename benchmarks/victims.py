@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from flows.execution import prefect_server
 from tasks.forkserver import protocol
 
 MARK = "RATCHET_CHAOS"
@@ -64,7 +65,7 @@ def is_flow(words: list[str]) -> bool:
 
 def is_server(words: list[str]) -> bool:
     """Return True for the process of a Prefect server that answers requests."""
-    return "uvicorn" in words or words[2:4] == ["prefect", "server"]
+    return "uvicorn" in words or words[2:4] == [prefect_server.PROGRAM, "server"]
 
 
 def below(root: int) -> Iterator[int]:

@@ -29,6 +29,8 @@ HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
 ANNOUNCED = workspace.SCRATCH / "announced"
 """Holds the address while it stands in the profile. It stays behind if the server was killed."""
+PROGRAM = "flows.execution.prefect_program"
+"""Prefect's command line as we start it, by which a server of ours is known among processes: `python -m PROGRAM server start …`."""
 _private: set[str] = set()
 """The addresses of servers that end with this process."""
 RESTARTS = 5
@@ -242,17 +244,7 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     One without `ui` serves flows alone: it starts no run of a deployment.
     """
     log = workspace.LOGS / "prefect.log"
-    command = [
-        sys.executable,
-        "-m",
-        "flows.execution.prefect_program",
-        "server",
-        "start",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
+    command = [sys.executable, "-m", PROGRAM, "server", "start", "--host", HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     env |= {} if ui else DEPLOYMENTS_ALONE
     with logs.append(log) as file:  # why the one before has ended stands there

@@ -9,7 +9,7 @@ from itertools import accumulate
 import mlflow
 import pytest
 
-from flows.execution import supervisor
+from flows.execution import prefect_server, supervisor
 from tests.flows.conftest import processes, wait_for
 
 
@@ -157,7 +157,7 @@ def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(wor
     wait_for(lambda: processes(mark), workspace.printed)
     assert "this run has one of its own" in workspace.printed()
     mine = [process.pid, *supervisor.descendants(process.pid)]
-    assert any("prefect server" in command(pid) for pid in mine)
+    assert any(f"{prefect_server.PROGRAM} server" in command(pid) for pid in mine)
     process.kill()
     process.wait()
     wait_for(lambda: not [pid for pid in mine if command(pid)], lambda: str([command(pid) for pid in mine]), 15)

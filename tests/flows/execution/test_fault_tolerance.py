@@ -217,7 +217,7 @@ def of_server(pid):
     """The Prefect server below a process."""
     for one in supervisor.descendants(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if psutil.Process(one).cmdline()[1:4] == ["-m", "prefect", "server"]:
+            if psutil.Process(one).cmdline()[1:4] == ["-m", prefect_server.PROGRAM, "server"]:
                 return one
     return None
 
