@@ -21,6 +21,7 @@ PASSAGES = ("context", "passage", "article", "input")
 ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "target", "gold")
 """The columns that may hold the right option, where `reference` names none."""
 SYSTEM = ("system", "system_prompt")
+"""The columns that may hold the system message."""
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
 STATED = re.compile(r"\b(?:(?i:answer|option|choice)\b(?:\s+is)?|is)\s*:?\s*\**\(?([A-Z])\)?(?!\w)")
 BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\s)", re.MULTILINE)

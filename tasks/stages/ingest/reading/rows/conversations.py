@@ -77,16 +77,20 @@ def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
     """Return the columns of a row that make its conversation; none if its shape is unknown."""
+    columns = _shape(row)
+    if not columns:
+        return set()
+    beside = extras(row, columns[0]) if len(columns) > 1 else []
+    return {*columns, *beside, *SYSTEM}
+
+
+def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns that a row's shape is known by: prompt (empty where there is none), chosen and rejected side of a preference pair,
+    that of its turns, or prompt and response; none if its shape is unknown."""
     if sides := side_columns(row):
-        prompt = next((name for name in PROMPTS if row.get(name)), "")
-        return {*sides, prompt, *extras(row, prompt), *SYSTEM}
-    for name in TURNS:
-        if row.get(name) is not None:
-            return {name, *SYSTEM}
-    for prompt, response in PAIRS:
-        if row.get(prompt) is not None and response in row:
-            return {prompt, response, *extras(row, prompt), *SYSTEM}
-    return set()
+        return next((name for name in PROMPTS if row.get(name)), ""), *sides
+    turns = next(((name,) for name in TURNS if row.get(name) is not None), None)
+    return turns or next((pair for pair in PAIRS if row.get(pair[0]) is not None and pair[1] in row), ())
 
 
 def is_decoded(text: str) -> bool:
@@ -96,37 +100,34 @@ def is_decoded(text: str) -> bool:
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
     """Return the raw turns of whichever shape the row has."""
-    if columns := side_columns(row):
-        return _chosen_turns(row, row[columns[0]])
-    for name in TURNS:
-        if row.get(name) is not None:
-            turns = row[name]
-            if not isinstance(turns, list):
-                return Unfit("not a list of turns", f"{name} is {described(turns)}")
-            return _with_system(row, turns)
-    for prompt, response in PAIRS:
-        if row.get(prompt) is not None and response in row:
+    match _shape(row):
+        case prompt, chosen, _:
+            return _chosen_turns(row, prompt, row[chosen])
+        case prompt, response:
             answer = row[response]
             if isinstance(answer, Mapping) or (isinstance(answer, list) and not all(map(_is_turn, answer))):
                 return Unfit("unknown shape", f"{response} holds {described(answer)}, and neither a text nor turns")
             return _system(row) + _question(row, prompt) + _answer(answer)
+        case (name,):
+            if not isinstance(row[name], list):
+                return Unfit("not a list of turns", f"{name} is {described(row[name])}")
+            return _with_system(row, row[name])
     return Unfit("unknown shape", f"found {', '.join(sorted(map(str, row))) or 'nothing'}; expected {EXPECTED}")
 
 
-def _chosen_turns(row: Mapping[str, Any], chosen: Any) -> list[Any] | Unfit:
+def _chosen_turns(row: Mapping[str, Any], prompt: str, chosen: Any) -> list[Any] | Unfit:
     """Return the prompt of a preference pair and its chosen side, which may be a text, an answer's turns, or a conversation."""
     chosen = [chosen] if isinstance(chosen, Mapping) else chosen
-    name = next((name for name in PROMPTS if row.get(name)), None)
-    if name is None and isinstance(chosen, str):
+    if not prompt and isinstance(chosen, str):
         chosen = transcript(chosen) or chosen
     if isinstance(chosen, list) and chosen and role_of(chosen[0]) in ("system", "user"):
         return _with_system(row, chosen)
-    if name is None:
+    if not prompt:
         return Unfit(
             "no prompt",
             f"a preference pair needs a prompt in one of {', '.join(PROMPTS)}, or whole conversations on both sides",
         )
-    return _system(row) + _question(row, name) + _answer(chosen)
+    return _system(row) + _question(row, prompt) + _answer(chosen)
 
 
 def _system(row: Mapping[str, Any]) -> list[Any]:
