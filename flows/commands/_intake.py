@@ -97,7 +97,7 @@ def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str
     """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
     if guess is None:
         return None
-    proposal = f"{guess['text']!r} as text of the corpus" if guess["text"] else _options(guess["columns"])
+    proposal = _proposed(guess)
     question = f"The columns have no usual names. Take {proposal}? ({guess['reason']})"
     if yes:
         typer.echo(f"{question} yes")
@@ -108,6 +108,15 @@ def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str
     if not typer.confirm(question, default=True):
         raise ValueError(f"Nothing was changed; {by_hand}")
     return guess
+
+
+def _proposed(guess: Mapping[str, Any]) -> str:
+    """Return what a guess makes of the columns, in words or as options."""
+    if guess["text"]:
+        return f"{guess['text']!r} as text of the corpus"
+    if thread := guess["thread"]:
+        return f"the rows of each {thread['by']!r} as a conversation"
+    return _options(guess["columns"])
 
 
 def _options(columns: dict[str, str]) -> str:

@@ -61,7 +61,8 @@ class Sources:
             if guess and guess["text"]:
                 corpus.append(source | {"text": guess["text"]})
             else:
-                examples.append(source | {"columns": guess["columns"]} if guess else source)
+                settings = {name: guess[name] for name in ("columns", "thread") if guess[name]} if guess else {}
+                examples.append(source | settings)
         return replace(self, examples=tuple(examples), corpus=tuple(corpus))
 
     def checked(self, checks: Sequence[Mapping[str, Any] | None]) -> "Sources":

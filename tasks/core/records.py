@@ -100,6 +100,8 @@ class Example:
     """A worse answer to the same prompt, of a preference pair."""
     desirable: bool | None = None
     """The judgement of the response, where data judge single answers. One that is not desirable trains `kto` alone."""
+    context_answers: list[int] | None = None
+    """The places in `messages` of earlier answers that are context alone, and never trained on."""
 
     @property
     def prompt(self) -> list[Message]:
@@ -361,15 +363,6 @@ class Result:
     def is_binary(self) -> bool:
         """Return whether the value says that an answer is right or wrong, 1 or 0."""
         return not self.is_loss and not self.measure.endswith(SCORED) and "sampled" not in self.measure
-
-
-EXCERPT = 200
-"""Characters of a record by which a person can find it."""
-
-
-def excerpt(text: str, chars: int = EXCERPT) -> str:
-    """Return the start of a text, by which a person can find it, without characters that UTF-8 cannot encode."""
-    return text[:chars].encode("utf-8", "replace").decode("utf-8")
 
 
 def content_id(*parts: str) -> str:

@@ -183,7 +183,10 @@ def join(row: Example, tokens: Conversation) -> Encoded:
 
 def _answered(row: Example, train_on: TrainOn) -> list[int]:
     """Return the number of messages up to and with each answer that trains."""
-    ends = [number for number, message in enumerate(row.messages, 1) if message.role == "assistant"]
+    context = row.context_answers or ()
+    ends = [
+        end for end, message in enumerate(row.messages, 1) if message.role == "assistant" and end - 1 not in context
+    ]
     return ends if train_on == "all" else ends[-1:]
 
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import statistics
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -96,6 +97,17 @@ def test_with_last_the_earlier_answers_are_context_alone(name):
     assert last == encode.example(row, words)
     assert last.ids == both.ids
     assert trained_runs(words, last) == trained_runs(words, both)[-1:]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_answer_that_is_context_alone_has_no_weight(name):
+    words = tokenizer(FAMILIES[name], name=name)
+    whole, place = tiny.example(messages=TURNS), next(n for n, turn in enumerate(TURNS) if turn.role == "assistant")
+    (all_train,) = encode.training_sequences(whole, words, "all")
+    (some_train,) = encode.training_sequences(replace(whole, context_answers=[place]), words, "all")
+    assert some_train.ids == all_train.ids
+    assert trained_runs(words, some_train) == trained_runs(words, all_train)[1:]
+    assert some_train.size == all_train.size - len(TURNS[place].content.encode())
 
 
 def test_weights_of_characters_are_those_of_the_last_answer():

@@ -9,12 +9,19 @@ PASSWORD = re.compile(r"(://[^\s/@:]*):[^\s/]+@")
 """The password of an address."""
 PARAMETER = re.compile(r"([?&][^\s?&=]*password)=[^\s&]+", re.IGNORECASE)
 """A password among the parameters of an address."""
+EXCERPT = 200
+"""Characters of a record by which a person can find it."""
 
 
 def visible(text: str, chars: int) -> str:
     """Return the text cut to `chars` characters, with the number that were cut, and control and direction characters escaped."""
     shown = text if len(text) <= chars else f"{text[:chars]}\n… {len(text) - chars:,} characters more"
     return escaped(shown)
+
+
+def excerpt(text: str, chars: int = EXCERPT) -> str:
+    """Return the start of a text, by which a person can find it, without characters that UTF-8 cannot encode."""
+    return text[:chars].encode("utf-8", "replace").decode("utf-8")
 
 
 def escaped(text: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tasks.core.records import Example, Refusal, Unfit, excerpt
+from tasks.core.records import Example, Refusal, Unfit
 from tasks.core.text.mutations import mutants
 from tasks.core.text.programs import essence, program, without_docstrings
+from tasks.core.text.visible import excerpt
 from tasks.io.sources import commits, table
 from tasks.io.sources.record import Broken, Record
 from tasks.stages.faults.config import Commits, Given, Mutation

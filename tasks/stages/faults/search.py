@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
+from tasks.core.records import Example, FaultPair, Refusal, Unfit
 from tasks.core.stage import Run
 from tasks.core.text.programs import holds_program, judged
+from tasks.core.text.visible import excerpt
 from tasks.core.text.writing import Write
 from tasks.stages.faults import generate, propose, verify
 from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, Source, Teacher

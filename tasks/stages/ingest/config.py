@@ -13,8 +13,8 @@ from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
-from tasks.core.text.templates import check_template
 from tasks.core.text.visible import has_password
+from tasks.stages.ingest.columns_config import Columns, Thread
 from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 from tasks.stages.ingest.splits_config import Shares
 
@@ -78,36 +78,13 @@ class Folder(Source):
         return self
 
 
-class Columns(Config):
-    """The columns that make a conversation, where their names are not the usual ones.
-
-    Each is the name of a column, or a Jinja template of columns: `{{ title }}: {{ body }}`; `row["a name"]` is a column whose name is
-    no word. A row that lacks one of them is read by the usual names.
-    """
-
-    prompt: str | None = None
-    response: str | None = None
-    messages: str | None = None
-    """Turns with `role` and `content`, as a list or as JSON text."""
-    rejected: str | None = None
-    """A worse response to the same prompt, which makes a preference of the row."""
-
-    @model_validator(mode="after")
-    def _make_a_conversation(self) -> "Columns":
-        if (self.prompt is None) != (self.response is None) or (self.prompt is None) == (self.messages is None):
-            raise ValueError("name either `prompt` and `response`, or `messages`")
-        if self.rejected is not None and self.response is None:
-            raise ValueError("`rejected` stands beside `prompt` and `response`")
-        for value in filter(None, (self.prompt, self.response, self.messages, self.rejected)):
-            check_template(value)
-        return self
-
-
 class Rows(Source):
     """Options of tables whose rows have one of the usual shapes."""
 
     columns: Columns | None = None
     """The columns of prompt and response, where their names are not the usual ones."""
+    thread: Thread | None = Field(None, exclude_if=lambda value: value is None)
+    """The columns of a table that holds one message a row."""
 
     task: str = "chat"
     """The kind of task of the rows."""
@@ -129,6 +106,12 @@ class Rows(Source):
     """The examples that a conversation with tools becomes. `whole`: one. `decoupled`: for each of the assistant's turns one of task `select`,
     whose answer names the tool or none, and one that writes the call (task `call:TOOL`) or the answer (task `answer`); all of a conversation
     are in one split. They have checks of their own, and `task` is not looked at. Calls that no schema allows are refused."""
+
+    @model_validator(mode="after")
+    def _threads_make_turns(self) -> "Rows":
+        if self.thread is not None and self.columns is not None:
+            raise ValueError("`thread` makes the turns of a conversation, and `columns` names others: leave one out")
+        return self
 
     @model_validator(mode="after")
     def _views_have_their_own(self) -> "Rows":

@@ -15,9 +15,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.core.records import Example, Refusal, excerpt
+from tasks.core.records import Example, Refusal
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
+from tasks.core.text.visible import excerpt
 from tasks.io import sandbox
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
@@ -33,8 +34,8 @@ from tasks.stages.ingest.reading.examples import (
     read_records,
     read_rows,
 )
-from tasks.stages.ingest.reading.rows import shapes
-from tasks.stages.ingest.reading.rows.unused import unused
+from tasks.stages.ingest.reading.rows import shapes, turns
+from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
 
@@ -114,7 +115,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             name
             for source in checked
             if isinstance(source, File | Query | Datasets)
-            for name in unused(_first_rows(source), source)
+            for name in [*_lost(source), *unused(_first_rows(source), source)]
         ],
         "guesses": [
             None if proposal and proposal.shapes else _guess(source, reasons["unknown shape"] > 0)
@@ -146,6 +147,16 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
 
 def _first_rows(source: File | Query | Datasets) -> list[Mapping[str, Any]]:
     return [row.values for row in islice(_rows(source), GUESSED)]
+
+
+def _lost(source: File | Query | Datasets) -> list[str]:
+    """Return the columns of a table of messages that hold something, and that no conversation has."""
+    if source.thread is None:
+        return []
+    own = {*source.thread.model_dump(include={"by", "role", "content", "order"}).values(), *turns.READ}
+    kept = own.union(columns_with_content(_first_rows(source)))
+    messages = _first_rows(source.model_copy(update={"thread": None}))
+    return [name for name in columns_with_content(messages) if name not in kept]
 
 
 def _rows(source: File | Query | Datasets) -> Iterator[Row]:

@@ -6,7 +6,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import polars as pl
 
-from tasks.core.records import Document, Example, Refusal, excerpt
+from tasks.core.records import Document, Example, Refusal
+from tasks.core.text.visible import excerpt
 from tasks.io import columns
 from tasks.stages.ingest.reading import cleaning
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import duckdb
 
-from tasks.core.records import Refusal, excerpt
+from tasks.core.records import Refusal
+from tasks.core.text.visible import excerpt
 from tasks.stages.ingest.quarantine import MERGED
 from tasks.stages.ingest.screening import sensitive
 

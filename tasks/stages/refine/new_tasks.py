@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.records import WRITTEN, Example, Lineage, Unfit, excerpt
+from tasks.core.records import WRITTEN, Example, Lineage, Unfit
+from tasks.core.text.visible import excerpt
 from tasks.core.text.writing import Write
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind

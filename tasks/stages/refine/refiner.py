@@ -4,16 +4,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tasks.core.records import (
-    WRITTEN,
-    Decision,
-    Example,
-    Lineage,
-    Signals,
-    Unfit,
-    content_id,
-    excerpt,
-)
+from tasks.core.records import WRITTEN, Decision, Example, Lineage, Signals, Unfit, content_id
+from tasks.core.text.visible import excerpt
 from tasks.stages.refine.acceptance.acceptor import Acceptor
 from tasks.stages.refine.acceptance.program_checks import NO_SANDBOX
 from tasks.stages.refine.example_text import is_code, with_response

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tasks.stages.ingest.check_proposal import propose
-from tasks.stages.ingest.config import Columns, File
+from tasks.stages.ingest.columns_config import Columns
+from tasks.stages.ingest.config import File
 from tasks.stages.ingest.preview import preview
 
 CALL = '<tool_call>{"name": "f", "arguments": {"n": %d}}</tool_call>'

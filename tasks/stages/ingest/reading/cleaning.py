@@ -4,7 +4,7 @@ import json
 import unicodedata
 from typing import Any
 
-from tasks.core.records import excerpt
+from tasks.core.text.visible import excerpt
 
 
 def clean(text: str) -> str:

@@ -19,11 +19,12 @@ from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.rows import tool_calls
 from tasks.stages.ingest.reading.rows.columns import usual
-from tasks.stages.ingest.reading.rows.conversations import conversation, is_decoded
+from tasks.stages.ingest.reading.rows.conversations import context_answers, conversation, is_decoded
 from tasks.stages.ingest.reading.rows.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.rows.preferences import judgement
 from tasks.stages.ingest.reading.rows.trajectories import views
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
+from tasks.stages.ingest.reading.threads import joined
 
 SHOWN = 3
 """Rows that the message of a check that fits none of them shows."""
@@ -47,7 +48,15 @@ def mine_functions(source: Package | Folder, modules: Sequence[Module]) -> Itera
 
 
 def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:
-    """Return the records of a table or data set, each with the label of its file, and the domain of its examples."""
+    """Return the records of a table or data set, each with the label of its file, and the domain of its examples.
+
+    Where a row is one message, the record is a whole conversation.
+    """
+    records, domain = _records(source)
+    return (records if source.thread is None else joined(records, source.thread)), domain
+
+
+def _records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:
     name = label(source)
     if isinstance(source, File):
         return table_rows(source), domain_of(source)
@@ -192,6 +201,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
         tools=tools,
         rejected=judged.rejected,
         desirable=judged.desirable,
+        context_answers=context_answers(values),
     )
     if options.check is None:
         return example

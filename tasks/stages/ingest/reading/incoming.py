@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, Message, Refusal, Unfit, excerpt, identify
+from tasks.core.records import Example, Message, Refusal, Unfit, identify
+from tasks.core.text.visible import excerpt
 from tasks.io.sources import folders, table
 from tasks.io.sources.record import Broken
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM, TURNS, conversation

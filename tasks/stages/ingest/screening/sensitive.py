@@ -7,10 +7,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import polars as pl
 
-from tasks.core.records import EXCERPT, Document, Example, Message, Refusal, SensitiveText, content_id, identify
+from tasks.core.records import Document, Example, Message, Refusal, SensitiveText, content_id, identify
 from tasks.core.text.sensitive import search
 from tasks.core.text.sensitive.rules import Kind, Rule
 from tasks.core.text.sensitive.search import Span
+from tasks.core.text.visible import EXCERPT
 from tasks.stages.ingest.config import Action
 from tasks.stages.ingest.quarantine import Reasons, Sourced
 

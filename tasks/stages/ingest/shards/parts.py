@@ -139,8 +139,8 @@ class Summary:
 
 
 def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[Part]:
-    """Yield the parts of a source, in order. A sample is drawn from all rows, so it is one part."""
-    if not isinstance(source, File) or source.max_rows is not None:
+    """Yield the parts of a source, in order. A sample is drawn from all rows, and a conversation from several, so these are one part."""
+    if not isinstance(source, File) or source.max_rows is not None or source.thread is not None:
         yield RowsPart(source, config.seed)
         return
     for file in tables(source):

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tasks.core.records import Example, Unfit, excerpt
+from tasks.core.records import Example, Unfit
 from tasks.core.text.contamination import overlaps, sides
+from tasks.core.text.visible import excerpt
 from tasks.core.text.writing import Write
 from tasks.stages.refine.acceptance.model_checks import Embed, check_similarity, check_with_judge
 from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_answer, check_programs

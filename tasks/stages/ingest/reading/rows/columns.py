@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.records import Unfit
 from tasks.core.text import templates
-from tasks.stages.ingest.config import Columns
+from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, TURNS
 
 NESTED = ("messages", "conversations", "contents", "chosen", "rejected", "tools")

@@ -10,7 +10,15 @@ from typing import Any
 from tasks.core.records import Message, Unfit
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.rows import tool_calls
-from tasks.stages.ingest.reading.rows.turns import ROLES, content_of, described, role_of, spelled_role, transcript
+from tasks.stages.ingest.reading.rows.turns import (
+    ROLES,
+    content_of,
+    described,
+    is_context,
+    role_of,
+    spelled_role,
+    transcript,
+)
 
 FOLLOWERS = {
     "system": ("user",),
@@ -49,7 +57,10 @@ UNDECODED = re.compile("[\ufffd\ud800-\udfff]")
 
 
 def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
-    """Return the messages of a row, the assistant's last, or the reason why it has none. Of a preference pair it is the chosen side."""
+    """Return the messages of a row, or the reason why it has none. The last is the assistant's last answer that is to be trained on.
+
+    Of a preference pair it is the chosen side.
+    """
     turns = _turns(row)
     if isinstance(turns, Unfit):
         return turns
@@ -67,6 +78,13 @@ def raw_response(row: Mapping[str, Any]) -> str:
     turns = _turns(row)
     assert not isinstance(turns, Unfit)
     return str(content_of(turns[-1]))
+
+
+def context_answers(row: Mapping[str, Any]) -> list[int] | None:
+    """Return the places of the answers that are not to be trained on, in a row that is a conversation; None where there are none."""
+    turns = _turns(row)
+    assert not isinstance(turns, Unfit)
+    return [place for place, turn in enumerate(turns) if is_context(turn)] or None
 
 
 def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -99,6 +117,18 @@ def is_decoded(text: str) -> bool:
 
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
+    """Return the raw turns of a row; those after the last answer that is to be trained on are left out."""
+    turns = _all_turns(row)
+    if isinstance(turns, Unfit) or not any(map(is_context, turns)):
+        return turns
+    answers = [place for place, turn in enumerate(turns) if role_of(turn) == "assistant"]
+    trained = [place for place in answers if not is_context(turns[place])]
+    if not trained:
+        return Unfit("nothing to train on", "every answer has weight 0")
+    return turns if trained[-1] == answers[-1] else turns[: trained[-1] + 1]
+
+
+def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
     """Return the raw turns of whichever shape the row has."""
     match _shape(row):
         case prompt, chosen, _:
@@ -178,8 +208,8 @@ def _message(turn: Any, number: int) -> Message | Unfit:
     if role is None:
         return Unfit("unknown role", f"{where} has role {spelled_role(turn)!r}; known are {', '.join(ROLES)}")
     content = content_of(turn)
-    if role == "assistant" and turn.get("weight") == 0:
-        return Unfit("turn with weight 0", f"{where} is not to be trained on, and every answer of a conversation is")
+    if role == "assistant" and turn.get("weight") not in (None, 0, 1):
+        return Unfit("unknown weight", f"{where} has weight {turn['weight']!r}; an answer trains (1) or is context (0)")
     spoken = (
         tool_calls.read(turn, spelled_role(turn), content) if role == "assistant" else tool_calls.Spoken(content, [])
     )

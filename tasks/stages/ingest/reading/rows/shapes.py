@@ -8,6 +8,8 @@ from typing import Any
 
 from tasks.core.text import templates
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS
+from tasks.stages.ingest.reading.rows.turns import ROLES
+from tasks.stages.ingest.reading.threads import moment
 
 PROMPTS = (
     "prompt", "question", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
@@ -48,8 +50,12 @@ TOGETHER = (
 )  # fmt: skip
 """Texts that have one label together."""
 TRANSLATIONS = ("translation", "translations")
-SPEAKERS = ("role", "speaker", "sender", "author")
+SPEAKERS = ("role", "speaker", "sender", "author", "from", "participant", "direction")
 """Who says what stands in a row."""
+THREADS = ("conversation", "thread", "ticket", "session", "chat", "dialogue", "dialog", "case", "issue")
+"""The conversation that a row is a message of."""
+MOMENTS = ("order", "turn", "index", "position", "timestamp", "created", "sent", "time", "date")
+"""When it was said."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -84,13 +90,16 @@ class Guess:
     text: str | None
     """The column of running text for continued pretraining, where there is nothing to answer."""
     reason: str
+    thread: Mapping[str, Any] | None = None
+    """As in `thread` of a source, for a table of one message a row."""
 
 
 def guess(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
     """Return a guess from the first rows of a table, or None if nothing speaks for one."""
     names = _names(rows)
-    guesses = (guess_choices(rows), _translated(rows), _named(rows, names), _made(rows, names), _labelled(rows, names))
-    return next((answer for answer in (*guesses, _longest(rows, names)) if answer is not None), None)
+    by_names = (_threaded, _named, _made, _labelled, _longest)
+    guesses = (guess_choices(rows), _translated(rows), *(by_name(rows, names) for by_name in by_names))
+    return next((answer for answer in guesses if answer is not None), None)
 
 
 def guess_choices(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
@@ -143,6 +152,41 @@ def _translated(rows: Sequence[Mapping[str, Any]]) -> Guess | None:
         for side, language in (("prompt", first), ("response", second))
     }
     return Guess(columns, None, f"{name!r} holds a text in {first!r} and in {second!r}, in this order")
+
+
+def _threaded(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
+    """Return the guess for a table of one message a row: who says what, in which conversation, and when."""
+    by, speaker = _thread_columns(rows, names)
+    texts = [name for name in _text_columns(rows, names) if name not in (by, speaker)]
+    if by is None or speaker is None or not texts:
+        return None
+    speakers = {ROLES.get(str(row.get(speaker)).strip().lower()) for row in rows}
+    if None in speakers or not {"user", "assistant"} <= speakers:
+        return None
+    content = _first(texts, TEXTS) or texts[0]
+    columns = {"by": by, "role": speaker, "content": content}
+    reason = f"a row is one message: {by!r} tells its conversation, {speaker!r} who says {content!r}"
+    dates = [name for name in names if name not in columns.values() and _is_sorted_by(rows, name)]
+    if order := _first(dates, MOMENTS):
+        return Guess({}, None, f"{reason}, {order!r} when", columns | {"order": order})
+    return Guess({}, None, reason, columns)
+
+
+def _thread_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the columns of conversation and speaker of a table of one message a row, as far as there are any."""
+    speaker = _first(names, SPEAKERS)
+    if speaker is None:
+        return None, None
+    repeated = [name for name in names if name != speaker and len({str(row.get(name)) for row in rows}) < len(rows)]
+    return _first(repeated, THREADS), speaker
+
+
+def _is_sorted_by(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Return True if the values of a column have an order: numbers alone, or dates alone."""
+    try:
+        return bool(sorted(moment(row.get(name)) for row in rows))
+    except (TypeError, ValueError):
+        return False
 
 
 def _named(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess | None:
@@ -216,8 +260,12 @@ def _longest(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Guess |
         return None
     if len(texts) == 1:
         reason = f"{texts[0]!r} is its only column of text, so there is nothing to answer"
-        if speaker := _first(names, SPEAKERS):
-            reason += f". {speaker!r} says that a row is one message: to train on conversations, put those of each into one row, as `messages`"
+        by, speaker = _thread_columns(rows, names)
+        if by and speaker:
+            reason += (
+                f". {by!r} and {speaker!r} say that a row is one message: to train on conversations, name these columns, and who the "
+                "assistant is, in `thread` of the source"
+            )
         return Guess({}, texts[0], reason)
     if text := _first(texts[:1], TEXTS):
         return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")

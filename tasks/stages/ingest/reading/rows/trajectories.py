@@ -42,7 +42,10 @@ def views(whole: Example, label: str, *, has_group: bool) -> list[View] | Unfit:
         return known
     if whole.rejected is not None or whole.desirable is not None:
         return Unfit("judged trajectory", "an answer that is judged good or bad is no turn to learn a call from")
-    turns = [place for place, message in enumerate(whole.messages) if message.role == "assistant"]
+    context = whole.context_answers or ()
+    turns = [
+        place for place, message in enumerate(whole.messages) if message.role == "assistant" and place not in context
+    ]
     for place in turns:
         if (unfit := _misfit(whole.messages[place], known)) is not None:
             return replace(unfit, detail=f"turn {place + 1}: {unfit.detail}")

@@ -10,20 +10,27 @@ ROLES = {
     "user": "user",
     "human": "user",
     "prompter": "user",
+    "customer": "user",
+    "client": "user",
+    "visitor": "user",
+    "end-user": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
     "chatbot": "assistant",
     "ai": "assistant",
+    "agent": "assistant",
+    "operator": "assistant",
+    "support": "assistant",
     "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
 }
-"""Spellings of roles, in small letters: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere and LangChain."""
+"""Spellings of roles, in small letters: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere, LangChain, and of helpdesks."""
 READ = frozenset({
-    "role", "from", "content", "value", "parts", "weight", "tool_calls", "function_call", "name", "tool_call_id", "type",
+    "role", "from", "content", "value", "parts", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
 })  # fmt: skip
 """The fields of a turn that are read."""
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
@@ -48,6 +55,14 @@ def content_of(turn: Mapping[str, Any]) -> Any:
         return content
     texts = [part.get("text") if _is_text(part) else None for part in content]
     return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
+
+
+def is_context(turn: Any) -> bool:
+    """Return True for an answer that is not to be trained on: `weight: 0` of OpenAI and Mistral, `train: false` of Axolotl, `loss: false` of
+    ms-swift."""
+    if role_of(turn) != "assistant":
+        return False
+    return turn.get("weight") == 0 or turn.get("train") is False or turn.get("loss") is False
 
 
 def described(content: Any) -> str:

@@ -188,7 +188,7 @@ def test_the_reason_for_a_corpus_is_true():
 def test_rows_that_are_one_message_each_are_pointed_out():
     rows = [{"chat": n // 2, "role": "user", "content": f"A message, number {n}."} for n in range(6)]
     answer = guessed(*rows)
-    assert (answer.text, "'role' says that a row is one message" in answer.reason) == ("content", True)
+    assert (answer.text, "'chat' and 'role' say that a row is one message" in answer.reason) == ("content", True)
 
 
 def test_a_row_in_the_place_of_names_is_pointed_out():
@@ -227,4 +227,4 @@ def test_a_table_of_thousands_of_columns_is_looked_through_a_few_times(monkeypat
     )
     rows = [{f"merkmal_{number}": number for number in range(4_000)}] * 5
     assert shapes.guess(rows) is None
-    assert len(looks) < 10
+    assert len(looks) < 12

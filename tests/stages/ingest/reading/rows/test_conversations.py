@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.core.records import Message, Unfit
-from tasks.stages.ingest.reading.rows.conversations import conversation
+from tasks.stages.ingest.reading.rows.conversations import context_answers, conversation
 
 PROMPT, RESPONSE = Message("user", "Why?"), Message("assistant", "Because.")
 SPOKEN = {"system": "Be brief.", "user": "Why?", "assistant": "Because."}
@@ -73,6 +73,20 @@ def test_the_turns_of_openai_are_read():
     assert conversation({"messages": turns}) == [Message("system", "Be brief."), PROMPT, RESPONSE]
 
 
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"loss": False}], ids=["weight", "train", "loss"])
+def test_an_answer_that_is_not_to_be_trained_on_is_context(mark):
+    turns = [*turns_of("user", "assistant", "user", "assistant", "user", "assistant")]
+    turns[1] |= mark
+    assert conversation({"messages": turns}) == [PROMPT, RESPONSE] * 3
+    assert context_answers({"messages": turns}) == [1]
+    assert context_answers({"messages": turns_of("system", "user", "assistant")}) is None
+    turns[5] |= mark
+    assert conversation({"messages": turns}) == [PROMPT, RESPONSE] * 2, "nothing after the last that trains is needed"
+    assert context_answers({"messages": turns}) == [1]
+    turns.append({"role": "user", "content": "Why?"})
+    assert conversation({"messages": turns}) == [PROMPT, RESPONSE] * 2
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -125,8 +139,13 @@ def turns(*pairs):
         ),
         (
             {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "x", "weight": 0}]},
-            "turn with weight 0",
-            "turn 2",
+            "nothing to train on",
+            "every answer has weight 0",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "x", "weight": 0.5}]},
+            "unknown weight",
+            "turn 2 has weight 0.5",
         ),
         (turns(("user", "Why?")), "no answer", "user"),
         (turns(("user", "Why?"), ("assistant", "a"), ("user", "b")), "no answer", "last"),

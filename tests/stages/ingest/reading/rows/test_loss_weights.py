@@ -38,6 +38,9 @@ def test_an_empty_cell_means_ones(empty):
 def test_the_last_message_of_a_conversation_is_meant():
     turns = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "no"}]
     assert read("", [1, 2], messages=turns).weights == [1.0, 2.0]
+    further = [{"role": "user", "content": "So?"}, {"role": "assistant", "content": "never", "weight": 0}]
+    record = read("", [1, 2], messages=[*turns, *further])
+    assert (record.response, record.weights, record.context_answers) == ("no", [1.0, 2.0], None)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def read(row, **options):
     return [item.record for item in examples_from_records([("file x", Row("line 1", row))], source, "d", Checked())]
 
 
+def test_a_turn_of_weight_0_is_no_example():
+    turns = trajectory()["messages"][1:]
+    turns[0] |= {"weight": 0}
+    made = read(trajectory(turns=turns))
+    assert [view.task for view in made] == ["select", "call:half_up", "select", "answer"]
+    assert made[0].prompt[1].tool_calls[0].name == "half"
+
+
 def test_each_turn_is_a_choice_and_what_is_written_then():
     made = read(trajectory())
     assert [view.task for view in made] == ["select", "call:half", "select", "call:half_up", "select", "answer"]

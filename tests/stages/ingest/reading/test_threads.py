@@ -1,0 +1,205 @@
+"""The messages of a table that holds one a row become conversations, whatever their order and their spellings."""
+
+import pytest
+
+from tasks.core.records import Example, Refusal
+from tasks.io.sources.record import Broken, Row
+from tasks.stages.ingest.columns_config import Thread
+from tasks.stages.ingest.config import File
+from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.reading import threads
+from tasks.stages.ingest.reading.examples import Checked, examples_from_records, read_rows
+from tasks.stages.ingest.reading.rows.shapes import guess
+from tasks.stages.ingest.reading.threads import joined
+from tests.stages.ingest.running import examples_of, ingest
+
+TICKETS = Thread(by="ticket", role="sender", content="body", order="sent", roles={"Anna": "assistant", "event": None})
+CSV = """ticket,sender,body,sent,queue,number
+7,customer,My printer is broken.,2026-03-01T10:00:00,print,1
+8,customer,How do I log in?,2026-03-01T10:01:00,web,2
+7,Anna,Which one is it?,2026-03-01T10:02:00,print,3
+7,customer,The blue one.,2026-03-01T10:03:00,print,4
+8,Anna,With your number.,2026-03-01T10:05:00,web,6
+8,customer,Thanks!,2026-03-01T10:06:00,web,7
+7,Anna,Switch it on.,2026-03-01T10:07:00,print,8
+7,customer,It is on the desk.,2026-03-01T10:03:30,print,5
+7,event,closed,2026-03-01T10:08:00,print,9
+"""
+
+
+def rows(*messages, names=("ticket", "sender", "body", "sent")):
+    return [("file a.csv", Row(f"line {n}", dict(zip(names, row, strict=False)))) for n, row in enumerate(messages, 1)]
+
+
+def turns(records, **changes):
+    """The turns of the only conversation."""
+    ((_, row),) = joined(records, TICKETS.model_copy(update=changes))
+    return [(turn["role"], turn["content"]) for turn in row.values["messages"]]
+
+
+def test_messages_of_several_tickets_become_conversations_in_their_order(tmp_path):
+    path = tmp_path / "tickets.csv"
+    path.write_text(CSV)
+    source = File.model_validate({"from": "file", "path": path, "thread": TICKETS.model_dump(), "task_by": "queue"})
+    first, second = (record for _, record in read_rows(source, 0))
+    assert [(message.role, message.content) for message in first.messages] == [
+        ("user", "My printer is broken."),
+        ("assistant", "Which one is it?"),
+        ("user", "The blue one.\nIt is on the desk."),
+        ("assistant", "Switch it on."),
+    ]
+    assert [message.content for message in second.messages] == ["How do I log in?", "With your number."]
+    assert [first.task, second.task] == ["print", "web"], "a column in which all messages agree stays one"
+    assert first.source.endswith("tickets.csv: line 2")
+
+
+def test_many_messages_are_taken_in_batches(monkeypatch):
+    monkeypatch.setattr(threads, "AT_ONCE", 7)
+    messages = [(n % 25, ("user", "assistant")[n // 25 % 2], f"{n % 25}: {n // 25}", n) for n in range(100)]
+    made = [row.values["messages"] for _, row in joined(rows(*messages), TICKETS)]
+    assert [[turn["content"] for turn in each] for each in made] == [
+        [f"{ticket}: {place}" for place in range(4)] for ticket in range(25)
+    ]
+
+
+def test_equal_names_in_two_files_are_two_conversations():
+    records = [*rows((1, "user", "Why?", 1), (1, "Anna", "So.", 2))]
+    records += [("file b.csv", record) for _, record in records]
+    assert [label for label, _ in joined(records, TICKETS)] == ["file a.csv", "file b.csv"]
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [("2", "10", "9.5"), (2, 10, 9.5), ("2026-03-01", "2026-03-03", "2026-03-02"), ("2026-03-01 10:00Z", "2026-03-01 12:00Z", "2026-03-01 13:00+02:00")],
+)  # fmt: skip
+def test_numbers_and_dates_are_ordered_as_such(moments):
+    first, last, middle = moments
+    messages = (("1", "user", "Why?", first), ("1", "Anna", "So.", last), ("1", "user", "Well?", middle))
+    assert turns(rows(*messages)) == [("user", "Why?\nWell?"), ("assistant", "So.")]
+
+
+def test_without_an_order_it_is_that_of_the_rows():
+    messages = ((1, "user", "Why?", 2), (1, "Anna", "So.", 1))
+    assert turns(rows(*messages), order=None) == [("user", "Why?"), ("assistant", "So.")]
+
+
+def test_what_is_said_before_the_first_question_and_after_the_last_answer_is_left_out():
+    said = ("assistant", "system", "user", "assistant", "user")
+    messages = [(1, role, f"{n}.", n) for n, role in enumerate(said)]
+    assert turns(rows(*messages)) == [("system", "1."), ("user", "2."), ("assistant", "3.")]
+
+
+def test_results_of_tools_and_marked_messages_stay_turns_of_their_own():
+    messages = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "ask", "arguments": "{}"}}]},
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "So.", "weight": 0},
+        {"role": "assistant", "content": "Because."},
+    ]
+    records = [("a", Row(f"line {n}", {"id": 7, **message})) for n, message in enumerate(messages)]
+    ((_, row),) = joined(records, Thread(by="id"))
+    assert row.values["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason", "detail"),
+    [
+        ([(1, "user", "Why?", 1), (1, "Ben", "So.", 2)], "unknown role", "turn 2 has role 'Ben'"),
+        ([(1, "user", "Why?", 1), (1, "Anna", None, 2)], "content is no text", "turn 2 (assistant)"),
+        ([(1, "user", "Why?", 1), (1, "user", "Well?", 2)], "no answer", "user"),
+        ([(1, "user", "Why?", 1), (1, "Anna", "So.", "then")], "no order", "holds 1, then"),
+        ([(1, "user", "Why?", 1), (1, "Anna", "So.", "2026-03-01")], "no order", "all alike"),
+        ([(1, "user", "Why?", None), (1, "Anna", "So.", 2)], "no order", "holds None, 2"),
+        ([(None, "user", "Why?", 1)], "no conversation", "the column 'ticket' is empty"),
+    ],
+)
+def test_a_conversation_that_cannot_be_used_is_refused_with_its_reason(messages, reason, detail):
+    source = File.model_validate({"from": "file", "path": "a.csv", "thread": TICKETS.model_dump()})
+    ((_, refused),) = examples_from_records(joined(rows(*messages), TICKETS), source, "a", Checked())
+    assert isinstance(refused, Refusal)
+    assert refused.reason == reason
+    assert detail in refused.detail
+
+
+def test_records_that_are_no_messages_pass():
+    broken, other = ("a", Broken("line 1", "no JSON", "", "")), ("a", Row("line 2", {"prompt": "Why?"}))
+    assert list(joined([broken, other], TICKETS)) == [broken, other]
+
+
+def test_the_stage_counts_conversations_as_records(tmp_path):
+    (tmp_path / "raw").mkdir()
+    lines = ["ticket,sender,body,sent"]
+    for n in range(40):
+        lines += [f"{n},customer,Where is part {n * n} of shelf {n}?,1", f"{n},Anna,Part {n * n} is on shelf {n}.,2"]
+    (tmp_path / "raw/t.csv").write_text("\n".join([*lines, "40,customer,Hello?,1", ",Anna,Lost.,1"]))
+    _, report = ingest(
+        tmp_path, [{"from": "file", "path": str(tmp_path / "raw/t.csv"), "thread": TICKETS.model_dump()}]
+    )
+    (counts,) = report["sources"].values()
+    assert counts == {"read": 42, "kept": 40, "merged": 0, "refused": {"no answer": 1, "no conversation": 1}}
+    assert all(isinstance(row, Example) and len(row.messages) == 2 for row in examples_of(tmp_path)["train"])
+
+
+def test_init_shows_conversations_and_tells_what_they_lose(tmp_path):
+    path = tmp_path / "tickets.csv"
+    path.write_text(CSV)
+    shown = preview((File.model_validate({"from": "file", "path": path, "thread": TICKETS.model_dump()}),))
+    assert [row["response"] for row in shown["rows"]] == ["Switch it on.", "With your number."]
+    assert (shown["kept"], shown["unused"]) == (2, ["number", "queue"])
+
+
+def test_threads_and_columns_exclude_each_other():
+    settings = {"from": "file", "path": "a.csv", "thread": {"by": "id"}, "columns": {"messages": "turns"}}
+    with pytest.raises(ValueError, match="`thread` makes the turns of a conversation, and `columns` names others"):
+        File.model_validate(settings)
+
+
+# --- guessing ---------------------------------------------------------------------------------------------------------------
+
+
+def guessed(**columns):
+    names = list(columns)
+    return guess([dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)])
+
+
+SAID = ["My printer is broken.", "Switch it on.", "How do I log in?", "With your number."]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            {"ticket_id": [7, 7, 8, 8], "sender": ["customer", "agent"] * 2, "body": SAID},
+            {"by": "ticket_id", "role": "sender", "content": "body"},
+        ),
+        (
+            {"id": [1, 2, 3, 4], "session": list("aabb"), "role": ["user", "assistant"] * 2, "message": SAID, "created_at": ["2026-03-01"] * 4},
+            {"by": "session", "role": "role", "content": "message", "order": "created_at"},
+        ),
+    ],
+)  # fmt: skip
+def test_one_message_a_row_is_guessed(columns, expected):
+    answer = guessed(**columns)
+    assert (answer.thread, answer.columns, answer.text) == (expected, {}, None)
+    assert answer.reason.startswith("a row is one message")
+
+
+def test_speakers_of_unknown_names_are_asked_for():
+    answer = guessed(ticket=[7, 7, 8, 8], author=["Ann", "Ben"] * 2, body=SAID)
+    assert (answer.thread, answer.text) == (None, "body")
+    assert "'ticket' and 'author' say that a row is one message" in answer.reason
+    assert "in `thread` of the source" in answer.reason
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"author": ["Ann", "Ben", "Cem", "Dea"], "text": SAID},
+        {"case": [1, 2, 3, 4], "role": ["user", "assistant"] * 2, "text": SAID},
+        {"case": [1, 1, 2, 2], "role": ["user"] * 4, "text": SAID},
+    ],
+)
+def test_other_tables_with_such_columns_are_none(columns):
+    assert guessed(**columns).thread is None
