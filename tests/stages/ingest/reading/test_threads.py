@@ -63,9 +63,10 @@ def test_many_messages_are_taken_in_batches(monkeypatch):
 
 
 def test_equal_names_in_two_files_are_two_conversations():
-    records = [*rows((1, "user", "Why?", 1), (1, "Anna", "So.", 2))]
+    records = rows((1, "user", "Why?", 1), (2, "user", "Well?", 1), (1, "Anna", "So.", 2), (2, "Anna", "Well.", 2))
     records += [("file b.csv", record) for _, record in records]
-    assert [label for label, _ in joined(records, TICKETS)] == ["file a.csv", "file b.csv"]
+    made = [(label, row.where, len(row.values["messages"])) for label, row in joined(records, TICKETS)]
+    assert made == [(f"file {file}.csv", f"line {line}", 2) for file in "ab" for line in (1, 2)]
 
 
 @pytest.mark.parametrize(
