@@ -139,6 +139,10 @@ def _show(preview: dict[str, Any]) -> None:
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
     if preview["unused"]:
         typer.echo(f"── not used: {_listed(preview['unused'])}")
+    for name in preview["reasoning"]:
+        typer.echo(
+            f"── {name!r} may be the reasoning of answers: `reasoning: {name}` of the source in params.yaml trains it too"
+        )
     if preview["sensitive"]:
         counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
         typer.echo(

@@ -162,6 +162,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "guesses": [],
             "checks": [],
             "unused": [],
+            "reasoning": [],
         }
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from tasks.core.records import Message
+from tasks.core.text.reasoning import END, START
 
 Tokenizer = Any
 """A fast tokenizer of transformers."""
@@ -28,7 +29,7 @@ class WrittenAnswer:
     text: str
     """All that the assistant writes: the answer, its calls, its end of turn."""
     start: int
-    """The place in `text` where the answer's own characters begin."""
+    """The place in `text` where the answer's own characters begin; negative where the prompt has the first of them."""
 
     @property
     def up_to_here(self) -> str:
@@ -50,19 +51,23 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     """Return the last message, the assistant's, as the template writes it.
 
     The turn ends with the first control token after the answer. Where the template writes an answer of the past otherwise than
-    after its own prompt (it leaves reasoning out), or without an end, it is the answer's text and the tokenizer's end token.
+    after its own prompt (it leaves reasoning out), or without an end, it is the answer's text and the tokenizer's end token. Where the prompt
+    opens the reasoning, the answer goes on from there; one without reasoning closes it.
     Raises CannotSay if the template refuses the conversation or leaves a part of it out.
     """
     last = messages[-1]
     prompt, conversation = render_prompt(messages[:-1], tokenizer, tools), _render(messages, tokenizer, tools)
     _check_complete(conversation, messages, tokenizer, tools)
     written = conversation.removeprefix(prompt)
-    start = written.find(last.content)
+    content = _beyond(prompt, last.content)
+    told = len(last.content) - len(content)
+    start = written.find(content)
     if not conversation.startswith(prompt) or start < 0:
         if last.tool_calls:
             raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
-        return WrittenAnswer(prompt, last.content + tokenizer.eos_token, 0)
-    end_of_content = start + len(last.content)
+        closed = f"\n{END}\n\n" if prompt.rstrip().endswith(START) and END not in content else ""
+        return WrittenAnswer(prompt, closed + content + tokenizer.eos_token, len(closed) - told)
+    end_of_content = start + len(content)
     if last.tool_calls:
         name = last.tool_calls[-1].name
         if name not in written:
@@ -70,9 +75,14 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
         end_of_content = max(end_of_content, written.rindex(name))
     end = re.compile("|".join(map(re.escape, control_tokens(tokenizer)))).search(written, end_of_content)
     if end:
-        return WrittenAnswer(prompt, written[: end.end()], start)
+        return WrittenAnswer(prompt, written[: end.end()], start - told)
     text = written.rstrip() if last.tool_calls else written[:end_of_content]
-    return WrittenAnswer(prompt, text + tokenizer.eos_token, start)
+    return WrittenAnswer(prompt, text + tokenizer.eos_token, start - told)
+
+
+def _beyond(prompt: str, answer: str) -> str:
+    """Return an answer without the tag that opens its reasoning, where the prompt ends with it."""
+    return answer.removeprefix(START).lstrip("\n") if prompt.rstrip().endswith(START) else answer
 
 
 def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None, *, is_prompt: bool = False) -> str:

@@ -3,11 +3,13 @@
 from tasks.core.answers import registry
 from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.records import Tests
+from tasks.core.text.reasoning import answer_of
 from tasks.io.sources import gym
 
 
 def grade(tests: Tests, answer: str) -> Grade:
-    """Return the grade of an answer. Raises ValueError if only a judge can grade it."""
+    """Return the grade of an answer, whatever reasoning stands before it. Raises ValueError if only a judge can grade it."""
+    answer = answer_of(answer)
     if tests.kind == "answer":
         right = gym.score(tests, answer) >= 1
         return Grade(float(right), PASSED if right else WRONG)

@@ -109,6 +109,14 @@ REASONING = Family(
     "<|im_end|>",
 )
 """A template that leaves the reasoning of earlier answers out."""
+OPENING = Family(
+    REASONING.template.replace("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n<think>\n'"),
+    CHATML,
+    "<|im_end|>",
+)
+"""One that opens the reasoning in the prompt too, as those of Qwen3-Thinking do."""
+CUTTING = Family(OPENING.template.replace("and not loop.last ", ""), CHATML, "<|im_end|>")
+"""One that leaves the reasoning of every answer out, as DeepSeek-R1's does."""
 FIRST, LAST = (
     {"gemma": "<bos>", "mistral": "<s>", "llama3.1": "<|begin_of_text|>"},
     {"gemma": "<eos>", "phi3": "<|endoftext|>"},

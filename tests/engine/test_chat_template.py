@@ -14,7 +14,7 @@ from tasks.engine import encode
 from tasks.engine.chat_template import CannotSay
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
-from tests.engine.chat_templates import CHATML, FAMILIES, REASONING, Family, tokenizer
+from tests.engine.chat_templates import CHATML, CUTTING, FAMILIES, OPENING, REASONING, Family, tokenizer
 
 MERGED = inspect.getsource(statistics)
 TURNS = [
@@ -132,6 +132,29 @@ def test_where_the_template_leaves_reasoning_of_the_past_out_each_answer_has_its
     assert [text for _, text in trained_runs(words, second)] == ["<think>\nadd again\n</think>\n\n4<|im_end|>"]
     assert second.ids[: trained_runs(words, second)[0][0]] == served(words, messages[:3], prompt=True)
     assert "add\n" not in words.decode(second.ids)
+
+
+@pytest.mark.parametrize("family", [OPENING, CUTTING], ids=["opening", "cutting"])
+def test_where_the_prompt_opens_the_reasoning_the_answer_goes_on_from_there(family):
+    words = tokenizer(family)
+    messages = [Message("user", "1 + 1?"), Message("assistant", "<think>\nadd\n</think>\n\n2")]
+    weights = [float(place > 19) for place in range(len(messages[1].content))]
+    (sequence,) = encode.training_sequences(tiny.example(messages=messages), words, "all")
+    ((start, text),) = trained_runs(words, sequence)
+    assert words.decode(sequence.ids[:start]).endswith("assistant\n<think>\n")
+    assert sequence.ids[:start] == served(words, messages[:1], prompt=True)
+    assert text == "add\n</think>\n\n2<|im_end|>"
+    (weighted,) = encode.training_sequences(tiny.example(messages=messages, weights=weights), words, "all")
+    assert [text for _, text in trained_runs(words, weighted)] == [messages[1].content[20:] + "<|im_end|>"]
+
+
+def test_an_answer_without_reasoning_closes_what_the_prompt_opens():
+    words = tokenizer(CUTTING)
+    messages = [Message("user", "1 + 1?"), Message("assistant", "2")]
+    (sequence,) = encode.training_sequences(tiny.example(messages=messages), words, "all")
+    ((start, text),) = trained_runs(words, sequence)
+    assert sequence.ids[:start] == served(words, messages[:1], prompt=True)
+    assert text == "\n</think>\n\n2<|im_end|>"
 
 
 @pytest.mark.parametrize("merged", ["", MERGED], ids=["bytes", "pairs"])

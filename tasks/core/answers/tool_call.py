@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
 from tasks.core.answers.json import agreement, parse
 from tasks.core.records import Unfit
+from tasks.core.text.reasoning import answer_of
 
 TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 NONE = "no tool call"
@@ -47,7 +48,8 @@ class ToolCall(AnswerCheck):
 
 
 def calls(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the calls in a text as `{"name": …, "arguments": {…}}`; what is none is left out."""
+    """Yield the calls in a text, behind any reasoning, as `{"name": …, "arguments": {…}}`; what is none is left out."""
+    text = answer_of(text)
     for part in TAG.findall(text) or [text]:
         value = parse(part)
         for call in value if isinstance(value, list) else [value]:

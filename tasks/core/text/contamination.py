@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.core.records import Example
 from tasks.core.text import arrays
-from tasks.core.text.buckets import Buckets
+from tasks.core.text.arrays import Buckets
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.shingles import Indices, Shingles, contains, may_be_among, runs, shingle
 from tasks.core.text.texts import Apply, Chosen, Selection, Texts, Track, apply_here, untracked

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.text.buckets import Buckets
+from tasks.core.text.arrays import Buckets
 from tasks.core.text.shingles import (
     BANDS,
     MOST,

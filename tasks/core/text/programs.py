@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from tasks.core.records import Example
+from tasks.core.text.reasoning import answer_start
 
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
@@ -16,9 +17,10 @@ BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
 def locate(text: str) -> Span:
-    """Return the span of the program in an answer: its first code block, closed or cut off; the whole text without a block."""
-    block = BLOCK.search(text)
-    return block.span(1) if block else (0, len(text))
+    """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block."""
+    start = answer_start(text)
+    block = BLOCK.search(text, start)
+    return block.span(1) if block else (start, len(text))
 
 
 def program(text: str) -> str:
@@ -34,7 +36,7 @@ def holds_program(example: Example) -> bool:
 
 def locate_judged(example: Example, text: str) -> Span:
     """Return the span of what is right or wrong in an answer to an example: the program, or all of an answer that is none."""
-    return locate(text) if holds_program(example) else (0, len(text))
+    return locate(text) if holds_program(example) else (answer_start(text), len(text))
 
 
 def judged(example: Example, text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.answers.exact import Exact
 from tasks.core.records import LOCALITY, REPHRASE, SUCCESS, Message, Result, content_id
+from tasks.core.text.reasoning import answer_of
 from tasks.engine.inference.generation import Response
 from tasks.io.facts_file import Fact
 from tasks.stages.evaluate.solve import TRUNCATED
@@ -43,7 +44,7 @@ def measure(facts: Sequence[Fact], ask: Ask, ask_before: Ask) -> list[Result]:
 
 def grade(answer: str, reference: str) -> Grade:
     """Return the grade of an answer that is to be the reference."""
-    return EXACT.grade(answer, EXACT.grade(reference, "").parsed)
+    return EXACT.grade(answer_of(answer), EXACT.grade(reference, "").parsed)
 
 
 def _result(measure: str, fact: Fact, response: Response, reference: str, failure: str) -> Result:

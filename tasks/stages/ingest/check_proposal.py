@@ -13,6 +13,7 @@ from tasks.core.answers.base import Row, loosely
 from tasks.core.answers.choice import Choice, read_options
 from tasks.core.answers.number import MARK, last_number
 from tasks.core.records import Unfit
+from tasks.core.text.reasoning import answer_of
 from tasks.io.sources.record import Row as Record
 from tasks.stages.ingest.config import Datasets, File, Query
 from tasks.stages.ingest.reading.examples import read_records
@@ -64,7 +65,7 @@ def _answer(values: Mapping[str, Any]) -> Row | None:
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return None
-    return Row("\n".join(message.content for message in messages[:-1]), as_text(messages[-1]), values)
+    return Row("\n".join(message.content for message in messages[:-1]), answer_of(as_text(messages[-1])), values)
 
 
 def _options_column(rows: Sequence[Mapping[str, Any]]) -> Proposal | None:

@@ -94,6 +94,9 @@ class Rows(Source):
     """Their domain; without it the name of the file or data set."""
     group: str | None = None
     """The column whose equal values no split may part. Without it each row is a group of its own."""
+    reasoning: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The field of the assistant's turns, or the column beside a response, that holds its reasoning. It trains before the answer, as
+    `<think>…</think>`; checks look at what comes behind it."""
     weights: str | None = None
     """The column with the loss weight of each character of the last message, a list of numbers; where it is empty they are 1."""
     check: Check | None = None
@@ -111,6 +114,14 @@ class Rows(Source):
     def _threads_make_turns(self) -> "Rows":
         if self.thread is not None and self.columns is not None:
             raise ValueError("`thread` makes the turns of a conversation, and `columns` names others: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_of_all_that_trains(self) -> "Rows":
+        if self.weights is not None and self.reasoning is not None:
+            raise ValueError(
+                "`weights` are of the characters of the answer alone, and `reasoning` trains too: leave one out"
+            )
         return self
 
     @model_validator(mode="after")

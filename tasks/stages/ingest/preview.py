@@ -34,7 +34,7 @@ from tasks.stages.ingest.reading.examples import (
     read_records,
     read_rows,
 )
-from tasks.stages.ingest.reading.rows import shapes, turns
+from tasks.stages.ingest.reading.rows import reasoning, shapes, turns
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -90,6 +90,12 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
                     unsearched.clear()
     sensitive_texts.update(_rules_in(unsearched))
     checked = [_with_check(source, proposal) for source, proposal in zip(sources, proposals, strict=True)]
+    names = [
+        name
+        for source in checked
+        if isinstance(source, File | Query | Datasets)
+        for name in [*_lost(source), *unused(_first_rows(source), source)]
+    ]
     return {
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
@@ -111,12 +117,8 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for refusal in refused
         ],
         "files": {file: dict(counts) for file, counts in files.items()},
-        "unused": [
-            name
-            for source in checked
-            if isinstance(source, File | Query | Datasets)
-            for name in [*_lost(source), *unused(_first_rows(source), source)]
-        ],
+        "unused": names,
+        "reasoning": [name for name in reasoning.FIELDS if not {name, f"turn.{name}"}.isdisjoint(names)],
         "guesses": [
             None if proposal and proposal.shapes else _guess(source, reasons["unknown shape"] > 0)
             for source, proposal in zip(sources, proposals, strict=True)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.core.text import buckets, contamination, near_duplicates, shingles
-from tasks.core.text.buckets import Buckets
+from tasks.core.text import arrays, contamination, near_duplicates, shingles
+from tasks.core.text.arrays import Buckets
 from tasks.core.text.contamination import find_overlaps, overlaps
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.near_duplicates import Limits, find_near_duplicates
@@ -22,7 +22,7 @@ LIMITS = Limits(similarity=0.6, length=3, fewest=3, template=1000)
 @pytest.fixture
 def small(monkeypatch):
     """Make every part of the machinery so small that a few texts fill several of it."""
-    monkeypatch.setattr(buckets, "IN_MEMORY", 64)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 64)
     monkeypatch.setattr(near_duplicates, "CLASSES_AT_ONCE", 3)
     monkeypatch.setattr(near_duplicates, "PAIRS_HELD", 4)
     monkeypatch.setattr(near_duplicates, "PAIRS_AT_ONCE", 5)
@@ -62,7 +62,7 @@ def alike(contents, share, seed):
 def test_a_bucket_gives_its_rows_in_order_whether_they_were_spilled_or_not(tmp_path_factory, rows):
     for limit in (0, 30, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(buckets, "IN_MEMORY", limit)
+            patch.setattr(arrays, "IN_MEMORY", limit)
             filled = Buckets(tmp_path_factory.mktemp("buckets") / "folder", np.int64)
             for start in range(0, len(rows), 7):
                 part = np.array(rows[start : start + 7], np.int64).reshape(-1, 2)

@@ -15,6 +15,7 @@ from tasks.core.answers.base import PASSED, Grade
 from tasks.core.answers.judge import AGREEMENT, Judge
 from tasks.core.records import Example, Message, Result
 from tasks.core.text.contamination import prompt_of
+from tasks.core.text.reasoning import answer_of
 from tasks.core.text.writing import Answer, Decoding, Write
 from tasks.stages.evaluate.config import Rules
 
@@ -65,7 +66,7 @@ class _Pair(NamedTuple):
 
     def preference(self, answer: Answer) -> float | None:
         """Return 1 if the judge prefers the judged answer, 0 the other one, 0.5 neither; None if it says none of this."""
-        match = None if answer.refused else VERDICT.match(answer.text)
+        match = None if answer.refused else VERDICT.match(answer_of(answer.text))
         if match is None:
             return None
         return 0.5 if match[1] == "TIE" else float((match[1] == "A") == self.is_first)
@@ -84,7 +85,7 @@ class Judging:
         Raises ValueError if no answer of the judge is a verdict.
         """
         real = [
-            _Pair(problem, answer, _reference(problem), f"{self._seed} {problem.id}")
+            _Pair(problem, answer_of(answer), _reference(problem), f"{self._seed} {problem.id}")
             for problem, answer in zip(problems, answers, strict=True)
         ]
         planted = _planted(problems, self._seed)

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from tasks.core.answers import base, registry
 from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.contamination import prompt_of
+from tasks.core.text.reasoning import answer_of
 from tasks.core.text.sensitive import search
 from tasks.io.sources import databases, gym, hub, package
 from tasks.io.sources.package import Module
@@ -22,6 +23,7 @@ from tasks.stages.ingest.reading.rows.columns import usual
 from tasks.stages.ingest.reading.rows.conversations import context_answers, conversation, is_decoded
 from tasks.stages.ingest.reading.rows.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.rows.preferences import judgement
+from tasks.stages.ingest.reading.rows.reasoning import with_reasoning
 from tasks.stages.ingest.reading.rows.trajectories import views
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 from tasks.stages.ingest.reading.threads import joined
@@ -160,6 +162,8 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     values = options.check.reshape(named) if options.check else named
     if isinstance(values, Unfit):
         return _unchecked(values, source, where, record.values)
+    if options.reasoning is not None:
+        values = with_reasoning(values, options.reasoning)
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
@@ -205,7 +209,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     )
     if options.check is None:
         return example
-    answer = base.Row(prompt_of(example), tool_calls.as_text(example.messages[-1]), columns)
+    answer = base.Row(prompt_of(example), answer_of(tool_calls.as_text(example.messages[-1])), columns)
     tests = registry.tests(options.check, answer)
     return (
         _unchecked(tests, source, where, record.values) if isinstance(tests, Unfit) else replace(example, tests=tests)

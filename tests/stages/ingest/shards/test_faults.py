@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.text import buckets
+from tasks.core.text import arrays
 from tasks.io.system import files, process
 from tasks.stages.ingest import stage
 from tasks.stages.ingest.filtering.examples import Filter
@@ -81,7 +81,7 @@ def no_file_beyond(size):
 def test_without_room_one_sentence_says_so_and_the_next_run_has_every_byte(
     workspace, tmp_path, monkeypatch, owner, name, size
 ):
-    monkeypatch.setattr(buckets, "IN_MEMORY", 0)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
     num_parts = workspace("whole")
     plain = getattr(owner, name)
 

@@ -93,6 +93,14 @@ def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
     return None if chosen is None or rejected is None else (chosen, rejected)
 
 
+def response_column(row: Mapping[str, Any]) -> str | None:
+    """Return the column of the response in a row of prompt and response; None in any other."""
+    match _shape(row):
+        case _, response:
+            return response
+    return None
+
+
 def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
     """Return the columns of a row that make its conversation; none if its shape is unknown."""
     columns = _shape(row)

@@ -26,7 +26,7 @@ def unused(rows: Sequence[Mapping[str, Any]], options: Rows) -> list[str]:
         used |= columns
         named |= columns_with_content([row])
         fields = (field for name in columns.difference(SYSTEM) for field in _fields(row.get(name)))
-        named |= dict.fromkeys(f"turn.{field}" for field in fields if field not in turns.READ)
+        named |= dict.fromkeys(f"turn.{field}" for field in fields if field not in {*turns.READ, options.reasoning})
     return sorted((name for name in named if name not in used), key=lambda name: name.startswith("turn."))
 
 
@@ -38,7 +38,14 @@ def columns_with_content(rows: Sequence[Mapping[str, Any]]) -> dict[str, None]:
 def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
     """Return the columns of which the example of a row is made, with those that settings name."""
     check = options.check.model_dump().values() if options.check else ()
-    settings = [options.group, options.weights, options.task_by, options.thread and options.thread.by, *check]
+    settings = [
+        options.group,
+        options.weights,
+        options.task_by,
+        options.reasoning,
+        options.thread and options.thread.by,
+        *check,
+    ]
     others = {name for name in settings if isinstance(name, str)} | {*tool_calls.TOOLS, "label", preferences.TAG}
     if options.columns is not None:
         values = options.columns.model_dump(exclude_none=True).values()

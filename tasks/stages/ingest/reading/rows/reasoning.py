@@ -1,0 +1,43 @@
+"""Put the reasoning that data keep beside an answer before it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.text.reasoning import reasoned
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.rows.conversations import response_column
+from tasks.stages.ingest.reading.rows.turns import content_of, role_of
+
+FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""The fields in which OpenAI-compatible servers, OpenRouter and Ollama give the reasoning of an answer."""
+
+
+def with_reasoning(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the row with the reasoning in the field `name` of each of the assistant's turns, or in the column beside a response, before
+    the answer."""
+    changed: dict[str, Any] = {
+        column: [_with_reasoning(turn, name) for turn in value]
+        for column, value in row.items()
+        if isinstance(value, list)
+    }
+    response = response_column(row)
+    if response is not None and isinstance(row[response], str):
+        changed[response] = _before(row[response], row.get(name))
+    return {**row, **changed}
+
+
+def _with_reasoning(turn: Any, name: str) -> Any:
+    if role_of(turn) != "assistant":
+        return turn
+    content = content_of(turn)
+    if content is not None and not isinstance(content, str):
+        return turn
+    others = {field: value for field, value in turn.items() if field not in ("content", "value", "parts")}
+    return {**others, "content": _before(content or "", turn.get(name))}
+
+
+def _before(answer: str, reasoning: Any) -> str:
+    """Return an answer with its reasoning, if there is any, before it."""
+    if not isinstance(reasoning, str) or not reasoning.strip():
+        return answer
+    return reasoned(cleaning.clean(reasoning), answer)
