@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from tasks.core.records import Example, Refusal, Split
 from tasks.core.text.shingles import Indices
-from tasks.io import columns, tables
+from tasks.core.text.visible import EXCERPT
+from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering.duplicates import near_duplicate_reason
 from tasks.stages.ingest.filtering.examples import Decisions, Rule
-from tasks.stages.ingest.quarantine import Hide
-from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.quarantine import Hide, as_it_is
 from tasks.stages.ingest.shards.collection import Shards
 from tasks.stages.ingest.shards.shard import RESPONSE, SIDES, Shard
 from tasks.stages.ingest.splits import SPLITS
@@ -49,7 +49,7 @@ def kept_of_files(shards: Shards, decisions: Decisions) -> Counter[str]:
 
 
 def refused_examples(
-    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, hide: Hide = list
+    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, hide: Hide = as_it_is
 ) -> pl.LazyFrame:
     """Return the refusals of all examples that a rule refused, by rule and then in their order, as a table in files below `folder`.
 
@@ -61,35 +61,36 @@ def refused_examples(
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[Rule, list[Path]] = {rule: [] for rule in Rule}
     for number, (places, shard) in enumerate(shards):
-        rules = decisions.rules[places]
-        for rule in Rule:
-            rows = np.flatnonzero(rules == rule)
-            if rule != Rule.NONE and len(rows):
-                path = folder / f"{number:06d}-{rule}.parquet"
-                refused_rows = _refused_rows(shard, rows, places.start, decisions, sources, config)
-                columns.frame(hide(refused_rows), Refusal).write_parquet(path)
-                paths[rule].append(path)
+        rows = np.flatnonzero(decisions.rules[places])
+        refusals = hide(_refusals(shard, rows, places.start, decisions, sources, config))
+        for rule in np.unique(decisions.rules[places][rows]).tolist():
+            path = folder / f"{number:06d}-{rule}.parquet"
+            refusals.filter(decisions.rules[places][rows] == rule).write_parquet(path)
+            paths[Rule(rule)].append(path)
     ordered = [path for rule in Rule for path in paths[rule]]
     return tables.scan(ordered, Refusal)
 
 
-def _refused_rows(
+def _refusals(
     shard: Shard, rows: Indices, start: int, decisions: Decisions, sources: dict[int, str], config: IngestConfig
-) -> list[Refusal]:
-    """Return the refusals of some rows of a shard, which one rule refused."""
-    chosen = shard.examples(["file", "source", "messages", "id"])[rows].select("file", "source", RESPONSE, "id")
+) -> pl.DataFrame:
+    """Return the refusals of some rows of a shard as a table."""
     facts = shard.facts()[rows]
     chars = zip(facts["prompt_chars"].tolist(), facts["response_chars"].tolist(), strict=True)
-    return [
-        Refusal(
-            file,
-            source,
-            *_explained(row + start, decisions, sources, sizes, config),
-            cleaning.beginning(response),
-            identity,
-        )
-        for row, sizes, (file, source, response, identity) in zip(rows.tolist(), chars, chosen.iter_rows(), strict=True)
+    numbers = (rows + start).tolist()
+    explained = [
+        _explained(number, decisions, sources, sizes, config) for number, sizes in zip(numbers, chars, strict=True)
     ]
+    reasons, details = zip(*explained, strict=True) if explained else ((), ())
+    examples = shard.examples(["file", "source", "messages", "id"])[rows]
+    return examples.select(
+        pl.col("file").alias("source"),
+        pl.col("source").alias("where"),
+        pl.Series("reason", reasons, pl.String),
+        pl.Series("detail", details, pl.String),
+        RESPONSE.str.head(EXCERPT).alias("record"),
+        "id",
+    )
 
 
 def _explained(

@@ -14,7 +14,8 @@ from tasks.stages.ingest.reading import cleaning
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 D = TypeVar("D", Document, Example)
-Hide = Callable[[Sequence[Refusal]], list[Refusal]]
+Hide = Callable[[pl.DataFrame], pl.DataFrame]
+"""Removes from a table of refusals what may not be shown."""
 Reasons = Mapping[int, tuple[str, str]]
 """Position of a record that is to be refused → reason and detail."""
 
@@ -49,11 +50,15 @@ def refusal_of_record(item: Sourced[Example | Document], reason: str, detail: st
     return Refusal(file, record.source, reason, detail, cleaning.beginning(text), record.id)
 
 
+def as_it_is(refusals: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of refusals that may be shown."""
+    return refusals
+
+
 class Quarantine:
     """The refused records of one run, and the number of records read from each source."""
 
-    def __init__(self, hide: Hide = list) -> None:
-        """`hide` removes from refusals what may not be shown."""
+    def __init__(self, hide: Hide = as_it_is) -> None:
         self._hide = hide
         self._tables: list[pl.LazyFrame] = []
         self._refusals: list[Refusal] = []
@@ -108,7 +113,7 @@ class Quarantine:
 
     def _filed(self) -> pl.LazyFrame:
         """Return the refusals that are in memory as a table, and forget them."""
-        filed, self._refusals = columns.frame(self._hide(self._refusals), Refusal), []
+        filed, self._refusals = self._hide(columns.frame(self._refusals, Refusal)), []
         return filed.lazy()
 
     def _balance_of(self, source: str, num_kept: int, reasons: Counter[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import duckdb
 
 from tasks.core.records import Refusal
 from tasks.core.text.visible import excerpt
+from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import MERGED
 from tasks.stages.ingest.screening import sensitive
 
@@ -49,7 +50,8 @@ def _drawn(
 
 def _of_refusals(rows: list[tuple[str, Mapping[str, Any]]]) -> Iterator[dict[str, str]]:
     refusals = [Refusal(row["source"], row["where"], rule, row["detail"], row["record"]) for rule, row in rows]
-    for refusal in sensitive.hide(refusals, {"secret": "redact", "personal": "redact"}):
+    hidden = sensitive.hide(columns.frame(refusals, Refusal), {"secret": "redact", "personal": "redact"})
+    for refusal in tables.records(hidden, Refusal):
         became = "merged" if refusal.reason in MERGED else "refused"
         after = f"{became}: {excerpt(refusal.detail)}" if refusal.detail else became
         yield _sample(refusal.reason, refusal.source, refusal.where, excerpt(refusal.record), after)

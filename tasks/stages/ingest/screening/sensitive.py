@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import polars as pl
 
-from tasks.core.records import Document, Example, Message, Refusal, SensitiveText, content_id, identify
+from tasks.core.records import Document, Example, Message, SensitiveText, content_id, identify
 from tasks.core.text.sensitive import search
 from tasks.core.text.sensitive.rules import Kind, Rule
 from tasks.core.text.sensitive.search import Span
@@ -22,6 +22,7 @@ DONE: Mapping[Action, Literal["reported", "redacted", "refused"]] = {
     "refuse": "refused",
 }
 REASONS: Mapping[Kind, str] = {"secret": "secret", "personal": "personal data"}
+UP_TO_LAST_WORD = r"(?s)\A(.*[ \n])"
 NOT_REDACTED = "cannot be redacted"
 """The reason of a program that passed its tests with what would have to go."""
 
@@ -85,19 +86,23 @@ def in_words(places: pl.LazyFrame) -> Iterator[str]:
             yield f"{title}: {shown} (ingest.{'secrets' if kind == 'secret' else 'personal'}; places in sensitive.parquet)"
 
 
-def hide(refusals: Sequence[Refusal], actions: Mapping[Kind, Action]) -> list[Refusal]:
-    """Return the refusals without secrets in what they show of records, and without personal data unless these are only reported.
+def hide(refusals: pl.DataFrame, actions: Mapping[Kind, Action]) -> pl.DataFrame:
+    """Return a table of refusals without secrets in what they show of records, and without personal data unless these are only reported.
 
     A text that was cut loses the word at its end, of which no rule could tell what it began.
     """
     kinds: list[Kind] = ["secret"] if actions["personal"] == "report" else ["secret", "personal"]
-    shown = [replace(refusal, record=_without_last_word(refusal.record)) for refusal in refusals]
-    for position in search.suspects(f"{refusal.record}\n{refusal.detail}" for refusal in shown):
-        refusal = shown[position]
-        shown[position] = replace(
-            refusal, record=search.redacted(refusal.record, kinds), detail=search.redacted(refusal.detail, kinds)
-        )
-    return shown
+    record = pl.col("record")
+    whole_words = record.str.extract(UP_TO_LAST_WORD, 1).fill_null("") + "…"
+    shown = refusals.with_columns(pl.when(record.str.len_chars() < EXCERPT).then(record).otherwise(whole_words))
+    suspects = list(search.suspects(shown.select(pl.format("{}\n{}", "record", "detail")).to_series()))
+    if not suspects:
+        return shown
+    texts = {name: shown[name].to_list() for name in ("record", "detail")}
+    for column in texts.values():
+        for position in suspects:
+            column[position] = search.redacted(column[position], kinds)
+    return shown.with_columns(pl.Series(name, column, pl.String) for name, column in texts.items())
 
 
 def example_parts(example: Example) -> list[Part]:
@@ -215,7 +220,3 @@ def _redact_message(message: Message, kinds: Sequence[Kind]) -> Message:
     content = message.content
     redact = search.redacted_json if message.role == "tool" else search.redacted
     return replace(message, content=redact(content, kinds), tool_calls=calls)
-
-
-def _without_last_word(text: str) -> str:
-    return text if len(text) < EXCERPT else f"{text[: max(text.rfind(' '), text.rfind(chr(10))) + 1]}…"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.records import Example, Refusal, SensitiveText
 from tasks.core.text.sensitive import search
-from tasks.io import provenance
+from tasks.io import columns, provenance
 from tasks.io.sources import table
 from tasks.io.sources.formats.blocks import Block
 from tasks.io.sources.record import Row, UnreadableError
@@ -211,7 +211,7 @@ def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConf
     rows = Rows([Sourced(file, row) for file, row in screened if not isinstance(row, Refusal)], part.constants)
     refusals = [refusal_of(file, row) for file, row in screened if isinstance(row, Refusal)]
     shard = Shard(folder, len(summary.shards), len(rows))
-    shard.write(rows, sensitive.hide(refusals, config.actions), places)
+    shard.write(rows, sensitive.hide(columns.frame(refusals, Refusal), config.actions), places)
     summary.shards.append(shard.rows)
 
 

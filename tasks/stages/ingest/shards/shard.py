@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.core.records import Refusal, SensitiveText
+from tasks.core.records import SensitiveText
 from tasks.core.text import arrays
 from tasks.core.text.shingles import Words, hash_words
 from tasks.io import columns
@@ -67,10 +67,10 @@ class Shard:
         hashes = np.load(self._path(f"{side}.npy"), mmap_mode="r") if counts.any() else np.zeros(0, np.uint64)
         return Words(hashes, np.concatenate([[0], np.cumsum(counts)]))
 
-    def write(self, rows: Rows, refusals: Sequence[Refusal], sensitive: Sequence[SensitiveText]) -> None:
+    def write(self, rows: Rows, refusals: pl.DataFrame, sensitive: Sequence[SensitiveText]) -> None:
         """Write the shard's files into its folder."""
         self._write_frame("examples.parquet", rows.frame())
-        self._write_frame("refusals.parquet", columns.frame(refusals, Refusal))
+        self._write_frame("refusals.parquet", refusals)
         self._write_frame("sensitive.parquet", columns.frame(sensitive, SensitiveText))
         facts = np.zeros(len(rows), FACTS)
         for side in SIDES:

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from tasks.core.records import Document, Example, Message, Refusal, SensitiveText, Tests, ToolCall, identify
-from tasks.io import tables
+from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced, refusal_of_record
 from tasks.stages.ingest.screening import sensitive
 from tests.stages.ingest.test_stage import examples_of, ingest
@@ -134,22 +134,25 @@ def test_refused_ones_are_named_by_rule_and_mask():
     assert [place.action for place in places] == ["refused"] * 4
 
 
+def shown(refusals, personal="report"):
+    hidden = sensitive.hide(columns.frame(refusals, Refusal), {"secret": "report", "personal": personal})
+    return tables.records(hidden, Refusal)
+
+
 def test_a_cut_record_loses_the_word_at_its_end():
     start = "x " * 90
     cut = Refusal("a", "line 1", "too long", "", (start + TOKEN)[:200])
     whole = Refusal("a", "line 2", "too long", f"found {TOKEN}", f"use {TOKEN} and {MAIL}")
-    hidden = sensitive.hide(
-        [cut, whole, replace(whole, record="plain", detail="")], {"secret": "report", "personal": "report"}
-    )
+    hidden = shown([cut, whole, replace(whole, record="plain", detail="")])
     assert hidden[0].record == f"{start}…"
     assert (hidden[1].record, hidden[1].detail) == (f"use [github-token] and {MAIL}", "found [github-token]")
     assert hidden[2].record == "plain"
     token = "hf_" + "aB3dE5gH7jK9mN2pQ4rS6tU8vW0xY1zA2b"  # its hint is all of it, which a cut one lacks
-    (short,) = sensitive.hide(
-        [replace(cut, record=("x " * 86 + token)[:200])], {"secret": "report", "personal": "report"}
-    )
+    (short,) = shown([replace(cut, record=("x " * 86 + token)[:200])])
     assert short.record == f"{'x ' * 86}…"
-    (strict,) = sensitive.hide([whole], {"secret": "report", "personal": "redact"})
+    (lines, none) = shown([replace(cut, record=f"x{chr(10)}" * 90 + "y" * 20), replace(cut, record="é" * 200)])
+    assert (lines.record, none.record) == (f"x{chr(10)}" * 90 + "…", "…")
+    (strict,) = shown([whole], personal="redact")
     assert strict.record == "use [github-token] and [e-mail-address]"
 
 
