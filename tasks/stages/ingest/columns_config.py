@@ -50,3 +50,5 @@ class Thread(Config):
     roles: dict[str, Literal["system", "user", "assistant", "tool"] | None] = Field(default_factory=dict)
     """Who a value of the column `role` is, where it is no usual name: `{anna: assistant, visitor: user}`. The messages of one that is `null` are left
     out."""
+    others: Literal["user", "assistant"] | None = None
+    """Who everybody else is, where the column holds names. Without it, a conversation with an unknown name is refused."""

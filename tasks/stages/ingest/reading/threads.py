@@ -50,7 +50,7 @@ def joined(records: Iterable[tuple[str, Record]], thread: Thread) -> Iterator[tu
                 detail = f"the column {thread.by!r} is empty, so it belongs to no conversation"
                 yield label, Broken(record.where, "no conversation", detail, cleaning.beginning(record.values))
                 continue
-            held.append((number, label, str(name), record.where, json.dumps(record.values, default=str)))
+            held.append((number, label, _as_json(name), record.where, _as_json(record.values)))
             number += 1
             if len(held) == AT_ONCE:
                 _insert(connection, held)
@@ -98,7 +98,7 @@ def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[s
     made: list[dict[str, Any]] = []
     for message in messages:
         spelled = str(message[thread.role]).strip()
-        role = thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), spelled))
+        role = thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), thread.others or spelled))
         if role is None:
             continue
         fields = turns.READ - {thread.role, thread.content}
@@ -113,6 +113,11 @@ def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[s
         return made
     first, last = roles.index("user"), len(roles) - roles[::-1].index("assistant")
     return [turn for turn in made[:first] if turn["role"] == "system"] + made[first:last]
+
+
+def _as_json(value: Any) -> str:
+    """Return a value as ASCII, whatever characters it has; dates and the like as texts."""
+    return json.dumps(value, default=str)
 
 
 def _is_one_turn(before: Mapping[str, Any], turn: Mapping[str, Any]) -> bool:

@@ -79,6 +79,17 @@ def test_numbers_and_dates_are_ordered_as_such(moments):
     assert turns(rows(*messages)) == [("user", "Why?\nWell?"), ("assistant", "So.")]
 
 
+def test_everybody_else_may_have_a_role():
+    messages = ((1, "Cem", "Why?", 1), (1, "Dea", "Well?", 2), (1, "Anna", "So.", 3), (1, "system", "Be brief.", 0))
+    said = [("system", "Be brief."), ("user", "Why?\nWell?"), ("assistant", "So.")]
+    assert turns(rows(*messages), others="user") == said
+
+
+def test_any_name_and_any_text_is_taken():
+    messages = (("\ud800", "user", "W\ud800y?", 1), ("\ud800", "Anna", "\x00", 2))
+    assert turns(rows(*messages)) == [("user", "W\ud800y?"), ("assistant", "\x00")]
+
+
 def test_without_an_order_it_is_that_of_the_rows():
     messages = ((1, "user", "Why?", 2), (1, "Anna", "So.", 1))
     assert turns(rows(*messages), order=None) == [("user", "Why?"), ("assistant", "So.")]
