@@ -5,8 +5,11 @@ The server, its API and its generation are transformers' own. What is ours is th
 compressed model is put on its base as `evaluate` does, at the precision of section `compute`, from files of this machine alone.
 """
 
+import asyncio
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 Served = Mapping[str, Callable[[], Any]]
 """Models by the names that requests ask for."""
+Message = MutableMapping[str, Any]
+"""Of ASGI."""
+_client_left: ContextVar[threading.Event] = ContextVar("_client_left")
+"""Set once the client of the request at hand has gone."""
 
 
 def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
@@ -75,7 +82,8 @@ def application(served: Served, tokenizer: Any) -> Any:
             return [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in served]
 
     class Bounded:
-        """Refuses prompts beyond the model's context, and what generation has no meaning for; ends answers where the context ends.
+        """Refuses prompts beyond the model's context, and what generation has no meaning for; ends answers where the context ends, and where
+        nobody waits for them: transformers' own server ends streamed ones alone.
 
         Once a pass has begun, nothing stops it: all other requests would wait for a prompt that is too long.
         """
@@ -92,9 +100,12 @@ def application(served: Served, tokenizer: Any) -> Any:
             return super()._streaming(request, model, *others, **named)  # type: ignore[misc]
 
         async def _non_streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
-            _, _, inputs, settings, *_ = others
+            processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
-            return await super()._non_streaming(request, model, *others, **named)  # type: ignore[misc]
+            inputs = {**inputs, "stopping_criteria": [_ends_with_client()]}  # all of it goes to `generate`
+            return await super()._non_streaming(  # type: ignore[misc]
+                request, model, processor, name, inputs, settings, *further, **named
+            )
 
     class Chat(Bounded, ChatCompletionHandler):
         """Refuses what the chat template would leave out: tools, images."""
@@ -112,7 +123,7 @@ def application(served: Served, tokenizer: Any) -> Any:
     state = utils.GenerationState()
     only = next(iter(served)) if len(served) == 1 else None
     manager = Manager(force_model=only, model_timeout=-1)  # what is held is not unloaded
-    return server.build_server(
+    app = server.build_server(
         manager,
         Chat(manager, state),
         completion_handler=Completion(manager, state),
@@ -121,6 +132,59 @@ def application(served: Served, tokenizer: Any) -> Any:
         systemone_handler=SystemOneHandler(manager, state),
         generation_state=state,
     )
+    app.add_middleware(Listening)
+    return app
+
+
+class Listening:
+    """Tells a request when its client has gone, while the answer is computed."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Answer as the application within does."""
+        left, listeners = threading.Event(), list[asyncio.Task[None]]()
+        _client_left.set(left)
+
+        async def listen() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):  # nothing follows but the end
+                listeners.append(asyncio.create_task(listen()))
+            return message
+
+        try:
+            await self._app(scope, received, send)
+        finally:
+            for listener in listeners:
+                listener.cancel()
+
+
+def _ends_with_client() -> Any:
+    """Return the criterion by which generation stops once the client of the request at hand has gone."""
+    import torch
+    from transformers import StoppingCriteria
+
+    class ClientLeft(StoppingCriteria):
+        """Stops all sequences once the client has gone."""
+
+        def __init__(self, left: threading.Event) -> None:
+            self._left = left
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            return torch.full((len(input_ids),), self._left.is_set(), device=input_ids.device)
+
+    return ClientLeft(_client_left.get())
 
 
 def _fit(model: Any, inputs: Any, settings: Any) -> None:

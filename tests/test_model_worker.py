@@ -1,6 +1,9 @@
 """`transformers serve` with a model that Ratchet loaded: OpenAI's API for this model alone."""
 
+import asyncio
 import json
+import threading
+import time
 
 import pytest
 from starlette.testclient import TestClient
@@ -78,6 +81,54 @@ def test_an_answer_ends_with_the_context(client, loaded):
     body = {"model": "ratchet@3", "prompt": "a" * (context - 5), "max_tokens": 50, "temperature": 0}
     usage = client.post("/v1/completions", json=body).json()["usage"]
     assert usage["prompt_tokens"] + usage["completion_tokens"] <= context
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_an_answer_that_nobody_waits_for_ends(loaded, path):
+    model, tokenizer = loaded
+    app = model_worker.application({"ratchet@3": lambda: model}, tokenizer)
+    settings = {"model": "ratchet@3", "max_tokens": 100, "temperature": 0, "logit_bias": {tokenizer.eos_token_id: -100}}
+    body = json.dumps(settings | ({"prompt": "a"} if path == "/v1/completions" else {"messages": CHAT["messages"]}))
+    passes, told = [], threading.Event()
+
+    def count(*_):
+        passes.append(None)
+        if len(passes) == 3:
+            told.set()
+            time.sleep(0.5)
+
+    async def leave_early():
+        messages = [{"type": "http.request", "body": body.encode()}]
+
+        async def receive():
+            if messages:
+                return messages.pop()
+            await asyncio.to_thread(told.wait)
+            return {"type": "http.disconnect"}
+
+        async def send(_message):
+            pass
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "root_path": "",
+            "http_version": "1.1",
+        }
+        await app(
+            scope | {"scheme": "http", "headers": [(b"content-type", b"application/json")], "server": ("a", 1)},
+            receive,
+            send,
+        )
+
+    hook = model.register_forward_pre_hook(count)
+    try:
+        asyncio.run(leave_early())
+    finally:
+        hook.remove()
+    assert 3 <= len(passes) < 10
 
 
 def test_an_image_is_refused_instead_of_being_left_out(client):
