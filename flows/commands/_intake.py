@@ -18,6 +18,8 @@ SHOWN = 300
 """Characters of a message that are shown."""
 NAMES = 12
 """Names of columns that are shown."""
+PROGRAM = "{%"
+"""Stands in a template that is too long for a question; params.yaml shows it."""
 FEW = 3
 """Groups below which a split would be empty: train, valid and test."""
 COLUMNS = "--prompt COLUMN --response COLUMN"
@@ -120,7 +122,9 @@ def _proposed(guess: Mapping[str, Any]) -> str:
 
 
 def _options(columns: dict[str, str]) -> str:
-    return " ".join(f"--{name} {value!r}" for name, value in columns.items())
+    return " ".join(
+        f"a template for --{name}" if PROGRAM in value else f"--{name} {value!r}" for name, value in columns.items()
+    )
 
 
 def _show(preview: dict[str, Any]) -> None:

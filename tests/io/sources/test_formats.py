@@ -372,3 +372,12 @@ def test_an_encrypted_member_is_named(tmp_path):
         start = archive.start_dir
     data[start + 8] |= 1
     assert places(read(tmp_path, "a.zip", bytes(data))) == [("a.jsonl", "encrypted")]
+
+
+def test_an_answer_of_the_data_set_viewer_is_the_table_in_it(tmp_path):
+    rows = [{"row_idx": n, "row": {"question": f"{n}?", "answer": "yes"}, "truncated_cells": []} for n in range(3)]
+    document = {"features": [{"name": "question"}, {"name": "answer"}], "rows": rows, "num_rows_total": 3}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    assert [record.values for record in table.rows(tmp_path / "a.json")] == [row["row"] for row in rows]
+    (tmp_path / "b.json").write_text(json.dumps({"features": [{"name": "a"}], "rows": [{"a": 1}]}))
+    assert [record.values for record in table.rows(tmp_path / "b.json")] == [{"a": 1}]

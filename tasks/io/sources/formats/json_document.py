@@ -16,6 +16,8 @@ BUFFER = 1 << 15
 """Bytes that are read at a time. An error of the parser counts the lines of all text before it."""
 TURNS = ("messages", "conversations")
 """Lists of objects that belong to one record."""
+VIEWER = frozenset({"features", "rows"})
+"""The lists in an answer of Hugging Face's data set viewer: the second holds the table."""
 KEY = "id"
 """The column that the keys become where a document is keyed by id."""
 REPLACED = "\ufffd"
@@ -108,7 +110,9 @@ def _object(entry: Entry, encoding: str) -> Iterator[Record]:
     is_keyed = bool(kinds) and set(kinds.values()) == {"object"}
     with entry.open() as opened:
         text = _Text(opened, encoding)
-        if len(tables) == 1:
+        if set(tables) >= VIEWER:
+            yield from map(_unwrapped, _under_key(text, "rows"))
+        elif len(tables) == 1:
             yield from _under_key(text, tables[0])
         elif is_keyed:
             yield from _keyed(text)
@@ -178,6 +182,13 @@ def _under_key(text: "_Text", table: str) -> Iterator[Record]:
     except MalformedError as error:
         yield Broken("the end of the document", "not JSON", str(error), text.shown())
         text.skip_all()
+
+
+def _unwrapped(record: Record) -> Record:
+    """Return the row that an answer of the data set viewer wraps in an object with its number."""
+    if isinstance(record, Row) and isinstance(row := record.values.get("row"), dict):
+        return Row(record.where, row)
+    return record
 
 
 def _keyed(text: "_Text") -> Iterator[Record]:

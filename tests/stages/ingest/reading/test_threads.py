@@ -198,8 +198,28 @@ def test_one_message_a_row_is_guessed(columns, expected):
     assert answer.reason.startswith("a row is one message")
 
 
+def test_of_two_speakers_the_one_who_always_begins_is_the_user():
+    answer = guessed(
+        conv_id=[7, 7, 8, 8],
+        utterance_idx=[1, 2, 1, 2],
+        prompt=["It is sad here."] * 4,
+        speaker_idx=[0, 1] * 2,
+        utterance=SAID,
+    )
+    expected = {
+        "by": "conv_id",
+        "role": "speaker_idx",
+        "content": "utterance",
+        "order": "utterance_idx",
+        "roles": {"0": "user", "1": "assistant"},
+    }
+    assert answer.thread == expected
+    assert "('0' begins, and is taken for the user)" in answer.reason
+    assert guessed(ticket=[7, 7, 8, 8], author=["Ann", "Ben", "Ben", "Ann"], body=SAID).thread is None
+
+
 def test_speakers_of_unknown_names_are_asked_for():
-    answer = guessed(ticket=[7, 7, 8, 8], author=["Ann", "Ben"] * 2, body=SAID)
+    answer = guessed(ticket=[7, 7, 8, 8], author=["Ann", "Ben", "Cem", "Ben"], body=SAID)
     assert (answer.thread, answer.text) == (None, "body")
     assert "'ticket' and 'author' say that a row is one message" in answer.reason
     assert "in `thread` of the source" in answer.reason

@@ -9,7 +9,7 @@ from tasks.core.text import templates
 from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, TURNS
 
-NESTED = ("messages", "conversations", "contents", "chosen", "rejected", "tools")
+NESTED = (*TURNS, "chosen", "rejected", "tools")
 """Columns that hold lists, which a table without nesting writes as JSON."""
 USUAL = frozenset({
     *TURNS, *EXTRAS, "prompt", "completion", "response", "instruction", "output", "question", "answer", "correct",

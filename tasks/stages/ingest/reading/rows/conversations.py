@@ -9,7 +9,9 @@ from typing import Any
 
 from tasks.core.records import Message, Unfit
 from tasks.stages.ingest.reading import cleaning
-from tasks.stages.ingest.reading.rows import tool_calls
+from tasks.stages.ingest.reading.rows import branches, tool_calls
+from tasks.stages.ingest.reading.rows.branches import shown_branch
+from tasks.stages.ingest.reading.rows.content_parts import expanded
 from tasks.stages.ingest.reading.rows.turns import (
     ROLES,
     content_of,
@@ -40,7 +42,7 @@ PAIRS = (
 """The columns of prompt and response."""
 EXTRAS = ("input", "context", "passage")
 """The columns that are added to a prompt: the input of an instruction, the text that a question is about."""
-TURNS = ("messages", "conversations", "contents")
+TURNS = ("messages", "conversations", "contents", "chat_messages")
 """The columns of whole conversations."""
 SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 CHOSEN, REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
@@ -107,7 +109,7 @@ def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
     if not columns:
         return set()
     beside = extras(row, columns[0]) if len(columns) > 1 else []
-    return {*columns, *beside, *SYSTEM}
+    return {*columns, *beside, *SYSTEM, *([branches.LAST] if branches.is_tree(row) else [])}
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -115,6 +117,8 @@ def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
     that of its turns, or prompt and response; none if its shape is unknown."""
     if sides := side_columns(row):
         return next((name for name in PROMPTS if row.get(name)), ""), *sides
+    if branches.is_tree(row):
+        return (branches.MESSAGES,)
     turns = next(((name,) for name in TURNS if row.get(name) is not None), None)
     return turns or next((pair for pair in PAIRS if row.get(pair[0]) is not None and pair[1] in row), ())
 
@@ -126,8 +130,11 @@ def is_decoded(text: str) -> bool:
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
     """Return the raw turns of a row; those after the last answer that is to be trained on are left out."""
-    turns = _all_turns(row)
-    if isinstance(turns, Unfit) or not any(map(is_context, turns)):
+    read = _all_turns(row)
+    if isinstance(read, Unfit):
+        return read
+    turns = [each for turn in read for each in expanded(turn)]
+    if not any(map(is_context, turns)):
         return turns
     answers = [place for place, turn in enumerate(turns) if role_of(turn) == "assistant"]
     trained = [place for place in answers if not is_context(turns[place])]
@@ -146,6 +153,8 @@ def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
             if isinstance(answer, Mapping) or (isinstance(answer, list) and not all(map(_is_turn, answer))):
                 return Unfit("unknown shape", f"{response} holds {described(answer)}, and neither a text nor turns")
             return _system(row) + _question(row, prompt) + _answer(answer)
+        case (branches.MESSAGES,):
+            return shown_branch(row)
         case (name,):
             if not isinstance(row[name], list):
                 return Unfit("not a list of turns", f"{name} is {described(row[name])}")

@@ -5,18 +5,19 @@ from typing import Any
 
 from tasks.core.text.reasoning import reasoned
 from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.rows.content_parts import expanded
 from tasks.stages.ingest.reading.rows.conversations import response_column
-from tasks.stages.ingest.reading.rows.turns import content_of, role_of
+from tasks.stages.ingest.reading.rows.turns import CONTENTS, content_of, role_of
 
 FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""The fields in which OpenAI-compatible servers, OpenRouter and Ollama give the reasoning of an answer."""
+"""The fields in which OpenAI-compatible servers, OpenRouter, and Ollama and Anthropic give the reasoning of an answer."""
 
 
 def with_reasoning(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the row with the reasoning in the field `name` of each of the assistant's turns, or in the column beside a response, before
     the answer."""
     changed: dict[str, Any] = {
-        column: [_with_reasoning(turn, name) for turn in value]
+        column: [_with_reasoning(each, name) for turn in value for each in expanded(turn)]
         for column, value in row.items()
         if isinstance(value, list)
     }
@@ -32,7 +33,7 @@ def _with_reasoning(turn: Any, name: str) -> Any:
     content = content_of(turn)
     if content is not None and not isinstance(content, str):
         return turn
-    others = {field: value for field, value in turn.items() if field not in ("content", "value", "parts")}
+    others = {field: value for field, value in turn.items() if field not in CONTENTS}
     return {**others, "content": _before(content or "", turn.get(name))}
 
 

@@ -78,7 +78,12 @@ def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit 
     functions = [tool.get("function", tool) for tool in tools]
     if not all(isinstance(function, Mapping) and isinstance(function.get("name"), str) for function in functions):
         return Unfit("broken tools", "a schema has no name")
-    return _dumped([{"type": "function", "function": function} for function in functions])
+    return _dumped([{"type": "function", "function": _with_parameters(function)} for function in functions])
+
+
+def _with_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with its parameters under OpenAI's name, where it has Anthropic's."""
+    return {"parameters" if name == "input_schema" else name: value for name, value in function.items()}
 
 
 def _call(entry: Any) -> ToolCall | Unfit:

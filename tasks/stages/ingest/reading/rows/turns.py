@@ -30,16 +30,20 @@ ROLES = {
 }
 """Spellings of roles, in small letters: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere, LangChain, and of helpdesks."""
 READ = frozenset({
-    "role", "from", "content", "value", "parts", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
+    "role", "from", "sender", "content", "value", "parts", "text", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
 })  # fmt: skip
 """The fields of a turn that are read."""
+CONTENTS = ("content", "value", "parts", "text")
+"""The fields that may hold what is said."""
+TEXTS = ("text", "input_text", "output_text")
+"""The types of parts that are texts; the last two are of OpenAI's Responses."""
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 """The beginning of a turn in a transcript."""
 
 
 def spelled_role(turn: Mapping[str, Any]) -> Any:
     """Return the role of a turn as it is written; None where it has none."""
-    return turn.get("role", turn.get("from"))
+    return turn.get("role", turn.get("from", turn.get("sender")))
 
 
 def role_of(turn: Any) -> str | None:
@@ -50,7 +54,7 @@ def role_of(turn: Any) -> str | None:
 
 def content_of(turn: Mapping[str, Any]) -> Any:
     """Return the content of a turn: of one in parts its text, or the parts themselves where one is no text (an image, say)."""
-    content = turn.get("content", turn.get("value", turn.get("parts")))
+    content = next((turn[name] for name in CONTENTS if name in turn), None)
     if not isinstance(content, list):
         return content
     texts = [part.get("text") if _is_text(part) else None for part in content]
@@ -87,4 +91,4 @@ def transcript(text: str) -> list[dict[str, str]] | None:
 
 def _is_text(part: Any) -> bool:
     """Return True for a part of text; Gemini's and Bedrock's have no type."""
-    return isinstance(part, Mapping) and part.get("type", "text") == "text"
+    return isinstance(part, Mapping) and part.get("type", "text") in TEXTS

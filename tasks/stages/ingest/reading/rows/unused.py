@@ -8,6 +8,7 @@ from tasks.core.text import templates
 from tasks.stages.ingest.config import Rows
 from tasks.stages.ingest.reading.rows import preferences, tool_calls, turns
 from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.rows.content_parts import expanded
 from tasks.stages.ingest.reading.rows.conversations import SYSTEM, columns_of_shape
 
 NOTHING: tuple[Any, ...] = (None, "", [], {})
@@ -25,7 +26,8 @@ def unused(rows: Sequence[Mapping[str, Any]], options: Rows) -> list[str]:
             continue
         used |= columns
         named |= columns_with_content([row])
-        fields = (field for name in columns.difference(SYSTEM) for field in _fields(row.get(name)))
+        whole = columns.difference(SYSTEM, tool_calls.TOOLS) - _in_templates(options)
+        fields = (field for name in whole for field in _fields(row.get(name)))
         named |= dict.fromkeys(f"turn.{field}" for field in fields if field not in {*turns.READ, options.reasoning})
     return sorted((name for name in named if name not in used), key=lambda name: name.startswith("turn."))
 
@@ -58,6 +60,12 @@ def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
     return shape | others if shape else shape
 
 
+def _in_templates(options: Rows) -> set[str]:
+    """Return the columns that templates of the settings pick from."""
+    values = options.columns.model_dump(exclude_none=True).values() if options.columns else ()
+    return {name for value in values if templates.is_template(value) for name in templates.columns_of(value)}
+
+
 def _names(setting: str, name: str) -> bool:
     """Return True if a setting of `columns` names a column: as a whole, as a variable of its template, or as `row["name"]`."""
     return name in templates.columns_of(setting) or (
@@ -68,5 +76,6 @@ def _names(setting: str, name: str) -> bool:
 def _fields(value: Any) -> Iterator[str]:
     """Yield the fields of the turns in a column that hold something."""
     for turn in value if isinstance(value, list) else ():
-        if isinstance(turn, Mapping):
-            yield from (field for field, content in turn.items() if content not in NOTHING)
+        for each in expanded(turn):
+            if isinstance(each, Mapping):
+                yield from (field for field, content in each.items() if content not in NOTHING)

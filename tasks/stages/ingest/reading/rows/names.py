@@ -1,0 +1,74 @@
+"""Words for the columns of tables, and their names as templates write them."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS
+
+Rows = Sequence[Mapping[str, Any]]
+ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
+"""What a question is about."""
+FEWEST_WORDS = 3
+"""Words on average below which a column is no text that was made of another."""
+ACCENTS = str.maketrans("áàâäãåéèêëíìîïóòôöõúùûüçñýšžřťďěůłśżź", "aaaaaaeeeeiiiiooooouuuucnyszrtdeulszz")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The settings that fit a table, and the reason for them."""
+
+    columns: Mapping[str, str]
+    """As in `columns` of a source; empty if the table holds texts alone."""
+    text: str | None
+    """The column of running text for continued pretraining, where there is nothing to answer."""
+    reason: str
+    thread: Mapping[str, Any] | None = None
+    """As in `thread` of a source, for a table of one message a row."""
+
+
+def names_of(rows: Rows) -> list[str]:
+    """Return the columns of some rows, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def first_named(names: Sequence[str], words: Sequence[str]) -> str | None:
+    """Return the name that is one of these words, or holds one; the exact ones first, in the order of the words."""
+    plain = {name: name.strip().lower().translate(ACCENTS) for name in names}
+    for word in words:
+        for name, spelled in plain.items():
+            if spelled == word:
+                return name
+    for word in words:
+        for name, spelled in plain.items():
+            if word in re.split(r"[\W_\d]+", spelled):
+                return name
+    return None
+
+
+def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | None:
+    """Return the column of the text that a question is about; not every question needs one."""
+    return first_named([name for name in names if name not in others and num_words(rows, name) >= FEWEST_WORDS], ABOUT)
+
+
+def num_words(rows: Rows, name: str) -> float:
+    """Return the words of a column's texts on average."""
+    counts = [len(value.split()) for row in rows if isinstance(value := row.get(name), str) and value]
+    return sum(counts) / max(1, len(counts))
+
+
+def as_expression(name: str) -> str:
+    """Return a column as a template names it."""
+    return name if name.isidentifier() else f"row[{quoted(name)}]"
+
+
+def optional(rows: Rows, name: str) -> str:
+    """Return a column as a template names it; one that some rows lack so that it is empty there."""
+    return as_expression(name) if all(name in row for row in rows) else f"row.get({quoted(name)})"
+
+
+def quoted(name: str) -> str:
+    """Return a name as a text of a template, whatever marks it has in it."""
+    return json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,124 @@
+"""Guess the conversations that lie in lists and objects within the columns of a table."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tasks.stages.ingest.reading.rows.conversations import PAIRS
+from tasks.stages.ingest.reading.rows.names import Guess, Rows, as_expression, first_named, quoted, topic_of
+
+TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat", "text")
+"""Columns, and fields of objects, that may hold the texts of a conversation, one speaker after the other."""
+FIELDS = (*TALKS, "input_text", "answer")
+"""Fields of objects that hold such texts, or the answers to questions."""
+QUESTIONS = ("questions", "turns", "prompts", "queries")
+ANSWERS = ("answers", "responses", "reference", "replies", "completions")
+"""Columns of the questions and of the answers of a conversation apart."""
+FEWEST = 2
+"""Texts of the shortest conversation."""
+SIDES = (
+    *PAIRS,
+    ("human", "assistant"),
+    ("user", "assistant"),
+    ("human", "gpt"),
+    ("user", "bot"),
+    ("query", "response"),
+)
+"""The fields of question and answer."""
+TURN = "{{{{ {{'role': {role}, 'content': {content}}} | tojson }}}}"
+COMMA = "{{ ', ' if not loop.last }}"
+
+
+def guess_nested(rows: Rows) -> Guess | None:
+    """Return the guess for conversations in lists and objects: texts in turn, pairs, questions beside answers, requests beside responses."""
+    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _paired, _parallel, _alternating)
+    return next((answer for make in makers if (answer := make(rows)) is not None), None)
+
+
+def _logged(rows: Rows) -> Guess | None:
+    """Return the guess for a log of OpenAI's interface: a request with messages beside a response with choices."""
+    objects = _columns(rows, Mapping)
+    request, response = (
+        next((name for name in objects if all(_is_list(row[name].get(field)) for row in rows)), None)
+        for field in ("messages", "choices")
+    )
+    if request is None or response is None:
+        return None
+    said = f"{as_expression(request)}['messages'] + [{as_expression(response)}['choices'][0]['message']]"
+    reason = f"{request!r} holds the messages of a request, and {response!r} what was answered"
+    return Guess({"messages": f"{{{{ ({said}) | tojson }}}}"}, None, reason)
+
+
+def _paired(rows: Rows) -> Guess | None:
+    """Return the guess for a column of questions with their answers."""
+    for name in _columns(rows, list):
+        pairs = [pair for row in rows for pair in row[name]]
+        for question, answer in SIDES if pairs else ():
+            if all(isinstance(pair, Mapping) and {question, answer} <= pair.keys() for pair in pairs):
+                turns = [
+                    TURN.format(role=f"'{role}'", content=f"each[{quoted(field)}]")
+                    for role, field in (("user", question), ("assistant", answer))
+                ]
+                messages = f"[{{% for each in {as_expression(name)} %}}{', '.join(turns)}{COMMA}{{% endfor %}}]"
+                return Guess({"messages": messages}, None, f"{name!r} holds pairs of {question!r} and {answer!r}")
+    return None
+
+
+def _parallel(rows: Rows) -> Guess | None:
+    """Return the guess for a list of questions beside one of as many answers; what they are about stands above the first."""
+    lists = dict(_lists_of_texts(rows))
+    question = first_named(list(lists), QUESTIONS)
+    answer = first_named([name for name in lists if name != question], ANSWERS)
+    if (
+        question is None
+        or answer is None
+        or any(len(q) != len(a) for q, a in zip(lists[question][1], lists[answer][1], strict=True))
+    ):
+        return None
+    story = topic_of(rows, list(dict.fromkeys(name for row in rows for name in row)), (question, answer))
+    asked = f"({as_expression(story)} ~ '\\n\\n' ~ text) if loop.first else text" if story else "text"
+    turns = [
+        TURN.format(role="'user'", content=asked),
+        TURN.format(role="'assistant'", content=f"{lists[answer][0]}[loop.index0]"),
+    ]
+    messages = f"[{{% for text in {lists[question][0]} %}}{', '.join(turns)}{COMMA}{{% endfor %}}]"
+    reason = f"{question!r} holds questions and {answer!r} their answers" + (
+        f"; {story!r} is what they are about" if story else ""
+    )
+    return Guess({"messages": messages}, None, reason)
+
+
+def _alternating(rows: Rows) -> Guess | None:
+    """Return the guess for a column of texts that two sides say in turn."""
+    lists = {name: path for name, (path, texts) in _lists_of_texts(rows) if any(len(each) >= FEWEST for each in texts)}
+    name = first_named(list(lists), TALKS)
+    if name is None:
+        return None
+    said = f"{lists[name]}[:{lists[name]} | length // 2 * 2]"
+    turn = TURN.format(role="['user', 'assistant'][loop.index0 % 2]", content="text")
+    messages = f"[{{% for text in {said} %}}{turn}{COMMA}{{% endfor %}}]"
+    return Guess({"messages": messages}, None, f"{name!r} holds texts that two sides say in turn, the user first")
+
+
+def _lists_of_texts(rows: Rows) -> Iterator[tuple[str, tuple[str, list[list[str]]]]]:
+    """Yield each column that holds lists of texts, itself or in a field, with its path in a template, and the lists."""
+    for name in _columns(rows, list):
+        if all(_is_texts(row[name]) for row in rows):
+            yield name, (as_expression(name), [row[name] for row in rows])
+    for name in _columns(rows, Mapping):
+        fields = [field for field in rows[0][name] if all(_is_texts(row[name].get(field)) for row in rows)]
+        if field := first_named(fields, FIELDS):
+            yield name, (f"{as_expression(name)}[{quoted(field)}]", [row[name][field] for row in rows])
+
+
+def _columns(rows: Rows, kind: type) -> list[str]:
+    """Return the columns that hold a value of a kind in every row."""
+    return [name for name in rows[0] if all(isinstance(row.get(name), kind) for row in rows)] if rows else []
+
+
+def _is_texts(value: Any) -> bool:
+    """Return True for a list of texts, which are no words of a list of words."""
+    return _is_list(value) and all(isinstance(text, str) for text in value) and any(" " in text for text in value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)

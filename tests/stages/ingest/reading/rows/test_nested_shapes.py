@@ -1,0 +1,120 @@
+"""Conversations in lists and objects are guessed, and the guess reads them."""
+
+import pytest
+
+from tasks.core.records import Example, Refusal
+from tasks.io.sources.record import Row
+from tasks.stages.ingest.config import File
+from tasks.stages.ingest.reading.examples import example_from_row
+from tasks.stages.ingest.reading.rows.shapes import guess
+
+TALK = [("user", "Why so?"), ("assistant", "It is <so>."), ("user", "Is it?"), ("assistant", 'Yes, "it" is.')]
+SAID = [text for _, text in TALK]
+ASKED, ANSWERED = SAID[::2], SAID[1::2]
+
+
+def read(row, answer):
+    source = File.model_validate({"from": "file", "path": "a.jsonl", "columns": dict(answer.columns)})
+    return example_from_row(Row("line 1", row), "a", source, "d")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"id": "7", "data": SAID}, "'data' holds texts that two sides say in turn"),  # UltraChat
+        ({"dialog": [*SAID, "And then?"], "act": [1, 2, 1, 2, 1]}, "'dialog' holds texts"),  # DailyDialog
+        ({"turns": {"speaker": [0, 1, 0, 1], "utterance": SAID}}, "'turns' holds texts"),  # MultiWOZ
+        ({"conversation": [{"input": q, "output": a} for q, a in zip(ASKED, ANSWERED, strict=True)]}, "pairs of 'input'"),
+        ({"items": [{"human": q, "assistant": a} for q, a in zip(ASKED, ANSWERED, strict=True)]}, "pairs of 'human'"),
+        ({"turns": ASKED, "reference": ANSWERED}, "'turns' holds questions and 'reference' their answers"),  # MT-Bench
+        ({"questions": ASKED, "answers": {"input_text": ANSWERED, "answer_start": [0, 1]}}, "'answers' their answers"),
+    ],
+)  # fmt: skip
+def test_the_turns_of_a_list_are_read(row, words):
+    answer = guess([row] * 5)
+    assert words in answer.reason
+    example = read(row, answer)
+    assert isinstance(example, Example), example
+    assert [(message.role, message.content) for message in example.messages] == TALK
+
+
+def test_the_story_stands_above_the_first_question():
+    row = {"source": "wikipedia", "story": "It is so, they say.", "questions": ASKED, "answers": ANSWERED}
+    example = read(row, guess([row] * 5))
+    assert [message.content for message in example.messages if message.role == "user"] == [
+        f"It is so, they say.\n\n{ASKED[0]}",
+        ASKED[1],
+    ]
+
+
+def test_a_log_of_requests_and_responses_is_read():
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "So."}}]
+    row = {"request": {"model": "m", "messages": messages}, "response": {"choices": choices}, "latency": 0.5}
+    example = read(row, guess([row] * 5))
+    assert [message.content for message in example.messages] == ["Be brief.", "Why?", "So."]
+    broken = read(row | {"response": {"choices": []}}, guess([row] * 5))
+    assert isinstance(broken, Refusal)
+    assert broken.reason == "columns do not fit"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "It rains a lot here.", "tags": ["a b", "c d"]},
+        {"text": "It rains a lot here.", "data": ["rain", "here"]},
+        {"text": "It rains a lot here.", "questions": ASKED, "answers": ANSWERED[:1]},
+        {"text": "It rains a lot here.", "turns": []},
+    ],
+)
+def test_other_lists_are_no_conversations(row):
+    answer = guess([row | {"text": f"It rains on day {n}."} for n in range(5)])
+    assert "messages" not in answer.columns
+
+
+# --- by names ---------------------------------------------------------------------------------------------------------------
+
+
+def guessed(**columns):
+    return guess([{name: value(n) if callable(value) else value for name, value in columns.items()} for n in range(9)])
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (  # CommitPack: of the pairs of columns, the one with the longer texts
+            {"old_file": "a.py", "new_file": "a.py", "old_contents": lambda n: f"x = {n}", "new_contents": lambda n: f"x = {n} + 1", "message": lambda n: f"Add one to {n}"},
+            {"prompt": "{{ message }}\n\n{{ old_contents }}", "response": "new_contents"},
+        ),
+        (  # Stack Exchange
+            {"question": lambda n: f"Why, {n}?", "response_j": "Because it is.", "response_k": "No idea at all."},
+            {"prompt": "question", "response": "response_j", "rejected": "response_k"},
+        ),
+        (  # NuminaMath: how, and not the result alone
+            {"problem": lambda n: f"What is {n} + {n}?", "solution": lambda n: f"Twice {n} is what we want: {2 * n}.", "answer": lambda n: str(2 * n)},
+            {"prompt": "problem", "response": "solution"},
+        ),
+        (  # CodeSearchNet
+            {"func_documentation_string": lambda n: f"Return the number {n}.", "func_code_string": lambda n: f"def f(): return {n}"},
+            {"prompt": "func_documentation_string", "response": "func_code_string"},
+        ),
+        (  # Prodigy: a hash asks nothing
+            {"text": lambda n: f"It rains on day {n}.", "_input_hash": lambda n: n, "label": lambda n: "AB"[n % 2], "answer": "accept"},
+            {"prompt": "text", "response": "label"},
+        ),
+    ],
+)  # fmt: skip
+def test_the_columns_that_are_meant_are_guessed(columns, expected):
+    assert guessed(**columns).columns == expected
+
+
+def test_what_never_comes_again_is_no_label():
+    answer = guessed(
+        topic=lambda n: f"The topic {n} of the day", text=lambda n: f"A text about the topic {n}, which is longer."
+    )
+    assert "classification" not in answer.reason
+
+
+def test_an_input_output_is_no_output():
+    answer = guessed(question=lambda n: f"Why {n}, and why not?", input_output='{"inputs": []}', solutions="[]")
+    assert "input_output" not in answer.columns.values()
