@@ -1,5 +1,8 @@
-"""Text of a document: plain text, Markdown, HTML, LaTeX, Jupyter notebooks, PDF and Word, with a note of what of it is not text."""
+"""Text of a document: plain text, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails, PDF and Word, with a note of what of it is not text."""
 
+import email
+import email.policy
+import html
 import json
 import logging
 import re
@@ -30,10 +33,10 @@ class Extracted:
 
 
 def extract(path: Path) -> Extracted:
-    """Return the text of a document; of HTML and Word it is HTML. Raises UnreadableError if it has no text or cannot be read."""
+    """Return the text of a document; of HTML and Word it is HTML, as may be that of an e-mail. Raises UnreadableError if it has no text or cannot be read."""
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
-    format = named if named in ("text", "HTML", "LaTeX", "notebook") else detection.detect(entry).format
+    format = named if named in ("text", "HTML", "LaTeX", "notebook", "e-mail") else detection.detect(entry).format
     try:
         if format == "PDF":
             with entry.on_disk() as file:
@@ -41,6 +44,9 @@ def extract(path: Path) -> Extracted:
         if "Word" in (format, named):
             with entry.on_disk() as file:
                 return Extracted(*_word(file), is_html=True)
+        if format == "e-mail":
+            with entry.on_disk() as file:
+                return mail(file.read_bytes())
         text, encoding = read_text(entry)
         if format == "notebook":
             return Extracted(*notebook(text))
@@ -76,6 +82,26 @@ def notebook(source: str) -> tuple[str, str]:
         raise UnreadableError("none of its cells holds text")
     num_outputs = sum(number for *_, number in cells)
     return "\n\n".join(parts), f"without {num_outputs} outputs of cells" if num_outputs else ""
+
+
+def mail(source: bytes) -> Extracted:
+    """Return subject and text of an e-mail, and the number of its attachments. Addresses and other headers are left out.
+
+    Raises UnreadableError if it has no text or cannot be read.
+    """
+    try:
+        message = email.message_from_bytes(source, policy=email.policy.default)
+        body = message.get_body(("plain", "html"))
+        text = "" if body is None else str(body.get_content())
+        subject, num_attachments = str(message["subject"] or ""), sum(1 for _ in message.iter_attachments())
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise UnreadableError(f"this is no e-mail that can be read: {first_line(error)}") from None
+    if body is None or not text.strip():
+        raise UnreadableError(f"it holds no text ({num_attachments} attachments)")
+    note = f"without {num_attachments} attachments" if num_attachments else ""
+    if body.get_content_type() == "text/html":
+        return Extracted(f"<h1>{html.escape(subject)}</h1>\n{text}", note, is_html=True)
+    return Extracted(f"{subject}\n\n{text}".strip(), note)
 
 
 def _lines(source: str | list[str]) -> str:
@@ -134,9 +160,9 @@ def _word(path: Path) -> tuple[str, str]:
         raise UnreadableError(f"its parts take {num_bytes:,} bytes when decompressed; at most {MAX_BYTES:,} are read")
     try:
         with path.open("rb") as file:
-            html = str(mammoth.convert_to_html(file, convert_image=lambda _image: []).value)
+            markup = str(mammoth.convert_to_html(file, convert_image=lambda _image: []).value)
     except Exception as error:  # mammoth has no errors of its own; XML's, zip's and its own lookups come through
         raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
-    if not re.sub(r"<[^>]*>", "", html).strip():
+    if not re.sub(r"<[^>]*>", "", markup).strip():
         raise UnreadableError(f"it holds no text ({num_images} images)")
-    return html, f"without {num_images} images" if num_images else ""
+    return markup, f"without {num_images} images" if num_images else ""

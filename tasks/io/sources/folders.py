@@ -30,8 +30,8 @@ def role(path: Path) -> Role:
     if path.is_dir():
         return "other"
     named = detection.named_format(path.name)
-    if named == "code":  # a name decides: code may look like anything
-        return "code"
+    if named in ("code", "e-mail"):  # a name decides: they may look like anything
+        return "code" if named == "code" else "text"
     try:
         entry = next(archives.entries(path), None)
         if not isinstance(entry, Entry) or entry.member:

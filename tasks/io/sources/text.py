@@ -1,4 +1,4 @@
-"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML, LaTeX, notebooks, PDF and Word as their running text."""
+"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML, LaTeX, notebooks, e-mails, PDF and Word as their running text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from tasks.io.sources.record import UnreadableError
 
 Read = Callable[[Path], tuple[str, str]]
 """Returns the running text of a document and a note."""
-ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".ipynb", ".pdf", ".docx")
+ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".ipynb", ".eml", ".pdf", ".docx")
 """Endings of files that are texts whatever they look like; of another one its contents decide."""
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
 BLOCKS = frozenset({

@@ -57,8 +57,8 @@ class Package(Installed):
 
 
 class Folder(Source):
-    """The files below a folder: Python modules, and in a corpus also all that hold text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, PDF
-    and Word, packed or not."""
+    """The files below a folder: Python modules, and in a corpus also all that hold text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails,
+    PDF and Word, packed or not."""
 
     from_: Literal["folder"] = Field(alias="from")
     path: Path

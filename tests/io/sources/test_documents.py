@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import zipfile
+from email.message import EmailMessage
 
 import pytest
 from pypdf import PdfWriter
@@ -13,7 +14,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from tasks.io.sources import documents, folders
 from tasks.io.sources.record import UnreadableError
-from tasks.io.sources.text import Text, Unreadable, folder
+from tasks.io.sources.text import Text, Unreadable, folder, running_text
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -120,6 +121,41 @@ def test_latex_without_comments_and_preamble(tmp_path):
         "\\documentclass{article} % class\n\\begin{document}\n% a note\nIt is 5\\% of $x$. % so\n\\end{document}\nrest"
     )
     assert extract(tmp_path, "a.tex", source.encode()) == ("It is 5\\% of $x$.", "")
+
+
+def letter(subject="Größe", **parts):
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "anna@example.org", "ben@example.org", subject
+    message.set_content(parts.get("plain", "Wie groß ist es?\n"), charset="latin-1")
+    if "html" in parts:
+        message.add_alternative(parts["html"], subtype="html")
+    if "attached" in parts:
+        message.add_attachment(parts["attached"], maintype="application", subtype="pdf", filename="a.pdf")
+    return message
+
+
+def test_an_email_is_its_subject_and_text(tmp_path):
+    data = letter(html="<p>Wie <b>groß</b>?</p>", attached=b"%PDF-" * 1000).as_bytes()
+    assert extract(tmp_path, "a.eml", data) == ("Größe\n\nWie groß ist es?", "without 1 attachments")
+    assert folders.role(tmp_path / "a.eml") == "text"
+    alone = EmailMessage()
+    alone["Subject"] = "<Rain>"
+    alone.set_content("<html><p>Why does it <i>rain</i>?</p></html>", subtype="html")
+    (tmp_path / "b.eml").write_bytes(alone.as_bytes())
+    assert running_text(tmp_path / "b.eml") == ("<Rain>\n\nWhy does it rain?", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (letter(plain="").as_bytes(), "it holds no text"),
+        (letter().as_bytes().replace(b"iso-8859-1", b"klingon-1"), "no e-mail that can be read: unknown encoding"),
+        (b"Subject: a\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\nAAAA", "it holds no text"),
+    ],
+)
+def test_an_email_without_text_is_refused(tmp_path, data, said):
+    with pytest.raises(UnreadableError, match=said):
+        extract(tmp_path, "a.eml", data)
 
 
 def notebook(*cells, **metadata):

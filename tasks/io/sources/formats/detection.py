@@ -10,11 +10,11 @@ from tasks.io.sources.formats import delimited
 from tasks.io.sources.record import UnreadableError
 
 Format = Literal[
-    "JSON lines", "JSON", "CSV", "Parquet", "Arrow", "Excel", "SQLite", "DuckDB", "PDF", "Word", "HTML", "LaTeX", "notebook", "text", "code",
-    "empty", "unknown",
+    "JSON lines", "JSON", "CSV", "Parquet", "Arrow", "Excel", "SQLite", "DuckDB", "PDF", "Word", "HTML", "LaTeX", "notebook", "e-mail", "text",
+    "code", "empty", "unknown",
 ]  # fmt: skip
 TABLES: tuple[Format, ...] = ("JSON lines", "JSON", "CSV", "Parquet", "Arrow", "Excel")
-TEXTS: tuple[Format, ...] = ("PDF", "Word", "HTML", "LaTeX", "notebook", "text", "code")
+TEXTS: tuple[Format, ...] = ("PDF", "Word", "HTML", "LaTeX", "notebook", "e-mail", "text", "code")
 MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"PAR1", "Parquet"),
     (b"ARROW1", "Arrow"),
@@ -35,6 +35,7 @@ SUFFIXES: dict[Format, tuple[str, ...]] = {
     "HTML": (".html", ".htm", ".xhtml"),
     "LaTeX": (".tex", ".latex"),
     "notebook": (".ipynb",),
+    "e-mail": (".eml",),
     "text": (".txt", ".md", ".markdown", ".rst", ".text", ".log", ".adoc", ".org"),
     "code": (
         ".py", ".c", ".h", ".cc", ".cpp", ".hpp", ".rs", ".go", ".java", ".kt", ".scala", ".js", ".mjs", ".ts", ".tsx", ".jsx", ".rb",
