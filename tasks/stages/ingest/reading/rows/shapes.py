@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.core.text import templates
+from tasks.stages.ingest.reading.rows.judged_shapes import guess_judged
 from tasks.stages.ingest.reading.rows.names import (
     FEWEST_WORDS,
     Guess,
@@ -57,8 +58,6 @@ TOGETHER = (
     ("title", "content"), ("title", "body"), ("subject", "body"),
 )  # fmt: skip
 """Texts that have one label together."""
-JUDGED = ("response_j", "response_k")
-"""The better and the worse answer in data sets of pairs from Stack Exchange."""
 EDITS = (("old", "new"), ("before", "after"))
 TOLD = ("message", "subject", "instruction", "description", "commit")
 """Words for a text before and after an edit, and for what tells of it."""
@@ -94,11 +93,12 @@ LONG_NAME = 40
 def guess(rows: Rows) -> Guess | None:
     """Return a guess from the first rows of a table, or None if nothing speaks for one."""
     names = names_of(rows)
-    by_names = (_threaded, _preferred, _edited, _named, _made, _labelled, _longest)
+    by_names = (_threaded, _edited, _named, _made, _labelled, _within, _longest)
     guesses = (
         guess_choices(rows),
         _translated(rows),
         guess_nested(rows),
+        guess_judged(rows, PROMPTS),
         *(by_name(rows, names) for by_name in by_names),
     )
     return next((answer for answer in guesses if answer is not None), None)
@@ -218,21 +218,6 @@ def _is_sorted_by(rows: Rows, name: str) -> bool:
         return False
 
 
-def _preferred(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for two answers of which one is named as the better one, or comes first by custom (Stack Exchange's `response_j`)."""
-    prompt = first_named(names, PROMPTS)
-    if prompt is None:
-        return None
-    better, worse = JUDGED
-    if {better, worse} <= set(names):
-        return Guess(
-            {"prompt": prompt, "response": better, "rejected": worse},
-            None,
-            f"{better!r} is the better answer, {worse!r} the worse one",
-        )
-    return None
-
-
 def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
     """Return the guess for a text before and after an edit, which a message describes."""
     told = first_named(names, TOLD)
@@ -312,6 +297,20 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
         return Guess({"prompt": prompt, "response": label}, None, f"{told}, {both[0]!r} and {both[1]!r} are the texts")
     text = first_named(texts, TEXTS) or texts[0]
     return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
+
+
+def _within(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for the prompt and response that lie in one object of each row."""
+    for name in names:
+        objects = [row.get(name) for row in rows]
+        inner = [value for value in objects if isinstance(value, Mapping)]
+        answer = _named(inner, names_of(inner)) if len(inner) == len(rows) else None
+        if answer is not None and not any(map(templates.is_template, answer.columns.values())):
+            columns = {
+                kind: f"{{{{ {as_expression(name)}[{quoted(column)}] }}}}" for kind, column in answer.columns.items()
+            }
+            return Guess(columns, None, f"in {name!r}, {answer.reason}")
+    return None
 
 
 def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:

@@ -108,6 +108,46 @@ def test_the_columns_that_are_meant_are_guessed(columns, expected):
     assert guessed(**columns).columns == expected
 
 
+def test_prompt_and_response_in_an_object_are_guessed():
+    rows = [
+        {"id": str(n), "fields": {"prompt": f"Why, {n}?", "response": f"Because, {n}."}, "metadata": {}}
+        for n in range(9)
+    ]
+    answer = guess(rows)
+    assert answer.columns == {"prompt": '{{ fields["prompt"] }}', "response": '{{ fields["response"] }}'}
+    assert read(rows[3], answer).response == "Because, 3."
+
+
+@pytest.mark.parametrize("verdicts", [("model_a", "model_b"), ("A", "B"), ("response-a", "response-b")])
+def test_the_better_one_of_two_answers_is_read(verdicts):
+    rows = [
+        {"prompt": f"Why, {n}?", "response_a": f"It is {n}.", "response_b": "No idea.", "winner": verdicts[n % 2]}
+        for n in range(6)
+    ]
+    answer = guess(rows)
+    even, odd = (read(row, answer) for row in rows[:2])
+    assert (even.response, even.rejected) == ("It is 0.", "No idea.")
+    assert (odd.response, odd.rejected) == ("No idea.", "It is 1.")
+    assert read(rows[0] | {"winner": "tie"}, answer).reason == "columns do not fit"
+
+
+@pytest.mark.parametrize(("field", "values"), [("overall_score", (5.0, 7.5, 1)), ("rank", (2, 1, 3))])
+def test_the_best_and_the_worst_of_scored_answers_are_read(field, values):
+    texts = ("It may be.", "It is so.", "No idea.")
+    completions = [{"model": "m", "response": text, field: value} for text, value in zip(texts, values, strict=True)]
+    row = {"source": "x", "instruction": "Why is it?", "completions": completions, "correct_answers": ["None"]}
+    example = read(row, guess([row] * 5))
+    assert (example.response, example.rejected) == ("It is so.", "No idea.")
+
+
+def test_a_verdict_in_numbers_is_not_guessed():
+    rows = [
+        {"history": "Why is it?", "human_ref_A": f"It is {n}.", "human_ref_B": "No idea.", "labels": n % 2}
+        for n in range(6)
+    ]
+    assert "rejected" not in guess(rows).columns
+
+
 def test_what_never_comes_again_is_no_label():
     answer = guessed(
         topic=lambda n: f"The topic {n} of the day", text=lambda n: f"A text about the topic {n}, which is longer."

@@ -1,0 +1,76 @@
+"""Guess which of a row's answers is the better one, where the data say it otherwise than by `chosen` and `rejected`."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tasks.stages.ingest.reading.rows.names import Guess, Rows, as_expression, first_named, names_of, quoted
+
+BY_CUSTOM = ("response_j", "response_k")
+"""The better and the worse answer in data sets of pairs from Stack Exchange."""
+VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
+"""Columns that name the better one of two answers, `a` or `b`, maybe behind a word: `model_a`."""
+SIDE = re.compile(r"(?:.*[\W_])?([ab])", re.IGNORECASE)
+TEXTS = ("response", "completion", "output", "answer", "text", "content")
+SCORES = ("overall_score", "score", "rating", "reward", "rank")
+"""The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
+
+
+def guess_judged(rows: Rows, prompts: Sequence[str]) -> Guess | None:
+    """Return the guess for a prompt, by a name that is one of `prompts`, with a better and a worse answer."""
+    names = names_of(rows)
+    prompt = first_named(names, prompts)
+    if prompt is None:
+        return None
+    better, worse = BY_CUSTOM
+    if {better, worse} <= set(names):
+        columns = {"prompt": prompt, "response": better, "rejected": worse}
+        return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
+    return _named_winner(rows, names, prompt) or _scored(rows, names, prompt)
+
+
+def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
+    """Return the guess for two answers, of which a column names the better one. A tie is refused."""
+    verdict = first_named(names, VERDICTS)
+    answers = {name[:-1]: name for name in names if name.endswith(("_a", "_A", " A", "-a"))}
+    pairs = [(one, other) for stem, one in answers.items() if (other := stem + chr(ord(one[-1]) + 1)) in names]
+    texts = [
+        pair
+        for pair in pairs
+        if all(isinstance(row.get(name), str) and " " in row[name] for row in rows for name in pair)
+    ]
+    if verdict is None or not texts:
+        return None
+    sides = {match[1].lower() for row in rows if (match := SIDE.fullmatch(str(row.get(verdict))))}
+    if sides != {"a", "b"}:
+        return None
+    one, other = texts[0]
+    side = f"[{as_expression(verdict)} | lower | last]"
+    columns = {
+        kind: f"{{{{ {{'a': {as_expression(a)}, 'b': {as_expression(b)}}}{side} }}}}"
+        for kind, a, b in (("response", one, other), ("rejected", other, one))
+    }
+    return Guess({"prompt": prompt, **columns}, None, f"{verdict!r} names the better one of {one!r} and {other!r}")
+
+
+def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
+    """Return the guess for a list of answers with scores: the best one, and the worst."""
+    for name in names:
+        lists = [row.get(name) for row in rows]
+        answers = [answer for answers in lists if isinstance(answers, list) for answer in answers]
+        if len(answers) < 2 * len(rows) or not all(isinstance(answer, Mapping) for answer in answers):
+            continue
+        text = first_named(
+            [field for field in answers[0] if all(isinstance(a.get(field), str) for a in answers)], TEXTS
+        )
+        numbers = [field for field in answers[0] if all(isinstance(a.get(field), int | float) for a in answers)]
+        score = first_named(numbers, SCORES)
+        if text is None or score is None:
+            continue
+        order = "false" if "rank" in score.lower() else "true"
+        ranked = f"({as_expression(name)} | sort(attribute={quoted(score)}, reverse={order}))"
+        columns = {
+            kind: f"{{{{ {ranked}[{place}][{quoted(text)}] }}}}" for kind, place in (("response", 0), ("rejected", -1))
+        }
+        reason = f"{name!r} holds answers with their {score!r}: the best one, and the worst as rejected"
+        return Guess({"prompt": prompt, **columns}, None, reason)
+    return None
