@@ -46,7 +46,7 @@ class Intake:
         """Copy the data to data/raw. Returns their sources there, and that place; None of a database on a server."""
         from flows.project import data_import
 
-        sources = self.sources.checked(self.preview["checks"])
+        sources = self.sources.checked(self.preview["checks"]).with_splits(self.preview["splits"])
         if self.path is None:
             return sources, None
         target = data_import.copy_data(self.path)
@@ -141,6 +141,8 @@ def _show(preview: dict[str, Any]) -> None:
     for proposal in filter(None, preview["checks"]):
         check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
+    for column in filter(None, preview["splits"]):
+        typer.echo(f"── splits: {column!r} names them, and rows that it holds out stay so")
     if preview["unused"]:
         typer.echo(f"── not used: {_listed(preview['unused'])}")
     for name in preview["reasoning"]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.project import config_editing
+from tasks.core.split_names import named_split, split_of_file
 from tasks.core.text.visible import has_password
 from tasks.io.sources import databases, folders, places, table
 from tasks.io.system import files
@@ -64,6 +65,14 @@ class Sources:
                 settings = {name: guess[name] for name in ("columns", "thread") if guess[name]} if guess else {}
                 examples.append(source | settings)
         return replace(self, examples=tuple(examples), corpus=tuple(corpus))
+
+    def with_splits(self, columns: Sequence[str | None]) -> "Sources":
+        """Return these sources with the columns that name the splits of their rows."""
+        examples = tuple(
+            source | {"split_by": column} if column else source
+            for source, column in zip(self.examples, columns, strict=True)
+        )
+        return replace(self, examples=examples)
 
     def checked(self, checks: Sequence[Mapping[str, Any] | None]) -> "Sources":
         """Return these sources with the checks that the preview proposes for their answers."""
@@ -120,7 +129,13 @@ def detect(path: Path, query: str | None = None) -> Sources:
         return _saved(path)
     roles = {file: folders.role(file) for file in folders.walk(path)}
     described = _described(path, roles)
-    examples = [_source("file", path)] if "table" in roles.values() else []
+    tables = [file for file, role in roles.items() if role == "table"]
+    examples = _by_split(path, tables) if tables else []
+    described += tuple(
+        f"{Path(source['path']).relative_to(path)}: held out for {source['held_out']}, as its name says"
+        for source in examples
+        if "held_out" in source
+    )
     has_python = any(role == "code" and file.suffix == ".py" for file, role in roles.items())
     has_text = "text" in roles.values()
     if has_python:
@@ -132,8 +147,21 @@ def detect(path: Path, query: str | None = None) -> Sources:
     return Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
 
 
+def _by_split(path: Path, tables: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the tables of a folder as one source, or each as one where names of files say that some are held out."""
+    splits = {file: split_of_file(file.name) for file in tables}
+    held_out = {file: split for file, split in splits.items() if split not in (None, "train")}
+    if not held_out or len(held_out) == len(tables):
+        return [_source("file", path)]
+    one_domain = {"domain": path.name}
+    return [
+        _source("file", file) | one_domain | ({"held_out": held_out[file]} if file in held_out else {})
+        for file in tables
+    ]
+
+
 def _saved(path: Path) -> Sources:
-    """Return the data set that `datasets` saved; of several splits `train`, or the first."""
+    """Return the data set that `datasets` saved: its training split, and those that its names hold out; without one, the first."""
     marks = path / "dataset_dict.json"
     try:
         splits = json.loads(marks.read_text(encoding="utf-8"))["splits"] if marks.is_file() else []
@@ -141,11 +169,20 @@ def _saved(path: Path) -> Sources:
         raise ValueError(
             f"{marks}: no data set was saved here, or it is damaged: the list of its splits is missing."
         ) from None
-    taken = "train" if "train" in splits or not splits else splits[0]
-    others = [split for split in splits if split != taken]
-    named = f"{path.name}: split {taken} is taken, {', '.join(others)} not: add it as a source with `split`, or to `ingest.benchmarks`"
-    source = _source("datasets", path) | ({} if taken == "train" else {"split": taken})
-    return Sources((source,), (), (named,) if others else ())
+    first = "train" if "train" in splits or not splits else splits[0]
+    held_out = {
+        split: held for split in splits if split != first and (held := named_split(split)) not in (None, "train")
+    }
+    others = [split for split in splits if split != first and split not in held_out]
+    source = _source("datasets", path)
+    sources = [source | ({} if first == "train" else {"split": first})]
+    sources += [source | {"split": split, "held_out": held} for split, held in held_out.items()]
+    told = [f"{path.name}: split {split} is held out for {held}" for split, held in held_out.items()]
+    if others:
+        told.append(
+            f"{path.name}: split {first} is taken, {', '.join(others)} not: add it as a source with `split`, or to `ingest.benchmarks`"
+        )
+    return Sources(tuple(sources), (), tuple(told))
 
 
 def preview(sources: Sources) -> dict[str, Any]:
@@ -163,6 +200,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "checks": [],
             "unused": [],
             "reasoning": [],
+            "splits": [],
         }
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -94,6 +94,11 @@ class Rows(Source):
     """Their domain; without it the name of the file or data set."""
     group: str | None = None
     """The column whose equal values no split may part. Without it each row is a group of its own."""
+    held_out: Literal["valid", "test", "gate"] | None = Field(None, exclude_if=lambda value: value is None)
+    """The split of all its rows, where the data come with splits of their own."""
+    split_by: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The column that names the split of each row: `train`, `valid` (`validation`, `dev`), `test` or `gate`. A split that data give is drawn of no
+    others; what they give for training is drawn for the splits that they do not give."""
     reasoning: str | None = Field(None, exclude_if=lambda value: value is None)
     """The field of the assistant's turns, or the column beside a response, that holds its reasoning. It trains before the answer, as
     `<think>…</think>`; checks look at what comes behind it."""
@@ -114,6 +119,14 @@ class Rows(Source):
     def _threads_make_turns(self) -> "Rows":
         if self.thread is not None and self.columns is not None:
             raise ValueError("`thread` makes the turns of a conversation, and `columns` names others: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_are_given_once(self) -> "Rows":
+        if self.held_out is not None and self.split_by is not None:
+            raise ValueError(
+                "`held_out` is the split of all rows, and `split_by` names a column of splits: leave one out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.core.records import Example, Refusal
+from tasks.core.split_names import COLUMNS, named_split
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.core.text.visible import excerpt
@@ -96,7 +97,10 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
         if isinstance(source, File | Query | Datasets)
         for name in [*_lost(source), *unused(_first_rows(source), source)]
     ]
+    splits = [_split_column(source) for source in sources]
+    names = [name for name in names if name not in splits]
     return {
+        "splits": splits,
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
@@ -149,6 +153,18 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
 
 def _first_rows(source: File | Query | Datasets) -> list[Mapping[str, Any]]:
     return [row.values for row in islice(_rows(source), GUESSED)]
+
+
+def _split_column(source: ExampleSource) -> str | None:
+    """Return the column that names the splits of a source's rows, of which it holds out some; None if there is none, or settings say it."""
+    if not isinstance(source, File | Query | Datasets) or source.held_out or source.split_by:
+        return None
+    rows = _first_rows(source)
+    for name in COLUMNS:
+        values = {named_split(row[name]) for row in rows if row.get(name) not in (None, "")}
+        if "train" in values and len(values) > 1 and None not in values:
+            return name
+    return None
 
 
 def _lost(source: File | Query | Datasets) -> list[str]:

@@ -112,11 +112,12 @@ class Drawing:
         self._strata: dict[str, int] = {}
         self._order, self._strata_of_examples = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
         self._nearness = {split: [np.zeros(0, np.uint64)] for split in self._needed()}
+        self._given = [np.zeros(0, np.int8)]
 
     @property
     def columns(self) -> list[str]:
         """Return the columns of examples that it needs."""
-        return ["group", "domain", *(("source", "messages") if self._config.splits.by == "name" else ())]
+        return ["group", "domain", "split", *(("source", "messages") if self._config.splits.by == "name" else ())]
 
     def add(self, examples: pl.DataFrame) -> None:
         """Add examples."""
@@ -129,13 +130,15 @@ class Drawing:
         self._order.append(_bits(self._config.seed, first["group"])[groups])
         for split, bits in _nearness(self._config.seed, drawn, self._needed()).items():
             self._nearness[split].append(bits[groups])
+        self._given.append(examples["split"].cast(pl.Enum(SPLITS)).to_physical().to_numpy().astype(np.int8))
         strata_of_examples = examples["domain"].replace_strict(self._strata, return_dtype=pl.Int64)
         self._strata_of_examples.append(strata_of_examples.to_numpy())
 
     def draw(self) -> SplitsOfGroups:
         """Draw the split of each group. If a split that has a share would be empty, it gets one group, as far as there are any.
 
-        Where a gate would take the last group that trains, steers or tests, there is none.
+        Where a gate would take the last group that trains, steers or tests, there is none. Groups that the data hold out stay where they are
+        held out, and nothing is drawn for such a split.
         """
         order = np.concatenate(self._order)
         by_name = np.argsort(order, kind="stable")
@@ -146,10 +149,19 @@ class Drawing:
         sizes = np.bincount(groups_of_records, minlength=len(first))
         nearness = {split: np.concatenate(bits)[first] for split, bits in self._nearness.items()}
         groups = Groups(order[first], nearness, np.concatenate(self._strata_of_examples)[first], sizes)
-        undrawn = np.full(len(first), UNDRAWN, np.int8)
-        config = self._config if len(first) > len(NEEDED) else _without_gate(self._config)
-        splits = _one_group_each(_assign(groups, config, undrawn), groups, config, undrawn, config.splits.held_out)
+        fixed = self._held_out(groups_of_records, len(first))
+        given = [SPLITS[code] for code in np.unique(fixed[fixed != UNDRAWN])]
+        config = self._config if len(first) > len(NEEDED) else _without_shares(self._config, ["gate"])
+        drawn = _assign(groups, _without_shares(config, given), fixed)
+        splits = _one_group_each(drawn, groups, config, fixed, config.splits.held_out)
         return SplitsOfGroups(self._config.seed, groups.order, splits, groups_of_records)
+
+    def _held_out(self, groups_of_records: Indices, num_groups: int) -> Codes:
+        """Return the split for which the data hold out each group, `UNDRAWN` for the others; of several it is test before gate before valid."""
+        given, fixed = np.concatenate(self._given), np.full(num_groups, UNDRAWN, np.int8)
+        for code in (VALID, GATE, TEST):
+            fixed[groups_of_records[given == code]] = code
+        return fixed
 
     def _needed(self) -> Sequence[int]:
         """Return the splits to which groups may fall by a hash."""
@@ -233,8 +245,9 @@ def _assign(groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
     return assign(groups, config.splits.held_out, fixed)
 
 
-def _without_gate(config: IngestConfig) -> IngestConfig:
-    return config.model_copy(update={"splits": config.splits.model_copy(update={"gate": 0.0})})
+def _without_shares(config: IngestConfig, splits: Iterable[Split]) -> IngestConfig:
+    """Return the config with nothing to draw for some splits."""
+    return config.model_copy(update={"splits": config.splits.model_copy(update=dict.fromkeys(splits, 0.0))})
 
 
 def _one_group_each(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+from pathlib import Path
 
 import fastexcel
 import polars as pl
@@ -198,10 +199,10 @@ def test_a_saved_data_set_with_columns_of_its_own_and_several_splits(tmp_path):
     rows = {"Frage": [prompt for prompt, _ in PAIRS], "Antwort": [completion for _, completion in PAIRS]}
     saved = tmp_path / "saved"
     whole = datasets.Dataset.from_dict(rows)
-    datasets.DatasetDict({"train": whole, "test": whole.select(range(2))}).save_to_disk(str(saved))
+    datasets.DatasetDict({"train": whole, "extra": whole.select(range(2))}).save_to_disk(str(saved))
     sources = data_import.detect(saved)
     assert sources.files == (
-        "saved: split train is taken, test not: add it as a source with `split`, or to `ingest.benchmarks`",
+        "saved: split train is taken, extra not: add it as a source with `split`, or to `ingest.benchmarks`",
     )
     adapter = TypeAdapter(tuple[ExampleSource, ...])
     named = sources.with_columns({"prompt": "Frage", "response": "Antwort"})
@@ -217,3 +218,58 @@ def test_a_saved_data_set_with_columns_of_its_own_and_several_splits(tmp_path):
         (saved / "dataset_dict.json").write_text(damage)
         with pytest.raises(ValueError, match=r"dataset_dict\.json: no data set was saved here, or it is damaged"):
             data_import.detect(saved)
+
+
+def test_a_saved_data_set_keeps_what_it_holds_out(tmp_path):
+    import datasets
+
+    rows = {"question": [prompt for prompt, _ in PAIRS], "answer": [completion for _, completion in PAIRS]}
+    whole = datasets.Dataset.from_dict(rows)
+    datasets.DatasetDict({"train": whole, "validation": whole, "test": whole}).save_to_disk(str(tmp_path / "saved"))
+    sources = data_import.detect(tmp_path / "saved")
+    splits = [(source.get("split", "train"), source.get("held_out")) for source in sources.examples]
+    assert splits == [("train", None), ("validation", "valid"), ("test", "test")]
+    assert sources.files == ("saved: split validation is held out for valid", "saved: split test is held out for test")
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out"),
+    [
+        (("train.jsonl", "validation.jsonl", "test.jsonl"), {"validation.jsonl": "valid", "test.jsonl": "test"}),
+        (("data/train-00000-of-00001.jsonl", "data/test-00000-of-00001.jsonl"), {"data/test-00000-of-00001.jsonl": "test"}),
+        (("faq.jsonl", "faq_dev.jsonl"), {"faq_dev.jsonl": "valid"}),
+        (("train.jsonl", "more.jsonl"), None),
+        (("test.jsonl",), None),
+        (("contest.jsonl", "devices.jsonl"), None),
+    ],
+)  # fmt: skip
+def test_files_whose_names_hold_them_out_stay_so(tmp_path, names, held_out):
+    folder = tmp_path / "faq"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"question": "Why?", "answer": "So."}\n')
+    sources = data_import.detect(folder)
+    if held_out is None:
+        assert sources.examples == ({"from": "file", "path": folder.as_posix()},)
+        return
+    assert {
+        Path(source["path"]).relative_to(folder).as_posix(): source.get("held_out") for source in sources.examples
+    } == (dict.fromkeys(names) | held_out)
+    assert {source["domain"] for source in sources.examples} == {"faq"}
+    assert [line for line in sources.files if "as its name says" in line] == [
+        f"{name}: held out for {split}, as its name says" for name, split in sorted(held_out.items())
+    ]
+
+
+def test_a_column_of_splits_is_named(tmp_path):
+    rows = [{"question": f"Why {n}?", "answer": "So.", "split": ("train", "test")[n % 2]} for n in range(6)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    view, sources = taken(tmp_path / "a.jsonl")
+    assert (view["splits"], view["unused"]) == (["split"], [])
+    assert sources.with_splits(view["splits"]).examples[0]["split_by"] == "split"
+    (tmp_path / "b.jsonl").write_text(
+        "".join(json.dumps(row | {"split": f"fold {n}"}) + "\n" for n, row in enumerate(rows))
+    )
+    view, sources = taken(tmp_path / "b.jsonl")
+    assert (view["splits"], view["unused"]) == ([None], ["split"])
+    assert "split_by" not in sources.with_splits(view["splits"]).examples[0]

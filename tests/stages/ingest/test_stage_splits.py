@@ -6,6 +6,7 @@ import pytest
 
 from tasks.core.records import Example
 from tasks.io import tables
+from tasks.stages.ingest.config import File
 from tests.stages.ingest.running import PLURALS, examples_of, ingest
 
 
@@ -148,3 +149,77 @@ def test_a_use_case_with_one_example_is_named_and_a_row_without_one_is_refused(t
     (named,) = [line for line in report["caveats"] if line.startswith("Task ")]
     assert "Task satellite has one example, none of which " in named
     assert named in run.said
+
+
+# --- splits that the data give ------------------------------------------------------------------------------------------------
+
+
+def asked(first, number, **columns):
+    return [
+        {"question": f"What is part {n * n} of the {n} things?", "answer": f"It is thing {n * 7} of all {n}."} | columns
+        for n in range(first, first + number)
+    ]
+
+
+def source(tmp_path, name, rows, **options):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"from": "file", "path": path, **options}
+
+
+@pytest.mark.parametrize("by", ["size", "name"])
+def test_what_a_source_holds_out_stays_so_and_nothing_else_is_drawn_for_it(tmp_path, by):
+    sources = [
+        source(tmp_path, "train.jsonl", asked(0, 60)),
+        source(tmp_path, "test.jsonl", asked(500, 10), held_out="test"),
+    ]
+    _, report = ingest(tmp_path, sources, splits={"valid": 0.2, "test": 0.3, "gate": 0.2, "by": by})
+    files = {
+        split: {row.source.split(":")[0].split("/")[-1] for row in rows}
+        for split, rows in examples_of(tmp_path).items()
+    }
+    assert files["test"] == {"file test.jsonl"}
+    assert files["train"] == files["valid"] == {"file train.jsonl"}
+    assert report["splits"]["test"]["examples"] == 10
+    assert report["splits"]["gate"]["examples"] > 5
+
+
+def test_a_column_names_the_split_of_each_row(tmp_path):
+    spelled = {"train": "train", "dev": "valid", " TEST": "test", "gate": "gate"}
+    rows = [row | {"part": list(spelled)[n % 4]} for n, row in enumerate(asked(0, 40))]
+    rows += [row | {"part": part} for part, row in zip(("holdout", None), asked(70, 2), strict=True)]
+    run, report = ingest(
+        tmp_path,
+        [source(tmp_path, "rows.jsonl", rows, split_by="part")],
+        splits={"valid": 0.1, "test": 0.1, "gate": 0.1},
+    )
+    assert {split: counts["examples"] for split, counts in report["splits"].items()} == dict.fromkeys(
+        spelled.values(), 10
+    )
+    (counts,) = report["sources"].values()
+    assert counts["refused"] == {"unknown split": 2}
+    assert any("2 unknown split" in line for line in run.said)
+
+
+def test_of_a_group_that_is_held_out_for_several_splits_it_is_the_test_set(tmp_path):
+    rows = [row | {"part": ("test", "valid", "train")[n % 3], "topic": n // 3} for n, row in enumerate(asked(0, 9))]
+    rows += [row | {"part": "train", "topic": f"other {n}"} for n, row in enumerate(asked(30, 20))]
+    ingest(tmp_path, [source(tmp_path, "rows.jsonl", rows, split_by="part", group="topic")])
+    assert {row.group.split(": ")[-1] for row in examples_of(tmp_path)["test"]} == {"0", "1", "2"}
+
+
+def test_of_equal_rows_the_one_that_the_data_hold_out_is_kept(tmp_path):
+    held_out = asked(500, 10)
+    sources = [
+        source(tmp_path, "train.jsonl", [*asked(0, 30), *held_out[:4]]),
+        source(tmp_path, "test.jsonl", held_out, held_out="test"),
+    ]
+    ingest(tmp_path, sources, "first", near_duplicates={"jaccard": None, "cosine": None})
+    kept = examples_of(tmp_path, "first")
+    assert {row.response for row in kept["test"]} == {row["answer"] for row in held_out}
+    assert not {row.response for row in kept["test"]} & {row.response for row in kept["train"]}
+
+
+def test_a_split_is_given_once():
+    with pytest.raises(ValueError, match="`held_out` is the split of all rows, and `split_by` names a column"):
+        File.model_validate({"from": "file", "path": "a.csv", "held_out": "test", "split_by": "split"})

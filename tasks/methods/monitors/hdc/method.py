@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import hyperdimensional
+from tasks.methods import hyperdimensional
 from tasks.methods.monitors import Finding, Monitor
 from tasks.methods.monitors._permutations import chance, check_counts, relabelled
 from tasks.methods.monitors.hdc.config import HdcConfig

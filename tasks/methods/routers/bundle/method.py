@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import hyperdimensional
+from tasks.methods import hyperdimensional
 from tasks.methods.routers import Asked, Router, Specialists
 from tasks.methods.routers.bundle.config import BundleConfig
 

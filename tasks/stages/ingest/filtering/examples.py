@@ -18,7 +18,7 @@ from tasks.core.text.contamination import find_overlaps
 from tasks.core.text.near_duplicates import Likeness, Limits, compared_texts, find_near_duplicates
 from tasks.core.text.shingles import Indices
 from tasks.core.text.texts import Apply, Selection, Track, apply_here
-from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.config import IngestConfig, Rows
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE
 from tasks.stages.ingest.shards.collection import Shards
@@ -144,9 +144,13 @@ class Filter:
             self._refuse(Rule.TOO_LONG, numbers[numbers >= self._first])
 
     def _refuse_equal(self) -> None:
-        """Refuse what equals an earlier example, or an item of the benchmark."""
+        """Refuse what equals an earlier example, one that its source holds out, or an item of the benchmark."""
         remaining, contents = self._remaining(), self._shards.facts("content")
-        order = remaining[np.argsort(contents[remaining], kind="stable")]
+        order = remaining
+        if any(isinstance(source, Rows) and (source.held_out or source.split_by) for source in self._config.sources):
+            is_held_out = self._shards.held_out()[remaining]
+            order = np.concatenate([remaining[is_held_out], remaining[~is_held_out]])
+        order = order[np.argsort(contents[order], kind="stable")]
         starts = np.flatnonzero(np.append(True, contents[order[1:]] != contents[order[:-1]])[: len(order)])
         first = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
         self._refuse(Rule.EQUAL, order[first != order], first[first != order])

@@ -7,9 +7,11 @@ from pathlib import PurePath
 
 from tasks.core.answers import base, registry
 from tasks.core.records import Example, Message, Refusal, Unfit, identify
+from tasks.core.split_names import NAMES, named_split
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.reasoning import answer_of
 from tasks.core.text.sensitive import search
+from tasks.core.text.visible import excerpt
 from tasks.io.sources import databases, gym, hub, package
 from tasks.io.sources.package import Module
 from tasks.io.sources.record import Broken, Record, Row
@@ -187,6 +189,11 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     if not isinstance(task, str) or not task.strip():
         detail = f"the column {options.task_by!r} has no text"
         return Refusal(source, where, "no task", detail, cleaning.beginning(values))
+    given = "train" if options.split_by is None else columns.get(options.split_by)
+    split = options.held_out or named_split(given)
+    if split is None:
+        detail = f"the column {options.split_by!r} holds {given!r}; known are {', '.join(NAMES)}"
+        return Refusal(source, where, "unknown split", excerpt(detail), cleaning.beginning(values))
     weights = loss_weights(values, options.weights) if options.weights else None
     if weights is not None and messages[-1].tool_calls:
         weights = Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
@@ -198,7 +205,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
         task=task.strip(),
         domain=domain,
         group=group,
-        split="train",
+        split=split,
         source=f"{source}: {where}",
         license=options.license,
         weights=weights,

@@ -108,6 +108,13 @@ class Shards:
             chosen[places] = shard.examples(["id"])["id"].is_in(list(ids)).to_numpy()
         return chosen
 
+    def held_out(self) -> NDArray[np.bool_]:
+        """Return True for each example that its source holds out."""
+        chosen = np.zeros(len(self), bool)
+        for places, shard in self:
+            chosen[places] = (shard.examples(["split"])["split"] != "train").to_numpy()
+        return chosen
+
     def ids_among(self, ids: Collection[str]) -> set[str]:
         """Return those of the ids that examples have."""
         return {id for _, shard in self for id in shard.examples(["id"])["id"] if id in ids}

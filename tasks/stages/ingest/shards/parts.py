@@ -81,7 +81,12 @@ class FilePart(Part):
 
     @property
     def constants(self) -> Mapping[str, Any]:
-        return {"task": self.source.task, "domain": domain_of(self.source), "license": self.source.license}
+        return {
+            "task": self.source.task,
+            "domain": domain_of(self.source),
+            "split": self.source.held_out or "train",
+            "license": self.source.license,
+        }
 
     def read(self, checked: Checked) -> Records:
         records = self.block.records(self.table.path) if self.block else self.table.records()

@@ -26,7 +26,7 @@ class Rows:
 
     items: Sequence[Sourced[Example | Pair]]
     constants: Mapping[str, Any]
-    """The columns that all pairs have in common: task, domain, license."""
+    """The columns that all pairs have in common: task, domain, split, license."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -70,7 +70,7 @@ class Rows:
             "group": origins,
             "source": origins,
         }
-        defaults = {"split": "train", "round": 0, **self.constants}
+        defaults = {"round": 0, **self.constants}
         schema = tables.schema(Example)
         return pl.DataFrame(known).select(
             pl.col(name) if name in known
@@ -86,7 +86,7 @@ def as_example(item: Sourced[Example | Pair], constants: Mapping[str, Any]) -> S
     if isinstance(row, Example):
         return Sourced(file, row)
     messages, origin = [Message("user", row.prompt), Message("assistant", row.response)], f"{file}: {row.where}"
-    return Sourced(file, Example(identify(messages), messages, group=origin, source=origin, split="train", **constants))
+    return Sourced(file, Example(identify(messages), messages, group=origin, source=origin, **constants))
 
 
 def all_text(row: Example | Pair) -> str:

@@ -42,7 +42,15 @@ class PairReader:
     """Reads the plain rows of a source."""
 
     def __init__(self, options: Rows) -> None:
-        special = (options.columns, options.check, options.group, options.weights, options.task_by, options.reasoning)
+        special = (
+            options.columns,
+            options.check,
+            options.group,
+            options.weights,
+            options.task_by,
+            options.reasoning,
+            options.split_by,
+        )
         self._is_plain = all(option is None for option in special) and options.calls == "whole"
         self._known: dict[tuple[str, ...], _Columns | None] = {}
         """None if no row of these columns is a plain pair."""

@@ -45,6 +45,7 @@ def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
         options.weights,
         options.task_by,
         options.reasoning,
+        options.split_by,
         options.thread and options.thread.by,
         *check,
     ]

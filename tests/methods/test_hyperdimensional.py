@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.core import hyperdimensional
+from tasks.methods import hyperdimensional
 from tests.methods import official
 
 STATES = np.random.default_rng(0).normal(size=(6, 3, 8)).astype(np.float32)
