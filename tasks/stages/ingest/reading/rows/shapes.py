@@ -31,7 +31,7 @@ RESPONSES = (
     "response", "answer", "completion", "output", "reply", "assistant", "target", "solution", "gpt", "bot", "result", "expected", "chosen",
     "antwort", "ausgabe", "losung", "loesung", "respuesta", "salida", "resposta", "saida", "reponse", "risposta", "antwoord", "svar",
     "odpowiedz", "odpoved", "yanit", "cevap", "ответ", "решение", "回答", "答案", "輸出", "输出", "답변", "جواب", "उत्तर",
-    "answers", "responses", "replies", "outputs", "antworten", "respuestas", "respostas", "reponses",
+    "answers", "responses", "replies", "outputs", "resolution", "antworten", "respuestas", "respostas", "reponses",
 )  # fmt: skip
 LABELS = (
     "label",
@@ -68,6 +68,10 @@ THREADS = ("conversation", "conv", "thread", "ticket", "session", "chat", "dialo
 """The conversation that a row is a message of."""
 MOMENTS = ("order", "turn", "index", "idx", "position", "timestamp", "created", "sent", "time", "date")
 """When it was said."""
+PROGRAMS = ("sql", "query", "code", "program")
+"""What answers a question where nothing else does."""
+STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
+"""What the names of columns begin with that hold a choice each."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -78,6 +82,7 @@ KEYS = (
     "label",
     "target",
     "solution",
+    "cop",
     "antwort",
     "loesung",
 )
@@ -108,16 +113,17 @@ def guess_choices(rows: Rows) -> Guess | None:
     """Return the guess for multiple choice: a question, its choices, and the right one by number, letter or text."""
     names = names_of(rows)
     question, key = first_named(names, PROMPTS), first_named(names, KEYS)
-    choices = first_named(names, CHOICES)
+    choices, columns = first_named(names, CHOICES), _columns_of_choices(names)
+    if question is None and columns:
+        question = first_named([name for name in names if name not in columns], TEXTS)
     if question is None or key is None or question == key:
         return None
     if choices is not None:
-        listed = f'{as_expression(choices)}["text"]' if _is_mapping(rows, choices) else as_expression(choices)
+        listed = _listed(rows, choices)
         reason = f"{choices!r} holds the choices and {key!r} the right one"
-    elif all(letter in names for letter in "ABC"):
-        letters = [letter for letter in LETTERS if letter in names]
-        listed = "[" + ", ".join(letters) + "]"
-        reason = f"{', '.join(letters)} are choices and {key!r} names the right one"
+    elif columns:
+        listed = "[" + ", ".join(map(as_expression, columns)) + "]"
+        reason = f"{', '.join(columns)} are choices and {key!r} names the right one"
     else:
         return None
     start = f"{{% set choices = {listed} %}}"
@@ -128,6 +134,23 @@ def guess_choices(rows: Rows) -> Guess | None:
         f'{{{{ "{LETTERS}"[loop.index0] }}}}. {{{{ choice }}}}{{% endfor %}}'
     )
     return Guess({"prompt": prompt, "response": start + _right_choice(rows, key)}, None, f"multiple choice: {reason}")
+
+
+def _columns_of_choices(names: Sequence[str]) -> list[str]:
+    """Return the columns that hold a choice each: A, B, C, or `option1`, `opa`, `ending_a` and so on; none if there are no such ones."""
+    if all(letter in names for letter in "ABC"):
+        return [letter for letter in LETTERS if letter in names]
+    by_stem = ([name for name in names if re.fullmatch(f"{stem}[ _]?([a-j]|[0-9])", name.lower())] for stem in STEMS)
+    return next((columns for columns in by_stem if len(columns) > 1), [])
+
+
+def _listed(rows: Rows, choices: str) -> str:
+    """Return the choices of a column as a list in a template: a list, the texts of an object, or the values of one by letters."""
+    values = [row[choices] for row in rows if row.get(choices)]
+    if not any(isinstance(value, Mapping) for value in values):
+        return as_expression(choices)
+    has_texts = all(isinstance(value, Mapping) and "text" in value for value in values)
+    return f'{as_expression(choices)}["text"]' if has_texts else f"({as_expression(choices)}.values() | list)"
 
 
 def _right_choice(rows: Rows, key: str) -> str:
@@ -243,13 +266,19 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         and num_words(rows, "solution") > FEWEST_WORDS * num_words(rows, response)
     ):
         response = "solution"  # beside its result alone
+    kind = "prompt"
+    if prompt is not None and response is None:
+        response = first_named([name for name in names if name != prompt], PROGRAMS)
+    elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
+        texts = [name for name in _text_columns(rows, names) if name != response]
+        prompt, kind = first_named(texts, (*TEXTS, "description")), "text"
     if prompt is None or response is None:
         return None
     question, answer = _text_in(rows, prompt), _text_in(rows, response)
     if question is None or answer is None:
         return None
     about = topic_of(rows, names, (prompt, response))
-    reason = f"{prompt!r} is a word for a prompt and {response!r} for a response"
+    reason = f"{prompt!r} is a word for a {kind} and {response!r} for a response"
     if about is not None:
         reason += f"; {about!r} for what it is about"
         question = question if templates.is_template(question) else f"{{{{ {as_expression(question)} }}}}"
@@ -349,7 +378,3 @@ def _text_columns(rows: Rows, names: Sequence[str]) -> list[str]:
         if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])
-
-
-def _is_mapping(rows: Rows, name: str) -> bool:
-    return any(isinstance(row.get(name), Mapping) for row in rows)

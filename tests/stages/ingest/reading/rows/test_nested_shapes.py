@@ -98,6 +98,14 @@ def guessed(**columns):
             {"func_documentation_string": lambda n: f"Return the number {n}.", "func_code_string": lambda n: f"def f(): return {n}"},
             {"prompt": "func_documentation_string", "response": "func_code_string"},
         ),
+        (  # Spider: what is asked, whichever column comes first
+            {"query": lambda n: f"SELECT {n} FROM t", "question": lambda n: f"How many of {n} are there?"},
+            {"prompt": "question", "response": "query"},
+        ),
+        (  # a helpdesk
+            {"subject": lambda n: f"Problem {n}", "body": lambda n: f"It does not print page {n}.", "reply": lambda n: f"Switch printer {n} on, please."},
+            {"prompt": "body", "response": "reply"},
+        ),
         (  # Prodigy: a hash asks nothing
             {"text": lambda n: f"It rains on day {n}.", "_input_hash": lambda n: n, "label": lambda n: "AB"[n % 2], "answer": "accept"},
             {"prompt": "text", "response": "label"},
@@ -146,6 +154,29 @@ def test_a_verdict_in_numbers_is_not_guessed():
         for n in range(6)
     ]
     assert "rejected" not in guess(rows).columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "prompt", "response"),
+    [
+        (  # MedQA
+            {"question": lambda n: f"What is {n}?", "options": lambda n: {"A": f"a {n}", "B": f"b {n}"}, "answer": lambda n: f"b {n}"},
+            "What is 3?\n\nA. a 3\nB. b 3", "B. b 3",
+        ),
+        (  # MedMCQA
+            {"question": lambda n: f"What is {n}?", "opa": "one", "opb": "two", "opc": "three", "cop": lambda n: n % 3},
+            "What is 3?\n\nA. one\nB. two\nC. three", "A. one",
+        ),
+        (  # WinoGrande
+            {"sentence": lambda n: f"It is _, {n}.", "option1": "so", "option2": "not", "answer": lambda n: str(n % 2 + 1)},
+            "It is _, 3.\n\nA. so\nB. not", "B. not",
+        ),
+    ],
+)  # fmt: skip
+def test_choices_in_an_object_or_in_columns_are_listed(columns, prompt, response):
+    answer = guessed(**columns)
+    example = read({name: value(3) if callable(value) else value for name, value in columns.items()}, answer)
+    assert ([message.content for message in example.messages]) == [prompt, response]
 
 
 def test_what_never_comes_again_is_no_label():
