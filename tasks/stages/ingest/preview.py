@@ -35,7 +35,9 @@ from tasks.stages.ingest.reading.examples import (
     read_records,
     read_rows,
 )
-from tasks.stages.ingest.reading.rows import reasoning, shapes, turns
+from tasks.stages.ingest.reading.guesses import table
+from tasks.stages.ingest.reading.guesses.choices import guess_choices
+from tasks.stages.ingest.reading.rows import reasoning, turns
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -142,10 +144,10 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
     if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
-    answer = shapes.guess_choices(_first_rows(source))
+    answer = guess_choices(_first_rows(source))
     if answer is None and has_unknown:
         unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
-        answer = shapes.guess(list(islice(unknown, GUESSED)))
+        answer = table.guess(list(islice(unknown, GUESSED)))
     if answer is None or (answer.text and not isinstance(source, File)):  # corpora read tables of files
         return None
     return asdict(answer)

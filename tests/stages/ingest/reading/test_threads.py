@@ -9,7 +9,7 @@ from tasks.stages.ingest.config import File
 from tasks.stages.ingest.preview import preview
 from tasks.stages.ingest.reading import threads
 from tasks.stages.ingest.reading.examples import Checked, examples_from_records, read_rows
-from tasks.stages.ingest.reading.rows.shapes import guess
+from tasks.stages.ingest.reading.guesses.table import guess
 from tasks.stages.ingest.reading.threads import joined
 from tests.stages.ingest.running import examples_of, ingest
 

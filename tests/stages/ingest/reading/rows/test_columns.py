@@ -8,7 +8,8 @@ from tasks.core.records import Example, Refusal
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import example_from_row
-from tasks.stages.ingest.reading.rows import shapes
+from tasks.stages.ingest.reading.guesses import choices, judged, nested, table, threads
+from tasks.stages.ingest.reading.guesses.names import first_named
 
 
 def read(values, **columns):
@@ -77,7 +78,7 @@ def test_a_label_that_is_the_answer_is_no_judgement_of_it():
 
 
 def guessed(*rows):
-    return shapes.guess(rows)
+    return table.guess(rows)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,13 @@ def test_an_example_says_where_it_is_from():
 
 def test_a_table_of_thousands_of_columns_is_looked_through_a_few_times(monkeypatch):
     looks = []
-    monkeypatch.setattr(
-        shapes, "first_named", lambda names, words, first=shapes.first_named: looks.append(words) or first(names, words)
-    )
+
+    def counted(names, words):
+        looks.append(words)
+        return first_named(names, words)
+
+    for module in (table, choices, judged, nested, threads):
+        monkeypatch.setattr(module, "first_named", counted)
     rows = [{f"merkmal_{number}": number for number in range(4_000)}] * 5
-    assert shapes.guess(rows) is None
-    assert len(looks) < 15
+    assert table.guess(rows) is None
+    assert len(looks) < 20

@@ -6,7 +6,7 @@ from tasks.core.records import Example, Refusal
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import example_from_row
-from tasks.stages.ingest.reading.rows.shapes import guess
+from tasks.stages.ingest.reading.guesses.table import guess
 
 TALK = [("user", "Why so?"), ("assistant", "It is <so>."), ("user", "Is it?"), ("assistant", 'Yes, "it" is.')]
 SAID = [text for _, text in TALK]

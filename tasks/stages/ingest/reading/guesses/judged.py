@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from tasks.stages.ingest.reading.rows.names import Guess, Rows, as_expression, first_named, names_of, quoted
+from tasks.stages.ingest.reading.guesses.names import PROMPTS, Guess, Rows, as_expression, first_named, names_of, quoted
 
 BY_CUSTOM = ("response_j", "response_k")
 """The better and the worse answer in data sets of pairs from Stack Exchange."""
@@ -15,10 +15,10 @@ SCORES = ("overall_score", "score", "rating", "reward", "rank")
 """The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
 
 
-def guess_judged(rows: Rows, prompts: Sequence[str]) -> Guess | None:
-    """Return the guess for a prompt, by a name that is one of `prompts`, with a better and a worse answer."""
+def guess_judged(rows: Rows) -> Guess | None:
+    """Return the guess for a prompt with a better and a worse answer."""
     names = names_of(rows)
-    prompt = first_named(names, prompts)
+    prompt = first_named(names, PROMPTS)
     if prompt is None:
         return None
     better, worse = BY_CUSTOM

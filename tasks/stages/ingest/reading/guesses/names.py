@@ -2,13 +2,28 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 
 Rows = Sequence[Mapping[str, Any]]
+PROMPTS = (
+    "prompt", "question", "questions", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
+    "frage", "anfrage", "aufgabe", "eingabe", "pregunta", "consulta", "entrada", "pergunta", "requete", "domanda", "richiesta", "vraag",
+    "fraga", "pytanie", "otazka", "soru", "вопрос", "запрос", "задача", "问题", "提问", "指令", "質問", "질문", "سؤال", "प्रश्न",
+)  # fmt: skip
+RESPONSES = (
+    "response", "answer", "completion", "output", "reply", "assistant", "target", "solution", "gpt", "bot", "result", "expected", "chosen",
+    "antwort", "ausgabe", "losung", "loesung", "respuesta", "salida", "resposta", "saida", "reponse", "risposta", "antwoord", "svar",
+    "odpowiedz", "odpoved", "yanit", "cevap", "ответ", "решение", "回答", "答案", "輸出", "输出", "답변", "جواب", "उत्तर",
+    "answers", "responses", "replies", "outputs", "resolution", "antworten", "respuestas", "respostas", "reponses",
+)  # fmt: skip
+TEXTS = (
+    "utterance", "text", "content", "sentence", "document", "documentation", "docstring", "body", "review", "message", "comment", "article", "dialogue", "dialog", "passage",
+    "inhalt", "texto", "texte", "testo",
+)  # fmt: skip
 ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
 FEWEST_WORDS = 3
@@ -72,3 +87,17 @@ def optional(rows: Rows, name: str) -> str:
 def quoted(name: str) -> str:
     """Return a name as a text of a template, whatever marks it has in it."""
     return json.dumps(name, ensure_ascii=False)
+
+
+def text_columns(rows: Rows, names: Sequence[str]) -> list[str]:
+    """Return the columns that hold words in most rows, those with the longest texts first."""
+
+    def texts(name: str) -> Iterator[str]:
+        return (value for row in rows if isinstance(value := row.get(name), str))
+
+    lengths = {}
+    for name in names:
+        words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text)]
+        if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
+            lengths[name] = sum(map(len, words)) / len(words)
+    return sorted(lengths, key=lambda name: -lengths[name])

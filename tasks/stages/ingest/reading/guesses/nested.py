@@ -3,8 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tasks.stages.ingest.reading.guesses.names import (
+    Guess,
+    Rows,
+    as_expression,
+    first_named,
+    names_of,
+    quoted,
+    topic_of,
+)
 from tasks.stages.ingest.reading.rows.conversations import PAIRS
-from tasks.stages.ingest.reading.rows.names import Guess, Rows, as_expression, first_named, quoted, topic_of
 
 TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat", "text")
 """Columns, and fields of objects, that may hold the texts of a conversation, one speaker after the other."""
@@ -74,7 +82,7 @@ def _parallel(rows: Rows) -> Guess | None:
         or any(len(q) != len(a) for q, a in zip(lists[question][1], lists[answer][1], strict=True))
     ):
         return None
-    story = topic_of(rows, list(dict.fromkeys(name for row in rows for name in row)), (question, answer))
+    story = topic_of(rows, names_of(rows), (question, answer))
     asked = f"({as_expression(story)} ~ '\\n\\n' ~ text) if loop.first else text" if story else "text"
     turns = [
         TURN.format(role="'user'", content=asked),

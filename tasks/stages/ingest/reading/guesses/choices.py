@@ -1,0 +1,90 @@
+"""Guess the columns of multiple choice: a question, its choices, and the right one."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tasks.stages.ingest.reading.guesses.names import (
+    PROMPTS,
+    TEXTS,
+    Guess,
+    Rows,
+    as_expression,
+    first_named,
+    names_of,
+    optional,
+    topic_of,
+)
+
+STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
+"""What the names of columns begin with that hold a choice each."""
+CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
+KEYS = (
+    "answer",
+    "answer_key",
+    "answerkey",
+    "correct_answer",
+    "correct",
+    "label",
+    "target",
+    "solution",
+    "cop",
+    "antwort",
+    "loesung",
+)
+LETTERS = "ABCDEFGHIJ"
+
+
+def guess_choices(rows: Rows) -> Guess | None:
+    """Return the guess for multiple choice: a question, its choices, and the right one by number, letter or text."""
+    names = names_of(rows)
+    question, key = first_named(names, PROMPTS), first_named(names, KEYS)
+    choices, columns = first_named(names, CHOICES), _columns_of_choices(names)
+    if question is None and columns:
+        question = first_named([name for name in names if name not in columns], TEXTS)
+    if question is None or key is None or question == key:
+        return None
+    if choices is not None:
+        listed = _listed(rows, choices)
+        reason = f"{choices!r} holds the choices and {key!r} the right one"
+    elif columns:
+        listed = "[" + ", ".join(map(as_expression, columns)) + "]"
+        reason = f"{', '.join(columns)} are choices and {key!r} names the right one"
+    else:
+        return None
+    start = f"{{% set choices = {listed} %}}"
+    about = topic_of(rows, names, (question, key))
+    passage = f"{{% if {optional(rows, about)} %}}{{{{ {optional(rows, about)} }}}}\n\n{{% endif %}}" if about else ""
+    prompt = (
+        f"{start}{passage}{{{{ {as_expression(question)} }}}}\n{{% for choice in choices %}}\n"
+        f'{{{{ "{LETTERS}"[loop.index0] }}}}. {{{{ choice }}}}{{% endfor %}}'
+    )
+    return Guess({"prompt": prompt, "response": start + _right_choice(rows, key)}, None, f"multiple choice: {reason}")
+
+
+def _columns_of_choices(names: Sequence[str]) -> list[str]:
+    """Return the columns that hold a choice each: A, B, C, or `option1`, `opa`, `ending_a` and so on; none if there are no such ones."""
+    if all(letter in names for letter in "ABC"):
+        return [letter for letter in LETTERS if letter in names]
+    by_stem = ([name for name in names if re.fullmatch(f"{stem}[ _]?([a-j]|[0-9])", name.lower())] for stem in STEMS)
+    return next((columns for columns in by_stem if len(columns) > 1), [])
+
+
+def _listed(rows: Rows, choices: str) -> str:
+    """Return the choices of a column as a list in a template: a list, the texts of an object, or the values of one by letters."""
+    values = [row[choices] for row in rows if row.get(choices)]
+    if not any(isinstance(value, Mapping) for value in values):
+        return as_expression(choices)
+    has_texts = all(isinstance(value, Mapping) and "text" in value for value in values)
+    return f'{as_expression(choices)}["text"]' if has_texts else f"({as_expression(choices)}.values() | list)"
+
+
+def _right_choice(rows: Rows, key: str) -> str:
+    """Return the template of the right choice: `B. its text`."""
+    values = [str(row[key]).strip() for row in rows if row.get(key) is not None]
+    if values and all(value.isdigit() for value in values):
+        position = f"{as_expression(key)} | int" if "0" in values else f"({as_expression(key)} | int) - 1"
+    elif values and all(len(value) == 1 and value.upper() in LETTERS for value in values):
+        position = f'"{LETTERS}".index(({as_expression(key)} | trim).upper())'
+    else:
+        position = f"choices.index({as_expression(key)})"
+    return f'{{% set right = {position} %}}{{{{ "{LETTERS}"[right] }}}}. {{{{ choices[right] }}}}'

@@ -1,0 +1,225 @@
+"""Guess which columns of a table make a conversation, from their names in several languages and from what they hold."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tasks.core.text import templates
+from tasks.stages.ingest.reading.guesses.choices import guess_choices
+from tasks.stages.ingest.reading.guesses.judged import guess_judged
+from tasks.stages.ingest.reading.guesses.names import (
+    FEWEST_WORDS,
+    PROMPTS,
+    RESPONSES,
+    TEXTS,
+    Guess,
+    Rows,
+    as_expression,
+    first_named,
+    names_of,
+    num_words,
+    optional,
+    quoted,
+    text_columns,
+    topic_of,
+)
+from tasks.stages.ingest.reading.guesses.nested import guess_nested
+from tasks.stages.ingest.reading.guesses.threads import guess_thread, thread_columns
+
+LABELS = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "sentiment",
+    "intent",
+    "tag",
+    "topic",
+    "klasse",
+    "kategorie",
+    "categoria",
+    "categorie",
+)
+MADE = ("summary", "highlights", "tldr", "abstract", "code", "sql", "zusammenfassung", "resumen", "resume", "riassunto")
+"""What is made of a text."""
+TOGETHER = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
+    ("title", "content"), ("title", "body"), ("subject", "body"),
+)  # fmt: skip
+"""Texts that have one label together."""
+EDITS = (("old", "new"), ("before", "after"))
+TOLD = ("message", "subject", "instruction", "description", "commit")
+"""Words for a text before and after an edit, and for what tells of it."""
+TRANSLATIONS = ("translation", "translations")
+PROGRAMS = ("sql", "query", "code", "program")
+"""What answers a question where nothing else does."""
+FEWEST_LABELS, MAX_LABELS = 3, 50
+"""Distinct values beyond which a column is no label; in a few rows each may be another one."""
+DEEPEST = 3
+"""Lists and objects, one in the other, in which a text is looked for."""
+LONG_NAME = 40
+"""Characters beyond which a name of a column may be a row."""
+
+
+def guess(rows: Rows) -> Guess | None:
+    """Return a guess from the first rows of a table, or None if nothing speaks for one."""
+    names = names_of(rows)
+    by_names = (_edited, _named, _made, _labelled, _within, _longest)
+    guesses = (
+        guess_choices(rows),
+        _translated(rows),
+        guess_nested(rows),
+        guess_judged(rows),
+        guess_thread(rows),
+        *(by_name(rows, names) for by_name in by_names),
+    )
+    return next((answer for answer in guesses if answer is not None), None)
+
+
+def _translated(rows: Rows) -> Guess | None:
+    """Return the guess for a column that holds one text in several languages, as data sets of translations have it."""
+    name = first_named(names_of(rows), TRANSLATIONS)
+    texts = [row[name] for row in rows if row.get(name)] if name else []
+    if name is None or not texts or not all(isinstance(text, Mapping) and len(text) > 1 for text in texts):
+        return None
+    first, second, *_ = texts[0]
+    columns = {
+        side: f"{{{{ {as_expression(name)}[{quoted(language)}] }}}}"
+        for side, language in (("prompt", first), ("response", second))
+    }
+    return Guess(columns, None, f"{name!r} holds a text in {first!r} and in {second!r}, in this order")
+
+
+def _begins_as(name: str, words: Sequence[str]) -> bool:
+    """Return True for a name of several words whose first is one of these: an `input_output` is no output."""
+    spelled = re.split(r"[\W_]+", name.lower())
+    return len(spelled) > 1 and spelled[0] in words
+
+
+def _is_numeric(rows: Rows, name: str) -> bool:
+    """Return True for a column of numbers alone, which ask nothing."""
+    return all(isinstance(row.get(name), int | float | None) for row in rows)
+
+
+def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for a text before and after an edit, which a message describes."""
+    told = first_named(names, TOLD)
+    pairs = [
+        (name, partner)
+        for old, new in EDITS
+        for name in names
+        if old in re.split(r"[\W_]+", name) and (partner := name.replace(old, new)) in names
+    ]
+    if told is None or not pairs:
+        return None
+    before, after = max(pairs, key=lambda pair: num_words(rows, pair[1]))
+    prompt = f"{{{{ {as_expression(told)} }}}}\n\n{{{{ {as_expression(before)} }}}}"
+    return Guess({"prompt": prompt, "response": after}, None, f"{told!r} tells what became {after!r} of {before!r}")
+
+
+def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
+    prompt = first_named([name for name in names if not _is_numeric(rows, name)], PROMPTS)
+    response = first_named([name for name in names if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
+    if (
+        "solution" in names
+        and response is not None
+        and num_words(rows, "solution") > FEWEST_WORDS * num_words(rows, response)
+    ):
+        response = "solution"  # beside its result alone
+    kind = "prompt"
+    if prompt is not None and response is None:
+        response = first_named([name for name in names if name != prompt], PROGRAMS)
+    elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
+        texts = [name for name in text_columns(rows, names) if name != response]
+        prompt, kind = first_named(texts, (*TEXTS, "description")), "text"
+    if prompt is None or response is None:
+        return None
+    question, answer = _text_in(rows, prompt), _text_in(rows, response)
+    if question is None or answer is None:
+        return None
+    about = topic_of(rows, names, (prompt, response))
+    reason = f"{prompt!r} is a word for a {kind} and {response!r} for a response"
+    if about is not None:
+        reason += f"; {about!r} for what it is about"
+        question = question if templates.is_template(question) else f"{{{{ {as_expression(question)} }}}}"
+        question += f"{{% if {optional(rows, about)} %}}\n\n{{{{ {optional(rows, about)} }}}}{{% endif %}}"
+    return Guess({"prompt": question, "response": answer}, None, reason)
+
+
+def _text_in(rows: Rows, name: str) -> str | None:
+    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None where there is none."""
+    value = next((row[name] for row in rows if row.get(name)), "")
+    path = as_expression(name)
+    for _ in range(DEEPEST):
+        if isinstance(value, list) and value:
+            value, path = value[0], f"{path}[0]"
+        elif isinstance(value, Mapping) and (key := first_named(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
+            value, path = value[key], f"{path}[{quoted(key)}]"
+    if isinstance(value, list | Mapping):
+        return None
+    return name if path == as_expression(name) else f"{{{{ {path} }}}}"
+
+
+def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for a text and what was made of it, as a summary or a program."""
+    texts = [name for name in text_columns(rows, names) if num_words(rows, name) >= FEWEST_WORDS]
+    text = first_named(texts, TEXTS)
+    made = first_named([name for name in texts if name != text], MADE)
+    if text is None or made is None:
+        return None
+    return Guess(
+        {"prompt": text, "response": made}, None, f"{text!r} is a word for a text and {made!r} for what is made of it"
+    )
+
+
+def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
+    label = first_named(names, LABELS)
+    texts = [name for name in text_columns(rows, names) if name != label]
+    if label is None or not texts or any(isinstance(row.get(label), list | Mapping) for row in rows):
+        return None
+    values = {str(row.get(label)) for row in rows}
+    if len(values) > min(MAX_LABELS, max(FEWEST_LABELS, len(rows) // 2)):  # labels come again
+        return None
+    told = f"classification: {label!r} has {len(values)} values"
+    if both := next((pair for pair in TOGETHER if set(pair) <= set(texts)), None):
+        prompt = "\n\n".join(f"{{{{ {name} }}}}" for name in both)
+        return Guess({"prompt": prompt, "response": label}, None, f"{told}, {both[0]!r} and {both[1]!r} are the texts")
+    text = first_named(texts, TEXTS) or texts[0]
+    return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
+
+
+def _within(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for the prompt and response that lie in one object of each row."""
+    for name in names:
+        objects = [row.get(name) for row in rows]
+        inner = [value for value in objects if isinstance(value, Mapping)]
+        answer = _named(inner, names_of(inner)) if len(inner) == len(rows) else None
+        if answer is not None and not any(map(templates.is_template, answer.columns.values())):
+            columns = {
+                kind: f"{{{{ {as_expression(name)}[{quoted(column)}] }}}}" for kind, column in answer.columns.items()
+            }
+            return Guess(columns, None, f"in {name!r}, {answer.reason}")
+    return None
+
+
+def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess by contents: two columns of text are prompt and response in their order, one is running text."""
+    by, speaker = thread_columns(rows, names)
+    is_thread = by is not None and speaker is not None
+    texts = [name for name in text_columns(rows, names) if not is_thread or name not in (by, speaker)]
+    if not texts:
+        return None
+    if len(texts) == 1:
+        reason = f"{texts[0]!r} is its only column of text, so there is nothing to answer"
+        if is_thread:
+            reason += (
+                f". {by!r} and {speaker!r} say that a row is one message: to train on conversations, name these columns, and who the "
+                "assistant is, in `thread` of the source"
+            )
+        return Guess({}, texts[0], reason)
+    if text := first_named(texts[:1], TEXTS):
+        return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")
+    prompt, response = sorted(texts[:2], key=list(names).index)
+    reason = f"{prompt!r} and {response!r} have the longest texts, in this order"
+    if all(len(name) > LONG_NAME for name in (prompt, response)):
+        reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
+    return Guess({"prompt": prompt, "response": response}, None, reason)

@@ -1,0 +1,67 @@
+"""Guess the columns of a table that holds one message a row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.stages.ingest.reading.guesses.names import TEXTS, Guess, Rows, first_named, names_of, text_columns
+from tasks.stages.ingest.reading.rows.turns import ROLES
+from tasks.stages.ingest.reading.threads import moment
+
+SPEAKERS = ("role", "speaker", "sender", "author", "from", "participant", "direction")
+"""Who says what stands in a row."""
+THREADS = ("conversation", "conv", "thread", "ticket", "session", "chat", "dialogue", "dialog", "case", "issue")
+"""The conversation that a row is a message of."""
+MOMENTS = ("order", "turn", "index", "idx", "position", "timestamp", "created", "sent", "time", "date")
+"""When it was said."""
+
+
+def guess_thread(rows: Rows) -> Guess | None:
+    """Return the guess for a table of one message a row: who says what, in which conversation, and when."""
+    names = names_of(rows)
+    by, speaker = thread_columns(rows, names)
+    texts = [name for name in text_columns(rows, names) if name not in (by, speaker)]
+    if by is None or speaker is None or not texts:
+        return None
+    known = {ROLES.get(str(row.get(speaker)).strip().lower()) for row in rows}
+    roles = {} if None not in known and {"user", "assistant"} <= known else _two_speakers(rows, by, speaker)
+    if roles is None:
+        return None
+    content = first_named(texts, TEXTS) or texts[0]
+    columns: dict[str, Any] = {"by": by, "role": speaker, "content": content}
+    reason = f"a row is one message: {by!r} tells its conversation, {speaker!r} who says {content!r}"
+    if roles:
+        columns |= {"roles": roles}
+        reason += f" ({next(iter(roles))!r} begins, and is taken for the user)"
+    dates = [name for name in names if name not in (by, speaker, content) and _is_sorted_by(rows, name)]
+    if order := first_named(dates, MOMENTS):
+        return Guess({}, None, f"{reason}, {order!r} when", columns | {"order": order})
+    return Guess({}, None, reason, columns)
+
+
+def thread_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the columns of conversation and speaker of a table of one message a row, as far as there are any."""
+    speaker = first_named(names, SPEAKERS)
+    if speaker is None:
+        return None, None
+    repeated = [name for name in names if name != speaker and len({str(row.get(name)) for row in rows}) < len(rows)]
+    return first_named(repeated, THREADS), speaker
+
+
+def _two_speakers(rows: Rows, by: str, speaker: str) -> dict[str, str] | None:
+    """Return the roles of two speakers of whom one begins every conversation; None if there is no such one."""
+    begins: dict[str, str] = {}
+    for row in rows:
+        begins.setdefault(str(row.get(by)), str(row.get(speaker)).strip())
+    speakers = {str(row.get(speaker)).strip() for row in rows}
+    if len(speakers) != len(("user", "assistant")) or len(set(begins.values())) != 1:
+        return None
+    (user,) = set(begins.values())
+    return {user: "user", (speakers - {user}).pop(): "assistant"}
+
+
+def _is_sorted_by(rows: Rows, name: str) -> bool:
+    """Return True if the values of a column have an order: numbers alone, or dates alone."""
+    try:
+        return bool(sorted(moment(row.get(name)) for row in rows))
+    except (TypeError, ValueError):
+        return False
