@@ -14,9 +14,9 @@ from tasks.stages.ingest.reading.guesses.names import (
 )
 from tasks.stages.ingest.reading.rows.conversations import PAIRS
 
-TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat", "text")
+TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat")
 """Columns, and fields of objects, that may hold the texts of a conversation, one speaker after the other."""
-FIELDS = (*TALKS, "input_text", "answer")
+FIELDS = (*TALKS, "text", "input_text", "answer")
 """Fields of objects that hold such texts, or the answers to questions."""
 QUESTIONS = ("questions", "turns", "prompts", "queries")
 ANSWERS = ("answers", "responses", "reference", "replies", "completions")

@@ -65,6 +65,7 @@ def test_a_log_of_requests_and_responses_is_read():
         {"text": "It rains a lot here.", "data": ["rain", "here"]},
         {"text": "It rains a lot here.", "questions": ASKED, "answers": ANSWERED[:1]},
         {"text": "It rains a lot here.", "turns": []},
+        {"name": "It rains a lot here.", "text": ["It rains .", "So it is ."], "label": 1},
     ],
 )
 def test_other_lists_are_no_conversations(row):
