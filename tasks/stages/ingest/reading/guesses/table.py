@@ -24,6 +24,7 @@ from tasks.stages.ingest.reading.guesses.names import (
 )
 from tasks.stages.ingest.reading.guesses.nested import guess_nested
 from tasks.stages.ingest.reading.guesses.threads import guess_thread, thread_columns
+from tasks.stages.ingest.reading.rows.transcripts import transcript
 
 LABELS = (
     "label",
@@ -54,6 +55,8 @@ PROGRAMS = ("sql", "query", "code", "program")
 """What answers a question where nothing else does."""
 FEWEST_LABELS, MAX_LABELS = 3, 50
 """Distinct values beyond which a column is no label; in a few rows each may be another one."""
+MOST = 0.8
+"""The share of rows from which on a column is one of transcripts."""
 DEEPEST = 3
 """Lists and objects, one in the other, in which a text is looked for."""
 LONG_NAME = 40
@@ -63,7 +66,7 @@ LONG_NAME = 40
 def guess(rows: Rows) -> Guess | None:
     """Return a guess from the first rows of a table, or None if nothing speaks for one."""
     names = names_of(rows)
-    by_names = (_edited, _named, _made, _labelled, _within, _longest)
+    by_names = (_spoken, _edited, _named, _made, _labelled, _within, _longest)
     guesses = (
         guess_choices(rows),
         _translated(rows),
@@ -98,6 +101,15 @@ def _begins_as(name: str, words: Sequence[str]) -> bool:
 def _is_numeric(rows: Rows, name: str) -> bool:
     """Return True for a column of numbers alone, which ask nothing."""
     return all(isinstance(row.get(name), int | float | None) for row in rows)
+
+
+def _spoken(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for a column of transcripts."""
+    for name in names:
+        texts = [text for row in rows if isinstance(text := row.get(name), str) and text]
+        if texts and transcript(texts[0]) and len([text for text in texts if transcript(text)]) >= MOST * len(rows):
+            return Guess({"messages": name}, None, f"{name!r} holds transcripts of conversations")
+    return None
 
 
 def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:

@@ -12,6 +12,7 @@ from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.rows import branches, tool_calls
 from tasks.stages.ingest.reading.rows.branches import shown_branch
 from tasks.stages.ingest.reading.rows.content_parts import expanded
+from tasks.stages.ingest.reading.rows.transcripts import transcript
 from tasks.stages.ingest.reading.rows.turns import (
     ROLES,
     content_of,
@@ -19,7 +20,6 @@ from tasks.stages.ingest.reading.rows.turns import (
     is_context,
     role_of,
     spelled_role,
-    transcript,
 )
 
 FOLLOWERS = {
@@ -156,9 +156,10 @@ def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
         case (branches.MESSAGES,):
             return shown_branch(row)
         case (name,):
-            if not isinstance(row[name], list):
+            turns = transcript(row[name]) if isinstance(row[name], str) else row[name]
+            if not isinstance(turns, list):
                 return Unfit("not a list of turns", f"{name} is {described(row[name])}")
-            return _with_system(row, row[name])
+            return _with_system(row, turns)
     return Unfit("unknown shape", f"found {', '.join(sorted(map(str, row))) or 'nothing'}; expected {EXPECTED}")
 
 

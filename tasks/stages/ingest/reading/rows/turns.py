@@ -1,6 +1,5 @@
-"""The turns of a conversation in the spellings of OpenAI, Anthropic, Gemini, ShareGPT and Qwen: roles, contents, transcripts."""
+"""The turns of a conversation in the spellings of OpenAI, Anthropic, Gemini, ShareGPT and Qwen: roles, contents."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,8 +36,6 @@ CONTENTS = ("content", "value", "parts", "text")
 """The fields that may hold what is said."""
 TEXTS = ("text", "input_text", "output_text")
 """The types of parts that are texts; the last two are of OpenAI's Responses."""
-SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-"""The beginning of a turn in a transcript."""
 
 
 def spelled_role(turn: Mapping[str, Any]) -> Any:
@@ -76,17 +73,6 @@ def described(content: Any) -> str:
         if kinds:
             return f"a part of type {kinds[0]!r}"
     return "nothing" if content is None else f"a {type(content).__name__}"
-
-
-def transcript(text: str) -> list[dict[str, str]] | None:
-    """Return the turns of a transcript ("\\n\\nHuman: …\\n\\nAssistant: …", as in Anthropic's hh-rlhf); None if the text is none."""
-    before, *parts = SPEAKER.split(text)
-    if before.strip() or len(parts) < 4:
-        return None
-    return [
-        {"role": role.lower(), "content": content.removeprefix(" ")}
-        for role, content in zip(parts[::2], parts[1::2], strict=True)
-    ]
 
 
 def _is_text(part: Any) -> bool:

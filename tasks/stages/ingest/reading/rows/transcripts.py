@@ -1,0 +1,55 @@
+"""Read conversations that stand in one text, with marks before their turns."""
+
+import re
+from typing import NamedTuple
+
+from tasks.stages.ingest.reading.rows.turns import ROLES
+
+
+class Marks(NamedTuple):
+    """The marks of a format of transcripts."""
+
+    turn: re.Pattern[str]
+    """Stands before a turn, and names its speaker."""
+    has_preamble: bool = True
+    """True if a text may come before the first turn, which is the system's message."""
+
+
+FORMATS = (
+    Marks(re.compile(r"(?:\A|\n\n)(Human|Assistant):"), has_preamble=False),  # Anthropic's hh-rlhf
+    Marks(re.compile(r"<\|im_start\|>(\w+)\n")),  # ChatML
+    Marks(re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>")),  # Llama 3
+    Marks(re.compile(r"<\|(system|user|assistant)\|>\n?")),  # Zephyr, Phi 3
+    Marks(re.compile(r"<start_of_turn>(user|model)\n")),  # Gemma
+    Marks(re.compile(r"\[\|(Human|AI)\|\]")),  # Baize
+    Marks(re.compile(r"### *(System|Human|User|Instruction|Input|Assistant|Response|GPT|Output): *")),  # Guanaco, Alpaca
+)  # fmt: skip
+SECTIONS = {"instruction": "user", "input": "user", "response": "assistant", "output": "assistant"}
+"""The names of turns that are no speakers."""
+ENDS = re.compile(r"<\|im_end\|>|<\|eot_id\|>|<\|end\|>|<\|endoftext\|>|<\|begin_of_text\|>|<end_of_turn>|<bos>|</?s>")
+"""What ends a turn, or begins a text."""
+
+
+def transcript(text: str) -> list[dict[str, str]] | None:
+    """Return the turns of a transcript up to its last answer; None if the text is none.
+
+    Turns of one speaker that follow each other are one.
+    """
+    return next((turns for marks in FORMATS if (turns := _turns(text, marks)) is not None), None)
+
+
+def _turns(text: str, marks: Marks) -> list[dict[str, str]] | None:
+    before, *parts = marks.turn.split(text)
+    preamble = ENDS.sub("", before).strip()
+    if len(parts) < 4 or (preamble and not marks.has_preamble):
+        return None
+    turns = [{"role": "system", "content": preamble}] if preamble else []
+    for name, said in zip(parts[::2], parts[1::2], strict=True):
+        role, content = SECTIONS.get(name.lower()) or ROLES.get(name.lower(), name), ENDS.sub("", said).strip()
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] = f"{turns[-1]['content']}\n\n{content}".strip()
+        else:
+            turns.append({"role": role, "content": content})
+    while turns and (turns[-1]["role"] != "assistant" or not turns[-1]["content"]):
+        turns.pop()
+    return turns or None
