@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> int:
 
 
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
-    """Return the first kept and the first refused records, the counts of both by file, a guess of the columns of unknown rows,
-    and the check proposed for each source."""
+    """Return the first kept and the first refused records, the counts of both by file, what is not used, a guess of the columns of unknown rows,
+    and for each source the check that is proposed and the column of its splits."""
     kept: list[Example] = []
     refused: list[Refusal] = []
     reasons: Counter[str] = Counter()
@@ -93,14 +93,8 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
                     unsearched.clear()
     sensitive_texts.update(_rules_in(unsearched))
     checked = [_with_check(source, proposal) for source, proposal in zip(sources, proposals, strict=True)]
-    names = [
-        name
-        for source in checked
-        if isinstance(source, File | Query | Datasets)
-        for name in [*_lost(source), *unused(_first_rows(source), source)]
-    ]
     splits = [_split_column(source) for source in sources]
-    names = [name for name in names if name not in splits]
+    names = [name for source in checked for name in _unused(source) if name not in splits]
     return {
         "splits": splits,
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
@@ -169,14 +163,17 @@ def _split_column(source: ExampleSource) -> str | None:
     return None
 
 
-def _lost(source: File | Query | Datasets) -> list[str]:
-    """Return the columns of a table of messages that hold something, and that no conversation has."""
-    if source.thread is None:
+def _unused(source: ExampleSource) -> list[str]:
+    """Return what no example of a source is made of; of a table of messages also the columns that no conversation has."""
+    if not isinstance(source, File | Query | Datasets):
         return []
+    rows = _first_rows(source)
+    if source.thread is None:
+        return unused(rows, source)
     own = {*source.thread.model_dump(include={"by", "role", "content", "order"}).values(), *turns.READ}
-    kept = own.union(columns_with_content(_first_rows(source)))
+    kept = own.union(columns_with_content(rows))
     messages = _first_rows(source.model_copy(update={"thread": None}))
-    return [name for name in columns_with_content(messages) if name not in kept]
+    return [name for name in columns_with_content(messages) if name not in kept] + unused(rows, source)
 
 
 def _rows(source: File | Query | Datasets) -> Iterator[Row]:
