@@ -27,6 +27,7 @@ from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gy
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.reading import threads
 from tasks.stages.ingest.reading.examples import (
     example_from_row,
     mine_functions,
@@ -37,7 +38,7 @@ from tasks.stages.ingest.reading.examples import (
 )
 from tasks.stages.ingest.reading.guesses import table
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
-from tasks.stages.ingest.reading.rows import reasoning, turns
+from tasks.stages.ingest.reading.rows import reasoning
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -170,7 +171,7 @@ def _unused(source: ExampleSource) -> list[str]:
     rows = _first_rows(source)
     if source.thread is None:
         return unused(rows, source)
-    own = {*source.thread.model_dump(include={"by", "role", "content", "order"}).values(), *turns.READ}
+    own = {*source.thread.model_dump(include={"by", "role", "content", "order"}).values(), *threads.FIELDS}
     kept = own.union(columns_with_content(rows))
     messages = _first_rows(source.model_copy(update={"thread": None}))
     return [name for name in columns_with_content(messages) if name not in kept] + unused(rows, source)

@@ -29,6 +29,8 @@ SELECT first, label, place, message
 FROM (SELECT *, min(number) OVER (PARTITION BY label, thread) AS first FROM messages)
 ORDER BY first, number
 """
+FIELDS = ("weight", "train", "loss", "tool_calls", "function_call", "tool_call_id")
+"""The columns that go with a message into its turn."""
 NOTHING: tuple[Any, ...] = (None, "", [])
 SEPARATOR = "\n"
 """Stands between messages that are one turn."""
@@ -76,7 +78,7 @@ def _conversation(messages: Sequence[Mapping[str, Any]], thread: Thread) -> dict
                 f"the column {order!r} holds {values}, which are neither numbers nor dates of ISO 8601 all alike. Sort the rows, and leave "
                 "`order` out",
             )
-    own = {thread.role, thread.content, order, *turns.READ}
+    own = {thread.role, thread.content, order, *FIELDS}
     agreed = {
         name: value
         for name, value in messages[0].items()
@@ -101,13 +103,9 @@ def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[s
         role = thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), thread.others or spelled))
         if role is None:
             continue
-        fields = turns.READ - {thread.role, thread.content}
-        further = {name: message[name] for name in fields if message.get(name) not in NOTHING}
-        turn = {**further, "role": role, "content": message[thread.content]}
-        if made and _is_one_turn(made[-1], turn):
-            made[-1]["content"] += SEPARATOR + turn["content"]
-        else:
-            made.append(turn)
+        further = {name: message[name] for name in FIELDS if message.get(name) not in NOTHING}
+        made.append({**further, "role": role, "content": message[thread.content]})
+    made = turns.merged(made, SEPARATOR)
     roles = [turn["role"] for turn in made]
     if not {"user", "assistant"} <= set(roles):
         return made
@@ -118,12 +116,6 @@ def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[s
 def _as_json(value: Any) -> str:
     """Return a value as ASCII, whatever characters it has; dates and the like as texts."""
     return json.dumps(value, default=str)
-
-
-def _is_one_turn(before: Mapping[str, Any], turn: Mapping[str, Any]) -> bool:
-    """Return True for two texts of one role that is no tool's and has nothing but its text."""
-    is_plain = all(each.keys() == {"role", "content"} and isinstance(each["content"], str) for each in (before, turn))
-    return is_plain and before["role"] == turn["role"] != "tool"
 
 
 @contextmanager

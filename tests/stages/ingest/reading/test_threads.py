@@ -101,6 +101,21 @@ def test_what_is_said_before_the_first_question_and_after_the_last_answer_is_lef
     assert turns(rows(*messages)) == [("system", "1."), ("user", "2."), ("assistant", "3.")]
 
 
+def test_a_column_that_a_turn_might_have_is_a_column_here():
+    names = ("ticket", "sender", "body", "sent", "type", "name", "text")
+    messages = [
+        (1, "user", "Why?", 1, "mail", "Cem", "x"),
+        (1, "user", "Well?", 2, "mail", "Cem", "y"),
+        (1, "Anna", "So.", 3, "mail", "A", "z"),
+    ]
+    ((_, row),) = joined(rows(*messages, names=names), TICKETS)
+    assert row.values["messages"] == [
+        {"role": "user", "content": "Why?\nWell?"},
+        {"role": "assistant", "content": "So."},
+    ]
+    assert row.values["type"] == "mail"
+
+
 def test_results_of_tools_and_marked_messages_stay_turns_of_their_own():
     messages = [
         {"role": "user", "content": "Why?"},

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.stages.ingest.reading.rows.turns import merged
+
 MESSAGES, LAST = "mapping", "current_node"
 """The columns of the messages by their ids, and of the id of the last one."""
 SPOKEN = ("user", "assistant")
@@ -22,13 +24,7 @@ def shown_branch(row: Mapping[str, Any]) -> list[dict[str, str]]:
         if turn := _turn(nodes[node].get("message")):
             turns.append(turn)
         node = nodes[node].get("parent")
-    joined: list[dict[str, str]] = []
-    for turn in reversed(turns):
-        if joined and joined[-1]["role"] == turn["role"]:
-            joined[-1]["content"] += "\n\n" + turn["content"]
-        else:
-            joined.append(turn)
-    return joined
+    return merged(reversed(turns), "\n\n")
 
 
 def _turn(message: Any) -> dict[str, str] | None:

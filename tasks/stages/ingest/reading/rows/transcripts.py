@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from tasks.stages.ingest.reading.rows.turns import ROLES
+from tasks.stages.ingest.reading.rows.turns import ROLES, merged
 
 
 class Marks(NamedTuple):
@@ -45,11 +45,9 @@ def _turns(text: str, marks: Marks) -> list[dict[str, str]] | None:
         return None
     turns = [{"role": "system", "content": preamble}] if preamble else []
     for name, said in zip(parts[::2], parts[1::2], strict=True):
-        role, content = SECTIONS.get(name.lower()) or ROLES.get(name.lower(), name), ENDS.sub("", said).strip()
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] = f"{turns[-1]['content']}\n\n{content}".strip()
-        else:
-            turns.append({"role": role, "content": content})
+        role = SECTIONS.get(name.lower()) or ROLES.get(name.lower(), name)
+        turns.append({"role": role, "content": ENDS.sub("", said).strip()})
+    turns = merged(turns, "\n\n")
     while turns and (turns[-1]["role"] != "assistant" or not turns[-1]["content"]):
         turns.pop()
     return turns or None

@@ -1,6 +1,6 @@
 """The turns of a conversation in the spellings of OpenAI, Anthropic, Gemini, ShareGPT and Qwen: roles, contents."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 ROLES = {
@@ -64,6 +64,22 @@ def is_context(turn: Any) -> bool:
     if role_of(turn) != "assistant":
         return False
     return turn.get("weight") == 0 or turn.get("train") is False or turn.get("loss") is False
+
+
+def merged(turns: Iterable[dict[str, Any]], separator: str) -> list[dict[str, Any]]:
+    """Return the turns, in which texts of one role that follow each other are one turn; results of tools, and turns with more than a text,
+    stay apart."""
+    made: list[dict[str, Any]] = []
+    for turn in turns:
+        before = made[-1] if made else {}
+        is_plain = all(
+            each.keys() == {"role", "content"} and isinstance(each["content"], str) for each in (before, turn)
+        )
+        if is_plain and before["role"] == turn["role"] != "tool":
+            made[-1] = {**turn, "content": f"{before['content']}{separator}{turn['content']}".strip()}
+        else:
+            made.append(turn)
+    return made
 
 
 def described(content: Any) -> str:
