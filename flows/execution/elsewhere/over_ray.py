@@ -49,12 +49,15 @@ class RayNode:
 
     def look(self) -> None:
         """Close the connection if the cluster is lost, or Ray has given the task up: its process may live on for minutes."""
+        self._look_at_cluster()
+        if self._lost or self._task.is_over():
+            self._close()
+
+    def _look_at_cluster(self) -> None:
         try:
             self._task.look()
         except RuntimeError as error:
             self._lost = str(error).rstrip(".")
-        if self._lost or self._task.is_over():
-            self._close()
 
     def end(self) -> tuple[int, str]:
         """Return the exit code of the far side and its last words, or those of Ray where the task was lost."""
@@ -62,9 +65,12 @@ class RayNode:
         for file in (self.incoming, self.outgoing, self._connection):
             with suppress(OSError):  # what was not sent yet is of no use any more
                 file.close()
-        if self._lost:
-            return 1, self._lost
-        return _outcome(self._task) if self._task.is_over(2 * supervisor.PATIENCE_S) else (1, "")
+        code, said = 1, ""
+        if not self._lost and self._task.is_over(2 * supervisor.PATIENCE_S):
+            code, said = _outcome(self._task)
+        if code and not said:  # a node may close the connection before a look shows that the cluster is lost
+            self._look_at_cluster()
+        return code, said or self._lost
 
     def _close(self) -> None:
         with suppress(OSError):  # the other side has closed it

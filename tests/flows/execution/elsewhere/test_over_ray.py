@@ -164,6 +164,24 @@ def test_whoever_connects_without_the_token_is_sent_away_and_one_with_it_is_the_
         socket.create_connection(place)
 
 
+@pytest.mark.parametrize("outcome", [None, (-9, b"")], ids=["task not over", "task killed"])
+def test_a_connection_that_ends_before_a_look_at_the_lost_cluster_is_told_with_its_reason(outcome):
+    class Lost:
+        def look(self):
+            raise RuntimeError("The Ray cluster is lost.")
+
+        def is_over(self, within_s=0.0):
+            return outcome is not None
+
+        def result(self):
+            return outcome
+
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"127.0.0.1\n")
+    theirs.close()
+    assert over_ray.RayNode(hosts.Host(ray="auto"), ours, Lost()).end()[1] == "The Ray cluster is lost"
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
