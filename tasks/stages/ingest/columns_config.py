@@ -44,6 +44,11 @@ class Thread(Config):
     """The column that says which conversation of its file a message belongs to."""
     role: str = "role"
     content: str = "content"
+    id: str | None = None
+    """The column with the name of each message, by which `parent` names one."""
+    parent: str | None = None
+    """The column that names the message which a message answers: those of a conversation are a tree then, and each branch of it down to a last answer
+    becomes a row. An answer of several branches trains in the first of them, and no split parts a tree."""
     order: str | None = None
     """The column by which the messages of a conversation are ordered: numbers, or dates as ISO 8601 writes them. Without it their rows
     are in order."""
@@ -52,3 +57,9 @@ class Thread(Config):
     out."""
     others: Literal["user", "assistant"] | None = None
     """Who everybody else is, where the column holds names. Without it, a conversation with an unknown name is refused."""
+
+    @model_validator(mode="after")
+    def _parents_have_names(self) -> "Thread":
+        if (self.id is None) != (self.parent is None):
+            raise ValueError("`parent` names messages by their `id`: name both columns, or neither")
+        return self

@@ -171,7 +171,10 @@ def _unused(source: ExampleSource) -> list[str]:
     rows = _first_rows(source)
     if source.thread is None:
         return unused(rows, source)
-    own = {*source.thread.model_dump(include={"by", "role", "content", "order"}).values(), *threads.FIELDS}
+    own = {
+        *source.thread.model_dump(include={"by", "role", "content", "id", "parent", "order"}).values(),
+        *threads.FIELDS,
+    }
     kept = own.union(columns_with_content(rows))
     messages = _first_rows(source.model_copy(update={"thread": None}))
     return [name for name in columns_with_content(messages) if name not in kept] + unused(rows, source)

@@ -149,10 +149,17 @@ def examples_from_records(
 
 def _decoupled(whole: Example, record: Row, file: str, source: Rows) -> Sequence[Example | Refusal]:
     """Return the views of a trajectory, or its refusal."""
-    made = views(whole, label(source), has_group=source.group is not None)
+    made = views(whole, label(source), has_group=_group_column(source) is not None)
     if isinstance(made, Unfit):
         return [Refusal(file, record.where, made.reason, made.detail, cleaning.beginning(record.values))]
     return made
+
+
+def _group_column(source: Rows) -> str | None:
+    """Return the column whose equal values no split may part: the one that is named, else that of a tree, whose branches share messages."""
+    if source.group is None and source.thread is not None and source.thread.parent is not None:
+        return source.thread.by
+    return source.group
 
 
 def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
@@ -180,11 +187,11 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
         return Refusal(source, where, "broken characters", detail, cleaning.beginning(ascii(values)))
     # Answers to one prompt stay together.
     group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
-    if options.group is not None:
-        if columns.get(options.group) is None:
-            detail = f"the column {options.group!r} is empty"
+    if (column := _group_column(options)) is not None:
+        if columns.get(column) is None:
+            detail = f"the column {column!r} is empty"
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
-        group = f"{label(options)}: {cleaning.beginning(columns[options.group])}"
+        group = f"{label(options)}: {cleaning.beginning(columns[column])}"
     task = options.task if options.task_by is None else columns.get(options.task_by)
     if not isinstance(task, str) or not task.strip():
         detail = f"the column {options.task_by!r} has no text"

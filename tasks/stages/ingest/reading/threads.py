@@ -32,6 +32,8 @@ ORDER BY first, number
 FIELDS = ("weight", "train", "loss", "tool_calls", "function_call", "tool_call_id")
 """The columns that go with a message into its turn."""
 NOTHING: tuple[Any, ...] = (None, "", [])
+Message = Mapping[str, Any]
+"""The columns of one message."""
 SEPARATOR = "\n"
 """Stands between messages that are one turn."""
 
@@ -58,27 +60,75 @@ def joined(records: Iterable[tuple[str, Record]], thread: Thread) -> Iterator[tu
                 _insert(connection, held)
         _insert(connection, held)
         for (_, label), rows in groupby(_selected(connection), key=lambda row: row[:2]):
-            places, messages = zip(*((place, json.loads(message)) for _, _, place, message in rows), strict=True)
-            values = _conversation(messages, thread)
-            if isinstance(values, Unfit):
-                yield label, Broken(places[0], values.reason, values.detail, cleaning.beginning(messages[0]))
+            messages = [Row(place, json.loads(message)) for _, _, place, message in rows]
+            branches = _branches(messages, thread)
+            if isinstance(branches, Unfit):
+                first = messages[0]
+                yield label, Broken(first.where, branches.reason, branches.detail, cleaning.beginning(first.values))
             else:
-                yield label, Row(places[0], values)
+                yield from ((label, Row(where, _conversation(branch, thread))) for where, branch in branches)
 
 
-def _conversation(messages: Sequence[Mapping[str, Any]], thread: Thread) -> dict[str, Any] | Unfit:
+def _branches(messages: Sequence[Row], thread: Thread) -> list[tuple[str, Sequence[Message]]] | Unfit:
+    """Return the messages of each row that a conversation becomes, in their order, and its place."""
+    ordered = _ordered(messages, thread.order)
+    if isinstance(ordered, Unfit):
+        return ordered
+    if thread.id is None or thread.parent is None:
+        return [(messages[0].where, [message.values for message in ordered])]
+    return _branches_of_tree(ordered, thread, thread.id, thread.parent)
+
+
+def _ordered(messages: Sequence[Row], order: str | None) -> Sequence[Row] | Unfit:
+    """Return the messages of a conversation in the order of a column."""
+    if order is None:
+        return messages
+    try:
+        return sorted(messages, key=lambda message: moment(message.values.get(order)))
+    except (TypeError, ValueError):
+        values = ", ".join(str(message.values.get(order)) for message in messages)
+        return Unfit(
+            "no order",
+            f"the column {order!r} holds {values}, which are neither numbers nor dates of ISO 8601 all alike. Sort the rows, and leave "
+            "`order` out",
+        )
+
+
+def _branches_of_tree(
+    messages: Sequence[Row], thread: Thread, id: str, parent: str
+) -> list[tuple[str, Sequence[Message]]] | Unfit:
+    """Return the branches of a tree, each from its first message to an answer below which there is no other, with the places of these answers.
+
+    An answer that an earlier branch holds has weight 0. A tree without an answer is one branch of all its messages.
+    """
+    circle = Unfit("no first message", f"by the column {parent!r} some messages answer each other in a circle")
+    by_name = {str(message.values.get(id)): message for message in messages}
+    if len(by_name) < len(messages):
+        return Unfit("repeated id", f"several messages of a conversation have one value in the column {id!r}")
+    answers = {name for name, message in by_name.items() if _role(message.values, thread) == "assistant"}
+    above = {name: str(message.values.get(parent)) for name, message in by_name.items()}
+    inner = set[str]()
+    for name in answers:
+        while (name := above[name]) in by_name and name not in inner:
+            inner.add(name)
+    branches, trained = list[tuple[str, Sequence[Message]]](), set[str]()
+    for name in (name for name in by_name if name in answers - inner):
+        path = [name]
+        while len(path) <= len(by_name) and (name := above[name]) in by_name:
+            path.append(name)
+        if len(path) > len(by_name):
+            return circle
+        branch = [by_name[name].values | ({"weight": 0} if name in trained else {}) for name in reversed(path)]
+        branches.append((by_name[path[0]].where, branch))
+        trained |= answers.intersection(path)
+    if trained < answers:
+        return circle
+    return branches or [(messages[0].where, [message.values for message in messages])]
+
+
+def _conversation(messages: Sequence[Message], thread: Thread) -> dict[str, Any]:
     """Return the row of a conversation, of which these are the messages."""
-    if (order := thread.order) is not None:
-        try:
-            messages = sorted(messages, key=lambda message: moment(message.get(order)))
-        except (TypeError, ValueError):
-            values = ", ".join(str(message.get(order)) for message in messages)
-            return Unfit(
-                "no order",
-                f"the column {order!r} holds {values}, which are neither numbers nor dates of ISO 8601 all alike. Sort the rows, and leave "
-                "`order` out",
-            )
-    own = {thread.role, thread.content, order, *FIELDS}
+    own = {thread.role, thread.content, thread.order, thread.id, thread.parent, *FIELDS}
     agreed = {
         name: value
         for name, value in messages[0].items()
@@ -95,12 +145,11 @@ def moment(value: Any) -> float | datetime:
         return datetime.fromisoformat(value)
 
 
-def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[str, Any]]:
+def _turns(messages: Sequence[Message], thread: Thread) -> list[dict[str, Any]]:
     """Return the turns from the first question, with the system's message before it, to the last answer."""
     made: list[dict[str, Any]] = []
     for message in messages:
-        spelled = str(message[thread.role]).strip()
-        role = thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), thread.others or spelled))
+        role = _role(message, thread)
         if role is None:
             continue
         further = {name: message[name] for name in FIELDS if message.get(name) not in NOTHING}
@@ -111,6 +160,12 @@ def _turns(messages: Sequence[Mapping[str, Any]], thread: Thread) -> list[dict[s
         return made
     first, last = roles.index("user"), len(roles) - roles[::-1].index("assistant")
     return [turn for turn in made[:first] if turn["role"] == "system"] + made[first:last]
+
+
+def _role(message: Message, thread: Thread) -> str | None:
+    """Return the role of who says a message, as it is spelled where it is none that is known; None for one that is left out."""
+    spelled = str(message[thread.role]).strip()
+    return thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), thread.others or spelled))
 
 
 def _as_json(value: Any) -> str:

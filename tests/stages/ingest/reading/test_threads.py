@@ -177,6 +177,72 @@ def test_init_shows_conversations_and_tells_what_they_lose(tmp_path):
     assert (shown["kept"], shown["unused"]) == (2, ["number", "queue"])
 
 
+TREE = Thread(by="tree", role="role", content="text", id="id", parent="parent")
+OASST = [
+    ("t", "a", None, "prompter", "Why?"),
+    ("t", "b", "a", "assistant", "So."),
+    ("t", "c", "a", "assistant", "Because."),
+    ("t", "d", "b", "prompter", "And?"),
+    ("t", "e", "d", "assistant", "Well."),
+    ("t", "f", "b", "prompter", "But?"),
+    ("t", "g", "f", "assistant", "No."),
+    ("t", "h", "c", "prompter", "Unanswered?"),
+]
+
+
+def tree(*messages):
+    return list(joined(rows(*messages, names=("tree", "id", "parent", "role", "text")), TREE))
+
+
+def test_each_branch_of_a_tree_is_a_conversation_and_each_answer_trains_once():
+    made = {
+        row.where: [(turn["content"], turn.get("weight", 1)) for turn in row.values["messages"]]
+        for _, row in tree(*OASST)
+    }
+    assert made == {
+        "line 3": [("Why?", 1), ("Because.", 1)],
+        "line 5": [("Why?", 1), ("So.", 1), ("And?", 1), ("Well.", 1)],
+        "line 7": [("Why?", 1), ("So.", 0), ("But?", 1), ("No.", 1)],
+    }
+
+
+def test_a_long_chain_of_answers_is_read_at_once():
+    chain = [("t", n, n - 1 if n else None, ("user", "assistant")[n % 2], f"{n}.") for n in range(4_000)]
+    ((_, row),) = tree(*chain)
+    assert [turn["content"] for turn in row.values["messages"]] == [f"{n}." for n in range(4_000)]
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([*OASST, ("t", "a", None, "user", "Again?")], "repeated id"),
+        ([*OASST, ("t", "x", "y", "user", "Why?"), ("t", "y", "x", "assistant", "So.")], "no first message"),
+        ([*OASST, ("t", "x", "y", "user", "Why?"), ("t", "y", "x", "user", "So?"), ("t", "z", "y", "assistant", "No.")], "no first message"),
+    ],
+)  # fmt: skip
+def test_what_is_no_tree_is_refused(messages, reason):
+    ((_, refused),) = tree(*messages)
+    assert refused.reason == reason
+
+
+def test_a_tree_without_an_answer_is_refused_as_a_whole():
+    source = File.model_validate({"from": "file", "path": "a.csv", "thread": TREE.model_dump()})
+    ((_, refused),) = examples_from_records(tree(OASST[0], OASST[7]), source, "a", Checked())
+    assert refused.reason == "no answer"
+
+
+def test_no_split_parts_a_tree_unless_a_group_is_named():
+    read = {"from": "file", "path": "a.csv", "thread": TREE.model_dump()}
+    for settings, number in ((read, 1), (read | {"group": "messages"}, 3)):
+        examples = examples_from_records(tree(*OASST), File.model_validate(settings), "a", Checked())
+        assert len({example.group for _, example in examples}) == number
+
+
+def test_a_parent_is_named_by_ids():
+    with pytest.raises(ValueError, match="`parent` names messages by their `id`"):
+        Thread(by="tree", parent="parent")
+
+
 def test_threads_and_columns_exclude_each_other():
     settings = {"from": "file", "path": "a.csv", "thread": {"by": "id"}, "columns": {"messages": "turns"}}
     with pytest.raises(ValueError, match="`thread` makes the turns of a conversation, and `columns` names others"):
@@ -211,6 +277,17 @@ def test_one_message_a_row_is_guessed(columns, expected):
     answer = guessed(**columns)
     assert (answer.thread, answer.columns, answer.text) == (expected, {}, None)
     assert answer.reason.startswith("a row is one message")
+
+
+def test_a_column_that_names_messages_makes_a_tree():
+    names = ("message_tree_id", "message_id", "parent_id", "role", "text")
+    columns = dict(zip(names, zip(*OASST, strict=True), strict=True)) | {"user_id": [f"{n:032x}" for n in range(8)]}
+    answer = guessed(**columns)
+    expected = {"by": "message_tree_id", "role": "role", "content": "text", "id": "message_id", "parent": "parent_id"}
+    assert answer.thread == expected
+    assert "'parent_id' which one it answers" in answer.reason
+    others = {name: values for name, values in columns.items() if name != "message_id"}
+    assert guessed(**others).thread.keys() == {"by", "role", "content"}, "nothing is named by it"
 
 
 def test_of_two_speakers_the_one_who_always_begins_is_the_user():

@@ -26,6 +26,8 @@ TEXTS = (
 )  # fmt: skip
 ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
+CODE = r"[!-~]*\d[!-~]*"
+"""A name of a thing, such as a UUID, a date, an address: characters of ASCII without a space, and a digit among them."""
 FEWEST_WORDS = 3
 """Words on average below which a column is no text that was made of another."""
 ACCENTS = str.maketrans("áàâäãåéèêëíìîïóòôöõúùûüçñýšžřťďěůłśżź", "aaaaaaeeeeiiiiooooouuuucnyszrtdeulszz")
@@ -97,7 +99,7 @@ def text_columns(rows: Rows, names: Sequence[str]) -> list[str]:
 
     lengths = {}
     for name in names:
-        words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text)]
+        words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text) and not re.fullmatch(CODE, text)]
         if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])

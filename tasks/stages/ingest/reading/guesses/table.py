@@ -59,6 +59,24 @@ MOST = 0.8
 """The share of rows from which on a column is one of transcripts."""
 DEEPEST = 3
 """Lists and objects, one in the other, in which a text is looked for."""
+FACTS = (
+    "id",
+    "ids",
+    "uuid",
+    "hash",
+    "count",
+    "date",
+    "time",
+    "at",
+    "url",
+    "name",
+    "rank",
+    "score",
+    "index",
+    "length",
+    "tokens",
+)
+"""What is known of a thing, and is not the thing."""
 LONG_NAME = 40
 """Characters beyond which a name of a column may be a row."""
 
@@ -98,6 +116,12 @@ def _begins_as(name: str, words: Sequence[str]) -> bool:
     return len(spelled) > 1 and spelled[0] in words
 
 
+def _is_about(name: str) -> bool:
+    """Return True for a name of several words that ends in what is known of a thing, as `user_id` and `answer_count`."""
+    spelled = re.split(r"[\W_]+", name.lower())
+    return len(spelled) > 1 and spelled[-1] in FACTS
+
+
 def _is_numeric(rows: Rows, name: str) -> bool:
     """Return True for a column of numbers alone, which ask nothing."""
     return all(isinstance(row.get(name), int | float | None) for row in rows)
@@ -129,8 +153,9 @@ def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
-    prompt = first_named([name for name in names if not _is_numeric(rows, name)], PROMPTS)
-    response = first_named([name for name in names if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
+    told = [name for name in names if not _is_about(name)]
+    prompt = first_named([name for name in told if not _is_numeric(rows, name)], PROMPTS)
+    response = first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
     if (
         "solution" in names
         and response is not None

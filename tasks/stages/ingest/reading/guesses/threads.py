@@ -9,8 +9,10 @@ from tasks.stages.ingest.reading.threads import moment
 
 SPEAKERS = ("role", "speaker", "sender", "author", "from", "participant", "direction")
 """Who says what stands in a row."""
-THREADS = ("conversation", "conv", "thread", "ticket", "session", "chat", "dialogue", "dialog", "case", "issue")
+THREADS = ("conversation", "conv", "thread", "ticket", "session", "chat", "dialogue", "dialog", "case", "issue", "tree")
 """The conversation that a row is a message of."""
+PARENTS = ("parent", "reply", "replied", "answers")
+"""The message that a message answers."""
 MOMENTS = ("order", "turn", "index", "idx", "position", "timestamp", "created", "sent", "time", "date")
 """When it was said."""
 
@@ -19,8 +21,11 @@ def guess_thread(rows: Rows) -> Guess | None:
     """Return the guess for a table of one message a row: who says what, in which conversation, and when."""
     names = names_of(rows)
     by, speaker = thread_columns(rows, names)
-    texts = [name for name in text_columns(rows, names) if name not in (by, speaker)]
-    if by is None or speaker is None or not texts:
+    if by is None or speaker is None:
+        return None
+    name, parent = _tree_columns(rows, [other for other in names if other not in (by, speaker)])
+    texts = [other for other in text_columns(rows, names) if other not in (by, speaker, name, parent)]
+    if not texts:
         return None
     known = {ROLES.get(str(row.get(speaker)).strip().lower()) for row in rows}
     roles = {} if None not in known and {"user", "assistant"} <= known else _two_speakers(rows, by, speaker)
@@ -32,7 +37,12 @@ def guess_thread(rows: Rows) -> Guess | None:
     if roles:
         columns |= {"roles": roles}
         reason += f" ({next(iter(roles))!r} begins, and is taken for the user)"
-    dates = [name for name in names if name not in (by, speaker, content) and _is_sorted_by(rows, name)]
+    if parent is not None:
+        reason += f", {parent!r} which one it answers"
+        columns |= {"id": name, "parent": parent}
+    dates = [
+        other for other in names if other not in (by, speaker, content, name, parent) and _is_sorted_by(rows, other)
+    ]
     if order := first_named(dates, MOMENTS):
         return Guess({}, None, f"{reason}, {order!r} when", columns | {"order": order})
     return Guess({}, None, reason, columns)
@@ -45,6 +55,17 @@ def thread_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | 
         return None, None
     repeated = [name for name in names if name != speaker and len({str(row.get(name)) for row in rows}) < len(rows)]
     return first_named(repeated, THREADS), speaker
+
+
+def _tree_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the columns of the name of a message and of the one that it answers; twice None where no column names messages of others."""
+    parent = first_named(names, PARENTS)
+    above = {str(row[parent]) for row in rows if parent is not None and row.get(parent) not in (None, "")}
+    for name in names if above else ():
+        known = {str(row.get(name)) for row in rows}
+        if name != parent and len(known) == len(rows) and above <= known:
+            return name, parent
+    return None, None
 
 
 def _two_speakers(rows: Rows, by: str, speaker: str) -> dict[str, str] | None:

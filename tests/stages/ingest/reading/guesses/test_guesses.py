@@ -190,3 +190,15 @@ def test_what_never_comes_again_is_no_label():
 def test_an_input_output_is_no_output():
     answer = guessed(question=lambda n: f"Why {n}, and why not?", input_output='{"inputs": []}', solutions="[]")
     assert "input_output" not in answer.columns.values()
+
+
+def test_what_is_known_of_a_thing_is_no_prompt_and_no_answer():
+    text = "A text about the topic of the day, which is longer."
+    answer = guessed(
+        user_id=lambda n: f"{n:032x}", text=lambda n: f"{n}. {text}", answer_count="three", query_time="soon"
+    )
+    assert (answer.columns, answer.text) == ({}, "text")
+
+
+def test_a_name_is_no_text():
+    assert guessed(key=lambda n: f"c4ab-{n:08d}", day=lambda n: f"2026-03-{n + 1:02d}T10:00:00") is None
