@@ -51,7 +51,7 @@ def load_record(name: str) -> ModelRecord:
     past = history.read()
     if name == "candidate":
         candidate = promotion.load_candidate()
-        gate_hash = promotion.gate_set_hash(tables.read(candidate.results, Result))
+        gate_hash = promotion.gate_set_hash(candidate.results)
         judged = any((line.candidate, line.gate) == (candidate.hash, gate_hash) for line in past.decisions)
         record = _record(name, promotion.CANDIDATE, lock_file.PATH, candidate.results, judged=judged)
         return replace(record, commit=git.commit())

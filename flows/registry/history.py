@@ -62,6 +62,11 @@ class PromotionDecision(Config):
     """The answer of a person, where `gate.approval` asks for it and the gate would promote."""
     after: str = ""
 
+    @property
+    def is_refused_by_person(self) -> bool:
+        """True if a person refused what the gate would have promoted; not where nobody answered in time."""
+        return self.approval is not None and not self.approval.approved and bool(self.approval.by)
+
     def answered(self, approval: Approval) -> "PromotionDecision":
         """Return this decision of the gate after a person's answer."""
         if approval.approved:
@@ -123,11 +128,11 @@ class History:
         """Return the earlier decision on this candidate against the present champion, by these rules and on this set.
 
         A candidate that is in place, or that a person took back, keeps the decision that promoted it: only a person puts it in
-        place again (`ratchet rollback`).
+        place again (`ratchet rollback`). One that a person refused stays refused.
         """
         settled = {self.champion, *(line.left for line in self.lines if isinstance(line, Rollback))}
         for line in self.decisions:
-            stands = line.verdict == "promoted" and line.version in settled
+            stands = line.version in settled if line.verdict == "promoted" else line.is_refused_by_person
             same = (line.champion, line.gate, line.rules.judging) == (self.champion, gate, rules.judging)
             if line.candidate == candidate and (stands or same):
                 return line
@@ -151,8 +156,7 @@ class History:
 def read() -> History:
     """Return the history. Raises ValueError that names a line which is invalid or does not follow the one before."""
     lines, previous = [], ""
-    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
-    for number, row in enumerate(text.splitlines(), 1):
+    for number, row in enumerate(_rows(), 1):
         try:
             line = parse(row)
         except ValidationError as error:
@@ -173,10 +177,11 @@ def parse(row: str) -> PromotionDecision | Rollback:
 
 
 def append(line: PromotionDecision | Rollback) -> None:
-    """Add a line that follows the last one (`History.tail`), whole or not at all."""
-    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
-    assert line.after == _hash(text.splitlines()[-1] if text else "")
-    files.write_atomically(HISTORY, f"{text}{line.model_dump_json()}\n")
+    """Add a line that follows the last one (`History.tail`), whole or not at all. Raises ValueError if it does not follow it."""
+    rows = _rows()
+    if line.after != _hash(rows[-1] if rows else ""):
+        raise ValueError(f"{HISTORY} was changed while a line was made that is to follow the last one. Run it again.")
+    files.write_atomically(HISTORY, "".join(f"{row}\n" for row in (*rows, line.model_dump_json())))
 
 
 def now() -> str:
@@ -185,6 +190,10 @@ def now() -> str:
 
 
 _RESTORE = f"`git log -p {HISTORY}` has its earlier states."
+
+
+def _rows() -> list[str]:
+    return files.lines(HISTORY) if HISTORY.exists() else []
 
 
 def _hash(row: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from flows.registry.history import REFERENCE, Approval, History, PromotionDecisi
 from tasks import configuration
 from tasks.core.promotion import gate
 from tasks.core.promotion.gate import Bar, GateConfig, Judgement
-from tasks.core.records import Result
+from tasks.core.records import CONDITIONS, Result
 from tasks.io import provenance, tables
 from tasks.io.runs import registry
 from tasks.io.system import files, git, progress
@@ -74,13 +74,11 @@ def judge() -> GateDecision:
     """Return the gate's decision, recorded and acted upon unless a person has the last word. Raises as `promote` does."""
     with workspace_lease.acquired():
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
-        results = _results(candidate.name)
-        gate_hash = gate_set_hash(results)
-        decision = past.decided(candidate.hash, gate_hash, rules)
+        decision = past.decided(candidate.hash, gate_set_hash(candidate.results), rules)
         if decision:
             progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
         else:
-            decision = _decide(candidate, results, gate_hash, rules, past)
+            decision = _decide(candidate, rules, past)
             if decision.verdict == "promoted" and rules.approval == "ask":
                 return GateDecision(decision, is_open=True)
             _record(decision, candidate, past)
@@ -92,10 +90,12 @@ def settle(decision: PromotionDecision, approval: Approval) -> PromotionDecision
     """Record a decision with a person's answer, act upon it, and return it. Raises ValueError if anything was decided since it was made."""
     with workspace_lease.acquired():
         candidate, past = load_candidate(), complete_history()
-        if (candidate.hash, past.tail) != (decision.candidate, decision.after):
+        if (candidate.hash, past.tail) != (decision.candidate, decision.after) or not _is_same(
+            decision, _decide(candidate, configuration.load().gate, past)
+        ):
             raise ValueError(
-                f"The answer is about {decision.name} as it was judged on {decision.time}, and the candidate or the champion has "
-                "changed since. `ratchet promote` judges what there is now."
+                f"The answer is about {decision.name} as it was judged on {decision.time}, and the candidate, its results, the champion or "
+                "the gate's settings have changed since. `ratchet promote` judges what there is now."
             )
         decision = decision.answered(approval).model_copy(update={"time": history.now()})
         _record(decision, candidate, past)
@@ -194,13 +194,19 @@ def load_candidate() -> Candidate:
     return Candidate(card["candidate"], card["hash"], paths, hashes, card["reference"])
 
 
-def _decide(
-    candidate: Candidate, results: Sequence[Result], gate_hash: str, rules: GateConfig, past: History
-) -> PromotionDecision:
+def _decide(candidate: Candidate, rules: GateConfig, past: History) -> PromotionDecision:
+    results, gate_hash = _results(candidate.name), gate_set_hash(candidate.results)
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
-    bars |= {number: _bar(number, past, results, gate_hash) for number in past.promoted}
+    bars |= {number: _bar(number, past, candidate.results, gate_hash) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
     return _line(candidate, judgement, gate_hash, rules, past)
+
+
+def _is_same(decision: PromotionDecision, other: PromotionDecision) -> bool:
+    """Return True if two decisions are one but for the time, the commit, and settings that the judgement does not depend on."""
+    return decision.rules.judging == other.rules.judging and decision == other.model_copy(
+        update={"time": decision.time, "commit": decision.commit, "rules": decision.rules}
+    )
 
 
 def _record(decision: PromotionDecision, candidate: Candidate, past: History) -> None:
@@ -252,20 +258,24 @@ def _results(name: str) -> list[Result]:
     return results
 
 
-def _bar(version: int, past: History, results: Sequence[Result], gate_hash: str) -> Bar:
-    """Return a promoted version's results on the candidate's items: as measured then, or anew if the gate set has changed too much.
+def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
+    """Return a promoted version's results on the items of the candidate's results: as measured then, or anew if the gate set has changed too
+    much, or models are measured otherwise now.
 
     Raises if the store has lost the results, or if they have other tokens: then no candidate can be compared with that version.
     """
-    bar = Bar(f"version {version}", tables.read(stored_results(version, past.promoted[version].results), Result))
-    if gate.uncovered(results, bar) <= UNCOVERED:
+    results, stored = tables.read(candidate, Result), stored_results(version, past.promoted[version].results)
+    bar = Bar(f"version {version}", tables.read(stored, Result))
+    is_measured_alike = _conditions(stored) == _conditions(candidate)
+    if is_measured_alike and gate.uncovered(results, bar) <= UNCOVERED:
         return bar
     digests = past.promoted[version].files
     versions.check_files(version, digests)
     anew = versions.folder(version) / f"results-{gate_hash}.parquet"
     seal = anew.with_suffix(".sha256")
     if not (anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)):
-        progress.say(f"The gate set is another than version {version} was measured on: measuring it anew.")
+        what = "gate set is another" if is_measured_alike else "settings of `evaluate` are others"
+        progress.say(f"The {what} than version {version} was measured by: measuring it anew.")
         _measure(version, digests, anew)
         files.write_atomically(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))
@@ -302,10 +312,17 @@ def stored_results(version: int, digest: str) -> Path:
     return path
 
 
-def gate_set_hash(results: Sequence[Result]) -> str:
-    """Return a hash of the gate set: its items, and their sizes under the candidate's tokenizer."""
-    items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in results)
-    return provenance.facts_digest(dict.fromkeys(items, ""))[:16]
+def gate_set_hash(results: Path) -> str:
+    """Return a hash of the gate set by the results of a candidate: its items, their sizes under the candidate's tokenizer, and the settings
+    under which they are measured."""
+    items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in tables.read(results, Result))
+    conditions = {CONDITIONS: digest} if (digest := _conditions(results)) else {}
+    return provenance.facts_digest(dict.fromkeys(items, "") | conditions)[:16]
+
+
+def _conditions(results: Path) -> str:
+    """Return the digest of the settings under which results were measured; empty for those that earlier releases wrote."""
+    return tables.facts_of(results).get(CONDITIONS, "")
 
 
 def _registered(past: History) -> list[registry.Version]:

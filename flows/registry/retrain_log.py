@@ -14,6 +14,7 @@ from uuid import uuid4
 from flows.execution import workspace, workspace_lease
 from flows.registry import history
 from tasks.core.config import Config
+from tasks.io.system import files
 
 JOURNAL = workspace.SCRATCH / "nights.jsonl"
 
@@ -84,7 +85,7 @@ def last(count: int) -> list[Retraining]:
     """Return the last retrainings, the oldest first. A line that a crash cut off is skipped; its retraining is shown as cut off."""
     begun: dict[str, Begun] = {}
     ended: dict[str, Ended] = {}
-    for row in JOURNAL.read_text(encoding="utf-8").splitlines() if JOURNAL.exists() else []:
+    for row in files.lines(JOURNAL) if JOURNAL.exists() else []:
         try:
             values = json.loads(row)
             if "cause" in values:

@@ -13,9 +13,12 @@ from pydantic.json_schema import JsonSchemaValue
 
 
 class Config(BaseModel):
-    """A frozen section of settings in which an unknown key is an error. The docstring below a field is its description."""
+    """A frozen section of settings in which an unknown key is an error, and so is a number that JSON cannot hold: an infinite one or none.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The docstring below a field is its description.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

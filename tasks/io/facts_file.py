@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.io import pinned, provenance
+from tasks.io.system import files
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Fact:
 def read(path: Path) -> list[Fact]:
     """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that is no fact, with its number."""
     facts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(files.lines(path), 1):
         try:
             fact = Fact(**json.loads(line))
         except (TypeError, ValueError) as error:

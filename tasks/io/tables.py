@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -85,13 +85,27 @@ def scan(paths: Sequence[Path], record: type[Any]) -> pl.LazyFrame:
     return pl.scan_parquet(list(paths)) if paths else pl.DataFrame(schema=schema(record)).lazy()
 
 
-def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
-    """Write `rows` in their order to `path`: zstd, fixed row groups, no time stamp; complete or not at all."""
+def facts_of(path: Path) -> dict[str, str]:
+    """Return what was written of the table at `path` as a whole, by name."""
+    return {name: value for name, value in pl.read_parquet_metadata(path).items() if not name.startswith("ARROW:")}
+
+
+def write(path: Path, rows: Iterable[Any], record: type[Any], facts: Mapping[str, str] | None = None) -> None:
+    """Write `rows` in their order to `path`: zstd, fixed row groups, no time stamp; complete or not at all.
+
+    `facts` are about the table as a whole.
+    """
     data = [_plain(row) for row in rows]
     table = pl.DataFrame(data, schema=schema(record), orient="row")
     _check(path, table, record)
     with files.atomic_path(path) as partial:
-        table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
+        table.write_parquet(
+            partial,
+            compression="zstd",
+            row_group_size=ROWS_PER_GROUP,
+            statistics=True,
+            metadata=dict(facts) if facts else None,
+        )
 
 
 def sink(path: Path, frames: Callable[[], Iterator[pl.DataFrame]], record: type[Any]) -> None:

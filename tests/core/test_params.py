@@ -19,6 +19,12 @@ def test_an_unknown_key_is_an_error():
         Section(rnak=2)
 
 
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_json_does_not_hold_is_an_error(number):
+    with pytest.raises(ValidationError, match="finite number"):
+        Wider(alpha=number)
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         Section().rank = 2

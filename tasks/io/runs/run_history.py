@@ -117,7 +117,7 @@ def take_in(path: Path) -> tuple[int, int]:
     Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
     """
     events: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(files.lines(path), 1):
         try:
             event = json.loads(line)
             name, kind = event.pop("run"), event["kind"]

@@ -29,6 +29,12 @@ def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False)
         partial.write_bytes(contents)
 
 
+def lines(path: Path) -> list[str]:
+    """Return the lines of a file of JSON lines. They may hold characters at which `str.splitlines` cuts."""
+    text = path.read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error."""

@@ -16,7 +16,7 @@ from tasks.core.answers.choice import Choice
 from tasks.core.answers.judge import Judge
 from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.unit_tests import UnitTests
-from tasks.core.records import Document, Example, Result
+from tasks.core.records import CONDITIONS, Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, encode
@@ -50,6 +50,11 @@ Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 
 GATE = "gate_set"
 """The part of a model's figures that tells the strength of the gate set's tests."""
+OF_NO_ITEM = {
+    "domain_tokens", "text_tokens", "pass_items", "gate_items", "answer_items", "preference_items", "human_eval", "samples", "temperature",
+    "top_p", "ks", "batch_size", "server", "facts", "harness", "confidence",
+}  # fmt: skip
+"""Settings that change which items of the gate set are measured, or how quickly, and no figure of one."""
 ISOLATED = 2
 """The level of the sandbox that runs what models write."""
 PROBES = 4
@@ -85,7 +90,7 @@ def _evaluate(
     tables.write(outputs["results"], counted.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
         gate_results, strengths = _measure_gate(inputs, evaluated, tokenizer, evaluate_config, run)
-        tables.write(outputs["gate"], gate_results, Result)
+        tables.write(outputs["gate"], gate_results, Result, _gate_facts(config))
         metrics |= {GATE: {"strength": strengths}} if strengths else {}
     if wrong:
         metrics["left_out"] = wrong_items.record(wrong, measured.results, gate_results)
@@ -105,7 +110,7 @@ def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run
     with Workers() as workers:
         _, tokenizer, evaluated = measured_model.load(inputs, config, run, workers)
         results, _ = _measure_gate(inputs, evaluated, tokenizer, config.evaluate, run)
-    tables.write(output, results, Result)
+    tables.write(output, results, Result, _gate_facts(config))
 
 
 def _measure(
@@ -275,6 +280,16 @@ def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any
         other = f"decoder {config.decoder} steers another's" if evaluated.steering else "a bank has several"
         raise ValueError(f"evaluate.harness measures one model's own logits, and {other}. Leave one of the two out.")
     return {"harness": standard_benchmarks.measure(evaluated.model, evaluated.tokenizer, config.harness, config)}
+
+
+def _gate_facts(config: StageConfig) -> dict[str, str]:
+    """Return a digest of the settings on which the figures of an item of the gate set depend: only under equal ones two models compare."""
+    settings = {
+        **config.evaluate.model_dump(mode="json", exclude=OF_NO_ITEM, exclude_none=True),
+        "precision": device.precision(config.compute),
+        "methods": config.methods,
+    }
+    return {CONDITIONS: provenance.facts_digest({name: json.dumps(value) for name, value in settings.items()})}
 
 
 def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:

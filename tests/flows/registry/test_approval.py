@@ -1,7 +1,6 @@
 """A person has the last word on a promotion where settings ask for one, and the history names that person."""
 
 import pytest
-import yaml
 
 from flows.registry import history, promotion
 from flows.registry.history import Approval
@@ -14,9 +13,7 @@ BOB = Approval(approved=False, by="Bob", reason="answers too short")
 @pytest.fixture
 def asking(nights):  # noqa: F811
     """A workspace that wants a person's word, with a candidate that the gate would promote."""
-    path = nights.folder / "params.yaml"
-    config = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(config | {"gate": {**config.get("gate", {}), "approval": "ask"}}))
+    nights.set(gate={"approval": "ask"})
     nights.night("one", 1.9)
     return nights
 
@@ -57,21 +54,44 @@ def test_a_candidate_that_the_gate_refuses_is_asked_about_by_nobody(asking):
     assert (decision.verdict, decision.approval) == ("refused", None)
 
 
-def test_an_answer_about_another_candidate_is_not_taken(asking):
+@pytest.mark.parametrize("change", ["another candidate", "other results", "another margin"])
+def test_an_answer_about_what_is_there_no_more_is_not_taken(asking, change):
     decision, is_open = promotion.judge()
     assert is_open
-    asking.night("two", 1.8)
-    with pytest.raises(ValueError, match="the candidate or the champion has changed since"):
+    if change == "another margin":
+        asking.set(gate={"approval": "ask", "margins": {"general": 0.01}})
+    else:
+        asking.night("two" if change == "another candidate" else "one", 1.8)
+    with pytest.raises(
+        ValueError, match="the candidate, its results, the champion or the gate's settings have changed since"
+    ):
         promotion.settle(decision, ANN)
     assert asking.lines() == []
+
+
+def test_a_person_who_takes_a_day_is_heard(asking):
+    decision, _ = promotion.judge()
+    asking.set(gate={"approval": "ask", "approval_hours": 48})
+    assert (
+        promotion.settle(decision.model_copy(update={"time": "2026-03-01T00:00:00Z", "commit": "a1"}), ANN).verdict
+        == "promoted"
+    )
+
+
+def test_who_was_refused_by_a_person_stays_so_on_a_gate_set_that_has_grown(asking):
+    promotion.promote(lambda _: BOB)
+    asking.night("one", 1.9, answers=(True,) * 9)
+    assert promotion.promote(lambda _: pytest.fail("nobody is asked again")).verdict == "refused"
+    asking.night("two", 1.9)
+    promotion.promote(lambda _: Approval(approved=False, by="", reason="no answer within 24 h"))
+    asking.night("two", 1.9, answers=(True,) * 9)
+    assert promotion.promote(lambda _: ANN).verdict == "promoted", "nobody had refused it"
 
 
 def test_what_was_decided_before_stays_decided_when_the_setting_changes(nights):  # noqa: F811
     nights.night("one", 1.9, general=3.5)
     first = promotion.promote()
-    path = nights.folder / "params.yaml"
-    config = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(config | {"gate": {"approval": "ask", "approval_hours": 2}}))
+    nights.set(gate={"approval": "ask", "approval_hours": 2})
     assert promotion.promote() == first
     assert history.read().looks == 1
 

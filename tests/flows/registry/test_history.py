@@ -27,6 +27,26 @@ def test_an_edit_of_the_past_is_seen(nights):
         history.read()
 
 
+def test_what_a_person_writes_and_how_an_editor_ends_the_file_leave_it_whole(nights):
+    nights.night("one", 1.9)
+    promotion.promote()
+    path = nights.folder / "data/promotions.jsonl"
+    for reason in ("worse:\u2028see chat", "\x85 \u2029 \x0b"):
+        path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+        promotion.rollback(0, reason)
+        promotion.rollback(1, "")
+    assert [line.reason for line in history.read().lines[1::2]] == ["worse:\u2028see chat", "\x85 \u2029 \x0b"]
+
+
+def test_a_line_that_does_not_follow_is_not_written(nights):
+    nights.night("one", 1.9)
+    promotion.promote()
+    before = (nights.folder / "data/promotions.jsonl").read_text()
+    with pytest.raises(ValueError, match="was changed while a line was made"):
+        history.append(history.Rollback(time=history.now(), version=0, left=1, reason="", after="another"))
+    assert (nights.folder / "data/promotions.jsonl").read_text() == before
+
+
 def lose(folder, count):
     """Take the last lines of the history away, as `git stash` would."""
     path = folder / "data/promotions.jsonl"

@@ -14,7 +14,7 @@ import yaml
 
 from flows import commands
 from flows.registry import history, promotion, versions
-from tasks.core.records import Example, Result
+from tasks.core.records import CONDITIONS, Example, Result
 from tasks.io import provenance, tables
 from tasks.io.runs import registry
 from tasks.stages.register import stage
@@ -31,6 +31,9 @@ MODELS = {
 class Nights:
     """A workspace whose pipeline ends every night with a model of known worth."""
 
+    conditions = "as ever"
+    """How models are measured."""
+
     def __init__(self, folder):
         self.folder = folder
         one_round = {"rounds": {"r0": {}}, "turns": {}, "models": MODELS}
@@ -40,6 +43,11 @@ class Nights:
         tables.write(folder / "data/rounds/r0/examples.parquet", [], Example)
         (folder / "models/pretrained").mkdir(parents=True)
         (folder / "models/pretrained/config.json").write_text("{}")
+
+    def set(self, **sections):
+        """Change sections of the settings."""
+        path = self.folder / "params.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | sections, sort_keys=False))
 
     def measure(self, name, domain, general, seed=0, answers=()):
         rng = np.random.default_rng(seed)
@@ -52,7 +60,7 @@ class Nights:
             Result("number accuracy", f"question {n}", f"g{n}", None, float(right), 1, 1, "", "")
             for n, right in enumerate(answers)
         ]
-        tables.write(self.folder / f"data/gate/{name}.parquet", rows, Result)
+        tables.write(self.folder / f"data/gate/{name}.parquet", rows, Result, {CONDITIONS: self.conditions})
 
     def night(self, weights, domain, general=3.0, seed=1, answers=()):
         """What the pipeline leaves behind."""
@@ -291,6 +299,28 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
     nights.register()
     assert promotion.promote().verdict == "promoted"
     assert asked == [(1, ["base", "model"])]
+
+
+def test_where_models_are_measured_otherwise_what_was_promoted_is_measured_anew(nights, monkeypatch, capsys):
+    nights.set(gate={"margins": {"number accuracy": 0.2}})
+    cut_off = (False,) * 40  # by `max_new_tokens`
+    nights.measure("base", 2.0, 3.0, answers=cut_off)
+    nights.night("one", 1.9, answers=cut_off)
+    assert promotion.promote().verdict == "promoted"
+    nights.conditions = "with longer answers"
+    nights.measure("base", 2.0, 3.0, answers=(True,) * 40)
+    monkeypatch.setattr(
+        promotion,
+        "_measure",
+        lambda version, files, output: shutil.copyfile(nights.folder / "data/gate/base.parquet", output),
+    )
+    nights.night("two", 1.8, answers=(True,) * 4 + (False,) * 36)
+    assert promotion.promote().verdict == "refused"
+    assert "The settings of `evaluate` are others than version 1 was measured by" in capsys.readouterr().out
+    assert [line["look"] for line in nights.lines()] == [1, 1]
+    nights.conditions = "as ever"
+    nights.night("two", 1.8, answers=cut_off)
+    assert promotion.promote().look == 2, "the same candidate under other settings is judged again"
 
 
 def test_models_under_two_tokenizers_are_not_compared(nights, monkeypatch):

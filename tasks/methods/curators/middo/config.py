@@ -11,11 +11,11 @@ from tasks.methods.curators import CuratorSpec
 class MiddoConfig(Config):
     """The `methods.middo` section."""
 
-    complexity: float = Field(1.0, ge=0)
+    complexity: float = Field(1.0, ge=0, allow_inf_nan=True)
     """m of the losses. `.inf` leaves the set empty, here and below."""
-    quality: float = Field(1.0, ge=0)
+    quality: float = Field(1.0, ge=0, allow_inf_nan=True)
     """m of the quality. The paper names none: a person chooses it by how many it selects."""
-    diversity: float = Field(1.0, ge=0)
+    diversity: float = Field(1.0, ge=0, allow_inf_nan=True)
     """m of the neighbourhoods; as for the quality."""
     neighbours: int = Field(2, ge=1)
     """k: the nearest prompts whose cosines are averaged."""
