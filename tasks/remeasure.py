@@ -14,7 +14,10 @@ from tasks.io.system import process
 from tasks.runner import StageRun, code
 from tasks.stages.evaluate.config import StageConfig
 
-LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None, "server": None}
+LOSSES_ALONE = dict.fromkeys(
+    ("pass_items", "gate_items", "answer_items", "preference_items", "human_eval", "samples"), 0
+) | dict.fromkeys(("harness", "server", "judge", "tests", "tools", "strength", "facts"))
+"""The settings of stage `evaluate` without which it generates nothing, and asks no server."""
 
 
 def main(name: str, results: Path) -> None:

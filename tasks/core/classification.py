@@ -39,8 +39,14 @@ def macro_f1_difference(
     groups: Sequence[str],
     how: Bootstrap = statistics.DEFAULT,
 ) -> Estimate:
-    """Return macro-F1 after minus that before; one draw of groups serves both."""
+    """Return macro-F1 after minus that before; one draw of groups serves both.
+
+    Where every answer has the label that it had, the bounds are those of `statistics.score_difference`.
+    """
     counts_GK, labels = _paired_counts(expected, before, after, groups)
+    if list(before) == list(after):
+        unchanged = np.zeros(len(groups))
+        return statistics.score_difference(unchanged, unchanged, groups, how)
     return _estimate(_rise(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _rise(sums_BK, labels))
 
 
@@ -49,8 +55,11 @@ def macro_f1_bounds(
 ) -> Estimate:
     """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
 
-    Student's t with the jackknife's error over groups, as `statistics.ratio_bounds`. Equal answers to every item bound nothing.
+    Student's t with the jackknife's error over groups, as `statistics.ratio_bounds`. Where every answer has the label that it had, they are those of
+    `statistics.score_bounds`.
     """
+    if list(before) == list(after):
+        return statistics.score_bounds(np.zeros(len(groups)), groups, tail)
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     bounds = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels))
     return Estimate(bounds.value, max(bounds.low, -1.0), min(bounds.high, 1.0), bounds.n)

@@ -171,20 +171,35 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
 def proportion_difference(
     before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
 ) -> Estimate:
-    """Return the share of ones after minus that before, paired by item, within -1 to 1.
+    """Return the share of ones after minus that before, paired by item, within -1 to 1. Raises ValueError if an item is neither 0 nor 1.
 
     Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
     those of the share of groups that may change: exact, none of n. Where few changed, resampling takes their direction for sure:
     the interval also holds the one that McNemar's test does not refuse, given that so many changed.
     """
     change_N = _differences(before, after)
+    if not all(np.isin(_vector(side), (0, 1)).all() for side in (before, after)):
+        raise ValueError("A difference of proportions wants items of 0 or 1; those of scores are means.")
+    estimate = score_difference(before, after, groups, how)
+    if not (changed := int(np.count_nonzero(change_N))):
+        return estimate
+    gains = proportion(int((change_N > 0).sum()), changed, how.confidence)
+    by_direction = [(2 * bound - 1) * changed / len(change_N) for bound in (gains.low, gains.high)]
+    low, high = min(estimate.low, by_direction[0]), max(estimate.high, by_direction[1])
+    return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+
+
+def score_difference(
+    before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
+) -> Estimate:
+    """Return the mean of scores after minus that before, each score within 0 to 1, paired by item.
+
+    Where no score changed, the bounds are those of the share of groups that may change, none of n.
+    """
+    change_N = _differences(before, after)
     estimate = mean(change_N, groups, how)
     low, high = estimate.low, estimate.high
-    if changed := int(np.count_nonzero(change_N)):
-        gains = proportion(int((change_N > 0).sum()), changed, how.confidence)
-        by_direction = [(2 * bound - 1) * changed / len(change_N) for bound in (gains.low, gains.high)]
-        low, high = min(low, by_direction[0]), max(high, by_direction[1])
-    else:
+    if not change_N.any():
         high = proportion(0, estimate.n, how.confidence).high
         low = -high
     return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
@@ -204,15 +219,28 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
     """Return the mean of shares, each within 0 to 1, with its interval over `groups`.
 
-    Where all are 0, or all are 1, resampling shows no spread: the bounds are then those of as many trials as there are groups.
+    Where nearly all are 0, or nearly all are 1, resampling shows too little spread, and none where all are: the interval also holds the exact
+    one of how many groups are others, times how far they are off.
     """
     values_N = _vector(values)
     estimate = mean(values_N, groups, how)
-    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)
-    if estimate.value in (0.0, 1.0):
-        exact = proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
-        low, high = exact.low, exact.high
-    return Estimate(estimate.value, low, high, estimate.n)
+    low, high = estimate.low, estimate.high
+    if rare := _rare_bounds(values_N, groups, how.confidence):
+        low, high = min(low, rare[0]), max(high, rare[1])
+    if rare := _rare_bounds(1 - values_N, groups, how.confidence):
+        low, high = min(low, 1 - rare[1]), max(high, 1 - rare[0])
+    return Estimate(estimate.value, max(low, 0.0), min(high, 1.0), estimate.n)
+
+
+def _rare_bounds(values_N: Vector, groups: Sequence[str] | None, confidence: float) -> tuple[float, float] | None:
+    """Return the exact bounds of the share of groups with a value beside 0, times the mean of these; None if they are more than a half."""
+    others_G = _sums((values_N > 0).astype(np.float64), np.ones_like(values_N), groups)[:, 0] > 0
+    others, num_groups = int(others_G.sum()), len(others_G)
+    if 2 * others > num_groups:
+        return None
+    exact = proportion(others, num_groups, confidence)
+    size = float(values_N.mean()) * num_groups / others if others else 1.0
+    return exact.low * size, exact.high * size
 
 
 def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> Estimate:

@@ -65,8 +65,17 @@ def test_what_bounds_nothing_says_so():
     expected, before, _ = drawn(10)
     one = classification.macro_f1(expected, before, ["g"] * 10)
     assert (one.low, one.high, one.n) == (-np.inf, np.inf, 1)
-    equal = classification.macro_f1_bounds(expected, before, before, [f"g{n}" for n in range(10)], 0.05)
-    assert (equal.value, equal.low, equal.high) == (0, -1, 1)
+
+
+@pytest.mark.parametrize("num_items", [8, 40])
+def test_answers_that_did_not_change_have_the_bounds_of_a_rare_change(num_items):
+    expected, before, _ = drawn(num_items)
+    groups, never = [f"g{n}" for n in range(num_items)], statistics.proportion(0, num_items).high
+    for figure in (
+        classification.macro_f1_bounds(expected, before, before, groups, 0.025),
+        classification.macro_f1_difference(expected, before, before, groups),
+    ):
+        assert (figure.value, figure.low, figure.high, figure.n) == pytest.approx((0, -never, never, num_items))
 
 
 def test_the_confusion_matrix_counts_answers_without_a_label():

@@ -202,6 +202,15 @@ def test_the_measure_of_a_check_can_be_guarded(measure):
     assert guarded(measure, [], better)[0] == "not measured"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_candidate_whose_loss_is_no_number_is_refused(value):
+    diverged = [replace(row, value=value) if row.item.endswith("3") else row for row in model(1.9, 3.0, 1)]
+    judgement = gate.judge(diverged, BASE, [BASE], 1, RULES)
+    assert judgement.verdict == "refused"
+    assert judgement.reason.startswith("domain worse than base: a value of the candidate is no number")
+    assert [check.worse_by.record()["value"] for check in judgement.checks] == [None, None]
+
+
 def test_macro_f1_can_be_guarded_by_the_labels_that_were_given():
     right = ["ab"[n % 2] for n in range(400)]
     before = graded("labels accuracy", [1] * 400, [label if n % 4 else "b" for n, label in enumerate(right)])
@@ -209,7 +218,7 @@ def test_macro_f1_can_be_guarded_by_the_labels_that_were_given():
     worse = graded("labels accuracy", [1] * 400, [label if n % 4 < 2 else "a" for n, label in enumerate(right)])
     assert guarded("labels macro-F1", before, better)[0] == "no worse"
     assert guarded("labels macro-F1", better, worse)[0] == "worse"
-    assert guarded("labels macro-F1", before, before)[0] == "not decided"  # a jackknife without spread bounds nothing
+    assert guarded("labels macro-F1", before, before)[0] == "no worse"
 
 
 def test_scores_miss_their_bounds_as_seldom_as_the_tail_says():

@@ -313,7 +313,7 @@ def test_pass_at_k_of_too_few_samples_is_refused(samples, passed, k):
 
 
 def test_a_share_has_the_interval_of_a_mean_within_0_to_1():
-    values, groups = [0.0, 1.0, 0.25, 0.5, 1.0, 0.0], list("aabbcd")
+    values, groups = [0.0, 1.0, 0.25, 0.5, 0.9, 0.1], list("aabbcd")
     estimate, mean = statistics.share(values, groups, QUICK), statistics.mean(values, groups, QUICK)
     assert (estimate.value, estimate.n) == (mean.value, 4)
     assert (estimate.low, estimate.high) == (max(mean.low, 0.0), min(mean.high, 1.0))
@@ -323,6 +323,40 @@ def test_a_share_has_the_interval_of_a_mean_within_0_to_1():
 def test_shares_that_are_all_alike_are_as_sure_as_their_groups_are_many(value):
     estimate, exact = statistics.share([value] * 6, list("aabbcd")), statistics.proportion(4 * round(value), 4)
     assert (estimate.low, estimate.high, estimate.n) == (exact.low, exact.high, 4)
+
+
+@pytest.mark.parametrize("rare", [1, 3, 5])
+def test_shares_that_are_nearly_all_alike_are_no_surer_than_the_exact_interval(rare):
+    values, exact = [1.0] * rare + [0.0] * (64 - rare), statistics.proportion(rare, 64)
+    estimate = statistics.share(values, None, QUICK)
+    assert estimate.low <= exact.low
+    assert estimate.high >= exact.high
+    other = statistics.share([1 - value for value in values], None, QUICK)
+    assert (other.low, other.high) == pytest.approx((1 - estimate.high, 1 - estimate.low), abs=0.01)
+    small = statistics.share([value / 10 for value in values], None, QUICK)
+    assert small.high == pytest.approx(estimate.high / 10, abs=0.002)
+
+
+def test_a_share_misses_as_seldom_as_promised_where_few_items_pass():
+    rng = np.random.default_rng(0)
+    held = sum(
+        estimate.low <= 0.05 <= estimate.high
+        for values in (rng.random((200, 64)) < 0.05).astype(float)
+        for estimate in [statistics.share(values, None, QUICK)]
+    )
+    assert held >= 186
+
+
+def test_a_difference_of_scores_is_as_sure_as_its_changes_are_alike():
+    before = [0.5] * 60
+    rose = statistics.score_difference(before, [0.51] * 60, None, QUICK)
+    assert (rose.value, rose.low, rose.high) == pytest.approx((0.01, 0.01, 0.01))
+    fell = statistics.score_difference(before, [0.6] * 40 + [0.0] * 20, None, QUICK)
+    assert fell.high < 0, "more rose than fell, but the fall is larger"
+    same = statistics.score_difference(before, before, None, QUICK)
+    assert (same.value, same.high) == (0, statistics.proportion(0, 60).high)
+    with pytest.raises(ValueError, match="those of scores are means"):
+        statistics.proportion_difference(before, before)
 
 
 def test_a_standard_error_becomes_students_interval():

@@ -61,6 +61,7 @@ def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
     held = {*held_by_git(), *state.files}
     beside = {f"{source}{ending}" for source in databases.values() for ending in ("", "-wal", "-shm", "-journal")}
     for file in _walk(Path(), [Path(name) for name in settled]):
+        _check_name(file)
         name = file.as_posix()
         if name in held or str(file.absolute()) in beside:
             continue
@@ -73,6 +74,13 @@ def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
         elif file.is_file():  # and no socket, pipe or device
             state.files[name] = file
     return state
+
+
+def _check_name(file: Path) -> None:
+    try:
+        file.as_posix().encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{file.as_posix()!a}: a backup holds names in UTF-8 alone. Rename the file.") from None
 
 
 def removed() -> list[str]:

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import yaml
+
 from flows.execution.dvc import lock_file
 from flows.registry import versions
 from flows.registry.evidence import bom, data_record, environment, layout, secrets, signing, statement, subject
@@ -45,7 +47,7 @@ def _fill(folder: Path, model: Subject) -> None:
     for kind, source in model.folders.items():
         shutil.copytree(source, folder / kind, copy_function=versions.link_file)
     allowed, installed = _terms(model), environment.installed()
-    shutil.copyfile(subject.REPORT_CARD, folder / layout.CARD)
+    (folder / layout.CARD).write_text(_card(model), encoding="utf-8")
     shutil.copyfile(lock_file.PATH, folder / layout.LOCK)
     texts = {
         layout.BOM: layout.as_json(bom.of(model, folder, allowed, installed)),
@@ -61,6 +63,13 @@ def _fill(folder: Path, model: Subject) -> None:
     (folder / layout.PROVENANCE).write_text(provenance, encoding="utf-8")
     secrets.check(folder, [folder / name for name in GUARDED if (folder / name).is_file()])
     _sign(folder, provenance.encode())
+
+
+def _card(model: Subject) -> str:
+    """Return the report's card, without the metadata above it where they are another model's: the card tells of every model."""
+    card = subject.REPORT_CARD.read_text(encoding="utf-8")
+    _, metadata, text = card.split("---\n", 2)
+    return card if yaml.safe_load(metadata)["model_name"] == model.entry else text.lstrip()
 
 
 def _sign(folder: Path, provenance: bytes) -> None:

@@ -141,6 +141,8 @@ def in_words(check: Check) -> str:
     change_for_worse = check.worse_by
     if change_for_worse is None:
         return f"{check.measure}: not measured against {check.bar}"
+    if not np.isfinite(change_for_worse.value):
+        return f"{check.measure} worse than {check.bar}: a value of the candidate is no number"
     word = f" {check.finding} than" if check.finding != "not decided" else ": not decided against"
     if check.measure in LOSSES:
         change, limit = (
@@ -194,6 +196,8 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
         return _fall_of_macro_f1(pairs, tail)
     before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
     groups = [one.group for one, _ in pairs]
+    if not np.isfinite(after_N).all():  # of a training that diverged
+        return Estimate(np.inf, np.inf, np.inf, len(set(groups)))
     if measure in LOSSES:
         return statistics.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
     bounds = statistics.score_bounds if measure.endswith(SCORED) else statistics.share_bounds

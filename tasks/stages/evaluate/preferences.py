@@ -35,7 +35,7 @@ def preference_pairs(test: Sequence[Example], tokenizer: Any, config: EvaluateCo
             f"evaluate {run.item}: {len(preferred) - len(pairs)} of {len(preferred)} held-out preference pairs are not scored: a side is "
             f"longer than evaluate.max_tokens={config.max_tokens}, or spells a control token"
         )
-    return subsample.sample(pairs, config.preference_items, config.seed)
+    return subsample.sample(pairs, config.preference_items, config.seed, lambda pair: pair.example.id)
 
 
 def score(pairs: Sequence[Pair], losses: Losses) -> list[Result]:

@@ -99,10 +99,11 @@ def _evaluate(
     losses = {measure: figures["loss"] for measure, figures in summary.items() if "loss" in figures}
     run.log(
         None,
-        **{f"{measure}_loss": loss for measure, loss in losses.items()},
+        **{f"{measure}_loss": loss for measure, loss in losses.items() if loss is not None},
         **summarise.first_measures(summary, counted.answers),
     )
-    run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
+    told = (f"{name} {'no number' if loss is None else f'{loss:.3f}'}" for name, loss in losses.items())
+    run.say(f"evaluate {run.item}: {', '.join(told)} nats/token")
 
 
 def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:

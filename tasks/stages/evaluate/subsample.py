@@ -1,7 +1,9 @@
 """Subsets to measure on: the same items for every model under the same params."""
 
+import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import TypeVar
 
 from tasks.core.sequences import Encoded
@@ -9,12 +11,17 @@ from tasks.core.sequences import Encoded
 T = TypeVar("T")
 
 
-def sample(rows: Sequence[T], count: int, seed: int) -> list[T]:
-    """Return `count` of the rows at random, in their order; all of them if there are no more."""
-    if count >= len(rows):
-        return list(rows)
-    chosen = random.Random(seed).sample(range(len(rows)), count)
-    return [rows[index] for index in sorted(chosen)]
+def sample(rows: Sequence[T], count: int, seed: int, id: Callable[[T], str] = attrgetter("id")) -> list[T]:
+    """Return `count` of the rows, drawn by their ids, in their order; all of them if there are no more.
+
+    The subset hardly changes when others are added.
+    """
+
+    def drawn(row: T) -> str:
+        return hashlib.sha256(f"{seed} {id(row)}".encode()).hexdigest()
+
+    chosen = {id(row) for row in sorted(rows, key=drawn)[:count]}
+    return [row for row in rows if id(row) in chosen]
 
 
 def shuffled(sequences: Iterable[Encoded], max_tokens: int, seed: int) -> list[Encoded]:

@@ -126,15 +126,16 @@ def answers_estimate(rows: Sequence[Result], bootstrap: statistics.Bootstrap) ->
 
 
 def _loss(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:
-    nats, tokens = [row.value for row in rows], [row.tokens for row in rows]
-    estimate = statistics.ratio(nats, tokens, [row.group for row in rows], bootstrap).record()
+    nats, tokens, groups = [row.value for row in rows], [row.tokens for row in rows], [row.group for row in rows]
+    is_number = all(map(math.isfinite, nats))  # a training can diverge
+    estimate = statistics.ratio(nats, tokens, groups, bootstrap).record() if is_number else {}
     return {
-        "loss": estimate["value"],
-        "low": estimate["low"],
-        "high": estimate["high"],
-        "bits_per_byte": round(sum(nats) / math.log(2) / sum(row.size for row in rows), 6),
+        "loss": estimate.get("value"),
+        "low": estimate.get("low"),
+        "high": estimate.get("high"),
+        "bits_per_byte": round(sum(nats) / math.log(2) / sum(row.size for row in rows), 6) if is_number else None,
         "items": len(rows),
-        "groups": estimate["n"],
+        "groups": len(set(groups)),
         "tokens": sum(tokens),
         **(
             {"tasks": tasks}

@@ -281,6 +281,13 @@ def test_a_run_at_work_is_not_backed_up_in_the_middle(used, tmp_path):
     assert not (tmp_path / "today.zip").exists()
 
 
+def test_a_name_that_is_no_text_is_told_and_nothing_is_written(used, tmp_path):
+    Path(os.fsdecode(b"data/raw/caf\xe9.txt")).touch()
+    with pytest.raises(ValueError, match=r"'data/raw/caf\\udce9.txt': a backup holds names in UTF-8 alone"):
+        writing.back_up(tmp_path / "today.zip")
+    assert not (tmp_path / "today.zip").exists()
+
+
 def test_outputs_may_be_left_to_the_remote_once_it_has_them(used, clone, tmp_path, monkeypatch):
     shell(used.folder, "python", "-m", "dvc", "remote", "add", "--default", "store", str(tmp_path / "remote"))
     with pytest.raises(ValueError, match=r"DVC's remote lacks 5 outputs .*`ratchet share` pushes them"):

@@ -182,6 +182,14 @@ def test_a_model_that_was_never_judged_has_evidence_without_a_decision(workspace
     assert properties["ratchet:terms"] == "any licence, with the notices of Apache-2.0, MIT"
 
 
+def test_the_metadata_of_another_models_card_are_left_out(workspace_of_model):
+    card = Path("data/report/README.md")
+    folder = bundle.write("r0")
+    assert (folder / layout.CARD).read_bytes() == card.read_bytes()
+    card.write_text("---\nmodel_name: r1\n---\n\n# r1\n")
+    assert (bundle.write("r0") / layout.CARD).read_text() == "# r1\n"
+
+
 def test_what_was_forgotten_is_said_by_bill_of_materials_and_provenance(workspace_of_model):
     properties = {entry["name"]: entry["value"] for entry in read(layout.BOM)["metadata"]["component"]["properties"]}
     assert properties["ratchet:excluded"] == "file gone.jsonl"

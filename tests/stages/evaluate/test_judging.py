@@ -9,7 +9,7 @@ from tasks.core.answers.base import Row
 from tasks.core.records import Example
 from tasks.core.text.writing import Answer, Server
 from tasks.engine.inference import writer
-from tasks.stages.evaluate.checks.judging import DECODING, Judging, likeness
+from tasks.stages.evaluate.checks.judging import DECODING, Judging, _Pair, likeness
 from tasks.stages.evaluate.config import EvaluateConfig, Rules
 from tasks.stages.evaluate.problem_sets import problem_sets
 from tests import chat_server
@@ -60,6 +60,19 @@ def test_a_judge_that_prefers_a_place_is_told_by_the_planted_pairs():
     again, _ = judged(lambda text: "A", ["is it"] * 12)
     other, _ = judged(lambda text: "A", ["is it"] * 12, seed=1)
     assert again == grades != other
+
+
+@pytest.mark.parametrize(
+    ("reply", "better"),
+    [
+        ("A", "A"), ("**B**.", "B"), ("A is better.", "A"), ("TIE", "tie"), ("Tie.", "tie"), ("A tie.", "tie"), ("tie", "tie"),
+        ("A and B are equally good", None), ("A/B", None), ("B or A", None), ("Answers", None), ("a", None),
+    ],
+)  # fmt: skip
+def test_the_first_word_is_the_verdict_where_it_is_one(reply, better):
+    pair = _Pair(PROBLEMS[0], "this", "that", "key")
+    values = {"A": float(pair.is_first), "B": float(not pair.is_first), "tie": 0.5, None: None}
+    assert pair.preference(Answer(reply)) == values[better]
 
 
 def test_nonsense_is_counted_and_nothing_but_nonsense_is_an_error():

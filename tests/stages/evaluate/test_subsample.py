@@ -10,14 +10,20 @@ from tasks.stages.evaluate.subsample import sample, shuffled
 
 @given(st.lists(st.integers(), unique=True), st.integers(0, 50), st.integers(0, 3))
 def test_a_sample_has_its_size_and_keeps_the_order(rows, count, seed):
-    chosen = sample(rows, count, seed)
+    chosen = sample(rows, count, seed, str)
     assert len(chosen) == min(count, len(rows))
     assert chosen == [row for row in rows if row in set(chosen)]
-    assert chosen == sample(rows, count, seed)
+    assert chosen == sample(rows, count, seed, str)
 
 
 def test_another_seed_is_another_sample():
-    assert sample(range(100), 10, 0) != sample(range(100), 10, 1)
+    assert sample(range(100), 10, 0, str) != sample(range(100), 10, 1, str)
+
+
+def test_rows_that_come_in_anywhere_leave_nearly_all_of_a_sample():
+    before = sample(range(300), 64, 0, str)
+    after = sample([*range(150), *range(1000, 1008), *range(150, 300)], 64, 0, str)
+    assert len(set(before) - set(after)) <= 8
 
 
 def rows(lengths):

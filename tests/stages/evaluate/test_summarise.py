@@ -1,5 +1,6 @@
 """Figures come from the items of their measure, whatever the kind of an item says."""
 
+import math
 from dataclasses import replace
 
 from tasks.core.records import Result
@@ -28,6 +29,14 @@ def test_an_answer_without_a_kind_is_no_loss():
         "all": (0.5, 2),
         "short": (0.5, 2),
     }
+
+
+def test_a_loss_that_is_no_number_is_null():
+    figures = summary(loss(1), replace(loss(2), value=math.nan))["domain"]
+    assert [figures[name] for name in ("loss", "low", "high", "bits_per_byte", "items", "groups")] == [None] * 4 + [
+        2,
+        2,
+    ]
 
 
 def test_a_loss_is_told_by_task_where_there_are_several():

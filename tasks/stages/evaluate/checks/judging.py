@@ -23,7 +23,8 @@ DECODING = Decoding(temperature=0.01, top_p=1.0, max_new_tokens=16)
 NO_VERDICT = "no verdict"
 MOST_PLANTED = 20
 WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
-VERDICT = re.compile(r"\W*(A|B|TIE)\b")
+VERDICT = re.compile(r"\W*(?:(?:A\s+)?(?i:tie)|(?P<better>[AB]))\b(?!\s*(?:and\b|or\b|[&/]))")
+"""What an answer begins with that is a verdict: "A and B are equally good" prefers neither."""
 REQUEST = """Two answers to one question follow. {criterion}
 
 Reply with one word: A, B, or TIE if neither is better.
@@ -69,7 +70,7 @@ class _Pair(NamedTuple):
         match = None if answer.refused else VERDICT.match(answer_of(answer.text))
         if match is None:
             return None
-        return 0.5 if match[1] == "TIE" else float((match[1] == "A") == self.is_first)
+        return float((match["better"] == "A") == self.is_first) if match["better"] else 0.5
 
 
 class Judging:

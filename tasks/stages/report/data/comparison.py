@@ -256,7 +256,7 @@ def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootst
         len(pairs),
         statistics.share(before, groups, bootstrap),
         statistics.share(after, groups, bootstrap),
-        statistics.proportion_difference(before, after, groups, bootstrap),
+        statistics.score_difference(before, after, groups, bootstrap),
         "sign_flip",
         paired.sign_flip(changes, groups, bootstrap.seed),
     )
