@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -135,9 +136,21 @@ def _unrolled_problems(config: PipelineConfig) -> list[str]:
 
 
 def _monitor_problems(config: PipelineConfig) -> list[str]:
-    unknown = [name for name in config.monitor.methods if name not in methods.names("monitors")]
-    there = ", ".join(methods.names("monitors"))
-    return [f"monitor.methods: there is no monitor {name!r}. There are: {there}." for name in unknown]
+    monitor, there = config.monitor, methods.names("monitors")
+    if unknown := [name for name in monitor.methods if name not in there]:
+        return [f"monitor.methods: there is no monitor {name!r}. There are: {', '.join(there)}." for name in unknown]
+    level = monitor.alpha / len(monitor.methods)
+    return [
+        f"monitor.alpha: {monitor.alpha:g} leaves each of {len(monitor.methods)} monitors a level of {level:g}, and no p-value of {name} "
+        f"is less than 1 / {count + 1}: it could never tell drift. Set methods.{name}.permutations: {math.ceil(1 / level)}, or a higher alpha."
+        for name in monitor.methods
+        if 1 / ((count := _permutations(name, config)) + 1) > level
+    ]
+
+
+def _permutations(name: str, config: PipelineConfig) -> int:
+    monitor_config: Any = getattr(config.methods, name) or methods.spec("monitors", name).config()
+    return int(monitor_config.permutations)
 
 
 def _resources_problems(config: PipelineConfig) -> list[str]:

@@ -97,6 +97,14 @@ def test_a_router_needs_a_bank(load):
         load(evaluate={"router": "task"}, methods=GOOD["methods"] | {"task": {}})
 
 
+def test_a_level_that_no_monitor_can_reach_is_refused_with_the_permutations_that_would_do(load):
+    message = r"monitor\.alpha: 0\.001 .* a level of 0\.0005, and no p-value of mmd is less than 1 / 1000.*methods\.mmd\.permutations: 2000"
+    with pytest.raises(ValueError, match=message):
+        load(monitor={"alpha": 0.001})
+    enough = {"mmd": {"permutations": 2000}, "loss_gap": {"permutations": 2000}}
+    assert load(monitor={"alpha": 0.001}, methods=GOOD["methods"] | enough).monitor.alpha == 0.001
+
+
 def test_without_turns_no_generator_is_asked_for(load):
     assert load(**TURNED | {"rounds": {"r0": {}}, "turns": {}, "refine": {"generator": {"from": "rules"}}}).turns == {}
 
