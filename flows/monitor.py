@@ -36,13 +36,17 @@ PATIENCE_S, PACE_S = 30.0, 0.2
 def monitor(files: list[str] | None = None) -> State[Any]:
     """Look at `files`, or at `monitor.incoming` of params.yaml. Ends as `Drift`, `No drift` or `Nothing new`.
 
-    Data that were checked before, against the same model and the same training data, raise no second event if the first was heard.
+    Rows at `monitor.incoming` that are too few yet are nothing new. Data that were checked before, against the same model and the same training data, raise no second event if the first was heard.
     """
     with flow_lease.acquired():
         paths = drift_log.incoming_paths(files or [])
         if not files and drift_log.is_empty(paths):
             return _ended("Nothing new", f"no table has come in at {_shown(paths)}")
         findings = drift_log.check(paths)
+    if findings.too_few and files:
+        raise ValueError(findings.too_few)
+    if findings.too_few:
+        return _ended("Nothing new", findings.too_few)
     name = "Drift" if findings.drifted else "No drift"
     if findings.known:
         return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {findings.line}")

@@ -45,7 +45,10 @@ Compared = tuple[Figures, Sequence[str], Figures]
 
 
 def main(output: Path, paths: Sequence[Path]) -> None:
-    """Read the incoming data, run every monitor, and write the verdict."""
+    """Read the incoming data, run every monitor, and write the verdict; where fewer than `FEW` rows came in, that there are too few yet.
+
+    Raises ValueError where enough came in and too few of them can be read.
+    """
     config = configuration.load()
     monitor_config = config.monitor
     process.set_threads(config.compute)
@@ -53,10 +56,14 @@ def main(output: Path, paths: Sequence[Path]) -> None:
     refused = Counter(row.reason for row in rows if isinstance(row, Refusal))
     examples = list({row.id: row for row in rows if isinstance(row, Example)}.values())
     if len(examples) < FEW:
-        raise ValueError(
+        too_few = (
             f"{len(examples)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
             f"at least {FEW} are needed."
         )
+        if len(examples) + refused.total() >= FEW:
+            raise ValueError(too_few)
+        files.write_atomically(output, json.dumps({"too_few": too_few}) + "\n")
+        return
     items = drawn(examples, monitor_config.max_items, monitor_config.seed)
     findings = {name: _ask(name, items, config) for name in monitor_config.methods}
     level = monitor_config.alpha / len(findings)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -145,10 +146,20 @@ def test_the_figures_are_in_mlflow(workspace, store):
     assert run.inputs.dataset_inputs[0].dataset.name == path.as_posix()
 
 
-def test_too_little_is_refused_with_what_was_found(workspace):
+def test_rows_that_are_too_few_yet_are_counted(workspace):
     path = send(workspace, prompts(3, OURS, 2))
     path.write_text(path.read_text() + '{"a": 1}\n')
-    with pytest.raises(ValueError, match=r"3 rows of .*in.jsonl can be read \(1 unknown shape\)"):
+    found = look(workspace, path)
+    assert list(found) == ["too_few"]
+    assert re.fullmatch(
+        r"3 rows of .*in.jsonl can be read \(1 unknown shape\); at least 5 are needed\.", found["too_few"]
+    )
+
+
+def test_many_rows_of_which_too_few_can_be_read_are_refused(workspace):
+    path = send(workspace, prompts(3, OURS, 2))
+    path.write_text(path.read_text() + '{"a": 1}\n' * 2)
+    with pytest.raises(ValueError, match=r"3 rows of .*in.jsonl can be read \(2 unknown shape\)"):
         look(workspace, path)
 
 

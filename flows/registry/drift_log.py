@@ -32,6 +32,8 @@ class DriftCheck:
     """A hash of the data and of what they were compared with."""
     proposal: str = ""
     """The adapter that is proposed for what is of no domain trained on, in a sentence; empty where nothing is."""
+    too_few: str = ""
+    """The number of rows, in a sentence, where too few came in yet to say anything of them."""
 
     @property
     def known(self) -> bool:
@@ -93,6 +95,8 @@ def _mark(basis: str) -> Path:
 
 
 def _drift_check(record: Mapping[str, Any], basis: str) -> DriftCheck:
+    if "too_few" in record:
+        return DriftCheck([], "", {}, basis, too_few=record["too_few"])
     findings = ", ".join(_as_text(name, finding) for name, finding in record["findings"].items())
     refused = f", {sum(record['refused'].values())} rows refused" if record["refused"] else ""
     line = f"{findings}; level {record['level']:.2g}, {record['items']} of {record['read']} items{refused}"

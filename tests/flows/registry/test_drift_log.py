@@ -1,14 +1,17 @@
 """What comes in is looked at once, and once more where what it is held against has changed."""
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from flows import monitor as flow
+from flows.execution import flow_lease
 from flows.registry import drift_log, promotion
 from tasks import monitor
 from tests.flows.registry.test_promotion import Nights
-from tests.test_monitor import THEIRS, prompts, send, training_data
+from tests.test_monitor import OURS, THEIRS, prompts, send, training_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
 
@@ -56,3 +59,16 @@ def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(don
     assert drift_log.check([Path("in.jsonl")]).known  # though others were looked at since
     promotion.promote()
     assert not drift_log.check([Path("in.jsonl")]).known
+
+
+def test_rows_that_are_too_few_yet_are_nothing_new_unless_they_were_named(done, monkeypatch):
+    with done.path("params.yaml").open("a") as config:
+        config.write("monitor: {methods: [mmd], incoming: in.jsonl}\n")
+    send(done.folder, prompts(4, OURS, 2))
+    monkeypatch.setattr(drift_log, "subprocess", SimpleNamespace(run=look_here))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(flow_lease, "acquired", contextlib.nullcontext)
+    ended = flow.monitor.fn(None)
+    assert (ended.name, ended.message[:24]) == ("Nothing new", "4 rows of in.jsonl can b")
+    with pytest.raises(ValueError, match="4 rows of in"):
+        flow.monitor.fn(["in.jsonl"])
