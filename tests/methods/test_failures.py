@@ -37,6 +37,8 @@ def test_kinds_that_are_hardly_ever_solved_get_little_where_learnable_and_none_t
 def test_the_control_adds_as_many_wherever_the_failures_are():
     attempts = {"easy": Attempts(40, 0), "hard": Attempts(40, 40), "unknown": Attempts(0, 0)}
     assert allocate(attempts, 100, FailuresConfig(add=9, where="uniform")) == {"easy": 5, "hard": 4, "unknown": 0}
+    solved = {"easy": Attempts(40, 0), "hard": Attempts(40, 0)}
+    assert allocate(solved, 100, FailuresConfig(add=9, where="uniform")) == {"easy": 0, "hard": 0}
 
 
 def test_growth_is_in_proportion_to_the_round_and_takes_the_place_of_a_number():

@@ -73,6 +73,8 @@ class Curator:
 
 NEVER_FAILED = "never failed"
 """Why a kind of tasks gets no new one, if none of those that were asked failed."""
+NO_SHARE = "its share of the new tasks is rounded to none"
+"""Why a kind of tasks gets no new one, though some of those that were asked failed."""
 
 
 @dataclass(frozen=True)

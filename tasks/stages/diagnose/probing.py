@@ -6,7 +6,7 @@ from typing import Any
 from tasks.core.records import Example, Probe
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
-from tasks.methods.curators import NEVER_FAILED, Attempts, TaskCurator
+from tasks.methods.curators import NEVER_FAILED, NO_SHARE, Attempts, TaskCurator
 
 NO_MORE = "no task is left that is not in the data already"
 Answer = Callable[[Sequence[Example]], Sequence[str]]
@@ -63,7 +63,7 @@ def allocation(
             "failed": passed[kind].count(False),
             "answers": len({probe.answer for probe in probes if probe.kind == kind}),
             "add": shares.get(kind, 0),
-            "why": reason or ("" if shares[kind] else NEVER_FAILED),
+            "why": reason or ("" if shares[kind] else NO_SHARE if attempts[kind].failed else NEVER_FAILED),
         }
         for kind, reason in reasons.items()
     }

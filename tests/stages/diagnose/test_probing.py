@@ -8,6 +8,7 @@ from tasks.core.records import Example, Probe, Signals
 from tasks.io import diagnosis, tables
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
+from tasks.methods.curators import NO_SHARE
 from tasks.methods.curators.failures.config import FailuresConfig
 from tasks.methods.curators.failures.method import METHOD
 from tasks.stages.diagnose import probing, stage
@@ -126,6 +127,12 @@ def test_where_nothing_fails_nothing_is_added():
     by_kind = counts(lambda task: task.response)
     assert [kind["add"] for kind in by_kind.values()] == [0, 0]
     assert "nothing of spell_backward, sums: never failed" in probing.summary("diagnose r1", by_kind, 6)
+
+
+def test_a_kind_that_failed_and_gets_nothing_by_rounding_is_not_said_to_have_never_failed():
+    by_kind = counts(lambda task: "xyz", add=1)
+    assert sorted(kind["why"] for kind in by_kind.values()) == ["", NO_SHARE]
+    assert "never failed" not in probing.summary("diagnose r1", by_kind, 6)
 
 
 def test_a_verifier_that_takes_planted_answers_is_named_and_its_kind_gets_nothing(monkeypatch):

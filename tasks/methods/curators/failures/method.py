@@ -12,7 +12,7 @@ def allocate(attempts: Mapping[str, Attempts], examples: int, config: FailuresCo
     number = config.add if config.growth is None else round(config.growth * examples)
     asked = {kind: tried for kind, tried in attempts.items() if tried.asked}
     if config.where == "uniform":
-        weights = dict.fromkeys(asked, 1.0)
+        weights = dict.fromkeys(asked, float(any(tried.failed for tried in asked.values())))
     else:
         weights = {kind: tried.failed / tried.asked for kind, tried in asked.items()}
     if config.where == "learnable":
