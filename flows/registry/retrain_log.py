@@ -5,6 +5,7 @@ lines of `data/promotions.jsonl`.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ class Begun(Config):
     time: str
     cause: str
     """`nightly`, `on-drift`, `by hand`, or the answer of a person."""
+    process: str = ""
+    """The number of its process, which holds the workspace lease while it works."""
 
 
 class Ended(Config):
@@ -69,7 +72,7 @@ class RetrainOutcome:
 def recorded(cause: str) -> Iterator[RetrainOutcome]:
     """Log a retraining. An exception becomes its reason; one that is killed has no end in the log, and is shown as cut off."""
     number, start, outcome = uuid4().hex[:12], time.monotonic(), RetrainOutcome()
-    _append(Begun(id=number, time=history.now(), cause=cause))
+    _append(Begun(id=number, time=history.now(), cause=cause, process=str(os.getpid())))
     try:
         yield outcome
     except BaseException as error:
@@ -94,9 +97,9 @@ def last(count: int) -> list[Retraining]:
                 ended[values["id"]] = Ended.model_validate(values)
         except (ValueError, KeyError):
             continue
-    is_running = any(path.stem == workspace_lease.FLOW for path in workspace_lease.held())
+    at_work = {owner.pid for path, owner in workspace_lease.held().items() if path.stem == workspace_lease.FLOW}
     return [
-        _retraining(line, ended.get(line.id), is_running=is_running and number == len(begun))
+        _retraining(line, ended.get(line.id), is_running=line.process in at_work and number == len(begun))
         for number, line in list(enumerate(begun.values(), 1))[-count:]
     ]
 

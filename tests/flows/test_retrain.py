@@ -119,6 +119,8 @@ def test_a_night_that_was_killed_reads_cut_off_and_a_torn_line_swallows_none(wor
     )
     subprocess.run([sys.executable, "-c", program], env=workspace.environment, check=False)
     assert [night.outcome for night in retrain_log.last(14)] == ["cut off"]
+    with workspace_lease.acquired():  # another flow is at work, and not that night
+        assert [night.outcome for night in retrain_log.last(14)] == ["cut off"]
     with retrain_log.JOURNAL.open("a") as file:
         file.write('{"id": "half')
     with workspace_lease.acquired(), retrain_log.recorded("nightly") as ended:
