@@ -270,7 +270,13 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
 def _rows(sweep: Sweep, batch: Sequence[Point], results: Iterator[Figures]) -> Iterator[Row]:
     for point in batch:
         figures = [next(results) for _ in sweep.seeds]
-        yield Row(point, figures, [figure(result, sweep.metric) for result in figures])
+        yield Row(point, figures, [_value(result, sweep.metric) for result in figures])
+
+
+def _value(result: Figures, metric: str) -> float:
+    """Return the figure by which a trial is chosen; one that diverged has none, whatever it cost."""
+    value, validation = figure(result, metric), result.get(VALIDATION)
+    return value if validation is None or math.isfinite(validation) else math.nan
 
 
 def figure(result: Figures, metric: str) -> float:

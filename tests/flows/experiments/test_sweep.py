@@ -72,6 +72,8 @@ def rate(sections):
         ("tune.a=cosine,linear,cosine", Axis("tune.a", ("cosine", "linear"))),
         ("tune.a=[q_proj, v_proj],all-linear", Axis("tune.a", (["q_proj", "v_proj"], "all-linear"))),
         ("tune.a=true,null", Axis("tune.a", (True, None))),
+        ("tune.a.my-data.b=1,2", Axis("tune.a.my-data.b", (1, 2))),
+        ("tune.a='2024-01-01'", Axis("tune.a", ("2024-01-01",))),
     ],
 )
 def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
@@ -86,6 +88,7 @@ def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
         (["tune.warmup.x=0,1"], {}, r"tune\.warmup holds a value"),
         (["tune.warmup=0..-1"], {}, r"the range 0\.\.-1 is empty\. Did you mean -1\.\.0\?"),
         (["tune.warmup="], {}, "there is no value"),
+        (["tune.warmup=2024-01-01"], {}, r"tune\.warmup: 2024-01-01 holds a date .* Put it into quotes"),
         (["tune.warmup"], {}, "names no setting and values"),
         (["tune.warmup=0", "tune.warmup=1"], {}, "set twice"),
         (["tune.warmup=0.0..0.5,0.7"], {}, "a span of numbers stands alone"),
@@ -156,6 +159,15 @@ def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_fi
     assert "metrics" not in rows[0].results[0]
 
 
+def test_what_other_trials_read_of_one_is_renamed_into_place():
+    sweep = made(f"{RATE}=0.1,0.2")
+    (point, seed), _ = sweeps.missing(sweep)
+    request = trial_store.prepare(sweeps.plan(sweep, point, seed)) / "trial.json"
+    (request.parent / "before").hardlink_to(request)
+    trial_store.prepare(sweeps.plan(sweep, point, seed))
+    assert not request.samefile(request.parent / "before")
+
+
 def test_only_the_models_of_the_best_point_so_far_are_kept(trainings):
     trainings(lambda sections: abs(rate(sections) - 0.2))
     rows = sweeps.run(made(f"{RATE}=0.1,0.2,0.3", "tune.seed=0..1"), "parent")
@@ -172,6 +184,14 @@ def test_a_point_that_diverged_is_never_the_best_and_is_told(trainings):
         ["0.3", "0.3000"],
         ["0.1", "diverged"],
     ]
+
+
+def test_a_point_that_diverged_is_not_the_best_by_its_cost(trainings):
+    trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
+    sweep = made(f"{RATE}=0.1,0.2,0.3", metric="bytes")
+    rows = sweeps.run(sweep, "parent")
+    assert sweeps.best(sweep, rows).point == {RATE: 0.2}
+    assert outcome.ranked(sweep, rows)[-1].point == {RATE: 0.1}
 
 
 @pytest.mark.parametrize(("metric", "best"), [("validation", 0.3), ("bytes", 0.1), ("tokens_per_s", 0.1)])
