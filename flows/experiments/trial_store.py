@@ -91,7 +91,7 @@ def prepare(plan: TrialPlan) -> Path:
         "tags": {"ratchet.compare": plan.comparison},
         "facts": dict(plan.facts),
     }
-    (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    files.write_atomically(folder / REQUEST, json.dumps(request))  # other trials read it
     if plan.trains and not plan.test and not is_finished(folder):
         _take_over(training, folder)
     return folder

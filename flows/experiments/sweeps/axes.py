@@ -68,7 +68,7 @@ def read(texts: Sequence[str]) -> list[Axis]:
 def _axis(text: str) -> Axis:
     setting, equals, values = text.partition("=")
     setting = setting.strip()
-    if not equals or not re.fullmatch(r"\w+(\.\w+)+", setting):
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", setting):
         raise ValueError(f"--set {text}: this names no setting and values. Write {FORM}.")
     try:
         items = [_number_or(item) for item in yaml.safe_load(f"[{values}]")]
@@ -76,6 +76,12 @@ def _axis(text: str) -> Axis:
         raise ValueError(f"{setting}: {values!r} is no list of values. Write {FORM}.") from None
     if not items:
         raise ValueError(f"{setting}: there is no value. Write {FORM}.")
+    try:
+        json.dumps(items)
+    except TypeError:
+        raise ValueError(
+            f"{setting}: {values} holds a date or the like, which no setting is. Put it into quotes."
+        ) from None
     expanded = [value for item in items for value in _expanded(setting, item)]
     spans = [value for value in expanded if isinstance(value, Span)]
     if spans and len(expanded) > 1:
