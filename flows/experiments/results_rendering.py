@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 
 from flows.experiments.results_table import Row, pareto
 from tasks.core.statistics import Estimate
@@ -111,7 +112,7 @@ def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
 
 def _label(row: Row) -> str:
     passed = f", pass@1 {_share(row.passed)}" if row.passed else ""
-    return f"{row.name} ({_plain(row.gain.value)}, {_plain(row.forgetting.value)}{passed})"
+    return f"{escape(row.name)} ({_plain(row.gain.value)}, {_plain(row.forgetting.value)}{passed})"
 
 
 def _plain(value: float) -> str:

@@ -58,6 +58,10 @@ def test_the_plot_shows_every_composition_with_its_figures():
     assert "b (+1.200, −0.100)" in svg
 
 
+def test_the_plot_is_well_formed_whatever_a_composition_is_called():
+    assert "a &amp; &lt;b&gt; (" in results_rendering.plot([line("a & <b>", 1.0, 0.2)])
+
+
 def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
     svg = results_rendering.plot([line(name, 1.0 + 0.001 * number, 0.2) for number, name in enumerate("abcdef")])
     heights = sorted(float(y) for y in re.findall(r'y="([0-9.]+)">[a-f] \(', svg))
