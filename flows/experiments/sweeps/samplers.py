@@ -42,7 +42,15 @@ def make(kind: Kind, axes: Sequence[Axis], number: int | None) -> Sampler:
         if number is not None:
             raise ValueError("--trials: a grid has as many points as it has. Draw some: --sampler random")
         return Fixed(grid(axes))
-    return Optimiser(axes, number or TRIALS) if kind == "tpe" else Fixed(drawn(axes, number or TRIALS))
+    number = number or TRIALS
+    if kind == "random":
+        return Fixed(drawn(axes, number))
+    return Optimiser(axes, number) if _size(axes) > number else Fixed(grid(axes))
+
+
+def _size(axes: Sequence[Axis]) -> float:
+    """Return the number of different points, which a span has without end."""
+    return math.prod(math.inf if axis.span else len(axis.values) for axis in axes)
 
 
 class Fixed:
@@ -93,19 +101,35 @@ class Optimiser:
         self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED))
         self._values = {axis.setting: _in_order(axis.values) for axis in axes}
         self._space = {axis.setting: self._distribution(axis) for axis in axes}
-        self._asked: list[Any] = []
+        self._asked: dict[str, Any] = {}
+        self._known: dict[str, float] = {}
 
     def ask(self) -> list[Point]:
-        self._asked = [self._study.ask(self._space) for _ in range(min(TOGETHER, self._left))]
-        self._left -= len(self._asked)
-        return [{axis.setting: self._value(axis, trial) for axis in self._axes} for trial in self._asked]
+        """Return the next points. One that was proposed before is told again with what it came to, and another asked for."""
+        self._asked, points = {}, list[Point]()
+        for _ in range(TRIES * TOGETHER):
+            if len(points) == min(TOGETHER, self._left):
+                break
+            trial = self._study.ask(self._space)
+            point = {axis.setting: self._value(axis, trial) for axis in self._axes}
+            if (name := json.dumps(point)) in self._asked or name in self._known:
+                self._tell(trial, self._known.get(name, math.nan))
+            else:
+                self._asked[name] = trial
+                points.append(point)
+        self._left -= len(points)
+        return points
 
     def tell(self, values: Sequence[float]) -> None:
-        for trial, value in zip(self._asked, values, strict=True):
-            if math.isfinite(value):
-                self._study.tell(trial, value)
-            else:
-                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        for (name, trial), value in zip(self._asked.items(), values, strict=True):
+            self._known[name] = value
+            self._tell(trial, value)
+
+    def _tell(self, trial: Any, value: float) -> None:
+        if math.isfinite(value):
+            self._study.tell(trial, value)
+        else:
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
 
     def _distribution(self, axis: Axis) -> Any:
         """Return the space of an axis. Numbers are told by their rank, and have neighbours; other values by theirs, and have none."""

@@ -72,6 +72,11 @@ class Sweep:
         """Return the source of its points."""
         return samplers.make(self.sampler, self.axes, self.trials)
 
+    @property
+    def adapts(self) -> bool:
+        """True where points follow from what earlier ones came to, and are not known before."""
+        return isinstance(self.points(), samplers.Optimiser)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -213,7 +218,7 @@ def _examples(sweep: Sweep) -> list[Point]:
         return samplers.grid(sweep.axes)
     first = {axis.setting: axis.examples[0] for axis in sweep.axes}
     alone = [first | {axis.setting: value} for axis in sweep.axes for value in axis.examples]
-    return alone if sweep.sampler == "tpe" else [*alone, *sweep.points().ask()]
+    return alone if sweep.adapts else [*alone, *sweep.points().ask()]
 
 
 def _read(sweep: Sweep, point: Point) -> str:
@@ -357,12 +362,12 @@ def duration(sweep: Sweep) -> tuple[Range, Basis] | None:
 
 def number_of_points(sweep: Sweep) -> int:
     """Return how many points are trained, of an optimiser at most."""
-    return (sweep.trials or samplers.TRIALS) if sweep.sampler == "tpe" else len(sweep.points().ask())
+    return (sweep.trials or samplers.TRIALS) if sweep.adapts else len(sweep.points().ask())
 
 
 def missing(sweep: Sweep) -> list[tuple[Point, int]]:
     """Return the trials that have no result; of an optimiser, whose points are not known before, as many as it may ask for."""
-    if sweep.sampler == "tpe":
+    if sweep.adapts:
         unknown: Point = {axis.setting: axis.examples[0] for axis in sweep.axes}
         return [(unknown, seed) for _ in range(sweep.trials or samplers.TRIALS) for seed in sweep.seeds]
     trials = [(point, seed) for point in sweep.points().ask() for seed in sweep.seeds]

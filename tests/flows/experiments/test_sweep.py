@@ -235,6 +235,19 @@ def test_an_optimiser_proposes_the_same_again_and_more_where_it_is_better(traini
     assert late < early
 
 
+def test_an_optimiser_proposes_no_point_twice(trainings):
+    pytest.importorskip("optuna", reason="needs the extra `sweep`")
+    ran = trainings(lambda sections: math.nan if sections["tune"]["warmup"] == 0.5 else rate(sections))
+    rows = sweeps.run(made(f"{RATE}=0.1,0.2,0.3,0.4", "tune.warmup=0,0.5,1", sampler="tpe", trials=11), "parent")
+    assert len({json.dumps(row.point) for row in rows}) == len(rows) == len(ran) == 11
+
+
+def test_an_optimiser_of_no_more_points_than_it_may_try_tries_them_all(trainings):
+    trainings(rate)
+    sweep = made(f"{RATE}=0.1,0.2,0.3", "tune.warmup=0,1", sampler="tpe")
+    assert sweeps.number_of_points(sweep) == len(sweeps.run(sweep, "parent")) == 6
+
+
 def test_without_optuna_the_extra_is_named(monkeypatch):
     import sys
 
