@@ -136,6 +136,7 @@ def _train(stage: str, folder: Path, config: PipelineConfig, recorder: tracking.
     last = {name: points[-1][1] for name, points in course["measured"].items()}
     return {
         "validation": last.get("validation", last.get("domain")),
+        "validated_on": course["validated_on"],
         "measured": course["measured"],
         "trainable": course["trainable"],
         "active": course["active"],

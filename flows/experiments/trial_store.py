@@ -32,7 +32,17 @@ RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
 SETTINGS = "settings.yaml"
 """The settings of the trial that is prepared, for messages about them."""
 OF_TRAINING = frozenset(
-    {"validation", "measured", "trainable", "active", "tokens", "tokens_per_s", "peak_memory_mb", "bytes"}
+    {
+        "validation",
+        "validated_on",
+        "measured",
+        "trainable",
+        "active",
+        "tokens",
+        "tokens_per_s",
+        "peak_memory_mb",
+        "bytes",
+    }
 )
 """What a result tells of the training alone."""
 

@@ -184,6 +184,7 @@ def summary(courses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "composition": courses[0]["composition"],
         "loss": [],
         "measured": measured,
+        "validated_on": [course["validated_on"] for course in courses],
         "tokens": tokens,
         "trainable": sum(course["trainable"] for course in courses),
         "active": max(course["active"] for course in courses),

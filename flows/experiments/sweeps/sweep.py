@@ -254,7 +254,8 @@ def in_words(point: Point) -> str:
 def run(sweep: Sweep, parent: str) -> list[Row]:
     """Run the trials without a result and return all points, in the order in which they were proposed.
 
-    Of trained models those of the best point are kept, to be measured. Raises ValueError where no trial has the figure asked for.
+    Of trained models those of the best point are kept, to be measured. Raises ValueError where no trial has the figure asked for, and where
+    points are validated on other examples than the first.
     """
     rows: list[Row] = []
     points, begun = sweep.points(), time.monotonic()
@@ -266,6 +267,7 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
                 for row in _rows(sweep, batch, results):
                     rows.append(row)
                     _keep_models(sweep, rows)
+                    _check_validation(sweep, rows[0], row)
                     if sweep.stop and _is_over(sweep.stop, row, begun, METRICS[sweep.stage]):
                         return rows
             points.tell([sweep.sign * row.mean for row in rows[-len(batch) :]])
@@ -282,6 +284,17 @@ def _value(result: Figures, metric: str) -> float:
     """Return the figure by which a trial is chosen; one that diverged has none, whatever it cost."""
     value, validation = figure(result, metric), result.get(VALIDATION)
     return value if validation is None or math.isfinite(validation) else math.nan
+
+
+def _check_validation(sweep: Sweep, first: Row, row: Row) -> None:
+    """Raise ValueError where a point was validated on other tokens than the first, so that its figure is not to be compared with the first's."""
+    if sweep.metric in COSTS or row.results[0].get("validated_on") == first.results[0].get("validated_on"):
+        return
+    varied = [name for name in row.point if row.point[name] != first.point[name]]
+    raise ValueError(
+        f"{', '.join(varied)}: validation measures other tokens with {in_words(row.point)} than with {in_words(first.point)}, so their losses "
+        f"cannot be ranked. Vary another setting, or choose by a cost: --metric {' or '.join(COSTS)}."
+    )
 
 
 def figure(result: Figures, metric: str) -> float:

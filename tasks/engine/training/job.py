@@ -83,7 +83,8 @@ def execute(
         losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
         run.log(None, **losses)
     batch = {**describe(result.first_batch, tokenizer), "weighs": parts.objective.spec.weighs}
-    report = {**_report(result, parts, course), **(facts or {}), "first_batch": batch}
+    validated_on = validation.digest(data.valid)
+    report = {**_report(result, parts, course), "validated_on": validated_on, **(facts or {}), "first_batch": batch}
     store.save(result.attached, parts, tokenizer, output, standalone=standalone)  # which merges in place
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)

@@ -1,5 +1,7 @@
 """Losses and rewards on held-out sets, before, during and after a training."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +39,12 @@ def losses(model: nn.Module, sets: Sets, compute: Compute) -> dict[str, float]:
     inner: Any = plain(model)
     with evaluating(inner), device.autocast(compute):
         return {name: scoring.mean(scoring.losses(inner, rows)) for name, rows in sets.items() if rows}
+
+
+def digest(sets: Sets) -> str:
+    """Return a hash of the tokens and weights that a loss is measured on: losses on other ones are not to be compared."""
+    contents = {name: [[row.id, row.ids, row.weights] for row in rows] for name, rows in sets.items()}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rewards(model: nn.Module, judged: Sequence[Encoded], objective: Part, compute: Compute) -> dict[str, float]:

@@ -186,6 +186,28 @@ def test_a_point_that_diverged_is_never_the_best_and_is_told(trainings):
     ]
 
 
+def test_losses_on_other_validation_tokens_are_not_ranked_unless_a_cost_chooses(trainings, monkeypatch):
+    trainings(rate)
+    run = trial_store._run
+
+    def validated(folder, variables):
+        code = run(folder, variables)
+        figures, section = (
+            json.loads((folder / "result.json").read_text()),
+            yaml.safe_load((folder / "params.yaml").read_text())["tune"],
+        )
+        (folder / "result.json").write_text(json.dumps(figures | {"validated_on": section["pack_tokens"] < 300}))
+        return code
+
+    monkeypatch.setattr(trial_store, "_run", validated)
+    texts = "tune.warmup=0,1", "tune.pack_tokens=256,260,300"
+    message = r"^tune\.pack_tokens: validation measures other tokens with tune\.warmup=0, tune\.pack_tokens=300 than with .*=256, so"
+    with pytest.raises(ValueError, match=message):
+        sweeps.run(made(*texts), "parent")
+    assert len(sweeps.run(made("tune.pack_tokens=256,260"), "parent")) == 2
+    assert len(sweeps.run(made(*texts, metric="bytes"), "parent")) == 6
+
+
 def test_a_point_that_diverged_is_not_the_best_by_its_cost(trainings):
     trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
     sweep = made(f"{RATE}=0.1,0.2,0.3", metric="bytes")

@@ -73,6 +73,14 @@ def test_the_model_that_was_measured_is_the_one_that_was_written(tune, inputs, a
     assert scoring.mean(scoring.losses(model, rows)) == pytest.approx(expected, abs=1e-4)
 
 
+def test_trainings_tell_whether_they_were_validated_on_the_same_tokens(tune, inputs):
+    longer = small.example(4, prompt="Is 4 a number?", response="yes, indeed" + " it is" * 10, split="valid")
+    tables.write(inputs["valid"], [*examples(4, split="valid"), longer], Example)
+    outputs = [tune(str(pack), pack_tokens=pack, max_tokens=100)[0] for pack in (128, 130, 100)]
+    first, second, shorter = (json.loads((output / "training.json").read_text())["validated_on"] for output in outputs)
+    assert first == second != shorter
+
+
 def test_the_course_holds_every_step(tune):
     output, run = tune(accumulation=2)
     course = json.loads((output / "training.json").read_text())
