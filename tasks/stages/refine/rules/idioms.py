@@ -31,7 +31,7 @@ from tasks.stages.refine.rules.statements import (
     returned,
     tight,
 )
-from tasks.stages.refine.rules.variable_names import bound, is_opaque, parsed
+from tasks.stages.refine.rules.variable_names import bound, is_opaque, module_of, parsed
 
 WIDTH = 88
 """Rebuilt lines are at most so long; otherwise the code is left as it is."""
@@ -58,7 +58,7 @@ def normalize_idioms(code: str, around: str = "") -> str:
     for _ in range(PASSES):
         before = code
         for rule in RULES:
-            module = cst.parse_module(code)
+            module = module_of(code)
             code = module.visit(rule(module, taken)).code
         if code == before:
             break
@@ -326,6 +326,9 @@ class Blocks(_Rule):
 
 class Displays(_Rule):
     """Write `list()`, `dict()` and `tuple()` as `[]`, `{}` and `()`, and `True if c else False` as `bool(c)`."""
+
+    def visit_FormattedStringExpression(self, node: cst.FormattedStringExpression) -> bool:
+        return False  # a brace behind that of the field would be text
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if updated_node.args or not self.is_builtin(updated_node.func, "list", "dict", "tuple"):

@@ -29,6 +29,14 @@ def parsed(code: str) -> ast.Module:
         raise SyntaxError(str(error) or type(error).__name__) from None
 
 
+def module_of(code: str) -> cst.Module:
+    """Parse code with its layout. Raises SyntaxError for whatever cannot be parsed."""
+    try:
+        return cst.parse_module(code)
+    except (cst.ParserSyntaxError, RecursionError) as error:
+        raise SyntaxError(str(error)) from None
+
+
 def bound(tree: ast.AST) -> set[str]:
     """Return every name that is bound anywhere in a program, and `*` if a star import binds unknown ones."""
     names_bound: set[str] = set()
@@ -59,14 +67,14 @@ def rename_variables(code: str, around: str) -> str:
     `around` is the code that runs beside it: prelude and tests. Raises SyntaxError if the program cannot be parsed.
     """
     tree = parsed(code)
-    if is_opaque(tree) or m.findall(cst.parse_module(code), PRINTS_ITS_NAME):
+    if is_opaque(tree) or m.findall(module_of(code), PRINTS_ITS_NAME):
         return code
     fixed = _fixed(tree)
     taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | bound(tree) | _names_in(around) | fixed
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         for old, new in _roles(function):
             if len(old) <= SHORT and old not in fixed and new not in taken:
-                code = cst.parse_module(code).visit(_Renaming(old, new)).code
+                code = module_of(code).visit(_Renaming(old, new)).code
                 taken, fixed = taken | {new}, fixed | {old, new}
     return code
 

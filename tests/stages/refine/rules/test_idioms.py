@@ -7,6 +7,7 @@ import pytest
 from benchmarks import functions
 from tasks.core.text.programs import program
 from tasks.stages.refine.rules.idioms import normalize_idioms
+from tasks.stages.refine.rules.variable_names import module_of
 
 SAME = {
     "not in": ("    return not x in xs", "    return x not in xs"),
@@ -46,6 +47,7 @@ OTHER = {
     "a builtin that is none": "    list = n\n    return list()",
     "a program that looks at its variables": "    y = x\n    y = locals()\n    return y",
     "a name that more than the return knows": "    y = x\n    n(lambda: y)\n    y = 1\n    return y",
+    "displays in a formatted string": "    return f'{dict() or xs}'",
     "braces": "    return '{{}} {}'.format(x)",
     "arguments with effects": "    return '{}'.format(n())",
     "comments": "    out = []\n    for y in xs:  # why\n        out.append(y)\n    return out",
@@ -83,6 +85,8 @@ def test_a_builtin_that_what_runs_before_binds_is_none():
 def test_what_cannot_be_read_is_told():
     with pytest.raises(SyntaxError):
         normalize_idioms("def f(:")
+    with pytest.raises(SyntaxError):  # which libcst's own error is not
+        module_of("def f(:")
 
 
 @pytest.mark.parametrize("name", SAME)
