@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks import functions
+from tasks.core import origins
 from tasks.core.records import Example, Lineage, Message, Tests, ToolCall
 from tasks.core.text.programs import program
 from tasks.core.text.wording import request
@@ -100,6 +101,14 @@ def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
     assert (turn.record["why"], turn.record["few"]) == ("converged", "")
     assert turn.record["proposals"] == {"made": 0, "accepted": 0}
     assert "not taken: 2 no rule applies" in turn.run.said[0]
+
+
+def test_what_several_rules_wrote_is_not_taken_for_a_persons(refine):
+    code = "def f(xs):\n    c = 0\n    for x in xs:\n        if not x is None:\n            c += 1\n    return c"
+    row = function(1, code, ">>> f([1])\n1\n")
+    (line,) = refine([row], {0: ["hard"]}, generator={"from": "rules", "tries": 1}).lineage
+    assert line.generator == "idioms+names"
+    assert origins.trace([row.id], [[line]])[line.id] == "expert"
 
 
 def test_where_no_program_can_be_run_all_stay_and_a_text_is_still_asked_for(refine, monkeypatch):

@@ -54,10 +54,10 @@ class RuleGenerator:
         if job.operator == "extend":
             yield from _new_functions(job, draw)
             return
-        plain = [Proposal(normalized, job, ", ".join(rules), (job.example.id,))] if rules else []
+        plain = [Proposal(normalized, job, "+".join(rules), (job.example.id,))] if rules else []
         function = new_functions.parse_function(normalized)
         more = list(new_functions.add_doctest_calls(function, draw)) if function else []
-        clearer = [replace(draft, rule=", ".join([*rules, draft.rule])) for draft in more]
+        clearer = [replace(draft, rule="+".join([*rules, draft.rule])) for draft in more]
         if job.operator == "simplify":
             yield from plain
         yield from clearer
