@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from tasks.core.records import Example, Message
 from tasks.core.text.programs import judged, program
+from tasks.core.text.wording import field
 from tasks.core.text.writing import Write
 from tasks.stages.faults.config import Drawn
 from tasks.stages.faults.pair import Candidate
 
-# Our wording; the paper's was not available. The example's text is in the user's turn only, between tags that it cannot close.
+# Our wording; the paper's was not available. The example's text is in the user's turn only, in fields that it cannot close.
 ASK = (
     "Below is a correct Python program. Write it again with one small mistake in it, as a programmer might make it by oversight: "
     "it must still look right, and give wrong results for some inputs. Change as few characters as you can, and neither names nor "
-    "comments nor layout. Answer with the whole program in one code block and nothing else.\n\n<task>\n{task}\n</task>\n\n"
-    "<program>\n{code}\n</program>"
+    "comments nor layout. Answer with the whole program in one code block and nothing else."
 )
 
 
@@ -32,8 +32,8 @@ def on_purpose(source: Drawn, examples: Sequence[Example], seed: int, write: Wri
 
 def teacher_prompt(example: Example) -> str:
     """Return the prompt that asks a teacher for a wrong variant of an example's program."""
-    fields = {"task": example.prompt[-1].content, "code": program(example.response)}
-    return ASK.format(**{name: text.replace("</", "< /") for name, text in fields.items()})
+    fields = field("task", example.prompt[-1].content), field("program", program(example.response))
+    return "\n\n".join([ASK, *fields])
 
 
 def chosen(names: Sequence[str], count: int, seed: int) -> set[str]:

@@ -1,6 +1,7 @@
 """Stage `faults`: pairs that tests have verified, in the real sandbox, and every refusal by its name."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 
@@ -315,8 +316,11 @@ def test_a_teacher_is_asked_for_a_close_and_wrong_variant_in_the_users_turn(faul
     assert (pair.source, pair.outcome) == ("teacher", "assertion")
     ((prompt, _),) = requests
     assert [message.role for message in prompt] == ["user"]
-    assert prompt[0].content.count("</program>") == 1
-    assert "<task>\nFunction 0, please.\n</task>" in prompt[0].content
+    assert re.fullmatch(
+        rf".*\n\n<task (\w+)>\nFunction 0, please\.\n</task \1>\n\n<program (\w+)>\n{re.escape(injected)}\n</program \2>",
+        prompt[0].content,
+        re.DOTALL,
+    )
 
 
 def test_without_tests_nothing_would_tell_a_models_faults_from_its_right_answers(faults, speaks):
