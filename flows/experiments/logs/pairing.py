@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.experiments.logs.records import Log, TaskLog, counted
+from flows.experiments.logs.records import Log, TaskLog, counted, differ
 
 SHOWN = 3
 """Items that a warning names."""
@@ -70,7 +70,7 @@ def pair(first: tuple[str, Log], other: tuple[str, Log]) -> list[Pair]:
     for one, two in matched:
         ids = _shared(one, two, before.path, after.path)
         warnings = (*_task_differences(one, two), *_item_differences(one, two, ids, first_name, other_name))
-        kept = tuple(item for item in ids if one.items[item].target == two.items[item].target)
+        kept = tuple(item for item in ids if not differ(one.items[item].target, two.items[item].target))
         pairs.append(Pair(first_name, other_name, one.task, one, two, kept, warnings))
     return pairs
 
@@ -91,7 +91,7 @@ def _shared(before: TaskLog, after: TaskLog, first: Path, other: Path) -> list[s
             f"{first} and {other} have no item of task {before.task or after.task or '(unnamed)'} in common: {len(before.items):,} and "
             f"{len(after.items):,} items, with ids such as {examples[0]} and {examples[1]}. Nothing can be paired."
         )
-    others = [item for item in ids if before.items[item].target != after.items[item].target]
+    others = [item for item in ids if differ(before.items[item].target, after.items[item].target)]
     if 2 * len(others) > len(ids):
         raise ValueError(
             f"{first} and {other} are logs of other items: of {len(ids):,} shared ids, {len(others):,} have another target or document "
@@ -118,11 +118,11 @@ def _item_differences(before: TaskLog, after: TaskLog, ids: Sequence[str], first
             f"partial overlap: {counted(len(ids), 'item')} in both and compared; {only_before:,} in {first} alone and {only_after:,} in "
             f"{other} alone, left out"
         )
-    others = [item for item in ids if before.items[item].target != after.items[item].target]
+    others = [item for item in ids if differ(before.items[item].target, after.items[item].target)]
     if others:
         yield f"{_counted(others, ids)} with equal ids: another target or document, left out"
     prompts = [
-        item for item in ids if before.items[item].prompt != after.items[item].prompt and item not in set(others)
+        item for item in ids if differ(before.items[item].prompt, after.items[item].prompt) and item not in set(others)
     ]
     if prompts:
         yield f"{_counted(prompts, ids)} asked in other words, compared all the same"

@@ -72,6 +72,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def differ(first: str, other: str) -> bool:
+    """Return whether two digests are of different texts; an empty one, of a text that a log lacks, differs from none."""
+    return bool(first and other and first != other)
+
+
 def digest(text: str) -> str:
     """Return the digest of the first `DIGESTED` characters of a text."""
     return hashlib.sha256(text[:DIGESTED].encode("utf-8", "surrogatepass")).hexdigest()

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flows.experiments.logs.records import Answer, Item, counted
+from flows.experiments.logs.records import Answer, Item, counted, differ
 
 GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 """inspect-ai's letters: correct, incorrect, partly, no answer."""
@@ -46,7 +46,7 @@ def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item],
     for answer in answers:
         read += 1
         known = first.setdefault(answer.item, answer)
-        if (known.target, known.prompt) != (answer.target, answer.prompt):
+        if differ(known.target, answer.target) or differ(known.prompt, answer.prompt):
             raise ValueError(
                 f"{where}: two different items have the id {answer.item!r}: their inputs or targets differ. Ids pair the "
                 "items of two logs, so each item needs its own."

@@ -208,6 +208,15 @@ def test_equal_ids_of_other_items_are_not_paired(lines):
         comparison.compare([lines("a.jsonl", one), lines("c.jsonl", most)])
 
 
+def test_a_log_without_targets_is_paired_with_one_that_has_them(lines):
+    bare = [{"id": n, "score": n % 2} for n in range(10)]
+    full = [row | {"target": f"t{row['id']}", "prompt": f"p{row['id']}"} for row in bare]
+    (row,) = comparison.compare([lines("a.jsonl", bare), lines("b.jsonl", full)]).comparisons
+    assert (row.items, row.pair.warnings[1:]) == (10, ())
+    twice = comparison.compare([lines("c.jsonl", [*full, *bare]), lines("d.jsonl", bare)])
+    assert twice.comparisons[0].items == 10
+
+
 def test_all_right_all_wrong_and_ties(lines):
     right = lines("right.jsonl", [{"id": n, "score": 1} for n in range(10)])
     also = lines("also.jsonl", [{"id": n, "score": True, "note": "x"} for n in range(10)])
