@@ -31,14 +31,14 @@ def parse_new_prompt(text: str) -> str | Unfit:
     return prompt or Unfit("no parse", "nothing follows the mark")
 
 
-def rewritten_example(job: Job, prompt: str, response: str) -> Example | Unfit:
-    """Return the job's example with another prompt and response, and with tests that fit them."""
+def rewritten_example(job: Job, request: Message, response: str) -> Example | Unfit:
+    """Return the job's example with another last message of the prompt and another response, and with tests that fit them."""
     parent, tests = job.example, job.example.tests
-    if job.operator == "extend" and is_code(parent) and prompt != parent.prompt[-1].content:
-        tests = doctests_of(prompt)
+    if job.operator == "extend" and is_code(parent) and request != parent.prompt[-1]:
+        tests = doctests_of(request.content)
         if tests is None:
             return Unfit("no tests", "the new prompt holds no function with examples")
-    messages = [*parent.prompt[:-1], Message("user", prompt), Message("assistant", response.strip())]
+    messages = [*parent.prompt[:-1], request, Message("assistant", response.strip())]
     return replace(parent, id=identify(messages, tests), messages=messages, tests=tests, weights=None)
 
 

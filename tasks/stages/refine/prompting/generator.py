@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.core.records import Message, Unfit, content_id
+from tasks.core.records import Example, Message, Unfit, content_id
 from tasks.core.text.writing import Answer, Write
 from tasks.stages.refine.prompting.answers import parse_new_prompt, rewritten_example
 from tasks.stages.refine.prompting.prompts import answer_prompt, rewrite_prompt
-from tasks.stages.refine.proposals import PUZZLE, Failed, Job, Proposal
+from tasks.stages.refine.proposals import NO_REQUEST, PUZZLE, Failed, Job, Proposal
 
 
 @dataclass(frozen=True)
@@ -28,36 +28,33 @@ class PromptedGenerator:
         if attempt >= self.tries:
             return [None for _ in jobs]
         keys = [f"{self.seed} {job.example.id} {job.operator} {attempt}" for job in jobs]
-        prompts = (
-            self._new_prompts(jobs, keys) if self.asks == "prompt" else [job.example.prompt[-1].content for job in jobs]
-        )
+        last = self._new_prompts(jobs, keys) if self.asks == "prompt" else [job.example.prompt[-1] for job in jobs]
         requests = [
-            None if isinstance(prompt, Failed) else answer_prompt([*job.example.prompt[:-1], Message("user", prompt)])
-            for job, prompt in zip(jobs, prompts, strict=True)
+            None if isinstance(message, Failed) else answer_prompt([*job.example.prompt[:-1], message])
+            for job, message in zip(jobs, last, strict=True)
         ]
         answers = self._answers(requests, [f"{key} answer" for key in keys])
         return [
-            prompt if isinstance(prompt, Failed) else self._proposal(job, prompt, next(answers))
-            for job, prompt in zip(jobs, prompts, strict=True)
+            message if isinstance(message, Failed) else self._proposal(job, message, next(answers))
+            for job, message in zip(jobs, last, strict=True)
         ]
 
-    def _new_prompts(self, jobs: Sequence[Job], keys: Sequence[str]) -> list[str | Failed]:
+    def _new_prompts(self, jobs: Sequence[Job], keys: Sequence[str]) -> list[Message | Failed]:
         """Return a new prompt for each job, or the reason why there is none."""
-        puzzles = [bool(job.example.tests and not job.example.tests.run_programs) for job in jobs]
-        requests = [None if puzzle else rewrite_prompt(job) for job, puzzle in zip(jobs, puzzles, strict=True)]
+        fixed = [_fixed(job.example) for job in jobs]
+        requests = [None if why else rewrite_prompt(job) for job, why in zip(jobs, fixed, strict=True)]
         answers = self._answers(requests, keys)
-        why = Unfit(PUZZLE, "its verifier knows only the question as it stands")
         return [
-            self._failed(job, why) if puzzle else self._new_prompt(job, next(answers))
-            for job, puzzle in zip(jobs, puzzles, strict=True)
+            self._failed(job, why) if why else self._new_prompt(job, next(answers))
+            for job, why in zip(jobs, fixed, strict=True)
         ]
 
-    def _new_prompt(self, job: Job, answer: Answer) -> str | Failed:
+    def _new_prompt(self, job: Job, answer: Answer) -> Message | Failed:
         prompt = _refusal(answer) or parse_new_prompt(answer.text)
-        return self._failed(job, prompt, answer.text) if isinstance(prompt, Unfit) else prompt
+        return self._failed(job, prompt, answer.text) if isinstance(prompt, Unfit) else Message("user", prompt)
 
-    def _proposal(self, job: Job, prompt: str, answer: Answer) -> Proposal | Failed:
-        example = _refusal(answer) or rewritten_example(job, prompt, answer.text)
+    def _proposal(self, job: Job, request: Message, answer: Answer) -> Proposal | Failed:
+        example = _refusal(answer) or rewritten_example(job, request, answer.text)
         if isinstance(example, Unfit):
             return self._failed(job, example, answer.text)
         return Proposal(example, job, self.name, (job.example.id,), self._hash(job))
@@ -76,6 +73,15 @@ class PromptedGenerator:
         """Return the hash of the first request of a job."""
         request = rewrite_prompt(job) if self.asks == "prompt" else answer_prompt(job.example.prompt)
         return content_id(*(part for message in request for part in (message.role, message.content)))
+
+
+def _fixed(example: Example) -> Unfit | None:
+    """Return the reason if the prompt of an example cannot be exchanged for another."""
+    if example.tests and not example.tests.run_programs:
+        return Unfit(PUZZLE, "its verifier knows only the question as it stands")
+    if (role := example.prompt[-1].role) != "user":
+        return Unfit(NO_REQUEST, f"its answer follows a message of role {role}, which is no request to write anew")
+    return None
 
 
 def _refusal(answer: Answer) -> Unfit | None:

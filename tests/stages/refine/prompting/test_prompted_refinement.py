@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.core.records import Message, Tests
+from tasks.core.records import Message, Tests, ToolCall
 from tasks.core.text.wording import request
 from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.prompting import prompts
@@ -241,6 +241,29 @@ CODE = small.example(
 def answers(*texts):
     remaining = list(texts)
     return lambda request: remaining.pop(0)
+
+
+AFTER_A_TOOL = [
+    Message("user", "What is the weather in Rome?"),
+    Message("assistant", "", [ToolCall("weather", '{"city": "Rome"}', "c1")]),
+    Message("tool", "22 degrees, sunny", None, "weather", "c1"),
+    Message("assistant", "It is 22 degrees."),
+]
+
+
+def test_another_answer_after_the_result_of_a_tool_leaves_the_result_as_it_is(refine):
+    row = small.example(0, messages=AFTER_A_TOOL, tools="[]")
+    with serving(lambda _: "Sunny, 22 degrees.") as server:
+        turn = refine([row], {0: ["low"]}, generator=endpoint(server, asks="answer"), **OPEN)
+    (new,) = turn.examples
+    assert new.messages == [*AFTER_A_TOOL[:-1], Message("assistant", "Sunny, 22 degrees.")]
+
+
+def test_the_result_of_a_tool_is_not_written_anew(refine):
+    row = small.example(0, messages=AFTER_A_TOOL, tools="[]")
+    with serving(gullible) as server:
+        turn = refine([row], {0: ["low"]}, generator=endpoint(server), **OPEN)
+    assert (turn.examples, turn.reasons, server.asked) == ([row], ["no request"], [])
 
 
 def test_another_answer_is_taken_if_it_passes_the_tests(refine):
