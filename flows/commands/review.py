@@ -84,7 +84,7 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
         if key in CHOICES and (text or key != "e"):
             reason = typer.prompt("Reason", default="", show_default=False)
             time = datetime.now(UTC).isoformat(timespec="seconds")
-            return Decision(proposal.lineage.id, CHOICES[key], author, reason, text, time)
+            return Decision(proposal.lineage.reviewed, CHOICES[key], author, reason, text, time)
 
 
 def _edited(text: str) -> str:

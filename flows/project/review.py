@@ -85,14 +85,14 @@ def undecided(reviewed: Sequence[Proposal], file: Path) -> list[Proposal]:
     """Return the proposals without a line in the file of review decisions."""
     review_decisions.check_name(file)
     decided = review_decisions.read(file) if file.is_file() else {}
-    return [proposal for proposal in reviewed if proposal.lineage.id not in decided]
+    return [proposal for proposal in reviewed if proposal.lineage.reviewed not in decided]
 
 
 def as_text(proposal: Proposal) -> str:
     """Format a proposal for a terminal."""
     lineage, after = proposal.lineage, proposal.after.messages if proposal.after else None
     blocks = [
-        f"{lineage.operator} by {lineage.generator} · {proposal.before.source} · {lineage.id}",
+        f"{lineage.operator} by {lineage.generator} · {proposal.before.source} · {lineage.reviewed}",
         *([f"refused: {lineage.reason} {lineage.detail}".rstrip()] if not lineage.accepted else []),
         *proposal.why,
         *([figures(proposal.signals)] if proposal.signals else []),

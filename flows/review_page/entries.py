@@ -159,7 +159,7 @@ class Turn:
 
 def _of_proposal(proposal: review.Proposal) -> Entry:
     return Entry(
-        proposal.lineage.id,
+        proposal.lineage.reviewed,
         proposal.before,
         proposal.after,
         proposal.response,

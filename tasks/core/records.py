@@ -227,6 +227,13 @@ class Lineage:
     """More of the reason; of a new task that was accepted, what the model failed at."""
     proposal: str
     """Its response, whole unless it is longer than `WRITTEN` characters."""
+    proposed: str = ""
+    """The id that it had before a person's decision changed it; empty where none did."""
+
+    @property
+    def reviewed(self) -> str:
+        """The id that review decisions on it name."""
+        return self.proposed or self.id
 
 
 @dataclass(frozen=True)
@@ -234,7 +241,7 @@ class Decision:
     """A review decision: a person's. A later one on the same id replaces an earlier one, and `withdraw` brings the earlier one back."""
 
     id: str
-    """An example's, a proposal's as `Lineage.id` has it, a refused record's as `Refusal.id`, or an item's as `Result.item`."""
+    """An example's, a proposal's as `Lineage.reviewed` has it, a refused record's as `Refusal.id`, or an item's as `Result.item`."""
     decision: Literal["accept", "edit", "reject", "flag", "withdraw"]
     """An example: it stays as it is, takes `text` for its response, goes, or (`flag`) is improved as if the diagnosis had chosen it. A proposal: it is taken whatever its likeness, length or
     links; it is taken with `text` for its response; it is not taken. A refused record: `accept` keeps it. An item: `reject` leaves it out of

@@ -103,11 +103,12 @@ class Refiner:
         example = replace(proposal.example, parents=list(proposal.parents), round=self.round)
         if why is None:
             self.accepted[proposal.job.example.id, operator] = example
+        proposed = decision.id if decision and decision.id != example.id else ""
         reason, detail = (why.reason, why.detail) if why else (decision.reason if decision else "", "")
         self.lineage.append(
             Lineage(
                 example.id, example.parents, operator, proposal.generator, proposal.prompt_hash, why is None, reason,
-                excerpt(detail), excerpt(example.response, WRITTEN),
+                excerpt(detail), excerpt(example.response, WRITTEN), proposed,
             )
         )  # fmt: skip
         return why is None

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,13 @@ def test_the_author_is_the_one_that_git_knows(review, workspace, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Grace")
     CliRunner().invoke(commands.application(), ["review"], "a\n\nq\n")
     assert decided()[0]["author"] == "Grace"
+
+
+def test_a_rewrite_that_a_person_edited_is_not_asked_about_again(review):
+    edited = Round()
+    edited.lineage[0] = replace(edited.lineage[0], proposed="as-proposed")
+    edited.write(Path("data/rounds"))
+    assert "1 of 2" in review("q")
+    review("a", "", "q")
+    assert decided()[0]["id"] == "as-proposed"
+    assert "1 of 1" in review("q")

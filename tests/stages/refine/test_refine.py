@@ -221,6 +221,8 @@ def test_a_decision_on_a_proposal_is_heeded_on_the_next_run(refine):
     edited = refine(ROWS, {0: ["hard"]}, decided=[decision], name="edited")
     assert edited.examples[0].response == mine
     assert edited.lineage[0].generator == "idioms, ann"
+    assert edited.lineage[0].id == edited.examples[0].id != line.id
+    assert edited.lineage[0].reviewed == line.reviewed == line.id, "a second decision is on the same id"
     assert edited.record["decisions"]["about nothing here"] == 0
 
 
@@ -231,6 +233,7 @@ def test_what_a_person_writes_in_place_of_an_answer_that_makes_no_proposal_is_he
     decision = {"id": line.id, "decision": "edit", "text": "Say it shorter."}
     edited = refine([row], {0: ["hard"]}, decided=[decision], name="edited")
     assert edited.examples[0].response == "Say it shorter."
+    assert edited.lineage[0].reviewed == line.id
     assert edited.record["decisions"]["about nothing here"] == 0
 
 
