@@ -7,6 +7,7 @@ writes  models/compressed/ (the method's files, compressed.json, ratchet.json), 
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -60,7 +61,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             facts, speed = {}, {}
     _write_card(tuned, output, config)
     metrics = {"round": tuned.name, "compressor": compress.compressor} | facts
-    outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    outputs["metrics"].write_text(
+        json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
     if facts:
         _report(tuned.name, facts, speed, config, time.perf_counter() - start, run)
     if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
@@ -92,12 +95,14 @@ def _store_delta(
 ) -> tuple[Facts, dict[str, float]]:
     """Store the difference under the candidate settings of the lowest validation loss; the first of equals.
 
-    Returns the contents of compression.json, and the tokens scored in a second before and after.
+    Returns the contents of compression.json, and the tokens scored in a second before and after. Raises ValueError where no candidate has
+    a finite loss.
     """
     measure = _measure(inputs, config)
-    before = measure(tuned)
+    before = _finite(measure(tuned), tuned)
     delta = compressed.read_delta(tuned, inputs["base"])
     tried: list[Facts] = []
+    best: Facts = {}
     kept: dict[str, float] = {}
     speed = {"before": before.tokens_per_s}
     for candidate in run.track(method.candidates(method_config), unit="candidate"):
@@ -112,16 +117,20 @@ def _store_delta(
         scored = measure(folder)
         result = {
             "settings": candidate.model_dump(mode="json"),
-            "loss": round(scored.loss, 6),
+            "loss": round(scored.loss, 6) if math.isfinite(scored.loss) else None,
             "bytes": _bytes(folder),
         }
-        if not tried or result["loss"] < min(other["loss"] for other in tried):
+        tried.append(result)
+        if result["loss"] is not None and result["loss"] < best.get("loss", math.inf):
+            best = result
             shutil.rmtree(output, ignore_errors=True)
             shutil.move(folder, output)
             kept = sparsity.nonzero_shares(quantised)
             speed["after"] = scored.tokens_per_s
-        tried.append(result)
-    best = min(tried, key=lambda result: result["loss"])
+    if not best:
+        raise ValueError(
+            f"compressor {config.compress.compressor}: none of the {len(tried)} settings that were tried leaves a finite validation loss. Try others."
+        )
     facts = {
         "settings": best["settings"],
         "bytes": {"before": _bytes(tuned), "after": best["bytes"]},
@@ -142,7 +151,7 @@ def _store_weights(
 ) -> tuple[Facts, dict[str, float]]:
     """Store the full model, with its adapter merged. Returns the same as `_store_delta`."""
     measure = _measure(inputs, config)
-    before = measure(tuned)
+    before = _finite(measure(tuned), tuned)
     model, tokenizer = checkpoints.load(tuned, inputs["base"], device=config.compute.device)
     _check_plain(model, tuned)
     output.mkdir()
@@ -151,7 +160,7 @@ def _store_weights(
     chosen = method_config.model_dump(mode="json")
     compressed.write_note(output, config.compress.compressor, chosen)
     uncompressed = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
-    after = measure(output)
+    after = _finite(measure(output), output)
     facts = {
         "settings": chosen,
         "bytes": {"before": _bytes(uncompressed), "after": _bytes(output)},
@@ -163,7 +172,7 @@ def _store_weights(
 def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
     """Return a function that measures validation loss and speed of the model in a folder.
 
-    It raises ValueError for a model whose tokenizer gives other tokens than the first one's.
+    It raises ValueError for a model whose tokenizer gives other tokens than the first one's, and where there is nothing to measure on.
     """
     from tasks.engine import device, encode  # torch: not needed where nothing is compressed
     from tasks.engine.inference import scoring  # torch: not needed where nothing is compressed
@@ -177,6 +186,11 @@ def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
         model, tokenizer = models.load(path, inputs["base"], **device.placement(compute))
         rows = (row for row in encode.examples(examples, tokenizer, compress.max_tokens) if row is not None)
         sequences = encode.take(rows, compress.valid_tokens)
+        if not sequences:
+            raise ValueError(
+                f"{inputs['valid']} holds no example of at most compress.max_tokens={compress.max_tokens} tokens to measure the loss on. Set "
+                "more tokens, or compressor: none."
+            )
         if expected and sequences != expected:
             raise ValueError(
                 f"compressor {compress.compressor} changed the tokenizer: it cuts validation examples into other tokens."
@@ -187,6 +201,15 @@ def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
         return Scored(loss, sum(map(len, sequences)) / (time.perf_counter() - start))
 
     return score
+
+
+def _finite(scored: Scored, path: Path) -> Scored:
+    """Return what was measured. Raises ValueError where the loss is not finite."""
+    if not math.isfinite(scored.loss):
+        raise ValueError(
+            f"{path} has a validation loss of {scored.loss}: such a model is of no use, compressed or not."
+        )
+    return scored
 
 
 def _check_plain(model: Any, tuned: Path) -> None:

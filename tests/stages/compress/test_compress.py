@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,34 @@ def test_the_best_of_the_grid_is_kept_and_beats_scales_that_are_wrong(compress):
     assert metrics["loss"]["after"] <= stc["loss"]["after"]
     assert max(metrics["loss"]["after"], stc["loss"]["after"]) < min(losses[0.1], losses[10.0])
     assert f"{metrics['kept']['lora_B']:.1%} of lora_B kept" in run.said[-1]
+
+
+def test_a_candidate_without_a_finite_loss_is_never_kept(compress, monkeypatch):
+    measured = iter([2.0, math.nan, 1.9, 1.8, math.inf])
+    monkeypatch.setattr(scoring, "mean", lambda _: next(measured))
+    _, metrics, _ = compress("compeft", method=GRID)
+    assert [candidate["loss"] for candidate in metrics["tried"]] == [None, 1.9, 1.8, None]
+    assert (metrics["settings"]["alphas"], metrics["loss"]["after"]) == ([2.0], 1.8)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ((2.0, *[math.nan] * 4), "compeft: none of the 4 settings that were tried"),
+        ((math.nan,), "r0 has a validation loss of nan"),
+    ],
+)
+def test_where_no_loss_is_finite_nothing_is_written(compress, monkeypatch, tmp_path, losses, message):
+    measured = iter(losses)
+    monkeypatch.setattr(scoring, "mean", lambda _: next(measured))
+    with pytest.raises(ValueError, match=message):
+        compress("compeft", method=GRID)
+    assert not (tmp_path / "first/compression.json").exists()
+
+
+def test_a_limit_that_leaves_no_validation_example_is_named(compress):
+    with pytest.raises(ValueError, match=r"valid.parquet holds no example of at most compress\.max_tokens=16 tokens"):
+        compress("compeft", method=GRID, max_tokens=16)
 
 
 def test_the_kept_shares_of_a_and_of_b_add_up_to_the_density(compress, inputs):
