@@ -4,6 +4,7 @@ reads   params only
 writes  models/base/, models/embedder/
 """
 
+import json
 import shutil
 import tempfile
 from collections import Counter
@@ -31,7 +32,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     if config.fetch.embedder is None:
         (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
     else:
-        _copy(_folder(config.fetch.embedder), outputs["embedder"])
+        _copy(_folder(config.fetch.embedder), outputs["embedder"])  # sentence-transformers uses sub-folders
 
 
 def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
@@ -57,7 +58,7 @@ def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
         case _:
             folder = _folder(source)
             checkpoints.check_folder(folder)
-            _copy(folder, output)
+            _copy_model(folder, output)
     if tools:
         _write_tools_template(output)
         facts |= {"tools": True}
@@ -113,8 +114,23 @@ def _download(identity: str, revision: str) -> Path:
         ) from None
 
 
+def _copy_model(folder: Path, output: Path) -> None:
+    """Copy the files of a model that match KEPT; of its weights those that transformers reads, and none of earlier checkpoints or other programs."""
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    files = [file for pattern in KEPT for file in folder.glob(pattern)]
+    if whole.is_file():
+        used = {whole.name}
+    elif index.is_file():
+        used = {*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    else:
+        used = {file.name for file in files}
+    for file in files:
+        if file.suffix != ".safetensors" or file.name in used:
+            shutil.copyfile(file, output / file.name)
+
+
 def _copy(folder: Path, output: Path) -> None:
-    """Copy the files that match KEPT, with sub-folders, which sentence-transformers uses."""
+    """Copy the files that match KEPT, with sub-folders."""
     for pattern in KEPT:
         for file in sorted(folder.rglob(pattern)):
             target = output / file.relative_to(folder)

@@ -107,6 +107,22 @@ def test_a_folder_is_copied_without_pickles_or_code(fetch, tiny, tmp_path):
     }
 
 
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_weights_that_the_model_is_not_loaded_from_are_not_copied(fetch, tiny, tmp_path, is_sharded):
+    folder = tmp_path / "own"
+    shutil.copytree(tiny, folder)
+    weights = "model.safetensors"
+    if is_sharded:
+        weights = "model-00001-of-00001.safetensors"
+        (folder / "model.safetensors").rename(folder / weights)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": weights}}))
+    shutil.copyfile(folder / weights, folder / "consolidated.safetensors")
+    shutil.copytree(tiny, folder / "checkpoint-500")
+    copied = fetch(source="folder", path=str(folder))
+    assert [file.name for file in copied.rglob("*.safetensors")] == [weights]
+    assert [file for file in copied.iterdir() if file.is_dir()] == []
+
+
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
