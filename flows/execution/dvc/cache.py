@@ -3,9 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.execution.dvc import cli, repository
 from tasks.core.text.visible import without_passwords
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
 
 WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
 """DVC's status of an output → the same for a person."""
@@ -54,15 +58,20 @@ def _present(file: Path, path: str) -> Path:
 
 
 def check_outputs() -> tuple[int, dict[str, str]]:
-    """Return the number of outputs in dvc.lock, and what is wrong with those that are not as it says: path → problem."""
+    """Return the number of outputs in dvc.yaml, and what is wrong with those that are not as it says: path → problem."""
     with repository.opened() as repo:
-        outs = [out for stage in repository.ordered_stages(repo)[1] for out in stage.outs]
-        problems = {str(out): "has no hash in dvc.lock" for out in outs if not out.hash_info}
-        for out in outs:
-            problems |= {
-                path: WRONG[status] for path, status in out.status().items() if out.hash_info and status in WRONG
-            }
-        return len(outs), problems
+        stages = repository.ordered_stages(repo)[1]
+        problems = {path: problem for stage in stages for path, problem in output_problems(stage).items()}
+        return sum(len(stage.outs) for stage in stages), problems
+
+
+def output_problems(stage: "Stage") -> dict[str, str]:
+    """Return what is wrong with those outputs of a stage that are not as dvc.lock says: path → problem."""
+    problems = {str(out): "is a new output" for out in stage.outs if not out.hash_info}
+    for out in stage.outs:
+        if out.hash_info:
+            problems |= {path: WRONG[status] for path, status in out.status().items() if status in WRONG}
+    return problems
 
 
 def settled_outputs() -> dict[str, str]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.execution.dvc import repository, run_cache
-from flows.execution.dvc.cache import WRONG
+from flows.execution.dvc import cache, repository, run_cache
 from tasks.core.nested import flat
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ class _Forecast:
         """Return what a run makes of this stage, and the reasons."""
         unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
         causes = [*self._inputs(stage, unknown), *_command(stage)]
-        after = [] if NEVER in causes else [f"{dep} may change" for dep in unknown]
-        why = tuple(dict.fromkeys([*causes, *_outputs(stage), *after]))
+        others = [] if NEVER in causes else [*_outputs(stage), *(f"{dep} may change" for dep in unknown)]
+        why = tuple(dict.fromkeys([*causes, *others]))
         if not why:
             return "unchanged", ()
         if not unknown and (restored := self._outputs_in_cache(stage, by_entry=not causes)):
@@ -154,10 +153,8 @@ def _command(stage: "Stage") -> Iterator[str]:
 
 
 def _outputs(stage: "Stage") -> Iterator[str]:
-    for out in (out for out in stage.outs if out.hash_info):
-        for path, status in out.status().items():
-            if status in WRONG:
-                yield f"{path} {WRONG[status]}"
+    for path, problem in cache.output_problems(stage).items():
+        yield f"{path} {problem}"
 
 
 def _short(value: Any) -> str:

@@ -73,6 +73,13 @@ def test_a_missing_input_is_told(done):
     assert why("side") == ("in.txt is missing",)
 
 
+def test_a_new_output_is_told_and_its_stage_runs(done):
+    done.path("copy.txt").write_text("of long ago\n")
+    done.edit("dvc.yaml", "outs: [side.txt]", "outs: [side.txt, copy.txt]")
+    assert states() == {"one": "unchanged", "two": "unchanged", "side": "run", "last": "may change"}
+    assert why("side") == ("copy.txt is a new output",)
+
+
 def test_a_lost_output_is_restored_and_what_follows_is_unchanged(done):
     done.path("one.txt").unlink()
     assert states() == {"one": "restored", "two": "unchanged", "side": "unchanged", "last": "unchanged"}
@@ -104,6 +111,11 @@ EDITS = {
         else space.path("params.yaml").read_text().replace("threads: 4", "threads: 2")
     ),
     "code": lambda space, number: space.path("code.py").write_text(f"x = {number % 2}\n"),
+    "new output": lambda space, number: space.path("dvc.yaml").write_text(
+        space.path("dvc.yaml").read_text().replace("outs: [side.txt]", "outs: [side.txt, copy.txt]")
+        if number % 2
+        else space.path("dvc.yaml").read_text().replace("outs: [side.txt, copy.txt]", "outs: [side.txt]")
+    ),
     "lost": lambda space, number: space.path("last.txt").unlink(missing_ok=True),
     "nothing": lambda space, number: None,
 }
@@ -121,6 +133,7 @@ def possible(step):
 
 
 def test_the_plan_is_what_dvc_does_after_random_edits(done):
+    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", "cmd: cp in.txt side.txt && cp in.txt copy.txt")
     draw = random.Random(0)
     for number in range(5):
         for name in draw.sample(list(EDITS), 2):
