@@ -48,12 +48,13 @@ def tidy() -> bool:
             return False
         lock = load_yaml(PATH)
         good = load_yaml(GOOD).get("stages", {}) if GOOD.exists() and not problem(GOOD) else {}
-        names = [stage.name for stage in repository.ordered_stages(repo)[1] if hasattr(stage, "name")]
+        stages = [stage for stage in repository.ordered_stages(repo)[1] if hasattr(stage, "name")]
+        named = {stage.name: {file.def_path for file in (*stage.deps, *stage.outs)} for stage in stages}
         entries = lock.get("stages", {})
-        if lost := [name for name in _lost(entries, good) if name in names]:
+        if lost := _lost(entries, good, named):
             entries |= {name: good[name] for name in lost}
             progress.say(f"{PATH} lacks {', '.join(lost)}, which its last good copy has; put back from there.")
-        text = dumps_yaml(lock | {"stages": {name: entries[name] for name in names if name in entries}})
+        text = dumps_yaml(lock | {"stages": {name: entries[name] for name in named if name in entries}})
         changed = text != PATH.read_text(encoding="utf-8")
         if changed:
             files.write_atomically(PATH, text)
@@ -102,20 +103,21 @@ def _has_hashes(entry: dict[str, Any]) -> bool:
     )
 
 
-def _lost(entries: dict[str, Any], good: dict[str, Any]) -> list[str]:
-    """Return the stages that a write which was cut off has lost: the last ones of the good copy, as far as the lock file has
-    nothing or only a part of each."""
+def _lost(entries: dict[str, Any], good: dict[str, Any], named: Mapping[str, set[str]]) -> list[str]:
+    """Return the stages that a write which was cut off has lost: the last ones of the good copy, as far as the lock file lacks the
+    entry of each, or all or the end of a file that dvc.yaml still names (`named`: stage → files). Files are written last.
+    """
 
     def is_lost(name: str) -> bool:
-        return entries.get(name) != good[name] and _is_part(entries.get(name, {}), good[name])
+        present, whole = _files(entries.get(name, {})), _files(good[name])
+        return name not in entries or any(
+            present.get(path, {}).items() < whole[path].items() for path in whole.keys() & named[name]
+        )
 
-    return list(takewhile(is_lost, reversed(good)))[::-1]
+    return list(takewhile(is_lost, [name for name in reversed(good) if name in named]))[::-1]
 
 
-def _is_part(part: Any, full: Any) -> bool:
-    """Return True if everything that `part` holds stands in `full` too."""
-    if isinstance(part, dict) and isinstance(full, dict):
-        return all(name in full and _is_part(value, full[name]) for name, value in part.items())
-    if isinstance(part, list) and isinstance(full, list):
-        return len(part) <= len(full) and all(map(_is_part, part, full))
-    return bool(part == full)
+def _files(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what an entry holds of each file, by path. `isexec`, which comes and goes with a file's mode, is left out."""
+    files_of_entry = (*entry.get("deps", []), *entry.get("outs", []))
+    return {file["path"]: {part: value for part, value in file.items() if part != "isexec"} for file in files_of_entry}

@@ -52,7 +52,12 @@ def test_while_another_machine_holds_a_lock_no_process_counts_as_dead(table, tmp
     assert rwlock.dead_owners() == [ended.pid]
 
 
-GOOD = {name: {"cmd": name, "outs": [{"path": f"{name}.txt", "md5": "0" * 32}]} for name in ("one", "two", "three")}
+def entry(name, **parts):
+    return {"cmd": name, "outs": [{"path": f"{name}.txt", "md5": "0" * 32}]} | parts
+
+
+NAMES = ("one", "two", "three")
+GOOD = {name: entry(name, params={"params.yaml": {"a": 1, "b": 2}}) for name in NAMES}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +69,22 @@ GOOD = {name: {"cmd": name, "outs": [{"path": f"{name}.txt", "md5": "0" * 32}]} 
         ({"one": GOOD["one"], "two": {"cmd": "two", "outs": []}}, ["two", "three"]),
         ({}, ["one", "two", "three"]),
         ({"one": GOOD["one"], "three": GOOD["three"]}, []),  # a person took it out from among others
-        ({"one": GOOD["one"], "two": GOOD["two"], "three": {"cmd": "another"}}, []),
+        ({"one": GOOD["one"], "two": GOOD["two"], "three": entry("another", outs=GOOD["three"]["outs"])}, []),
+        ({"one": GOOD["one"], "two": GOOD["two"], "three": entry("three", params={"params.yaml": {"a": 1}})}, []),
     ],
 )
 def test_what_a_cut_has_lost_stands_at_the_end(entries, lost):
-    assert lock_file._lost(entries, GOOD) == lost
+    assert lock_file._lost(entries, GOOD, {name: {f"{name}.txt"} for name in NAMES}) == lost
+
+
+def test_a_file_that_dvc_yaml_no_longer_names_was_not_lost():
+    good = {"one": entry("one", deps=[{"path": "a", "md5": "0" * 32}, {"path": "b", "md5": "1" * 32}])}
+    entries = {"one": entry("one", deps=good["one"]["deps"][:1])}
+    assert lock_file._lost(entries, good, {"one": {"a", "one.txt"}}) == []
+    assert lock_file._lost(entries, good, {"one": {"a", "b", "one.txt"}}) == ["one"]
+
+
+def test_a_file_that_is_no_longer_executable_was_not_lost():
+    good = {"one": entry("one", outs=[{"path": "one.sh", "md5": "0" * 32, "isexec": True}])}
+    entries = {"one": entry("one", outs=[{"path": "one.sh", "md5": "0" * 32}])}
+    assert lock_file._lost(entries, good, {"one": {"one.sh"}}) == []
