@@ -29,6 +29,11 @@ def escaped(text: str) -> str:
     return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def storable(text: str) -> str:
+    """Return the text as every database takes it: NUL, and what UTF-8 cannot encode, as escapes (`\\x00`, `\\udcff`)."""
+    return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def without_passwords(text: str) -> str:
     """Return the text with `***` for the password of each address in it: `postgresql://me:***@host/db`."""
     return PARAMETER.sub(r"\1=***", PASSWORD.sub(r"\1:***@", text))

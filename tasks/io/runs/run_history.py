@@ -120,13 +120,13 @@ def take_in(path: Path) -> tuple[int, int]:
     for number, line in enumerate(files.lines(path), 1):
         try:
             event = json.loads(line)
-            name, kind = event.pop("run"), event["kind"]
+            name, is_complete = event.pop("run"), tracking.is_portable(event)
         except (ValueError, KeyError, AttributeError, TypeError):
             raise ValueError(
                 f"{path}:{number} is no event of a run. `git log -p {path}` has its earlier states."
             ) from None
-        if not name.isalnum() or kind not in tracking.KINDS:
-            raise ValueError(f"{path}:{number}: no run is called {name!r}, or no event {kind!r}.")
+        if not name.isalnum() or not is_complete:
+            raise ValueError(f"{path}:{number}: no run is called {name!r}, or this is not all of an event: {event}.")
         events.setdefault(name, []).append(event)
     known = tracking.known(events)
     if new := {name: lines for name, lines in events.items() if name not in known}:

@@ -36,6 +36,20 @@ LOG = SPOOL.parent / "logs" / "uploader.log"
 ARTIFACTS = ".artifacts"
 """Ending of the folder beside a spool with the files that go with it."""
 
+EVENTS = {
+    "start": {"name", "parent", "tags"},
+    "params": {"values"},
+    "tags": {"values"},
+    "metrics": {"values", "step"},
+    "datasets": {"values"},
+    "model": {"name", "candidate", "metrics"},
+    "artifact": {"name", "folder"},
+    "maker": {"stage", "key"},
+    "trace": {"caller", "id", "call"},
+    "end": {"status"},
+}
+"""The kinds of events in a spool, each with what it holds beside its time."""
+
 _DAMAGED = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
@@ -101,12 +115,14 @@ def deliver() -> None:
                 continue
             _outage_note().write_text(run_store.condition(error))
             return
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # an event that cannot be made sense of
+            _set_aside(path, error)
     _outage_note().unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, error: Exception) -> None:
     """Keep what MLflow will never take, such as the rest of a run that was deleted there, out of the way of what follows."""
-    _log.warning("MLflow refuses the rest of %s, which is kept as .refused: %s", path.name, error)
+    _log.warning("The rest of %s cannot be sent to MLflow, and is kept as .refused: %s", path.name, repr(error))
     path.with_suffix(".sent").unlink(missing_ok=True)
     path.rename(path.with_suffix(".refused"))
 
@@ -175,11 +191,16 @@ def children(parent: str) -> list[Path]:
 
 def _begun(spool: Path) -> int:
     """Return the start time of a spool's run, in ms."""
-    return int(next(_events(spool, 0), {"time": 0})["time"])
+    return next(_events(spool, 0), _DAMAGED)["time"] or 0
 
 
 def _outage_note() -> Path:
     return SPOOL / "outage.txt"
+
+
+def refused() -> list[Path]:
+    """Return the spools that were set aside."""
+    return sorted(SPOOL.glob("*.refused"))
 
 
 def outage() -> str:
@@ -243,9 +264,15 @@ def _event(line: bytes) -> dict[str, Any]:
     """Parse one line of a spool. A damaged line becomes an event that is skipped, so it holds up nothing."""
     try:
         event = dict(json.loads(line))
-        return event if {"kind", "time"} <= event.keys() else _DAMAGED
+        return event if is_event(event) else _DAMAGED
     except (ValueError, TypeError):
         return _DAMAGED
+
+
+def is_event(event: dict[str, Any]) -> bool:
+    """Return True if an event is of a known kind and holds what that kind does."""
+    parts = EVENTS.get(event.get("kind", ""))
+    return parts is not None and {"time", *parts} <= event.keys() and isinstance(event["time"], int | None)
 
 
 def _has_ended(events: list[dict[str, Any]]) -> bool:

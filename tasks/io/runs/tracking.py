@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 
 from tasks.core import environment
 from tasks.core.text.calls import Call
+from tasks.core.text.visible import storable
 from tasks.io.runs import run_store, spool_uploader
 from tasks.io.runs.run_store import SPOOL
 from tasks.io.runs.traces import wanted
@@ -33,8 +34,8 @@ LARGEST = 2**22
 """Bytes of a spool of traces, after which another one begins: the uploader reads each from its beginning."""
 LONGEST_TAG = 8000
 """Characters that MLflow takes of a tag."""
-KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "trace", "end")
-"""The events of a run that another machine may hand over; files stay where they were made."""
+WITH_A_FILE = "artifact"
+"""The one kind of event that another machine cannot hand over: files stay where they were made."""
 
 OWN_ID = re.compile("[0-9a-f]{32}")
 """Our id of a run."""
@@ -57,7 +58,7 @@ class _Spool:
         """Add an event."""
         try:
             with self._one_at_a_time:
-                self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
+                self._file.write(_line({"kind": kind, "time": _now(), **event}))
                 self._file.flush()
         except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
             _log.warning("%s: events for MLflow cannot be written: %s", self.path, error)
@@ -158,6 +159,7 @@ class Recorder:
             spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
         if self._is_first:
             _tell_outage()
+            _tell_refused()
 
     def _see_to_a_carrier(self) -> None:
         if self._carried_here:
@@ -226,6 +228,15 @@ def _tell_outage() -> bool:
     return bool(condition)
 
 
+def _tell_refused() -> None:
+    """Say which runs MLflow did not take whole."""
+    if paths := spool_uploader.refused():
+        progress.say(
+            f"MLflow did not take all of {len(paths)} run{'s' * (len(paths) > 1)}: {spool_uploader.LOG} says why. "
+            f"What it did not take is kept: {', '.join(map(str, paths))}. Remove what you do not need."
+        )
+
+
 class Relay:
     """Records here what a stage records on another machine, event by event as it comes. A flow's uploader takes it to MLflow."""
 
@@ -237,16 +248,16 @@ class Relay:
     def take(self, run: str, line: str) -> None:
         """Take one line of the spool of a run. Events that go with a file are left out: it stays where it was made."""
         event = json.loads(line)
-        if event["kind"] not in KINDS or OWN_ID.fullmatch(run) is None:
+        if not is_portable(event) or OWN_ID.fullmatch(run) is None:
             return
         try:
             if run in self._spools:
-                print(json.dumps(event), file=self._spools[run], flush=True)
+                print(_line(event), end="", file=self._spools[run], flush=True)
             elif event["kind"] == "start":
                 SPOOL.mkdir(parents=True, exist_ok=True)
                 event["tags"] |= self._tags
                 with _begun(SPOOL / f"{run}.jsonl") as self._spools[run]:
-                    print(json.dumps(event), file=self._spools[run], flush=True)
+                    print(_line(event), end="", file=self._spools[run], flush=True)
         except OSError as error:
             _log.warning("%s: events for MLflow cannot be written: %s", SPOOL, error)
 
@@ -266,6 +277,24 @@ def _begun(path: Path) -> Iterator[TextIO]:
         fcntl.flock(file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
         yield file
         unseen.rename(path)
+
+
+def is_portable(event: Any) -> bool:
+    """Return True if another machine may hand an event over."""
+    return spool_uploader.is_event(event) and event["kind"] != WITH_A_FILE
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    """Return an event as a line of a spool, with texts that every store takes."""
+    return json.dumps(_storable(event)) + "\n"
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(part) for name, part in value.items()}
+    return [_storable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _now() -> int:
@@ -324,6 +353,6 @@ def adopt(runs: Mapping[str, bytes]) -> None:
 
 def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
     """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
-    adopt({name: "".join(json.dumps(event) + "\n" for event in events).encode() for name, events in runs.items()})
+    adopt({name: "".join(map(_line, events)).encode() for name, events in runs.items()})
     spool_uploader.carry()
     spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries

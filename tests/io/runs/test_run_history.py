@@ -84,7 +84,15 @@ def test_the_same_runs_are_the_same_lines(store, tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["no json", "[]", '{"kind": "start"}', '{"run": "../../etc", "kind": "start"}', '{"run": "a", "kind": "rm"}'],
+    [
+        "no json",
+        "[]",
+        '{"kind": "start"}',
+        '{"run": "../../etc", "kind": "end", "time": 0, "status": "FINISHED"}',
+        '{"run": "a", "kind": "rm"}',
+        '{"run": "a", "kind": "metrics", "time": 1}',
+        '{"run": "a", "kind": "artifact", "time": 1, "name": "a.txt", "folder": ""}',
+    ],
 )
 def test_a_line_that_is_no_event_is_named(store, tmp_path, line):
     file = tmp_path / "runs.jsonl"

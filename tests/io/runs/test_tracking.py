@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tasks.core.text.visible import storable
 from tasks.io.runs import run_store, spool_uploader, tracking
 from tests.io.runs.conftest import AWAY
 
@@ -206,6 +207,37 @@ def test_what_mlflow_refuses_does_not_hold_up_the_rest(store):
     assert run.info.status == "FINISHED"
     assert "loss" in run.data.metrics
     assert run.data.params["long"] == "x" * 6000
+
+
+@pytest.mark.parametrize("text", ["donn\udcffees", "a\0b"], ids=["no character", "NUL"])
+def test_a_text_that_no_database_takes_arrives_with_escapes(store, text):
+    recorder = tracking.Recorder(text, tags={"of": text})
+    recorder.params(path=text)
+    carried(recorder)
+    (run,) = runs(store).values()
+    assert {run.info.run_name, run.data.tags["of"], run.data.params["path"]} == {storable(text)}
+    assert storable(text) in (r"donn\udcffees", r"a\x00b")
+
+
+def test_a_run_that_cannot_be_made_sense_of_is_kept_and_told_and_holds_up_nothing(store, capsys):
+    run_store.SPOOL.mkdir(parents=True)
+    odd = run_store.SPOOL / "odd.jsonl"
+    odd.write_text('{"kind": "start", "time": 1, "name": "without our id", "parent": null, "tags": {}}\n')
+    carried(tracking.Recorder("run"))
+    assert list(runs(store)) == ["run"]
+    assert spools() == []
+    assert "without our id" in odd.with_suffix(".refused").read_text()
+    tracking.Recorder("next").end("FINISHED")
+    assert "MLflow did not take all of 1 run:" in capsys.readouterr().out
+
+
+def test_a_line_that_lacks_what_its_kind_holds_is_skipped(store):
+    recorder = tracking.Recorder("run")
+    with recorder._path.open("a") as spool:
+        spool.write('{"kind": "metrics", "time": 1}\n')
+    recorder.params(after="it")
+    carried(recorder)
+    assert runs(store)["run"].data.params == {"after": "it"}
 
 
 KILLED = """
