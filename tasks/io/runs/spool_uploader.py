@@ -88,10 +88,10 @@ def _sweep() -> None:
 
 
 def _carry_while_written() -> None:
-    due, tried, last_news = 0.0, set[Path](), time.monotonic()
+    due, tried, ended, last_news = 0.0, set[Path](), set[Path](), time.monotonic()
     while SPOOL.is_dir():
         spools = sorted(SPOOL.glob("*.jsonl"))
-        ended = {path for path in spools if _close_if_ownerless(path)}
+        ended = {path for path in spools if path in ended or _close_if_ownerless(path)}
         news = ended - tried
         if time.monotonic() >= due or news:
             deliver()

@@ -380,6 +380,15 @@ def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypa
     assert len(spools()) == 3
 
 
+def test_a_run_that_has_ended_is_read_once_while_the_store_is_away(away, monkeypatch):
+    reads, close = [], spool_uploader._close_if_ownerless
+    monkeypatch.setattr(spool_uploader, "_close_if_ownerless", lambda path: reads.append(path) or close(path))
+    monkeypatch.setattr(spool_uploader, "LINGER_S", 0.5)
+    run = tracking.Recorder("run")
+    carried(run)
+    assert reads == [run._path]
+
+
 def test_a_full_disk_breaks_no_run_off(store, monkeypatch, caplog):
     recorder = tracking.Recorder("run")
 
