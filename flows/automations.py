@@ -22,11 +22,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import get_current_settings
 from prefect.types import SecretDict
 from prefect.variables import Variable
 from pydantic import SecretStr
 
+from flows.execution import prefect_server
 from flows.monitor import NAMES as ENDS_OF_MONITOR
 from flows.retrain import NAMES as ENDS_OF_RETRAIN
 from tasks.core import environment
@@ -143,7 +145,7 @@ def _told(event: str, blocks: Iterable[UUID]) -> AutomationCore:
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in states},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            match_related={"prefect.resource.role": ["flow"], "prefect.resource.name": list(flows)},
+            match_related=_ours(flows),
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
@@ -177,6 +179,7 @@ def _zombies() -> AutomationCore:
             after={heartbeat},
             expect={heartbeat, *ends},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            match_related=_ours(("pipeline", "retrain", "monitor", "promote")),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -186,6 +189,13 @@ def _zombies() -> AutomationCore:
             ChangeFlowRunState(state=StateType.CRASHED, message="Its process is gone: no heartbeat came any more.")
         ],
     )
+
+
+def _ours(flows: Iterable[str]) -> list[ResourceSpecification]:
+    """Return what a run of one of these flows of ours is related to: other teams' flows may have the same names."""
+    flow = {"prefect.resource.role": ["flow"], "prefect.resource.name": list(flows)}
+    tag = {"prefect.resource.id": [f"prefect.tag.{prefect_server.TAG}"]}
+    return [ResourceSpecification(flow), ResourceSpecification(tag)]
 
 
 def _apply(wanted: AutomationCore) -> None:

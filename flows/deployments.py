@@ -17,6 +17,7 @@ from prefect.events import DeploymentEventTrigger
 from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
+from flows.execution import prefect_server
 from flows.monitor import DRIFT, monitor
 from flows.pipeline import pipeline
 from flows.promote import promote
@@ -84,7 +85,7 @@ def _deployment(flow: Flow[Any, Any], name: str, description: str, **when: Any) 
         name,
         description=description,
         entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
-        tags=["ratchet", Path.cwd().name],
+        tags=[prefect_server.TAG, Path.cwd().name],
         paused=False,  # the one before was paused when its server ended
         **when,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 
-from prefect import runtime
+from prefect import runtime, tags
 from prefect.logging import get_run_logger
 
 from flows.execution import cancellation, prefect_server, supervisor, workspace_lease
@@ -13,7 +13,7 @@ from tasks.io.system import progress
 
 @contextmanager
 def acquired() -> Iterator[None]:
-    """Hold the workspace for this flow alone, and copy progress lines to Prefect's log of the run.
+    """Hold the workspace for this flow alone, copy progress lines to Prefect's log of the run, and let flows inside it have its tag.
 
     The run of a deployment waits for the lease, and ends with the process that serves it. A run from a terminal is refused with
     the number of the process that holds the lease: the person who started it can decide. Both end if Prefect cancels them.
@@ -23,7 +23,7 @@ def acquired() -> Iterator[None]:
         supervisor.follow_parent()
     elif not prefect_server.is_private():
         cancellation.follow(str(runtime.flow_run.id))
-    with progress.heard_by(_logger()), workspace_lease.acquired(wait=is_deployment):
+    with progress.heard_by(_logger()), workspace_lease.acquired(wait=is_deployment), tags(prefect_server.TAG):
         yield
 
 

@@ -31,6 +31,8 @@ ANNOUNCED = workspace.SCRATCH / "announced"
 """Holds the address while it stands in the profile. It stays behind if the server was killed."""
 PROGRAM = "flows.execution.prefect_program"
 """Prefect's command line as we start it, by which a server of ours is known among processes: `python -m PROGRAM server start …`."""
+TAG = "ratchet"
+"""The tag of every flow run of ours, by which they are told from those of other teams on one server."""
 _private: set[str] = set()
 """The addresses of servers that end with this process."""
 RESTARTS = 5
@@ -177,11 +179,12 @@ def is_private() -> bool:
 def connected() -> Iterator[str]:
     """Let the flows inside run on a server, and yield its API address. Raises RuntimeError if it stops answering for minutes."""
     from httpx import TransportError
+    from prefect import tags
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     url = find_or_start()
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
+        with temporary_settings({PREFECT_API_URL: url}), tags(TAG):
             yield url
     except TransportError as error:  # Prefect has asked again and again, for minutes
         raise RuntimeError(

@@ -6,16 +6,21 @@ import queue
 import re
 import socketserver
 import threading
+from datetime import UTC, datetime
 from email import message_from_string
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Running
 
 from flows import automations
 from flows.automations import BLOCK, TELLS
+from flows.execution import prefect_server
 from tasks.core import environment
 
 PATIENCE_S = 120
@@ -78,7 +83,7 @@ def ended(name, state):
         pass
 
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run(empty, name=f"tiny · {name} nightly")
+        run = client.create_flow_run(empty, name=f"tiny · {name} nightly", tags=[prefect_server.TAG])
         client.set_flow_run_state(run.id, Running())
         client.set_flow_run_state(run.id, state)
 
@@ -120,6 +125,26 @@ def test_a_night_is_told_to_a_web_address_and_by_mail_and_no_longer_when_nobody_
         automations.apply_all(automations.notifications())
         assert kept() == (set(), set())
     assert hook.received.empty()
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "are_ours"), [("retrain", "ratchet", True), ("retrain", "etl", False), ("etl", "ratchet", False)]
+)
+def test_runs_of_other_teams_on_one_server_are_neither_taken_for_dead_nor_told(name, tag, are_ours):
+    related = [
+        {"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow", "prefect.resource.name": name},
+        {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"},
+    ]
+    for automation, kind in ((automations._zombies(), "heartbeat"), (automations._told("failed", []), "Failed")):
+        trigger = EventTrigger.model_validate(automation.trigger.model_dump(mode="json", exclude={"id"}))
+        event = ReceivedEvent(
+            id=uuid4(),
+            occurred=datetime.now(UTC),
+            event=f"prefect.flow-run.{kind}",
+            resource={"prefect.resource.id": "prefect.flow-run.1"},
+            related=related,
+        )
+        assert trigger.covers(event) == are_ours
 
 
 def test_slack_and_other_addresses_have_prefects_own_blocks(monkeypatch):

@@ -24,6 +24,7 @@ def test_the_file_has_the_deployments_that_are_served(done):
         given = named[name]
         assert given["entrypoint"] == one.entrypoint
         assert given["description"] == one.description
+        assert prefect_server.TAG in given["tags"]
         crons = [{"cron": at.schedule.cron, "timezone": at.schedule.timezone} for at in one.schedules or ()]
         assert given.get("schedules", []) == crons
         triggers = [(at.name, sorted(at.expect), at.parameters) for at in one.triggers or ()]

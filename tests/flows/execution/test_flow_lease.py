@@ -4,10 +4,23 @@ from contextvars import ContextVar
 from threading import Thread
 from types import SimpleNamespace
 
-from flows.execution import flow_lease
+from prefect.context import TagsContext
+
+from flows.execution import flow_lease, prefect_server
 
 SERVER = ContextVar("server", default="none")
 """In place of Prefect's settings, which are a context variable too."""
+
+
+def test_a_flow_by_hand_and_a_flow_within_a_flow_have_our_tag(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prefect_server, "find_or_start", lambda: "http://127.0.0.1:9/api")
+    monkeypatch.setattr(prefect_server, "is_private", lambda: True)
+    monkeypatch.setattr(flow_lease, "_logger", lambda: print)
+    for block in (prefect_server.connected(), flow_lease.acquired()):
+        with block:
+            assert TagsContext.get().current_tags == {prefect_server.TAG}
+    assert not TagsContext.get().current_tags
 
 
 def test_a_line_of_any_thread_is_logged_with_the_settings_of_the_flow(monkeypatch):
