@@ -10,10 +10,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 
-from flows.execution import run_summary
+from flows.execution import run_summary, workspace
 from flows.registry.history import Approval, PromotionDecision
 from tasks import configuration
 from tasks.io.runs import run_links
@@ -22,6 +23,8 @@ from tasks.io.system import progress
 SLACK_S = 3600
 """Prefect's own patience beyond ours: where that ends first, the run has failed instead of being decided."""
 POLL_S = 5
+ASKED = workspace.SCRATCH / "asked"
+"""Holds a file for each flow run of this workspace that waits for an answer, by its id: the server may be that of others too."""
 
 
 class Answer(RunInput):
@@ -38,16 +41,20 @@ def ask(decision: PromotionDecision) -> Approval:
     text = question(decision)
     create_markdown_artifact(text, key="approval", description="What a person is asked.")
     progress.say(f"{decision.name} waits for approval: `ratchet approve`, or Resume on the page of this flow run.")
+    run = str(runtime.flow_run.id)
     refusal = Answer(approve=False, by="", reason=f"no answer within {hours:g} h")
     here = contextvars.copy_context()  # with the server that this flow runs on
-    timer = threading.Timer(hours * 3600, here.run, (_resume, str(runtime.flow_run.id), refusal))
+    timer = threading.Timer(hours * 3600, here.run, (_resume, run, refusal))
     timer.daemon = True
     timer.start()
+    ASKED.mkdir(parents=True, exist_ok=True)
+    (ASKED / run).touch()
     try:
         form = Answer.with_initial_data(description=text)
         answer: Any = pause_flow_run(wait_for_input=form, timeout=round(hours * 3600) + SLACK_S, poll_interval=POLL_S)
     finally:
         timer.cancel()
+        (ASKED / run).unlink(missing_ok=True)
     return Approval(approved=answer.approve, by=answer.by, reason=answer.reason)
 
 
@@ -69,22 +76,32 @@ def _report(candidate: str) -> str:
 
 
 def waiting(client: SyncPrefectClient) -> FlowRun | None:
-    """Return the flow run that waits for an answer, the latest if there are several."""
-    paused = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
-    runs = client.read_flow_runs(flow_run_filter=paused)
+    """Return the flow run of this workspace that waits for an answer, the latest if there are several."""
+    asked = [path.name for path in ASKED.glob("*")]
+    paused = FlowRunFilter.model_validate({"id": {"any_": asked}, "state": {"type": {"any_": ["PAUSED"]}}})
+    runs = client.read_flow_runs(flow_run_filter=paused) if asked else []
     return max(runs, key=lambda run: run.expected_start_time or run.created, default=None)  # type: ignore[arg-type, return-value]
 
 
 def answer(approval: Approval) -> bool:
-    """Give an answer to the flow run that waits on the server in use, and return True; False if none waits."""
+    """Give an answer to the flow run that waits on the server in use, and return True; False if none waits.
+
+    Raises RuntimeError if Prefect does not let it go on.
+    """
     with get_client(sync_client=True) as client:
         run = waiting(client)
     if run is None:
         return False
-    _resume(str(run.id), Answer(approve=approval.approved, by=approval.by, reason=approval.reason))
+    given = Answer(approve=approval.approved, by=approval.by, reason=approval.reason)
+    outcome = _resume(str(run.id), given)
+    if outcome.status != SetStateStatus.ACCEPT:
+        reason = getattr(outcome.details, "reason", None) or outcome.status.value
+        raise RuntimeError(
+            f"flow run {run.name} still waits: Prefect did not take the answer ({reason}). Its page takes one too."
+        )
     return True
 
 
-def _resume(run: str, given: Answer) -> None:
+def _resume(run: str, given: Answer) -> OrchestrationResult[Any]:
     with get_client(sync_client=True) as client:
-        client.resume_flow_run(run, run_input=given.model_dump())  # type: ignore[arg-type]
+        return client.resume_flow_run(run, run_input=given.model_dump())  # type: ignore[arg-type]

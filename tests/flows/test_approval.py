@@ -3,9 +3,12 @@
 import contextvars
 import threading
 import time
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import yaml
+from prefect.client.schemas.responses import SetStateStatus
 
 from flows import approval
 from flows.execution import prefect_server, workspace_lease
@@ -57,6 +60,46 @@ def test_the_question_has_addresses_of_the_report_that_a_browser_opens(nights): 
     assert text.endswith("Its links answer while `ratchet ui` runs (port 5000).")
 
 
+class Server:
+    """Stands in for a Prefect server on which a run of another team is paused too."""
+
+    def __init__(self, ours, status):
+        self.paused = [
+            SimpleNamespace(id=run, name=name, expected_start_time=1) for run, name in ((uuid4(), "theirs"), ours)
+        ]
+        self.outcome = SimpleNamespace(status=status, details=SimpleNamespace(reason="no form fits"))
+        self.resumed = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Close nothing."""
+
+    def read_flow_runs(self, flow_run_filter):
+        return [run for run in self.paused if run.id in flow_run_filter.id.any_]
+
+    def resume_flow_run(self, run, run_input):
+        self.resumed.append(run)
+        return self.outcome
+
+
+def test_an_answer_goes_to_a_run_of_this_workspace_and_one_that_prefect_refuses_is_told(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    ours = uuid4()
+    server = Server((ours, "tiny · promote"), SetStateStatus.ACCEPT)
+    monkeypatch.setattr(approval, "get_client", lambda **_: server)
+    word = Approval(approved=True, by="Ann")
+    assert not approval.answer(word)
+    approval.ASKED.mkdir(parents=True)
+    (approval.ASKED / str(ours)).touch()
+    assert approval.answer(word)
+    assert server.resumed == [str(ours)]
+    server.outcome.status = SetStateStatus.REJECT
+    with pytest.raises(RuntimeError, match=r"flow run tiny · promote still waits: .*\(no form fits\)"):
+        approval.answer(word)
+
+
 def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(asking):
     with prefect_server.connected():
         for number, (name, loss) in enumerate((("one", 1.9), ("two", 1.8))):
@@ -77,3 +120,4 @@ def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(ask
         assert promote() == "refused"
         assert history.read().decisions[-1].reason.startswith("nobody approved it (no answer within 0.0005 h)")
         assert not approval.answer(Approval(approved=True, by="Ann")), "no run waits any more"
+        assert not list(approval.ASKED.iterdir())
