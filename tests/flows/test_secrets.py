@@ -53,7 +53,7 @@ def served(template, tmp_path_factory):
 
 def test_no_secret_stands_in_what_a_run_writes_or_prints(served):
     assert "stage side failed" in served.said[0]
-    assert "MLflow (http://someone:***@127.0.0.1:9) does not answer" in served.said[0]
+    assert "MLflow (http://***@127.0.0.1:9) does not answer" in served.said[0]
     assert "to slack-webhook, custom-webhook, slack-webhook" in served.said[2]
     assert leaks([served.folder, served.home], served.said) == []
 

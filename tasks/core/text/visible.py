@@ -5,8 +5,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
-PASSWORD = re.compile(r"(://[^\s/@:]*):[^\s/]+@")
-"""The password of an address."""
+PASSWORD = re.compile(r"(://[^\s/@:]*):(?!\d+[/?#])(?:[^\s/]+|[^\s\"]+?)@")
+"""The password of an address. What follows a port is none."""
+USER = re.compile(r"(https?://)[^\s/@]+@")
+"""Whoever a web address names: it may be a token."""
 PARAMETER = re.compile(r"([?&][^\s?&=]*password)=[^\s&]+", re.IGNORECASE)
 """A password among the parameters of an address."""
 EXCERPT = 200
@@ -35,8 +37,8 @@ def storable(text: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Return the text with `***` for the password of each address in it: `postgresql://me:***@host/db`."""
-    return PARAMETER.sub(r"\1=***", PASSWORD.sub(r"\1:***@", text))
+    """Return the text with `***` for the password of each address in it, `postgresql://me:***@host/db`, and for the user of web addresses."""
+    return PARAMETER.sub(r"\1=***", USER.sub(r"\1***@", PASSWORD.sub(r"\1:***@", text)))
 
 
 def has_password(address: str) -> bool:

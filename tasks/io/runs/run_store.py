@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import socket
 import sqlite3
 from pathlib import Path
@@ -25,6 +26,9 @@ DATABASES = ("postgresql", "mysql", "mssql")
 """Prefixes of addresses of remote databases, whose drivers have to be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 """Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
+REMOTE = re.compile(r"[\w+.-]+://(?:[^/]*@)?([^/:]+)(?::\d+)?/(.+)")
+REMOTE_BY_SSH = re.compile(r"(?:[^/@]+@)?([^/:@]+):(?!//)(.+)")
+"""Addresses of git's remotes: host and path."""
 PATIENCE_S = 30.0
 """Seconds that a local database may be busy, and that the end of a run waits for the next spool to arrive. Later events stay in the spool."""
 
@@ -158,16 +162,25 @@ def _check_owner(client: Any, experiment: Any) -> None:
     owner = experiment.tags.get(OWNER)
     if owner is None:
         client.set_experiment_tag(experiment.experiment_id, OWNER, _project())
-    elif owner != _project():
+    elif _place(owner) != _place(_project()):
         raise ConnectionError(
-            f"its experiment {name()!r} belongs to another workspace, {owner}. export {environment.NAME}=… gives this one a name of its own; "
+            f"its experiment {name()!r} belongs to another workspace, {without_passwords(owner)}. export {environment.NAME}=… gives this one a name of its own; "
             f"if both are the same project, remove the experiment's tag {OWNER} in MLflow's page"
         )
 
 
 def _project() -> str:
-    """Return what clones of one project have in common: the address of their remote, or else this folder of this machine."""
-    return without_passwords(git.origin()) or f"{socket.gethostname()}:{Path.cwd()}"
+    """Return what clones of one project have in common: host and path of their remote, or else this folder of this machine."""
+    return _place(git.origin()) or f"{socket.gethostname()}:{Path.cwd()}"
+
+
+def _place(remote: str) -> str:
+    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`."""
+    address = REMOTE.fullmatch(remote) or REMOTE_BY_SSH.fullmatch(remote)
+    if address is None:
+        return without_passwords(remote)
+    host, path = address.groups()
+    return f"{host.lower()}/{path.strip('/').removesuffix('.git')}"
 
 
 def experiment() -> str:

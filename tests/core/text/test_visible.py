@@ -19,7 +19,11 @@ def test_of_a_long_text_the_start_is_shown_and_how_much_is_left():
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("postgresql:///db?host=/s&password=secret&port=1 failed", "postgresql:///db?host=/s&password=***&port=1 failed"),
-        ("asked http://me:p@ss:w@127.0.0.1:9/api twice, http://a:b@c", "asked http://me:***@127.0.0.1:9/api twice, http://a:***@c"),
+        ("postgresql://me:sec/ret@host/db", "postgresql://me:***@host/db"),
+        ("asked http://me:p@ss:w@127.0.0.1:9/api twice, http://a:b@c", "asked http://***@127.0.0.1:9/api twice, http://***@c"),
+        ("https://ghp_token@host/o/r.git", "https://***@host/o/r.git"),
+        ("http://127.0.0.1:4200/pages/@me", "http://127.0.0.1:4200/pages/@me"),
+        ("https://host/@scope/name", "https://host/@scope/name"),
         ("http://127.0.0.1:5000/#/runs me@example.org", "http://127.0.0.1:5000/#/runs me@example.org"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
     ],

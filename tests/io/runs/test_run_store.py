@@ -90,15 +90,25 @@ def test_two_workspaces_of_one_name_on_one_server_are_told_and_do_not_mix(store,
 
 def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypatch):
     monkeypatch.setattr(run_store, "is_shared", lambda: True)
-    numbers = []
-    for name in ("first", "second"):
-        subprocess.run(["git", "init", "--quiet", name], cwd=tmp_path, check=True)
-        monkeypatch.chdir(tmp_path / name)
-        subprocess.run(["git", "remote", "add", "origin", "https://me:secret@host/project"], check=True)
-        numbers.append(run_store.connect())
-    (client, first), (_, second) = numbers
-    assert first == second
-    assert client.get_experiment(first).tags[run_store.OWNER] == "https://me:***@host/project"
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    numbers = set()
+    for remote in (
+        "https://me:secret@host/o/project.git",
+        "https://token@host/o/project",
+        "git@Host:o/project.git",
+        "ssh://git@host:22/o/project/",
+    ):
+        subprocess.run(["git", "config", "remote.origin.url", remote], check=True)
+        client, number = run_store.connect()
+        numbers.add(number)
+        assert client.get_experiment(number).tags[run_store.OWNER] == "host/o/project"
+        client.set_experiment_tag(
+            number, run_store.OWNER, "https://me:***@host/o/project.git"
+        )  # as an earlier version had it
+        numbers.add(run_store.connect()[1])
+        client.set_experiment_tag(number, run_store.OWNER, "host/o/project")
+    assert len(numbers) == 1
 
 
 def test_a_registered_model_of_another_workspace_is_left_alone(store, tmp_path, capsys):
