@@ -33,6 +33,7 @@ if Path("dvc.yaml").is_file():
         Path(".ratchet").mkdir(exist_ok=True)  # Prefect makes its folder, but none above it
 # Prefect reads its settings when it is imported, which is after this package.
 environment.set_defaults(environment.NO_TELEMETRY | environment.NO_PICKLE | _DEFAULTS)
+environment.bypass_proxies()
 if "PREFECT_SERVER_API_AUTH_STRING" in os.environ:  # whoever starts a server with a password is a client of it
     environment.set_defaults({"PREFECT_API_AUTH_STRING": os.environ["PREFECT_SERVER_API_AUTH_STRING"]})
 if not os.environ.get(environment.TRACEBACK):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import prefect_server
-from flows.execution.prefect_server import HOST
+from flows.execution.prefect_server import HOST, PATIENCE_S
 from tasks.io.runs import experiment_page, run_store
 
 PACE_S = 0.2
@@ -51,8 +51,13 @@ def is_shown(port: int) -> bool:
 
 
 def wait_for(server: subprocess.Popen[Any], port: int) -> None:
-    """Return when a server that was started answers. Raises RuntimeError if it ends before, whose own words say why."""
+    """Return when a server that was started answers. Raises RuntimeError if it ends before, whose own words say why, or takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
     while server.poll() is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"MLflow did not answer at port {port} within {PATIENCE_S:.0f} s. If other work keeps this machine busy, try it later."
+            )
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=10):
                 return

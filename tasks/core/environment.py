@@ -70,6 +70,18 @@ NO_PICKLE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 """MLflow opens no file that could run code."""
 
 
+THIS_MACHINE = ("127.0.0.1", "localhost")
+"""Hosts that no proxy reaches for us."""
+
+
+def bypass_proxies() -> None:
+    """Let this process and its children reach servers of this machine directly, whatever proxy the environment names."""
+    for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+        hosts = (os.environ.get(name) or os.environ.get(other, "")).replace(" ", "").split(",")
+        missing = [host for host in THIS_MACHINE if not {host, "*"} & {*hosts}]
+        os.environ[name] = ",".join(filter(None, [*hosts, *missing]))
+
+
 def set_defaults(values: Mapping[str, str]) -> None:
     """Set variables that are not set yet."""
     for name, value in values.items():

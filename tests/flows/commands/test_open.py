@@ -1,12 +1,13 @@
 """`ratchet open`: a page in a browser, of a server that runs already or of one that ends with the command."""
 
 import signal
+import subprocess
 import webbrowser
 
 import pytest
 
 from flows.commands import _browser
-from flows.execution import prefect_server
+from flows.execution import mlflow_pages, prefect_server
 from tests.flows.conftest import wait_for
 
 
@@ -81,3 +82,11 @@ def test_without_a_browser_the_address_is_printed(monkeypatch, capsys):
     monkeypatch.setattr(webbrowser, "open", lambda address: False)
     _browser.show("http://127.0.0.1:1")
     assert capsys.readouterr().out == "No browser could be opened here. The address for one: http://127.0.0.1:1\n"
+
+
+def test_mlflow_that_does_not_answer_is_waited_for_no_longer_than_it_may_take(monkeypatch):
+    monkeypatch.setattr(mlflow_pages, "PATIENCE_S", 0.3)
+    with subprocess.Popen(["sleep", "60"]) as server:
+        with pytest.raises(RuntimeError, match=r"MLflow did not answer at port \d+ within 0 s"):
+            mlflow_pages.wait_for(server, prefect_server.free_port())
+        server.kill()
