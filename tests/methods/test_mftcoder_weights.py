@@ -10,6 +10,7 @@ from tasks.core.training import Moment, Probe
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 from tasks.methods.objectives.mftcoder.method import coba, on_step, self_paced, slope
 from tests.methods.official import frozen
+from tests.methods.test_mftcoder import batch, mean
 
 
 def test_a_slope_is_that_of_least_squares_and_knows_gaps():
@@ -29,6 +30,13 @@ def test_self_paced_weights_are_those_of_the_formula():
 def test_self_paced_weights_are_equal_where_nothing_moves():
     assert self_paced([[5.0, 9.0], [5.0, 9.0]]) == [0.5, 0.5]
     assert self_paced([[5.0, 9.0]]) == [0.5, 0.5]
+
+
+def test_a_task_alone_in_a_step_trains_however_small_its_self_paced_weight_is():
+    weights = self_paced([[1.0 + 0.01 * step, 0.8 - 0.0001 * step, 0.7 - 0.0001 * step] for step in range(100)])
+    assert weights[0] < 1e-29  # by the formula e^-130, which is 0 in fp32
+    nll, tokens = batch([(0, 4)], weights)
+    torch.testing.assert_close(mean(nll, tokens, "case3"), nll.mean())
 
 
 def coba_reference(slopes, worst, tau):

@@ -8,7 +8,7 @@ e_n loss of a token, n_b trained tokens of example b, tasks k with weights v_k, 
   case4  case3 with the mean over a task's examples, as in case2
 v is 1, a setting, or follows the slopes a_k of the tasks' validation losses (least squares over a window of steps). With
 r(x)_i = (number of x) x_i / sum_j |x_j|:
-  self_paced  v = softmax(50 softmax(r(a))_k (-r(a)_k))
+  self_paced  v = softmax(50 softmax(r(a))_k (-r(a)_k)), 1e-30 at least
   coba        v = softmax(K (DF RCS + (1 - DF) ACS)), a of the ratio to the loss before training
               RCS = softmax_k r(a)                              what falls slower than others needs more
               ACS = softmax_k (-r(a_k over C updates)[now])     what falls slower than it did needs less

@@ -16,6 +16,8 @@ from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 
 SHARPNESS = 50.0
 """The factor of self-paced weights, as in the official code."""
+LEAST = 1e-30
+"""The smallest self-paced weight: above 0 in fp32, so that a task that is alone in a step can be divided by it."""
 
 Losses = list[float | None]
 """The loss of each task; None for one that was not seen."""
@@ -47,7 +49,7 @@ def self_paced(losses_WK: Sequence[Losses]) -> list[float]:
     """The weights that the last losses give."""
     relative_K = relative([slope(column) for column in zip(*losses_WK, strict=True)])
     scores_K = [fast * -r for fast, r in zip(softmax(relative_K), relative_K, strict=True)]
-    return softmax([SHARPNESS * score for score in scores_K])
+    return [max(weight, LEAST) for weight in softmax([SHARPNESS * score for score in scores_K])]
 
 
 def coba(slopes_WK: Sequence[Sequence[float]], worst: Sequence[float], tau: float) -> list[float]:
