@@ -118,6 +118,14 @@ def test_killed_and_resumed_it_ends_in_the_bytes_of_a_straight_run(tiny, tmp_pat
 
 
 @pytest.mark.parametrize("name", SPARING)
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_a_reference_that_leaves_nothing_out_is_not_what_a_training_is_compared_with(name, objective):
+    parts = replace(over_lora(name), objective=contract.part("objectives", objective))
+    with pytest.raises(ValueError, match=f"objective '{objective}' compares .* sparsifier '{name}' changes the former"):
+        compose.check(parts)
+
+
+@pytest.mark.parametrize("name", SPARING)
 @pytest.mark.parametrize("optimizer", ["mezo", "zo2"])
 def test_without_gradients_there_is_nothing_to_spare(name, optimizer):
     parts = replace(over_lora(name), optimizer=contract.part("optimizers", optimizer))

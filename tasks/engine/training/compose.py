@@ -203,6 +203,11 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             f"sparsifier {parts.sparsifier.name!r} saves activation memory of the backward pass, and optimizer "
             f"{parts.optimizer.name!r} has none. Use `sparsifier: none`."
         )
+    if parts.objective.spec.reference and parts.sparsifier.name != "none":
+        raise ValueError(
+            f"objective {parts.objective.name!r} compares passes of the training with those of a reference, and sparsifier "
+            f"{parts.sparsifier.name!r} changes the former alone. Use `sparsifier: none`."
+        )
     if parts.optimizer.spec.streams and (reason := _stays(parts)):
         raise ValueError(
             f"optimizer {parts.optimizer.name!r} takes two passes through the model block by block, and {reason}. Use `optimizer: mezo`."

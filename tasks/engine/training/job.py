@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tasks.engine.training.compose import Composition
 from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
 from tasks.engine.training.train import TrainData, TrainResult
+from tasks.io import provenance
 from tasks.io.weights import checkpoints
 
 Course = Mapping[str, list[tuple[int, float]]]
@@ -57,13 +57,11 @@ def execute(
     for column in parts.objective.spec.columns:
         if column.missing and not any(column.name in sequence.columns for sequence in data.train):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
-    if parts.objective.spec.reference:
-        identity = {"weights": card["parent"], "base": parts.base.name, **parts.base.config.model_dump(mode="json")}
-        track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
-        measured = partial(with_reference, model, identity=identity, compute=compute, cache=run.cache, track=track)
-        data = replace(data, train=measured(data.train), judged=measured(data.judged) if data.judged else ())
     before = validation.losses(model, data.valid, compute)
-    telemetry = Telemetry(run, before | validation.rewards(model, data.judged, parts.objective, compute))
+    telemetry = Telemetry(run, before)
+    track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
+    identity = _identity(parts, data, card["parent"])
+    reference = partial(with_reference, identity=identity, compute=compute, cache=run.cache, track=track)
     result = train.train(
         model.train(),
         data,
@@ -74,6 +72,7 @@ def execute(
         on_resume=lambda step: run.say(f"an interrupted training goes on from step {step}"),
         on_step=telemetry.on_step,
         on_validation=telemetry.on_validation,
+        reference=reference if parts.objective.spec.reference else None,
     )
     if summary := telemetry.summary():
         run.say(f"trained: {summary}")
@@ -89,6 +88,13 @@ def execute(
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course
+
+
+def _identity(parts: Composition, data: TrainData, parent: str | None) -> dict[str, Any]:
+    """Return what names the model before the first step. It computes what the base does, unless adapters on disk are put on it."""
+    base = {"weights": parent, "base": parts.base.name, **parts.base.config.model_dump(mode="json")}
+    adapters = [provenance.digest(folder) for folder in (data.adapter, data.domains) if folder]
+    return base | ({"adapters": adapters, "adapter": parts.adapter.config.model_dump(mode="json")} if adapters else {})
 
 
 def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str, Any]:

@@ -6,7 +6,7 @@ accumulation, precision, resume and distribution are Trainer's.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from tasks.core.weights import activations
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.forward import observe, token_logits, token_losses
-from tasks.engine.packing import Pack, by_budget, collate
-from tasks.engine.sequences import listed, numbered
+from tasks.engine.packing import Pack, Packs, by_budget, collate
+from tasks.engine.sequences import Sequences, listed, numbered
 from tasks.engine.training import checkpointing, compose, fsdp, validation
 from tasks.engine.training.batches import Batches, lay_out
 from tasks.engine.training.callbacks import CheckpointCompletion, MethodHooks, StepReporter
@@ -38,6 +38,7 @@ from tasks.engine.training.trainer import PackTrainer, training_arguments
 from tasks.methods.objectives import Tokens
 
 Measure = Callable[[nn.Module], dict[str, float]]
+Reference = Callable[[nn.Module, Sequence[Encoded]], Sequences]
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,14 @@ def train(
     on_step: OnStep = lambda _: None,
     on_validation: OnValidation = lambda _, __: None,
     measure: Measure | None = None,
+    reference: Reference | None = None,
 ) -> TrainResult:
     """Train `model` on `data` and return the result.
 
     Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
     `on_resume` is called with the step of that checkpoint, `on_step` after every optimizer step, `on_validation` after every validation. `measure` returns the values that are
-    kept at each checkpoint and at the end: by default the losses on the validation sets.
+    kept at each checkpoint and at the end: by default the losses on the validation sets. `reference` is given the composed model before its first
+    step, and returns sequences with its figures, for an objective that reads them.
     Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
     """
     compose.check_floor(parts, config)
@@ -111,13 +114,19 @@ def train(
     batches = lay_out(sequences, tasks, parts.objective.spec.columns, config)
     probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks)
     valid = _probe(by_budget(held_out, config.pack_tokens), tasks)
-    with_auxiliary = by_budget(sequences.choose(np.flatnonzero(sequences.facts.auxiliary)), config.pack_tokens)
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
     attached = compose.compose(
         model, parts, probe, config.seed, saved=data.adapter, domains=data.domains, fsdp=compute.fsdp
     )
+
+    # reference
+    judged = data.judged
+    if reference:
+        sequences, judged = reference(attached.model, sequences), judged and reference(attached.model, judged)
+        batches = replace(batches, packs=Packs(sequences, batches.packs.places, batches.packs.counts))
+    with_auxiliary = by_budget(sequences.choose(np.flatnonzero(sequences.facts.auxiliary)), config.pack_tokens)
 
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)
@@ -150,7 +159,7 @@ def train(
         settle()
         with fsdp.whole_root(attached.model):
             values = measure(attached.model)
-            rewards = validation.rewards(attached.model, data.judged, parts.objective, compute)
+            rewards = validation.rewards(attached.model, judged, parts.objective, compute)
         on_validation(step, values | rewards)
         return values
 
@@ -179,7 +188,7 @@ def train(
         callbacks=[
             MethodHooks(parts, attached, start, state, settle),
             CheckpointCompletion(work, state, validate),
-            StepReporter(report, validate, validation.interval(config, batches, data.valid, data.judged)),
+            StepReporter(report, validate, validation.interval(config, batches, data.valid, judged)),
         ],
         gradient_free=gradient_free,
         floor=config.floor,
@@ -190,6 +199,8 @@ def train(
     if checkpoint:
         state.restore(checkpoint)
         on_resume(int(checkpoint.name.rpartition("-")[2]))
+    elif rewards := validation.rewards(attached.model, judged, parts.objective, compute):
+        on_validation(0, rewards)
     with activations.applied(attached.model, wanted=config.activation_checkpointing):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 REFERENCE = Column("reference", fill=0.0)
-"""The negative log-likelihood of a whole sequence in nats under the model as it is before the training, on each of its tokens."""
+"""The negative log-likelihood of a whole sequence in nats under the composed model before its first step, on each of its tokens."""
 DESIRABLE = Column("desirable", fill=1)
 """1 on the tokens of a desirable answer, 0 on those of another."""
 WHOLE_ANSWERS = "weighs no single token: its loss is of whole answers"

@@ -11,7 +11,7 @@ from tasks.core.records import Document, Example, Message
 from tasks.engine import encode, first_batch
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing
-from tasks.io import tables
+from tasks.io import pinned, tables
 from tasks.io.weights import checkpoints
 from tasks.methods.adapters.mola import method as mola
 from tasks.stages.tune import stage
@@ -288,7 +288,7 @@ def test_preference_pairs_train_and_repeat(inputs, tune, objective):
     losses = [loss for *_, loss in json.loads((first / "training.json").read_text())["loss"]]
     assert losses[-1] < losses[0]
     assert (run.cache / "reference").is_dir() == (objective in ("dpo", "kto"))
-    margins = [values["valid/rewards/margins"] for _, values in run.metrics if "valid/loss" in values]
+    margins = [values["valid/rewards/margins"] for _, values in run.metrics if "valid/rewards/margins" in values]
     assert margins[-1] > margins[0], "measured before the first step and after the last"
 
 
@@ -322,6 +322,28 @@ def test_a_second_training_starts_from_the_first_ones_adapter(tune, inputs):
     second, _ = tune("second", start={"path": str(first), "digest": digest})
     losses = [json.loads((folder / "training.json").read_text())["loss"] for folder in (first, second)]
     assert losses[1][0][2] < losses[0][0][2] - 0.5, "the first step begins where the first training ended"
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_the_reference_of_preferences_is_the_adapter_that_the_training_starts_from(tune, inputs, objective):
+    first, _ = tune("first")
+    pairs = examples(20, rejected="no, never")
+    for name, split in (("examples", pairs), ("valid", pairs[:4])):
+        tables.write(inputs[name], split, Example)
+    plan = {"objective": objective, "save_every": 0, "max_tokens": 300, "methods": METHODS | {objective: {}}}
+    output, _ = tune("second", **plan)
+    (output / "training.json").rename(output.parent / "from_base.json")
+    shutil.rmtree(output)
+    output, run = tune("second", **plan, start={"path": str(first), "digest": pinned.digest(first)})
+    losses = [
+        json.loads(path.read_text())["loss"] for path in (output.parent / "from_base.json", output / "training.json")
+    ]
+    assert losses[1][0] == losses[0][0], (
+        "before a step no answer has become likelier, and figures of the base are not taken"
+    )
+    rewards = [values["valid/rewards/chosen"] for step, values in run.metrics if "valid/rewards/chosen" in values]
+    assert rewards[0] == pytest.approx(0, abs=1e-6)
+    assert abs(rewards[-1]) > 1e-3
 
 
 def test_methods_look_at_the_corpus_that_the_probe_names(tune, inputs, tmp_path, monkeypatch):
