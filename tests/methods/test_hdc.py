@@ -64,6 +64,17 @@ def test_false_alarms_stand_at_the_level_for_all_items_together_and_for_each():
     assert named / items <= 0.07, "five of a hundred, of 30 that are held out"
 
 
+def test_items_that_repeat_raise_no_more_false_alarms():
+    level, trials, told = 0.05, 200, 0
+    for trial in range(trials):
+        random = np.random.default_rng([trial, 3])
+        kinds = random.normal(size=(40, 2, 8)).astype(np.float32)
+        drawn = kinds[random.integers(len(kinds), size=90)]
+        fitted = fit(drawn[:60], ["one"] * 60, HdcConfig(permutations=99, size=16))
+        told += score(fitted, drawn[60:], trial).chance <= level
+    assert told <= trials * proportion(round(level * trials), trials, 0.999).high, f"told in {told}"
+
+
 def test_a_new_domain_is_told_and_its_items_are_named_though_others_came_with_it():
     found = ask(states(np.random.default_rng(5), 0, 3, count=20))
     assert found.chance == pytest.approx(1 / 200)

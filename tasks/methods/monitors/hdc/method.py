@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,16 @@ class Fitted:
 
 
 def fit(reference_NLH: NDArray[np.float32], tasks: Sequence[str], config: HdcConfig) -> Fitted:
-    """Part the reference by the content of its items, whatever their order."""
-    order = sorted(range(len(reference_NLH)), key=lambda place: hashlib.sha256(reference_NLH[place].tobytes()).digest())
+    """Part the reference by the content of its items, whatever their order.
+
+    Equal items are parted as others are: the key of each holds how many equal ones stand before it.
+    """
+    before: Counter[bytes] = Counter()
+    keys = []
+    for content in map(np.ndarray.tobytes, reference_NLH):
+        keys.append(hashlib.sha256(content + bytes(before[content])).digest())
+        before[content] += 1
+    order = sorted(range(len(keys)), key=keys.__getitem__)
     bundled, held_out = order[::2], order[1::2]
     return Fitted(reference_NLH[bundled], [tasks[place] for place in bundled], reference_NLH[held_out], config)
 
