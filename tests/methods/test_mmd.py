@@ -33,6 +33,15 @@ def test_the_value_is_that_of_the_equation():
     assert found.value == pytest.approx(by_the_equation(x, y), abs=1e-5)
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_rounding_does_not_decide_where_nearly_all_items_are_equal(others):
+    """The statistic is about 0 then, however the items are relabelled."""
+    one, other = np.random.default_rng(2).normal(size=(2, 384)).astype(np.float32)
+    reference = np.stack([one] * 1000 + [other] * others)
+    found = score(fit(reference, "", MmdConfig(permutations=99)), np.stack([one] * 500), 0)
+    assert found.chance == 1.0
+
+
 def test_the_length_of_a_vector_says_nothing():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(9, 4)).astype(np.float32), random.normal(0.5, 1, size=(6, 4)).astype(np.float32)

@@ -5,14 +5,18 @@ from numpy.typing import NDArray
 
 from tasks.methods.monitors import FEW
 
+TOLERANCE = 1e-9
+"""Statistics that are nearer to each other are equal, their sums in another order. What is summed is of the size of 1: kernels, cosines, nats a
+token."""
 
-def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[np.float32]:
+
+def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[np.float64]:
     """Ones at `incoming` places of each row, (1 + count, reference + incoming); the first row is how it was.
 
     Raises ValueError where there are too few items of either kind.
     """
     check_counts(reference, incoming)
-    rows = np.zeros((1 + count, reference + incoming), dtype=np.float32)
+    rows = np.zeros((1 + count, reference + incoming))
     rows[0, reference:] = 1
     random = np.random.default_rng(seed)
     for row in rows[1:]:
@@ -30,5 +34,4 @@ def check_counts(reference: int, incoming: int, *, halves: bool = False) -> None
 
 def chance(statistics: NDArray[np.float64]) -> float:
     """The share of relabellings at least as extreme as the first, the observed one, which counts too: never 0."""
-    tolerance = 1e-9 * max(1e-12, float(abs(statistics).max()))  # equal sums in another order
-    return float((statistics >= statistics[0] - tolerance).mean())
+    return float((statistics >= statistics[0] - TOLERANCE).mean())

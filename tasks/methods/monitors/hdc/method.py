@@ -45,7 +45,7 @@ def score(fitted: Fitted, incoming_MLH: NDArray[np.float32], seed: int) -> Findi
     check_counts(len(fitted.bundled_NLH) + len(fitted.held_out_NLH), len(incoming_MLH), halves=True)
     farness = _farness(fitted, incoming_MLH)
     held_out, came = np.split(farness, [len(fitted.held_out_NLH)])
-    y_BT = relabelled(len(held_out), len(came), fitted.config.permutations, seed).astype(np.float64)
+    y_BT = relabelled(len(held_out), len(came), fitted.config.permutations, seed)
     sums_B = y_BT @ farness
     values_B = sums_B / len(came) - (farness.sum() - sums_B) / len(held_out)
     new = np.flatnonzero(came > _edge(held_out, fitted.config.rare))

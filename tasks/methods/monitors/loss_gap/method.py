@@ -29,7 +29,7 @@ def score(fitted: Fitted, incoming_M2: NDArray[np.float32], seed: int) -> Findin
     reference_N2, incoming = fitted.items, incoming_M2.astype(np.float64)
     pooled_T2 = np.concatenate([reference_N2, incoming])
     y_BT = relabelled(len(reference_N2), len(incoming), fitted.config.permutations, seed)
-    sums_B2 = y_BT.astype(np.float64) @ pooled_T2
+    sums_B2 = y_BT @ pooled_T2
     gap_B = _ratio(sums_B2) - _ratio(pooled_T2.sum(axis=0) - sums_B2)
     random = np.random.default_rng(seed)
     drawn_B = _resampled(incoming, fitted.config.resamples, random) - _resampled(

@@ -15,7 +15,7 @@ from tasks.methods.monitors.mmd.config import MmdConfig
 class Fitted:
     """The reference as a monitor keeps it: its embeddings, (N, D), of unit length."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float64]
     permutations: int
 
 
@@ -29,10 +29,10 @@ def score(fitted: Fitted, incoming_MD: NDArray[np.float32], seed: int) -> Findin
     num_reference, num_incoming = len(fitted.vectors), len(incoming_MD)
     y_BT = relabelled(num_reference, num_incoming, fitted.permutations, seed)
     kernel_TT = _kernel(np.concatenate([fitted.vectors, _unit(incoming_MD)]))
-    within_B = np.einsum("bt,bt->b", y_BT @ kernel_TT, y_BT, dtype=np.float64)
-    touching_B = (y_BT @ kernel_TT.sum(axis=1)).astype(np.float64)
+    within_B = np.einsum("bt,bt->b", y_BT @ kernel_TT, y_BT)
+    touching_B = y_BT @ kernel_TT.sum(axis=1)
     across_B = touching_B - within_B
-    rest_B = kernel_TT.sum(dtype=np.float64) - touching_B - across_B
+    rest_B = kernel_TT.sum() - touching_B - across_B
     mmd_B = (
         rest_B / (num_reference * (num_reference - 1))
         + within_B / (num_incoming * (num_incoming - 1))
@@ -41,20 +41,19 @@ def score(fitted: Fitted, incoming_MD: NDArray[np.float32], seed: int) -> Findin
     return Finding(float(mmd_B[0]), chance(mmd_B))
 
 
-def _kernel(pooled_TD: NDArray[np.float32]) -> NDArray[np.float32]:
+def _kernel(pooled_TD: NDArray[np.float64]) -> NDArray[np.float64]:
     """The kernel between all items, nothing of an item with itself."""
-    squared_TT = np.maximum(2 - 2 * pooled_TD @ pooled_TD.T, 0)
+    squared_TT = np.maximum(2 - 2 * pooled_TD @ pooled_TD.T, 0).round(12)  # 0 between equal items
     median = float(np.median(squared_TT[np.triu_indices(len(pooled_TD), 1)]))
-    kernel_TT: NDArray[np.float32] = np.exp(-squared_TT / (2 * median or 1)).astype(
-        np.float32
-    )  # where all items are equal any width does
+    kernel_TT: NDArray[np.float64] = np.exp(-squared_TT / (2 * median or 1))  # where all are equal any width does
     np.fill_diagonal(kernel_TT, 0)
     return kernel_TT
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = vectors.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    return np.asarray(exact / np.where(lengths > 0, lengths, 1))
 
 
 METHOD = Monitor(fit=fit, score=score)
