@@ -103,6 +103,8 @@ def encoded(objective: Any, tokenizer: Any, longest: int) -> list[Any]:
     """Return the functions' text as an objective reads it: bare, or as conversations where it has a way of its own to encode them."""
     from tasks.core.sequences import Encoded
     from tasks.engine.encode import ExampleEncoder
+    from tasks.engine.sequences import listed
+    from tasks.engine.tokenized import linked
 
     if not objective.method.encode:
         return [
@@ -111,11 +113,7 @@ def encoded(objective: Any, tokenizer: Any, longest: int) -> list[Any]:
         ]
     encoder = ExampleEncoder(tokenizer, longest, objective=objective)
     sequences = [sequence for example in examples() for sequence in encoder(example).sequences]
-    link = objective.method.link
-    if not link:
-        return sequences
-    before = [sequences[-1], *sequences[:-1]]
-    return [link(one, other, longest, objective.config) for one, other in zip(sequences, before, strict=True)]
+    return list(linked(listed(sequences), encoder))
 
 
 def of_method(name: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def first_documents(
 
 
 def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
-    """Return the sequences, each linked by the objective to the one before it; the first is linked to the last."""
+    """Return the sequences, each linked by the objective to one of another example, where there is another."""
     link = encoder.objective and encoder.objective.method.link
     if not encoder.objective or not link or len(sequences) < 2:
         return sequences
@@ -141,7 +141,15 @@ def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
 def _linked(
     sequences: Sequences, link: Callable[..., Encoded], pack_tokens: int, config: Any, place: int, sequence: Encoded
 ) -> Encoded:
-    return link(sequence, sequences[place - 1], pack_tokens, config)
+    """Return a sequence with its link: the first of an example is linked to the one before it, the second to the one before that, and so on.
+
+    Before the first of all stands the last.
+    """
+    start = place
+    while start and sequences[start - 1].id == sequence.id:
+        start -= 1
+    other = sequences[2 * start - place - 1]
+    return sequence if other.id == sequence.id else link(sequence, other, pack_tokens, config)
 
 
 def figures(facts: Facts, too_long: Mapping[str, int]) -> dict[str, Any]:

@@ -48,9 +48,9 @@ def _labelled(sequence: Encoded, *, desirable: bool) -> Encoded:
     return replace(sequence, columns={**sequence.columns, DESIRABLE.name: [int(desirable)] * len(sequence)})
 
 
-def link(sequence: Encoded, before: Encoded, max_tokens: int, config: KtoConfig) -> Encoded:
-    """Return a sequence with its prompt before the answer of the sequence before it as auxiliary sequence."""
-    return replace(sequence, auxiliary=(_mismatched(sequence, before, max_tokens),))
+def link(sequence: Encoded, other: Encoded, max_tokens: int, config: KtoConfig) -> Encoded:
+    """Return a sequence with its prompt before the answer of another example as auxiliary sequence."""
+    return replace(sequence, auxiliary=(_mismatched(sequence, other, max_tokens),))
 
 
 def _mismatched(sequence: Encoded, other: Encoded, max_tokens: int) -> Encoded:
