@@ -27,6 +27,15 @@ def test_with_the_prompts_among_the_tuned_tokens_the_whole_loss_is_trls(tmp_path
     assert abs(orpo.item() - trl["loss"]) > 1e-3, "the two conventions differ on these pairs"
 
 
+def test_an_answer_known_by_heart_has_finite_log_odds_and_a_gradient():
+    known = torch.zeros(1, requires_grad=True)  # p rounds to 1
+    odds = log_odds(known)
+    (gradient,) = torch.autograd.grad(-torch.nn.functional.logsigmoid(odds), known)
+    assert torch.isfinite(odds)
+    assert torch.isfinite(gradient)
+    assert odds > log_odds(torch.tensor([-1e-6]))
+
+
 def test_log_odds_are_finite_where_an_answer_is_unlikely_and_grow_with_its_probability():
     odds = log_odds(torch.tensor([-200.0, -1.0, -1e-6]))
     assert torch.isfinite(odds).all()

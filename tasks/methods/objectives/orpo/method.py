@@ -20,8 +20,9 @@ def loss(nll_N: Tensor, tokens: Tokens, config: OrpoConfig) -> Tensor:
 
 
 def log_odds(mean_log_p_S: Tensor) -> Tensor:
-    """log p / (1 - p) of each answer, (S,)."""
-    return mean_log_p_S - torch.log(-torch.expm1(mean_log_p_S))
+    """log p / (1 - p) of each answer, (S,); p counts as 1 - eps of its dtype at most."""
+    below_0_S = mean_log_p_S.clamp(max=-torch.finfo(mean_log_p_S.dtype).eps)
+    return mean_log_p_S - torch.log(-torch.expm1(below_0_S))
 
 
 def reward(answers: Answers, config: OrpoConfig) -> Tensor:
