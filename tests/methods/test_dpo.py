@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from tasks.core.records import FaultPair, Message
+from tasks.core.records import FaultPair, Message, Tests
 from tasks.core.training import Training
 from tasks.engine import tokenized
 from tasks.engine.encode import ExampleEncoder
@@ -53,6 +53,16 @@ def test_the_wrong_programs_of_faults_are_rejected_ones_if_it_is_set_so():
     (pair,) = preferences.encoded("dpo", row, faults=[fault], pairs="faults")
     assert preferences.text(pair.auxiliary[0], trained=True) == "Here:\n```python\nx = 2\n```<|im_end|>"
     assert preferences.encoded("dpo", row, pairs="faults") == []
+
+
+def test_a_fault_of_an_answer_that_is_no_program_takes_the_place_of_all_of_it():
+    row = small.example(
+        response="Use:\n```sql\nSELECT a\n```\nIt reads a.", tests=Tests(kind="check", code="{}", entry="")
+    )
+    wrong = row.response.replace("a", "b")
+    fault = FaultPair("f", row.id, row.response, wrong, "generated", "", True, "", 1.0, 1, 0.1, [], [], [], [], [])
+    (pair,) = preferences.encoded("dpo", row, faults=[fault], pairs="faults")
+    assert preferences.text(pair.auxiliary[0], trained=True) == f"{wrong}<|im_end|>"
 
 
 @pytest.mark.parametrize("rejected", ["long " * 20, "<|im_end|>"])

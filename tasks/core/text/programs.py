@@ -45,6 +45,12 @@ def judged(example: Example, text: str) -> str:
     return text[start:end]
 
 
+def response_with(example: Example, text: str) -> str:
+    """Return an example's response with this text in the place of what is right or wrong in it."""
+    start, end = locate_judged(example, example.response)
+    return example.response[:start] + text + example.response[end:]
+
+
 @lru_cache(maxsize=4096)
 def essence(code: str) -> str:
     """Return a program without its comments, docstrings and layout. Raises SyntaxError if it is no Python."""

@@ -7,7 +7,7 @@ from typing import Literal
 from tasks.core.config import Config
 from tasks.core.records import Example, FaultPair
 from tasks.core.sequences import Encoded, Encoder, Encoding
-from tasks.core.text.programs import locate
+from tasks.core.text.programs import response_with
 from tasks.methods.objectives import Table
 
 FAULTS = Table("faults", FaultPair, "faults were not used")
@@ -28,8 +28,7 @@ def rejected_answers(row: Example, faults: Sequence[FaultPair], config: PairsCon
     """Return the answers that are worse than the example's response."""
     if config.pairs == "preferences":
         return [] if row.rejected is None else [row.rejected]
-    start, end = locate(row.response)
-    return [row.response[:start] + fault.incorrect + row.response[end:] for fault in faults]
+    return [response_with(row, fault.incorrect) for fault in faults]
 
 
 def encode_pairs(

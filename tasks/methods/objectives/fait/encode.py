@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tasks.core.records import Example, FaultPair
 from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
-from tasks.core.text.programs import Span, locate_judged
+from tasks.core.text.programs import Span, locate_judged, response_with
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE, MARKS
 from tasks.methods.objectives.fait.marks import DEFAULT, Marking
@@ -37,14 +37,14 @@ def encode_example(
     row: Example, pairs: Sequence[FaultPair], encoder: Encoder, marking: Marking = DEFAULT
 ) -> Encoded | None:
     """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
-    start, end = locate_judged(row, row.response) if pairs else (0, 0)
-    faulty = [row.with_response(row.response[:start] + pair.incorrect + row.response[end:]) for pair in pairs]
+    faulty = [row.with_response(response_with(row, pair.incorrect)) for pair in pairs]
     if not all(map(encoder.is_plain, [row, *faulty])):
         return None
     correct = encoder.conversation(row)
     sequence = encoder.sequence(row, correct)
     if not pairs:
         return sequence
+    start, _ = locate_judged(row, row.response)
     num_context = len(correct.context)
     flags = [0] * len(sequence)
     auxiliary = []
