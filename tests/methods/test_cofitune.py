@@ -15,6 +15,7 @@ from tasks.core.training import Probe
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.training import compose
 from tasks.methods.selectors.cofitune import method
 from tasks.methods.selectors.cofitune.config import CofituneConfig
 from tasks.methods.selectors.cofitune.importance import ROWS, divergence_grads_, importance, normalised, of_rows
@@ -350,6 +351,15 @@ def test_heads_and_modules_without_units_train_too():
 def test_settings_that_cannot_be_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         CofituneConfig(**config)
+
+
+@pytest.mark.parametrize("optimizer", ["mezo", "zo2"])
+def test_a_mask_of_gradients_is_refused_where_there_are_none(optimizer):
+    parts = contract.composition(selectors="cofitune", optimizers=optimizer)
+    compose.check(parts)
+    masked = replace(parts, selector=part("selectors", "cofitune", mask="official_tiled"))
+    with pytest.raises(ValueError, match=f"selector 'cofitune' works with .* optimizer '{optimizer}' has none"):
+        compose.check(masked)
 
 
 def test_a_band_without_a_layer_is_refused(tiny):

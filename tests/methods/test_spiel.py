@@ -284,6 +284,6 @@ def test_a_density_that_the_layers_cannot_have_is_refused(tiny, density, targets
 
 def test_an_optimizer_without_gradient_is_refused_by_name():
     with pytest.raises(
-        ValueError, match="selector 'spiel' chooses by the gradients of steps, and optimizer 'mezo' has none"
+        ValueError, match="selector 'spiel' works with the gradients of steps, and optimizer 'mezo' has none"
     ):
         compose.check(contract.composition(selectors="spiel", optimizers="mezo"))

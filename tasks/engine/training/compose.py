@@ -194,9 +194,10 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             f"optimizer {parts.optimizer.name!r} compares two passes of a step, and objective {parts.objective.name!r} does not "
             f"weigh them alike: {reason}."
         )
-    if parts.optimizer.spec.gradient_free and parts.selector.spec.needs_gradient:
+    if parts.optimizer.spec.gradient_free and parts.selector.spec.needs_gradient(parts.selector.config):
         raise ValueError(
-            f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
+            f"selector {parts.selector.name!r} works with the gradients of steps, and optimizer {parts.optimizer.name!r} has none. "
+            "Take an optimizer with gradients, or another selector or setting of it."
         )
     if parts.optimizer.spec.gradient_free and parts.sparsifier.name != "none":
         raise ValueError(

@@ -25,8 +25,8 @@ class SelectorSpec(TrainingSpec):
     """True where it puts deltas beside weights, which `merge` then writes into them."""
     needs_linear: bool = False
     """True where it scales an adapter's update by the tensors that this is linear in (`AdapterSpec.linear`)."""
-    needs_gradient: bool = False
-    """True where it looks at gradients of steps, which optimizers without gradient do not have."""
+    needs_gradient: Callable[[Any], bool] = lambda config: False
+    """Return whether, with this config, it reads or changes gradients of steps, which optimizers without gradient do not have."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,4 +31,8 @@ class CofituneConfig(Config):
         return self
 
 
-SPEC = SelectorSpec(config=CofituneConfig, merges=True)
+SPEC = SelectorSpec(
+    config=CofituneConfig,
+    merges=True,
+    needs_gradient=lambda config: config.mask == "official_tiled",
+)

@@ -37,6 +37,6 @@ SPEC = SelectorSpec(
     config=SpielConfig,
     acts_between_steps=True,
     merges=True,
-    needs_gradient=True,
+    needs_gradient=lambda config: True,
     alone="the entries that train move by the gradients that one process sees",
 )
