@@ -30,6 +30,8 @@ class Source(Config):
     model_config = ConfigDict(serialize_by_alias=True)
 
     from_: str = Field(alias="from")
+    _mark: str = ""
+    """The end of its label, where an earlier source has that label for other data. It follows from all sources, so it is no setting."""
 
 
 Asked = Annotated[Literal["program", "tests"], Field(exclude_if=lambda value: value == "program")]

