@@ -125,7 +125,9 @@ class Connection:
         out_of_time = seconds >= self.limits.cpu_s
         if -code == signal.SIGXCPU or (-code == signal.SIGKILL and out_of_time):
             return late(self.limits)
-        return Failed("killed", f"ended by {signal.Signals(-code).name}")
+        # Of the real-time signals only the first and the last one have a name.
+        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+        return Failed("killed", f"ended by {name}")
 
 
 def is_possible(answer: Answer) -> bool:

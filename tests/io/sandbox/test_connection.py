@@ -60,6 +60,7 @@ def test_an_answer_is_that_of_its_question_or_forged(connect, answer, result):
         (f"{-signal.SIGKILL} 0.1", "killed"),
         (f"{-signal.SIGKILL} 9.0", "timeout"),
         (f"{-signal.SIGXCPU} 4.0", "timeout"),
+        ("-40 0.1", "killed"),  # a real-time signal, which has no name
     ],
 )
 def test_the_end_of_a_process_has_its_reason(connect, status, kind):
