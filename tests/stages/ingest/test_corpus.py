@@ -63,7 +63,7 @@ def test_no_more_than_a_batch_of_texts_is_in_memory_while_corpora_are_read(tmp_p
     folder = tmp_path / "notes"
     folder.mkdir()
     for number in range(10):
-        (folder / f"{number}.md").write_text(f"Notice\nNote {number}, from a{number}@web.de.\n")
+        (folder / f"{number}.txt").write_text(f"Notice\nNote {number}, from a{number}@web.de.\n")
     config = IngestConfig.model_validate({"corpora": {"domain": [{"from": "folder", "path": str(folder)}]}})
     sizes = []
     plain = corpora.screen_documents

@@ -1,11 +1,13 @@
 """Remove from files the lines that they share: menus, notices, page headers. Files are read one after the other, twice."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 
 Files = Callable[[], Iterable[tuple[PurePosixPath, str]]]
 """Returns the paths of files and their texts, from the first one on."""
+MARKUP = frozenset({".md", ".markdown", ".rst", ".adoc", ".org", ".tex", ".ipynb"})
+"""Endings of files whose authors repeat lines on purpose: headings, fences, environments, imports. They share nothing."""
 BLOCK = 250
 """Files of a folder whose lines are counted at a time."""
 
@@ -14,13 +16,13 @@ class SharedLines:
     """The lines that more than half of the files below a folder hold, for each folder.
 
     A manual has its own beside those of the whole collection, so every folder counts; a smaller share of all files would find them
-    too, but would also remove code and headings. Fewer than three files share nothing.
+    too, but would also remove code and headings. Fewer than three files share nothing, and a line without a letter is none of them.
     """
 
     def __init__(self, files: Files) -> None:
-        candidates, num_files = _candidates(files())
+        candidates, num_files = _candidates(_laid_out(files()))
         counts: defaultdict[PurePosixPath, Counter[str]] = defaultdict(Counter)
-        for path, text in files() if any(candidates.values()) else ():
+        for path, text in _laid_out(files()) if any(candidates.values()) else ():
             lines = _lines(text)
             for folder in path.parents:
                 counts[folder].update(lines & candidates[folder])
@@ -31,8 +33,19 @@ class SharedLines:
 
     def remove(self, path: PurePosixPath, text: str) -> str:
         """Return the text of a file without them."""
-        shared = set().union(*(self._shared[folder] for folder in path.parents))
+        folders = () if _is_markup(path) else path.parents
+        shared = set().union(*(self._shared[folder] for folder in folders))
         return "\n".join(line for line in text.splitlines() if line.strip() not in shared)
+
+
+def _is_markup(path: PurePosixPath) -> bool:
+    """Return True for markup, packed or not."""
+    return any(ending.lower() in MARKUP for ending in path.suffixes)
+
+
+def _laid_out(files: Iterable[tuple[PurePosixPath, str]]) -> Iterator[tuple[PurePosixPath, str]]:
+    """Yield the files that are no markup."""
+    return ((path, text) for path, text in files if not _is_markup(path))
 
 
 def _candidates(
@@ -48,7 +61,7 @@ def _candidates(
 
     def close(folder: PurePosixPath) -> None:
         number = in_block.pop(folder)
-        candidates[folder] |= {line for line, count in counts.pop(folder).items() if line and count > number / 2}
+        candidates[folder] |= {line for line, count in counts.pop(folder).items() if count > number / 2}
 
     for path, text in files:
         lines, folders = _lines(text), set(path.parents)
@@ -66,4 +79,4 @@ def _candidates(
 
 
 def _lines(text: str) -> set[str]:
-    return {line.strip() for line in text.splitlines()}
+    return {line.strip() for line in text.splitlines() if any(map(str.isalpha, line))}

@@ -48,6 +48,21 @@ def test_two_texts_share_nothing_and_half_of_them_is_not_many():
     assert without_shared_lines(a="end", b="end", c="end", d="one", e="two", f="three")[:3] == ["end"] * 3
 
 
+def test_lines_of_markup_and_lines_without_letters_are_kept():
+    named = {
+        PurePosixPath(name): f"{text}\n{number}"
+        for number in range(3)
+        for name, text in {
+            f"{number}.md.gz": "# Usage\n```python\nimport ratchet\n```\n| a |\n|---|",
+            f"{number}.TEX": "\\begin{equation}\nx = 1\n\\end{equation}",
+            f"{number}.html": "Menu\n----\n1",
+        }.items()
+    }
+    shared = SharedLines(named.items)
+    kept = {path: shared.remove(path, text) for path, text in named.items()}
+    assert kept == {path: text.removeprefix("Menu\n") for path, text in named.items()}
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["", "a/", "a/b/", "c/"]), st.lists(st.sampled_from("xyz"))), max_size=12),
     st.integers(1, 5),
