@@ -112,6 +112,8 @@ class Filter:
         self._twins = np.full(len(shards), -1, np.int64)
         self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
         self._splits = np.full(len(shards), TEST, np.int8)
+        self._short_prompts = np.zeros(len(shards), np.uint64)
+        """Hashes of the prompts that have too few words to be compared by them; 0 of all others."""
         self._is_rescued = shards.has_id(rescued)
 
     def apply(self, embed: Embed) -> Decisions:
@@ -122,6 +124,7 @@ class Filter:
         drawn = self._draw_splits()
         compared = self._remaining()
         self._refuse_alike(embed)
+        self._refuse_equal_prompts()
         self._refuse_overlapping()
         drawn = self._fill_emptied(drawn, compared)
         return Decisions(self._first, self._rules, self._twins, self._similarities, self._splits, drawn)
@@ -189,8 +192,7 @@ class Filter:
         A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
         """
         numbers = np.concatenate([np.arange(self._first), self._remaining()])
-        ranks = RANK_OF_SPLIT[self._splits[numbers]]
-        ranks[: self._first] = 0
+        ranks = self._ranks(numbers)
         near = self._config.near_duplicates
         sides: list[Likeness] = []
         pairs = np.zeros((0, 2), np.int64)
@@ -205,6 +207,7 @@ class Filter:
                 sides.append(
                     find_near_duplicates(selection, limits, ranks, folder, track, self._apply, known=self._known)
                 )
+            self._note_short_prompts(numbers, sides[SIDES.index("prompt")].classes < 0, limits.template)
         families = self._shards.facts("family")[numbers]
         if near.cosine is not None:
             pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)
@@ -215,6 +218,27 @@ class Filter:
         self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
         for column, likeness in enumerate(sides):
             self._similarities[numbers[places], column] = likeness.similarity(places, twins)
+
+    def _note_short_prompts(self, numbers: Indices, is_short: NDArray[np.bool_], template: float) -> None:
+        """Remember the prompts among `numbers` that are compared for equality alone. What more texts than `template` hold belongs to a template."""
+        prompts = self._shards.facts("prompt")[numbers]
+        _, places, counts = np.unique(prompts, return_inverse=True, return_counts=True)
+        self._short_prompts[numbers] = np.where(is_short & (counts[places] <= template), prompts, 0)
+
+    def _refuse_equal_prompts(self) -> None:
+        """Refuse what has the short prompt of an example of another split that goes before it. Within a split a prompt may have many answers."""
+        numbers = np.flatnonzero((self._rules == Rule.NONE) & (self._short_prompts != 0))
+        prompts, ranks = self._short_prompts[numbers], self._ranks(numbers)
+        order = np.lexsort((ranks, prompts))
+        starts = np.append(True, np.diff(prompts[order]) != 0)[: len(order)]
+        first = order[np.flatnonzero(starts)[np.cumsum(starts) - 1]]
+        is_leaked = ranks[order] > ranks[first]
+        self._refuse(Rule.ALIKE, numbers[order][is_leaked], numbers[first][is_leaked])
+        self._similarities[numbers[order][is_leaked], SIDES.index("prompt")] = 1
+
+    def _ranks(self, numbers: Indices) -> NDArray[np.int8]:
+        """Return the ranks by which of two examples alike one is kept; those of the benchmark have 0."""
+        return np.where(numbers < self._first, np.int8(0), RANK_OF_SPLIT[self._splits[numbers]])
 
     def _alike_by_embedding(
         self, numbers: Indices, ranks: NDArray[np.int8], limits: Limits, cosine: float, embed: Embed
@@ -269,6 +293,7 @@ class Filter:
                 chosen = int(groups[np.argmin(sizes)])
                 drawn = drawn.moved(chosen, code)
                 self._splits[numbers[drawn.groups_of_records == chosen]] = code
+                self._refuse_equal_prompts()
                 self._refuse_overlapping()
         return drawn
 

@@ -19,6 +19,7 @@ SIDES: tuple[Side, ...] = get_args(Side)
 FACTS = np.dtype([
     ("content", np.uint64),  # a hash of all that makes an example another one
     ("spoken", np.uint64),  # a hash of its messages
+    ("prompt", np.uint64),  # a hash of its prompt, white space aside; 0 of generated tasks
     ("family", np.uint64),  # a hash of what it shares with examples that may resemble it; 0 where there is nothing
     ("prompt_chars", np.int64),
     ("response_chars", np.int64),  # of the longer one of response and rejected answer
@@ -74,7 +75,10 @@ class Shard:
         self._write_frame("sensitive.parquet", columns.frame(sensitive, SensitiveText))
         facts = np.zeros(len(rows), FACTS)
         for side in SIDES:
-            words = hash_words(rows.compared(side))
+            texts = rows.compared(side)
+            if side == "prompt":
+                facts["prompt"] = _hashes(texts)
+            words = hash_words(texts)
             facts[f"{side}_words"] = words.counts
             self._save(f"{side}.npy", words.hashes)
         for name, values in rows.facts().items():
@@ -89,3 +93,9 @@ class Shard:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{self.number:06d}-{name}"
+
+
+def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return a hash of each text, white space aside; 0 of an empty one."""
+    spoken = pl.Series(texts, dtype=pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    return np.where((spoken == "").to_numpy(), np.uint64(0), spoken.hash().to_numpy())

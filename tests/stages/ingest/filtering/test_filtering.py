@@ -137,6 +137,34 @@ def test_of_two_held_out_rows_alike_the_one_that_is_reported_or_promotes_stays(s
     assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "leak")]
 
 
+@pytest.mark.parametrize("split", HELD_OUT)
+def test_a_short_prompt_of_a_held_out_row_is_not_trained_on(split):
+    rows = [example(number, prompt=f"Capital of {WORDS[number]}?") for number in range(40)]
+    _, groups, _ = filtered(rows, splits=SPLITS)
+    held_out = next(row for row in rows if groups[row.group] == split)
+    trained = next(row for row in rows if groups[row.group] == "train")
+    same = example(500, group=trained.group, prompt=held_out.messages[0].content.replace(" ", "  "))
+    other = example(501, group=trained.group, prompt=held_out.messages[0].content.replace("?", "!"))
+    again = example(502, group=held_out.group, prompt=held_out.messages[0].content)
+    kept, _, quarantine = filtered([*rows, same, other, again], splits=SPLITS)
+    assert [record.id for record in kept] == [*(row.id for row in rows), other.id, again.id]
+    detail = f"too like {held_out.source} ({split}), similarity 1.00 of the prompts"
+    assert [(row.where, row.reason, row.detail) for row in quarantine.refusals] == [("row 500", "leak", detail)]
+
+
+def test_a_short_prompt_of_the_benchmark_is_not_trained_on():
+    item = replace(example(900, prompt="Capital of Burkina Faso?"), split="test")
+    leak = example(500, prompt="Capital of Burkina Faso?")
+    kept, _, quarantine = filtered([*(example(number) for number in range(20)), leak], [item])
+    assert len(kept) == 20
+    assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "leak")]
+
+
+def test_short_responses_and_a_prompt_that_all_rows_share_may_be_equal_in_two_splits():
+    assert len(filtered([example(number, response="yes") for number in range(40)])[0]) == 40
+    assert len(filtered([example(number, prompt="Continue.") for number in range(40)])[0]) == 40
+
+
 def test_of_near_copies_within_train_the_first_stays():
     rows = [example(number) for number in range(40)]
     _, groups, _ = filtered(rows)
