@@ -56,6 +56,30 @@ def test_a_file_is_described(tmp_path, name, words):
 
 
 @pytest.mark.parametrize(
+    ("lines", "fields"),
+    [
+        # As Spark writes it: a backslash stands before quotes, and before anything else it is text.
+        (
+            ['"Say \\"hi\\", ok?","yes"', '"Halve x, please",\\frac{x}{2}'],
+            ['Say "hi", ok?', "yes", "Halve x, please", "\\frac{x}{2}"],
+        ),
+        (['"Say \\"hi\\", ok?","C:\\\\"', '"a, b","x\\ny\\\\z"'], ['Say "hi", ok?', "C:\\", "a, b", "x\\ny\\\\z"]),
+        (['"What is 1+1?", "It is 2"', '"a, b", "c"'], ["What is 1+1?", "It is 2", "a, b", "c"]),
+        (['"What?", It is so', '"a",  b'], ["What?", " It is so", "a", "  b"]),
+        (['"He said, ""hi""", now', '"a", b'], ['He said, "hi"', " now", "a", " b"]),
+    ],
+)
+def test_marks_of_quoting_leave_the_text_as_it_is(tmp_path, lines, fields):
+    records = read(tmp_path, "a.csv", "\n".join(["q,a", *lines]).encode())
+    assert [value for record in records for value in record.values.values()] == fields
+
+
+def test_single_quotes_around_all_fields_belong_to_none(tmp_path):
+    records = read(tmp_path, "a.csv", b"'q','a'\n'one is','two'\n'three is','four'\n")
+    assert [record.values for record in records] == [{"q": "one is", "a": "two"}, {"q": "three is", "a": "four"}]
+
+
+@pytest.mark.parametrize(
     ("encoding", "text"),
     [
         ("cp1251", "Как дела сегодня? Хорошо, спасибо большое"),

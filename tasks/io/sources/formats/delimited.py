@@ -4,9 +4,10 @@ A record whose quotes do not close is refused with its first line alone, and rea
 """
 
 import csv
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,6 +29,8 @@ DELIMITERS = {
 }
 SNIFFED = 200
 """Lines that the dialect is found in."""
+TEXT_BACKSLASHES = re.compile(r'\\+(?![\\"])')
+"""Backslashes that stand before no quote."""
 MAX_RECORD_LINES = 5_000
 MAX_RECORD_CHARS = 1 << 24
 """The longest record; what goes on for longer has a quote that does not close."""
@@ -40,7 +43,9 @@ class Dialect:
     delimiter: str
     quote: str = '"'
     escape: str | None = None
-    """The mark before a quote inside a field; without it the quote is doubled."""
+    """The mark before a quote inside a field; without it the quote is doubled. Before anything else it is a character of the text."""
+    skips_space: bool = False
+    """True if spaces behind a delimiter belong to no field."""
 
     @property
     def name(self) -> str:
@@ -48,18 +53,25 @@ class Dialect:
         marks = [DELIMITERS.get(self.delimiter, repr(self.delimiter))]
         marks += ["single quotes"] if self.quote == "'" else []
         marks += ["backslashes"] if self.escape else []
+        marks += ["spaces"] if self.skips_space else []
         return ", ".join(marks)
 
-    def parse(self, lines: Iterator[str] | list[str]) -> Iterator[list[str]]:
+    def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yield the records in lines. Raises csv.Error where they do not fit."""
         return csv.reader(
-            lines,
+            map(_escaped, lines) if self.escape else lines,
             delimiter=self.delimiter,
             quotechar=self.quote,
             escapechar=self.escape,
             doublequote=self.escape is None,
+            skipinitialspace=self.skips_space,
             strict=True,
         )
+
+
+def _escaped(line: str) -> str:
+    """Return a line as a parser reads it by which a backslash escapes whatever comes behind it."""
+    return TEXT_BACKSLASHES.sub(lambda run: run[0] * 2, line)
 
 
 @dataclass(frozen=True)
@@ -182,12 +194,20 @@ def _header(data: bytes, before: int, dialect: Dialect) -> tuple[str, ...] | Non
     return next((_names(record.fields) for record in records if isinstance(record, _Fields)), None)
 
 
+Score = tuple[float, int, int]
+"""The share of records with as many fields as the header, that number, and less than zero by the fields that still stand in quotes."""
+NO_TABLE: Score = (0.0, 0, 0)
+
+
 def find_dialect(entry: Entry) -> Dialect:
-    """Return the dialect in which most of the first records have as many fields as the header, and more than one."""
+    """Return the dialect in which most of the first records have as many fields as the header, and more than one.
+
+    Of several it is the first one that leaves the fewest fields in quotes.
+    """
     sample = _sample(entry)
     if sample[:1] and _is_mark(sample[0]):
         return Dialect(sample[0][4:5] or ",")
-    best, dialect = (0.0, 0), Dialect("\t" if entry.name.lower().endswith((".tsv", ".tab")) else ",")
+    best, dialect = NO_TABLE, Dialect("\t" if entry.name.lower().endswith((".tsv", ".tab")) else ",")
     for delimiter in DELIMITERS:
         for candidate in _candidates(delimiter, sample):
             score = _score(sample, candidate)
@@ -197,13 +217,15 @@ def find_dialect(entry: Entry) -> Dialect:
 
 
 def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
-    """Return the dialects with this delimiter of which there are signs: single quotes around the header, backslashes before quotes."""
+    """Return the dialects with this delimiter of which there are signs: single quotes around the header, backslashes before quotes,
+    spaces before them."""
     candidates = [Dialect(delimiter)]
     if sample and sample[0].startswith("'"):
         candidates.append(Dialect(delimiter, "'"))
     if any('\\"' in line for line in sample):
         candidates.append(Dialect(delimiter, '"', "\\"))
-    return candidates
+    spaced = [one for one in candidates if any(f"{delimiter} {one.quote}" in line for line in sample)]
+    return [*candidates, *(replace(one, skips_space=True) for one in spaced)]
 
 
 def is_table(entry: Entry) -> bool:
@@ -346,15 +368,19 @@ def _sample(entry: Entry) -> list[str]:
     return sample
 
 
-def _score(sample: list[str], dialect: Dialect) -> tuple[float, int]:
-    """Return the share of records with as many fields as the header, and that number. One field is no table."""
-    counts: list[int] = []
+def _score(sample: list[str], dialect: Dialect) -> Score:
+    """Return how well the records fit a dialect. One field is no table."""
     lines = (Line(number, text) for number, text in enumerate(sample, 1))
-    for record in _records(_Feed(lines), dialect):
-        counts.append(0 if isinstance(record, Broken) else len(record.fields))
+    records = [() if isinstance(record, Broken) else record.fields for record in _records(_Feed(lines), dialect)]
     if len(sample) == SNIFFED:
-        counts = counts[:-1]  # the sample may have cut it
+        records = records[:-1]  # the sample may have cut it
+    counts = [len(fields) for fields in records]
     width = next((count for count in counts if count), 0)
     if width < 2:
-        return 0.0, 0
-    return counts.count(width) / len(counts), width
+        return NO_TABLE
+    num_quoted = sum(_is_quoted(field.strip()) for fields in records for field in fields)
+    return counts.count(width) / len(counts), width, -num_quoted
+
+
+def _is_quoted(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] and field[0] in "\"'"
