@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from tasks.core.records import Message, Unfit
 from tasks.stages.ingest.reading.rows.conversations import conversation, side_columns
 
-LABELS = {"true": True, "false": False}
+LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 TAG = "kto_tag"
 """The column of a label beside a conversation."""
 
@@ -28,7 +28,7 @@ def judgement(row: Mapping[str, Any], messages: Sequence[Message]) -> Judgement 
     """Return the judgement in a row whose conversation is `messages`, or the reason why it cannot be one.
 
     A pair has `chosen` and `rejected` beside a prompt, or as whole conversations (TRL, UltraFeedback). A single answer has `label`, true
-    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation.
+    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation. SQLite has 1 and 0 for true and false.
     """
     if columns := side_columns(row):
         chosen, rejected = columns
@@ -53,6 +53,6 @@ def _pair(better: Sequence[Message], worse: Sequence[Message]) -> Judgement | Un
 
 def _truth(label: Any) -> bool | None:
     """Return the truth of a label; None for a label that is neither true nor false."""
-    if isinstance(label, bool):
-        return label
+    if isinstance(label, int | float):
+        return {1.0: True, 0.0: False}.get(label)
     return LABELS.get(label.strip().lower()) if isinstance(label, str) else None

@@ -60,7 +60,12 @@ def test_a_pair_is_a_conversation_with_a_rejected_answer(row):
         ({"prompt": [USER], "completion": [said("Because.")], "label": False}, False),
         ({"messages": [USER, said("Because.")], "kto_tag": True}, True),
         ({"prompt": "Why?", "completion": "Because.", "label": "greeting"}, None),
-        ({"prompt": "Why?", "completion": "Because.", "label": 1}, None),
+        ({"prompt": "Why?", "completion": "Because.", "label": 1}, True),
+        ({"prompt": "Why?", "completion": "Because.", "label": 0.0}, False),
+        ({"prompt": "Why?", "completion": "Because.", "label": "0"}, False),
+        ({"messages": [USER, said("Because.")], "kto_tag": "No"}, False),
+        ({"prompt": "Why?", "completion": "Because.", "label": 2}, None),
+        ({"prompt": "Why?", "completion": "Because.", "label": float("nan")}, None),
         ({"messages": [USER, said("Because.")], "label": True}, None),
     ],
 )
