@@ -103,7 +103,7 @@ def _ingest(
         for place, source in enumerate(config.sources)
         if isinstance(source, Package | Folder)
     }
-    benchmark = _read_benchmarks(config, reader, quarantine)
+    benchmark, unread = _read_benchmarks(config, reader, quarantine)
     shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
     extract_documents(config, texts, apply, run)
     corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents", rescues)
@@ -113,7 +113,7 @@ def _ingest(
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
         check_splits(decisions, quarantine)
-    caveats = list(small_splits(decisions, config)) if config.sources else []
+    caveats = [*unread, *(small_splits(decisions, config) if config.sources else [])]
     for line in caveats:
         run.say(line)
     mined = [module_document(module) for members in modules.values() for module in members]
@@ -270,14 +270,32 @@ def overlapping_examples(
     return {place: text(side) for place, side in pairs.items()}
 
 
-def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantine) -> list[Shard]:
-    """Return the items of the external evaluation sets."""
-    shards = []
+def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantine) -> tuple[list[Shard], list[str]]:
+    """Return the items of the external evaluation sets, and a sentence for each set that has rows which are none."""
+    shards, unread = list[Shard](), list[str]()
     for source in config.benchmarks:
         name = f"benchmark: {label(source)}"
         records = (Sourced(name, record) for record in read_benchmark(source, config.seed))
-        shards += _read(name, [MadePart(records, is_screened=False)], reader, quarantine, None)
-    return shards
+        items = _read(name, [MadePart(records, is_screened=False)], reader, quarantine, None)
+        unread += unread_rows(name, items)
+        shards += items
+    return shards, unread
+
+
+def unread_rows(name: str, items: Sequence[Shard]) -> Iterator[str]:
+    """Yield a sentence if rows of an evaluation set cannot be read, since nothing is kept out of training by them.
+
+    Raises ValueError if none can.
+    """
+    reasons = refusals(items).group_by("reason", maintain_order=True).len().collect().iter_rows()
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons)
+    if not any(shard.rows for shard in items):
+        raise ValueError(
+            f"ingest: {name}: no row can be read ({listed or 'there is none'}), so it would keep nothing out of training. "
+            "Correct the file, name its `columns`, or remove it from `ingest.benchmarks` in params.yaml."
+        )
+    if listed:
+        yield f"{name}: rows that cannot be read keep nothing out of training: {listed}."
 
 
 def _read_examples(

@@ -68,6 +68,34 @@ def test_a_file_can_be_a_benchmark_and_its_rows_are_not_trained_on(tmp_path, row
     assert not {row.id for row in kept["benchmark"]} & {row.id for row in kept["train"]}
 
 
+def test_prompts_without_an_answer_are_not_trained_on(tmp_path):
+    asked = [f"What do the {n} keepers of the old lighthouse at cape{n} eat on day{n}?" for n in range(20)]
+    rows = write_lines(
+        tmp_path / "raw/rows.jsonl", [{"prompt": text, "completion": f"Soup {n}."} for n, text in enumerate(asked)]
+    )
+    items = [{"q": asked[0], "a": None}, {"q": asked[1], "a": "Bread."}, {"q": asked[2], "a": "Pie."}, {"a": "Cake."}]
+    exam = {
+        "from": "file",
+        "path": write_lines(tmp_path / "raw/exam.jsonl", items),
+        "columns": {"prompt": "q", "response": "a"},
+    }
+    bare = {"from": "file", "path": write_lines(tmp_path / "raw/bare.jsonl", [{"question": asked[3]}])}
+    _, report = ingest(tmp_path, [{"from": "file", "path": rows}], benchmarks=[exam, bare])
+    kept = {
+        row.prompt[-1].content for split, rows in examples_of(tmp_path).items() if split != "benchmark" for row in rows
+    }
+    assert kept == set(asked[4:])
+    assert report["caveats"] == [
+        "benchmark: file exam.jsonl: rows that cannot be read keep nothing out of training: 1 unknown shape."
+    ]
+
+
+def test_a_benchmark_of_which_no_row_can_be_read_ends_the_stage(tmp_path, rows):
+    exam = write_lines(tmp_path / "raw/exam.jsonl", [{"colour": "red"}] * 2)
+    with pytest.raises(ValueError, match=r"exam\.jsonl: no row can be read \(2 unknown shape\).* name its `columns`"):
+        ingest(tmp_path, [{"from": "file", "path": rows}], benchmarks=[{"from": "file", "path": exam}])
+
+
 def write_lines(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tasks.core.records import Example, Message, Refusal, identify
+from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.wording import block
 from tasks.io import facts_file, harness_tasks
 from tasks.io.sources import benchmarks
-from tasks.io.sources.record import Broken
+from tasks.io.sources.record import Broken, Record
 from tasks.io.system import packages
 from tasks.stages.ingest.config import Benchmark, Facts, File, HarnessTasks
 from tasks.stages.ingest.mining.candidates import solution_tier
-from tasks.stages.ingest.reading.examples import read_rows
-from tasks.stages.ingest.reading.sources import label
+from tasks.stages.ingest.reading.examples import Checked, examples_from_records, read_records
+from tasks.stages.ingest.reading.incoming import conversation_or_prompt
+from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.sources import label, sample
 
 QUESTIONS = ("rephrase", "locality")
 """The questions of a fact that nothing may be trained on."""
@@ -21,14 +23,35 @@ QUESTIONS = ("rephrase", "locality")
 def read_benchmark(source: Benchmark, seed: int) -> Iterator[Example | Refusal]:
     """Yield the items of an evaluation set."""
     if isinstance(source, File):
-        for _, record in read_rows(source, seed):
-            yield record if isinstance(record, Refusal) else replace(record, split="test")
+        yield from _rows(source, seed)
     elif isinstance(source, Facts):
         yield from _questions(source)
     elif isinstance(source, HarnessTasks):
         yield from _harness_items(source)
     else:
         yield from _human_eval()
+
+
+def _rows(source: File, seed: int) -> Iterator[Example | Refusal]:
+    """Yield the rows of a table. One that is no example keeps its prompt out of training all the same."""
+    records, domain = read_records(source)
+    checked = Checked()
+    for file, record in sample(records, source.max_rows, seed):
+        for _, read in examples_from_records([(file, record)], source, domain, checked):
+            if isinstance(read, Example):
+                yield replace(read, split="test")
+            else:
+                yield _prompt(record, f"{file}: {record.where}", source, domain) or read
+    checked.raise_if_none_fits(source)
+
+
+def _prompt(record: Record, origin: str, source: File, domain: str) -> Example | None:
+    """Return the prompt of a row as an item, without an answer where the row has none; None for a row without a prompt."""
+    values = None if isinstance(record, Broken) else usual(record.values, source.columns)
+    messages = None if values is None or isinstance(values, Unfit) else conversation_or_prompt(values)
+    if messages is None or isinstance(messages, Unfit):
+        return None
+    return Example(identify(messages), messages, source.task, domain, origin, "test", origin, source.license)
 
 
 def _human_eval() -> Iterator[Example]:

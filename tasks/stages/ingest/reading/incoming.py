@@ -35,7 +35,7 @@ def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
             if isinstance(row, Broken):
                 yield Refusal(path.as_posix(), row.where, row.reason, row.detail, row.record)
                 continue
-            messages = _conversation(row.values)
+            messages = conversation_or_prompt(row.values)
             if isinstance(messages, Unfit):
                 beginning = excerpt(str(row.values))
                 yield Refusal(path.as_posix(), row.where, messages.reason, messages.detail, beginning)
@@ -44,7 +44,7 @@ def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
             yield Example(identify(messages), messages, "incoming", path.stem, where, "test", where, "unknown")
 
 
-def _conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
+def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
     """Return the messages of a row; one without a response gets `NONE` as its response."""
     row = {name: value for name, value in row.items() if value is not None}
     messages = conversation(row)
