@@ -19,7 +19,7 @@ from tasks.core.records import Tests
 from tasks.io.sandbox import script
 from tasks.io.sandbox.connection import Failed, forged
 from tasks.io.sandbox.guest.program import FILE, Answer
-from tasks.io.sandbox.guest.values import decode
+from tasks.io.sandbox.guest.values import Thing, decode
 from tasks.io.sandbox.records import VerdictKind
 from tasks.io.sandbox.taint import Scope
 
@@ -72,19 +72,24 @@ def perform(program: str, tests: Tests, execute: Execute) -> Iterator[str | None
 def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
     """Send a script's questions to the program and run the statements between them."""
     steps = script.steps(tests.code, tests.entry)
+    compared_inside = False
     for step in steps:
         if isinstance(step, script.Question):
-            check(step, execute)
+            compared_inside |= check(step, execute) == "inside"
         else:
             run_to_end(step.source, execute)
+            compared_inside |= step.inside
     has_question = any(isinstance(step, script.Question) for step in steps)
     # Without a question, the only evidence is that the script ran to its end, which the program itself reports.
     if steps:
-        yield "outside" if has_question and not any(step.inside for step in steps) else "inside"
+        yield "outside" if has_question and not compared_inside else "inside"
 
 
-def check(question: script.Question, execute: Execute) -> None:
-    """Evaluate the question's expression in the sandbox; Failed unless its value is the expected one."""
+def check(question: script.Question, execute: Execute) -> Where:
+    """Evaluate the question's expression in the sandbox; Failed unless its value is the expected one.
+
+    Return where it was compared: inside if the value cannot leave the sandbox and its stand-in has no such comparison, as `3 in range(9)`.
+    """
     answer = execute(question.expression, "eval", TESTS)
     expect_success(answer)
     try:
@@ -94,11 +99,15 @@ def check(question: script.Question, execute: Execute) -> None:
     try:
         holds = question.holds(value)
     except Exception as error:  # as the comparison would have raised in the script
+        if isinstance(value, Thing):
+            run_to_end(f"assert {question.assertion}{question.message and f', {question.message}'}", execute)
+            return "inside"
         raise Failed("exception", f"{type(error).__name__}: {error}") from error
     if not holds:
         if question.message:
             expect_success(execute(f"raise AssertionError({question.message})", "exec", TESTS))
         raise Failed("assertion", f"got {shown(value)} in: {question.assertion}")
+    return "inside" if question.inside else "outside"
 
 
 def shown(value: Any) -> str:

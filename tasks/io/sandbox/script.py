@@ -6,7 +6,8 @@ equals everything, a patched builtin or a jump over the assertion does not help 
 An assertion is split if it is one expression or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also under `not`, in
 `abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, such as
 HumanEval's `check(f)`, is replaced by its leading assertions and the rest. That rest, and all other statements, run inside.
-An object of the program's own class equals no literal here, whatever its `__eq__` returns. A step is marked `inside` if something in
+An object of the program's own class equals no literal here, whatever its `__eq__` returns; other comparisons of what cannot come out,
+such as `3 in range(9)`, are made inside. A step is marked `inside` if something in
 it may be compared in the program's process (`taint.py`).
 """
 

@@ -222,10 +222,28 @@ for _ in range(100_000): deep = (deep,)
         "",
         "got <Box> in: Box(True) == 1",
         "got [<Box>] in: [Box(True)] == [1]",
-        "TypeError: '<' not supported between instances of 'Thing' and 'int'",
+        "TypeError: '<' not supported between instances of 'Box' and 'int'",
         "got <a long int> in: math.factorial(5000) == 1",
         "",
     ]
+
+
+def test_what_cannot_travel_is_compared_inside_where_that_is_not_for_equality():
+    program = """
+class Version:
+    def __init__(self, number): self.number = number
+    def __lt__(self, other): return self.number < other
+def f(n): return range(n)
+"""
+    results = verdicts(
+        script(program, "assert 3 in f(10)\nassert 12 not in f(10)\nassert not 12 in f(10)\nassert Version(1) < 2"),
+        script(program, "assert 12 in f(10), 'no ' + 'twelve'"),
+        script(program, "assert f(2) != [0, 1]"),
+        script(program, "assert f(2) == [0, 1]"),
+    )
+    assert [(result.detail, result.inside) for result in results] == [
+        ("", True), ("AssertionError: no twelve", False), ("", False), ("got <range> in: f(2) == [0, 1]", False),
+    ]  # fmt: skip
 
 
 def test_the_message_of_an_assertion_is_the_detail():
