@@ -83,7 +83,8 @@ def application(served: Served, tokenizer: Any) -> Any:
 
     class Bounded:
         """Refuses prompts beyond the model's context, and what generation has no meaning for; ends answers where the context ends, and where
-        nobody waits for them: transformers' own server ends streamed ones alone.
+        nobody waits for them: transformers' own server ends streamed ones alone. Samples where a temperature above 0 or `top_p` asks for it,
+        as OpenAI's API does: transformers' own server goes by the generation config of the model alone.
 
         Once a pass has begun, nothing stops it: all other requests would wait for a prompt that is too long.
         """
@@ -93,6 +94,14 @@ def application(served: Served, tokenizer: Any) -> Any:
                 return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
             except (ValueError, jinja2.TemplateError) as error:  # of a setting, or of the chat template about roles
                 raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
+
+        def _build_generation_config(self, body: dict[str, Any], *others: Any, **named: Any) -> Any:
+            settings = super()._build_generation_config(body, *others, **named)  # type: ignore[misc]
+            temperature = body.get("temperature")
+            if temperature or (temperature is None and body.get("top_p") is not None):
+                settings.do_sample = True
+                settings.top_k = settings.top_k or 0  # None would be transformers' own 50
+            return settings
 
         def _streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
             _, _, inputs, settings, *_ = others

@@ -60,6 +60,20 @@ def test_it_completes_texts(client):
     assert answer["model"] == "ratchet@3"
 
 
+def test_an_answer_is_sampled_where_the_request_asks_for_it_and_a_seed_repeats_it(client, expected):
+    def answers(*settings):
+        told = [client.post("/v1/chat/completions", json=CHAT | changed).json() for changed in settings]
+        return [answer["choices"][0]["message"]["content"] for answer in told]
+
+    first, other, again = answers(*({"temperature": 2, "seed": seed} for seed in (1, 2, 1)))
+    assert first == again != other
+    sampled, greedy, plain = answers(
+        {"temperature": None, "top_p": 1, "seed": 1}, {"top_p": 0.5, "seed": 1}, {"temperature": None, "seed": 1}
+    )
+    assert sampled != expected
+    assert greedy == plain == expected
+
+
 def test_it_serves_no_other_model(client):
     assert client.post("/v1/chat/completions", json=CHAT | {"model": "gpt2"}).status_code == 400
     assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["ratchet@3"]
