@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.execution import ports
 from flows.gateway import errors, event_stream, requests
 from flows.gateway.errors import ApiError
 from flows.gateway.fleet import Fleet
@@ -29,8 +31,7 @@ from tasks.core.text.calls import Call
 from tasks.io.runs.tracking import Traces
 from tasks.io.system import progress
 
-HOSTS = frozenset({"127.0.0.1", "localhost"})
-"""Hosts that a request may name: a page of another site that leads its own name here is refused."""
+JSON = "application/json"
 CLIENT_GONE = 499
 """The status that is counted where the client closed before its answer."""
 EXCESS = 64
@@ -73,15 +74,20 @@ def application(
     )
 
     async def local(scope: Scope, receive: Receive, send: Send) -> None:
-        host = dict(scope.get("headers", [])).get(b"host", b"").decode("latin-1").rpartition(":")
-        if scope["type"] == "http" and (host[0] or host[2]) not in HOSTS:
-            await _respond(ApiError(403, f"This server answers to {' and '.join(sorted(HOSTS))} alone."))(
-                scope, receive, send
-            )
-            return
-        await app(scope, receive, send)
+        foreign = _foreign(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (_respond(foreign) if foreign else app)(scope, receive, send)
 
     return local
+
+
+def _foreign(headers: Headers) -> ApiError | None:
+    """Return the error of a request that names another host, or that a page of another site has sent; else None."""
+    if not ports.is_here(headers.get("host", "")):
+        return ApiError(403, f"This server answers to {' and '.join(sorted(ports.HOSTS))} alone.")
+    origin = headers.get("origin", ports.HOST).rpartition("://")[2]
+    if headers.get("sec-fetch-site") == "cross-site" or not ports.is_here(origin):
+        return ApiError(403, "This server answers no page of another site.")
+    return None
 
 
 def _cards(fleet: Fleet) -> list[dict[str, Any]]:
@@ -130,7 +136,10 @@ class _Generate:
                 _trace(self._traces, request, reply, began, seconds)
 
     async def _body(self, request: HttpRequest) -> bytes:
-        """Return the body of a request. Raises ApiError if it is too large or too slow."""
+        """Return the body of a request. Raises ApiError if it is too large, too slow or not said to be JSON.
+
+        Other kinds are what a browser sends for any page without asking the server first.
+        """
         limit = self._config.body_bytes
         content, size = bytearray(), 0
         try:
@@ -147,6 +156,9 @@ class _Generate:
             ) from None
         if size > limit:
             raise ApiError(413, f"The body is larger than {limit:,} bytes.", code="body_too_large")
+        kind = request.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != JSON:
+            raise ApiError(415, f"The content type is {kind!r}. Send the header `content-type: {JSON}`.")
         return bytes(content)
 
     async def _relay(self, request: Request, reply: "_Reply") -> None:
@@ -169,7 +181,7 @@ class _Generate:
 
     async def _ask(self, request: Request, worker: Worker, name: str, reply: "_Reply") -> None:
         path = f"/v1/{request.endpoint}"
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": JSON}
         async with worker.client.stream("POST", path, content=request.addressed_to(name), headers=headers) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise errors.from_backend(answer.status_code, await answer.aread(), name)
@@ -214,7 +226,7 @@ class _Reply:
 
     async def whole(self, content: bytes, status: int = 200) -> None:
         """Send a JSON answer."""
-        await self._begin(status, b"application/json", content)
+        await self._begin(status, JSON.encode(), content)
         await self._body(content, more=False)
 
     async def stream(self, answer: httpx.Response) -> None:
@@ -290,8 +302,8 @@ async def _bug(_: HttpRequest, error: Exception) -> Response:
 
 
 def _respond(error: ApiError) -> Response:
-    return Response(error.json, error.status, media_type="application/json")
+    return Response(error.json, error.status, media_type=JSON)
 
 
 def _json(value: object, status: int = 200) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False), status, media_type="application/json")
+    return Response(json.dumps(value, ensure_ascii=False), status, media_type=JSON)

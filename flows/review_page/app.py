@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.execution import ports
 from flows.review_page import edits, filters, forms, rendering
 from flows.review_page.entries import VERBS, Entry, Turn, Verb, View
 from flows.review_page.filters import Filters, History
@@ -21,8 +23,6 @@ from tasks.core.records import Decision, content_id
 from tasks.io import review_decisions
 from tasks.io.system import progress
 
-HOSTS = frozenset({"127.0.0.1", "localhost"})
-"""Hosts that a request may name: a page of another site that leads its own name here is refused."""
 STATIC = {
     "htmx.min.js": ("vendor", "text/javascript"),
     "page.js": ("templates", "text/javascript"),
@@ -203,11 +203,10 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
                 message = {**message, "headers": [*message.get("headers", []), *headers]}
             await send(message)
 
-        host = dict(scope.get("headers", [])).get(b"host", b"").decode("latin-1").rpartition(":")
         first, slash, rest = scope["path"].removeprefix("/").partition("/")
         answer: ASGIApp = app
-        if (host[0] or host[2]) not in HOSTS:
-            answer = _sentence(403, f"This page answers to {' and '.join(sorted(HOSTS))} alone.")
+        if not ports.is_here(Headers(scope=scope).get("host", "")):
+            answer = _sentence(403, f"This page answers to {' and '.join(sorted(ports.HOSTS))} alone.")
         elif not secrets.compare_digest(first.encode("utf-8", "replace"), token.encode()):
             answer = _sentence(
                 403, "The address lacks the token of this start. The terminal of `ratchet review --web` has it."

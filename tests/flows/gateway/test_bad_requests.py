@@ -15,6 +15,8 @@ from tests.flows.conftest import wait_for
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 HELLO = {"model": "champion", "prompt": "hello"}
+JSON = {"content-type": "application/json"}
+HEAD = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
 def error(answer, status, param=None):
@@ -47,7 +49,7 @@ def error(answer, status, param=None):
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_request(gateway, path, body, param, sentence):
-    assert error(gateway.client.post(path, content=body), 400, param).startswith(sentence)
+    assert error(gateway.client.post(path, content=body, headers=JSON), 400, param).startswith(sentence)
 
 
 def test_a_model_that_is_not_served(gateway):
@@ -68,6 +70,20 @@ def test_another_host_is_refused(gateway):
     answer = gateway.client.post(TEXT, json=HELLO, headers={"host": "rebound.example"})
     assert error(answer, 403) == "This server answers to 127.0.0.1 and localhost alone."
     assert gateway.client.get("/health", headers={"host": "localhost:99"}).status_code == 200
+
+
+def test_a_page_of_another_site_is_refused(gateway):
+    def ask(kind="application/json", **headers):
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return gateway.client.post(TEXT, content=json.dumps(HELLO), headers={"content-type": kind, **names})
+
+    for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
+        assert error(ask(**headers), 403) == "This server answers no page of another site."
+    assert ask(origin="http://localhost:3000", sec_fetch_site="same-site").status_code == 200
+    told = error(ask("text/plain;charset=UTF-8"), 415)
+    assert told == "The content type is 'text/plain;charset=UTF-8'. Send the header `content-type: application/json`."
+    error(gateway.client.post(TEXT, content=json.dumps(HELLO)), 415)
+    assert ask("application/json; charset=utf-8").status_code == 200
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -110,7 +126,7 @@ def send(gateway, content):
 
 
 def test_a_client_that_hangs_in_its_request(gateway):
-    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n".encode()
+    head = (HEAD % 100).encode()
     with send(gateway, b""), send(gateway, b"POST "), send(gateway, head + b'{"model"') as hanging:
         assert gateway.ask("hello").status_code == 200
         answer = b"".join(iter(lambda: hanging.recv(2000), b""))  # the head and the body may come in two pieces
@@ -120,7 +136,7 @@ def test_a_client_that_hangs_in_its_request(gateway):
 
 def test_a_client_that_goes_away_gives_its_place_back(patient):
     body = json.dumps(HELLO | {"prompt": "sleep 60"}).encode()
-    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    head = (HEAD % len(body)).encode()
     asking = [send(patient, head + body) for _ in range(3)]
     wait_for(lambda: patient.measured('ratchet_serve_queue{alias="champion"}') == 3, lambda: "", 20)
     for connection in asking:
@@ -140,7 +156,7 @@ def test_a_client_that_goes_away_from_a_stream_gives_its_place_back(patient):
 
 def test_a_client_that_does_not_read_its_stream_is_left_at_the_time_limit(gateway):
     body = json.dumps(HELLO | {"prompt": "long", "stream": True}).encode()
-    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    head = (HEAD % len(body)).encode()
     with send(gateway, head + body):
         wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 1, lambda: "")
         assert gateway.ask("hello").status_code == 200

@@ -1,6 +1,5 @@
 """With consent, prompts come in where the monitor looks, in its shape."""
 
-import json
 import stat
 from pathlib import Path
 
@@ -86,6 +85,6 @@ def test_a_log_needs_a_folder(monitor):
 
 def test_a_prompt_that_is_no_text_is_left_out(serving):
     with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
-        gateway.client.post("/v1/completions", content=json.dumps({"model": "champion", "prompt": [1, 2, 3]}))
+        gateway.client.post("/v1/completions", json={"model": "champion", "prompt": [1, 2, 3]})
         gateway.ask("lone \ud800 half".encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
     assert len(list(incoming.files([Path("incoming")]))) == 1
