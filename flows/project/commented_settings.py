@@ -1,5 +1,6 @@
 """Write settings as YAML in which each has a comment: the docstring of its field, or the title of its method."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -58,7 +59,10 @@ def _commented(line: str, about: str, indent: int) -> Iterator[str]:
 
 
 def _flow(value: Any) -> str:
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH - 30)
+    width = (
+        WIDTH - 30 if isinstance(value, dict | list) else math.inf
+    )  # a text that goes on in the next line is no YAML here
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=width)
     return dumped.removesuffix("...\n").rstrip()
 
 

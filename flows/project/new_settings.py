@@ -107,6 +107,7 @@ def write(answers: Answers, path: Path) -> None:
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     head = HEAD.format(goal=answers.goal, about=GOALS[answers.goal])
     path.write_text(head + commented_settings.text(settings, configuration.load(path)), encoding="utf-8")
+    configuration.load(path)  # the comments are in it now
 
 
 def _adapt(settings: dict[str, Any], answers: Answers) -> None:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from flows import commands
 from flows.commands import new as command
 from flows.execution import resources
-from flows.project import data_import
+from flows.project import commented_settings, data_import
 from tasks import configuration
 from tasks.stages.ingest.config import ExampleSource
 from tasks.stages.ingest.preview import preview
@@ -193,6 +193,24 @@ def test_a_bad_answer_is_one_sentence_and_changes_nothing(workspace, options, se
         command.new(**options, yes=True)
     assert Path("params.yaml").read_bytes() == before
     assert not Path("data").exists()
+
+
+def test_a_long_path_with_spaces_is_written_as_one_text(workspace, questions):
+    folder = (
+        workspace / "My Models" / "Language models of the support desk, November 2026" / "SmolLM2 135M Instruct, final"
+    )
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    command.new(model=str(folder), data=str(questions), yes=True)
+    assert written()["fetch"]["model"] == {"from": "folder", "path": str(folder)}
+
+
+def test_settings_that_cannot_be_read_back_do_not_take_the_place_of_the_old(workspace, questions, monkeypatch):
+    before = Path("params.yaml").read_bytes()
+    monkeypatch.setattr(commented_settings, "text", lambda *_: "fetch:\n  model: a text\nthat: goes on\n  here\n")
+    with pytest.raises(ValueError, match=r"params\.yaml"):
+        command.new(data=str(questions), yes=True)
+    assert Path("params.yaml").read_bytes() == before
 
 
 def test_the_hub_is_asked_for_the_commit_of_a_branch(workspace, monkeypatch):
