@@ -20,7 +20,7 @@ def rounds(tmp_path, empty_store):
     params["rounds"] = {name: {} for name in ("r0", "r1", "r2")}
     params["turns"] = {"r1": {"prev": "r0"}, "r2": {"prev": "r1"}}
     (workspace.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for path in ("models/pretrained/config.json", "data/raw/README.md"):
+    for path in ("models/pretrained/config.json", "data/raw/.gitkeep"):
         (workspace.folder / path).parent.mkdir(parents=True)
         (workspace.folder / path).write_text("{}")
     for name in params["rounds"]:

@@ -110,6 +110,16 @@ def test_a_second_call_takes_the_data_that_lie_here(workspace, questions):
     assert Path("params.yaml").read_bytes() == first, "of data/raw"
 
 
+def test_a_clone_holds_no_data_of_its_own(workspace):
+    for line in (ROOT / ".gitignore").read_text().split():
+        if line.startswith("!/data/raw/") and not line.endswith("/"):
+            path = workspace / line.removeprefix("!/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("kept by git")
+    command.new(yes=True)
+    assert written()["ingest"] == yaml.safe_load(Path("params/workstation.yaml").read_text())["ingest"]
+
+
 def test_a_loop_has_a_turn(workspace, questions):
     command.new(data=str(questions), goal="loop", yes=True)
     settings = written()
