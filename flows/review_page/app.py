@@ -159,8 +159,10 @@ class _Page:
         """Return the entries that a decision on many is about: open ones, or to withdraw decided ones."""
         state = chosen.state
         if decision != "withdraw":
+            if not chosen.shows_open:
+                raise Refused(422, "Only open entries can be decided on together. Choose open or all as Decision.")
             state = "open"
-        elif state in ("open", "all"):
+        elif chosen.shows_open:
             state = "decided"
         return filters.matching(self._turn.entries(chosen.view), chosen.model_copy(update={"state": state}), history)
 

@@ -45,6 +45,11 @@ class Filters(BaseModel):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
+    @property
+    def shows_open(self) -> bool:
+        """True if they may match entries without a decision."""
+        return self.state in ("open", "all")
+
     def query(self, **changes: object) -> str:
         """Return the query of an address, with these changes, without what has its default."""
         values = self.model_copy(update={"after": "", "before": "", **changes}).model_dump(exclude_defaults=True)

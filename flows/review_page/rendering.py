@@ -64,7 +64,9 @@ def index(
         "index.html.j2",
         name=turn.name or "the data",
         views=[(view, VIEWS[view]) for view in turn.views],
-        verbs=[(verb, WORDS[filters.view][verb]) for verb in VERBS[filters.view] if verb != "edit"],
+        verbs=[
+            (verb, WORDS[filters.view][verb]) for verb in VERBS[filters.view] if filters.shows_open and verb != "edit"
+        ],
         filters=filters,
         page=page,
         options=options,

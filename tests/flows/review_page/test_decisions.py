@@ -104,6 +104,19 @@ def test_many_are_decided_after_a_count(page):
     assert [(line["id"], line["decision"]) for line in decided()] == [("a2", "reject"), ("e", "accept")]
 
 
+@pytest.mark.parametrize("state", ["decided", "accept"])
+def test_entries_that_the_filter_leaves_out_are_not_decided_with_many(page, state):
+    decide(page, "a2", "accept")
+    refused = page.get(f"bulk?state={state}&decision=reject")
+    assert refused.status_code == 422
+    assert "Only open entries can be decided on together." in refused.text
+    form = {"decision": "reject", "query": f"state={state}", "seen": "", "author": "Ada"}
+    assert page.post("bulk", data=form).status_code == 422
+    assert len(decided()) == 1
+    assert ("Reject…" in page.get("").text, "Reject…" in page.get(f"?state={state}").text) == (True, False)
+    assert "Withdraw…" in page.get(f"?state={state}").text
+
+
 def test_many_are_withdrawn_at_once(page):
     page.post("bulk", data=bulk(page, "accept")[1])
     shown, form = bulk(page, "withdraw")
