@@ -87,8 +87,10 @@ class Sources:
 def on_disk(place: str) -> Iterator[Path | None]:
     """Yield the path of a file or folder; what lies elsewhere (`https://…`, `s3://…`) is downloaded to a folder that is removed again.
 
-    A database on a server stays there: None.
+    A database on a server stays there: None. Raises ValueError where no place is given.
     """
+    if not place.strip():
+        raise ValueError("No data are named: give the path of a file or folder, or an address.")
     if databases.is_on_server(place):
         yield None
         return
@@ -118,6 +120,10 @@ def detect(path: Path, query: str | None = None) -> Sources:
     """
     if not path.exists():
         raise files.missing(path)
+    if path.resolve() in (*RAW.absolute().parents, *RAW.resolve().parents):
+        raise ValueError(
+            f"{path} contains {RAW} of this workspace, where data are copied to. Name the folder of your data alone."
+        )
     if path.is_file():
         role = folders.role(path)
         if role == "database":

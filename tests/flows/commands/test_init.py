@@ -166,6 +166,15 @@ def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, 
         command.init(str(tmp_path / "empty.jsonl"))
 
 
+@pytest.mark.parametrize("place", ["", ".", "..", "data", "{workspace}"])
+def test_a_place_that_contains_the_workspace_is_not_copied_into_it(workspace, place):
+    raw = workspace / "data/raw"
+    raw.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"contains data/raw of this workspace|No data are named"):
+        command.init(place.format(workspace=workspace), yes=True)
+    assert [*raw.iterdir()] == []
+
+
 def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, capsys):
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as connection:
