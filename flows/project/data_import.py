@@ -216,11 +216,11 @@ def preview(sources: Sources) -> dict[str, Any]:
 
 
 def copy_data(path: Path) -> Path:
-    """Copy the data to data/raw/ and return their place there. Data that lie there already, or a file that equals one, stay there."""
+    """Copy the data to data/raw/ and return their place there. Data that lie there already, or that equal what does, stay there."""
     if path.resolve().is_relative_to(RAW.resolve()):
-        return path.resolve().relative_to(Path.cwd())
+        return RAW / path.resolve().relative_to(RAW.resolve())
     target = RAW / path.resolve().name
-    if target.is_file() and path.is_file() and filecmp.cmp(target, path, shallow=False):
+    if _is_copy(target, path):
         return target
     if target.exists():
         raise ValueError(
@@ -266,6 +266,15 @@ def _ask_for_query(name: str, tables: Sequence[str]) -> str:
         f"{name}: this database has the tables {', '.join(tables) or 'none'}. Say what to read of it:\n"
         '  --query "SELECT … FROM … ORDER BY …"'
     )
+
+
+def _is_copy(target: Path, path: Path) -> bool:
+    """Return True if a place holds what a copy of these data would."""
+    if not (target.is_dir() and path.is_dir()):
+        return target.is_file() and path.is_file() and filecmp.cmp(target, path, shallow=False)
+    names, copied = ({file.name for file in folder.iterdir()} for folder in (target, path))
+    copied -= _left_out(str(path), [*copied])
+    return names == copied and all(_is_copy(target / name, path / name) for name in names)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

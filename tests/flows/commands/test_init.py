@@ -166,6 +166,29 @@ def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, 
         command.init(str(tmp_path / "empty.jsonl"))
 
 
+def test_a_folder_that_was_taken_is_taken_again_if_it_is_the_same(workspace, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "__pycache__").mkdir(parents=True)
+    (folder / "more").mkdir()
+    (folder / "link.jsonl").symlink_to(tmp_path / "fragen.csv")
+    for file in ("a.csv", "more/b.csv", "__pycache__/c.csv"):
+        shutil.copyfile(tmp_path / "fragen.csv", folder / file)
+    for _ in range(2):
+        assert data_import.copy_data(folder) == Path("data/raw/mine")
+    (folder / "more/b.csv").write_text("Frage;Antwort")
+    with pytest.raises(ValueError, match="data/raw/mine is there already and differs from"):
+        data_import.copy_data(folder)
+
+
+def test_data_in_data_raw_stay_there_though_it_leads_to_another_disk(workspace, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (workspace / "data").mkdir()
+    (workspace / "data/raw").symlink_to(tmp_path / "disk")
+    shutil.copyfile(tmp_path / "fragen.csv", tmp_path / "disk/fragen.csv")
+    command.init("data/raw/fragen.csv", yes=True)
+    assert sources(workspace)[0]["path"] == "data/raw/fragen.csv"
+
+
 @pytest.mark.parametrize("place", ["", ".", "..", "data", "{workspace}"])
 def test_a_place_that_contains_the_workspace_is_not_copied_into_it(workspace, place):
     raw = workspace / "data/raw"
