@@ -102,9 +102,11 @@ def _edited(text: str) -> str:
         return ""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "response.md"
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(text.encode())  # as text, its line ends would be changed
         subprocess.run([*editor, str(file)], check=False)
-        edited = file.read_text(encoding="utf-8")
+        edited = file.read_bytes().decode()
+    if not text.endswith("\n"):
+        edited = edited.removesuffix("\n").removesuffix("\r")  # an editor ends the last line
     if edited == text or not edited.strip():
         typer.echo("Nothing was edited.")
         return ""

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import commands
+from flows.commands import review as command
 from flows.project import rounds
 from tasks.io import review_decisions
 from tests.stages.report.material import HOSTILE, Round, trained
@@ -79,7 +80,7 @@ def test_an_edit_is_the_text_that_the_editor_left(review, workspace, monkeypatch
     editor(workspace, monkeypatch, "echo 'return 3' > $2")
     review("e", "clearer", "q")
     (found,) = decided()
-    assert (found["id"], found["decision"], found["text"]) == ("a2", "edit", "return 3\n")
+    assert (found["id"], found["decision"], found["text"]) == ("a2", "edit", "return 3")
 
 
 @pytest.mark.parametrize("body", ["true", ": > $2", "exit 1"])
@@ -87,6 +88,13 @@ def test_a_text_that_was_left_as_it_was_or_emptied_decides_nothing(review, works
     editor(workspace, monkeypatch, body)
     assert "Nothing was edited." in review("e", "q")
     assert decided() == []
+
+
+@pytest.mark.parametrize("response", ["one\r\ntwo", "one\ntwo", "one\n", "one\r\ntwo\r\n"])
+@pytest.mark.parametrize("body", ["true", '[ -z "$(tail -c1 $2)" ] || echo >> $2'])
+def test_line_ends_are_no_edit(workspace, monkeypatch, capsys, response, body):
+    editor(workspace, monkeypatch, body)
+    assert command._edited(response) == ""
 
 
 def test_an_editor_that_is_not_there_is_named(review, monkeypatch):
