@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.engine.device import is_amd_with_bf16
@@ -25,31 +25,49 @@ def attend(
     value_BKSD: Tensor,
     *,
     before: int | None = 0,
+    window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
     """Return the attention of each query to its keys, (B, A, T, D). `scale` of None is 1/√D.
 
     Attention is causal: the first query has itself and the `before` tokens before it as keys, the next one more, and so on.
-    With `before` of None every query has all keys.
+    With `before` of None every query has all keys. With a `window` it has of these only the ones that are fewer tokens away.
     """
     on_cpu = query_BATD.device.type == "cpu"
-    if on_cpu and not dropout and _precision(query_BATD) is torch.bfloat16 and is_amd_with_bf16():
+    narrow = window is not None and window < key_BKSD.shape[2]
+    if on_cpu and not dropout and not narrow and _precision(query_BATD) is torch.bfloat16 and is_amd_with_bf16():
         return by_products(query_BATD, key_BKSD, value_BKSD, before=before, scale=scale)
-    mask = None
-    if before:
-        shape = query_BATD.shape[2], key_BKSD.shape[2]
-        mask = torch.ones(shape, dtype=torch.bool, device=query_BATD.device).tril(before)
+    mask = _seen(query_BATD, key_BKSD, before, window) if before or narrow else None
     return F.scaled_dot_product_attention(
         query_BATD,
         key_BKSD,
         value_BKSD,
         attn_mask=mask,
         dropout_p=dropout,
-        is_causal=before == 0,
+        is_causal=before == 0 and mask is None,
         scale=scale,
         enable_gqa=query_BATD.shape[1] != key_BKSD.shape[1],
     )
+
+
+def _seen(query_BATD: Tensor, key_BKSD: Tensor, before: int | None, window: int | None) -> Tensor:
+    """Return True for the keys of each query, (T, S)."""
+    places_T, places_S = (torch.arange(one.shape[2], device=one.device) for one in (query_BATD, key_BKSD))
+    back_TS = places_T[:, None] + (before or 0) - places_S
+    seen_TS = back_TS.abs() < (window or key_BKSD.shape[2])
+    return seen_TS if before is None else seen_TS & (back_TS >= 0)
+
+
+def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
+    """Raise ValueError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
+    found = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
+    if found:
+        family = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
+        raise ValueError(
+            f"Attention of family {family} {' and '.join(found)}, which attention within the sequences of a row does not. "
+            "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
+        )
 
 
 def by_products(

@@ -18,15 +18,20 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from tasks.core.sequences import IGNORE
+from tasks.core.sequences import IGNORE, Encoded
 from tasks.core.weights.row import Row, listens
-from tasks.engine.attention import attend
-from tasks.engine.packing import AUXILIARY, COLUMN
+from tasks.core.weights.surgery import evaluating
+from tasks.engine.attention import attend, check
+from tasks.engine.packing import AUXILIARY, COLUMN, Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
 
 ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
 """Rows of logits in memory at a time."""
+CHECKED = 8
+"""Tokens of a sequence by which a model is checked."""
+EXACT, ROUNDED = 0.02, 0.5
+"""The largest difference in nats per token that is rounding, in fp32 and otherwise. SmolLM2 in bf16 has 0.1, and 1 if it sees its neighbour."""
 
 
 def packed_attention(
@@ -38,13 +43,18 @@ def packed_attention(
     *,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     boundaries: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Return attention within each of the row's sequences, causal if the model is, without a mask over the row.
 
     The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence.
+    Raises ValueError for a model whose attention does more (`tasks.engine.attention.check`).
     """
+    check(module, softcap, s_aux)
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
     before = 0 if getattr(module, "is_causal", True) else None
     pieces = [
@@ -53,6 +63,7 @@ def packed_attention(
             key_BATD[:, :, start:end],
             value_BATD[:, :, start:end],
             before=before,
+            window=sliding_window,
             scale=scaling,
             dropout=dropout,
         )
@@ -220,13 +231,57 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) ->
     head = model.get_output_embeddings()
     kind = hidden_TH.device.type  # autocast does not know this function: the cast is ours
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
-    return hidden_TH[trained_T].to(dtype), labels_T[trained_T], head
+    hidden_NH, scale = hidden_TH[trained_T], scale_of_logits(model)
+    return (hidden_NH if scale == 1 else hidden_NH * scale).to(dtype), labels_T[trained_T], head
+
+
+def scale_of_logits(model: PreTrainedModel) -> float:
+    """Return what a family multiplies its logits by after the head (Granite, Cohere): here it multiplies the head's input.
+
+    Raises ValueError for a model that caps its logits (Gemma 2).
+    """
+    config = model.config.get_text_config()
+    if cap := getattr(config, "final_logit_softcapping", None):
+        raise ValueError(
+            f"Family {config.model_type} caps its logits at {cap:g} (`final_logit_softcapping` in config.json), which packed rows do not. "
+            "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
+        )
+    return (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Make `model` attend within the sequences of a packed row from now on."""
-    if model.config._attn_implementation != ATTENTION:  # it takes milliseconds, and rows may be as short
+    """Make `model` attend within the sequences of a packed row from now on. Raises ValueError at the first time if it cannot (`_check`)."""
+    if model.config._attn_implementation == ATTENTION:  # setting it takes milliseconds, and rows may be as short
+        return
+    if hasattr(model, "packs") or listens(model) or model.get_output_embeddings() is None:
         model.set_attn_implementation(ATTENTION)
+    else:
+        _check(model)
+        model.packs = True
+
+
+@torch.no_grad()
+def _check(model: PreTrainedModel) -> None:
+    """Make `model` attend within sequences, and raise ValueError if its losses of two sequences in a row are not those of its own forward.
+
+    Families differ in what they hand on to attention, and in what they do beside it and after the head.
+    """
+    draw = torch.Generator().manual_seed(0)
+    ids_ST = torch.randint(model.get_output_embeddings().weight.shape[0], (2, CHECKED), generator=draw)
+    row = collate([Pack(tuple(Encoded("", ids, [1.0] * CHECKED) for ids in ids_ST.tolist()))])
+    with evaluating(model):
+        logits_STV = model(input_ids=ids_ST.to(model.device), use_cache=False).logits.float().cpu()
+        model.set_attn_implementation(ATTENTION)
+        found_N = token_losses(model, {name: tensor.to(model.device) for name, tensor in row.items()}).cpu()
+    expected_N = F.cross_entropy(logits_STV[:, :-1].flatten(0, 1), ids_ST[:, 1:].flatten(), reduction="none")
+    gap = float((found_N - expected_N).abs().view(2, -1).mean(dim=1).max())
+    exact = all(parameter.dtype is torch.float32 for parameter in model.parameters())
+    if not gap < (EXACT if exact else ROUNDED):
+        raise ValueError(
+            f"Family {model.config.model_type} cannot be read in rows of several sequences: there the losses of two short ones differ by "
+            f"{gap:.2f} nats per token from those of the model's own forward, so it would be trained and measured as another model. "
+            "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
+        )
 
 
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:

@@ -15,13 +15,17 @@ def drawn(length, *, seen=0, heads=6, shared=2, width=8, seed=0, **kind):
     return [torch.randn(shape, generator=draw, dtype=torch.float64).to(**kind) for shape in shapes]
 
 
-def textbook(query, key, value, before, scale=None):
+def textbook(query, key, value, before, scale=None, window=None):
     """Every score at once, in the precision of what is given."""
     key, value = (states.repeat_interleave(query.shape[1] // states.shape[1], dim=1) for states in (key, value))
     scores = query @ key.mT * (scale or query.shape[-1] ** -0.5)
     if before is not None:
         hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(before + 1)
         scores = scores.masked_fill(hidden, -torch.inf)
+    if window is not None:
+        first = before or 0
+        near = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(first - window + 1).tril(first + window - 1)
+        scores = scores.masked_fill(~near, -torch.inf)
     return scores.softmax(dim=-1) @ value
 
 
@@ -47,6 +51,15 @@ def test_products_are_exact_forwards_and_backwards(length, before, monkeypatch):
     found = by_products(*given, before=before, scale=0.3)
     torch.testing.assert_close(found, textbook(*given, before, 0.3))
     assert torch.autograd.gradcheck(lambda *states: by_products(*states, before=before, scale=0.3), given)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("before", [0, 5, None])
+@pytest.mark.parametrize("window", [1, 4, 19, 30])
+def test_a_query_sees_only_the_keys_in_its_window(window, before, kind):
+    given = drawn(20, seen=before or 0, dtype=kind)
+    expected = textbook(*(one.double() for one in given), before, window=window)
+    assert gap(attend(*given, before=before, window=window), expected) < (1e-5 if kind is torch.float32 else 0.01)
 
 
 def test_gradients_in_bf16_are_as_near_as_those_of_torchs_kernel():

@@ -68,6 +68,58 @@ def test_losses_depend_on_the_context(pair):
     assert not torch.allclose(one, other, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("mistral", {"sliding_window": 8}),
+        ("gemma3_text", {"sliding_window": 8, "head_dim": 8}),
+        ("olmo3", {"sliding_window": 8}),
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.0625}),
+    ],
+)
+@torch.no_grad()
+def test_windows_and_scaled_logits_are_those_of_the_family(name, config):
+    packed, plain = tiny.family(name, **config), tiny.family(name, **config)
+    use_packed_attention(packed)
+    sequences = tiny.sequences(4, seed=3, vocabulary=128)
+    row = collate([Pack(tuple(sequences))])
+    expected = torch.cat([reference(plain, sequence) for sequence in sequences])
+    torch.testing.assert_close(token_losses(packed, row), expected, rtol=0, atol=1e-4)
+    nll = F.cross_entropy(token_logits(packed, row), row["labels"][row["labels"] >= 0], reduction="none")
+    torch.testing.assert_close(nll, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "reason"),
+    [
+        ("gemma2", {"head_dim": 8, "attn_logit_softcapping": 1.0}, "gemma2 caps its scores"),
+        ("gemma3_text", {"head_dim": 8, "final_logit_softcapping": 0.5}, "gemma3_text caps its logits at 0.5"),
+        ("gpt_oss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}, "gpt_oss has sinks"),
+        ("stablelm", {}, "stablelm cannot be read in rows of several sequences"),
+        ("bloom", {"n_head": 4, "n_layer": 2}, "bloom cannot be read in rows of several sequences"),
+        ("mamba", {}, "mamba cannot be read in rows of several sequences"),
+    ],
+)
+def test_a_family_that_would_be_another_model_in_a_row_is_refused(name, config, reason):
+    with pytest.raises(ValueError, match=reason):
+        use_packed_attention(tiny.family(name, **config))
+
+
+def test_a_model_is_checked_once_and_left_as_it_was(monkeypatch):
+    model, checked = tiny.qwen2().train(), []
+    check = forward._check
+    monkeypatch.setattr(forward, "_check", lambda model: (checked.append(1), check(model)))
+    drawn = torch.random.get_rng_state()
+    use_packed_attention(model)
+    model.set_attn_implementation("sdpa")
+    use_packed_attention(model)
+    assert len(checked) == 1
+    assert model.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+
+
 @settings(max_examples=15)
 @given(before=st.integers(0, 3), after=st.integers(0, 3), seed=st.integers(0, 99))
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 The shared text, the trunk, is read once. A branch continues the first tokens of its trunk and attends to these and to itself.
 Trees share rows without padding and do not affect each other.
-Shapes: T = tokens of a row, Q = branches, C = candidates, B A D = batch, heads, head width.
+Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from tasks.engine.attention import attend
+from tasks.engine.attention import attend, check
+from tasks.engine.forward import scale_of_logits, use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
@@ -69,16 +70,21 @@ def branch_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     pieces: Sequence[_Piece],
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Return the causal attention of each piece to itself and to its trunk, (B, T, A, D)."""
+    check(module, softcap, s_aux)
     outputs = [
         attend(
             query_BATD[:, :, piece.start : piece.end],
             piece.sees(key_BATD),
             piece.sees(value_BATD),
             before=piece.seen,
+            window=sliding_window,
             scale=scaling,
         )
         for piece in pieces
@@ -116,6 +122,7 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
     """Return the logits of the candidate tokens after each branch of the trees of a row."""
     model = loaded.model
     if model.config._attn_implementation != ATTENTION:
+        use_packed_attention(model)  # at the first time it checks the model
         model.set_attn_implementation(ATTENTION)
     head = model.get_output_embeddings()
     chosen = torch.tensor(list(candidates), device=model.device)
@@ -124,7 +131,8 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
     row, pieces, ends = _row(trees)
     inputs = {name: values.to(model.device) for name, values in row.items()}
     hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
-    logits_QC = F.linear(hidden_TH[ends].float(), weight, bias).double().cpu().numpy()
+    hidden_QH = hidden_TH[ends].float() * scale_of_logits(model)
+    logits_QC = F.linear(hidden_QH, weight, bias).cpu().double().numpy()
     return np.split(logits_QC, np.cumsum([len(tree.branches) for tree in trees])[:-1])
 
 

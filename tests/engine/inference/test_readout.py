@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.engine.forward import use_packed_attention
 from tasks.engine.inference import readout
 from tasks.engine.inference.readout import Branch, Tree
 from tests import tiny as small
@@ -38,8 +39,17 @@ def test_the_odds_are_those_of_a_plain_forward(make, row_tokens, monkeypatch):
         np.testing.assert_allclose(odds, by_hand(plain, tree), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "config"), [("mistral", {"sliding_window": 6}), ("granite", {"logits_scaling": 8.0})])
+def test_windows_and_scaled_logits_are_those_of_the_family(name, config):
+    asked = [Tree(list(range(20, 40)), [Branch(18, [50, 51, 52]), Branch(20, [60])])]
+    (found,) = readout.log_odds(small.family(name, **config), asked, DIGITS)
+    expected = by_hand(small.family(name, **config), asked[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_trunk_is_read_once():
     model, seen = small.qwen2().eval(), []
+    use_packed_attention(model)  # which reads, to check the model
     model.get_decoder().register_forward_pre_hook(
         lambda _, args, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
     )
