@@ -76,9 +76,12 @@ AttentionInterface.register(ATTENTION, packed_attention)
 AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
-def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
-    return _losses(*_trained(model, batch))
+def token_losses(model: PreTrainedModel, batch: dict[str, Tensor], *, exact: bool = False) -> Tensor:
+    """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order.
+
+    In bf16 those that have a gradient are rounded to bf16 unless they are to be `exact`: their sum is near enough for a step.
+    """
+    return _losses(*_trained(model, batch), exact=exact)
 
 
 def compared_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -111,17 +114,22 @@ def _relative_entropy(p_PV: Tensor, q_PV: Tensor) -> Tensor:
     return F.kl_div(q_PV, p_PV, reduction="none", log_target=True).sum(dim=1)
 
 
-def _losses(hidden_NH: Tensor, labels_N: Tensor, head: nn.Linear) -> Tensor:
+def _losses(hidden_NH: Tensor, labels_N: Tensor, head: nn.Linear, *, exact: bool = False) -> Tensor:
     """Return the negative log-likelihood of each token that its last hidden state is to predict, in nats, (N,)."""
+    weight_VH = head.weight.to(hidden_NH.dtype)
+    if hidden_NH.element_size() < 4 and (exact or not torch.is_grad_enabled()):
+        of_piece = partial(checkpoint, _exact_losses, use_reentrant=False, preserve_rng_state=False)
+        pieces = zip(torch.split(hidden_NH, HEAD_ROWS), torch.split(labels_N, HEAD_ROWS), strict=True)
+        return torch.cat([of_piece(hidden_PH, labels_P, weight_VH, head.bias) for hidden_PH, labels_P in pieces])
     options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
     return F.linear_cross_entropy(
-        hidden_NH,
-        head.weight.to(hidden_NH.dtype),
-        labels_N,
-        linear_bias=head.bias,
-        reduction="none",
-        options=options,
+        hidden_NH, weight_VH, labels_N, linear_bias=head.bias, reduction="none", options=options
     ).float()
+
+
+def _exact_losses(hidden_PH: Tensor, labels_P: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
+    """Return `_losses` of a piece, (P,), from its logits in fp32: the fused function returns losses in the type of the hidden states."""
+    return F.cross_entropy(F.linear(hidden_PH, weight_VH, bias_V).float(), labels_P, reduction="none")
 
 
 def token_logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
@@ -174,10 +182,11 @@ def observe(
     looks: int = 1,
     auxiliary: bool = False,
     auxiliary_gradient: bool = False,
+    exact: bool = False,
 ) -> tuple[Tensor, Tokens]:
     """Return the input of an objective for a packed row: the loss of each trained token (or its hit), and what is known of it.
 
-    With two `looks` the row is read twice. With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its
+    With two `looks` the row is read twice. `exact` is that of `token_losses`. With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its
     last forward is the row's.
     """
     trained_T = batch["labels"][0] != IGNORE
@@ -189,13 +198,13 @@ def observe(
         task_examples=batch.get("task_examples", batch["boundaries"].diff().count_nonzero()[None]),
         numbers=batch["numbers"],
         columns=_columns(batch, trained_T),
-        auxiliary=_auxiliary(model, batch, gradient=auxiliary_gradient) if auxiliary else None,
+        auxiliary=_auxiliary(model, batch, gradient=auxiliary_gradient, exact=exact) if auxiliary else None,
         state=state or {},
     )
     if looks == 2:
         nll_N, divergence_N = compared_losses(model, batch)
         return nll_N, replace(tokens, divergence=divergence_N)
-    return (token_hits if hits else token_losses)(model, batch), tokens
+    return token_hits(model, batch) if hits else token_losses(model, batch, exact=exact), tokens
 
 
 def _columns(batch: Mapping[str, Tensor], trained_T: Tensor) -> dict[str, Tensor]:
@@ -205,14 +214,14 @@ def _columns(batch: Mapping[str, Tensor], trained_T: Tensor) -> dict[str, Tensor
     }
 
 
-def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient: bool) -> Auxiliary | None:
+def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient: bool, exact: bool) -> Auxiliary | None:
     """Return the auxiliary sequences of a row as the model sees them; None if it has none."""
     row = {name.removeprefix(AUXILIARY): tensor for name, tensor in batch.items() if name.startswith(AUXILIARY)}
     if not row:
         return None
     trained_T = row["labels"][0] != IGNORE
     with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
-        nll_M = token_losses(model, row)
+        nll_M = token_losses(model, row, exact=exact)
     return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], _columns(row, trained_T))
 
 
@@ -297,6 +306,7 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
         "looks": objective.spec.looks,
         "auxiliary": bool(method.reads_auxiliary and method.reads_auxiliary(objective.config)),
         "auxiliary_gradient": objective.spec.auxiliary_gradient,
+        "exact": objective.spec.of_answers,
     }
 
     def forward(

@@ -169,6 +169,23 @@ def test_bf16_losses_are_near_the_fp32_ones(pair):
 
 
 @pytest.mark.usefixtures("of_pieces")
+@pytest.mark.parametrize("gradient", [True, False])
+def test_bf16_losses_that_are_read_one_by_one_are_not_rounded_to_bf16(gradient):
+    model = tiny.qwen2().eval().bfloat16()
+    use_packed_attention(model)
+    row = collate([Pack(tuple(tiny.sequences(9, seed=3)))])
+    with torch.set_grad_enabled(gradient):
+        found = token_losses(model, row, exact=gradient)
+    labels = row["labels"][row["labels"] >= 0]
+    expected = F.cross_entropy(token_logits(model, row), labels, reduction="none")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    if gradient:
+        of_ours, of_theirs = (torch.autograd.grad(nll.sum(), list(model.parameters())) for nll in (found, expected))
+        for ours, theirs in zip(of_ours, of_theirs, strict=True):
+            assert (ours - theirs).norm() <= 0.02 * theirs.norm() + 1e-6
+
+
+@pytest.mark.usefixtures("of_pieces")
 @torch.no_grad()
 def test_hits_are_the_tokens_that_come_first(pair):
     packed, plain = pair

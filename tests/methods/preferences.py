@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.core.compute import Compute
 from tasks.core.sequences import Encoded
+from tasks.engine import device
 from tasks.engine.encode import encoder
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
@@ -44,14 +45,15 @@ def pairs():
     return [sequence(prompt, good, auxiliary=(sequence(prompt, bad),)) for prompt, good, bad in PAIRS]
 
 
-def loss(name, sequences, folder, settings, *, phases=(0.0, 0.5)):
+def loss(name, sequences, folder, settings, *, phases=(0.0, 0.5), compute=FP32):
     """The loss of one pack under an objective, with the reference measured as in a training; `phases` are of model and reference."""
     objective = part("objectives", name, **settings)
     if objective.spec.reference:
-        sequences = with_reference(model(phases[1]), sequences, {}, FP32, folder)
+        sequences = with_reference(model(phases[1]), sequences, {}, compute, folder)
     bound = model(phases[0])
     bind_loss(bound, objective, part("adapters", "none"))
-    return bound(**collate([Pack(tuple(sequences))], columns=objective.spec.columns))["loss"]
+    with device.autocast(compute):
+        return bound(**collate([Pack(tuple(sequences))], columns=objective.spec.columns))["loss"]
 
 
 def same(found, expected):

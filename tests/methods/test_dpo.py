@@ -10,6 +10,7 @@ from tasks.core.records import FaultPair, Message, Tests
 from tasks.core.training import Training
 from tasks.engine import tokenized
 from tasks.engine.encode import ExampleEncoder
+from tasks.engine.forward import use_packed_attention
 from tasks.engine.training import train as engine
 from tasks.engine.training.reference import with_reference
 from tasks.methods.objectives.dpo.config import DpoConfig
@@ -35,6 +36,11 @@ def test_it_is_trls_on_the_same_pairs(tmp_path):
 
 def test_before_the_first_step_it_is_log_two(tmp_path):
     found = preferences.loss("dpo", preferences.pairs(), tmp_path, {}, phases=(0.0, 0.0))
+    preferences.same(found, math.log(2))
+
+
+def test_in_bf16_answers_are_compared_by_exact_losses(tmp_path):
+    found = preferences.loss("dpo", preferences.pairs(), tmp_path, {}, phases=(0.0, 0.0), compute=small.BF16)
     preferences.same(found, math.log(2))
 
 
@@ -99,6 +105,7 @@ def test_training_prefers_the_better_answers(tiny, tmp_path):
 def test_the_reference_is_measured_once_for_one_model_and_set(tmp_path, monkeypatch):
     pairs = preferences.pairs()
     model, calls = preferences.model(0.5), []
+    use_packed_attention(model)  # which reads, to check the model
     model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
 
     def reference(sequences, weights):

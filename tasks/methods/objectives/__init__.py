@@ -116,6 +116,8 @@ class ObjectiveSpec(TrainingSpec):
     """The further rows that `Objective.encode` takes."""
     auxiliary_gradient: bool = False
     """True if the losses of auxiliary sequences have a gradient."""
+    of_answers: bool = False
+    """True where `loss` compares whole answers by sums of their tokens' losses, which are not rounded to bf16 then."""
     reference: bool = False
     """True where `loss` reads the column `REFERENCE`: the engine fills it before the training starts."""
     needs: str = ""

@@ -17,6 +17,7 @@ SPEC = ObjectiveSpec(
     config=DpoConfig,
     columns=(REFERENCE,),
     table=FAULTS,
+    of_answers=True,
     auxiliary_gradient=True,
     reference=True,
     needs=NEEDS,

@@ -21,6 +21,7 @@ SPEC = ObjectiveSpec(
     config=KtoConfig,
     columns=(REFERENCE, DESIRABLE),
     table=FAULTS,
+    of_answers=True,
     reference=True,
     needs="learns from judged answers, and no example has a judgement. Bring rows with `prompt`, `completion` and `label`, or pairs "
     "with `chosen` and `rejected`, or use `objective: cross_entropy`",

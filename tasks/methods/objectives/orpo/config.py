@@ -16,6 +16,7 @@ class OrpoConfig(PairsConfig):
 SPEC = ObjectiveSpec(
     config=OrpoConfig,
     table=FAULTS,
+    of_answers=True,
     auxiliary_gradient=True,
     needs=NEEDS,
     weighs="gives every token with a loss the weight 1, and adds a loss of whole answers",

@@ -15,4 +15,6 @@ class SimpoConfig(PairsConfig):
     """The margin by which the better answer has to win."""
 
 
-SPEC = ObjectiveSpec(config=SimpoConfig, table=FAULTS, auxiliary_gradient=True, needs=NEEDS, weighs=WHOLE_ANSWERS)
+SPEC = ObjectiveSpec(
+    config=SimpoConfig, table=FAULTS, of_answers=True, auxiliary_gradient=True, needs=NEEDS, weighs=WHOLE_ANSWERS
+)
