@@ -39,8 +39,8 @@ class ComparedComposition:
     """Domain loss less the base's; negative is better."""
     against_first: Interval | None
     """Domain loss less that of the first composition, over seeds; null for the first."""
-    forgetting: Interval
-    """General loss less the base's; positive is worse."""
+    forgetting: Interval | None
+    """General loss less the base's; positive is worse. Null without general texts."""
     passed: Interval | None
     """Share of programs that pass their tests; null where none were run."""
     trainable: int

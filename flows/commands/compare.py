@@ -73,8 +73,8 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
         results = search.choose(recipe, name, run.id)
         best = search.best_rates(recipe, results)
         results |= trials.execute(recipe, name, search.finals(recipe, best), run.id)
-    rows = results_table.rows(recipe, best, results)
     folder = results_table.save_figures(name, results_table.figures(recipe, results))
+    rows = results_table.rows(recipe, best, results)
     open_ends = [
         f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
         if search.learned(composition, results)
@@ -85,7 +85,8 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
     table, notes = results_rendering.table(rows), results_rendering.notes()
     below = [notes, results_rendering.base_line(results_table.base_losses(results, recipe.stage)), *open_ends]
     (folder / "table.md").write_text("\n".join([table, "", *below]) + "\n", encoding="utf-8")
-    (folder / "pareto.svg").write_text(results_rendering.plot(rows), encoding="utf-8")
+    if all(row.forgetting for row in rows):
+        (folder / "pareto.svg").write_text(results_rendering.plot(rows), encoding="utf-8")
     if not as_json:
         width = _terminal.columns()
         is_narrow = width is not None and max(map(len, table.splitlines())) > width
@@ -105,7 +106,7 @@ def _composition(row: "Row") -> "ComparedComposition":
         domain=Interval.of(row.domain),
         gain=Interval.of(row.gain),
         against_first=Interval.of(row.against_first) if row.against_first else None,
-        forgetting=Interval.of(row.forgetting),
+        forgetting=Interval.of(row.forgetting) if row.forgetting else None,
         passed=Interval.of(row.passed) if row.passed else None,
         trainable=row.trainable,
         peak_memory_mb=row.peak_memory_mb,

@@ -18,6 +18,8 @@ MEASURES = {"tune": "domain", "pretrain": "domain_text"}
 """The measure that each stage is to improve, by its name in `evaluate`."""
 ITEMS = {"tune": "r0", "pretrain": None}
 """The item of each stage, whose data it trains on."""
+TESTS = {"tune": Path("data/ingested/test.parquet"), "pretrain": Path("data/ingested/test_documents.parquet")}
+"""The table whose items each stage is measured on in the end."""
 BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
 """The model that each stage starts from."""
 Seeds = Annotated[tuple[int, ...], BeforeValidator(lambda given: range(given) if isinstance(given, int) else given)]
@@ -85,7 +87,8 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
 
 
 def check_inputs(stage: str, profile: str | None = None) -> None:
-    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes.
+    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes, or if there is
+    nothing to measure trials on.
 
     `profile` is the one that they are written for.
     """
@@ -100,6 +103,20 @@ def check_inputs(stage: str, profile: str | None = None) -> None:
         raise FileNotFoundError(
             f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs.{written_for}"
         )
+    if (table := TESTS[stage]).is_file() and _is_empty(table, stage):
+        raise ValueError(
+            f"{table} holds nothing of {MEASURES[stage]}, by which trials are measured in the end. Hold something out in `ingest`, and run it."
+        )
+
+
+def _is_empty(table: Path, stage: str) -> bool:
+    """Return True if a test table has no item of what the stage is to improve."""
+    import polars as pl
+
+    frame = pl.scan_parquet(table)
+    if stage == "pretrain":
+        frame = frame.filter(pl.col("corpus") == "domain")
+    return frame.head(1).collect().is_empty()
 
 
 def _alone(name: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _cells(row: Row, best: bool) -> Iterator[str]:
     yield ", ".join(f"{loss:.3f}" for loss in row.losses)
     yield _shown(row.against_first, "+") if row.against_first else "—"
     yield _shown(row.on_items, "+") if row.on_items else "—"
-    yield _shown(row.forgetting, "+")
+    yield _shown(row.forgetting, "+") if row.forgetting else "—"
     yield _shown(row.matched, "+") if row.matched else "—"
     yield _share(row.passed) if row.passed else "—"
     yield f"{row.trainable:,}" + ("" if row.active == row.trainable else f" ({row.active:,} at once)")
@@ -78,13 +78,15 @@ def _range(values: Sequence[float], digits: int = 1) -> str:
 
 
 def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
-    """Plot gain against forgetting as SVG: a circle for each composition, its area by its trainable parameters, on its intervals.
+    """Plot gain against forgetting, of rows that have both, as SVG: a circle for each composition, its area by its trainable parameters,
+    on its intervals.
 
     Both are differences to the base, paired by item: how hard the items are is not in their intervals. To the right of the
     circles there is room for the longest label.
     """
     left, right, bottom, top = 80, width - 420, height - 60, 20
-    place_x, bounds_x = _scale([row.forgetting for row in rows], left, right)
+    forgetting = [row.forgetting for row in rows if row.forgetting]
+    place_x, bounds_x = _scale(forgetting, left, right)
     place_y, bounds_y = _scale([row.gain for row in rows], bottom, top)
     best, most = pareto(rows), max(row.trainable for row in rows)
     shapes = [
@@ -95,9 +97,9 @@ def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
         f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss less the base\'s, nats per token →</text>',
     ]
     heights = _spread([place_y(row.gain.value) for row in rows], top, bottom)
-    for row, beside in zip(rows, heights, strict=True):
-        x, y = place_x(row.forgetting.value), place_y(row.gain.value)
-        across = f"M{place_x(row.forgetting.low):.1f} {y:.1f}H{place_x(row.forgetting.high):.1f}"
+    for row, kept, beside in zip(rows, forgetting, heights, strict=True):
+        x, y = place_x(kept.value), place_y(row.gain.value)
+        across = f"M{place_x(kept.low):.1f} {y:.1f}H{place_x(kept.high):.1f}"
         down = f"M{x:.1f} {place_y(row.gain.low):.1f}V{place_y(row.gain.high):.1f}"
         radius = 4 + 12 * (row.trainable / most) ** 0.5
         label = x + radius + 20
@@ -105,14 +107,14 @@ def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
         shapes.append(f'<path d="M{x:.1f} {y:.1f}L{label - 3:.1f} {beside:.1f}" stroke="#8c959f" stroke-width="0.5"/>')
         fill = "#1f6feb" if row.name in best else "#b8c0cc"
         shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
-        shapes.append(f'<text x="{label:.1f}" y="{beside + 4:.1f}">{_label(row)}</text>')
+        shapes.append(f'<text x="{label:.1f}" y="{beside + 4:.1f}">{_label(row, kept)}</text>')
     style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d;stroke:#fff;stroke-width:3px;paint-order:stroke}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
 
 
-def _label(row: Row) -> str:
+def _label(row: Row, kept: Estimate) -> str:
     passed = f", pass@1 {_share(row.passed)}" if row.passed else ""
-    return f"{escape(row.name)} ({_plain(row.gain.value)}, {_plain(row.forgetting.value)}{passed})"
+    return f"{escape(row.name)} ({_plain(row.gain.value)}, {_plain(kept.value)}{passed})"
 
 
 def _plain(value: float) -> str:

@@ -27,8 +27,8 @@ class Row:
     """Domain loss less that of the recipe's first composition, paired by seed: the interval says what another seed would give."""
     on_items: Estimate | None
     """The same difference paired by item: the interval says what other test items would give, with these very seeds."""
-    forgetting: Estimate
-    """General loss less the base's, paired by item; positive is worse."""
+    forgetting: Estimate | None
+    """General loss less the base's, paired by item; positive is worse. None without general texts, which are a choice."""
     matched: Estimate | None
     """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
     where both losses are measured at every checkpoint, as `pretrain` does."""
@@ -69,7 +69,7 @@ def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figu
                 gain=_difference(before, domain),
                 against_first=None if name == first else paired(losses[first], losses[name]),
                 on_items=None if name == first else _difference(_mean(items[first]), domain),
-                forgetting=_difference(general, kept),
+                forgetting=_difference(general, kept) if general else None,
                 matched=None if name == first else matched(runs[first], trainings),
                 passed=ratio(*_columns(passes)) if passes else None,
                 sandbox=trainings[0]["metrics"]["settings"]["sandbox"],
@@ -220,22 +220,18 @@ def _difference(before: Items, after: Items) -> Estimate:
 
 
 def pareto(table: Iterable[Row]) -> set[str]:
-    """Return the compositions that no other beats in both domain loss and forgetting."""
-    rows = list(table)
+    """Return the compositions that no other beats in both domain loss and forgetting; in domain loss alone where forgetting is not known."""
+    figures = {row.name: (row.domain.value, row.forgetting.value if row.forgetting else 0.0) for row in table}
 
-    def beaten(line: Row) -> bool:
-        return any(
-            other.domain.value <= line.domain.value
-            and other.forgetting.value <= line.forgetting.value
-            and (other.domain.value, other.forgetting.value) != (line.domain.value, line.forgetting.value)
-            for other in rows
-        )
+    def beaten(line: tuple[float, float]) -> bool:
+        return any(other[0] <= line[0] and other[1] <= line[1] and other != line for other in figures.values())
 
-    return {line.name for line in rows if not beaten(line)}
+    return {name for name, line in figures.items() if not beaten(line)}
 
 
 def base_losses(results: Mapping[Trial, Figures], stage: str) -> dict[str, Estimate]:
-    """Return the domain and the general loss before any training."""
+    """Return the domain and the general loss before any training, as far as there are items of both."""
     folder = results[Trial(None, 0.0, 0, True)]["folder"]
     measures = {"domain": MEASURES[stage], "general": "general"}
-    return {name: ratio(*_columns(_items(folder, measure))) for name, measure in measures.items()}
+    items = {name: _items(folder, measure) for name, measure in measures.items()}
+    return {name: ratio(*_columns(of_measure)) for name, of_measure in items.items() if of_measure}

@@ -9,7 +9,7 @@ import pytest
 
 from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Range
-from flows.experiments import recipes, results_table, search, trial_store, trials
+from flows.experiments import recipes, results_rendering, results_table, search, trial_store, trials
 from flows.experiments.recipes import Recipe, Trial
 from tests.flows.conftest import ROOT
 
@@ -281,6 +281,19 @@ def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_
     # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
     assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
     assert other.passed.value == 0.5, "the first seed passes everything, the other nothing"
+
+
+def test_without_general_texts_forgetting_is_not_known_and_the_rest_is(recipe, tmp_path):
+    results = {Trial(None, 0.0, 0, True): result(tmp_path, 0, "base", 4.0)}
+    for name, loss in {"lora": 2.0, "full": 3.0}.items():
+        results |= {Trial(name, 1e-3, seed, True): result(tmp_path, seed, name, loss) for seed in recipe.seeds}
+    for file in tmp_path.glob("*/results.parquet"):
+        pl.read_parquet(file).filter(pl.col("measure") != "general").write_parquet(file)
+    rows = results_table.rows(recipe, {"lora": 1e-3, "full": 1e-3}, results)
+    assert [row.forgetting for row in rows] == [None, None]
+    assert results_table.pareto(rows) == {"lora"}
+    assert results_table.base_losses(results, "tune").keys() == {"domain"}
+    assert "| — | — | — | — |" in results_rendering.table(rows)
 
 
 def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):

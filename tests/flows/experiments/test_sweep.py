@@ -13,6 +13,8 @@ from flows.experiments.sweeps import axes, outcome, samplers
 from flows.experiments.sweeps import sweep as sweeps
 from flows.experiments.sweeps.axes import Axis, Span
 from tasks import configuration
+from tasks.core.records import Example
+from tasks.io import tables
 from tests.flows.conftest import ROOT
 
 RATE = "methods.adamw.learning_rate"
@@ -115,6 +117,12 @@ def test_inputs_that_are_not_there_are_named(settings):
     reads, _ = configuration.files("tune", "r0", configuration.load())
     next(iter(reads.values())).unlink()
     with pytest.raises(FileNotFoundError, match="`ratchet run tune@r0` makes"):
+        made("tune.warmup=0,1")
+
+
+def test_without_anything_to_test_the_best_on_nothing_is_trained(settings):
+    tables.write(settings.parent / "data/ingested/test.parquet", [], Example)
+    with pytest.raises(ValueError, match=r"test\.parquet holds nothing of domain, by which trials are measured"):
         made("tune.warmup=0,1")
 
 
