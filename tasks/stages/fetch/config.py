@@ -40,6 +40,9 @@ class FromFolder(Source):
 
     from_: Literal["folder"] = Field(alias="from")
     path: Path
+    digest: str = Field("", exclude_if=lambda value: not value)
+    """Hash of the folder. DVC does not watch it, so a model that was changed in place is fetched again only if a setting changes. The stage
+    prints the hash to write here."""
 
 
 class FromGguf(Source):
@@ -47,6 +50,8 @@ class FromGguf(Source):
 
     from_: Literal["gguf"] = Field(alias="from")
     path: Path
+    digest: str = Field("", exclude_if=lambda value: not value)
+    """Hash of the file, as for a folder: see there."""
 
 
 class FromConfig(Source):

@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
+from tasks.io import pinned, provenance
 from tasks.io.system import packages
 from tasks.io.weights import checkpoints
 from tasks.stages.fetch import random_init
@@ -27,12 +28,26 @@ PLAIN = {"F64", "F32", "F16", "BF16"}
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Write the base model and the embedder."""
+    for name, source in (("model", config.fetch.model), ("embedder", config.fetch.embedder)):
+        if isinstance(source, FromFolder | FromGguf) and source.path.exists():
+            _check_digest(source, f"fetch.{name}.digest", run)
     _fetch_model(config.fetch.model, outputs["base"], run, tools=config.fetch.tools)
     outputs["embedder"].mkdir()
     if config.fetch.embedder is None:
         (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
     else:
         _copy(_folder(config.fetch.embedder), outputs["embedder"])  # sentence-transformers uses sub-folders
+
+
+def _check_digest(source: FromFolder | FromGguf, setting: str, run: Run) -> None:
+    """Say the digest of what lies outside the workspace. Raises ValueError if another one is set."""
+    digest = pinned.digest(source.path) if source.path.is_dir() else provenance.digest(source.path)
+    if source.digest:
+        pinned.check(source.path, digest, source.digest, setting)
+    else:
+        run.say(
+            f"fetch: DVC does not watch {source.path}. To have it fetched again when it changes, set {setting}: {digest}"
+        )
 
 
 def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from tasks.io import pinned
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 
@@ -105,6 +106,16 @@ def test_a_folder_is_copied_without_pickles_or_code(fetch, tiny, tmp_path):
     assert {name: hashes[name] for name in hashes if name != checkpoints.CARD} == {
         name: value for name, value in digests(tiny).items() if name != checkpoints.CARD
     }
+
+
+def test_a_folder_that_was_changed_in_place_is_told_by_its_digest(fetch, tiny, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(tiny, folder)
+    digest = pinned.digest(folder)
+    fetch(source="folder", path=str(folder), digest=digest)
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    with pytest.raises(ValueError, match=rf"fetch\.model\.digest.*{pinned.digest(folder)}"):
+        fetch(source="folder", path=str(folder), digest=digest)
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
