@@ -16,6 +16,7 @@ PATH = Path("dvc.lock")
 GOOD = workspace.SCRATCH / "dvc.lock.good"
 """The last canonical lock file, which replaces a torn one."""
 TEMPORARY = files.sibling(PATH)
+CONFLICT = "git has left a merge conflict in it"
 SCHEMA = "2.0"
 
 
@@ -70,14 +71,17 @@ def obsolete_stages() -> list[str]:
 
 
 def problem(path: Path = PATH) -> str | None:
-    """Return why a lock file is torn; None if it is complete or absent.
+    """Return why a lock file cannot be read; None if it is complete or absent.
 
     The rest of a YAML file that was cut off is mostly valid YAML. A cut between two files of a stage cannot be seen here:
     `tidy` finds that the others are missing.
     """
     if not path.exists():
         return None
-    if not path.read_bytes().endswith(b"\n"):
+    text = path.read_bytes()
+    if any(line.startswith(b"<<<<<<< ") for line in text.splitlines()):
+        return CONFLICT
+    if not text.endswith(b"\n"):
         return "its last line has no end"
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA

@@ -15,7 +15,7 @@ def repair() -> list[str]:
     """Repair what is broken in this workspace and return what was done, one line each.
 
     Waits for a DVC process at work, whose files look torn for moments. The caller must hold the workspace's lease: what another
-    flow or another machine has at work is no damage.
+    flow or another machine has at work is no damage. Raises ValueError for a merge conflict in dvc.lock, which a person settles.
     """
     version.check()
     if not damages() and not lock_file.TEMPORARY.exists():
@@ -39,7 +39,13 @@ def damages() -> list[str]:
 
 
 def _repair_lock_file() -> Iterator[str]:
-    if problem := lock_file.problem():
+    problem = lock_file.problem()
+    if problem == lock_file.CONFLICT:
+        raise ValueError(
+            f"{lock_file.PATH}: {problem}. Keep one side of it, such as your own (git checkout --ours {lock_file.PATH}), and run this again: "
+            "stages that do not fit their entries run, or are restored."
+        )
+    if problem:
         torn = workspace.SCRATCH / "dvc.lock.torn"
         torn.parent.mkdir(exist_ok=True)
         shutil.copyfile(lock_file.PATH, torn)

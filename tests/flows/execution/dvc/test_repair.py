@@ -53,6 +53,15 @@ def test_a_lock_that_is_empty_or_ends_within_a_line_is_torn(tmp_path, text, prob
     assert lock_file.problem(path) == problem
 
 
+def test_a_merge_conflict_in_the_lock_is_left_to_a_person(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "schema: '2.0'\nstages:\n<<<<<<< HEAD\n  one: {cmd: a}\n=======\n  one: {cmd: b}\n>>>>>>> theirs\n"
+    lock_file.PATH.write_text(text)
+    with pytest.raises(ValueError, match=r"dvc\.lock: git has left a merge conflict in it\. Keep one side"):
+        repair.repair()
+    assert lock_file.PATH.read_text() == text
+
+
 def test_a_stage_that_was_lost_and_changed_since_runs_though_its_old_entry_is_put_back(done):
     lock_file.tidy()
     lock = yaml.safe_load(done.lock)
