@@ -205,7 +205,9 @@ def _files() -> Iterator[Finding]:
 
     damages = repair.damages()
     for problem in damages:
-        yield Finding("limited", problem, "`ratchet run` (or `ratchet tidy`) mends it before it starts, or says what would")
+        yield Finding(
+            "limited", problem, "`ratchet run` (or `ratchet tidy`) mends it before it starts, or says what would"
+        )
     if not damages:
         yield Finding("good", "dvc.lock, DVC's own locks and all outputs are whole")
 

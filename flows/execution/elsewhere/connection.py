@@ -37,6 +37,7 @@ def opened(name: str, host: Host, work: Work) -> Iterator[tuple[Link, Facts]]:
             with suppress(ConnectionError):  # why it ended comes below
                 channel.outgoing.write(modules)
                 channel.outgoing.flush()
+            link.wait_until_open()
             frame = link.receive()
             facts = Facts(frame["python"], frame["packages"], frame["free"])
             with timer.every(frames.BEAT_S, lambda: _beat(link), "beat"):

@@ -45,6 +45,7 @@ def main(folder: str) -> int:
     threading.Thread(target=_end_when_silent, args=(link,), name="end-when-silent", daemon=True).start()
     try:
         place = Path(folder).expanduser()
+        link.open()
         link.send("facts", python=platform.python_version(), packages=packages(), free=shutil.disk_usage(place).free)
         _serve(link, place, link.receive())
     except frames.Gone:

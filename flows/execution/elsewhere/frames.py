@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+OPENING = b"the far side of ratchet begins\n"
+"""The line before the first frame of a far side. A shell may print a greeting before it."""
 PART = 2**20
 """Bytes of a file that are read, sent and written at a time."""
 BEAT, BEAT_S = "beat", 5.0
@@ -34,6 +36,18 @@ class Link:
         self._one_at_a_time = threading.Lock()
         self.heard = time.monotonic()
         """When something came last."""
+
+    def open(self) -> None:
+        """Tell the other side that what follows is frames."""
+        with self._one_at_a_time:
+            self._write(OPENING)
+
+    def wait_until_open(self) -> None:
+        """Skip what comes before the frames of the other side. Raises Gone at the end of the connection."""
+        line = b""
+        while not line.endswith(OPENING):
+            if not (line := self._read(self._incoming.readline)):
+                raise Gone("the connection ended")
 
     def send(self, kind: str, /, **values: Any) -> None:
         """Send a frame. Raises Gone where nobody receives any more."""

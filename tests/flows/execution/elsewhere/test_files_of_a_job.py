@@ -1,10 +1,11 @@
 """The files that a stage on another machine is given, and a channel whose cluster is lost."""
 
+import io
 import socket
 
 import pytest
 
-from flows.execution.elsewhere import job, over_ray
+from flows.execution.elsewhere import frames, job, over_ray
 from flows.execution.elsewhere.hosts import Host
 from flows.execution.elsewhere.job import Job
 from tasks.core import environment
@@ -25,6 +26,16 @@ def test_files_of_secrets_stay_here(folder, monkeypatch):
     given = {file["path"] for file in job._files(Job("one", ["true"], [], ["out.txt"], []))}
     assert "notes.md" in given
     assert not given & {".env", ".env.team", "team.pem"}
+
+
+def test_what_a_shell_prints_before_the_far_side_begins_is_skipped():
+    sent = io.BytesIO()
+    frames.Link(io.BytesIO(), sent).open()
+    link = frames.Link(io.BytesIO(b"Welcome!\n$ " + sent.getvalue() + b'{"kind": "facts"}\n'), io.BytesIO())
+    link.wait_until_open()
+    assert link.receive() == {"kind": "facts"}
+    with pytest.raises(frames.Gone):
+        frames.Link(io.BytesIO(b"Welcome!\n"), io.BytesIO()).wait_until_open()
 
 
 class LostCluster:

@@ -187,6 +187,11 @@ def test_a_host_that_cannot_be_used_is_one_message(box, changes, problem):
         job.check("gpu-box", "tune")
 
 
+def test_a_shell_that_greets_is_no_obstacle(box):
+    box.write(python=f'sh -c \'echo Welcome; exec "$0" "$@"\' {sys.executable}')
+    assert job.check.__wrapped__("gpu-box", "tune").python == sys.version.split()[0]
+
+
 def test_other_versions_there_are_named():
     same = far_side.packages()
     other = {name: version for name, version in same.items() if name != "peft"} | {"numpy": "1.0"}
