@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,6 +58,9 @@ def main(folder: str) -> int:
 
 
 def _serve(link: Link, folder: Path, job: Frame) -> None:
+    given = [*job["folders"], *(file["path"] for file in job["files"])]
+    if outside := outsiders([*given, *job["outs"], job["folder"]]):
+        raise OSError(f"{outside[0]} lies outside the folder of the stage")
     checkout = folder / job["workspace"] / job["stage"]
     checkout.mkdir(parents=True, exist_ok=True)
     with _locked(checkout, link) as lock:
@@ -71,19 +74,34 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
             finished.unlink(missing_ok=True)
             _receive_files(link, folder / "objects", job["files"])
             _listen(link, done := threading.Event())
-            _lay_out(checkout, folder / "objects", job["files"], job["outs"])
+            _lay_out(checkout, folder / "objects", job)
             _forget(folder / "objects")
             code = _run(link, checkout, job, lock)
-            if code == 0:
+            if code == 0 and _has_whole_outputs(checkout, job["outs"]):
                 finished.write_text(name)
         link.send("ended", code=code)
         if code == 0:
+            for path in empty_folders(checkout, job["outs"]):
+                link.send("folder", path=path.relative_to(checkout).as_posix())
             for path in _files_of(checkout, job["outs"]):
                 place = path.relative_to(checkout).as_posix()
                 link.send_file(path, "file", path=place, digest=_digest(path), executable=os.access(path, os.X_OK))
             link.send("complete")
         done.wait()
         finished.unlink(missing_ok=True)
+
+
+def outsiders(paths: Iterable[str]) -> list[str]:
+    """Return those of these paths that may lead out of the folder that they begin in."""
+    return [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
+
+
+def empty_folders(root: Path, paths: Iterable[str]) -> Iterator[Path]:
+    """Yield the folders of these paths, and within them, that hold nothing."""
+    for path in paths:
+        for folder, folders, files in os.walk(root / path):
+            if not folders and not files:
+                yield Path(folder)
 
 
 def packages() -> dict[str, str]:
@@ -142,7 +160,7 @@ def _locked(checkout: Path, link: Link) -> IO[str]:
 
 
 def _digest_of_job(job: Frame) -> str:
-    wanted = {name: job[name] for name in ("files", "outs", "commands", "folder")}
+    wanted = {name: job[name] for name in ("files", "folders", "outs", "commands", "folder")}
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
@@ -188,9 +206,9 @@ def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> No
             partial.unlink(missing_ok=True)
 
 
-def _lay_out(checkout: Path, objects: Path, files: list[dict[str, Any]], outs: list[str]) -> None:
-    """Make the folder of a stage hold these files and no others, but for what is kept, and the folders of its outputs."""
-    wanted = {checkout / file["path"] for file in files}
+def _lay_out(checkout: Path, objects: Path, job: Frame) -> None:
+    """Make the folder of a stage hold the files of a job and no others, but for what is kept, and the folders of its outputs."""
+    wanted = {checkout / file["path"] for file in job["files"]}
     for path in list(_files_of(checkout, ["."])):
         if path not in wanted and path.relative_to(checkout).parts[0] not in KEPT:
             path.unlink()
@@ -198,9 +216,11 @@ def _lay_out(checkout: Path, objects: Path, files: list[dict[str, Any]], outs: l
         if Path(root) != checkout and Path(root).relative_to(checkout).parts[0] not in KEPT:
             with contextlib.suppress(OSError):  # it holds something
                 Path(root).rmdir()
-    for file in files:
+    for folder in job["folders"]:
+        (checkout / folder).mkdir(parents=True, exist_ok=True)
+    for file in job["files"]:
         _link(_object(objects, file["digest"]), checkout / file["path"], is_executable=file["executable"])
-    for out in outs:
+    for out in job["outs"]:
         (checkout / out).parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -234,6 +254,11 @@ def _files_of(checkout: Path, outs: list[str]) -> Iterator[Path]:
             yield from sorted(file for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
         elif path.exists() or path.is_symlink():
             yield path
+
+
+def _has_whole_outputs(checkout: Path, outs: list[str]) -> bool:
+    """Return True if every output is there, and all that is in them can be sent."""
+    return all((checkout / out).exists() for out in outs) and all(map(Path.is_file, _files_of(checkout, outs)))
 
 
 def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:

@@ -83,6 +83,11 @@ def run(name: str, job: Job, say: Callable[[str], None]) -> int:
 
 def _run(name: str, job: Job, say: Callable[[str], None]) -> int:
     host = hosts.find(name, job.stage.partition("@")[0])
+    if outside := far_side.outsiders([*job.deps, *job.outs, job.folder]):
+        raise ValueError(
+            f"{job.stage}: {outside[0]} lies outside the workspace, and {name} is sent what lies in it. Move it in, or run the stage here: "
+            f"leave `host: {name}` out of `resources`."
+        )
     given = _files(job)
     relay = tracking.Relay({"ratchet.host": name} | tracking.source_of_code())
     with connection.opened(name, host, Work(job.stage, say)) as (link, facts):
@@ -95,6 +100,7 @@ def _run(name: str, job: Job, say: Callable[[str], None]) -> int:
             commands=list(job.commands),
             folder=job.folder,
             files=given,
+            folders=[path.as_posix() for path in far_side.empty_folders(Path(), job.deps)],
             outs=list(job.outs),
             environment=variables | ENVIRONMENT | {"DVC_STAGE": job.stage},
         )
@@ -133,6 +139,8 @@ def _follow(
                 say(frame["text"])
             case "event":
                 relay.take(frame["run"], frame["line"])
+            case "folder":
+                _place(name, frame, partial).mkdir(parents=True, exist_ok=True)
             case "file":
                 _take_file(name, link, frame, partial)
             case "problem":
@@ -150,17 +158,22 @@ def _received(link: Link) -> Iterator[Frame]:
         yield link.receive()
 
 
-def _take_file(name: str, link: Link, frame: Frame, partial: dict[str, Path]) -> None:
-    """Write a file of an output beside its place. Raises RuntimeError where it is none of the outputs, or arrived damaged."""
+def _place(name: str, frame: Frame, partial: dict[str, Path]) -> Path:
+    """Return the path beside its place of what a frame brings. Raises RuntimeError where it is none of the outputs."""
     path = PurePosixPath(frame["path"])
     out = next((out for out in partial if path == PurePosixPath(out) or PurePosixPath(out) in path.parents), None)
-    if out is None or ".." in path.parts:
+    if out is None or far_side.outsiders([frame["path"]]):
         raise RuntimeError(f"{name} sent {path}, which is no output of the stage.")
-    target = partial[out] / path.relative_to(out) if path != PurePosixPath(out) else partial[out]
+    return partial[out] / path.relative_to(out)
+
+
+def _take_file(name: str, link: Link, frame: Frame, partial: dict[str, Path]) -> None:
+    """Write a file of an output beside its place. Raises RuntimeError where it is none of the outputs, or arrived damaged."""
+    target = _place(name, frame, partial)
     target.parent.mkdir(parents=True, exist_ok=True)
     if link.receive_file(frame, target) != frame["digest"]:
         raise RuntimeError(
-            f"{path} of {name} arrived damaged. Run it again: it was computed, and is fetched once more."
+            f"{frame['path']} of {name} arrived damaged. Run it again: it was computed, and is fetched once more."
         )
     if frame["executable"]:
         target.chmod(0o755)

@@ -62,6 +62,35 @@ def test_a_stage_that_fails_or_writes_nothing_leaves_nothing_here(folder):
     assert not (folder / "out.txt").exists()
 
 
+def test_folders_that_hold_nothing_are_sent_there_and_back(folder):
+    (folder / "data/seen.txt").unlink()
+    (folder / "data/seen.txt/of/a").mkdir(parents=True)  # the dependency
+    assert ran("test -d data/seen.txt/of/a && mkdir -p sub/a && echo x > sub/b", outs=("sub",))[0] == 0
+    assert {path.name: path.is_dir() for path in (folder / "sub").iterdir()} == {"a": True, "b": False}
+    assert ran("mkdir sub", outs=("sub",))[0] == 0
+    assert not list((folder / "sub").iterdir())
+
+
+def test_a_stage_that_forgot_an_output_runs_again(folder, tmp_path):
+    command = f"test -e {tmp_path}/second && cp in.txt out.txt; touch {tmp_path}/second"
+    with pytest.raises(RuntimeError, match=r"ended on gpu-box without writing out\.txt"):
+        ran(command)
+    assert ran(command)[0] == 0
+
+
+@pytest.mark.parametrize("path", ["../outside.csv", "/etc/hostname"])
+def test_what_lies_outside_the_workspace_is_refused_on_both_sides(folder, tmp_path, monkeypatch, path):
+    (tmp_path / "outside.csv").write_text("x")
+    beside = Job("one", ["true"], [path], ["out.txt"], [])
+    with pytest.raises(
+        ValueError, match=rf"one: {path} lies outside the workspace, and gpu-box is sent what lies in it"
+    ):
+        job.run("gpu-box", beside, print)
+    monkeypatch.setattr(job, "_files", lambda _: [{"path": path, "digest": "0" * 64, "size": 1, "executable": False}])
+    with pytest.raises(channel.Unreachable, match=f"{path} lies outside the folder of the stage"):
+        ran("true")
+
+
 def test_what_was_finished_when_the_connection_ended_is_fetched_and_not_computed_again(
     folder, box, tmp_path, monkeypatch
 ):
