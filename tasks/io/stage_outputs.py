@@ -24,9 +24,11 @@ def prepare(writes: Paths) -> dict[str, Path]:
 
 
 def publish(partial: Paths, writes: Paths) -> None:
-    """Rename every output into place. They are all complete before the first moves."""
-    missing = [str(writes[name]) for name, path in partial.items() if not path.exists()]
-    assert not missing, f"the stage ended without writing {', '.join(missing)}"
+    """Rename every output into place. They are all complete before the first moves: raises RuntimeError if one is missing."""
+    if missing := [str(writes[name]) for name, path in partial.items() if not path.exists()]:
+        raise RuntimeError(
+            f"the stage ended without writing {', '.join(missing)}. Outputs of an earlier run stay as they are."
+        )
     for name, path in partial.items():
         files.remove(writes[name])
         path.rename(writes[name])
