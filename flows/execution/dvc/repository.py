@@ -84,9 +84,12 @@ def ordered_stages(repo: "Repo", targets: Sequence[str] = ()) -> "tuple[DiGraph[
 
 def write_local_config(workspace: Path, cache_folder: Path) -> None:
     """Give another workspace a DVC configuration without git and with this cache."""
-    config = f"[core]\n    no_scm = true\n[cache]\n    dir = {cache_folder}\n"
+    from configobj import ConfigObj  # by which DVC writes it: a path may hold commas and the like
+
     (workspace / ".dvc").mkdir(exist_ok=True)
-    (workspace / ".dvc/config.local").write_text(config, encoding="utf-8")
+    config = ConfigObj({"core": {"no_scm": "true"}, "cache": {"dir": str(cache_folder)}}, encoding="utf-8")
+    with (workspace / ".dvc/config.local").open("wb") as file:
+        config.write(file)
 
 
 def _open_when_free() -> "Repo":

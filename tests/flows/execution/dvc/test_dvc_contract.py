@@ -144,6 +144,14 @@ def test_the_graph_has_the_attributes_that_the_forecast_reads(done):
         assert config.hash_info.value == config.read_params() == {"compute.threads": 2}
 
 
+@pytest.mark.parametrize("name", ["plain", "a, b", "a #b", "50% é", "'a' \"b\""])
+def test_a_cache_may_lie_in_a_folder_of_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    repository.write_local_config(tmp_path, tmp_path / name / "cache")
+    Path(".dvc/config").write_text("")
+    assert cache.folder() == tmp_path / name / "cache"
+
+
 def test_a_status_of_an_output_is_one_of_the_known_words(done):
     done.path("one.txt").unlink()
     done.path("side.txt").unlink()
