@@ -140,6 +140,10 @@ def test_a_stage_dies_with_the_process_that_started_it(workspace):
         ('raise ValueError("row 3 holds 7")', "fetch stopped: row 3 holds 7\n"),
         ('raise FileNotFoundError("a: no such file")', "fetch stopped: a: no such file\n"),
         ('raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/base")', "the disk is full (models/base)"),
+        (
+            'raise RuntimeError("http://host: status 413: File too large")',
+            "fetch stopped: http://host: status 413: File too large\n",
+        ),
     ],
 )
 def test_a_stage_that_fails_says_one_thing_and_leaves_what_was_there(workspace, body, message):

@@ -53,9 +53,14 @@ def is_shared() -> bool:
     return not uri().startswith("sqlite:///")
 
 
+def _file() -> Path:
+    """Return the file of a local database, whose address may end in options: `sqlite:///mlflow.db?timeout=30`."""
+    return Path(uri().removeprefix("sqlite:///").partition("?")[0])
+
+
 def is_new() -> bool:
     """Return whether the store is a local database that does not exist yet."""
-    return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
+    return not is_shared() and not _file().is_file()
 
 
 def check() -> None:
@@ -69,9 +74,9 @@ def check() -> None:
         raise ValueError(f"MLFLOW_TRACKING_URI={shown()}: expected a database or a server ({kinds}).")
     if uri().startswith(DATABASES):
         _check_driver()
-    if not uri().startswith("sqlite:///"):
+    if is_shared():
         return
-    path = Path(uri().removeprefix("sqlite:///"))
+    path = _file()
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
             database.execute("BEGIN IMMEDIATE")

@@ -50,7 +50,7 @@ EVENTS = {
 }
 """The kinds of events in a spool, each with what it holds beside its time."""
 
-_DAMAGED = {"kind": "damaged", "time": 0}
+_DAMAGED: dict[str, Any] = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 

@@ -118,9 +118,12 @@ NO_ROOM = {
 
 
 def explain(error: Exception) -> str:
-    """Return a message that a person can act on."""
+    """Return a message that a person can act on.
+
+    Libraries in Rust raise errors without a number of their own, whose text ends in `(os error 28)`.
+    """
     for number, problem in NO_ROOM.items():
-        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+        if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
             where = getattr(error, "filename", None) or Path.cwd()
             return f"{problem} ({where}). Free some space and run it again; nothing was half written."
     if has_lost_peer(error):

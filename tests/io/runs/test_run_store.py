@@ -16,6 +16,14 @@ def test_a_store_that_can_be_written_passes(store):
     run_store.check()
 
 
+def test_options_of_a_local_database_are_no_part_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db?timeout=30")
+    assert run_store.is_new()
+    run_store.check()
+    assert [path.name for path in tmp_path.glob("runs*")] == ["runs.db"]
+    assert not run_store.is_new()
+
+
 @pytest.mark.parametrize("damage", ["folder", "no-parent", "no-database"])
 def test_an_unwritable_store_is_named_with_what_would_do(tmp_path, monkeypatch, damage):
     path = tmp_path / "here" / "mlflow.db"
