@@ -26,6 +26,8 @@ from tasks.io.system import progress
 from tasks.io.system.process import explain
 
 PACE_S = 0.1
+RETRIES = 5
+"""Times that a stage is tried again while another DVC process is in the way."""
 
 
 def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -36,7 +38,7 @@ def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
     task_run_name="{step.stage}",
     cache_policy=NO_CACHE,  # DVC has the only cache
     persist_result=False,
-    retries=5,
+    retries=RETRIES,
     retry_delay_seconds=[1, 2, 5, 10, 30],
     retry_condition_fn=_is_busy,
 )
@@ -64,10 +66,10 @@ def run_stage(
         view.begun(stage, f"{f'on {host}: ' if host else ''}{step.reasons or 'a stage before it ran'}")
         try:
             outcome = StageOutcome(stage, runner.reproduce(stage, env), time.monotonic() - start)
-        except stage_runner.Busy as busy:
-            progress.say(f"{busy} Trying again.")
-            raise
         except (RuntimeError, OSError) as error:
+            if isinstance(error, stage_runner.Busy) and runtime.task_run.run_count <= RETRIES:
+                progress.say(f"{error} Trying again.")
+                raise
             view.ended(stage, "failed", time.monotonic() - start)
             return Failed(message=explain(error))
         view.ended(stage, outcome.state, outcome.seconds)

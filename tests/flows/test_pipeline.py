@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import accumulate
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import mlflow
 import pytest
 
-from flows.execution import prefect_server, supervisor
+from flows import pipeline
+from flows.execution import prefect_server, stage_runner, supervisor
+from flows.execution.dvc.forecast import Step
 from tests.flows.conftest import processes, wait_for
 
 
@@ -43,6 +48,30 @@ def test_the_flow_leaves_the_lock_of_a_plain_repro_and_nothing_at_home(workspace
     assert parent.info.run_name == "edited · 4 of 4 stages ran"
     assert parent.data.tags["ratchet.ran"] == "one, two, side, last"
     assert parent.data.tags["mlflow.source.name"] == "ratchet run"
+
+
+@pytest.mark.parametrize("attempt", [1, pipeline.RETRIES + 1])
+def test_a_stage_for_which_dvc_is_busy_to_the_last_has_failed_and_is_not_said_to_be_tried_again(
+    monkeypatch, capsys, attempt
+):
+    def reproduce(stage, _env):
+        raise stage_runner.Busy(f"{stage}: another DVC process is in the way.")
+
+    monkeypatch.setattr(
+        pipeline,
+        "runtime",
+        SimpleNamespace(flow_run=SimpleNamespace(id="1"), task_run=SimpleNamespace(run_count=attempt)),
+    )
+    scheduler = SimpleNamespace(host=lambda _: None, allocation=lambda _: nullcontext([]))
+    runner, view = SimpleNamespace(reproduce=reproduce), Mock(every_s=1.0)
+    step = Step("tune", "run", ("it has not run yet",), ())
+    if attempt == 1:
+        with pytest.raises(stage_runner.Busy):
+            pipeline.run_stage.fn(step, runner, scheduler, [], "parent", view)
+    else:
+        assert pipeline.run_stage.fn(step, runner, scheduler, [], "parent", view).is_failed()
+    assert view.ended.called == (attempt > 1)
+    assert ("Trying again" in capsys.readouterr().out) == (attempt == 1)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
