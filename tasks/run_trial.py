@@ -7,7 +7,6 @@ model is removed unless it is to be kept: a comparison of full models would fill
 
 import json
 import os
-import resource
 import shutil
 import sys
 import time
@@ -20,7 +19,7 @@ from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.stage import Model
 from tasks.io.runs import tracking
-from tasks.io.system import files, process
+from tasks.io.system import files, process, usage
 from tasks.io.weights import banks, checkpoints
 from tasks.runner import StageRun, code
 
@@ -153,7 +152,7 @@ def _peak_memory(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return usage.peak_memory_mb()
 
 
 def _test(folder: Path, config: PipelineConfig, recorder: tracking.Recorder) -> dict[str, Any]:

@@ -8,7 +8,6 @@ another of its items copies that item's outputs: a round that changed nothing co
 import fcntl
 import importlib
 import os
-import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -276,7 +275,7 @@ def _open_run(
         status = "KILLED"
         raise
     finally:
-        recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        recorder.metrics({"peak_memory_mb": usage.peak_memory_mb()})
         recorder.end(status)
 
 

@@ -1,6 +1,5 @@
 """Telemetry of a running training for people: a line of progress, and MLflow's metrics by step. No output holds any of it."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tasks.core.stage import Run
+from tasks.io.system import usage
 
 VALIDATION = "validation"
 """The name of the only validation set of a tuning; MLflow has its loss as `valid/loss`."""
@@ -118,7 +118,7 @@ def metric_of(name: str) -> str:
 
 def memory() -> dict[str, float]:
     """Return the most memory that this process has taken so far, and the most of its GPU."""
-    taken = {"system/peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    taken = {"system/peak_memory_mb": usage.peak_memory_mb()}
     if on_gpu := torch.cuda.max_memory_allocated():
         taken["system/gpu_peak_memory_mb"] = on_gpu / 2**20
     return taken

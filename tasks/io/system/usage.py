@@ -2,8 +2,11 @@
 
 import contextlib
 import itertools
+import resource
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,16 +26,16 @@ class Sampler:
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._network = _traffic()
-        self._seconds = self._cpu_seconds()
+        self._seconds, self._at = self._cpu_seconds(), time.monotonic()
         psutil.cpu_percent()  # the first call has nothing to compare with
 
-    def sample(self, elapsed_s: float) -> dict[str, float]:
-        """Return the usage since the sample before, which was taken `elapsed_s` ago: per cent, MB and watts."""
-        memory, seconds = psutil.virtual_memory(), self._cpu_seconds()
+    def sample(self) -> dict[str, float]:
+        """Return the usage since the sample before: per cent, MB and watts."""
+        memory, seconds, at = psutil.virtual_memory(), self._cpu_seconds(), time.monotonic()
         received, sent = (now - before for now, before in zip(_traffic(), self._network, strict=True))
         values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
-            "process_cores": max(0.0, seconds - self._seconds) / elapsed_s,
+            "process_cores": max(0.0, seconds - self._seconds) / (at - self._at),
             "process_memory_usage_megabytes": self._memory() / MB,
             "system_memory_usage_megabytes": memory.used / MB,
             "system_memory_usage_percentage": memory.percent,
@@ -40,7 +43,7 @@ class Sampler:
             "network_receive_megabytes": received / MB,
             "network_transmit_megabytes": sent / MB,
         }
-        self._seconds = seconds
+        self._seconds, self._at = seconds, at
         return {f"system/{name}": value for name, value in (values | gpus()).items()}
 
     def _family(self) -> Iterator[psutil.Process]:
@@ -61,6 +64,12 @@ class Sampler:
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
         return total
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory that this process has taken so far. The system counts it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MB if sys.platform == "darwin" else peak / 1024
 
 
 def _traffic() -> tuple[int, int]:
@@ -104,5 +113,5 @@ def _number(cell: str) -> float | None:
 def watched(log: Callable[[int, Mapping[str, float]], None], every_s: float = EVERY_S) -> Iterator[None]:
     """Call `log` with the number of a sample and its values, from a thread, while the block runs. A shorter block has no sample."""
     sampler, numbers = Sampler(), itertools.count()
-    with timer.every(every_s, lambda: log(next(numbers), sampler.sample(every_s)), "system-metrics"):
+    with timer.every(every_s, lambda: log(next(numbers), sampler.sample()), "system-metrics"):
         yield

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,13 +30,28 @@ def test_samples_are_numbered_and_stop_with_the_work():
 
 def test_the_memory_of_children_counts_and_a_child_that_ends_is_no_error():
     sampler = usage.Sampler()
-    alone = sampler.sample(1.0)["system/process_memory_usage_megabytes"]
+    alone = sampler.sample()["system/process_memory_usage_megabytes"]
     program = "data = bytearray(64 * 2**20); print('there', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"there\n"
-        assert sampler.sample(1.0)["system/process_memory_usage_megabytes"] > alone + 60
+        assert sampler.sample()["system/process_memory_usage_megabytes"] > alone + 60
         child.communicate(b"\n")
-    assert sampler.sample(1.0)["system/process_cores"] >= 0
+    assert sampler.sample()["system/process_cores"] >= 0
+
+
+def test_cores_are_counted_over_the_time_that_passed(monkeypatch):
+    clock = iter([0.0, 4.0])
+    monkeypatch.setattr(usage, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    seconds = iter([1.0, 7.0])
+    monkeypatch.setattr(usage.Sampler, "_cpu_seconds", lambda self: next(seconds))
+    assert usage.Sampler().sample()["system/process_cores"] == 1.5
+
+
+def test_the_peak_is_in_megabytes_on_linux_and_on_macos(monkeypatch):
+    for system, taken in (("linux", 3 * 1024), ("darwin", 3 * 2**20)):
+        monkeypatch.setattr(usage, "sys", SimpleNamespace(platform=system))
+        monkeypatch.setattr(usage.resource, "getrusage", lambda _, taken=taken: SimpleNamespace(ru_maxrss=taken))
+        assert usage.peak_memory_mb() == 3
 
 
 def test_each_gpu_has_its_own_figures_and_what_it_does_not_tell_is_left_out(monkeypatch, tmp_path):
