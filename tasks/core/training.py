@@ -149,6 +149,7 @@ class Moment:
     scheduler: LRScheduler
     probe: Probe
     valid: Probe
+    """Held-out sequences of the tasks that train."""
     state: dict[str, Any] = field(default_factory=dict)
     """The method's own notes: JSON, kept in checkpoints."""
     linear: frozenset[str] = frozenset()

@@ -54,8 +54,13 @@ def train(base, work, parts, plan, counts, kill_at=None):
 
     data = engine.TrainData(rows(counts), valid={"both": rows(dict.fromkeys(counts, 2))})
     outcome = engine.train(small.load(base).train(), data, parts, plan, small.FP32, work, on_step=on_step)
+    return outcome, notes(work)
+
+
+def notes(work):
+    """The state of the objective in the last checkpoint."""
     newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    return outcome, json.loads((newest / checkpointing.STATE).read_text())["methods"]["objective"]
+    return json.loads((newest / checkpointing.STATE).read_text())["methods"]["objective"]
 
 
 COUNTS = {"code": 10, "maths": 5, "text": 3}
@@ -77,6 +82,19 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, ba
     assert resumed.losses == straight.losses
     for found, wanted in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
         assert torch.equal(found, wanted)
+
+
+def test_tasks_that_are_only_looked_at_have_no_weight(tiny, tmp_path):
+    """A probe of general text, and a held-out task that no example trains."""
+    seen = engine.TrainData(rows(COUNTS), {"all": rows({**COUNTS, "prose": 2})}, rows({"general": 2}))
+    fewer = engine.TrainData(rows(COUNTS), {"all": rows(COUNTS)}, rows({"code": 2}))
+    weights, balance = [], {"balance": "self_paced", "window": 2, "valid_batches": 20}
+    for number, data in enumerate((seen, fewer)):
+        work = tmp_path / str(number)
+        engine.train(small.load(tiny).train(), data, parts(**balance), PLAN, small.FP32, work)
+        weights.append(notes(work)["task_weights"])
+    assert len(set(weights[0])) == 3
+    assert weights[0] == weights[1]
 
 
 def test_looking_at_validation_leaves_no_trace(tiny):

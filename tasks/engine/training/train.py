@@ -47,7 +47,7 @@ class TrainData:
 
     train: Sequence[Encoded]
     valid: validation.Sets = field(default_factory=dict)
-    """Held-out sets by name; methods may look at them too."""
+    """Held-out sets by name; methods may look at what of them is of tasks that train."""
     probe: Sequence[Encoded] = ()
     """A few sequences for methods to look at. Where it is empty they look at the first pack that trains."""
     judged: Sequence[Encoded] = ()
@@ -110,10 +110,11 @@ def train(
     # data
     sequences = numbered(listed(data.train))
     held_out = [sequence for rows in data.valid.values() for sequence in rows]
-    tasks = tuple(sorted({*sequences.facts.tasks.present, *(one.task for one in (*data.probe, *held_out))}))
-    batches = lay_out(sequences, tasks, parts.objective.spec.columns, config)
+    trained = tuple(sequences.facts.tasks.present)
+    tasks = tuple(sorted({*trained, *(one.task for one in (*data.probe, *held_out))}))
+    batches = lay_out(sequences, trained, parts.objective.spec.columns, config)
     probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks)
-    valid = _probe(by_budget(held_out, config.pack_tokens), tasks)
+    valid = _probe(by_budget([one for one in held_out if one.task in trained], config.pack_tokens), trained)
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
