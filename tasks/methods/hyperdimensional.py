@@ -75,9 +75,14 @@ def cosines(vectors_ND: Array, others_KD: Array) -> NDArray[np.float64]:
     return np.asarray(unit_ND @ unit_KD.T, dtype=np.float64)
 
 
+def varies(centre: Array, spread: Array) -> NDArray[np.bool_]:
+    """Return False for each number that is the same in all texts."""
+    return np.asarray(spread > LEAST * np.maximum(1, abs(centre)))
+
+
 def standardised(states: Array, centre: Array, spread: Array) -> Array:
     """Return states less a centre and divided by their spread, by number; 0 where a number is the same in all texts."""
-    says = spread > LEAST * np.maximum(1, abs(centre))
+    says = varies(centre, spread)
     return np.asarray(np.where(says, (states - centre) / np.where(says, spread, 1), 0))
 
 

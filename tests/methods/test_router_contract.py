@@ -65,6 +65,21 @@ def test_the_nearest_bundle_goes_by_direction_and_leaves_what_has_none_to_the_ba
     assert route("bundle", size=64, least=0.9) == ["count", "colour", None]
 
 
+@pytest.mark.parametrize("name", ["nearest", "bundle"])
+def test_numbers_that_are_the_same_in_all_prompts_decide_nothing(name):
+    part = contract.part("routers", name, **({"size": 64} if name == "bundle" else {"reach": 9.0}))
+
+    def routes(spread):
+        bank = Specialists(BANK.names, MEANS, np.array([[spread]] * 2, np.float32))
+        return list(part.method.route(Asked(TASKS[:2], lambda: STATES[:2], lambda *_, **__: []), bank, part.config))
+
+    assert routes([0.01, 0.01, 0.0]) == ["count", "colour"], (
+        "the third is 10 off, and nothing says whether that is much"
+    )
+    with pytest.raises(ValueError, match=r"each member of the bank \(count, colour\) are all alike"):
+        routes([0.0, 0.0, 0.0])
+
+
 def test_one_bundle_alone_has_nothing_to_be_told_from():
     part = contract.part("routers", "bundle", least=0.5, size=64)
     with pytest.raises(ValueError, match=r"methods\.bundle\.least: the bank has one member, 'count'"):

@@ -7,18 +7,14 @@ from numpy.typing import NDArray
 
 from tasks.methods import hyperdimensional
 from tasks.methods.routers import Asked, Router, Specialists
+from tasks.methods.routers._spread import standardised
 from tasks.methods.routers.bundle.config import BundleConfig
 
 
 def similarities(states_NLH: NDArray[np.float32], bank: Specialists, size: int) -> NDArray[np.float64]:
     """Return the cosine of each prompt to the bundle of each member, (N, K)."""
-    centre_LH, spread_LH = bank.means.mean(axis=0), np.sqrt(bank.variances.mean(axis=0))
     space = hyperdimensional.space(*states_NLH.shape[1:], size)
-    vectors = [
-        space.describe(hyperdimensional.standardised(states, centre_LH, spread_LH))
-        for states in (states_NLH, bank.means)
-    ]
-    return hyperdimensional.cosines(*vectors)
+    return hyperdimensional.cosines(*map(space.describe, standardised(states_NLH, bank)))
 
 
 def route(asked: Asked, bank: Specialists, config: BundleConfig) -> Sequence[str | None]:

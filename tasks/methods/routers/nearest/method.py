@@ -6,17 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.methods.routers import Asked, Router, Specialists
+from tasks.methods.routers._spread import standardised
 from tasks.methods.routers.nearest.config import NearestConfig
-
-LEAST = 1e-12
-"""Added to variances: a number that is the same in all prompts tells nothing, and divides nothing by zero."""
 
 
 def distances(states_NLH: NDArray[np.float32], bank: Specialists) -> NDArray[np.float64]:
     """Return d of each prompt to each member, (N, K)."""
-    spread_H = bank.variances[:, -1].astype(np.float64).mean(axis=0) + LEAST
-    x_NH, m_KH = (values[:, -1].astype(np.float64) / np.sqrt(spread_H) for values in (states_NLH, bank.means))
-    squares = [((x_NH - m_H) ** 2).mean(axis=1) for m_H in m_KH]
+    x_N1H, m_K1H = standardised(states_NLH, bank, first=states_NLH.shape[1] - 1)
+    squares = [((x_N1H - m_1H) ** 2).mean(axis=(1, 2)) for m_1H in m_K1H]
     return np.stack(squares, axis=1)
 
 
