@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.text.sensitive import search
@@ -120,6 +120,14 @@ def test_what_resembles_them_is_left(text):
         ("GB82WEST12345698765432", ["GB82WEST12345698765432"]),
         ("378282246310005 5555-5555-5555-4444", ["378282246310005", "5555-5555-5555-4444"]),
         ('{"client_secret": "q1w2e3r4t5"}', ["q1w2e3r4t5"]),
+        ("My card is 4111 1111 1111 1111.", ["4111 1111 1111 1111"]),
+        ("li.wei@vip.163.com, josé@corp.com", ["li.wei@vip.163.com", "josé@corp.com"]),
+        ("BE68 5390 0754 7034 BIC GEBABEBB", ["BE68 5390 0754 7034"]),
+        (
+            "ES9121000418450200051332 SWIFT, AT61 1904 3002 3457 3201 CODE",
+            ["ES9121000418450200051332", "AT61 1904 3002 3457 3201"],
+        ),
+        ("redis://:hunter2Pass@cache:6379/0", ["hunter2Pass"]),
         ("database:\n  password: tr0ub4dor3\n  user: a", ["tr0ub4dor3"]),
         (
             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk",
@@ -129,6 +137,15 @@ def test_what_resembles_them_is_left(text):
 )
 def test_variants_are_found(text, expected):
     assert [value for _, value in found(text)] == expected
+    assert {span.rule for span in search.spans(text, BOTH)} <= set(search.suspects([text])[0])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@settings(max_examples=20)
+@given(st.data())
+def test_a_hint_matches_whatever_its_pattern_does(rule, data):
+    text = data.draw(st.from_regex(rule.pattern))
+    assert rule in search.suspects([text]).get(0, [])
 
 
 def test_of_two_that_overlap_one_stays():

@@ -59,7 +59,8 @@ def spans(text: str, kinds: Collection[Kind], rules: Iterable[Rule] = RULES) -> 
             continue
         group = "value" if "value" in rule.pattern.groupindex else 0
         for match in rule.pattern.finditer(text):
-            (start, end), value = match.span(group), match[group]
+            start, value = match.start(group), rule.cut(match[group])
+            end = start + len(value)
             if rule.check(value) and not any(start < other.end and other.start < end for other in taken):
                 taken.append(Span(rule, start, end, value))
     return sorted(taken, key=lambda span: span.start)
