@@ -16,8 +16,9 @@ ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".ipynb"
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
 BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
-    "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form",
+    "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form", "body", "option",
 })  # fmt: skip
+CELLS = frozenset({"td", "th"})
 NAVIGATION = frozenset({"prev", "next", "help"})
 """Values of `rel` that mark a link of navigation."""
 PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "table", "ul", "ol", "dl", "blockquote"})
@@ -119,6 +120,8 @@ class _Reader(HTMLParser):
         self._pre = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in BLOCKS and self._silent[-1:] == ["head"]:  # a page may leave out the end of its head
+            self.handle_endtag("head")
         if tag in SILENT or (tag == "a" and NAVIGATION.intersection((dict(attrs).get("rel") or "").split())):
             self._silent.append(tag)
         self._pre += tag == "pre"
@@ -135,7 +138,9 @@ class _Reader(HTMLParser):
             self._parts.append((data if self._pre else re.sub(r"\s+", " ", data), self._pre > 0))
 
     def _break(self, tag: str) -> None:
-        if tag in BLOCKS:
+        if tag in CELLS:
+            self._parts.append((" ", False))
+        elif tag in BLOCKS:
             self._parts.append(("\n\n" if tag in PARAGRAPHS else "\n", False))
 
     def lines(self) -> Iterator[tuple[str, bool]]:

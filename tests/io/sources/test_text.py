@@ -24,6 +24,18 @@ def test_a_page_that_is_broken_still_reads():
     assert from_html("</p></pre>a < b &lt; c <") == "a < b < c <"
 
 
+def test_a_page_may_leave_out_the_end_of_its_head():
+    head = "<!doctype html><html><head><title>T</title><script>s</script>"
+    assert from_html(f"{head}<body>Words<p>more") == "Words\n\nmore"
+    assert from_html(f"{head}<p>Words") == "Words"
+    assert from_html("<head><noscript><p>no</noscript></head><p>Words") == "Words"
+
+
+def test_cells_and_options_are_words_of_their_own():
+    assert from_html("<table><tr><th>Name<th>Age<tr><td>Ann</td><td>41</td></tr></table>") == "Name Age\nAnn 41"
+    assert from_html("<select><option>a<option>b</select>") == "a\nb"
+
+
 def test_a_link_that_only_leads_through_the_pages_is_left_out():
     assert (
         from_html('<h1><a rel="help noopener">View Source</a> Timers</h1><p>As <a href="t">T1</a> says')
