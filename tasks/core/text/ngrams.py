@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-PATTERN = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+"
-"""One word. Scripts without spaces count each character as a word; an underscore parts words."""
+PATTERN = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uff66-\uff9d]|[^\W_]+"
+"""One word. Scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Chinese) count each character as a word; an underscore parts words."""
 WORD = re.compile(PATTERN)
 
 
