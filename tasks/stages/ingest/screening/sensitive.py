@@ -25,6 +25,7 @@ REASONS: Mapping[Kind, str] = {"secret": "secret", "personal": "personal data"}
 UP_TO_LAST_WORD = r"(?s)\A(.*[ \n])"
 NOT_REDACTED = "cannot be redacted"
 """The reason of a program that passed its tests with what would have to go."""
+EQUAL_SIDES = "equal sides"
 
 
 class Part(NamedTuple):
@@ -206,6 +207,10 @@ def _refusal(
         for place in matches:
             if actions[place.span.rule.kind] == "redact" and place.part in ("assistant", "tests"):
                 return NOT_REDACTED, f"its tests passed with it: {_shown(place)}"
+    if isinstance(record, Example) and record.rejected is not None:
+        kinds = [kind for kind, action in actions.items() if action == "redact"]
+        if search.redacted(record.rejected, kinds) == search.redacted(record.response, kinds):
+            return EQUAL_SIDES, "redacted, the chosen answer and the rejected one are the same"
     return None
 
 

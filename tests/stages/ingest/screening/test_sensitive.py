@@ -101,6 +101,14 @@ def test_a_program_that_passed_its_tests_with_it_is_refused(place):
     assert len(places) == 1
 
 
+def test_a_pair_whose_sides_differ_by_what_is_redacted_alone_is_refused():
+    pair = example(("user", "Whom do I ask?"), ("assistant", f"Ask {MAIL}."), rejected="Ask eva.schmidt@web.de.")
+    kept, (refusal,), places = screened(pair)
+    assert (kept, refusal.reason) == ([], "equal sides")
+    assert {place.action for place in places} == {"refused"}
+    assert screened(pair, actions={"secret": "redact", "personal": "report"})[0] == [pair]
+
+
 def test_a_program_without_tests_still_parses():
     code = f'def client():\n    # ask {MAIL}\n    return Client(token="{TOKEN}", password = "tr0ub4dor&3")\n'
     (kept,), _, _ = screened(example(("user", "Write it."), ("assistant", code)))

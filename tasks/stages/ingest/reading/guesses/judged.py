@@ -53,7 +53,7 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None
 
 
 def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
-    """Return the guess for a list of answers with scores: the best one, and the worst."""
+    """Return the guess for a list of answers with scores: the best one, and the worst. A tie of these is refused."""
     for name in names:
         lists = [row.get(name) for row in rows]
         answers = [answer for answers in lists if isinstance(answers, list) for answer in answers]
@@ -68,9 +68,14 @@ def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
             continue
         order = "false" if "rank" in score.lower() else "true"
         ranked = f"({as_expression(name)} | sort(attribute={quoted(score)}, reverse={order}))"
+        best, worst = (f"{ranked}[{place}]" for place in (0, -1))
+        is_judged = f"{best}[{quoted(score)}] != {worst}[{quoted(score)}]"
         columns = {
-            kind: f"{{{{ {ranked}[{place}][{quoted(text)}] }}}}" for kind, place in (("response", 0), ("rejected", -1))
+            "response": f"{{{{ {best}[{quoted(text)}] }}}}",
+            "rejected": f"{{{{ {{true: {worst}[{quoted(text)}]}}[{is_judged}] }}}}",
         }
-        reason = f"{name!r} holds answers with their {score!r}: the best one, and the worst as rejected"
+        reason = (
+            f"{name!r} holds answers with their {score!r}: the best one, and the worst as rejected; a tie is refused"
+        )
         return Guess({"prompt": prompt, **columns}, None, reason)
     return None

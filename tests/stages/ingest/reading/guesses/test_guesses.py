@@ -147,6 +147,8 @@ def test_the_best_and_the_worst_of_scored_answers_are_read(field, values):
     row = {"source": "x", "instruction": "Why is it?", "completions": completions, "correct_answers": ["None"]}
     example = read(row, guess([row] * 5))
     assert (example.response, example.rejected) == ("It is so.", "No idea.")
+    tie = row | {"completions": [{**completion, field: 3} for completion in completions]}
+    assert read(tie, guess([row] * 5)).reason == "columns do not fit"
 
 
 def test_a_verdict_in_numbers_is_not_guessed():
