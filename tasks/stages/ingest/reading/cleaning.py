@@ -1,10 +1,11 @@
 """Clean texts: normalise Unicode and line ends, collapse white space, remove comment lines."""
 
+import hashlib
 import json
 import unicodedata
 from typing import Any
 
-from tasks.core.text.visible import excerpt
+from tasks.core.text.visible import EXCERPT, excerpt
 
 
 def clean(text: str) -> str:
@@ -28,4 +29,18 @@ def without_comments(text: str) -> str:
 
 def beginning(record: Any) -> str:
     """Return the first characters of a record, so that a person can find it."""
-    return excerpt(record if isinstance(record, str) else json.dumps(record, ensure_ascii=False, default=str))
+    return excerpt(_as_text(record))
+
+
+def group_name(value: Any) -> str | None:
+    """Return the name of the group of a column's value, with a digest at the end of one that is cut. An empty value and NaN name none."""
+    text = _as_text(value)
+    if value is None or value != value or not text.strip():
+        return None
+    if len(text) <= EXCERPT:
+        return excerpt(text)
+    return f"{excerpt(text)} {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -92,7 +92,11 @@ def _text_column(source: config.TextFile, domain: str) -> Iterator[Document | Re
             detail = f"the column {source.text!r} holds no readable text; the row has {', '.join(row.values)}"
             yield Refusal(name, row.where, "no text", detail, cleaning.beginning(row.values))
             continue
-        group = row.where if source.group is None else cleaning.beginning(row.values.get(source.group))
+        group = row.where if source.group is None else cleaning.group_name(row.values.get(source.group))
+        if group is None:
+            detail = f"the column {source.group!r} is empty; the row has {', '.join(row.values)}"
+            yield Refusal(name, row.where, "no group", detail, cleaning.beginning(row.values))
+            continue
         yield _document(body, domain, f"{name}: {group}", row.where, source.license)
 
 

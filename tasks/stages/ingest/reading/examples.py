@@ -188,10 +188,10 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     # Answers to one prompt stay together.
     group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
     if (column := _group_column(options)) is not None:
-        if columns.get(column) is None:
+        if (name := cleaning.group_name(columns.get(column))) is None:
             detail = f"the column {column!r} is empty"
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
-        group = f"{label(options)}: {cleaning.beginning(columns[column])}"
+        group = f"{label(options)}: {name}"
     task = options.task if options.task_by is None else columns.get(options.task_by)
     if not isinstance(task, str) or not task.strip():
         detail = f"the column {options.task_by!r} has no text"

@@ -1,12 +1,16 @@
-"""Lines that files share are removed, and the beginning of any record can be stored."""
+"""Lines that files share are removed, the beginning of any record can be stored, and groups are named by their values."""
 
+import json
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.stages.ingest.config import File, TextFile
 from tasks.stages.ingest.reading import cleaning, shared_lines
+from tasks.stages.ingest.reading.documents import read_documents
+from tasks.stages.ingest.reading.examples import read_rows
 from tasks.stages.ingest.reading.shared_lines import SharedLines
 
 
@@ -81,3 +85,25 @@ def test_blocks_of_files_change_no_shared_line(files, block):
 @given(st.text())
 def test_the_beginning_of_a_record_can_always_be_stored(text):
     cleaning.beginning({"text": text, "broken": "\ud800"}).encode("utf-8")
+
+
+def test_a_long_name_of_a_group_ends_in_its_digest_and_an_empty_one_is_none():
+    assert [cleaning.group_name(value) for value in ("one", 2, "x" * 200)] == ["one", "2", "x" * 200]
+    first, second = (cleaning.group_name("x" * 200 + end) for end in "ab")
+    assert first != second
+    assert first.startswith("x" * 200)
+    assert [cleaning.group_name(value) for value in (None, "", "  ", float("nan"))] == [None] * 4
+
+
+def test_rows_and_texts_without_a_group_are_refused(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"prompt": "Why?", "response": f"So {n}.", "text": f"Text {n}", "g": g} for n, g in enumerate(("a", "", None))
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"from": "file", "path": file, "group": "g"}
+    examples = [row for _, row in read_rows(File.model_validate(settings), 0)]
+    for read in (examples, list(read_documents(TextFile.model_validate(settings), "domain"))):
+        assert [getattr(row, "reason", "") for row in read] == ["", "no group", "no group"]
+    mistyped = TextFile.model_validate(settings | {"group": "gruop"})
+    assert {row.reason for row in read_documents(mistyped, "domain")} == {"no group"}
