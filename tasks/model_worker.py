@@ -6,6 +6,7 @@ compressed model is put on its base as `evaluate` does, at the precision of sect
 """
 
 import asyncio
+import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import configuration
+from tasks.engine.inference import stop_texts
 from tasks.io.system import process
 
 if TYPE_CHECKING:
@@ -82,9 +84,9 @@ def application(served: Served, tokenizer: Any) -> Any:
             return [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in served]
 
     class Bounded:
-        """Refuses prompts beyond the model's context, and what generation has no meaning for; ends answers where the context ends, and where
-        nobody waits for them: transformers' own server ends streamed ones alone. Samples where a temperature above 0 or `top_p` asks for it,
-        as OpenAI's API does: transformers' own server goes by the generation config of the model alone.
+        """Refuses prompts that are empty or beyond the model's context, and what generation has no meaning for; ends answers before a stop text,
+        where the context ends, and where nobody waits for them: transformers' own server ends streamed ones alone. Samples where a temperature
+        above 0 or `top_p` asks for it, as OpenAI's API does: transformers' own server goes by the generation config of the model alone.
 
         Once a pass has begun, nothing stops it: all other requests would wait for a prompt that is too long.
         """
@@ -101,20 +103,27 @@ def application(served: Served, tokenizer: Any) -> Any:
             if temperature or (temperature is None and body.get("top_p") is not None):
                 settings.do_sample = True
                 settings.top_k = settings.top_k or 0  # None would be transformers' own 50
+            settings.stop_strings = stop_texts.checked(settings.stop_strings)
             return settings
 
         def _streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
             _, _, inputs, settings, *_ = others
             _fit(model, inputs, settings)
-            return super()._streaming(request, model, *others, **named)  # type: ignore[misc]
+            response = super()._streaming(request, model, *others, **named)  # type: ignore[misc]
+            if stops := settings.stop_strings:
+                response.body_iterator = stop_texts.cut_events(response.body_iterator, stops)
+            return response
 
         async def _non_streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             inputs = {**inputs, "stopping_criteria": [_ends_with_client()]}  # all of it goes to `generate`
-            return await super()._non_streaming(  # type: ignore[misc]
+            response = await super()._non_streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
+            if stops := settings.stop_strings:
+                response = type(response)(stop_texts.cut(json.loads(response.body), stops))
+            return response
 
     class Chat(Bounded, ChatCompletionHandler):
         """Refuses what the chat template would leave out: tools, images."""
@@ -197,11 +206,13 @@ def _ends_with_client() -> Any:
 
 
 def _fit(model: Any, inputs: Any, settings: Any) -> None:
-    """Limit an answer to the tokens that the model's context has left. Raises HTTPException if its prompt fills that."""
+    """Limit an answer to the tokens that the model's context has left. Raises HTTPException if its prompt fills that, or is empty."""
     from fastapi import HTTPException
 
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     number = inputs["input_ids"].shape[-1]
+    if not number:
+        raise HTTPException(400, "the prompt has no tokens")
     if context is None:
         return
     if number >= context:

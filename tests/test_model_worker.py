@@ -1,13 +1,14 @@
 """`transformers serve` with a model that Ratchet loaded: OpenAI's API for this model alone."""
 
 import asyncio
+import inspect
 import json
 import threading
 import time
 
 import pytest
 from starlette.testclient import TestClient
-from transformers.cli.serving import chat_completion, completion
+from transformers.cli.serving import chat_completion, completion, utils
 
 from flows.gateway import backends
 from tasks import model_worker
@@ -18,6 +19,7 @@ from tests.engine.inference.test_bank import bank_of
 
 ASKED = [Message("user", "Well?")]
 CHAT = {"model": "ratchet@3", "messages": [{"role": "user", "content": "Well?"}], "max_tokens": 6, "temperature": 0}
+LEARNT = "one two three"
 TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -223,10 +225,62 @@ def test_a_call_that_the_model_writes_is_one_in_the_answer(tiny):
     assert not without.get("tool_calls")
 
 
-def test_the_gateway_refuses_all_that_this_server_would_leave_out_in_silence():
-    harmless = {"metadata", "parallel_tool_calls", "service_tier", "store", "stream_options", "user"}
-    ignored = chat_completion.UNUSED_CHAT_COMPLETION_FIELDS | completion.UNUSED_LEGACY_COMPLETION_FIELDS
-    assert ignored - harmless == set(backends.IGNORED_BY_TRANSFORMERS)
+@pytest.fixture(scope="module")
+def learnt(tiny):
+    """A client of a model that knows one answer by heart, and the requests for it by path."""
+    (_, tokenizer), model = small.decided(tiny), small.qwen2()
+    prompt = tokenizer.apply_chat_template(CHAT["messages"], add_generation_prompt=True, return_dict=False)
+    answer = tokenizer(LEARNT, add_special_tokens=False)["input_ids"]
+    small.learn(model, prompt, answer)
+    text = tokenizer.decode(prompt)
+    assert tokenizer(text)["input_ids"] == prompt
+    body = CHAT | {"max_tokens": len(answer)}
+    bodies = {"chat/completions": body, "completions": {**body, "prompt": text}}
+    del bodies["completions"]["messages"]
+    with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
+        yield client, bodies
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_an_answer_ends_before_a_stop_text(learnt, path, stream):
+    client, bodies = learnt
+
+    def answer(stop):
+        text = client.post(f"/v1/{path}", json=bodies[path] | {"stop": stop, "stream": stream}).text
+        events = text.strip().split("\n\n") if stream else [text]
+        choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+        told = [choice.get("delta", choice.get("message", choice)) for choice in choices]
+        return "".join(one.get("content", one.get("text")) or "" for one in told), choices[-1]["finish_reason"]
+
+    assert answer(None) == answer([]) == (LEARNT, "length")
+    assert answer("two") == ("one ", "stop")
+    assert answer(["three", "twofold", "o t"]) == ("one tw", "stop")
+    assert answer("three") == ("one two ", "stop"), "its last token is the last there may be"
+    assert answer(["threefold"]) == (LEARNT, "length"), "what may be its beginning is held back, not lost"
+
+
+def test_what_is_no_stop_text_and_a_prompt_without_a_token_are_refused(client):
+    for stop in (3, [1], [""], {"x": 1}):
+        answer = client.post("/v1/chat/completions", json=CHAT | {"stop": stop})
+        assert (answer.status_code, answer.json()["detail"]) == (400, "stop is no text and no list of texts")
+    answer = client.post("/v1/completions", json={"model": "ratchet@3", "prompt": ""})
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the prompt has no tokens")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "handler"),
+    [("chat/completions", chat_completion.ChatCompletionHandler), ("completions", completion.CompletionHandler)],
+)
+def test_the_gateway_passes_on_what_this_server_reads_and_what_asks_nothing_of_an_answer(endpoint, handler):
+    harmless = {"metadata", "safety_identifier", "service_tier", "store", "stream_options", "user"}
+    harmless |= {"prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
+    source = inspect.getsource(handler) + inspect.getsource(utils.BaseHandler)
+    known = handler._valid_params_class.__mutable_keys__
+    read = {field for field in known if f'body.get("{field}"' in source or f'body["{field}"]' in source}
+    passed_on = {field for field, values in backends.FIELDS_OF_TRANSFORMERS[endpoint].items() if values is None}
+    assert passed_on == read | (harmless & known)
+    assert set(backends.FIELDS_OF_TRANSFORMERS[endpoint]) <= known
 
 
 def test_a_bank_answers_by_the_name_of_each_adapter(tiny, tmp_path):

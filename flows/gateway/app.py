@@ -165,7 +165,7 @@ class _Generate:
         """Relay a request to a worker. If the connection breaks before the answer begins, try once more on the next worker."""
         alias = self._fleet.alias_of(request.model)
         name = self._fleet.served[alias].name
-        requests.refuse_unsupported(request, self._fleet.unsupported(alias), name)
+        requests.refuse_unsupported(request, self._fleet.fields(alias), name)
         for is_last in (False, True):
             async with self._fleet.turn(request.model) as (model, worker):
                 reply.model = model.name

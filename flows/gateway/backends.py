@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import workspace
+from flows.gateway.requests import Fields
 from flows.gateway.served_models import ServedModel
 from tasks.configuration import PipelineConfig
 from tasks.io.system import files
@@ -23,24 +24,47 @@ BASES = workspace.SCRATCH / "serve/bases"
 ADAPTER = "adapter_model.safetensors"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 UNTRACKED = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-IGNORED_BY_TRANSFORMERS: Mapping[str, tuple[Any, ...]] = {
-    "audio": (None,),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "function_call": (None, "auto", "none"),
-    "functions": (None, []),
-    "logprobs": (None, False, 0),
-    "modalities": (None, ["text"]),
-    "n": (None, 1),
-    "prediction": (None,),
-    "presence_penalty": (None, 0),
-    "reasoning_effort": (None,),
-    "response_format": (None, {"type": "text"}),
-    "tool_choice": (None, "auto"),
-    "top_logprobs": (None, 0),
-    "web_search_options": (None,),
+_READ = (
+    "model",
+    "stream",
+    "temperature",
+    "top_p",
+    "seed",
+    "generation_config",
+    "max_tokens",
+    "frequency_penalty",
+    "stop",
+)
+_WITHOUT_EFFECT = ("stream_options", "user")
+FIELDS_OF_TRANSFORMERS: Fields = {
+    "chat/completions": {
+        **dict.fromkeys(_READ + _WITHOUT_EFFECT),
+        **dict.fromkeys(("messages", "tools", "chat_template_kwargs", "logit_bias", "max_completion_tokens")),
+        **dict.fromkeys(("metadata", "safety_identifier", "service_tier", "store")),
+        **dict.fromkeys(("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")),
+        "function_call": ("auto", "none"),
+        "functions": ([],),
+        "logprobs": (False,),
+        "modalities": (["text"],),
+        "n": (1,),
+        "parallel_tool_calls": (True,),
+        "presence_penalty": (0,),
+        "response_format": ({"type": "text"},),
+        "tool_choice": ("auto",),
+        "top_logprobs": (0,),
+        "verbosity": ("medium",),
+    },
+    "completions": {
+        **dict.fromkeys(_READ + _WITHOUT_EFFECT),
+        **dict.fromkeys(("prompt", "suffix")),
+        "best_of": (1,),
+        "echo": (False,),
+        "logit_bias": ({},),
+        "n": (1,),
+        "presence_penalty": (0,),
+    },
 }
-"""Fields that `transformers serve` leaves out with no more than a line of its log, and the values for which that is right."""
+"""The fields that `transformers serve` reads, and those that ask nothing of an answer: it leaves others out with no more than a line of its log."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +78,8 @@ class Launch:
     concurrency: int
     """Requests that it computes at once; more would wait there, where a client that has gone is not noticed."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    unsupported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Fields that it would leave out in silence, with the values that ask for nothing."""
+    fields: Fields = field(default_factory=dict)
+    """The fields that it honours; empty where it refuses the others itself."""
 
 
 def choose(model: ServedModel, config: PipelineConfig) -> Launch:
@@ -106,7 +130,7 @@ def _transformers(model: ServedModel) -> Launch:
         return [sys.executable, "-m", "tasks.model_worker", name, str(socket), str(folder), *base]
 
     key = f"{bank} {checkpoints.read_card(bank)['weights']}" if folder == bank else name
-    return Launch(key, command, 1, OFFLINE, IGNORED_BY_TRANSFORMERS)
+    return Launch(key, command, 1, OFFLINE, FIELDS_OF_TRANSFORMERS)
 
 
 def _llama_cpp(model: ServedModel, config: PipelineConfig) -> Launch:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from flows.gateway.backends import Launch
 from flows.gateway.errors import ApiError
 from flows.gateway.metrics import Metrics
+from flows.gateway.requests import Fields
 from flows.gateway.served_models import CHAMPION, ServedModel
 from flows.gateway.worker import Worker
 from tasks.core.operation import ServeConfig
@@ -89,9 +90,9 @@ class Fleet:
                 return line.alias
         raise self._not_served(name)
 
-    def unsupported(self, alias: str) -> Mapping[str, tuple[Any, ...]]:
-        """Return the fields that the backend of an alias would leave out in silence, with the values that ask for nothing."""
-        return self._lines[alias].worker.launch.unsupported
+    def fields(self, alias: str) -> Fields:
+        """Return the fields that the backend of an alias honours."""
+        return self._lines[alias].worker.launch.fields
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[tuple[ServedModel, Worker]]:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flows.gateway.errors import ApiError
 
 Endpoint = Literal["chat/completions", "completions"]
+Fields = Mapping[Endpoint, Mapping[str, tuple[Any, ...] | None]]
+"""By endpoint the fields that a backend honours, with the values that it does; None for all values."""
 
 
 class _Fields(BaseModel):
@@ -25,6 +27,23 @@ class _Fields(BaseModel):
     seed: int | None = None
 
 
+class Function(BaseModel):
+    """The function of a tool that is called, with its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+    arguments: str | dict[str, Any]
+
+
+class ToolCall(BaseModel):
+    """A call of a tool in a message."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    function: Function
+
+
 class Message(BaseModel):
     """A message, as far as the gateway looks at it."""
 
@@ -32,7 +51,7 @@ class Message(BaseModel):
 
     role: str
     content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class Chat(_Fields):
@@ -85,10 +104,14 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
     return Request(endpoint, body)
 
 
-def refuse_unsupported(request: Request, neutral: Mapping[str, tuple[Any, ...]], name: str) -> None:
-    """Raise ApiError if the backend would silently ignore a field. `neutral` maps such fields to their values that ask for nothing."""
-    for field, values in neutral.items():
-        if field in request.body and request.body[field] not in values:
+def refuse_unsupported(request: Request, fields: Fields, name: str) -> None:
+    """Raise ApiError if the backend of a model would silently ignore a field. One that never does has no `fields`."""
+    if not fields:
+        return
+    honoured = fields[request.endpoint]
+    for field, value in request.body.items():
+        values = honoured.get(field, ())
+        if value is not None and values is not None and value not in values:
             raise ApiError(400, f"{field}: the backend of {name} does not support it.", param=field, code="unsupported")
 
 

@@ -17,10 +17,13 @@ from flows.gateway.backends import Launch
 from flows.gateway.fleet import Fleet
 from flows.gateway.metrics import Metrics
 from flows.gateway.prompt_log import PromptLog
+from flows.gateway.requests import Fields
 from flows.gateway.served_models import ServedModel
 from tasks.core.operation import ServeConfig
 from tasks.io.runs.tracking import Traces
 
+READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "store", "temperature", "max_tokens"))
+FIELDS: Fields = {"chat/completions": READ | {"logprobs": (False,)}, "completions": READ}
 STUB = Path(__file__).with_name("stub_backend.py")
 
 
@@ -46,8 +49,7 @@ def launch(model: ServedModel) -> Launch:
     def command(socket: Path) -> list[str]:
         return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name, str(Path.cwd())]
 
-    unsupported = {} if model.name.startswith("full") else {"logprobs": (None, False)}
-    return Launch(model.name, command, 2, unsupported=unsupported)
+    return Launch(model.name, command, 2, fields={} if model.name.startswith("full") else FIELDS)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.gateway import backends, served_models
+from flows.gateway import backends, requests, served_models
+from flows.gateway.errors import ApiError
+from flows.gateway.requests import Request
 from flows.registry import versions
 from tasks import configuration
 from tasks.io.weights import banks, checkpoints
@@ -196,3 +198,22 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(workspace, mo
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'pip install -e "\.\[serve\]" -c constraints\.txt'):
         backends.choose(served_models.resolve("champion"), config())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "refused", "taken"),
+    [
+        ("completions", {"logit_bias": {"1": 5}, "logprobs": 0, "parallel_tool_calls": True}, {"logit_bias": {}, "n": 1}),
+        ("chat/completions", {"verbosity": "low", "moderation": {}, "parallel_tool_calls": False, "top_k": 3},
+         {"logit_bias": {"1": 5}, "logprobs": False, "parallel_tool_calls": True, "presence_penalty": 0.0, "top_k": None}),
+    ],
+)  # fmt: skip
+def test_a_field_that_transformers_would_leave_out_is_refused(endpoint, refused, taken):
+    def ask(**fields):
+        body = {"model": "champion", "stop": ["x"], **fields}
+        requests.refuse_unsupported(Request(endpoint, body), backends.FIELDS_OF_TRANSFORMERS, "ratchet@1")
+
+    ask(**taken)
+    for field, value in refused.items():
+        with pytest.raises(ApiError, match=f"^{field}: the backend of ratchet@1 does not support it"):
+            ask(**{field: value})
