@@ -230,16 +230,17 @@ class _Reply:
         await self._body(content, more=False)
 
     async def stream(self, answer: httpx.Response) -> None:
-        """Send an answer piece by piece, with the end that OpenAI's have."""
+        """Send an answer piece by piece, with the end that OpenAI's have. Raises ApiError if the backend fails in the middle."""
         whole = event_stream.Answer() if self._is_kept else None
         events = event_stream.EventStream(whole)
         self._streams = True
         await self._begin(200, answer.headers.get("content-type", "text/event-stream").encode())
         try:
             async for piece in answer.aiter_raw():
-                events.feed(piece)
-                await self._body(piece, more=True)
-            await self._body(b"" if events.is_done else event_stream.END, more=False)
+                await self._body(events.feed(piece), more=True)
+                if events.error:
+                    raise errors.from_backend(500, events.error, self.model)
+            await self._body(events.rest + (b"" if events.is_done else event_stream.END), more=False)
         finally:
             self.usage, self.answer = events.usage, whole.whole if whole else {}
 

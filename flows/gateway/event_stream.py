@@ -5,22 +5,32 @@ from collections.abc import Mapping
 from typing import Any
 
 DATA, DONE = b"data: ", b"data: [DONE]"
+ERROR = b'data: {"error"'
 END = DONE + b"\n\n"
 
 
 class EventStream:
-    """Reads the token usage in a stream, and whether it ended with `[DONE]`. Pieces may split lines."""
+    """Reads the token usage in a stream, whether it ended with `[DONE]`, and the error that it tells. Pieces may split lines."""
 
     def __init__(self, answer: "Answer | None" = None) -> None:
         """`answer` becomes what the chunks are pieces of."""
         self.usage: dict[str, Any] = {}
         self.is_done = False
-        self._line, self._answer = b"", answer
+        self.error = b""
+        """What the backend says of its failure; empty if it did not fail."""
+        self.rest = b""
+        """The beginning of a line."""
+        self._answer = answer
 
-    def feed(self, piece: bytes) -> None:
-        """Read a further piece."""
-        *lines, self._line = (self._line + piece).split(b"\n")
+    def feed(self, piece: bytes) -> bytes:
+        """Read a further piece, and return the lines that it completes, without an error and what follows."""
+        *lines, self.rest = (self.rest + piece).split(b"\n")
+        passed = b""
         for line in lines:
+            if line.startswith(ERROR):
+                self.error = line.removeprefix(DATA)
+                break
+            passed += line + b"\n"
             if line.startswith(DONE):
                 self.is_done = True
             elif line.startswith(DATA) and (self._answer or b'"usage"' in line):
@@ -28,6 +38,7 @@ class EventStream:
                 self.usage = usage_of(chunk) or self.usage
                 if self._answer:
                     self._answer.add(chunk)
+        return passed
 
 
 class Answer:

@@ -1,6 +1,6 @@
 """A backend for tests: `python stub_backend.py SOCKET NAME FOLDER`. It needs no torch, and does what a prompt says.
 
-`hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
+`hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `fault` tells an error there, `detail` and `text` fail in the
 shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt; where there are tools, with a call of
 the first; with `logprobs`, each answer has one.
 """
@@ -86,6 +86,12 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.005)
             if word == "cut":
                 os._exit(1)
+            if word == "fault":
+                self.chunk(b'data: {"err')
+                time.sleep(0.05)
+                self.chunk(b'or": "weights are torn"}\n\n')
+                self.chunk(b"")
+                return
         while word == "long":
             self.chunk(b"data: " + b"x" * 65536 + b"\n\n")
         self.chunk(f"data: {json.dumps(self.completion('', request))}\n\n".encode())

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from flows.gateway import server
+from flows.gateway.prompt_log import PromptLog
 from tasks.core.operation import ServeConfig
 from tests.flows.conftest import wait_for
 
@@ -181,6 +182,18 @@ def test_a_worker_that_ends_in_the_middle_of_a_stream_is_told_in_the_stream(gate
         json.loads(last.removeprefix("data: "))["error"]["message"] == "ratchet@1 ended before its answer was complete."
     )
     assert "[DONE]" not in answer.text
+
+
+def test_an_error_in_a_stream_is_told_as_one_and_its_prompt_is_not_kept(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
+        answer = gateway.ask("fault", stream=True)
+        first, last = answer.text.strip().split("\n\n")
+        assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"] == {"content": "ratchet@1"}
+        told = json.loads(last.removeprefix("data: "))["error"]
+        assert told["message"] == "ratchet@1 failed on the request: weights are torn"
+        failed = 'ratchet_serve_requests_total{endpoint="completions",model="ratchet@1",status="500"}'
+        wait_for(lambda: gateway.measured(failed) == 1, lambda: "")
+    assert [*Path("incoming").iterdir()] == []
 
 
 def test_a_stream_ends_as_those_of_openai_and_its_tokens_are_counted(gateway):
