@@ -58,8 +58,8 @@ def of_pack(loaded: Loaded, pack: Pack, nll: TokenLosses = token_losses) -> list
     batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
     trained_T = batch["labels"][0] != IGNORE
     owners_N = batch["segments"][0][trained_T]
-    nll_N = nll(model, batch).double()
-    sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N.cpu())
+    nll_N = nll(model, batch).cpu().double()  # not every device has doubles
+    sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N)
     counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
     return [
         Loss(sequence.id, nats, tokens)

@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.core.sequences import Encoded
-from tasks.engine.forward import HEAD_ROWS
+from tasks.engine.forward import HEAD_ROWS, token_losses
 from tasks.engine.inference import scoring
 from tasks.engine.training.allocations import allocations
 from tests import tiny as small
@@ -25,6 +25,22 @@ def test_a_sequences_nats_are_those_of_a_plain_forward(tiny, monkeypatch):
             mean = plain(input_ids=torch.tensor([sequence.ids]), labels=labels).loss
         assert found[sequence.id].tokens == sequence.num_trained
         assert found[sequence.id].nats == pytest.approx(mean.item() * sequence.num_trained, rel=1e-4)
+
+
+def test_no_device_is_asked_for_doubles(tiny):
+    class OfADeviceWithoutDoubles(torch.Tensor):
+        def double(self):
+            raise TypeError("this device has none")
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    def nll(model, batch):
+        return token_losses(model, batch).as_subclass(OfADeviceWithoutDoubles)
+
+    sequences = small.sequences(3)
+    expected = list(scoring.losses(small.load(tiny), sequences))
+    assert list(scoring.losses(small.load(tiny), sequences, nll=nll)) == expected
 
 
 def largest(work):
