@@ -26,6 +26,10 @@ Track = Callable[[Iterable[Any]], Iterable[Any]]
 DEPTHS = (0.25, 0.5, 0.75, 1.0)
 """The layers that `by_layer` looks at, as shares of the model's depth; the last is what its head reads."""
 
+ENCODERS = ("albert", "bert", "distilbert", "electra", "eurobert", "modernbert", "nomic_bert")
+"""Families (`model_type`) of encoders that read texts in one row as each alone. Others count positions or masks otherwise (RoBERTa, MPNet,
+DeBERTa), and are left to sentence-transformers."""
+
 
 def pooled(
     model: Any,
@@ -96,10 +100,13 @@ def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> 
 
 
 def is_encoder(folder: Path) -> bool:
-    """Return True if the sentence-transformers model in `folder` is a transformer with mean pooling, and nothing more that learns."""
+    """Return True if the sentence-transformers model in `folder` is one of `ENCODERS` with mean pooling, and nothing more that learns."""
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        return False
+    body = json.loads((folder / modules[0]["path"] / "config.json").read_text(encoding="utf-8"))
+    if body.get("model_type") not in ENCODERS:
         return False
     pooling = json.loads((folder / modules[1]["path"] / "config.json").read_text(encoding="utf-8"))
     return [name for name, on in pooling.items() if name.startswith("pooling_mode") and on is True] == [
@@ -110,7 +117,9 @@ def is_encoder(folder: Path) -> bool:
 def load_encoder(folder: Path, _parent: None = None, *, dtype: str, device: str) -> tuple[Any, Any]:
     """Load the sentence-transformers model in a folder, and its tokenizer. Raises ValueError if it is no encoder (`is_encoder`)."""
     if not is_encoder(folder):
-        raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
+        raise ValueError(
+            f"{folder} is not a transformer of families {', '.join(ENCODERS)} with mean pooling alone. Use `embedders.embed`."
+        )
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from tasks.engine.inference import embedding
 from tests import tiny as small
@@ -32,6 +32,25 @@ def test_a_vector_is_the_mean_of_a_plain_forward(make, row_tokens):
     plain = make().eval()
     body = plain if make is bert else plain.get_decoder()
     np.testing.assert_allclose(found, [by_hand(body, ids) for ids in TEXTS], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", embedding.ENCODERS)
+def test_a_vector_is_the_mean_of_a_plain_forward_in_all_families_of_encoders(family):
+    def made():
+        sizes = {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        names = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64} if family == "distilbert" else {}
+        window = {"local_attention": 8, "global_attn_every_n_layers": 2} if family == "modernbert" else {}
+        config = AutoConfig.for_model(family, **sizes, num_attention_heads=4, pad_token_id=0, **names, **window)
+        torch.manual_seed(0)
+        model = AutoModel.from_config(config).eval()
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        return model
+
+    found = embedding.pooled(made(), TEXTS)
+    plain = made()
+    np.testing.assert_allclose(found, [by_hand(plain, ids) for ids in TEXTS], rtol=1e-4, atol=1e-4)
 
 
 def test_the_last_hidden_state_is_the_one_before_the_head(tiny):
@@ -61,8 +80,9 @@ def test_a_text_without_tokens_is_nowhere(tiny):
     assert not found[1].any()
 
 
-def pipeline(folder, modules, pooling):
+def pipeline(folder, modules, pooling, family):
     folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling/config.json").write_text(json.dumps(pooling))
     rows = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules]
@@ -74,18 +94,20 @@ MEAN = {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "poolin
 
 
 @pytest.mark.parametrize(
-    ("more", "pooling", "answer"),
+    ("family", "more", "pooling", "answer"),
     [
-        ((), MEAN, True),
-        ((("Normalize", "2"),), MEAN, True),
-        ((), {"pooling_mode": "mean"}, True),
-        ((("Dense", "2"),), MEAN, False),
-        ((), MEAN | {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, False),
-        ((), MEAN | {"pooling_mode_cls_token": True}, False),
+        ("bert", (), MEAN, True),
+        ("bert", (("Normalize", "2"),), MEAN, True),
+        ("modernbert", (), {"pooling_mode": "mean"}, True),
+        ("roberta", (), MEAN, False),
+        ("mpnet", (("Normalize", "2"),), MEAN, False),
+        ("bert", (("Dense", "2"),), MEAN, False),
+        ("bert", (), MEAN | {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, False),
+        ("bert", (), MEAN | {"pooling_mode_cls_token": True}, False),
     ],
 )
-def test_only_a_transformer_with_the_mean_of_its_tokens_is_taken(tmp_path, more, pooling, answer):
-    folder = pipeline(tmp_path / "model", (("Transformer", ""), ("Pooling", "1_Pooling"), *more), pooling)
+def test_only_a_known_transformer_with_the_mean_of_its_tokens_is_taken(tmp_path, family, more, pooling, answer):
+    folder = pipeline(tmp_path / "model", (("Transformer", ""), ("Pooling", "1_Pooling"), *more), pooling, family)
     assert embedding.is_encoder(folder) is answer
     if not answer:
         with pytest.raises(ValueError, match="mean pooling alone"):
