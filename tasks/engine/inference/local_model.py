@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tasks.core.compute import Compute
 from tasks.core.imports import lasting
 from tasks.engine.inference.batches import Apply, Loaded
-from tasks.io import provenance
+from tasks.io import pinned, provenance
 from tasks.io.system.ray_cluster import Needs
 from tasks.io.system.workers import Workers, module_of
 from tasks.io.weights import checkpoints
@@ -65,6 +65,19 @@ class LocalModel:
             )
 
         return apply
+
+
+def identity(folder: Path, parent: Path | None, compute: Compute) -> list[Any]:
+    """Return all that a model's answers depend on beside prompts and the settings of generation, as JSON can hold it.
+
+    This is its weights, tokenizer and chat template and those of its base, where and how it computes, and the code that generates.
+    """
+    with lasting():
+        from tasks.engine import device
+    folders = [pinned.digest(folder), pinned.digest(parent) if parent else ""]
+    computed = compute.model_dump(mode="json") | {"precision": device.precision(compute)}
+    code = provenance.code_digest(provenance.closure("tasks.engine.inference.generation"))
+    return [*folders, computed, provenance.machine_class(), code]
 
 
 def on_node(local: LocalModel, weights: tuple[str, str], work: Callable[[Loaded, T], R], batch: T) -> R:

@@ -14,7 +14,7 @@ from tasks.core.records import Message
 from tasks.core.stage import Run
 from tasks.core.text.writing import Answer, Decoding, Server, Write, call
 from tasks.engine.inference.batches import Loaded
-from tasks.engine.inference.local_model import Load, LocalModel, placed
+from tasks.engine.inference.local_model import Load, LocalModel, identity, placed
 from tasks.io.generators.answers import Answers
 from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
@@ -101,12 +101,12 @@ def of_model(
     placed(compute)  # what else a stage computes, embeddings for instance, is computed with it
     local = LocalModel(folder, parent, load, compute)
     work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))))
-    answers = Answers(run.cache / "answers")
+    answers, known = Answers(run.cache / "answers"), identity(folder, parent, compute)
 
     def question(batch: Batch) -> Any:
         prompts, keys = batch
         conversations = [[asdict(message) for message in prompt] for prompt in prompts]
-        return [[*local.weights, compute.precision], decoding.model_dump(mode="json"), conversations, keys]
+        return [known, decoding.model_dump(mode="json"), conversations, keys]
 
     def answered(batches: Sequence[Batch]) -> Iterator[list[Answer]]:
         """Yield the answers to each batch, those kept from earlier runs among them."""

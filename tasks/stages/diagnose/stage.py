@@ -25,7 +25,7 @@ from tasks.engine.chat_template import render_prompt
 from tasks.engine.inference import answer_cache, embedding, neighbours, readout, scoring, writer
 from tasks.engine.inference.answer_cache import Writing
 from tasks.engine.inference.batches import Apply
-from tasks.engine.inference.local_model import LocalModel
+from tasks.engine.inference.local_model import LocalModel, identity
 from tasks.engine.sequences import Sequences
 from tasks.io import diagnosis, provenance, tables, verifiers
 from tasks.io.generators.answers import Answers
@@ -109,20 +109,14 @@ def _answer(
     tuned = _model(inputs["tuned"], inputs["base"], config)
     prompts = [task.prompt for task in tasks]
     names = [task.task for task in tasks] if listens(tuned.loaded.model) else []
-    identity = [
-        *diagnosis.hashes({name: inputs[name] for name in ("base", "tuned")}).values(),
-        config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)},
-        provenance.machine_class(),
-        provenance.code_digest(provenance.closure("tasks.engine.inference.generation")),
-        probing_config.max_new_tokens,
-    ]
+    known = identity(inputs["tuned"], inputs["base"], config.compute)
     responses = answer_cache.respond(
         prompts,
         [""] * len(prompts),
         Writing(probing_config.max_new_tokens, probing_config.batch_size),
         tuned.on(workers),
         Answers(run.cache / "answers"),
-        identity,
+        [*known, probing_config.max_new_tokens],
         partial(run.track, unit="group of answers"),
         names,
     )

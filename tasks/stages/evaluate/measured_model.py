@@ -20,10 +20,10 @@ from tasks.engine.inference.answer_cache import Writing, at
 from tasks.engine.inference.bank import Bank, Routed
 from tasks.engine.inference.batches import Apply, here
 from tasks.engine.inference.generation import Response, Sampling
-from tasks.engine.inference.local_model import LocalModel
+from tasks.engine.inference.local_model import LocalModel, identity
 from tasks.engine.inference.served import ServedModel
 from tasks.engine.inference.steering import Steering, steer
-from tasks.io import pinned, provenance
+from tasks.io import pinned
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.system.workers import Workers
@@ -178,8 +178,8 @@ def _bank(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, 
         )
 
     def under(name: str | None) -> MeasuredModel:
-        identity = _identity({"model": bank.folder(name) if name else base, "base": base}, config)
-        return MeasuredModel(bank.model(name), bank.tokenizer, identity=identity)
+        known = identity(bank.folder(name) if name else base, base, config.compute)
+        return MeasuredModel(bank.model(name), bank.tokenizer, identity=known)
 
     return bank.base, bank.tokenizer, MeasuredModel(bank.base, bank.tokenizer, routed=routed, under=under)
 
@@ -207,7 +207,8 @@ def _steered(local: LocalModel, inputs: dict[str, Path], config: StageConfig, wo
     decoder = methods.spec("decoders", name)
     decoder_config = decoder.config.model_validate(config.methods[name])
     if not decoder.helpers:
-        return MeasuredModel(*local.loaded, identity=_identity(inputs, config), on=local.on(workers))
+        known = identity(inputs["model"], inputs["base"], config.compute)
+        return MeasuredModel(*local.loaded, identity=known, on=local.on(workers))
     if config.evaluate.constrained:
         raise ValueError(
             f"evaluate.decoder {name} writes by several models together, and evaluate.constrained holds one. Leave one of the two out."
@@ -231,14 +232,6 @@ def _pinned_folder(name: str, values: Any) -> Path:
     checkpoints.check_folder(folder)
     pinned.check(folder, pinned.digest(folder), values.digest, f"methods.{name}.digest")
     return folder
-
-
-def _identity(inputs: dict[str, Path], config: StageConfig) -> list[Any]:
-    """Return everything that an answer of the model depends on beside its prompt and the settings of generation."""
-    sources = provenance.closure("tasks.engine.inference.generation")
-    compute = config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)}
-    folders = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"])]
-    return [*folders, compute, provenance.machine_class(), provenance.code_digest(sources)]
 
 
 def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:

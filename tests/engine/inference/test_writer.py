@@ -1,0 +1,55 @@
+"""A writer of this machine answers from its cache what the same model would write again, and nothing else."""
+
+import shutil
+
+import pytest
+
+from tasks.core.compute import Compute
+from tasks.core.records import Message
+from tasks.core.text.writing import Decoding
+from tasks.engine.inference import local_model, writer
+from tests import tiny as small
+from tests.support import ScratchRun
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    return shutil.copytree(tiny, tmp_path / "model")
+
+
+def calls(folder, run, compute=small.FP32):
+    """How many answers the model has written so far, after it was asked once more."""
+    write = writer.of_model(folder, Decoding(max_new_tokens=3), compute, run)
+    write([[Message("user", "hello")]], ["key"])
+    return len(run.calls)
+
+
+def test_the_same_question_is_written_once(folder, tmp_path):
+    run = ScratchRun(tmp_path)
+    assert [calls(folder, run), calls(folder, run)] == [1, 1]
+
+
+def test_another_chat_template_asks_anew(folder, tmp_path):
+    run = ScratchRun(tmp_path)
+    calls(folder, run)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    assert calls(folder, run) == 2
+
+
+def test_another_precision_asks_anew_and_auto_is_what_it_has_become(folder, tmp_path, monkeypatch):
+    run, auto = ScratchRun(tmp_path), Compute(threads=1)
+    assert calls(folder, run, small.FP32) == 1
+    for resolved, written in (("fp32", 1), ("bf16", 2)):
+        monkeypatch.setattr("tasks.engine.device.precision", lambda _, resolved=resolved: resolved)
+        assert calls(folder, run, auto) == written
+
+
+def test_other_code_or_another_class_of_machine_asks_anew(folder, monkeypatch):
+    known = [local_model.identity(folder, None, small.FP32)]
+    monkeypatch.setattr("tasks.io.provenance.machine_class", lambda: {"processor": "another"})
+    known.append(local_model.identity(folder, None, small.FP32))
+    monkeypatch.setattr("tasks.io.provenance.code_digest", lambda _: "other code")
+    known.append(local_model.identity(folder, None, small.FP32))
+    assert known[0] != known[1] != known[2]
