@@ -21,6 +21,26 @@ COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
 BANK = "bank"
 """In the folder of a model: a bank of adapters that stand on it (`tasks.io.weights.banks`)."""
+DATE = {
+    "d": "26",
+    "-d": "26",
+    "m": "07",
+    "-m": "7",
+    "b": "Jul",
+    "B": "July",
+    "a": "Fri",
+    "A": "Friday",
+    "y": "24",
+    "Y": "2024",
+}
+"""26 July 2024 as `strftime` writes it: the date that Llama's chat templates have where no clock is given."""
+TIME = {"H": "00", "I": "12", "M": "00", "S": "00", "p": "AM"}
+CLOCK = (
+    "{%- macro strftime_now(form) -%}{{ form"
+    + "".join(f".replace('%{code}', '{text}')" for code, text in (DATE | TIME).items())
+    + " }}{%- endmacro -%}"
+)
+"""A clock that stands still, before a chat template that writes today's date."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -121,10 +141,18 @@ def pass_through(source: Path, target: Path) -> None:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """Load the tokenizer in a model's folder."""
+    """Load the tokenizer in a model's folder.
+
+    A chat template that writes today's date is given a fixed one, and keeps it where the model is saved: the same data give the same
+    tokens on every day, and the model is served as it was trained.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    template = tokenizer.chat_template
+    if isinstance(template, str) and "strftime_now" in template and not template.startswith(CLOCK):
+        tokenizer.chat_template = CLOCK + template
+    return tokenizer
 
 
 def is_adapter(path: Path) -> bool:

@@ -118,3 +118,15 @@ def test_the_hash_of_the_weights_is_that_of_the_weights_alone(folder):
 
 def test_a_folder_without_a_card_says_nothing_of_itself(tmp_path):
     assert checkpoints.read_card(tmp_path) == {}
+
+
+def test_a_template_that_writes_todays_date_writes_a_fixed_one_here_and_where_it_is_saved(folder, tmp_path):
+    template = "{% if strftime_now is defined %}{% set now = strftime_now('%d %b %Y') %}{{ now + strftime_now(', %A %H:%M') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(template + "{{ messages[0].content }}")
+    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = checkpoints.load_tokenizer(tmp_path / "saved")
+    for each in (tokenizer, again):
+        text = each.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+        assert text == "26 Jul 2024, Friday 00:00?"
+    assert again.chat_template == tokenizer.chat_template
