@@ -231,9 +231,9 @@ class _Chooser:
         sampling: Sampling | None,
         called: Sequence[str | None],
     ) -> None:
-        self._prompts, self._sampling, self._padding = prompts, sampling, tokenizer.pad_token_id
+        self._prompts, self._sampling = prompts, sampling
         self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
-        self._processors, ends = generation_settings(model, self._padding)
+        self._processors, ends = generation_settings(model, tokenizer.pad_token_id)
         self.ends = frozenset(ends)
         """The tokens that end a response."""
         self._constraint = Constraint(tokenizer, ends, called) if any(called) else None
@@ -244,8 +244,11 @@ class _Chooser:
         """Return the next token of each row, (A,)."""
         if self._processors:
             rows = [[*self._prompts[number], *response] for number, response in zip(numbers, responses, strict=True)]
-            ids_AT, _ = decoding.left_padded(rows, logits_AV.device, self._padding)
-            logits_AV = self._processors(ids_AT, logits_AV)
+            scored = [  # row by row: processors would count padding as tokens
+                self._processors(torch.tensor([row], device=logits_AV.device), logits_V[None])
+                for row, logits_V in zip(rows, logits_AV, strict=True)
+            ]
+            logits_AV = torch.cat(scored)
         if self._constraint:
             logits_AV = self._constraint.mask(numbers, responses, logits_AV)
         if self._sampling:

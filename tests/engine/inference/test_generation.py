@@ -263,6 +263,18 @@ def test_what_the_models_generation_config_asks_for_is_done(pair):
     assert expected != plain
 
 
+def test_a_penalty_does_not_count_padding_as_tokens(pair):
+    model, tokenizer = copy.deepcopy(pair)
+    model.generation_config.repetition_penalty = 3.0
+    ids = [[1, 2, 3], list(range(20, 50))]
+    expected = [
+        generation.continue_from(model, [prompt], tokenizer, batch_size=1, max_new_tokens=8)[0] for prompt in ids
+    ]
+    for token in tokenizer(expected[0].text, add_special_tokens=False)["input_ids"]:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(token)  # one that the shorter prompt is answered with
+        assert generation.continue_from(model, ids, tokenizer, batch_size=2, max_new_tokens=8) == expected
+
+
 def test_a_text_is_decoded_only_where_a_token_may_end_it(pair):
     class Counting:
         calls = 0
