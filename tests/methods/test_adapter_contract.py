@@ -150,20 +150,20 @@ def test_what_an_adapter_exempts_from_decay_trains(tiny, kind, name):
 
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
-def test_what_is_saved_is_loaded_bit_for_bit(tiny, kind, tmp_path, name, dtype):
+def test_what_is_saved_is_loaded_bit_for_bit_and_rounded_only_then(tiny, kind, tmp_path, name, dtype):
     base = tmp_path / "base"
     shutil.copytree(tiny, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
-    contract.model(kind, tiny, dtype).save_pretrained(base)
-    asked = contract.named(dtype)
-    attached, parts = trained(name, checkpoints.load(base, dtype=asked)[0])
+    contract.model(kind, tiny).save_pretrained(base)
+    attached, parts = trained(name, checkpoints.load(base)[0])
+    trained_losses = contract.losses(attached.model)
     store.save(attached, parts, None, tmp_path / "saved")
     assert checkpoints.is_adapter(tmp_path / "saved")
-    loaded, _ = checkpoints.load(tmp_path / "saved", base, dtype=asked)
-    mergeable = parts.adapter.spec.merges
-    expected = compose.merge(attached.model, parts) if mergeable else plain(attached.model)
+    loaded, _ = checkpoints.load(tmp_path / "saved", base, dtype=contract.named(dtype))
+    expected = compose.merge(attached.model, parts) if parts.adapter.spec.merges else plain(attached.model)
     for (key, found), wanted in zip(loaded.named_parameters(), expected.parameters(), strict=True):
-        assert torch.equal(found, wanted), key
-    assert torch.equal(contract.losses(loaded), contract.losses(expected))
+        assert torch.equal(found, wanted.to(found.dtype)), key
+    tolerance = 1e-4 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(contract.losses(loaded).float(), trained_losses, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -16,7 +16,7 @@ PEFT_ADAPTER = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 OWN_ADAPTER = "adapter.json"
 OWN_WEIGHTS = "adapter.safetensors"
-"""An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs read that, and `load` this."""
+"""An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs and banks read that, and `load` this."""
 COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
 BANK = "bank"
@@ -49,7 +49,8 @@ def load(
 ) -> tuple[Any, Any]:
     """Load the model at `path` and its tokenizer, in evaluation mode.
 
-    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact.
+    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact;
+    only then are the weights cast to `dtype`.
     `quantization` is what a method of family `bases` gives. Raises ValueError where an adapter was trained on other weights
     than the base's, and where the folder lacks weights as safetensors or a tokenizer.
     """
@@ -68,9 +69,10 @@ def load(
         check_parent(path, plain)
         check_adapter(path)
         quantization = quantization_of(path)
+    merge = is_adapter(path) and quantization is None and methods.spec("adapters", read_adapter_note(path)[0]).merges
     model = AutoModelForCausalLM.from_pretrained(
         plain,
-        dtype=getattr(torch, dtype),
+        dtype=torch.float32 if merge else getattr(torch, dtype),  # bf16 drops small changes that are added to it
         quantization_config=quantization,
         device_map={"": device} if quantization else None,
         use_safetensors=True,
@@ -79,8 +81,18 @@ def load(
     )
     _settle(model)
     if is_adapter(path):
-        model = put_on(path, model, merge=quantization is None)
+        model = put_on(path, model, merge=merge)
+    if merge:
+        cast(model, dtype)
     return (model if quantization else model.to(device)).eval(), load_tokenizer(plain)
+
+
+def cast(model: Any, dtype: str) -> None:
+    """Cast the weights of `model` one by one. Buffers keep their precision, as when a model is loaded in `dtype`."""
+    import torch
+
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, dtype))
 
 
 def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: Mapping[str, Any]) -> None:
@@ -95,6 +107,15 @@ def write_adapter_note(folder: Path, name: str, params: Mapping[str, Any]) -> No
     """Write `adapter.json`: the method and the settings that `load` attaches an adapter of ours by."""
     text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
     (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
+
+
+def read_adapter_note(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the method and the settings that `load` attaches an adapter of ours by; `none` and no settings for any other folder."""
+    file = folder / OWN_ADAPTER
+    note: dict[str, Any] = {"adapter": "none", "params": {}}
+    if file.is_file():
+        note = json.loads(file.read_text(encoding="utf-8"))
+    return note["adapter"], note["params"]
 
 
 def read_adapter(folder: Path) -> dict[str, Any]:
@@ -260,8 +281,13 @@ def quantization_of(path: Path) -> Any:
 
 
 def put_on(path: Path, model: Any, *, merge: bool) -> Any:
-    """Attach the adapter at `path` to `model`; merge it where that is exact and asked for."""
-    if not (path / OWN_ADAPTER).is_file():
+    """Attach the adapter at `path` to `model`, and merge it if asked to.
+
+    One of ours that is not merged is attached as the LoRA beside it, if there is one, which says nothing of the numbers of `model`: LoLDU's z
+    belongs to those that it was trained on, and `model` may hold them rounded.
+    """
+    name, params = read_adapter_note(path)
+    if name == "none" or (not merge and (path / PEFT_ADAPTER).is_file()):
         from peft import PeftModel
 
         attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
@@ -271,14 +297,13 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
                 "merges changes of weights alone."
             )
         return attached.merge_and_unload() if merge else attached.get_base_model()
-    card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
-    method = methods.load("adapters", card["adapter"])
-    config = methods.spec("adapters", card["adapter"]).config.model_validate(card["params"])
+    method = methods.load("adapters", name)
+    config = methods.spec("adapters", name).config.model_validate(params)
     tensors = read_adapter(path)
     attached = method.attach(model, config, Start(tensors=tensors))
-    fill(attached, card["adapter"], tensors, path)
+    fill(attached, name, tensors, path)
     attached.requires_grad_(False)
-    return method.merge(attached) if merge and method.merge else attached
+    return method.merge(attached) if merge else attached
 
 
 def check_parent(path: Path, base: Path) -> None:

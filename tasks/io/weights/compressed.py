@@ -23,8 +23,6 @@ REFERENCES = {"LORA": 0, "IA3": 1}
 
 def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
     """Load the model at `path` and its tokenizer, in evaluation mode; a difference is added to `base`."""
-    import torch
-
     name = read_note(path)["compressor"]
     method = methods.load("compressors", name)
     if isinstance(method, WeightCompressor):
@@ -42,8 +40,7 @@ def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str =
     weights = dict(model.named_parameters())
     for key, tensor in _decode(path).items():
         weights[key].data.add_(tensor)
-    for weight in weights.values():  # buffers keep their precision, as when a model is loaded in `dtype`
-        weight.data = weight.data.to(getattr(torch, dtype))
+    checkpoints.cast(model, dtype)
     return model.to(device), tokenizer
 
 
