@@ -1,6 +1,7 @@
 """What every adapter owes: it is run for each file found in the folder, on a LLaMA and on a Qwen2."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -243,3 +244,15 @@ def test_an_update_is_linear_in_the_tensors_that_the_adapter_names(tiny, kind, n
         torch.testing.assert_close(none[key], base[key](inputs[key]))
         torch.testing.assert_close(quarter[key] - none[key], 0.25 * (full[key] - none[key]), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(full[key], none[key]), key
+
+
+@pytest.mark.parametrize("name", TARGETING)
+def test_what_adapts_all_linear_layers_is_loaded_as_it_was_saved(tiny, tmp_path, name):
+    adapter = contract.part("adapters", name, targets="all-linear")
+    parts = replace(contract.composition(), adapter=adapter)
+    attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    contract.steps(attached, optimizer, parts)
+    expected = contract.losses(attached.model)
+    store.save(attached, parts, None, tmp_path / "saved")
+    loaded, _ = checkpoints.load(tmp_path / "saved", tiny)
+    torch.testing.assert_close(contract.losses(loaded), expected, rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ def attach(model: nn.Module, config: Ia3Config, start: Start) -> nn.Module:
     return _peft.wrap(
         model,
         peft.IA3Config(
-            target_modules=_peft.named(config.targets),
+            target_modules=sorted(chosen),  # peft opens no adapter whose feedforward layers are not among them by name
             feedforward_modules=[name for name in config.feedforward if name in chosen],
             task_type=peft.TaskType.CAUSAL_LM,
         ),
