@@ -17,6 +17,8 @@ PEFT_WEIGHTS = "adapter_model.safetensors"
 OWN_ADAPTER = "adapter.json"
 OWN_WEIGHTS = "adapter.safetensors"
 """An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs and banks read that, and `load` this."""
+NO_CHANGE = ("ADAPTION_PROMPT", "POLY")
+"""Kinds of peft's adapters, besides prompts, that are no change of weights: one adds to what attention gives, one differs from task to task."""
 COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
 BANK = "bank"
@@ -281,7 +283,7 @@ def quantization_of(path: Path) -> Any:
 
 
 def put_on(path: Path, model: Any, *, merge: bool) -> Any:
-    """Attach the adapter at `path` to `model`, and merge it if asked to.
+    """Attach the adapter at `path` to `model`, and merge it if asked to and where that is exact.
 
     One of ours that is not merged is attached as the LoRA beside it, if there is one, which says nothing of the numbers of `model`: LoLDU's z
     belongs to those that it was trained on, and `model` may hold them rounded.
@@ -291,12 +293,13 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
         from peft import PeftModel
 
         attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
-        if attached.active_peft_config.is_prompt_learning:
+        adapter = attached.active_peft_config
+        if adapter.is_prompt_learning or adapter.peft_type.value in NO_CHANGE:
             raise ValueError(
-                f"{path} is a {attached.active_peft_config.peft_type.value} adapter: it adds tokens to every prompt, and Ratchet measures and "
-                "merges changes of weights alone."
+                f"{path} is a {adapter.peft_type.value} adapter, which is no change of weights, and Ratchet measures and merges those alone. "
+                "Train one that is: `ratchet methods adapters` lists them."
             )
-        return attached.merge_and_unload() if merge else attached.get_base_model()
+        return attached.merge_and_unload() if merge and not _adapts_tied(attached) else attached.get_base_model()
     method = methods.load("adapters", name)
     config = methods.spec("adapters", name).config.model_validate(params)
     tensors = read_adapter(path)
@@ -304,6 +307,15 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
     fill(attached, name, tensors, path)
     attached.requires_grad_(False)
     return method.merge(attached) if merge else attached
+
+
+def _adapts_tied(attached: Any) -> bool:
+    """Return whether peft adapts the embeddings or the head of a model where both are one tensor, and a change of one would be one of the other."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = attached.get_base_model()
+    ends = model.get_input_embeddings(), model.get_output_embeddings()
+    return ends[0].weight is ends[1].weight and any(isinstance(end, BaseTunerLayer) for end in ends)
 
 
 def check_parent(path: Path, base: Path) -> None:

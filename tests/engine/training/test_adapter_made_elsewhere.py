@@ -114,8 +114,28 @@ def test_a_pickled_adapter_is_not_opened(tiny, tmp_path):
             opening()
 
 
-def test_prompts_are_refused_by_their_kind(tiny, tmp_path):
-    config = peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"),
+        peft.AdaptionPromptConfig(adapter_len=2, adapter_layers=1, task_type="CAUSAL_LM"),
+        peft.PolyConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_what_is_no_change_of_weights_is_refused_by_its_kind(tiny, tmp_path, config):
     peft.get_peft_model(small.load(tiny), config).save_pretrained(tmp_path / "made")
-    with pytest.raises(ValueError, match="is a PROMPT_TUNING adapter: it adds tokens to every prompt"):
+    with pytest.raises(ValueError, match=f"is a {config.peft_type.value} adapter, which is no change of weights"):
         checkpoints.load(tmp_path / "made", tiny)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens", "q_proj"], ["embed_tokens", "lm_head"]])
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_an_adapter_of_tied_embeddings_changes_what_it_changed_in_training_alone(tiny, tmp_path, targets, dtype):
+    made = make(tiny, tmp_path / "made", peft.LoraConfig(r=3, target_modules=targets))
+    assert small.load(tiny).config.tie_word_embeddings
+    loaded, _ = checkpoints.load(tmp_path / "made", tiny, dtype=contract.named(dtype))
+    found, expected = (model(torch.arange(9)[None]).logits.float() for model in (loaded, made.eval()))
+    tolerance = 1e-4 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
