@@ -53,6 +53,7 @@ class Rows:
         return {
             "spoken": spoken,
             "content": [_content(row, key) for (_, row), key in zip(self.items, spoken, strict=True)],
+            "prompt": [_hash(text) if (text := collapse_whitespace(side)) else 0 for side in self.compared("prompt")],
             "family": [_family(row) for _, row in self.items],
             "prompt_chars": [len(row.prompt if isinstance(row, Pair) else prompt_of(row)) for _, row in self.items],
             "response_chars": [max(len(row.response), len(_rejected(row) or "")) for _, row in self.items],

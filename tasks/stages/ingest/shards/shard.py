@@ -75,10 +75,7 @@ class Shard:
         self._write_frame("sensitive.parquet", columns.frame(sensitive, SensitiveText))
         facts = np.zeros(len(rows), FACTS)
         for side in SIDES:
-            texts = rows.compared(side)
-            if side == "prompt":
-                facts["prompt"] = _hashes(texts)
-            words = hash_words(texts)
+            words = hash_words(rows.compared(side))
             facts[f"{side}_words"] = words.counts
             self._save(f"{side}.npy", words.hashes)
         for name, values in rows.facts().items():
@@ -93,9 +90,3 @@ class Shard:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{self.number:06d}-{name}"
-
-
-def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return a hash of each text, white space aside; 0 of an empty one."""
-    spoken = pl.Series(texts, dtype=pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
-    return np.where((spoken == "").to_numpy(), np.uint64(0), spoken.hash().to_numpy())
