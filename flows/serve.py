@@ -20,6 +20,8 @@ from flows.automations import Notifications
 from flows.execution import prefect_server, ray_head, supervisor, workspace_lease
 from tasks.io.system import progress
 
+AT_ONCE = 4
+"""Runs that are started at a time: one works in the workspace, the others wait for it, or for a person's approval."""
 Deployments = Sequence[RunnerDeployment]
 
 
@@ -81,8 +83,8 @@ def _registered(served: Deployments, told: Notifications, url: str) -> None:
 
 
 def _serving(served: Deployments, url: str) -> None:
-    """Start what is asked for, until Ctrl-C. One workspace, one flow: the others wait."""
-    _until_it_answers(lambda: serve(*served, limit=1, print_starting_message=False), url)
+    """Start what is asked for, until Ctrl-C. One flow works in the workspace, which its lease sees to: the others wait."""
+    _until_it_answers(lambda: serve(*served, limit=AT_ONCE, print_starting_message=False), url)
 
 
 def _until_it_answers(ask: Callable[[], object], url: str) -> None:

@@ -113,6 +113,13 @@ def test_a_server_that_ends_while_deployments_are_registered_is_asked_again(monk
     assert next(answers, None) is None
 
 
+def test_a_run_that_waits_for_a_person_leaves_room_for_others(monkeypatch):
+    options = {}
+    monkeypatch.setattr(serve, "serve", lambda *_, **given: options.update(given))
+    serve._serving([], "http://127.0.0.1:9/api")
+    assert options["limit"] > 2, "one waits, one works, and one looks at what came in meanwhile"
+
+
 def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
     port = prefect.split(":")[2].split("/")[0]
     refused = workspace.run("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
