@@ -285,10 +285,12 @@ def test_a_task_without_validation_is_refused_by_name():
 
 def test_a_warmup_that_never_ends_is_refused():
     everything = [{"code": 1.0, "maths": 2.0, "text": 3.0}]
-    with pytest.raises(ValueError, match="warmup is 100 and the training has 40 steps"):
+    with pytest.raises(ValueError, match=r"warmup: 100 and interval: 1, coba begins at step 100, .* has 40 steps"):
         on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="coba"))
-    with pytest.raises(ValueError, match="window is 40 and the training has 40 steps, so self_paced would never begin"):
+    with pytest.raises(ValueError, match=r"window: 40 and interval: 1, self_paced begins at step 40, .* has 40 steps"):
         on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="self_paced", window=40))
+    with pytest.raises(ValueError, match=r"window: 3 and interval: 50, self_paced begins at step 50, .* has 40 steps"):
+        on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="self_paced", window=3, interval=50))
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,11 @@ def _check(moment: Moment, config: MftcoderConfig) -> None:
             f"{', '.join(unseen)}. Raise valid_tokens, hold some examples out, or set `balance: none`."
         )
     name, first = ("warmup", config.warmup) if config.balance == "coba" else ("window", config.window)
-    if first >= moment.steps:
+    begins = math.ceil(first / config.interval) * config.interval
+    if begins >= moment.steps:
         raise ValueError(
-            f"mftcoder.{name} is {first} and the training has {moment.steps} steps, so {config.balance} would never begin. "
-            "Lower it, or set `balance: none`."
+            f"With mftcoder.{name}: {first} and interval: {config.interval}, {config.balance} begins at step {begins}, and the training has "
+            f"{moment.steps} steps. Lower them, or set `balance: none`."
         )
 
 
