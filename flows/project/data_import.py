@@ -197,6 +197,7 @@ def preview(sources: Sources) -> dict[str, Any]:
         return {
             "kept": 0,
             "refused": {},
+            "kinds": {"pairs": 0, "judged": 0, "plain": 0},
             "groups": 0,
             "sensitive": {},
             "rows": [],

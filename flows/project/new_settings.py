@@ -57,7 +57,12 @@ def goals_of(sources: Sources | None, preview: Mapping[str, Any]) -> tuple[Goal,
     of_texts: tuple[Goal, ...] = ("texts",) if sources.corpus else ()
     if not sources.examples:
         return of_texts
-    return ("preferences", *of_texts) if _objective(preview) else ("answers", "loop", *of_texts)
+    kinds = preview["kinds"]
+    plain, compared = kinds["plain"], kinds["pairs"] + kinds["judged"]
+    of_answers: tuple[Goal, ...] = ("answers", "loop") if plain else ()
+    of_preferences: tuple[Goal, ...] = ("preferences",) if compared else ()
+    first, second = (of_answers, of_preferences) if plain > compared else (of_preferences, of_answers)
+    return *first, *second, *of_texts
 
 
 def checked_goal(name: str, sources: Sources | None, preview: Mapping[str, Any]) -> Goal:
@@ -116,7 +121,8 @@ def _adapt(settings: dict[str, Any], answers: Answers) -> None:
     settings["fetch"]["model"] = dict(answers.model)
     if answers.goal == "texts":
         _read_texts(settings, answers)
-    elif answers.goal == "preferences" and (objective := _objective(answers.preview)):
+    elif answers.goal == "preferences":
+        objective = "dpo" if answers.preview["kinds"]["pairs"] >= answers.preview["kinds"]["judged"] else "kto"
         settings["tune"]["objective"] = objective
         settings["methods"][objective] = {}
         settings["methods"]["adamw"]["learning_rate"] = PREFERENCE_RATE
@@ -141,11 +147,3 @@ def _read_texts(settings: dict[str, Any], answers: Answers) -> None:
     if answers.machine == "cuda":
         larger, _ = config_file.parse(profiles.by_name()["gpu-7b"])
         settings["pretrain"].update({key: larger["tune"][key] for key in LARGER})
-
-
-def _objective(preview: Mapping[str, Any]) -> Literal["dpo", "kto"] | None:
-    """Return the objective of rows that say which answer is better; None where none does."""
-    rows = preview.get("rows", ())
-    if any(row["rejected"] is not None for row in rows):
-        return "dpo"
-    return "kto" if any(row["desirable"] is not None for row in rows) else None

@@ -68,13 +68,14 @@ def main(arguments: list[str]) -> int:
 
 
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
-    """Return the first kept and the first refused records, the counts of both by file, what is not used, a guess of the columns of unknown rows,
-    and for each source the check that is proposed and the column of its splits."""
+    """Return the first kept and the first refused records, the counts of both by file and of the kept by kind, what is not used, a guess of the
+    columns of unknown rows, and for each source the check that is proposed and the column of its splits."""
     kept: list[Example] = []
     refused: list[Refusal] = []
     reasons: Counter[str] = Counter()
     groups: set[str] = set()
     files: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    kinds = Counter(pairs=0, judged=0, plain=0)
     sensitive_texts: Counter[str] = Counter()
     unsearched: list[Example] = []
     proposals = [_proposal(source) for source in sources]
@@ -87,6 +88,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             else:
                 groups.add(record.group)
                 files[file]["kept"] += 1
+                kinds[_kind(record)] += 1
                 kept += [record] if len(kept) < SHOWN else []
                 unsearched.append(record)
                 if len(unsearched) == SEARCHED:
@@ -101,6 +103,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
+        "kinds": dict(kinds),
         "groups": len(groups),
         "sensitive": dict(sensitive_texts.most_common()),
         "rows": [
@@ -125,6 +128,13 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for source, proposal in zip(sources, proposals, strict=True)
         ],
     }
+
+
+def _kind(example: Example) -> str:
+    """Return `pairs` for an example with a better and a worse answer, `judged` for one whose answer is judged, else `plain`."""
+    if example.rejected is not None:
+        return "pairs"
+    return "plain" if example.desirable is None else "judged"
 
 
 def _rules_in(examples: Sequence[Example]) -> Iterator[str]:

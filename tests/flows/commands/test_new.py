@@ -143,6 +143,26 @@ def test_preferences_are_seen_in_the_data(workspace, tmp_path, row, objective):
     assert list(settings["rounds"]) == ["r0"]
 
 
+@pytest.mark.parametrize(
+    ("is_pair", "goals"),
+    [
+        (lambda n: n == 0, "answers, loop, preferences"),
+        (lambda n: n >= 5, "answers, loop, preferences"),
+        (lambda n: n >= 3, "preferences, answers, loop"),
+    ],
+)
+def test_the_goals_go_by_all_rows_and_not_by_those_that_are_shown(workspace, tmp_path, is_pair, goals):
+    def row(n):
+        pair = {"chosen": f"yes {n}", "rejected": f"no {n}"}
+        return {"prompt": f"{n}?"} | (pair if is_pair(n) else {"completion": f"yes {n}"})
+
+    mixed = str(table(tmp_path / "mixed.jsonl", row))
+    with pytest.raises(ValueError, match=f"Goals of these data: {goals}.$"):
+        command.new(data=mixed, goal="none", yes=True)
+    command.new(data=mixed, goal="preferences", yes=True)
+    assert written()["tune"]["objective"] == "dpo"
+
+
 def test_texts_are_read_on_without_examples(workspace, tmp_path):
     (tmp_path / "manuals").mkdir()
     (tmp_path / "manuals/a.md").write_text("# A\n\nText.\n")
