@@ -138,6 +138,10 @@ def _show(preview: dict[str, Any]) -> None:
     refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
     refused = f"; refused: {refused}" if refused else ""
     total = preview["kept"] + sum(preview["refused"].values())
+    if (named := preview["named"])["fitting"] < named["rows"]:
+        typer.echo(
+            f"── {named['fitting']} of {named['rows']} rows have the columns that are named; the others are read by the usual names"
+        )
     for proposal in filter(None, preview["checks"]):
         check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")

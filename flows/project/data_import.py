@@ -198,6 +198,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "kept": 0,
             "refused": {},
             "kinds": {"pairs": 0, "judged": 0, "plain": 0},
+            "named": {"rows": 0, "fitting": 0},
             "groups": 0,
             "sensitive": {},
             "rows": [],

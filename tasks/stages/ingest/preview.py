@@ -4,6 +4,7 @@ JSON is a list of sources as in params.yaml; the output is one JSON object, whic
 answers suggest.
 """
 
+import difflib
 import json
 import sys
 from collections import Counter, defaultdict
@@ -39,6 +40,7 @@ from tasks.stages.ingest.reading.examples import (
 from tasks.stages.ingest.reading.guesses import table
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.rows import reasoning
+from tasks.stages.ingest.reading.rows.columns import missing
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -50,6 +52,8 @@ SEARCHED = 1_000
 """Examples that are searched for secrets and personal data at a time."""
 GUESSED = 200
 """Rows that a guess of the columns is made from."""
+LISTED = 12
+"""Names of columns that a message lists."""
 SEED = 0
 
 
@@ -70,6 +74,7 @@ def main(arguments: list[str]) -> int:
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
     """Return the first kept and the first refused records, the counts of both by file and of the kept by kind, what is not used, a guess of the
     columns of unknown rows, and for each source the check that is proposed and the column of its splits."""
+    named = _count_named(sources)
     kept: list[Example] = []
     refused: list[Refusal] = []
     reasons: Counter[str] = Counter()
@@ -104,6 +109,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
         "kinds": dict(kinds),
+        "named": named,
         "groups": len(groups),
         "sensitive": dict(sensitive_texts.most_common()),
         "rows": [
@@ -188,6 +194,29 @@ def _unused(source: ExampleSource) -> list[str]:
     kept = own.union(columns_with_content(rows))
     messages = _first_rows(source.model_copy(update={"thread": None}))
     return [name for name in columns_with_content(messages) if name not in kept] + unused(rows, source)
+
+
+def _count_named(sources: Sequence[ExampleSource]) -> dict[str, int]:
+    """Return the number of rows of tables whose columns are named, and of those that have these columns. Raises ValueError if none has."""
+    lacking: Counter[str] = Counter()
+    known: set[str] = set()
+    rows = fitting = 0
+    for source in sources:
+        if not isinstance(source, File | Query | Datasets) or source.columns is None:
+            continue
+        settings = source.columns.model_dump(exclude_none=True)
+        for row in _rows(source):
+            rows += 1
+            lacks = missing(row.values, settings)
+            fitting += not lacks
+            lacking.update(lacks)
+            known.update(row.values)
+    if rows and not fitting:
+        name = max(lacking, key=lacking.__getitem__)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(known)[:LISTED])}."
+        raise ValueError(f"no row has all columns that are named: {lacking[name]:,} of {rows:,} lack {name!r}. {hint}")
+    return {"rows": rows, "fitting": fitting}
 
 
 def _rows(source: File | Query | Datasets) -> Iterator[Row]:

@@ -158,6 +158,25 @@ def test_columns_that_nobody_can_guess_are_to_be_named(workspace, tmp_path):
         command.init(str(tmp_path / "odd.csv"))
 
 
+def test_a_column_that_no_row_has_is_refused_with_those_it_may_mean(workspace, tmp_path, capsys):
+    rows = [{"prompt": f"raw {n}", "prompt_clean": f"clean {n}", "completion": f"so {n}"} for n in range(9)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        ValueError,
+        match=r"no row has all columns that are named: 9 of 9 lack 'prompt_claen'\. Did you mean prompt_clean\?$",
+    ):
+        command.init(str(file), prompt="prompt_claen", response="completion")
+    with pytest.raises(ValueError, match=r"'x'. There are: completion, prompt, prompt_clean\.$"):
+        command.init(str(file), prompt="{{ x }}", response="completion")
+    del rows[0]["prompt_clean"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command.init(str(file), prompt="prompt_clean", response="completion")
+    assert (
+        "8 of 9 rows have the columns that are named; the others are read by the usual names" in capsys.readouterr().out
+    )
+
+
 def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(

@@ -24,7 +24,7 @@ TARGETS = {"prompt": "prompt", "response": "completion", "messages": "messages",
 def usual(row: Mapping[str, Any], columns: Columns | None) -> Mapping[str, Any] | Unfit:
     """Return the row with the usual names of columns, or the reason why it does not fit the settings. Other columns stay."""
     settings = columns.model_dump(exclude_none=True) if columns else {}
-    if not settings or any(not templates.columns_of(value) <= row.keys() for value in settings.values()):
+    if not settings or missing(row, settings):
         return _decoded(row)
     try:
         values = {TARGETS[name]: _content(templates.rendered(value, row)) for name, value in settings.items()}
@@ -35,6 +35,11 @@ def usual(row: Mapping[str, Any], columns: Columns | None) -> Mapping[str, Any] 
     is_used = any(LABEL in templates.columns_of(value) for value in settings.values())
     dropped = USUAL | {LABEL} if is_used else USUAL
     return _decoded({name: value for name, value in row.items() if name not in dropped} | values)
+
+
+def missing(row: Mapping[str, Any], settings: Mapping[str, str]) -> set[str]:
+    """Return the columns that settings name, each as itself or in a template, and a row lacks."""
+    return set().union(*map(templates.columns_of, settings.values())) - row.keys()
 
 
 def _content(value: Any) -> Any:
