@@ -14,7 +14,7 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Document, Example, Result
 from tasks.engine import chat_template
-from tasks.engine.inference import answer_cache, served
+from tasks.engine.inference import answer_cache, local_model, served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import measured_model, stage
@@ -187,10 +187,10 @@ def test_another_model_or_setting_is_another_answer(evaluate, generated, model, 
     torch.nn.init.normal_(network.get_output_embeddings().weight)
     network.save_pretrained(other)
     tokenizer.save_pretrained(other)
-    names = [measured_model._identity({"model": folder, "base": model}, config) for folder in (model, other)]
+    names = [local_model.identity(folder, model, config.compute) for folder in (model, other)]
     assert names[0] != names[1]
     threads = config.model_copy(update={"compute": config.compute.model_copy(update={"threads": 2})})
-    assert measured_model._identity({"model": model, "base": model}, threads) != names[0]
+    assert local_model.identity(model, model, threads.compute) != names[0]
 
 
 def test_a_group_keeps_its_items_as_others_come():
