@@ -1,6 +1,8 @@
 """Models, sequences and settings small enough for a test of milliseconds."""
 
+import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,14 @@ def decided(folder: Path) -> tuple[Any, Any]:
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
     return model, tokenizer
+
+
+def short(base: Path, folder: Path, context: int) -> Path:
+    """A copy of a model in `folder` whose context is of so few tokens."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": context}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def learn(model: Any, prompt: list[int], answer: list[int]) -> None:

@@ -3,6 +3,7 @@
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from transformers import (
 
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
+from tasks.engine.context import context
 from tasks.engine.inference import decoding
 from tasks.engine.inference.grammar import Constraint
 from tasks.engine.inference.prompt_encoding import prompt_text
@@ -99,8 +101,8 @@ def respond(
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
     their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
-    then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`, or after
-    `max_new_tokens` tokens.
+    then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`, after
+    `max_new_tokens` tokens, or where the model's context ends. Raises ValueError for a prompt that the context does not hold.
     """
     render, schemas = prompt_text if steering else render_prompt, tools or [None] * len(prompts)
     texts = [render(prompt, tokenizer, each) for prompt, each in zip(prompts, schemas, strict=True)]
@@ -151,6 +153,12 @@ def continue_from(
 ) -> list[Response]:
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
     default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
+    longest, most = max(map(len, ids), default=0), context(model) or math.inf
+    if longest >= most:
+        raise ValueError(
+            f"A prompt has {longest:,} tokens, and the context of the model {most:,}, its answer included. Shorten or leave out the prompt, or "
+            "take a model with a longer context."
+        )
     model.set_attn_implementation("sdpa")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
@@ -171,7 +179,11 @@ def continue_from(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
             choose=chooser.choose,
-            has_ended=lambda number, tokens: tokens[-1] in chooser.ends or (not calls[number] and ended.row(tokens)),
+            has_ended=lambda number, tokens: (
+                tokens[-1] in chooser.ends
+                or (not calls[number] and ended.row(tokens))
+                or len(ids[number]) + len(tokens) >= most
+            ),
         )
     responses = dict(written)
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(ids))]

@@ -19,7 +19,7 @@ from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import CONDITIONS, Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import device, encode
+from tasks.engine import context, device, encode
 from tasks.engine.inference import generation, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.io import facts_file, provenance, review_decisions, sandbox, tables, verifiers
@@ -192,6 +192,7 @@ def _texts(
 def _score(
     measure: str, sequences: list[Encoded], known: dict[str, tuple[str, str]], evaluated: MeasuredModel, run: Run
 ) -> list[Result]:
+    context.check(evaluated.model, sequences, "evaluate.max_tokens")
     sizes = {sequence.id: sequence.size for sequence in sequences}
     rows = [
         Result(measure, loss.id, group, None, loss.nats, loss.tokens, sizes[loss.id], "", "", task=task)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.core.records import GENERAL, Corpus
 from tasks.core.stage import Run
-from tasks.engine import bank_training, encode, tokenized
+from tasks.engine import bank_training, context, encode, tokenized
 from tasks.engine.training import job
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.train import TrainData
@@ -26,6 +26,7 @@ def train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageCo
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
     encoder = encode.DocumentEncoder(tokenizer, pretrain.pack_tokens)
     pieces, figures = tokenized.stored_documents(inputs["train"], inputs["base"], encoder, run)
+    context.check(model, pieces, "pretrain.pack_tokens")
     of_general = pieces.facts.domains.places_of(GENERAL)
     of_domain = np.setdiff1d(np.arange(len(pieces)), of_general)
     train = {"domain": pieces.choose(of_domain), GENERAL: pieces.choose(of_general)}

@@ -15,7 +15,7 @@ import numpy as np
 from tasks.core.records import GENERAL, Corpus, Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import bank_training, encode, tokenized
+from tasks.engine import bank_training, context, encode, tokenized
 from tasks.engine.inference.prompt_encoding import prompt_ids
 from tasks.engine.sequences import Sequences
 from tasks.engine.training import compose, job, start
@@ -74,6 +74,8 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
             "With tune.max_tokens: 0 the pretrained model would pass through as the round's."
         )
+    for rows in (sequences, valid, judged):
+        context.check(model, rows, "tune.pack_tokens")
     probe = _probe(sequences, inputs, tokenizer, tune)
     mixture: dict[str, Any] = {}
     if tune.mixture != Mixture():

@@ -263,6 +263,17 @@ def test_what_the_models_generation_config_asks_for_is_done(pair):
     assert expected != plain
 
 
+def test_a_prompt_beyond_the_context_is_refused_and_an_answer_ends_with_it(pair):
+    model, tokenizer = copy.deepcopy(pair)
+    model.config.max_position_embeddings = 40
+    (response,) = generation.continue_from(model, [[7] * 35], tokenizer, max_new_tokens=20, batch_size=1)
+    assert (response.tokens_written, response.ended) == (5, False)
+    with pytest.raises(
+        ValueError, match="A prompt has 40 tokens, and the context of the model 40, its answer included"
+    ):
+        generation.continue_from(model, [[7], [7] * 40], tokenizer, max_new_tokens=20, batch_size=1)
+
+
 def test_a_penalty_does_not_count_padding_as_tokens(pair):
     model, tokenizer = copy.deepcopy(pair)
     model.generation_config.repetition_penalty = 3.0

@@ -255,6 +255,14 @@ def test_without_examples_texts_alone_are_measured(evaluate, inputs, tmp_path):
     assert answers == {}
 
 
+def test_texts_beyond_the_context_are_refused_with_the_setting(evaluate, inputs, tmp_path):
+    inputs["model"] = inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
+    with pytest.raises(
+        ValueError, match=r"has 30 tokens, and a text of \d+ tokens .* Set evaluate\.max_tokens: 30 or less"
+    ):
+        evaluate()
+
+
 def test_examples_of_which_none_fits_are_told_with_the_setting(evaluate, inputs):
     tables.write(inputs["test"], [small.example(response="x" * 300, split="test")], Example)
     with pytest.raises(ValueError, match=r"evaluate\.max_tokens=200: none of the 1 held-out examples fits"):

@@ -9,6 +9,7 @@ from tasks.io import tables
 from tasks.methods.adapters import Adapter, AdapterSpec
 from tasks.methods.adapters.none.config import NoneConfig
 from tasks.stages.pretrain.config import StageConfig
+from tests import tiny as small
 from tests.stages.pretrain.conftest import METHODS
 from tests.stages.pretrain.test_pretrain import course
 
@@ -43,6 +44,12 @@ def test_without_general_text_the_domain_alone_is_measured(pretrain, inputs):
 def test_missing_domain_text_is_refused(pretrain, inputs):
     only(inputs, "general")
     with pytest.raises(ValueError, match=r"holds no domain text. Name its sources in ingest\.corpora\.domain"):
+        pretrain()
+
+
+def test_texts_beyond_the_context_are_refused_with_the_setting(pretrain, inputs, tmp_path):
+    inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
+    with pytest.raises(ValueError, match=r"a text of 128 tokens .* Set pretrain\.pack_tokens: 30 or less"):
         pretrain()
 
 
