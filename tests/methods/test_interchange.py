@@ -1,10 +1,13 @@
 """Every cell of the table of interchange: the other program opens the file and computes the same, or there is nothing to open."""
 
+import shutil
+
 import gguf
 import pytest
 import torch
 from gguf import GGUFReader
 from peft import PeftModel
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from tasks import methods
@@ -157,6 +160,11 @@ def test_the_table_has_every_method_that_leaves_something():
     [
         ({"rank_pattern": {"q_proj": 3}}, "is a LoRA whose layers differ in rank or alpha"),
         ({"use_dora": True}, "is a DoRA"),
+        (
+            {"init_lora_weights": "pissa"},
+            r"is a LoRA that took a part of the base's weights \(init_lora_weights: pissa\)",
+        ),
+        ({"init_lora_weights": "olora"}, "is a LoRA that took a part of the base's weights"),
         ({"modules_to_save": ["norm"]}, r"holds base_model\.model\.model\.\S*norm\.weight, which is no part of a LoRA"),
     ],
 )
@@ -168,6 +176,35 @@ def test_what_a_gguf_lora_cannot_express_is_refused(tiny, tmp_path, settings, wo
     with pytest.raises(ValueError, match=rf"{words}.*Write it merged: `ratchet merge`"):
         gguf_lora.write(tmp_path / "lora.gguf", tmp_path / "made", tiny)
     assert not (tmp_path / "lora.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "mola",
+            r"is an adapter of method mola, and llama\.cpp adds LoRA alone\. Every token has .* for all tokens\.$",
+        ),
+        ("soka", r"is an adapter of method soka, .* larger than the weight\. Write it merged: `ratchet merge`"),
+        ("compeft", r"is a compressed model, .*Name the model that it was made of"),
+        ("none", r"is no adapter, .*Write a whole model by compressor gguf\.$"),
+    ],
+)
+def test_where_there_is_no_lora_the_message_offers_what_the_method_can(tiny, tmp_path, made, name, words):
+    family = "compressors" if name == "compeft" else "adapters"
+    folder = tiny if name == "none" else made(family, name)[0]
+    with pytest.raises(ValueError, match=words):
+        gguf_lora.write(tmp_path / "lora.gguf", folder, tiny)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_lora_in_half_precision_is_written_as_one_in_fp32(tiny, tmp_path, made, dtype):
+    folder, expected = made("adapters", "lora")
+    half = shutil.copytree(folder, tmp_path / "half")
+    tensors = {name: tensor.to(dtype) for name, tensor in checkpoints.read_adapter(folder).items()}
+    save_file(tensors, half / checkpoints.PEFT_WEIGHTS)
+    found = contract.losses(by_gguf_lora(half, tiny, tmp_path))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-2)
 
 
 def test_the_scale_of_a_rank_stabilised_lora_is_in_the_files_alpha(tiny, tmp_path):

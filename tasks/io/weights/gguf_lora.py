@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.io.system import files
 from tasks.io.weights import checkpoints
 
@@ -18,7 +19,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
     Raises ValueError for an adapter of another base, for one that is no LoRA, and for a model that GGUF is not written of.
     """
     import gguf
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file
     from transformers import AutoConfig
 
     from tasks.methods.compressors.gguf import layout
@@ -34,7 +35,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
         if part is None:
             raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY}")
         weight = name.removeprefix(PREFIX).removesuffix(part) + ".weight"
-        values = tensor.astype("float32")
+        values = tensor.float().numpy()
         if part == ".lora_B.weight":  # its rows are the layer's outputs
             values = layout.ordered(values, weight, config)
         tensors[place(weight) + PARTS[part]] = values
@@ -57,14 +58,34 @@ REMEDY = "Write it merged: `ratchet merge` makes a whole model of it, and compre
 
 def _alpha(adapter: Path) -> float:
     """Return the number by which llama.cpp scales B A, once it is divided by the rank. Raises ValueError for what is no plain LoRA."""
+    from tasks.io.weights import peft_settings
+
     file = adapter / checkpoints.PEFT_ADAPTER
-    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"peft_type": "none"}
+    if not file.is_file() or checkpoints.is_compressed(adapter):
+        raise ValueError(f"{adapter} {_no_lora(adapter)}")
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    init = config.get("init_lora_weights", True)
     odd = {
         f"a {config['peft_type']} adapter in peft's format": config["peft_type"] != "LORA",
         "a DoRA": config.get("use_dora"),
         "a LoRA whose layers differ in rank or alpha": config.get("rank_pattern") or config.get("alpha_pattern"),
+        f"a LoRA that took a part of the base's weights (init_lora_weights: {init})": init not in peft_settings.FRESH,
     }
     if misfits := [words for words, is_odd in odd.items() if is_odd]:
-        raise ValueError(f"{adapter} is {misfits[0]}, and llama.cpp reads LoRA of one rank alone. {REMEDY}")
+        raise ValueError(
+            f"{adapter} is {misfits[0]}, and llama.cpp adds LoRA of one rank alone, to a base that is left as it is. {REMEDY}"
+        )
     rank, alpha = config["r"], config["lora_alpha"]
     return float(alpha * rank**0.5 if config.get("use_rslora") else alpha)
+
+
+def _no_lora(folder: Path) -> str:
+    """Return why there is no LoRA in `folder`, and what would do."""
+    if checkpoints.is_compressed(folder):
+        return "is a compressed model, which cannot be taken here. Name the model that it was made of."
+    name, _ = checkpoints.read_adapter_note(folder)
+    if name == "none":
+        return "is no adapter, and llama.cpp adds LoRA alone. Write a whole model by compressor gguf."
+    spec = methods.spec("adapters", name)
+    remedy = f" {REMEDY}" if spec.merges else ""
+    return f"is an adapter of method {name}, and llama.cpp adds LoRA alone. {spec.no_lora}{remedy}"
