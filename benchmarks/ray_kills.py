@@ -274,7 +274,7 @@ def _tell_mlflow(space: Path) -> None:
         stack.callback(os.chdir, Path.cwd())
         os.chdir(space)
         os.environ[environment.TRACKING_URI] = f"sqlite:///{space}/mlflow.db"
-        spool_uploader.carry()
+        spool_uploader.upload()
 
 
 def _made(space: Path) -> dict[str, Any]:

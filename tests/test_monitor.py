@@ -137,7 +137,7 @@ def test_the_figures_are_in_mlflow(workspace, store):
 
     while spool_uploader.lives():
         time.sleep(0.1)
-    spool_uploader.carry()
+    spool_uploader.upload()
     client = mlflow.MlflowClient(f"sqlite:///{store}")
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FINISHED"

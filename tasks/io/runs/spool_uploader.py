@@ -55,16 +55,16 @@ _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 
 
-def carry(handed_over: TextIO | None = None) -> None:
+def upload(handed_over: TextIO | None = None) -> None:
     """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so.
 
-    Whoever starts a uploader hands the lock over, open and held.
+    Whoever starts an uploader hands the lock over, open and held.
     """
     lock = handed_over
     while lock := lock or _locked():
         with lock:
             _outage_note().unlink(missing_ok=True)
-            _carry_while_written()
+            _upload_while_written()
         lock = None
         # Whoever began or ended a run just now saw the lock held and started no uploader.
         if outage() or not any(SPOOL.glob("*.jsonl")):
@@ -87,7 +87,7 @@ def _sweep() -> None:
             path.unlink()
 
 
-def _carry_while_written() -> None:
+def _upload_while_written() -> None:
     due, tried, ended, last_news = 0.0, set[Path](), set[Path](), time.monotonic()
     while SPOOL.is_dir():
         spools = sorted(SPOOL.glob("*.jsonl"))
@@ -128,7 +128,7 @@ def _set_aside(path: Path, error: Exception) -> None:
 
 
 def start() -> None:
-    """Start the process that carries, unless one does; it outlives this one, and a Ctrl-C. It has the lock from its first moment,
+    """Start the uploader, unless one lives; it outlives this one, and a Ctrl-C. It has the lock from its first moment,
     so that a flow which begins twenty runs in a second starts one process and not twenty."""
     lock = _locked()
     if lock is None:
@@ -161,7 +161,7 @@ def _locked() -> TextIO | None:
 
 
 def lives() -> bool:
-    """Return whether a uploader is at work in this workspace."""
+    """Return whether an uploader is at work in this workspace."""
     try:
         with (SPOOL / LOCK).open() as lock:
             return locks.in_use(lock)
@@ -170,7 +170,7 @@ def lives() -> bool:
 
 
 def wait_for(spools: list[Path]) -> None:
-    """Return when these spools have been carried away, when the store is out of reach, or after `run_store.PATIENCE_S` without news."""
+    """Return when these spools have been uploaded, when the store is out of reach, or after `run_store.PATIENCE_S` without news."""
     waiting, deadline = len(spools), time.monotonic() + run_store.PATIENCE_S
     while waiting and not outage() and time.monotonic() < deadline:
         time.sleep(PACE_S / 2)
@@ -183,7 +183,7 @@ def children(parent: str) -> list[Path]:
     """Return the spools of a run's children."""
     spools = []
     for path in SPOOL.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # carried away just now
+        with contextlib.suppress(FileNotFoundError):  # uploaded just now
             if next(_events(path, 0), {}).get("parent") == parent:
                 spools.append(path)
     return spools
@@ -366,4 +366,4 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever started it as it ended by that signal heard no second one
-    carry(os.fdopen(int(sys.argv[1]), "w") if sys.argv[1:] else None)
+    upload(os.fdopen(int(sys.argv[1]), "w") if sys.argv[1:] else None)

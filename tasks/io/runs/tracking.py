@@ -90,8 +90,8 @@ class Recorder:
         self._path, self._write = self._spool.path, self._spool.write
         # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
-        self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
-        self._see_to_a_carrier()
+        self._starts_uploader = parent is None or parent != os.environ.get(environment.PARENT_RUN)
+        self._start_uploader()
 
     def params(self, **values: Any) -> None:
         """Record settings and facts; MLflow keeps the first value of a name."""
@@ -154,16 +154,16 @@ class Recorder:
     def end(self, status: Status, *, wait: bool = False) -> None:
         """Close the run. With `wait`, MLflow has received all its events when this returns, or is out of reach."""
         self._spool.end(status)
-        self._see_to_a_carrier()
+        self._start_uploader()
         if wait:
             spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
         if self._is_first:
             _tell_outage()
             _tell_refused()
 
-    def _see_to_a_carrier(self) -> None:
-        if self._carried_here:
-            _see_to_a_carrier()
+    def _start_uploader(self) -> None:
+        if self._starts_uploader:
+            _start_uploader()
 
 
 class Traces:
@@ -185,7 +185,7 @@ class Traces:
                 self._end_spool()
         except OSError as error:
             _log.warning("%s: a trace cannot be kept: %s", SPOOL, error)
-        _see_to_a_carrier()
+        _start_uploader()
         self._has_told = self._has_told or _tell_outage()
 
     def end(self) -> None:
@@ -214,7 +214,7 @@ def _traced(caller: str, call: Call) -> dict[str, Any]:
     return {"caller": caller, "id": uuid.uuid4().hex, "call": asdict(call)}
 
 
-def _see_to_a_carrier() -> None:
+def _start_uploader() -> None:
     if not spool_uploader.lives():
         with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
             spool_uploader.start()
@@ -354,5 +354,5 @@ def adopt(runs: Mapping[str, bytes]) -> None:
 def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
     """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
     adopt({name: "".join(map(_line, events)).encode() for name, events in runs.items()})
-    spool_uploader.carry()
-    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries
+    spool_uploader.upload()
+    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process uploads

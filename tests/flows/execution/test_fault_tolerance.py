@@ -143,7 +143,7 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
 
     second = serve_mlflow(tmp_path, port)
     try:
-        spool_uploader.carry()
+        spool_uploader.upload()
         from mlflow import MlflowClient
 
         client = MlflowClient(f"http://127.0.0.1:{port}")

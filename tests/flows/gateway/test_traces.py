@@ -46,7 +46,7 @@ def test_requests_reach_mlflow_with_their_answers(serving, store, monkeypatch):
     with serving({"champion": "ratchet@1"}, ServeConfig(), traces=traces) as gateway:
         assert gateway.client.post("/v1/chat/completions", json=TALK).status_code == 200
     traces.end()
-    spool_uploader.carry()
+    spool_uploader.upload()
     (trace,) = in_store(store)
     (span,) = trace.data.spans
     assert (span.name, span.inputs) == ("serve", TALK)

@@ -1,4 +1,4 @@
-"""Fixtures of runs and of the process that carries them."""
+"""Fixtures of runs and of the uploader."""
 
 import pytest
 

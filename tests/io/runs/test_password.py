@@ -72,7 +72,7 @@ def recorded(monkeypatch, server: str, password: str, user: str = "admin") -> No
     monkeypatch.setattr(spool_uploader, "start", lambda: None)
     recorder = tracking.Recorder("run")
     monkeypatch.setattr(
-        spool_uploader, "start", spool_uploader.carry
+        spool_uploader, "start", spool_uploader.upload
     )  # in this process, once there is no more to record
     recorder.end("FINISHED")
 

@@ -20,7 +20,7 @@ CALL = call("r0", ASKED, Answer("Yes.", tokens_read=7, tokens_written=2, began=1
 
 
 @pytest.fixture(autouse=True)
-def _no_carrier(monkeypatch):
+def _no_uploader(monkeypatch):
     """The tests say when spools are carried."""
     monkeypatch.setattr(spool_uploader, "start", lambda: None)
     monkeypatch.setattr(spool_uploader, "LINGER_S", 0.0)
@@ -30,7 +30,7 @@ def test_a_call_is_a_trace_with_its_span(store):
     recorder = tracking.Traces("chat")
     recorder.record(CALL)
     recorder.end()
-    spool_uploader.carry()
+    spool_uploader.upload()
     (trace,) = in_store(store)
     (span,) = trace.data.spans
     assert (span.name, span.span_type, span.parent_id) == ("chat", "CHAT_MODEL", None)
@@ -51,7 +51,7 @@ def test_a_call_that_failed_is_told_with_its_reason(store):
     recorder = tracking.Traces("serve")
     recorder.record(Call("ratchet@3", {"prompt": "x"}, {}, 1e9, 0.1, error="it ended"))
     recorder.end()
-    spool_uploader.carry()
+    spool_uploader.upload()
     (trace,) = in_store(store)
     assert trace.info.state == "ERROR"
     assert trace.data.spans[0].status.description == "it ended"
@@ -62,7 +62,7 @@ def test_the_call_of_a_run_is_a_trace_of_it(store):
     run = tracking.Recorder("refine@r1")
     run.trace("refine", CALL)
     run.end("FINISHED")
-    spool_uploader.carry()
+    spool_uploader.upload()
     (trace,) = in_store(store)
     client, experiment = run_store.connect()
     assert trace.info.trace_metadata["mlflow.sourceRun"] == run_store.find(client, experiment, run.id)
@@ -82,7 +82,7 @@ def test_what_was_recorded_while_mlflow_was_away_is_sent_later_and_once_and_told
     (path,) = run_store.SPOOL.glob("*.jsonl")
     path.with_suffix(".sent").write_text(json.dumps({"line": 0, "run": None}))  # as if it had been killed before this
     recorder.end()
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert len(in_store(store)) == 3
 
 
@@ -93,7 +93,7 @@ def test_a_long_lived_process_begins_another_spool(store, monkeypatch):
     recorder.record(CALL)
     assert len(list(run_store.SPOOL.glob("*.jsonl"))) == 2
     recorder.end()
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert len(in_store(store)) == 2
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _no_carrier(request, monkeypatch):
+def _no_uploader(request, monkeypatch):
     """The tests say when spools are carried, but for those that leave it to the `process`."""
     if "process" not in request.fixturenames:
         monkeypatch.setattr(spool_uploader, "start", lambda: None)
@@ -55,7 +55,7 @@ def carried(*recorders, status="FINISHED"):
     """End these runs and carry all there is."""
     for recorder in recorders:
         recorder.end(status)
-    spool_uploader.carry()
+    spool_uploader.upload()
 
 
 def record(name="run", **options):
@@ -100,10 +100,10 @@ def test_a_file_is_sent_as_it_was_when_it_was_recorded_and_no_copy_stays(store, 
     recorder.artifact(report, "report")
     recorder.artifact(tmp_path / "none.csv")
     recorder.end("FINISHED")
-    spool_uploader.carry()  # the store is away
+    spool_uploader.upload()  # the store is away
     report.write_text("second")
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    spool_uploader.carry()
+    spool_uploader.upload()
     (run,) = runs(store).values()
     sent = Path(unquote(urlsplit(run.info.artifact_uri).path))
     assert [path.name for path in sent.rglob("*") if path.is_file()] == ["report.html"]
@@ -122,9 +122,9 @@ def test_the_times_are_those_of_the_events_and_not_of_the_upload(store, away):
     recorder = tracking.Recorder("run")
     recorder.end("FINISHED")
     after = int(time.time() * 1000)
-    spool_uploader.carry()
+    spool_uploader.upload()
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    spool_uploader.carry()
+    spool_uploader.upload()
     info = runs(store)["run"].info
     assert before <= info.start_time <= info.end_time <= after
 
@@ -141,7 +141,7 @@ def test_a_parent_that_arrives_last_adopts_its_children(store):
     parent = tracking.Recorder("parent")
     hidden = parent._path.rename("hidden")  # as when its process is cut off from the store
     tracking.Recorder("child", parent=parent.id).end("FINISHED")
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert set(runs(store)) == {"child"}
     hidden.rename(parent._path)
     carried(parent)
@@ -154,7 +154,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
     carried(record("second"))
     assert len(spools()) == 2
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    spool_uploader.carry()
+    spool_uploader.upload()
     recorded_runs = runs(store)
     assert {name: run.info.status for name, run in recorded_runs.items()} == {"first": "FAILED", "second": "FINISHED"}
     assert history(store, recorded_runs["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -330,10 +330,10 @@ def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_o
         later = tracking.Recorder(name)
         later.made_by("tune@r0", key)
         later.end("FINISHED")
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert spool_uploader.outage()
     away.undo()
-    spool_uploader.carry()
+    spool_uploader.upload()
     recorded_runs = runs(store)
     assert recorded_runs["cached"].data.tags["ratchet.produced_by"] == recorded_runs["made"].info.run_id
     assert "ratchet.produced_by" not in recorded_runs["of other inputs"].data.tags
@@ -363,7 +363,7 @@ def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
     assert f"mlflow experiments restore -x {number}" in spool_uploader.outage()
     assert len(spools()) == 1
     client.restore_experiment(number)
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert {"before", "after"} <= runs(store).keys()
 
 
@@ -420,11 +420,11 @@ def test_one_process_at_a_time_carries(store):
     with spool_uploader._locked():
         carried(tracking.Recorder("run"))
         assert len(spools()) == 1
-    spool_uploader.carry()
+    spool_uploader.upload()
     assert spools() == []
 
 
-def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store, monkeypatch):
+def test_a_run_that_ends_while_the_uploader_leaves_is_carried_all_the_same(store, monkeypatch):
     late, passes = tracking.Recorder("late"), []
 
     def leave_too_soon():
@@ -435,7 +435,7 @@ def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store,
         else:
             spool_uploader.deliver()
 
-    monkeypatch.setattr(spool_uploader, "_carry_while_written", leave_too_soon)
-    spool_uploader.carry()
+    monkeypatch.setattr(spool_uploader, "_upload_while_written", leave_too_soon)
+    spool_uploader.upload()
     assert passes == [True, True]
     assert spools() == []

@@ -1,4 +1,4 @@
-"""Runs are carried to MLflow by one process of its own, beside stages and flows."""
+"""Runs are uploaded to MLflow by one process of its own, beside stages and flows."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(sto
     }
 
 
-def test_twenty_runs_in_a_moment_start_one_carrier(store, process, patient):
+def test_twenty_runs_in_a_moment_start_one_uploader(store, process, patient):
     before = len(spool_uploader._started)
     flow = tracking.Recorder("flow")
     for number in range(20):
