@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import victims  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows.execution import prefect_server, supervisor  # noqa: E402
+from flows.execution import ports, prefect_server, supervisor  # noqa: E402
 from tasks.io.system import progress  # noqa: E402
 
 STAGE = "tune@r0"
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         os.environ["PREFECT_HOME"] = str(folder / "prefect")
-        self._server, self._url = prefect_server.start(prefect_server.free_port(), ui=False)
+        self._server, self._url = prefect_server.start(ports.free_port(), ui=False)
         self._states = workspaces.States(folder, ROOT, "micro", None, STAGE, lambda: self._url)
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class Bench:
             if way in SIGNALS:
                 process = self._start(space, environment | {"PREFECT_API_URL": self._url}, "run", STAGE)
                 return _seconds_until_ended(mark, process, frozenset(), lambda: process.send_signal(SIGNALS[way]))
-            port = str(prefect_server.free_port())
+            port = str(ports.free_port())
             process = self._start(space, environment | {"PREFECT_SERVER_API_PORT": port}, "up")
             deployment, idle = workspaces.deployed(self._log, process, port), frozenset(victims.marked(mark))
             run = workspaces.request_run(deployment, [STAGE])

@@ -36,7 +36,7 @@ import intact  # noqa: E402
 import victims  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows.execution import prefect_server, supervisor  # noqa: E402
+from flows.execution import ports, prefect_server, supervisor  # noqa: E402
 from tasks.io.system import progress  # noqa: E402
 from tasks.runner import WORK  # noqa: E402
 
@@ -142,7 +142,7 @@ class Bench:
             self.close()
             os.environ["PREFECT_HOME"] = str(self.folder / "prefect")
             prefect_server.PATIENCE_S = 3600.0  # however busy the machine is
-            self._server, self._url = prefect_server.start(prefect_server.free_port(), ui=False)
+            self._server, self._url = prefect_server.start(ports.free_port(), ui=False)
         return self._url
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class Bench:
     def _started(self, kill: Kill, space: Path, mark: str) -> "Iterator[subprocess.Popen[bytes]]":
         environment = self.environment(space, mark, prefect=kill.driver == "flow")
         if kill.driver == "deployment":
-            environment["PREFECT_SERVER_API_PORT"] = str(prefect_server.free_port())
+            environment["PREFECT_SERVER_API_PORT"] = str(ports.free_port())
         log = space.parent / f"{space.name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(

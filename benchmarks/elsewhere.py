@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import ingest  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows.execution import prefect_server, supervisor  # noqa: E402
+from flows.execution import ports, prefect_server, supervisor  # noqa: E402
 from tasks.core import environment  # noqa: E402
 from tasks.io.system import progress  # noqa: E402
 
@@ -56,7 +56,7 @@ def main() -> None:
 def finished(folder: Path, profile: str) -> Path:
     """Return a workspace in which every stage is done."""
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
-    process, url = prefect_server.start(prefect_server.free_port(), ui=False)
+    process, url = prefect_server.start(ports.free_port(), ui=False)
     try:
         states = workspaces.States(folder, ROOT, profile, None, None, lambda: url)
         states.copy(len(states.order), folder / "elsewhere")

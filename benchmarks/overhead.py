@@ -29,7 +29,7 @@ import intact  # noqa: E402
 import victims  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows.execution import prefect_server, supervisor  # noqa: E402
+from flows.execution import ports, prefect_server, supervisor  # noqa: E402
 from tasks.forkserver import client, protocol  # noqa: E402
 
 DRIVERS = {"dvc repro": ["dvc", "repro", "--quiet"], "ratchet run": ["flows.commands", "run"]}
@@ -131,7 +131,7 @@ def main() -> None:
     folder = (Path(".ratchet/chaos") / options.profile).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
-    process, url = prefect_server.start(prefect_server.free_port(), ui=False)
+    process, url = prefect_server.start(ports.free_port(), ui=False)
     try:
         states = workspaces.States(folder, ROOT, options.profile, None, None, lambda: url)
         space = folder / "overhead"

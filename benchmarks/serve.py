@@ -28,7 +28,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows.execution import prefect_server, supervisor  # noqa: E402
+from flows.execution import ports, supervisor  # noqa: E402
 
 START_S = 600
 PACKAGED = """
@@ -108,9 +108,9 @@ def main() -> None:
 def servers(options: argparse.Namespace) -> Iterator[Any]:
     """Yield the sides, each as a block in which it is up."""
     python, model = sys.executable, str(options.model)
-    port = prefect_server.free_port()
+    port = ports.free_port()
     yield up("ratchet serve", [python, "-m", "flows.commands", "serve", model, "--port", str(port)], port, model)
-    port = prefect_server.free_port()
+    port = ports.free_port()
     command = [
         python,
         "-m",
@@ -124,7 +124,7 @@ def servers(options: argparse.Namespace) -> Iterator[Any]:
     ]
     yield up("transformers serve", [*command, "--device", "cpu", "--dtype", "float32"], port, model)
     if options.gguf:
-        port = prefect_server.free_port()
+        port = ports.free_port()
         where, threads = ["--host", "127.0.0.1", "--port", str(port)], ["--threads", str(options.threads)]
         command = ["llama-server", "--model", str(options.gguf), "--alias", model, "--jinja", "--no-ui", "--offline"]
         if not shutil.which("llama-server"):

@@ -17,7 +17,7 @@ from prefect.settings import (
 
 from flows import automations, deployments
 from flows.automations import Notifications
-from flows.execution import prefect_server, ray_head, supervisor, workspace_lease
+from flows.execution import ports, prefect_server, ray_head, supervisor, workspace_lease
 from tasks.io.system import progress
 
 AT_ONCE = 4
@@ -55,7 +55,7 @@ def server(port: int | None = None, command: str = "PREFECT_SERVER_API_PORT={por
     """
     port = port or PREFECT_SERVER_API_PORT.value()
     with workspace_lease.acquired(workspace_lease.SERVER, "`ratchet open prefect` or another `ratchet up`"):
-        if owner := prefect_server.port_owner(port):
+        if owner := ports.port_owner(port):
             raise RuntimeError(
                 f"port {port} is taken by {owner}. End that, or choose another one: {command.format(port=port + 1)}"
             )

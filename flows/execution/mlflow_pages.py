@@ -9,8 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from flows.execution import prefect_server
-from flows.execution.prefect_server import HOST, PATIENCE_S
+from flows.execution import ports
+from flows.execution.prefect_server import PATIENCE_S
 from tasks.io.runs import experiment_page, run_store
 
 PACE_S = 0.2
@@ -18,18 +18,18 @@ PACE_S = 0.2
 
 def check_port(port: int, command: str) -> None:
     """Raise RuntimeError, with the command to try, if something listens to the port."""
-    if owner := prefect_server.port_owner(port):
+    if owner := ports.port_owner(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: {command} --port {port + 1}")
 
 
 def address(port: int) -> str:
     """Return the address of the table of runs."""
-    return f"http://{HOST}:{port}/{experiment_page.address(run_store.experiment())}"
+    return f"http://{ports.HOST}:{port}/{experiment_page.address(run_store.experiment())}"
 
 
 def command(port: int) -> list[str]:
     """Return the command of a server. There is one reader, and each of the four workers that MLflow takes costs seconds and 250 MB."""
-    return [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "ui", "--host", ports.HOST, "--port", str(port), "--workers", "1"]
 
 
 def environment() -> dict[str, str]:
@@ -41,7 +41,7 @@ def is_shown(port: int) -> bool:
     """Return True if MLflow of this workspace listens to the port."""
     import psutil
 
-    process = prefect_server.listener(port)
+    process = ports.listener(port)
     if process is None:
         return False
     try:
@@ -59,7 +59,7 @@ def wait_for(server: subprocess.Popen[Any], port: int) -> None:
                 f"MLflow did not answer at port {port} within {PATIENCE_S:.0f} s. If other work keeps this machine busy, try it later."
             )
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=10):
+            with urllib.request.urlopen(f"http://{ports.HOST}:{port}/health", timeout=10):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(PACE_S)

@@ -1,11 +1,13 @@
 """Ports of this machine, and the hosts that requests to them may name."""
 
 import socket
+from typing import TYPE_CHECKING
 
-from flows.execution import prefect_server
+if TYPE_CHECKING:
+    import psutil
 
 HOST = "127.0.0.1"
-"""Servers listen to this machine alone."""
+"""Servers listen to this machine alone: Prefect's API, say, has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
 HOSTS = frozenset({HOST, "localhost"})
 """Hosts that a request may name: a page of another site that leads its own name here is refused."""
 
@@ -19,7 +21,7 @@ def listen(port: int, command: str) -> socket.socket:
         listener.listen(512)
     except OSError:
         listener.close()
-        owner = prefect_server.port_owner(port) or "another process"
+        owner = port_owner(port) or "another process"
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: {command} --port {port + 1}") from None
     return listener
 
@@ -28,3 +30,52 @@ def is_here(authority: str) -> bool:
     """Return True for a host of this machine, with a port or without."""
     host, _, last = authority.rpartition(":")
     return (host or last) in HOSTS
+
+
+def free_port() -> int:
+    """Return a port that nothing listens to."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_owner(port: int) -> str | None:
+    """Return the process that listens to a port of this machine; None if it is free."""
+    try:
+        return None if is_free(port) else _name_of_port_owner(port)
+    except PermissionError:
+        return "the system: ports below 1024 are not for users"
+
+
+def is_free(port: int) -> bool:
+    """Return True if nobody listens to a port of this machine. Raises PermissionError if this user may not."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def _name_of_port_owner(port: int) -> str:
+    process = listener(port)
+    return (
+        f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})" if process else "a process of another user"
+    )
+
+
+def listener(port: int) -> "psutil.Process | None":
+    """Return the process that listens to a port; None if nobody does, or a process that this user may not look at."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            held = {at.laddr.port for at in process.net_connections(kind="inet") if at.status == psutil.CONN_LISTEN}
+        except psutil.Error:
+            continue  # gone by now, or another user's
+        if port in held:
+            return process
+    return None

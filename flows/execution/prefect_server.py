@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,16 +16,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows.execution import supervisor, workspace, workspace_lease
+from flows.execution import ports, supervisor, workspace, workspace_lease
 from tasks.io.system import files, locks, logs, progress
 
-if TYPE_CHECKING:
-    import psutil
-
-HOST = "127.0.0.1"
-"""A server of ours listens to this machine alone: Prefect's API has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
 ANNOUNCED = workspace.SCRATCH / "announced"
 """Holds the address while it stands in the profile. It stays behind if the server was killed."""
 PROGRAM = "flows.execution.prefect_program"
@@ -155,7 +149,7 @@ def find_or_start() -> str:
         return url
     if url and os.environ.get("PREFECT_API_URL"):
         progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
-    url, end = keep_running(free_port(), ui=False)
+    url, end = keep_running(ports.free_port(), ui=False)
     _private.add(url)
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
     atexit.register(end)
@@ -231,7 +225,7 @@ def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
 
 def _restart(port: int, ui: bool, ended: threading.Event) -> "subprocess.Popen[bytes]":
     """Start a server on a port that another has just left. Raises RuntimeError if it does not start."""
-    while not _is_free(port) and not ended.is_set():  # the old one may be about to end
+    while not ports.is_free(port) and not ended.is_set():  # the old one may be about to end
         time.sleep(supervisor.PACE_S)
     for _ in range(RESTARTS - 1):
         try:
@@ -247,14 +241,14 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     One without `ui` serves flows alone: it starts no run of a deployment.
     """
     log = workspace.LOGS / "prefect.log"
-    command = [sys.executable, "-m", PROGRAM, "server", "start", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", PROGRAM, "server", "start", "--host", ports.HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     env |= {} if ui else DEPLOYMENTS_ALONE
     with logs.append(log) as file:  # why the one before has ended stands there
         process = supervisor.start(
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
-    url = f"http://{HOST}:{port}/api"
+    url = f"http://{ports.HOST}:{port}/api"
     deadline = time.monotonic() + PATIENCE_S
     while not answers(url):
         if process.poll() is not None:
@@ -267,52 +261,3 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
             )
         time.sleep(0.1)
     return process, url
-
-
-def free_port() -> int:
-    """Return a port that nothing listens to."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def port_owner(port: int) -> str | None:
-    """Return the process that listens to a port of this machine; None if it is free."""
-    try:
-        return None if _is_free(port) else _name_of_port_owner(port)
-    except PermissionError:
-        return "the system: ports below 1024 are not for users"
-
-
-def _is_free(port: int) -> bool:
-    """Return True if nobody listens to a port of this machine. Raises PermissionError if this user may not."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except PermissionError:
-            raise
-        except OSError:
-            return False
-    return True
-
-
-def _name_of_port_owner(port: int) -> str:
-    process = listener(port)
-    return (
-        f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})" if process else "a process of another user"
-    )
-
-
-def listener(port: int) -> "psutil.Process | None":
-    """Return the process that listens to a port; None if nobody does, or a process that this user may not look at."""
-    import psutil
-
-    for process in psutil.process_iter(["cmdline"]):
-        try:
-            held = {at.laddr.port for at in process.net_connections(kind="inet") if at.status == psutil.CONN_LISTEN}
-        except psutil.Error:
-            continue  # gone by now, or another user's
-        if port in held:
-            return process
-    return None

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.execution import prefect_server, resources, supervisor, workspace
+from flows.execution import ports, resources, supervisor, workspace
 from tasks.core import environment
 from tasks.io.system import ray_cluster
 
@@ -51,7 +51,7 @@ def variables(address: str) -> dict[str, str]:
 
 def _port() -> int:
     """Return Ray's port, or a free one where that is taken."""
-    return PORT if prefect_server.port_owner(PORT) is None else prefect_server.free_port()
+    return PORT if ports.port_owner(PORT) is None else ports.free_port()
 
 
 def _command(port: int, machine: resources.Machine) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution import prefect_server, supervisor
+from flows.execution import ports, prefect_server, supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +107,6 @@ def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where its log goes
         patch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, folder / "home")))
-        process, url = prefect_server.start(prefect_server.free_port(), ui=False)
+        process, url = prefect_server.start(ports.free_port(), ui=False)
     shared_by_long.callback(supervisor.stop, [process])
     return url

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution import prefect_server
+from flows.execution import ports, prefect_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,7 +168,7 @@ def up(template, tmp_path_factory, shared_by_long) -> Workspace:
     folder = tmp_path_factory.mktemp("up") / "workspace"
     shutil.copytree(template, folder)
     made = Workspace(folder)
-    port = str(prefect_server.free_port())
+    port = str(ports.free_port())
     made.api = f"http://127.0.0.1:{port}/api"
     process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)

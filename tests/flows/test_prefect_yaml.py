@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flows import deployments
-from flows.execution import prefect_server, supervisor
+from flows.execution import ports, prefect_server, supervisor
 from tests.flows.conftest import ROOT
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -35,7 +35,7 @@ def test_the_file_has_the_deployments_that_are_served(done):
 def api(workspace, empty_prefect, monkeypatch):
     """A server that this workspace's settings name, and that no `ratchet up` serves."""
     monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder / "server")))
-    process, url = prefect_server.start(prefect_server.free_port(), ui=False)
+    process, url = prefect_server.start(ports.free_port(), ui=False)
     yield url
     supervisor.stop([process])
 

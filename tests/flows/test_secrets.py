@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from flows.execution import prefect_server
+from flows.execution import ports, prefect_server
 from flows.execution.dvc import cache
 from tasks.core.text.writing import Server
 from tests.flows.conftest import Workspace, wait_for
@@ -32,7 +32,7 @@ def served(template, tmp_path_factory):
     shutil.copytree(template, folder)
     workspace = Workspace(folder)
     secrets = TOKENS | {
-        "PREFECT_SERVER_API_PORT": str(prefect_server.free_port()),
+        "PREFECT_SERVER_API_PORT": str(ports.free_port()),
         "PREFECT_SERVER_API_AUTH_STRING": PREFECT,
         "RATCHET_NOTIFY": " ".join(NOTIFY),
         "MLFLOW_TRACKING_URI": MLFLOW,
@@ -79,7 +79,7 @@ def test_no_secret_stands_in_a_backup(served):
 def test_the_password_of_a_database_is_not_told_where_it_does_not_answer(workspace, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", PREFECT_DATABASE)
     with pytest.raises(RuntimeError, match="the Prefect server did not start") as told:
-        prefect_server.start(prefect_server.free_port(), ui=False)
+        prefect_server.start(ports.free_port(), ui=False)
     assert workspace.path(".ratchet/logs/prefect.log").stat().st_size
     assert leaks([workspace.folder], [str(told.value)]) == []
 

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 
 from flows import automations, deployments, monitor, serve
 from flows.automations import BEATS
-from flows.execution import prefect_server, supervisor
+from flows.execution import ports, prefect_server, supervisor
 from tasks.io.system import locks
 from tests.flows.conftest import Workspace, processes, wait_for
 from tests.flows.registry.test_promotion import Nights
@@ -129,7 +129,7 @@ def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
 
 
 def test_a_free_port_has_no_listener():
-    assert prefect_server.port_owner(prefect_server.free_port()) is None
+    assert ports.port_owner(ports.free_port()) is None
 
 
 def test_drift_starts_a_retraining(up):
@@ -192,7 +192,7 @@ def begun(workspace, flow):
 
 def served(workspace):
     """`ratchet up`, once it serves."""
-    port = str(prefect_server.free_port())
+    port = str(ports.free_port())
     workspace.api = f"http://127.0.0.1:{port}/api"
     process = workspace.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in workspace.printed(), workspace.printed)
@@ -244,9 +244,7 @@ def test_the_address_that_a_killed_server_left_behind_is_nobodys(tmp_path, monke
 @pytest.mark.parametrize("there", [True, False])
 def test_an_event_that_the_server_does_not_have_was_not_heard(up, monkeypatch, there):
     monkeypatch.setattr(monitor, "PATIENCE_S", 1.0)
-    with temporary_settings(
-        {PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{prefect_server.free_port()}/api"}
-    ):
+    with temporary_settings({PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{ports.free_port()}/api"}):
         assert not monitor._has_arrived(uuid4())
 
 
@@ -259,7 +257,7 @@ def test_a_server_without_pages_looks_after_no_deployments(tmp_path, monkeypatch
     given = {}
     monkeypatch.setattr(supervisor, "start", start)
     with pytest.raises(InterruptedError):
-        prefect_server.start(prefect_server.free_port(), ui=ui)
+        prefect_server.start(ports.free_port(), ui=ui)
     services = get_current_settings().server.services
     for variable in prefect_server.DEPLOYMENTS_ALONE:
         name = variable.removeprefix("PREFECT_SERVER_SERVICES_").removesuffix("_ENABLED").lower()
@@ -282,7 +280,7 @@ def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, m
     monkeypatch.setattr(
         prefect_server.os, "kill", lambda pid, number: ended.set() if number == signal.SIGTERM else None
     )
-    prefect_server.keep_running(prefect_server.free_port(), ui=False)
+    prefect_server.keep_running(ports.free_port(), ui=False)
     assert ended.wait(30)
     assert len(starts) == 1 + prefect_server.RESTARTS
     assert "did not start. Nothing can run without a server, so this process ends." in capsys.readouterr().out
@@ -301,7 +299,7 @@ def test_ending_a_server_that_is_just_being_started_again_ends_the_new_one(tmp_p
         return made[-1], "http://127.0.0.1:1/api"
 
     monkeypatch.setattr(prefect_server, "start", start)
-    _, end = prefect_server.keep_running(prefect_server.free_port(), ui=False)
+    _, end = prefect_server.keep_running(ports.free_port(), ui=False)
     supervisor.stop(made)
     assert begun.wait(30)
     ending = threading.Thread(target=end)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows import commands
-from flows.execution import prefect_server
+from flows.execution import ports
 from tasks import methods
 from tasks.core.training import FAMILIES
 from tests.flows.conftest import ROOT
@@ -265,11 +265,11 @@ def test_the_doctor_has_a_row_for_each_method_that_several_gpus_may_have_to_shar
 
 
 def test_the_pages_of_mlflow_open_on_our_runs(done):
-    port = prefect_server.free_port()
+    port = ports.free_port()
     process = done.start("flows.commands", "ui", "--port", str(port))
     try:
         base = f"http://127.0.0.1:{port}"
-        wait_for(lambda: prefect_server.port_owner(port) is not None)
+        wait_for(lambda: ports.port_owner(port) is not None)
         wait_for(lambda: urllib.request.urlopen(base, timeout=5).status == 200)
         asked = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name=ratchet"
         experiment = json.load(urllib.request.urlopen(asked, timeout=30))["experiment"]["experiment_id"]
@@ -283,7 +283,7 @@ def test_the_pages_of_mlflow_open_on_our_runs(done):
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
-    wait_for(lambda: prefect_server.port_owner(port) is None)
+    wait_for(lambda: ports.port_owner(port) is None)
 
 
 def test_a_store_that_is_a_server_has_pages_of_its_own(done):

@@ -1,13 +1,14 @@
 """`ratchet open`: a page in a browser, of a server that runs already or of one that ends with the command."""
 
 import signal
+import socket
 import subprocess
 import webbrowser
 
 import pytest
 
 from flows.commands import _browser
-from flows.execution import mlflow_pages, prefect_server
+from flows.execution import mlflow_pages, ports
 from tests.flows.conftest import wait_for
 
 
@@ -24,13 +25,13 @@ def ended(process, port, workspace):
     """Return what a command printed that Ctrl-C ended, after nothing of it is left."""
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0, workspace.printed()
-    wait_for(lambda: prefect_server.port_owner(port) is None)
+    wait_for(lambda: ports.port_owner(port) is None)
     return workspace.printed()
 
 
 def test_mlflow_is_started_opened_found_again_and_ended(done, browser):
     environment, pages = browser
-    port = prefect_server.free_port()
+    port = ports.free_port()
     process = done.start("flows.commands", "open", "mlflow", "--port", str(port), **environment)
     try:
         wait_for(pages, done.printed)
@@ -47,7 +48,7 @@ def test_mlflow_is_started_opened_found_again_and_ended(done, browser):
 
 def test_prefect_is_started_opened_found_again_and_ended(done, browser):
     environment, pages = browser
-    port = prefect_server.free_port()
+    port = ports.free_port()
     process = done.start("flows.commands", "open", "prefect", "--port", str(port), **environment)
     try:
         wait_for(pages, done.printed)
@@ -62,8 +63,8 @@ def test_prefect_is_started_opened_found_again_and_ended(done, browser):
 
 @pytest.mark.parametrize("page", ["mlflow", "prefect"])
 def test_a_port_that_is_taken_names_who_has_it_and_another(done, page):
-    with prefect_server.socket.socket() as listener:
-        listener.bind((prefect_server.HOST, 0))
+    with socket.socket() as listener:
+        listener.bind((ports.HOST, 0))
         listener.listen()
         port = listener.getsockname()[1]
         refused = done.run("flows.commands", "open", page, "--port", str(port))
@@ -88,5 +89,5 @@ def test_mlflow_that_does_not_answer_is_waited_for_no_longer_than_it_may_take(mo
     monkeypatch.setattr(mlflow_pages, "PATIENCE_S", 0.3)
     with subprocess.Popen(["sleep", "60"]) as server:
         with pytest.raises(RuntimeError, match=r"MLflow did not answer at port \d+ within 0 s"):
-            mlflow_pages.wait_for(server, prefect_server.free_port())
+            mlflow_pages.wait_for(server, ports.free_port())
         server.kill()

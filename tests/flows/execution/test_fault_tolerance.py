@@ -15,7 +15,7 @@ import psutil
 import pytest
 from httpx import ConnectError
 
-from flows.execution import prefect_server, supervisor
+from flows.execution import ports, prefect_server, supervisor
 from flows.execution.display import artifacts
 from flows.execution.dvc import forecast
 from tasks.io.runs import run_store, spool_uploader, tracking
@@ -122,7 +122,7 @@ def answered(url: str) -> bool:
 
 
 def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tmp_path, monkeypatch):
-    port = prefect_server.free_port()
+    port = ports.free_port()
     first = serve_mlflow(tmp_path, port)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(spool_uploader, "start", lambda: None)
@@ -161,7 +161,7 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
 
 def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished, empty_prefect, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder.parent / "prefect")))
-    port = prefect_server.free_port()
+    port = ports.free_port()
     first, url = prefect_server.start(port, ui=False)
     workspace.edit(*WAITING)
     process = workspace.start("flows.commands", "run", PREFECT_API_URL=url)
@@ -185,7 +185,7 @@ def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(
     workspace, finished, empty_prefect, prefect, monkeypatch
 ):
     monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder.parent / "prefect")))
-    first, url = prefect_server.start(prefect_server.free_port(), ui=False)
+    first, url = prefect_server.start(ports.free_port(), ui=False)
     workspace.edit(*WAITING)
     impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_URL": url}
     process = workspace.start("flows.commands", "run", **impatient)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution import prefect_server
+from flows.execution import ports
 from flows.registry import promotion
 from tests.flows.conftest import ROOT, Workspace, processes, wait_for
 from tests.flows.gateway.conftest import Gateway
@@ -52,7 +52,7 @@ def place(tmp_path, store, monkeypatch):
 
 @contextlib.contextmanager
 def serving(place, *models):
-    port = prefect_server.free_port()
+    port = ports.free_port()
     process = place.start("flows.commands", "serve", *models, "--port", str(port))
     try:
         wait_for(lambda: "Ctrl-C ends it." in place.printed() or process.poll() is not None, place.printed, 300)
@@ -87,7 +87,7 @@ def test_a_promotion_and_a_rollback_under_eight_clients_lose_no_request(place):
 
 def test_a_model_that_does_not_exist_ends_it_with_one_sentence(place):
     Models(place.folder)
-    told = place.run("flows.commands", "serve", "r9", "--port", str(prefect_server.free_port()))
+    told = place.run("flows.commands", "serve", "r9", "--port", str(ports.free_port()))
     assert told.returncode == 1
     assert told.stderr.startswith("There is no model 'r9'.")
     assert "Traceback" not in told.stderr
@@ -96,7 +96,7 @@ def test_a_model_that_does_not_exist_ends_it_with_one_sentence(place):
 def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason_and_leaves_nothing_running(place):
     Models(place.folder)
     Path("models/base/model.safetensors").unlink()
-    port = prefect_server.free_port()
+    port = ports.free_port()
     told = place.run("flows.commands", "serve", "base", "--port", str(port))
     assert told.returncode == 1
     assert "could not be loaded: models/base has no weights as .safetensors: found none." in told.stderr

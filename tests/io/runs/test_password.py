@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from flows.execution import prefect_server
+from flows.execution import ports
 from tasks.io.runs import run_store, spool_uploader, tracking
 
 pytest.importorskip("flask_wtf", reason="MLflow's basic authentication needs it: pip install 'mlflow[auth]'")
@@ -32,7 +32,7 @@ def server(tmp_path_factory, empty_store):
         f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    port = prefect_server.free_port()
+    port = ports.free_port()
     environment = os.environ | {
         "MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -16,7 +16,7 @@ import peft
 import pytest
 import torch
 
-from flows.execution import prefect_server
+from flows.execution import ports
 from tasks.io.runs import registry, run_links, run_store
 from tasks.io.weights import checkpoints, mlflow_format
 
@@ -67,7 +67,7 @@ def test_a_registered_whole_model_is_opened_by_its_name_and_answers_a_chat(store
 
 
 def test_mlflow_serves_a_registered_model(store, folder, tmp_path):
-    port = prefect_server.free_port()
+    port = ports.free_port()
     assert registry.mirror([registry.Version(1, "c1", "promoted", {}, folder)], {"champion": 1})
     address = f"http://127.0.0.1:{port}"
     words = ["--model-uri", f"models:/{registry.NAME}@champion", "--env-manager", "local", "--workers", "1"]

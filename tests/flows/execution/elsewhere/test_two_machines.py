@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.execution.prefect_server import free_port
+from flows.execution.ports import free_port
 from tests.flows.conftest import ROOT, processes, wait_for
 from tests.flows.execution.elsewhere.conftest import of_git, sshd_at
 
