@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -31,6 +32,11 @@ class Config(BaseModel):
 
 
 @cache
+def share_of(count: int, share: float) -> int:
+    """Return the number of things in a share of `count`, rounded down: of 100 and 0.29 it is 29, though their product is 28.999999999999996."""
+    return math.floor(share * count + 1e-9)
+
+
 def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
     """Map each field of a section that has a docstring below it to that docstring.
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field, ValidationError, create_model
 
 from tasks.core.compute import Compute
-from tasks.core.config import Config, descriptions
+from tasks.core.config import Config, descriptions, share_of
 
 
 class Section(Config):
@@ -12,6 +12,11 @@ class Section(Config):
 
     rank: int = 1
     """Width."""
+
+
+@pytest.mark.parametrize(("count", "share", "expected"), [(100, 0.29, 29), (70, 0.1, 7), (10, 0.39, 3), (5, 1.0, 5)])
+def test_a_share_is_of_a_decimal_number_and_rounded_down(count, share, expected):
+    assert share_of(count, share) == expected
 
 
 def test_an_unknown_key_is_an_error():

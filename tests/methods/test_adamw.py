@@ -1,6 +1,8 @@
 """AdamW decays matrices apart from the gradient, and vectors not at all."""
 
+import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from tasks.core.training import Group
@@ -12,6 +14,12 @@ def make(model, params):
     """AdamW over a layer's matrix and its bias, as the engine groups them."""
     groups = [Group("matrices", [model.weight]), Group("vectors", [model.bias], decay=False)]
     return adamw.make(groups, params, seed=0)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 1.5), (1.0, 0.999), (-0.1, 0.999)])
+def test_decays_of_running_means_are_below_1(betas):
+    with pytest.raises(ValidationError, match="betas"):
+        AdamwConfig(betas=betas)
 
 
 def test_only_matrices_decay():

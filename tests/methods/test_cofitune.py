@@ -48,6 +48,10 @@ def chosen(found, **config):
     return deltas.deltas(found)
 
 
+def test_shares_are_of_decimal_numbers():
+    assert band(100, CofituneConfig(band=(0.29, 0.57))) == range(29, 57)  # 100 * 0.29 is 28.999999999999996
+
+
 @pytest.mark.parametrize(("depth", "layers"), [(32, (8, 15)), (40, (10, 19)), (60, (15, 29))])
 def test_the_band_is_that_of_the_authors_script(depth, layers):
     numbers = band(depth, CofituneConfig())

@@ -1,9 +1,13 @@
 """Settings of AdamW, and the facts about it that need no torch."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tasks.core.config import Config
 from tasks.methods.optimizers import OptimizerSpec
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamwConfig(Config):
@@ -11,7 +15,7 @@ class AdamwConfig(Config):
 
     learning_rate: float = Field(5e-4, gt=0)
     """Peak of the schedule."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay of the running mean and of the running square."""
     eps: float = Field(1e-8, gt=0)
     """Added to the root of the running square."""

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tasks.core.config import share_of
 from tasks.core.training import Probe
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers, layer_number
@@ -17,7 +18,7 @@ from tasks.methods.selectors.cofitune.importance import UNITS, importance, norma
 def band(layers: int, config: CofituneConfig) -> range:
     """Return the numbers of the decoder layers that train."""
     low, high = config.band
-    return range(int(low * layers), int(high * layers))
+    return range(share_of(layers, low), share_of(layers, high))
 
 
 def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) -> None:

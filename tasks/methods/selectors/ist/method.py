@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tasks.core.config import share_of
 from tasks.core.training import Moment, Probe
 from tasks.core.weights.surgery import decoder_layers, evaluating
 from tasks.methods.selectors import Selector
@@ -55,7 +56,7 @@ def on_step(moment: Moment, config: IstConfig) -> None:
 
 
 def _count(layers: int, share: float) -> int:
-    return max(1, int(layers * share))
+    return max(1, share_of(layers, share))
 
 
 def drawn(scores: Sequence[float], count: int, sign: Callable[[float], float], draw: random.Random) -> list[int]:

@@ -8,6 +8,7 @@ from peft.helpers import KappaTuneSelector
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
+from tasks.core.config import share_of
 from tasks.core.training import Probe
 from tasks.core.weights.surgery import base_layer, decoder_layers, owners, plain
 from tasks.methods.selectors import Selector
@@ -40,7 +41,7 @@ def pick(ordered: Sequence[str], shape_of: Callable[[str], Shape], config: Kappa
     for name in ordered:
         by_shape.setdefault(shape_of(name), []).append(name)
     pools = list(by_shape.values()) if config.normalize == "within_shape" else [list(ordered)]
-    lowest = {name for pool in pools for name in pool[: max(1, int(len(pool) * config.share))]}
+    lowest = {name for pool in pools for name in pool[: max(1, share_of(len(pool), config.share))]}
     if config.order == "lowest":
         return [name for name in ordered if name in lowest]
     draw = random.Random(seed)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasks.core.config import share_of
 from tasks.core.weights.row import Passage
 from tasks.core.weights.surgery import base_layer
 from tasks.methods.sparsifiers.lemo.config import LemoConfig
@@ -74,7 +75,7 @@ class Elimination:
 
     def _blocks(self, hidden_TH: Tensor, blocks: int, sequence: int) -> list[int]:
         """Return the numbers of the blocks of a sequence that stay, ascending."""
-        count = max(2, math.floor(self.config.keep * blocks + 1e-9))
+        count = max(2, share_of(blocks, self.config.keep))
         if count >= blocks:
             return list(range(blocks))
         between = list(range(1, blocks - 1))

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from tasks.core.config import share_of
+
 
 class PrunedMLP:
     """The forward of an MLP, which keeps the columns of the largest norms while it trains."""
 
     def __init__(self, mlp: Any, keep: float) -> None:
         self.mlp, self.inner = mlp, mlp.forward
-        self.columns = max(1, int(keep * mlp.gate_proj.out_features + 1e-9))
+        self.columns = max(1, share_of(mlp.gate_proj.out_features, keep))
 
     def __call__(self, x: Tensor) -> Tensor:
         if not (self.mlp.training and torch.is_grad_enabled()):
