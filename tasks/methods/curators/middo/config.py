@@ -20,7 +20,7 @@ class MiddoConfig(Config):
     neighbours: int = Field(2, ge=1)
     """k: the nearest prompts whose cosines are averaged."""
     cap: float = Field(0.1, ge=0, le=1)
-    """Largest share of the diagnosed examples that a set may hold; it keeps the worst. The paper has no cap: 1."""
+    """Largest share of the diagnosed examples that a set may hold, rounded down; it keeps the worst. The paper has no cap: 1."""
     control: Literal["none", "random", "loss"] = "none"
     """The control: as many examples as the sets hold, but drawn at random, or those of the highest loss after the training."""
     seed: int = 0

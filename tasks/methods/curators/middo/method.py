@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.config import share_of
 from tasks.core.records import Signals, content_id
 from tasks.methods.curators import Curator, Limit, Question
 from tasks.methods.curators.middo.config import MiddoConfig
@@ -67,7 +68,7 @@ def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signal
     """The signals with the sets that each example is in by the limits, and those that it stays in under the cap."""
     bounds = limits(signals, config)
     flagged = [replace(row, flags=flags(row, bounds)) for row in signals]
-    room = math.ceil(config.cap * sum(not row.excluded for row in signals))
+    room = share_of(sum(not row.excluded for row in signals), config.cap)
     kept = {name: _worst(flagged, name, room) for name in PASSES}
     chosen = {row.example: [name for name in PASSES if row.example in kept[name]] for row in flagged}
     if config.control != "none":
@@ -128,9 +129,10 @@ ANSWER = (
     "Begin your answer with `Score: ` and a number from 0 (not at all) to 10 (perfectly), then explain it. "
     "Give 10 only where nothing could be better."
 )
-_NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"]*"
+_NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"\[(<]*"
+_RANGE = r"\s*to\s*\d|[-–]\d|\s*[-–]\s*10\b"
 SCORE = re.compile(
-    rf"\bscore\b(?: is| of)?{_MARKS}{_NUMBER}(?!\s*(?:to|-|–)\s*\d)"  # not "a score of 0 to 10"
+    rf"\bscore\b(?:\s*\([^)\n]*\))?(?: is| of)?{_MARKS}{_NUMBER}(?!{_RANGE})"  # not "a score of 0 to 10"
     rf"|\A{_MARKS}{_NUMBER}(?=[*_`'\"]*\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b))",  # not "1. Yes", nor "2 mistakes"
     re.IGNORECASE,
 )
