@@ -14,7 +14,7 @@ from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
-from tasks.methods.selectors.s2ft.method import choose, merge, pick
+from tasks.methods.selectors.s2ft.method import choose, pick
 from tests.core.weights.test_deltas import kept
 from tests.methods import contract
 from tests.methods.official import frozen, same, wave
@@ -72,7 +72,7 @@ def nothing():
 
 def ours(found, index):
     choose(found, PARAMS, contract.probe(), 0)
-    return [layer.delta for layer in deltas.deltas(found).values()], nothing, nothing, lambda: merge(found)
+    return [layer.delta for layer in deltas.deltas(found).values()], nothing, nothing, lambda: deltas.merge(found)
 
 
 def masked(found, index):
@@ -249,7 +249,7 @@ def test_merged_is_unmerged(tiny, kind):
     for layer in deltas.deltas(found).values():
         nn.init.normal_(layer.delta, std=0.02)
     expected = contract.losses(found)
-    merge(found)
+    deltas.merge(found)
     torch.testing.assert_close(contract.losses(found), expected, rtol=0, atol=1e-6)
     assert found.state_dict().keys() == model(kind, tiny).state_dict().keys()
 

@@ -158,7 +158,7 @@ def needs_merging(parts: Composition) -> bool:
 def merge(model: nn.Module, parts: Composition) -> nn.Module:
     """Merge a trained model in place into a plain one that computes the same, and return it."""
     if parts.selector.spec.merges:
-        parts.selector.method.merge(model)
+        deltas.merge(model)
     merged: nn.Module = parts.adapter.method.merge(model)
     return merged
 

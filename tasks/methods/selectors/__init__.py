@@ -22,7 +22,7 @@ class SelectorSpec(TrainingSpec):
     """The facts about a selector."""
 
     merges: bool = False
-    """True where it puts deltas beside weights, which `merge` then writes into them."""
+    """True where it puts deltas beside weights (`tasks.core.weights.deltas`), which the engine writes into them after the training."""
     needs_linear: bool = False
     """True where it scales an adapter's update by the tensors that this is linear in (`AdapterSpec.linear`)."""
     needs_gradient: Callable[[Any], bool] = lambda config: False
@@ -38,5 +38,3 @@ class Selector:
     """Called before every optimizer step, the first of a resumed run included."""
     draws_every: Callable[[Any], int] | None = None
     """The steps between draws of the layers that train, of a config; None where what trains is not drawn by layers."""
-    merge: "Callable[[nn.Module], None] | None" = None
-    """Writes what `choose` has put beside weights into them, exactly; needed where it put anything."""

@@ -68,9 +68,4 @@ def tiled(share_U: Tensor, weight_OI: Tensor) -> Tensor:
     return share_U.repeat(repeats)[: weight_OI.numel()].view_as(weight_OI).to(weight_OI.device)
 
 
-def merge(model: nn.Module) -> None:
-    """Add every difference to its weight and put the plain layers back."""
-    deltas.merge(model)
-
-
-METHOD = Selector(choose=choose, merge=merge)
+METHOD = Selector(choose=choose)

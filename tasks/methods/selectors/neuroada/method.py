@@ -36,9 +36,4 @@ def choose(model: nn.Module, config: NeuroadaConfig, probe: Probe, seed: int) ->
         deltas.put(model, name, "entries", index)
 
 
-def merge(model: nn.Module) -> None:
-    """Add every difference to its weight and put the plain layers back."""
-    deltas.merge(model)
-
-
-METHOD = Selector(choose=choose, merge=merge)
+METHOD = Selector(choose=choose)

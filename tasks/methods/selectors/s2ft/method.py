@@ -142,9 +142,4 @@ def _scores(
     return score_LU if config.subset == "large" else -score_LU
 
 
-def merge(model: nn.Module) -> None:
-    """Add every slice to its weight and put the plain layers back."""
-    deltas.merge(model)
-
-
-METHOD = Selector(choose=choose, merge=merge)
+METHOD = Selector(choose=choose)

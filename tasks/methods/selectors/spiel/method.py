@@ -88,9 +88,4 @@ def _holds(group: dict[str, Any], parameter: nn.Parameter) -> bool:
     return any(parameter is one for one in group["params"])
 
 
-def merge(model: nn.Module) -> None:
-    """Add every difference to its weight and put the plain layers back."""
-    deltas.merge(model)
-
-
-METHOD = Selector(choose=choose, on_step=on_step, merge=merge)
+METHOD = Selector(choose=choose, on_step=on_step)
