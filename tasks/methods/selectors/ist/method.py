@@ -12,21 +12,19 @@ from tasks.core.config import share_of
 from tasks.core.training import Moment, Probe
 from tasks.core.weights.surgery import decoder_layers, evaluating
 from tasks.methods.selectors import Selector
+from tasks.methods.selectors._turns import let_train
 from tasks.methods.selectors.ist.config import IstConfig
 
 
 def choose(model: nn.Module, config: IstConfig, probe: Probe, seed: int) -> None:
-    """Leave every parameter as it is, since each may have its turn. Raises ValueError where there are too few layers to compare."""
-    layers = sum(any(p.requires_grad for p in layer.parameters()) for layer in decoder_layers(model))
-    if math.comb(layers, count := _count(layers, config.suppressed)) < config.sets:
-        raise ValueError(
-            f"ist.sets is {config.sets}, and {layers} layers with an adapter have only {math.comb(layers, count)} sets of {count}. "
-            "Lower ist.sets, or adapt more layers."
-        )
+    """Leave every parameter as it is, since each may have its turn."""
 
 
 def on_step(moment: Moment, config: IstConfig) -> None:
-    """Look at the scores where it is time, then let the layers that are drawn for this step train, and no others."""
+    """Look at the scores where it is time, then let the layers that are drawn for this step train, and no others.
+
+    Raises ValueError where the adapter trains nothing that its update is linear in, and where it does so in too few layers to compare.
+    """
     linear = {parameter for name, parameter in moment.model.named_parameters() if name in moment.linear}
     layers = [layer for layer in decoder_layers(moment.model) if any(p in linear for p in layer.parameters())]
     if not layers:
@@ -34,11 +32,16 @@ def on_step(moment: Moment, config: IstConfig) -> None:
             "selector 'ist' scales updates by tensors that they are linear in, and with these settings the adapter trains none of them. "
             "Let the adapter train them, or take another selector."
         )
+    if math.comb(len(layers), count := _count(len(layers), config.suppressed)) < config.sets:
+        raise ValueError(
+            f"ist.sets is {config.sets}, and {len(layers)} layers with an adapter have only {math.comb(len(layers), count)} sets of "
+            f"{count}. Lower ist.sets, or adapt more layers."
+        )
     unimportance: list[float] = moment.state.setdefault("unimportance", [0.0] * len(layers))
     draw = random.Random(f"{moment.seed}/{moment.step}")
     if moment.step and moment.step % config.period == 0:
         updates = [[p for p in layer.parameters() if p in linear] for layer in layers]
-        sets = different(unimportance, _count(len(layers), config.suppressed), config.sets, draw)
+        sets = different(unimportance, count, config.sets, draw)
         batch = draw.choice(moment.probe.batches)
         with evaluating(moment.model), torch.no_grad():
             losses = []
@@ -48,11 +51,7 @@ def on_step(moment: Moment, config: IstConfig) -> None:
         unimportance = moment.state["unimportance"] = updated(unimportance, sets, losses, config.rate)
     moment.state["layers"] = drawn(unimportance, _count(len(layers), config.trained), lambda score: -score, draw)
     known = {parameter for group in moment.optimizer.param_groups for parameter in group["params"]}
-    for number, layer in enumerate(layers):
-        for parameter in layer.parameters():
-            if parameter in known:
-                parameter.requires_grad_(number in moment.state["layers"])
-                parameter.grad = None
+    let_train([[p for p in layer.parameters() if p in known] for layer in layers], moment.state["layers"])
 
 
 def _count(layers: int, share: float) -> int:

@@ -9,6 +9,7 @@ from torch import nn
 from tasks.core.training import Moment, Probe
 from tasks.core.weights.surgery import decoder_layers
 from tasks.methods.selectors import Selector
+from tasks.methods.selectors._turns import let_train
 from tasks.methods.selectors.lisa.config import LisaConfig
 
 
@@ -29,18 +30,15 @@ def choose(model: nn.Module, config: LisaConfig, probe: Probe, seed: int) -> Non
 
 def on_step(moment: Moment, config: LisaConfig) -> None:
     """Let the layers of this period train, and no others."""
-    optimizer = moment.optimizer
-    known = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    known = {parameter for group in moment.optimizer.param_groups for parameter in group["params"]}
     layers = [[p for p in layer.parameters() if p in known] for layer in decoder_layers(moment.model)]
     filled = [number for number, layer in enumerate(layers) if layer]
     drawn = draw(filled, config.layers, moment.seed, moment.step // config.period)
-    active = {parameter for number in drawn for parameter in layers[number]}
-    for parameter in chain(*layers):
-        parameter.requires_grad_(parameter in active)
-        if parameter not in active:
-            parameter.grad = None
-            if config.state == "drop":
-                optimizer.state.pop(parameter, None)
+    let_train(layers, drawn)
+    if config.state == "drop":
+        for parameter in chain(*layers):
+            if not parameter.requires_grad:
+                moment.optimizer.state.pop(parameter, None)
     moment.state["layers"] = drawn
 
 
