@@ -18,7 +18,12 @@ from tasks.io.sources.record import UnreadableError, first_line
 
 MAX_BYTES = 1 << 28
 """Bytes of all parts of a Word file when decompressed."""
-COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
+COMMENT = re.compile(
+    r"(?P<kept>\\begin\{(?P<code>verbatim\*?|lstlisting|minted)\}[\s\S]*?(?:\\end\{(?P=code)\}|\Z)|\\(?:url|href)\{[^{}\n]*\}|\\.)"
+    r"|^[ \t]*%[^\r\n]*\r?\n?|%[^\r\n]*",
+    re.MULTILINE,
+)
+"""A comment, or in the group `kept` what may hold a percent sign that begins none: code, an address, an escaped character."""
 BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL)
 
 
@@ -59,9 +64,8 @@ def extract(path: Path) -> Extracted:
 def latex_body(source: str) -> str:
     """Return the body of a LaTeX document without comments; all of a file that has no body of its own."""
     body = BODY.search(source)
-    lines = (body[1] if body else source).splitlines()
-    kept = [COMMENT.sub(r"\1", line).rstrip() for line in lines if not line.lstrip().startswith("%")]
-    return "\n".join(kept).strip()
+    text = COMMENT.sub(lambda match: match["kept"] or "", body[1] if body else source)
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip()
 
 
 def notebook(source: str) -> tuple[str, str]:

@@ -50,9 +50,11 @@ def download(url: str, path: Path) -> str:
     except ImportError as error:
         raise ValueError(f"{shown(url)}: {first_line(error)}. S3 needs the extra `s3`.") from None
     except Exception as error:  # each protocol of fsspec raises errors of its own library
-        raise ValueError(
-            f"{shown(url)}: it cannot be read: {first_line(error)}. Check address, network and rights."
-        ) from None
+        is_missing = isinstance(
+            error, FileNotFoundError
+        )  # fsspec's message for one has the whole address, or no address at all
+        reason = "there is no such file, or it is not given to you" if is_missing else first_line(error)
+        raise ValueError(f"{shown(url)}: it cannot be read: {reason}. Check address, network and rights.") from None
     return digest.hexdigest()
 
 

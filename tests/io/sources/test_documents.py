@@ -123,6 +123,12 @@ def test_latex_without_comments_and_preamble(tmp_path):
     assert extract(tmp_path, "a.tex", source.encode()) == ("It is 5\\% of $x$.", "")
 
 
+def test_percent_signs_of_code_and_addresses_are_no_comments(tmp_path):
+    source = "So: % a note\n  % a line\n\\begin{verbatim}\nprint('%d' % 3)  % 4\n\\end{verbatim}\n\\url{http://a/%20b} and \\href{http://a/%20}{c} % d\nA\\\\% e"
+    kept = "So:\n\\begin{verbatim}\nprint('%d' % 3)  % 4\n\\end{verbatim}\n\\url{http://a/%20b} and \\href{http://a/%20}{c}\nA\\\\"
+    assert extract(tmp_path, "a.tex", source.encode()) == (kept, "")
+
+
 def letter(subject="Größe", **parts):
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "anna@example.org", "ben@example.org", subject

@@ -405,3 +405,10 @@ def test_an_answer_of_the_data_set_viewer_is_the_table_in_it(tmp_path):
     assert [record.values for record in table.rows(tmp_path / "a.json")] == [row["row"] for row in rows]
     (tmp_path / "b.json").write_text(json.dumps({"features": [{"name": "a"}], "rows": [{"a": 1}]}))
     assert [record.values for record in table.rows(tmp_path / "b.json")] == [{"a": 1}]
+
+
+def test_attributes_that_macos_packs_beside_files_are_no_members(tmp_path):
+    members = {"a.jsonl": strangers.LINES, "__MACOSX/._a.jsonl": b"\x00\x05\x16\x07", "._a.jsonl": b"\x00\x05\x16\x07"}
+    records = read(tmp_path, "a.zip", strangers.zipped(members))
+    assert len(records) == 12
+    assert all(isinstance(record, Row) for record in records)

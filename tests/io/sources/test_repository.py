@@ -147,3 +147,16 @@ def test_a_notebook_is_its_cells(project):
     files = {file.name: file for file in repository.files(project, git(project, "rev-parse", "HEAD"), ALLOWED)}
     assert files["a.ipynb"] == Text("a.ipynb", "# Rain\n\n```python\nx = 1\n```", "MIT", "without 1 outputs of cells")
     assert files["b.ipynb"].reason == "unreadable file"
+
+
+@pytest.mark.parametrize(
+    ("header", "license"),
+    [
+        ("<!-- SPDX-License-Identifier: MIT -->", "MIT"),
+        ("/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */", "(GPL-2.0-only OR MIT)"),
+        ('"""SPDX-License-Identifier: LGPL-2.1+"""', "LGPL-2.1+"),
+        ("{- SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception -}", "Apache-2.0 WITH LLVM-exception"),
+    ],
+)
+def test_the_end_of_a_comment_is_no_part_of_a_licence(header, license):
+    assert repository.identify(f"{header}\ncode") == license

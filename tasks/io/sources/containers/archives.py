@@ -119,7 +119,7 @@ def _zip_members(path: Path) -> Iterator[Entry | Broken]:
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise UnreadableError(f"{path}: this zip archive cannot be read: {first_line(error)}") from None
     with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.infolist() if not info.is_dir() and not _is_of_macos(info.filename)]
         yield from _beyond_limit(len(members))
         for info in members[:MAX_MEMBERS]:
             is_link = stat.S_ISLNK(info.external_attr >> 16)
@@ -153,7 +153,7 @@ def _tar_members(path: Path, damage: str) -> Iterator[Entry | Broken]:
         members: list[tarfile.TarInfo] = []
         try:
             while (info := archive.next()) is not None:
-                members += [] if info.isdir() else [info]
+                members += [] if info.isdir() or _is_of_macos(info.name) else [info]
         except (tarfile.TarError, OSError) as error:
             damage = damage or first_line(error)
         file.seek(archive.offset)
@@ -185,6 +185,12 @@ def _problem(name: str, *, is_link: bool, is_encrypted: bool = False) -> Broken 
     if is_encrypted:
         return Broken(name, "encrypted", "decrypt the archive and add it again", "")
     return None
+
+
+def _is_of_macos(name: str) -> bool:
+    """Return True for the attributes of a file, which macOS packs beside it: they are no data."""
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._")
 
 
 def _beyond_limit(num_members: int) -> Iterator[Broken]:

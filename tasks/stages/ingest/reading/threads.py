@@ -1,6 +1,7 @@
 """Join the messages of a table that holds one a row into conversations."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -137,12 +138,17 @@ def _conversation(messages: Sequence[Message], thread: Thread) -> dict[str, Any]
     return agreed | {"messages": _turns(messages, thread)}
 
 
-def moment(value: Any) -> float | datetime:
+def moment(value: Any) -> int | float | datetime:
     """Return a number or a date as something that can be compared. Raises ValueError or TypeError if it is neither."""
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal()):
+        return int(value)  # as floats several 64-bit ids would be one
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return datetime.fromisoformat(value)
+    if math.isnan(number):
+        raise ValueError("NaN is neither before nor after anything")
+    return number
 
 
 def _turns(messages: Sequence[Message], thread: Thread) -> list[dict[str, Any]]:

@@ -7,6 +7,9 @@ import polars as pl
 from tasks.core.records import Document, Example
 from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
 
+NAMED = "ingest.exclude names it"
+PLACE = "place"
+
 
 def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[str]) -> Reasons:
     """Refuse records that an entry names, by id or by place."""
@@ -14,10 +17,25 @@ def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[st
     if not entries:
         return {}
     return {
-        position: (FORGOTTEN, "ingest.exclude names it")
+        position: (FORGOTTEN, NAMED)
         for position, item in enumerate(items)
         if item.record.id in entries or not entries.isdisjoint(beginnings(item.record.source))
     }
+
+
+def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:
+    """Return a table of refusals in which nothing is left of the rows that an entry names, whatever they were refused for."""
+    forgotten = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
+    named = with_places(refusals.lazy()).select(is_named(exclude, PLACE)).collect().to_series()
+    return refusals.with_columns(
+        pl.when(named).then(pl.lit(value)).otherwise(pl.col(name)).alias(name) for name, value in forgotten.items()
+    )
+
+
+def with_places(refusals: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a table of refusals with the places of their records. That of a row that became no record stands in two columns."""
+    of_row = pl.format("{}: {}", "source", "where")
+    return refusals.with_columns(pl.when(pl.col("id") == "").then(of_row).otherwise("where").alias(PLACE))
 
 
 def is_named(exclude: Collection[str], place: str) -> pl.Expr:

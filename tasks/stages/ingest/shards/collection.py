@@ -22,7 +22,7 @@ from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import Datasets, IngestConfig, Query
 from tasks.stages.ingest.quarantine import FORGOTTEN
 from tasks.stages.ingest.reading.sources import label
-from tasks.stages.ingest.screening.exclusion import is_named
+from tasks.stages.ingest.screening.exclusion import PLACE, is_named, with_places
 from tasks.stages.ingest.shards.parts import FilePart, Part, RowsPart, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
 from tasks.stages.ingest.shards.shard import FACTS, MADE, RESPONSE, Shard
@@ -218,9 +218,8 @@ def _excludes(folder: Path, exclude: Collection[str]) -> bool:
     if (summary := written(folder)) is None:
         return False
     shards = shards_in(folder, summary)
-    screened = refusals(shards).filter(pl.col("id") != "")
-    is_other = is_named(exclude, "where") != (pl.col("reason") == FORGOTTEN)
-    if screened.filter(is_other).head(1).collect().height:
+    is_other = is_named(exclude, PLACE) != (pl.col("reason") == FORGOTTEN)
+    if with_places(refusals(shards)).filter(is_other).head(1).collect().height:
         return False
     if not exclude:
         return True

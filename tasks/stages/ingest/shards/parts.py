@@ -20,7 +20,7 @@ from tasks.stages.ingest.quarantine import Sourced, refusal_of, refusal_of_recor
 from tasks.stages.ingest.reading.examples import Checked, domain_of, examples_from_records, read_records
 from tasks.stages.ingest.reading.rows.pairs import Pair, PairReader
 from tasks.stages.ingest.reading.sources import Table, label, sample, tables
-from tasks.stages.ingest.screening import sensitive
+from tasks.stages.ingest.screening import exclusion, sensitive
 from tasks.stages.ingest.screening.screen import screen_examples
 from tasks.stages.ingest.shards.rows import Rows, all_text, as_example
 from tasks.stages.ingest.shards.shard import Shard
@@ -214,9 +214,11 @@ def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConf
         summary.read[item.source] = summary.read.get(item.source, 0) + 1
     screened, places = _screened(items, part, config) if part.is_screened else (items, [])
     rows = Rows([Sourced(file, row) for file, row in screened if not isinstance(row, Refusal)], part.constants)
-    refusals = [refusal_of(file, row) for file, row in screened if isinstance(row, Refusal)]
+    refusals = columns.frame([refusal_of(file, row) for file, row in screened if isinstance(row, Refusal)], Refusal)
+    if part.is_screened and config.exclude:
+        refusals = exclusion.without_named(refusals, config.exclude)
     shard = Shard(folder, len(summary.shards), len(rows))
-    shard.write(rows, sensitive.hide(columns.frame(refusals, Refusal), config.actions), places)
+    shard.write(rows, sensitive.hide(refusals, config.actions), places)
     summary.shards.append(shard.rows)
 
 

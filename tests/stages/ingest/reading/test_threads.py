@@ -71,7 +71,7 @@ def test_equal_names_in_two_files_are_two_conversations():
 
 @pytest.mark.parametrize(
     "moments",
-    [("2", "10", "9.5"), (2, 10, 9.5), ("2026-03-01", "2026-03-03", "2026-03-02"), ("2026-03-01 10:00Z", "2026-03-01 12:00Z", "2026-03-01 13:00+02:00")],
+    [("2", "10", "9.5"), (2, 10, 9.5), (2**60, 2**60 + 2, 2**60 + 1), (f"{2**60}", f"{2**60 + 2}", f"{2**60 + 1}"), ("2026-03-01", "2026-03-03", "2026-03-02"), ("2026-03-01 10:00Z", "2026-03-01 12:00Z", "2026-03-01 13:00+02:00")],
 )  # fmt: skip
 def test_numbers_and_dates_are_ordered_as_such(moments):
     first, last, middle = moments
@@ -139,6 +139,7 @@ def test_results_of_tools_and_marked_messages_stay_turns_of_their_own():
         ([(1, "user", "Why?", 1), (1, "Anna", "So.", "then")], "no order", "holds 1, then"),
         ([(1, "user", "Why?", 1), (1, "Anna", "So.", "2026-03-01")], "no order", "all alike"),
         ([(1, "user", "Why?", None), (1, "Anna", "So.", 2)], "no order", "holds None, 2"),
+        ([(1, "user", "Why?", 1), (1, "Anna", "So.", float("nan"))], "no order", "holds 1, nan"),
         ([(None, "user", "Why?", 1)], "no conversation", "the column 'ticket' is empty"),
     ],
 )

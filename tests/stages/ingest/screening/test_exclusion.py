@@ -51,6 +51,23 @@ def test_an_id_and_a_source_are_left_out_and_the_rest_stays(tmp_path, sources):
     assert {path.relative_to(tmp_path).parts[0] for path in holding} <= {"raw", "before"}
 
 
+def test_a_row_that_another_rule_refuses_leaves_no_text_either(tmp_path, sources):
+    gone = tmp_path / "raw/gone.jsonl"
+    gone.write_text(gone.read_text() + '{"name": "Zebedee"}\nZebedee\n{"prompt": "Zebedee?", "completion": ""}\n')
+
+    def quarantined(name, exclude):
+        ingest(tmp_path, sources, name, exclude=exclude)
+        rows = tables.read(tmp_path / name / "ingested/quarantine.parquet", Refusal)
+        return {row.where: (row.reason, "Zebedee" in row.record + row.detail) for row in rows if "gone" in row.source}
+
+    entries = [f"file gone.jsonl: line {number}" for number in (2, 3, 4)]
+    before = quarantined("before", [])
+    assert [reason for reason, _ in before.values()] == ["unknown shape", "not JSON", "empty content"]
+    assert all(is_shown for _, is_shown in before.values())
+    assert quarantined("out", entries) == dict.fromkeys(before, ("forgotten", False))
+    assert quarantined("after", []) == before
+
+
 def test_a_document_is_left_out_by_its_place(tmp_path, sources):
     texts = tmp_path / "raw/texts"
     texts.mkdir()

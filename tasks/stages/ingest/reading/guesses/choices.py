@@ -82,7 +82,8 @@ def _right_choice(rows: Rows, key: str) -> str:
     """Return the template of the right choice: `B. its text`."""
     values = [str(row[key]).strip() for row in rows if row.get(key) is not None]
     if values and all(value.isdigit() for value in values):
-        position = f"{as_expression(key)} | int" if "0" in values else f"({as_expression(key)} | int) - 1"
+        first = 0 if "0" in values else 1
+        position = f"range({first}, {first + len(LETTERS)}).index({as_expression(key)} | int)"
     elif values and all(len(value) == 1 and value.upper() in LETTERS for value in values):
         position = f'"{LETTERS}".index(({as_expression(key)} | trim).upper())'
     else:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from tasks.core.text import templates
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
@@ -124,7 +125,7 @@ def _is_about(name: str) -> bool:
 
 def _is_numeric(rows: Rows, name: str) -> bool:
     """Return True for a column of numbers alone, which ask nothing."""
-    return all(isinstance(row.get(name), int | float | None) for row in rows)
+    return all(isinstance(row.get(name), int | float | Decimal | None) for row in rows)
 
 
 def _spoken(rows: Rows, names: Sequence[str]) -> Guess | None:

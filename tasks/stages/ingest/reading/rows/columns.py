@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from tasks.core.records import Unfit
@@ -44,7 +45,7 @@ def missing(row: Mapping[str, Any], settings: Mapping[str, str]) -> set[str]:
 
 def _content(value: Any) -> Any:
     """Return a number or a truth value as the text that it is in a table."""
-    return str(value) if isinstance(value, bool | int | float) else value
+    return str(value) if isinstance(value, bool | int | float | Decimal) else value
 
 
 def _decoded(row: Mapping[str, Any]) -> Mapping[str, Any]:

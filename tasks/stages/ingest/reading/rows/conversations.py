@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -210,7 +211,7 @@ def _answer(value: Any) -> list[Any]:
     """Return the turns of an answer, which may be a text, or a number as JSON has it."""
     if isinstance(value, list):
         return value
-    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    is_number = isinstance(value, int) or (isinstance(value, float | Decimal) and math.isfinite(value))
     return [{"role": "assistant", "content": str(value) if is_number else value}]
 
 

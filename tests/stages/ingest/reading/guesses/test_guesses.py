@@ -182,6 +182,13 @@ def test_choices_in_an_object_or_in_columns_are_listed(columns, prompt, response
     assert ([message.content for message in example.messages]) == [prompt, response]
 
 
+def test_a_choice_before_the_first_is_refused_where_choices_are_counted_from_one():
+    columns = {"question": lambda n: f"What is {n}?", "choices": ["one", "two", "three"], "answer": lambda n: n % 3 + 1}
+    row = {name: value(3) if callable(value) else value for name, value in columns.items()}
+    assert read(row, guessed(**columns)).response == "A. one"
+    assert read(row | {"answer": 0}, guessed(**columns)).reason == "columns do not fit"
+
+
 def test_what_never_comes_again_is_no_label():
     answer = guessed(
         topic=lambda n: f"The topic {n} of the day", text=lambda n: f"A text about the topic {n}, which is longer."

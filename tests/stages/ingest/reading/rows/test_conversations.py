@@ -1,5 +1,7 @@
 """Each usual shape is one conversation; everything else is refused with its reason."""
 
+from decimal import Decimal
+
 import pytest
 
 from tasks.core.records import Message, Unfit
@@ -50,6 +52,7 @@ def test_what_a_question_is_about_stands_below_it(name):
 def test_a_number_is_an_answer():
     assert conversation({"question": "Why?", "answer": 7})[1] == Message("assistant", "7")
     assert conversation({"question": "Why?", "passage": "", "answer": False})[1] == Message("assistant", "False")
+    assert conversation({"question": "How much?", "answer": Decimal("1.50")})[1] == Message("assistant", "1.50")
 
 
 def test_several_turns_are_kept():
