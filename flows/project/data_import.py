@@ -2,11 +2,12 @@
 
 import filecmp
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -154,16 +155,28 @@ def detect(path: Path, query: str | None = None) -> Sources:
 
 
 def _by_split(path: Path, tables: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the tables of a folder as one source, or each as one where names of files say that some are held out."""
+    """Return the tables of a folder as one source, or those of each split where names of files say that some are held out."""
     splits = {file: split_of_file(file.name) for file in tables}
     held_out = {file: split for file, split in splits.items() if split not in (None, "train")}
     if not held_out or len(held_out) == len(tables):
         return [_source("file", path)]
+    of_split: defaultdict[tuple[Path, str | None], list[Path]] = defaultdict(list)
+    for file in tables:
+        of_split[file.parent, splits[file]].append(file)
     one_domain = {"domain": path.name}
     return [
-        _source("file", file) | one_domain | ({"held_out": held_out[file]} if file in held_out else {})
-        for file in tables
+        _source("file", place) | one_domain | ({"held_out": split} if split not in (None, "train") else {})
+        for (_, split), alike in of_split.items()
+        for place in _together(alike)
     ]
+
+
+def _together(alike: Sequence[Path]) -> Sequence[Path]:
+    """Return a pattern in place of files that differ in their numbers, if it names these and no others; else the files."""
+    pattern, *others = {file.with_name(re.sub(r"\d+", "*", file.name)) for file in alike}
+    if len(alike) == 1 or others or sorted(pattern.parent.glob(pattern.name)) != sorted(alike):
+        return alike
+    return [pattern]
 
 
 def _saved(path: Path) -> Sources:
@@ -210,8 +223,8 @@ def preview(sources: Sources) -> dict[str, Any]:
             "reasoning": [],
             "splits": [],
         }
-    command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tasks.stages.ingest.preview"]
+    answer = subprocess.run(command, input=json.dumps(sources.examples), capture_output=True, text=True, check=False)
     if answer.returncode:
         raise ValueError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "the preview ended early")
     return dict(json.loads(answer.stdout))

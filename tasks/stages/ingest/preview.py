@@ -1,4 +1,4 @@
-"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview JSON`.
+"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview < JSON`.
 
 JSON is a list of sources as in params.yaml; the output is one JSON object, which `ratchet init` shows. Each table gets the check that its
 answers suggest.
@@ -57,10 +57,10 @@ LISTED = 12
 SEED = 0
 
 
-def main(arguments: list[str]) -> int:
-    """Print the preview of the sources in the only argument."""
+def main() -> int:
+    """Print the preview of the sources that the input names."""
     try:
-        sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(arguments[0])
+        sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(sys.stdin.read())
         sys.stdout.write(json.dumps(preview(sources), ensure_ascii=False))
     except ValidationError as error:
         sys.stderr.write("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()) + "\n")
@@ -255,4 +255,4 @@ def _with_check(source: ExampleSource, proposal: Proposal | None) -> ExampleSour
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

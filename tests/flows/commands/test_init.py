@@ -217,14 +217,15 @@ def test_a_place_that_contains_the_workspace_is_not_copied_into_it(workspace, pl
     assert [*raw.iterdir()] == []
 
 
-def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, capsys):
+def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, monkeypatch, capsys):
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE chats (id INTEGER, prompt TEXT, completion TEXT)")
     with pytest.raises(ValueError, match=r"a\.db: there is no record in it, and nothing was changed\.$"):
         command.init(str(path), query="SELECT prompt, completion FROM chats ORDER BY id")
     source = {"from": "query", "database": str(path), "query": "SELECT prompt, completion FROM chats"}
-    assert preview_command([json.dumps([source])]) == 1
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps([source])))
+    assert preview_command() == 1
     assert (
         capsys.readouterr().err == "`query` needs an ORDER BY: without it a database may give its rows in any order\n"
     )

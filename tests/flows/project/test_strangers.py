@@ -273,3 +273,32 @@ def test_a_column_of_splits_is_named(tmp_path):
     view, sources = taken(tmp_path / "b.jsonl")
     assert (view["splits"], view["unused"]) == ([None], ["split"])
     assert "split_by" not in sources.with_splits(view["splits"]).examples[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "paths"),
+    [
+        (("train-0.jsonl", "train-1.jsonl", "test-0.jsonl", "test-1.jsonl"), {"train-*.jsonl": None, "test-*.jsonl": "test"}),
+        (("0-train.jsonl", "1-train.jsonl", "dev.jsonl"), {"*-train.jsonl": None, "dev.jsonl": "valid"}),
+        (("a/train.jsonl", "b/train.jsonl", "dev.jsonl"), {"a/train.jsonl": None, "b/train.jsonl": None, "dev.jsonl": "valid"}),
+        (("more.jsonl", "some.jsonl", "dev.jsonl"), {"more.jsonl": None, "some.jsonl": None, "dev.jsonl": "valid"}),
+        (("1.jsonl", "2.jsonl", "dev.jsonl"), {"1.jsonl": None, "2.jsonl": None, "dev.jsonl": "valid"}),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_split_are_one_source_where_a_pattern_names_them_alone(tmp_path, names, paths):
+    folder = tmp_path / "sharded"
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(f'{{"question": "Why {number}?", "answer": "So {number}."}}\n')
+    view, sources = taken(folder)
+    assert {
+        Path(source["path"]).relative_to(folder).as_posix(): source.get("held_out") for source in sources.examples
+    } == paths
+    assert view["kept"] == len(names)
+
+
+def test_sources_of_any_number_are_previewed(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "Why?", "answer": "So."}\n')
+    source = {"from": "file", "path": str(file), "domain": "long " * 50_000}
+    assert data_import.preview(data_import.Sources((source,), ()))["kept"] == 1
