@@ -3,6 +3,7 @@
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import methods
 from tasks.core.records import Message
+from tasks.core.text.visible import escaped
 from tasks.core.text.writing import Answer, call
 from tasks.io.runs import tracking
 from tasks.io.weights import checkpoints, models, places
@@ -47,22 +49,57 @@ def main(
         speakers = {name: _speaker(name, router) for name in names}
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     conversations: dict[str, list[Message]] = {name: [] for name in names}
-    while text := _read_line():
-        if text == "/new":
-            conversations = {name: [] for name in names}
-            continue
-        for name, speaker in speakers.items():
-            talk = [*conversations[name], Message("user", text)]
-            label, model, tokenizer = speaker(talk)
-            answer = _reply(model, tokenizer, talk, steering)
-            conversations[name] = [*talk, Message("assistant", answer.text)]
-            sys.stdout.write(f"\n── {label} ──\n{answer.text}\n")
-            if traces:
-                traces.record(call(label, talk, answer))
-        sys.stdout.write("\n")
-    if traces:
-        traces.end()
+    try:
+        while text := _read_line():
+            if text == "/new":
+                conversations = {name: [] for name in names}
+                continue
+            for name, speaker in speakers.items():
+                asked = [*conversations[name], Message("user", text)]
+                conversations[name] = _answered(asked, speaker, steering, traces)
+            sys.stdout.write("\n")
+    finally:
+        if traces:
+            traces.end()
     return 0
+
+
+def _answered(
+    asked: list[Message], speaker: Speaker, steering: "Steering | None", traces: tracking.Traces | None
+) -> list[Message]:
+    """Write the answer to a conversation, and return both. Its oldest turns are left out where the context does not hold them."""
+    label, model, tokenizer = speaker(asked)
+    sys.stdout.write(f"\n── {label} ──\n")
+    talk = _fitting(asked, model, tokenizer)
+    if not talk:
+        sys.stdout.write("This message is longer than the context of the model. Send a shorter one.\n")
+        return asked[:-1]
+    if left_out := len(asked) - len(talk):
+        sys.stdout.write(f"(The context of the model does not hold all: the first {left_out} messages are left out.)\n")
+    answer = _reply(model, tokenizer, talk, steering)
+    sys.stdout.write(f"{escaped(answer.text)}\n")
+    if traces:
+        traces.record(call(label, talk, answer))
+    return [*talk, Message("assistant", answer.text)]
+
+
+def _fitting(talk: list[Message], model: Any, tokenizer: Any) -> list[Message]:
+    """Return the last turns of a conversation that leave the context room for an answer; none if the last message alone fills it."""
+    needed = min(MAX_NEW_TOKENS, _context(model) // 4)
+    while len(talk) > 1 and _room(talk, model, tokenizer) < needed:
+        talk = talk[2:]
+    return talk if _room(talk, model, tokenizer) > 0 else []
+
+
+def _room(talk: list[Message], model: Any, tokenizer: Any) -> int:
+    """Return the number of tokens that an answer to a conversation may have."""
+    from tasks.engine.inference.prompt_encoding import prompt_ids
+
+    return min(MAX_NEW_TOKENS, _context(model) - len(prompt_ids(talk, tokenizer)))
+
+
+def _context(model: Any) -> int:
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def _speaker(name: str, router: str) -> Speaker:
@@ -105,7 +142,12 @@ def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "S
 
     began = time.time()
     (response,) = generation.respond(
-        model, [conversation], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering
+        model,
+        [conversation],
+        tokenizer,
+        max_new_tokens=_room(conversation, model, tokenizer),
+        batch_size=1,
+        steering=steering,
     )
     return Answer(
         response.text,
@@ -143,3 +185,5 @@ if __name__ == "__main__":
         sys.exit(main(**vars(_arguments(sys.argv[1:]))))
     except ValueError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

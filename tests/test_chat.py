@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,22 @@ import torch
 
 from tasks import chat
 from tasks.core.records import Message
+from tasks.core.text.visible import escaped
 from tasks.core.text.writing import Answer
 from tasks.io.runs import tracking
 from tasks.io.weights import places
 from tests.engine.inference.test_bank import bank_of
 
 ROOT = Path(__file__).resolve().parents[1]
+CLOSED_TRACES = """
+import runpy, sys
+from types import SimpleNamespace
+from tasks.io.runs import tracking
+tracking.traces = lambda _: SimpleNamespace(end=lambda: sys.stderr.write("ended\\n"))
+sys.argv[1:] = ["base"]
+runpy.run_module("tasks.chat", run_name="__main__")
+"""
+"""A chat that says when its traces end."""
 
 
 @pytest.fixture
@@ -93,6 +104,50 @@ def test_a_reply_tells_its_tokens(tiny):
     assert answer.seconds > 0
 
 
+def test_a_talk_beyond_the_context_loses_its_oldest_turns(models, talks, monkeypatch, capsys):
+    monkeypatch.setattr(chat, "_context", lambda _: 160)
+    type_in(monkeypatch, f"{'a' * 60}\n{'b' * 60}\n{'c' * 200}\nd\n")
+    chat.main(["base"])
+    assert [talk for _, talk in talks] == [["a" * 60], ["b" * 60], ["b" * 60, "answer 2", "d"]]
+    said = capsys.readouterr().out
+    assert "the first 2 messages are left out" in said
+    assert "This message is longer than the context of the model." in said
+
+
+def test_an_answer_ends_with_the_context(tiny, monkeypatch):
+    from tasks.engine.inference.prompt_encoding import prompt_ids
+    from tasks.io.weights import checkpoints
+
+    model, tokenizer = checkpoints.load(tiny)
+    asked = [Message("user", "Well?")]
+    monkeypatch.setattr(chat, "_context", lambda _: len(prompt_ids(asked, tokenizer)) + 3)
+    assert chat._reply(model, tokenizer, asked, None).tokens_written <= 3
+
+
+def test_nothing_that_a_model_writes_acts_on_the_terminal(models, monkeypatch, capsys):
+    monkeypatch.setattr(chat, "_reply", lambda *_: Answer("ok \x1b[2J\u202e", "", 4, 2, began=1e9, seconds=0.5))
+    type_in(monkeypatch, "first\n")
+    chat.main(["base"])
+    assert "── base ──\nok \\u001b[2J\\u202e\n" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_a_talk_with_130_and_its_traces(models):
+    (models / "base/ratchet.json").write_text("{}")
+    talk = subprocess.Popen(
+        [sys.executable, "-c", CLOSED_TRACES],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not (said := talk.stdout.read1()).endswith(b"> "):
+        assert said, talk.stderr.read()
+    talk.send_signal(signal.SIGINT)
+    _, told = talk.communicate(timeout=60)
+    assert talk.returncode == 130
+    assert told == b"ended\n"
+
+
 def test_a_talk_can_start_afresh(models, talks, monkeypatch):
     type_in(monkeypatch, "first\n/new\nsecond\n")
     chat.main(["base"])
@@ -109,7 +164,7 @@ def test_the_answer_is_the_models_own(models, tiny, monkeypatch, capsys):
     model, tokenizer = checkpoints.load(tiny)
     (expected,) = generation.write(model, [[Message("user", "Well?")]], tokenizer, max_new_tokens=6, batch_size=1)
     assert len(expected) > 1
-    assert f"── base ──\n{expected}\n" in capsys.readouterr().out
+    assert f"── base ──\n{escaped(expected)}\n" in capsys.readouterr().out
 
 
 def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, monkeypatch):
@@ -190,7 +245,7 @@ def test_an_expert_steers_and_one_that_is_an_adapter_stands_on_the_antiexpert(tr
     assert len(answer) > 1
     # The antiexpert, steered by the whole of what the expert learnt, answers as the expert.
     steering = ["r0", "small"], "proxy_tuning"
-    assert f"── small ──\n{answer}\n" in said("small", *steering) != said("small")
+    assert f"── small ──\n{escaped(answer)}\n" in said("small", *steering) != said("small")
     assert said("large", *steering, 0.0) == said("large") != said("large", *steering, 1.0)
 
 
