@@ -114,9 +114,12 @@ def _edited(text: str) -> str:
 
 
 def _git_name() -> str:
-    """Return the name that git signs with, or that of this machine's user."""
+    """Return the name that git signs with, or that of this machine's user. Raises ValueError without either."""
     import getpass
 
     from tasks.io.system import git
 
-    return git.user_name() or getpass.getuser()
+    try:
+        return git.user_name() or getpass.getuser()
+    except (KeyError, OSError):  # a user without an entry, as in a container
+        raise ValueError("Neither git nor this machine knows your name. Give it with --author NAME.") from None

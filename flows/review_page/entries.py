@@ -91,6 +91,12 @@ class Turn:
         """The views that there are."""
         return (*OF_TURN, *OF_DATA) if self.name else OF_DATA
 
+    def present(self) -> "Turn":
+        """Return this turn, or the data alone where a table of the turn is missing."""
+        if self.name and all(table.exists() for table in self._tables("proposed")):
+            return self
+        return Turn(None, self._config)
+
     def decisions(self, view: View) -> Path:
         """Return the file of review decisions on entries of a view."""
         if view == "items":

@@ -13,10 +13,13 @@ from tasks.io.system import progress
 
 
 def run(turn: Turn, author: str, port: int) -> None:
-    """Serve until Ctrl-C. The address has a token that is new each time.
+    """Serve until Ctrl-C; of a turn that did not run yet, what there is to review of the data. The address has a token that is new each time.
 
     Raises RuntimeError if the port is taken, FileNotFoundError if nothing ran that there is to review.
     """
+    wanted, turn = turn, turn.present()
+    if wanted.name != turn.name:
+        progress.say(f"The turn {wanted.name} did not run to its end yet: there are no rewrites to review.")
     if turn.name:
         review_decisions.check_name(turn.decisions("proposed"))
     turn.entries(turn.views[0])  # an error is told here, and not on the page

@@ -156,6 +156,15 @@ def test_a_turn_that_is_not_there_is_named(workspace):
         commands.application()(["review", "r7"], standalone_mode=False)
 
 
+def test_an_author_that_nobody_knows_is_asked_for(workspace, monkeypatch):
+    def unknown():
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    with pytest.raises(ValueError, match="Give it with --author NAME"):
+        commands.application()(["review"], standalone_mode=False)
+
+
 def test_the_author_is_the_one_that_git_knows(review, workspace, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")

@@ -194,6 +194,18 @@ def test_a_workspace_with_no_run_is_told_what_would_do(turn):
             server.run(empty, "Ada", 0)
 
 
+def test_before_a_turn_has_run_the_data_can_be_reviewed(turn, monkeypatch, capsys):
+    served = []
+    monkeypatch.setattr(server.app, "application", lambda turn, *_: served.append(turn))
+    monkeypatch.setattr(server.uvicorn.Server, "run", lambda *_, **__: None)
+    server.run(turn, "Ada", 0)
+    Path("data/rounds/r1/lineage.parquet").unlink()
+    server.run(turn, "Ada", 0)
+    assert [(one.name, one.views[0]) for one in served] == [("r1", "proposed"), (None, "records")]
+    assert "The turn r1 did not run to its end yet" in capsys.readouterr().out
+    assert "few" in served[1].entries("records")
+
+
 def test_a_second_server_on_a_port_is_told_another(turn):
     with ports.listen(0, "ratchet review --web") as listener:
         port = listener.getsockname()[1]
