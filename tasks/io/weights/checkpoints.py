@@ -273,11 +273,15 @@ def _settle(model: Any) -> None:
             module.register_forward_hook(lambda _layer, _inputs, output: output.to(dtype))
 
 
+def base_method(path: Path) -> str:
+    """Return the method of family `bases` that the adapter at `path` was trained with; `none` for plain weights."""
+    return str(read_card(path).get("method", {}).get("base", "none"))
+
+
 def quantization_of(path: Path) -> Any:
     """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
-    card = read_card(path)
-    name = card.get("method", {}).get("base", "none")
-    recorded = card["settings"]["methods"][name] if name != "none" else {}
+    name = base_method(path)
+    recorded = read_card(path)["settings"]["methods"][name] if name != "none" else {}
     config = methods.spec("bases", name).config.model_validate(recorded)
     return methods.load("bases", name).quantization(config)
 

@@ -34,18 +34,20 @@ TASK, CHAT = "text-generation", "llm/v1/chat"
 def describe(folder: Path) -> bool:
     """Write what MLflow reads, and return True; False where no reader of MLflow opens what `folder` holds.
 
-    That is an adapter that is not peft's, a compressed model, or a version of which there is no more than the evidence.
+    That is an adapter that is not peft's, one of a quantised base, which MLflow would put on plain weights, a compressed model, or a version of
+    which there is no more than the evidence.
     """
     model = folder / "model"
     is_adapter = checkpoints.is_adapter(model)
     plain = folder / "base" if is_adapter else model
     if checkpoints.is_compressed(model) or not (plain / "config.json").is_file():
         return False
-    if is_adapter and not (model / checkpoints.PEFT_ADAPTER).is_file():
+    if is_adapter and (not (model / checkpoints.PEFT_ADAPTER).is_file() or checkpoints.base_method(model) != "none"):
         return False
     if not (folder / DESCRIPTION).is_file():
         _link_tokenizer(plain, folder / TOKENIZER)
-        lines = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
+        # Without a local label such as `+cpu`, which the package index does not know.
+        lines = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in PACKAGES]
         (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # The last file, which says that the others are there.
         files.write_atomically(folder / DESCRIPTION, _description(plain, f"ratchet@{folder.name}"))

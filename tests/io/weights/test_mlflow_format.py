@@ -128,6 +128,23 @@ def test_what_no_reader_of_mlflow_opens_is_left_as_it_is(folder, lacking):
     assert not (folder / mlflow_format.DESCRIPTION).exists()
 
 
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_an_adapter_of_a_quantised_base_is_not_opened_on_plain_weights(folder, base):
+    adapt(folder)
+    checkpoints.write_card(folder / "model", method={"base": base, "adapter": "lora"})
+    assert not mlflow_format.describe(folder)
+    checkpoints.write_card(folder / "model", method={"base": "none", "adapter": "lora"})
+    assert mlflow_format.describe(folder)
+
+
+def test_packages_are_named_by_versions_that_the_package_index_has(folder, monkeypatch):
+    monkeypatch.setattr(mlflow_format.metadata, "version", lambda name: "2.13.0+cpu" if name == "torch" else "1.0")
+    assert mlflow_format.describe(folder)
+    lines = (folder / mlflow_format.REQUIREMENTS).read_text().splitlines()
+    assert "torch==2.13.0" in lines
+    assert "mlflow==1.0" in lines
+
+
 def test_a_candidate_that_was_refused_first_is_opened_once_it_is_promoted(store, folder):
     refused = folder.parent / "refused"
     folder.rename(refused)
