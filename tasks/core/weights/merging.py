@@ -40,6 +40,9 @@ DENSITIES: Mapping[str, float | None] = {
 PARALLEL = 0.9995
 """Cosine from which on an arc is taken for a line."""
 
+NO_SUM = 1e-6
+"""A sum of weights, as a share of the sum of their sizes, up to which it is 0: what rounding leaves of 0.1 + 0.2 - 0.3."""
+
 
 @dataclass(frozen=True)
 class Merge:
@@ -72,7 +75,7 @@ class Merge:
             raise ValueError(
                 "slerp goes from one expert to another: give two, with weights of at least 0 and not both 0."
             )
-        if self.method == "linear" and sum(weights) == 0:
+        if self.method == "linear" and abs(sum(weights)) <= NO_SUM * sum(map(abs, weights)):
             raise ValueError("linear divides by the sum of the weights, which is 0. Use --method task_arithmetic.")
 
     def combine(self, changes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

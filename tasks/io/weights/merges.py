@@ -1,6 +1,5 @@
 """Merge models of one base on disk: adapters, models that were trained whole, compressed ones, and files of differences."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
     import torch
 
     merge.check([expert.weight for expert in experts])
+    _check_bases(experts)
     model, tokenizer = checkpoints.load(base)
     _check_targets(experts, {name for name, _ in model.named_modules()})
     with files.atomic_path(folder) as partial, torch.no_grad():
@@ -43,6 +43,7 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
             model, _ = models.load(experts[0].path, base)
         else:
             _add(model, experts, base, merge, partial)
+        _check_finite(model)
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         recorded = [
@@ -70,10 +71,18 @@ def _add(model: Any, experts: Sequence[Expert], base: Path, merge: Merge, scratc
         file.unlink()
 
 
+def _check_finite(model: Any) -> None:
+    """Raise ValueError where a merged model has a weight that is no finite number."""
+    if odd := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        raise ValueError(
+            f"The merged model would have weights in {odd[0]} that are not finite, so none is written. Take smaller weights of the models, "
+            "and check that each model answers by itself."
+        )
+
+
 def _is_narrower(path: Path) -> bool:
     """Return whether an adapter makes the model narrower, so that it is a model of its own and no change of the base's weights."""
-    note = path / checkpoints.OWN_ADAPTER
-    name = json.loads(note.read_text(encoding="utf-8"))["adapter"] if note.is_file() else "none"
+    name, _ = checkpoints.read_adapter_note(path)
     return bool(methods.spec("adapters", name).narrows)
 
 
@@ -117,6 +126,16 @@ def _changes(written: Sequence[Path], plain: Mapping[str, Any]) -> Iterator[tupl
                     file.get_tensor(name) if name in known else torch.zeros_like(plain[name])
                     for file, known in zip(opened, names, strict=True)
                 ],
+            )
+
+
+def _check_bases(experts: Sequence[Expert]) -> None:
+    """Raise ValueError for an adapter that was trained on quantised weights, for which its change was made."""
+    for path in (expert.path for expert in experts if checkpoints.is_adapter(expert.path)):
+        if (name := checkpoints.base_method(path)) != "none":
+            raise ValueError(
+                f"{path} was trained on base {name!r} and cannot be merged into plain weights. Train with `base: none` and an adapter "
+                "that merges."
             )
 
 

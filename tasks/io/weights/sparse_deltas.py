@@ -11,6 +11,7 @@ from tasks.core.weights.sparse import Entries, Sparse
 from tasks.io.weights import checkpoints
 
 INDEX, VALUES = "/index", "/values"
+REMEDY = "Name the folder of a model, or a file that `ratchet delta` wrote."
 
 
 def write(path: Path, tuned: Path, base: Path) -> dict[str, Entries]:
@@ -42,16 +43,21 @@ def save(path: Path, difference: Sparse, parent: str) -> None:
 def read(path: Path) -> tuple[dict[str, Entries], str]:
     """Return a difference, and the digest of the weights that it is added to. Raises ValueError for another file."""
     import torch
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "pt") as file:
-        facts = file.metadata() or {}
-        if "shapes" not in facts:
-            raise ValueError(f"{path} is no sparse difference: its header names no shapes.")
-        difference = {
-            name: Entries(file.get_tensor(name + INDEX).to(torch.int64), file.get_tensor(name + VALUES), tuple(shape))
-            for name, shape in json.loads(facts["shapes"]).items()
-        }
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            if "shapes" not in facts:
+                raise ValueError(f"{path} is no sparse difference: its header names no shapes. {REMEDY}")
+            difference = {
+                name: Entries(
+                    file.get_tensor(name + INDEX).to(torch.int64), file.get_tensor(name + VALUES), tuple(shape)
+                )
+                for name, shape in json.loads(facts["shapes"]).items()
+            }
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no sparse difference: {error}. {REMEDY}") from None
     return difference, facts["parent"]
 
 

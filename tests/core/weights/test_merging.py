@@ -87,6 +87,7 @@ def test_settings_that_mean_nothing_are_refused(settings, message):
         ("slerp", [1.0, -0.5], "weights of at least 0"),
         ("slerp", [0.0, 0.0], "not both 0"),
         ("linear", [1.0, -1.0], r"divides by the sum of the weights, which is 0\. Use --method task_arithmetic"),
+        ("linear", [0.1, 0.2, -0.3], r"divides by the sum of the weights, which is 0\. Use --method task_arithmetic"),
     ],
 )
 def test_weights_by_which_a_method_cannot_merge_are_refused(method, weights, message):

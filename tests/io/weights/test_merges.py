@@ -167,6 +167,27 @@ def test_what_plain_weights_cannot_express_is_refused(tiny, tmp_path, folders):
         merged(tmp_path, tiny, [Expert(larger)])
 
 
+def test_an_adapter_of_a_quantised_base_is_refused_by_that_base(tiny, tmp_path, folders):
+    over = shutil.copytree(folders["lora"], tmp_path / "over")
+    checkpoints.write_card(over, method={"base": "nf4"}, parent=checkpoints.weights_digest(tiny))
+    with pytest.raises(ValueError, match=r"over was trained on base 'nf4' and .*Train with `base: none`"):
+        merged(tmp_path, tiny, [Expert(folders["other"]), Expert(over)])
+
+
+def test_weights_that_are_not_finite_are_not_written(tiny, tmp_path, folders):
+    with pytest.raises(ValueError, match=r"weights in model\.\S+ that are not finite, so none is written"):
+        merged(tmp_path, tiny, [Expert(folders["lora"], 1e39)], "task_arithmetic")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_file_of_something_else_is_named_with_what_would_do(tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(
+        ValueError, match=r"notes\.txt is no sparse difference: .*Name the folder of a model, or a file"
+    ):
+        merged(tmp_path, tiny, [Expert(tmp_path / "notes.txt")])
+
+
 def test_a_killed_merge_leaves_no_model(tiny, tmp_path, folders, monkeypatch):
     def killed(*_, **_facts):
         raise KeyboardInterrupt
