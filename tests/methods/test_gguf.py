@@ -221,6 +221,16 @@ def test_the_tokenizer_that_comes_back_gives_the_same_ids(round_trip, cut):
     )
 
 
+def test_all_chat_templates_are_in_the_file_by_name_and_the_default_comes_back(round_trip, tmp_path):
+    words = tokenizer()
+    words.chat_template = {"tool_use": "{{ tools }}", "default": "{{ messages }}", "rag": "{{ documents }}"}
+    _, found = round_trip(wide(llama(), 352), "f32", words=words)
+    assert found.chat_template == "{{ messages }}"
+    fields = gguf.GGUFReader(tmp_path / FILE).fields
+    assert fields["tokenizer.chat_templates"].contents() == ["rag", "tool_use"]
+    assert fields["tokenizer.chat_template.tool_use"].contents() == "{{ tools }}"
+
+
 def test_the_name_of_the_cut_is_the_one_llama_cpp_knows(tmp_path):
     for cut in CUTS:
         (tmp_path / cut).mkdir()

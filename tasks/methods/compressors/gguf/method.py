@@ -1,6 +1,7 @@
 """Functions of GGUF. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,18 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
     first = tokenizer("a")["input_ids"][0]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id)
     writer.add_add_space_prefix(False)
-    if tokenizer.chat_template:
-        writer.add_chat_template(tokenizer.chat_template)
+    _add_chat_templates(writer, tokenizer.chat_template or {})
+
+
+def _add_chat_templates(writer: Any, templates: str | Mapping[str, str]) -> None:
+    """Write one chat template, or several by name in a fixed order, which `GGUFWriter.add_chat_template` does not keep."""
+    named = {"default": templates} if isinstance(templates, str) else dict(sorted(templates.items()))
+    if default := named.pop("default", ""):
+        writer.add_chat_template(default)
+    if named:
+        writer.add_array(gguf.Keys.Tokenizer.CHAT_TEMPLATES, list(named))
+    for name, template in named.items():
+        writer.add_string(gguf.Keys.Tokenizer.CHAT_TEMPLATE_N.format(name=name), template)
 
 
 def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
