@@ -4,7 +4,14 @@ import copy
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Glm4Config,
+    Glm4ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+)
 
 from tasks.core.training import Start
 from tasks.core.weights import levels, surgery
@@ -74,14 +81,36 @@ def test_a_rank_above_the_width_is_refused():
         attach(small.qwen2(), BiadaptformerConfig(rank=49), Start())
 
 
-def test_a_layer_with_norms_elsewhere_is_refused():
-    sizes = {"vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
-    model = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, pad_token_id=0))
-    with pytest.raises(
-        ValueError, match=r"Gemma2DecoderLayer has pre_feedforward_layernorm, post_feedforward_layernorm, and"
-    ):
-        attach(model, BiadaptformerConfig(rank=4), Start())
+SIZES = {"vocab_size": 259, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "pad_token_id": 0}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (
+            lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, **HEADS, head_dim=12)),
+            "Gemma2DecoderLayer has pre_feedforward_layernorm, post_feedforward_layernorm, and",
+        ),
+        (
+            lambda: Glm4ForCausalLM(Glm4Config(**SIZES, **HEADS, head_dim=12)),
+            "Glm4DecoderLayer has post_mlp_layernorm, and",
+        ),
+        (
+            lambda: GraniteForCausalLM(GraniteConfig(**SIZES, **HEADS, residual_multiplier=0.2)),
+            r"GraniteDecoderLayer has residual_multiplier 0\.2, and",
+        ),
+    ],
+    ids=["gemma2", "glm4", "granite"],
+)
+def test_a_layer_that_changes_what_its_mlp_gives_is_refused(make, found):
+    with pytest.raises(ValueError, match=found):
+        attach(make(), BiadaptformerConfig(rank=4), Start())
+
+
+def test_a_layer_that_takes_what_its_mlp_gives_as_it_is_has_a_block():
+    model = GraniteForCausalLM(GraniteConfig(**SIZES, **HEADS, residual_multiplier=1.0))
+    assert attach(model, BiadaptformerConfig(rank=4), Start()).model.layers[0].biadaptformer
 
 
 def test_weights_of_the_mlp_stay_frozen(tiny):

@@ -55,12 +55,14 @@ def check_width(model: nn.Module, rank: int) -> int:
 
 
 def _norm(layer: Any, method: str) -> Any:
-    """Return the norm whose output the layer's MLP reads. Raises ValueError for layers that have none, or one after the MLP too."""
+    """Return the norm whose output the layer's MLP reads. Raises ValueError for layers that have none, or that change what the MLP gives."""
     before = [name for name in NORMS if hasattr(layer, name)]
-    after = [name for name, _ in layer.named_children() if "feedforward" in name]
+    after = [name for name, _ in layer.named_children() if "feedforward" in name or "post_mlp" in name]
+    if getattr(layer, "residual_multiplier", 1) != 1:
+        after.append(f"residual_multiplier {layer.residual_multiplier:g}")
     if not before or after or not hasattr(layer, "mlp"):
         raise ValueError(
             f"{type(layer).__name__} has {', '.join(after) or 'no ' + ' or '.join(NORMS)}, and {method} needs a layer with one norm "
-            "right before `mlp`. Use adapter binadapter."
+            "right before `mlp`, and with nothing between `mlp` and the stream. Use adapter binadapter."
         )
     return getattr(layer, before[0])
