@@ -13,8 +13,8 @@ from tasks.io.weights import checkpoints
 
 By = Literal["task", "domain"]
 """What a bank has an adapter for each of."""
-LONGEST = 80
-"""Characters of a member's folder."""
+LONGEST = 240
+"""Bytes of the name of a member's folder: file systems take 255, and a folder that is being written has a longer name."""
 CENTROID = "centroid.npy"
 """In a member's folder: mean and variance of the base's mean hidden states in some layers on prompts of its task or texts of its domain,
 (2, L, H)."""
@@ -44,8 +44,8 @@ def folder_name(task: str, by: By = "task") -> str:
         raise ValueError(
             f"{by.capitalize()} {task!r} has no letter or digit, by which its folder in the bank could be named. Rename it."
         )
-    if len(name) > LONGEST:
-        raise ValueError(f"The name of {by} {name[:20]}… has more than {LONGEST} characters. Rename it.")
+    if len(name.encode()) > LONGEST:
+        raise ValueError(f"The name of {by} {name[:20]}… has more than {LONGEST} bytes. Rename it.")
     return name
 
 

@@ -166,13 +166,14 @@ def test_a_task_of_too_few_examples_is_refused_by_name(tune, of_tasks, tmp_path)
         ("../up", "-.-up"),
         ("größe", "größe"),
         (".hidden", "-hidden"),
+        ("日" * 80, "日" * 80),
     ],
 )
 def test_a_tasks_name_becomes_a_safe_folder(task, folder):
     assert banks.folder_name(task) == folder
 
 
-@pytest.mark.parametrize("name", ["", "..", "///", "x" * 81])
+@pytest.mark.parametrize("name", ["", "..", "///", "x" * 241, "𠀀" * 61])
 def test_a_name_that_makes_no_folder_is_refused(name):
     with pytest.raises(ValueError, match="Rename it"):
         banks.folder_name(name)
