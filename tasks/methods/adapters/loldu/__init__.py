@@ -17,6 +17,6 @@ Our design, not the paper's:
 - A pivot below 1e-8 of the largest is noise, and U_r would be divided by it: such a layer is refused by name.
 - z is kept in float32, whatever the base's dtype: it is R numbers, and bf16 would swallow a step.
 The first r columns are those that stand first, not those that matter most: a small rank trains an arbitrary part of W.
-`directions: random` is the control of that; docs/claims.md has what it came to.
+`directions: random` is the control of that; docs/claims/loldu.json has what it came to.
 No hyper-parameter of the paper's language models is known to us: rank and targets are our start, alpha the code's.
 """
