@@ -51,10 +51,10 @@ def load(
 ) -> tuple[Any, Any]:
     """Load the model at `path` and its tokenizer, in evaluation mode.
 
-    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact;
-    only then are the weights cast to `dtype`.
-    `quantization` is what a method of family `bases` gives. Raises ValueError where an adapter was trained on other weights
-    than the base's, and where the folder lacks weights as safetensors or a tokenizer.
+    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and
+    merged into it where that is exact; only then are the weights cast to `dtype`. `quantization` is what a method of family `bases` gives, and
+    for an adapter that of its training. Raises ValueError where an adapter was trained on other weights than the base's, and where the folder lacks
+    weights as safetensors or a tokenizer.
     """
     import torch
     from transformers import AutoModelForCausalLM

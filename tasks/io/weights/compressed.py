@@ -90,7 +90,8 @@ def copy_facts(path: Path, folder: Path) -> None:
             shutil.copyfile(path / name, folder / name)
     if checkpoints.is_adapter(path) and (used := _used(path)):
         _, config = used({})
-        checkpoints.write_adapter_note(folder, _own_note(path)["adapter"], config.model_dump(mode="json"))
+        name, _ = checkpoints.read_adapter_note(path)
+        checkpoints.write_adapter_note(folder, name, config.model_dump(mode="json"))
 
 
 def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None:
@@ -111,18 +112,13 @@ def _decode(path: Path) -> dict[str, Any]:
     return dict(method.decode(load_file(path / DELTA)))
 
 
-def _own_note(path: Path) -> dict[str, Any]:
-    """Return the contents of `adapter.json`."""
-    return dict(json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8")))
-
-
 def _used(path: Path) -> Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Any]] | None:
     """Return `Adapter.used` under the config of the adapter at `path`; None where its method has none or peft's file is compressed."""
     if (path / checkpoints.PEFT_ADAPTER).is_file():
         return None
-    note = _own_note(path)
-    used = methods.load("adapters", note["adapter"]).used
-    config = methods.spec("adapters", note["adapter"]).config.model_validate(note["params"])
+    name, params = checkpoints.read_adapter_note(path)
+    used = methods.load("adapters", name).used
+    config = methods.spec("adapters", name).config.model_validate(params)
     return partial(used, config=config) if used else None
 
 
@@ -141,7 +137,7 @@ def _reference(path: Path) -> int:
     if _used(path):
         return 0
     if not config.is_file():
-        name = _own_note(path)["adapter"]
+        name, _ = checkpoints.read_adapter_note(path)
         raise ValueError(
             f"{path} is an adapter of method {name}, and compressors take a LoRA. {methods.spec('adapters', name).no_lora}"
         )

@@ -1,6 +1,5 @@
 """Changes of weights on disk as a LoRA in peft's format, which peft, vLLM and others read."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def write_of_task(folder: Path, adapter: Path, base: Path, task: str) -> int:
 
     Returns the number of layers that it changes. Raises ValueError for an adapter that has no changes by task, and for a task without one.
     """
-    note = adapter / checkpoints.OWN_ADAPTER
-    name = json.loads(note.read_text(encoding="utf-8"))["adapter"] if note.is_file() else "none"
+    name, _ = checkpoints.read_adapter_note(adapter)
     if (of_task := methods.load("adapters", name).of_task) is None:
         able = [each for each in methods.names("adapters") if methods.load("adapters", each).of_task]
         raise ValueError(
