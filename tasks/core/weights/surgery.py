@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 M = TypeVar("M")
 Layer = TypeVar("Layer", bound="nn.Module")
@@ -147,6 +147,13 @@ def owners(model: nn.Module) -> dict[str, str]:
 def layer_number(name: str) -> int:
     """Return the number of the decoder layer in a module's full name, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
     return next(int(number) for holder, number in pairwise(name.split(".")) if holder in LISTS)
+
+
+def like(weight: Tensor) -> Tensor:
+    """Return an empty tensor like those that train beside a weight: where it is, in fp32, or in its type if that has more bits."""
+    import torch
+
+    return weight.new_empty(0, dtype=torch.promote_types(weight.dtype, torch.float32))
 
 
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:

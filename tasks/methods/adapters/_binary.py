@@ -2,11 +2,10 @@
 
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.core.weights import levels
+from tasks.core.weights import levels, surgery
 
 FULL = 32
 """Bits of matrices that are used as they are: the control."""
@@ -35,13 +34,13 @@ def in_use(matrix: Tensor, bits: int) -> Tensor:
 class Branch(nn.Module):
     """s B dropout(f(A x)), with f the identity or ReLU, where A and B are used in 2^b values and trained in fp32 at least."""
 
-    def __init__(self, config: BranchConfig, inputs: int, outputs: int, like: Tensor, *, relu: bool = False) -> None:
+    def __init__(self, config: BranchConfig, inputs: int, outputs: int, beside: Tensor, *, relu: bool = False) -> None:
         super().__init__()
         self.bits, self.scale, self.relu = config.bits, config.scale, relu
         self.dropout = nn.Dropout(config.dropout)
-        dtype = torch.promote_types(like.dtype, torch.float32) if like.is_floating_point() else torch.float32
-        self.A_RI = nn.Parameter(like.new_empty(config.rank, inputs, dtype=dtype))
-        self.B_OR = nn.Parameter(like.new_empty(outputs, config.rank, dtype=dtype))
+        like = surgery.like(beside)
+        self.A_RI = nn.Parameter(like.new_empty(config.rank, inputs))
+        self.B_OR = nn.Parameter(like.new_empty(outputs, config.rank))
         nn.init.kaiming_uniform_(self.A_RI, a=5**0.5)
         nn.init.trunc_normal_(self.B_OR, std=DEVIATION, a=-2 * DEVIATION, b=2 * DEVIATION)
 

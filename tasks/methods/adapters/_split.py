@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.core.training import Moment
+from tasks.core.weights import surgery
 from tasks.core.weights.row import Passage
 from tasks.methods.adapters._split_config import SplitConfig
 
@@ -104,7 +105,7 @@ class Pair(nn.Module):
         config: SplitConfig,
         inputs: int,
         outputs: int,
-        like: Tensor,
+        beside: Tensor,
         draws: Draws,
         name: str,
         *,
@@ -112,12 +113,11 @@ class Pair(nn.Module):
     ) -> None:
         super().__init__()
         self.gelu, self.dropout = gelu, nn.Dropout(config.dropout)
-        self.dtype = dtype = (
-            torch.promote_types(like.dtype, torch.float32) if like.is_floating_point() else torch.float32
-        )
-        first_RI = like.new_empty(config.rank, inputs, dtype=dtype)
+        like = surgery.like(beside)
+        self.dtype = like.dtype
+        first_RI = like.new_empty(config.rank, inputs)
         nn.init.kaiming_uniform_(first_RI, a=5**0.5)
-        starts = {"down": first_RI, "up": like.new_zeros(outputs, config.rank, dtype=dtype)}
+        starts = {"down": first_RI, "up": like.new_zeros(outputs, config.rank)}
         for side, start in starts.items():
             if config.share == side or config.parts == 1:
                 matrix: Split | Dense = Dense(start, bias=gelu)

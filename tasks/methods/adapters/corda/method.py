@@ -91,7 +91,7 @@ class CordaLinear(nn.Module):
         super().__init__()
         self.base, self.scale = base, config.scale
         self.damped = components.damped if components else None
-        like = base.weight.new_empty(0, dtype=torch.promote_types(base.weight.dtype, torch.float32))
+        like = surgery.like(base.weight)
         a_RI, b_OR = (
             (factor.to(like).contiguous() for factor in components.factors)  # as FSDP wants what it shares out
             if components

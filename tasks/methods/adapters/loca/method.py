@@ -76,7 +76,7 @@ class LocaLinear(nn.Module):
         super().__init__()
         self.base, self.scale = base, config.alpha
         self.dropout = nn.Dropout(config.dropout)
-        like = base.weight.new_empty(0, dtype=torch.promote_types(base.weight.dtype, torch.float32))
+        like = surgery.like(base.weight)
         self.register_buffer("cosines_out", cosines(base.out_features).to(like), persistent=False)
         self.register_buffer("cosines_in", cosines(base.in_features).to(like), persistent=False)
         self.a_K = nn.Parameter(like.new_zeros(config.n))

@@ -31,9 +31,7 @@ class MhrLinear(nn.Module):
         """`tasks_K` are the keys of the tasks that have a row of Z. `passage` knows the row that is read."""
         super().__init__()
         self.base, self.passage, self.scale = base, passage, config.alpha / config.rank
-        weight = base.weight
-        floating = weight.dtype if weight.is_floating_point() else torch.float32
-        like = weight.new_empty(0, dtype=torch.promote_types(floating, torch.float32))
+        like = surgery.like(base.weight)
         self.routed = config.adapt != "mu"
         skills = config.skills if self.routed else 1
         first_QEIR = like.new_empty(config.heads, skills, base.in_features // config.heads, config.rank)
@@ -48,7 +46,7 @@ class MhrLinear(nn.Module):
             else:
                 self.register_parameter(name, nn.Parameter(matrix))
         if self.routed:
-            self.register_buffer("tasks_K", tasks_K.to(weight.device, copy=True))
+            self.register_buffer("tasks_K", tasks_K.to(like.device, copy=True))
             self.Z_KQE = nn.Parameter(_fresh(like, len(tasks_K), config))
 
     def mixtures(self) -> Tensor:

@@ -27,7 +27,7 @@ class KnowledgeLinear(nn.Module):
         self.down_NR: Tensor
         self.up_NHR: Tensor
         self.up_NH: Tensor
-        like, rank = _like(base), max(1, base.in_features // config.reduction)
+        like, rank = surgery.like(base.weight), max(1, base.in_features // config.reduction)
         down_MI = nn.init.kaiming_uniform_(like.new_empty(domains * rank, base.in_features), a=5**0.5)
         fresh = {
             "down_NRI": down_MI.view(domains, rank, base.in_features),
@@ -116,15 +116,8 @@ class TaskLinear(nn.Module):
         return out + self.task(out.to(self.dtype)).to(out.dtype)
 
 
-def _like(base: nn.Linear) -> Tensor:
-    """Return an empty tensor like those that train beside a layer: where it is, in floating-point numbers of its type or more bits."""
-    weight = base.weight
-    floating = weight.dtype if weight.is_floating_point() else torch.float32
-    return weight.new_empty(0, dtype=torch.promote_types(floating, torch.float32))
-
-
 def _made(base: nn.Linear) -> dict[str, Any]:
-    like = _like(base)
+    like = surgery.like(base.weight)
     return {"device": like.device, "dtype": like.dtype}
 
 

@@ -172,7 +172,7 @@ def attach(model: nn.Module, config: PatConfig, start: Start) -> nn.Module:
     surgery.check_rank(inner, surgery.ALL_LINEAR, config.rank)
     layers = surgery.linears(inner, surgery.ALL_LINEAR, numbers=False)
     embedding = inner.get_input_embeddings()
-    like = embedding.weight.new_empty(0, dtype=torch.promote_types(embedding.weight.dtype, torch.float32))
+    like = surgery.like(embedding.weight)
     inner.requires_grad_(False)
     mask = Mask(config, _first_kept(inner, config, width), width, like)
     mask.settled = config.mask == "before" or bool(start.tensors)

@@ -25,7 +25,7 @@ class SokaLinear(nn.Module):
         """Start from these products. `facts` are what led to them, where they are not a saved adapter's."""
         super().__init__()
         self.base, self.facts = base, facts
-        like = base.weight.new_empty(0, dtype=torch.promote_types(base.weight.dtype, torch.float32))
+        like = surgery.like(base.weight)
         self.register_buffer("A0_RMN", start.A_RMN.to(like).contiguous())
         self.register_buffer("B0_RPQ", start.B_RPQ.to(like).contiguous())
         self.A_RMN, self.B_RPQ = nn.Parameter(self.A0_RMN.clone()), nn.Parameter(self.B0_RPQ.clone())
