@@ -61,11 +61,11 @@ def _seen(query_BATD: Tensor, key_BKSD: Tensor, before: int | None, window: int 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
     """Raise ValueError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
-    found = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
-    if found:
+    further = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
+    if further:
         family = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
         raise ValueError(
-            f"Attention of family {family} {' and '.join(found)}, which attention within the sequences of a row does not. "
+            f"Attention of family {family} {' and '.join(further)}, which attention within the sequences of a row does not. "
             "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
         )
 

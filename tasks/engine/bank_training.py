@@ -153,7 +153,8 @@ def _is_whole(kept: Path) -> bool:
 
 def spread(rows: Sequence[T]) -> list[T]:
     """Return some rows from all over a table, by which a member is described."""
-    return list(rows[:: max(1, len(rows) // TEXTS)][:TEXTS])
+    count = min(len(rows), TEXTS)
+    return [rows[number * len(rows) // count] for number in range(count)]
 
 
 def centroid(model: Any, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:

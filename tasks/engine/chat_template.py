@@ -118,7 +118,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None) -> None:
-    """Raise CannotSay if the template left out a system message, a call, the result of one, or the tools.
+    """Raise CannotSay if the template left out a system message, a call, text beside one, its result, or the tools.
 
     A part is left out if the text stays the same with another part in its place.
     """
@@ -132,7 +132,7 @@ def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: T
 
 def _others(message: Message) -> Iterator[tuple[str, Message]]:
     """Yield what a template may leave out of a message, and the message with another text there."""
-    if message.role in ("system", "tool"):
+    if message.role in ("system", "tool") or (message.tool_calls and message.content):
         yield "the text", replace(message, content=f"{message.content} {OTHER}")
     for place, call in enumerate(message.tool_calls or ()):
         for other in (replace(call, name=OTHER), replace(call, arguments=json.dumps({OTHER: OTHER}))):

@@ -278,7 +278,7 @@ def _check(model: PreTrainedModel) -> None:
     draw = torch.Generator().manual_seed(0)
     ids_ST = torch.randint(model.get_output_embeddings().weight.shape[0], (2, CHECKED), generator=draw)
     row = collate([Pack(tuple(Encoded("", ids, [1.0] * CHECKED) for ids in ids_ST.tolist()))])
-    with evaluating(model):
+    with evaluating(model), torch.autocast(model.device.type, enabled=False):
         logits_STV = model(input_ids=ids_ST.to(model.device), use_cache=False).logits.float().cpu()
         model.set_attn_implementation(ATTENTION)
         found_N = token_losses(model, {name: tensor.to(model.device) for name, tensor in row.items()}).cpu()

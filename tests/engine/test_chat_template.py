@@ -11,7 +11,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from tasks.core.records import Example, Message, ToolCall
 from tasks.engine import encode
-from tasks.engine.chat_template import CannotSay
+from tasks.engine.chat_template import CannotSay, render_prompt
+from tasks.engine.inference import prompt_encoding
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 from tests.engine.chat_templates import CHATML, CUTTING, FAMILIES, OPENING, REASONING, Family, tokenizer
@@ -179,6 +180,12 @@ def test_calls_train_and_results_are_context(name, merged):
         ("smollm2", CALLED, None, "leaves out a tool call (mean) of turn 2, of role 'assistant'"),
         ("smollm2", TURNS, [SCHEMA], "leaves out the schemas of the tools"),
         ("llama3.1", TWICE, None, "leaves out a tool call (mode) of turn 2"),
+        (
+            "llama3.1",
+            [CALLED[0], replace(CALLED[1], content="Let me see."), *CALLED[2:4]],
+            None,
+            "the text of turn 2, of role 'assistant'",
+        ),
         ("mistral", TURNS[:1] + CALLED[2:4], None, "Only user and assistant roles are supported!"),
         ("gemma", [Message("system", "Be brief."), *TURNS], None, "System role not supported"),
     ],
@@ -188,6 +195,31 @@ def test_what_a_template_cannot_say_is_refused_by_row_and_lack(name, messages, t
     with pytest.raises(ValueError, match=r"file chats.jsonl: line 3.*ingest.sources") as refusal:
         encode.training_sequences(row, tokenizer(FAMILIES[name], name=name), "all")
     assert lack in str(refusal.value)
+
+
+JSON = Family(
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + (message.content | tojson) + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    CHATML,
+    "<|im_end|>",
+)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES.values(), JSON])
+@pytest.mark.parametrize("asked", ["assistant", "user", "  Why?\n", 'Why "mean"?'])
+def test_a_question_is_found_in_what_its_own_message_adds(family, asked):
+    words = tokenizer(family)
+    row = tiny.example(messages=[*TURNS[:2], Message("user", asked), Message("assistant", "So.")])
+    found = prompt_encoding.question(row, words)
+    if family is JSON and '"' in asked:
+        assert found is None, "it is written in other characters"
+        return
+    assert words.decode(found.ids) == render_prompt(row.prompt, words)
+    first = next(place for place, weight in enumerate(found.weights) if weight)
+    count = sum(weight > 0 for weight in found.weights)
+    assert words.decode(found.ids[first : first + count]) == asked.strip()
+    other = render_prompt([*row.prompt[:-1], Message("user", "???")], words)
+    assert words.decode(found.ids[first + count :]).removeprefix("\\n").strip() == other.rpartition("???")[2].strip()
 
 
 def test_a_template_that_drops_the_system_turn_is_refused():

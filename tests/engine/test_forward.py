@@ -106,6 +106,11 @@ def test_a_family_that_would_be_another_model_in_a_row_is_refused(name, config, 
         use_packed_attention(tiny.family(name, **config))
 
 
+def test_mixed_precision_does_not_look_like_another_model():
+    with torch.autocast("cpu", torch.bfloat16):
+        use_packed_attention(tiny.family("llama", num_hidden_layers=8))
+
+
 def test_a_model_is_checked_once_and_left_as_it_was(monkeypatch):
     model, checked = tiny.qwen2().train(), []
     check = forward._check

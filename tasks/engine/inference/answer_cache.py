@@ -7,21 +7,20 @@ that come later change the groups they fall into and no others.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from tasks.core.records import Message
 from tasks.engine.inference import generation
-from tasks.engine.inference.batches import Apply, Loaded
+from tasks.engine.inference.batches import Apply, Loaded, Track
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.steering import Steering
 from tasks.io.generators.answers import Answers
 
 BATCHES = 4
 """Batches in a group: where responses end, prompts of the same group take their places."""
-Track = Callable[[list[list[int]]], Iterable[list[int]]]
 T = TypeVar("T")
 
 

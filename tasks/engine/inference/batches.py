@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+"""Shows how far work on some items has come, and passes them on."""
 ROWS = 4
 """Rows of some two thousand tokens that are about as much work to read as a batch of answers is to write. Nodes are asked by batches."""
 

@@ -61,6 +61,11 @@ def common_beginning(rows: Sequence[tuple[int, ...]]) -> list[int]:
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
 
 
+def cache_name(model: PreTrainedModel) -> str:
+    """Return the name by which a model takes its cache and returns it: transformers has another one since 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 class _Layer(DynamicLayer):
     """Keys and values of one layer: the first rows and columns of memory for more of both."""
 
@@ -126,8 +131,7 @@ class _Batch:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        parameters = inspect.signature(model.forward).parameters
-        self._name = "cache" if "cache" in parameters else "past_key_values"  # as transformers called it before 5.24
+        self._name = cache_name(model)
         self._cache: Cache | None = None
         self._listens = listens(model)
         self._shares = not self._listens and _attends_to_all(model.config)

@@ -5,7 +5,7 @@ Shapes: T = tokens of a row, N = texts, L = layers, H = hidden size.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.engine.forward import use_packed_attention
-from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 from tasks.io.weights import checkpoints
 
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 DEPTHS = (0.25, 0.5, 0.75, 1.0)
 """The layers that `by_layer` looks at, as shares of the model's depth; the last is what its head reads."""
 

@@ -27,12 +27,12 @@ from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.context import context
 from tasks.engine.inference import decoding
+from tasks.engine.inference.batches import Track
 from tasks.engine.inference.grammar import Constraint
 from tasks.engine.inference.prompt_encoding import prompt_text
 from tasks.engine.inference.steering import Steering
 
 FENCE = "```"
-Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
 ENDS = ("end of turn", "first closed code block")
 """The ends of every answer, beside its length and the given stop sequences."""
 PADDING = "left"

@@ -1,11 +1,15 @@
 """Encode prompts: as they are served, and for scoring a question, whose own tokens are trained with the conversation before it as context."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tasks.core.records import Example, Message
 from tasks.core.sequences import Encoded
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.encode import is_plain
+
+MARK = "\ue000"
+"""A character of no meaning, which templates leave as it is: put behind a question, it shows where the template writes the question."""
 
 
 def prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
@@ -34,13 +38,19 @@ def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | Non
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:
     """Return the conversation up to where the assistant begins, as one sequence of which the last message is trained.
 
-    None if it spells a control token of the model, or if fewer than two of its tokens could be scored.
+    None if it spells a control token of the model, if the template writes it in other characters, or if fewer than two of its tokens
+    could be scored.
     """
     if not is_plain(row.prompt, tokenizer):
         return None
-    rendered, text = render_prompt(row.prompt, tokenizer, row.tools), row.prompt[-1].content.strip()
-    start = rendered.rindex(text)
-    end = start + len(text)
+    *earlier, last = row.prompt
+    text = last.content.strip()
+    longer = replace(last, content=last.content.rstrip() + MARK)
+    rendered, other = (render_prompt([*earlier, one], tokenizer, row.tools) for one in (last, longer))
+    end = other.rfind(MARK)
+    start = end - len(text)
+    if start < 0 or rendered[start:end] != text:
+        return None
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     weights = [float(start < right and left < end) for left, right in encoding["offset_mapping"]]
     sequence = Encoded(row.id, encoding["input_ids"], weights, len(text.encode()), row.task)

@@ -5,7 +5,7 @@ Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,12 +19,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from tasks.engine.attention import attend, check
 from tasks.engine.forward import scale_of_logits, use_packed_attention
-from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
 
 ATTENTION = "ratchet_branches"
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.engine.inference.batches import ROWS, Apply, Loaded, here
+from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.packing import Pack, by_budget, collate
 
 PACK_TOKENS = 2048
 """Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""
 
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 TokenLosses = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 
 

@@ -5,6 +5,7 @@ Shapes: N = tokens of a response, V = vocabulary.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,13 @@ class ServedModel:
     def __init__(self, server: Server, model: PreTrainedModel, tokenizer: Tokenizer, identity: Any, run: Run) -> None:
         self._server, self._model, self._tokenizer, self._identity, self._run = server, model, tokenizer, identity, run
         self._bill = Bill(server, run, "served_")
+
+    @cached_property
+    def _processors(self) -> LogitsProcessorList:
+        """Return the processors that the model's generation config asks for."""
+        tokenizer = self._tokenizer
+        padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        return generation.generation_settings(self._model, padding)[0]
 
     def respond(
         self,
@@ -117,7 +125,7 @@ class ServedModel:
             # A server may have defaults of its own for what is not named: vLLM reads the model's generation config, llama.cpp has its own.
             "top_k": -1,
             "min_p": 0.0,
-            **_penalties(_processors(self._model, self._tokenizer)),
+            **_penalties(self._processors),
             **({"stop": list(stop)} if stop else {}),
         }
         return [
@@ -135,11 +143,10 @@ class ServedModel:
             return torch.inf
         inputs = torch.tensor([[*ids, *response]], device=self._model.device)
         logits_NV = self._model(input_ids=inputs).logits[0, -len(response) - 1 :].float()
-        processors = _processors(self._model, self._tokenizer)
         gaps = []
         for place, allowed in enumerate([*([token] for token in response), [*ends]]):
             if allowed:
-                scores_1V = processors(inputs[:, : len(ids) + place], logits_NV[place : place + 1])
+                scores_1V = self._processors(inputs[:, : len(ids) + place], logits_NV[place : place + 1])
                 gaps.append(float(scores_1V.max() - scores_1V[0, allowed].max()))
         return max(gaps)
 
@@ -150,11 +157,6 @@ def _response(answer: Answer, stop: Sequence[str]) -> Response:
     closed = answer.text.find(FENCE, opened + len(FENCE)) if opened >= 0 else -1
     text = generation.before(answer.text[: closed + len(FENCE)] if closed >= 0 else answer.text, stop)
     return Response(text, answer.ended or len(text) < len(answer.text) or closed >= 0)
-
-
-def _processors(model: PreTrainedModel, tokenizer: Tokenizer) -> LogitsProcessorList:
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return generation.generation_settings(model, padding)[0]
 
 
 def _penalties(processors: LogitsProcessorList) -> dict[str, float]:

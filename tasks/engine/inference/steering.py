@@ -94,6 +94,7 @@ class _Reader:
 
     def __init__(self, model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
         self._model, self._new, self._mask = model, ids_BT, mask_BT
+        self._name = decoding.cache_name(model)
         self._cache: dict[str, Any] = {}
 
     def logits(self) -> Tensor:
@@ -107,8 +108,7 @@ class _Reader:
             use_cache=True,
             **self._cache,
         )
-        name = "cache" if "cache" in output else "past_key_values"  # as transformers called it before 5.24
-        self._cache = {name: output[name]}
+        self._cache = {self._name: output[self._name]}
         return output.logits[:, -1].float()
 
     def read(self, token_B: Tensor) -> None:

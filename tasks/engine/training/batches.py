@@ -16,6 +16,7 @@ from tasks.core.sequences import Column, Encoded
 from tasks.core.training import Training
 from tasks.engine import device
 from tasks.engine.packing import Pack, Packs, collate, schedule
+from tasks.engine.sequences import listed
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Batches:
     """Names of the task numbers in the packs' tensors."""
     columns: Sequence[Column] = ()
     """Further values of each token that the objective reads."""
+    left_out: tuple[int, int] = (0, 0)
+    """The packs at the end that the processes cannot share evenly, which do not train, and their sequences."""
 
     @property
     def steps(self) -> int:
@@ -64,11 +67,20 @@ class Batches:
 def lay_out(
     sequences: Sequence[Encoded], tasks: tuple[str, ...], columns: Sequence[Column], config: Training
 ) -> Batches:
-    """Pack the sequences of all epochs, up to `config.max_tokens`, in the order in which they train."""
+    """Pack the sequences of all epochs, up to `config.max_tokens`, in the order in which they train.
+
+    Raises ValueError if the epochs draw none of them.
+    """
     packs = schedule(sequences, config.pack_tokens, config.max_tokens, config.epochs, config.seed)
+    if not packs:
+        raise ValueError(
+            f"Nothing trains: a mixture has {listed(sequences).per_epoch:.2g} of {len(sequences)} sequences seen in an epoch, and epochs: "
+            f"{config.epochs} draws none of them. Raise epochs, or the weights and passes in tune.mixture."
+        )
     processes = device.processes()
-    packs = packs.first(max(len(packs) // processes, 1) * processes)  # every process takes part in every step
-    return Batches(packs, config.accumulation * processes, tasks, columns)
+    kept = packs.first(max(len(packs) // processes, 1) * processes)  # every process takes part in every step
+    left_out = len(packs) - len(kept), int(packs.counts.sum() - kept.counts.sum())
+    return Batches(kept, config.accumulation * processes, tasks, columns, left_out)
 
 
 class PackDataset(Dataset[dict[str, Tensor]]):

@@ -76,6 +76,11 @@ def execute(
     )
     if summary := telemetry.summary():
         run.say(f"trained: {summary}")
+    packs, sequences = result.left_out
+    if packs:
+        run.say(
+            f"{packs} packs with {sequences} sequences at the end did not train: the processes could not share them evenly"
+        )
     course = {name: [(0, loss), *result.measured[name]] for name, loss in before.items()}
     run.note(trainable=result.trainable, trained_tokens=result.tokens, precision=device.precision(compute))
     for name, points in course.items():

@@ -17,6 +17,7 @@ from tasks.core.sequences import Encoded
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.inference import scoring
+from tasks.engine.inference.batches import Track
 from tasks.engine.sequences import Changed, Facts, Places, Sequences, listed
 from tasks.io.system import files
 from tasks.methods.objectives import REFERENCE
@@ -28,7 +29,7 @@ def with_reference(
     identity: Mapping[str, Any],
     compute: Compute,
     cache: Path,
-    track: scoring.Track = iter,
+    track: Track = iter,
 ) -> Sequences:
     """Return the sequences and their auxiliary sequences with the column `REFERENCE`, by the model as it is.
 
@@ -95,7 +96,7 @@ def _read(path: Path, count: int) -> NDArray[np.float64] | None:
     return nats if len(nats) == count else None
 
 
-def _measured(model: Any, parts: Sequences, compute: Compute, track: scoring.Track) -> NDArray[np.float64]:
+def _measured(model: Any, parts: Sequences, compute: Compute, track: Track) -> NDArray[np.float64]:
     """Return the negative log-likelihood of each sequence's trained tokens in nats, in their order."""
     inner, nats = plain(model), np.zeros(len(parts))
     with evaluating(inner), device.autocast(compute):

@@ -77,6 +77,8 @@ class TrainResult:
     parameters: int
     measured: dict[str, list[tuple[int, float]]]
     """Name → (tokens so far, value) at each checkpoint and at the end."""
+    left_out: tuple[int, int]
+    """The packs, and their sequences, that the processes could not share evenly (`Batches`)."""
 
     @property
     def model(self) -> nn.Module:
@@ -253,6 +255,7 @@ def _result(
         active=state.active,
         parameters=sum(p.numel() for p in attached.model.parameters()),
         measured=state.measured_by_tokens(batches.tokens_after),
+        left_out=batches.left_out,
     )
 
 

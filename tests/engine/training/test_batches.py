@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from tasks.core.sequences import Encoded
+from tasks.core.training import Training
 from tasks.engine.packing import Packs
-from tasks.engine.training.batches import Batches, PackDataset
+from tasks.engine.sequences import listed
+from tasks.engine.training.batches import Batches, PackDataset, lay_out
 
 TASKS = ("sums", "words")
 
@@ -34,3 +39,21 @@ def test_a_row_knows_the_trained_tokens_and_examples_of_every_task_in_its_step()
     rows = [PackDataset(BATCHES)[index] for index in range(len(PackDataset(BATCHES)))]
     assert [row["task_tokens"].tolist() for row in rows] == [[9, 0], [9, 0], [1, 5], [1, 5], [6, 0]]
     assert [row["task_examples"].tolist() for row in rows] == [[3, 0], [3, 0], [1, 1], [1, 1], [1, 0]]
+
+
+def test_a_mixture_that_draws_nothing_is_refused_with_what_would_draw():
+    rarely = listed(pack(4, 5, 6)).seen(np.full(3, 1e-6))
+    with pytest.raises(
+        ValueError, match=r"3e-06 of 3 sequences seen in an epoch, and epochs: 2 draws none.*tune\.mixture"
+    ):
+        lay_out(rarely, TASKS, (), Training(pack_tokens=16, epochs=2))
+
+
+def test_what_processes_cannot_share_evenly_is_counted(monkeypatch):
+    sequences, plan = [*pack(16, 16), *pack(8, 8)], Training(pack_tokens=16, epochs=1)
+    assert lay_out(sequences, TASKS, (), plan).left_out == (0, 0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shared = lay_out(sequences, TASKS, (), plan)
+    packs, count = shared.left_out
+    assert (packs, len(shared.packs)) == (1, 2)
+    assert shared.packs.counts.sum() + count == len(sequences)

@@ -2,11 +2,13 @@
 
 import json
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from tasks.core.records import Example
+from tasks.engine import bank_training
 from tasks.engine.training import job
 from tasks.io import tables
 from tasks.io.weights import banks, checkpoints
@@ -35,6 +37,16 @@ def of_tasks(inputs):
         tables.write(inputs["valid"], rows(*tasks, count=2, split="valid"), Example)
 
     return put
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 127, 128, 190])
+def test_a_member_is_described_by_rows_from_all_over_its_table(count):
+    described = bank_training.spread(range(count))
+    assert len(described) == min(count, 64)
+    assert sorted(set(described)) == described
+    gaps = [after - before for before, after in pairwise([*described, count])]
+    assert described[:1] == [0][:count]
+    assert max(gaps, default=1) <= min(gaps, default=1) + 1
 
 
 def test_a_new_task_trains_one_adapter_and_touches_no_other(tune, of_tasks, tmp_path, trained):
