@@ -312,8 +312,7 @@ class Unfit:
 
 DOMAIN_LOSSES = ("domain", "domain_text")
 """The losses on a workspace's own examples and texts. The first that was measured decides which model is better there."""
-CONDITIONS = "conditions"
-"""Names the digest of the settings under which a table of results was measured."""
+CONDITIONS = "conditions"  # names the digest of the settings under which a table of results was measured
 LOSSES = (*DOMAIN_LOSSES, "general")
 """The measures that are losses; every other is a share of tasks passed."""
 SCORED = " score"
