@@ -138,11 +138,11 @@ def has_remote() -> bool:
 
 
 def set_remote(address: str) -> None:
-    """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password: git carries it."""
+    """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password, or a user of a web address: git carries it."""
     if without_passwords(address) != address:
         raise ValueError(
-            f"{without_passwords(address)}: the address holds a password, and .dvc/config is git's. Leave it out, and set it beside: "
-            f"dvc remote modify --local {REMOTE} password …"
+            f"{without_passwords(address)}: the address holds a user or a password, and .dvc/config is git's. Leave them out, and set them beside: "
+            f"dvc remote modify --local {REMOTE} user …, and password …"
         )
     cli.run("remote", "add", "--quiet", "--default", "--force", REMOTE, address)
 
