@@ -28,7 +28,7 @@ from tasks.methods.objectives import Auxiliary, Tokens
 ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
 """Rows of logits in memory at a time."""
-CHECKED = 8
+CHECKED = 6
 """Tokens of a sequence by which a model is checked."""
 EXACT, ROUNDED = 0.02, 0.5
 """The largest difference in nats per token that is rounding, in fp32 and otherwise. SmolLM2 in bf16 has 0.1, and 1 if it sees its neighbour."""

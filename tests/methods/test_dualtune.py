@@ -105,6 +105,7 @@ def test_ids_that_are_served_are_ids_that_were_trained(family, monkeypatch):
     monkeypatch.setattr(decoding, "decode", decode)
     rows = views()
     model = llama(0, vocabulary=len(words))
+    model.config.max_position_embeddings = 4096
     generation.write(
         model, [row.prompt for row in rows], words, max_new_tokens=1, batch_size=4, tools=[row.tools for row in rows]
     )

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.core.training import Moment
 from tasks.core.weights.surgery import decoder_layers, layer_number, plain
+from tasks.engine.forward import use_packed_attention
 from tasks.engine.training import checkpointing, compose
 from tasks.engine.training import train as engine
 from tasks.methods.selectors.lisa.method import draw
@@ -239,6 +240,7 @@ def test_the_packs_of_a_step_see_the_same_layers(saved, tmp_path):
     def note(*_):
         seen.append(layers_of({name for name, p in model.named_parameters() if p.requires_grad}))
 
+    use_packed_attention(model)  # the first time it reads some rows
     model.model.register_forward_pre_hook(note)
     parts = replace(FULL, selector=part("selectors", "lisa", layers=1, period=1))
     engine.train(model, engine.TrainData(FEW), parts, SHORT, small.FP32, tmp_path)

@@ -69,7 +69,8 @@ def _card(model: Subject) -> str:
     """Return the report's card, without the metadata above it where they are another model's: the card tells of every model."""
     card = subject.REPORT_CARD.read_text(encoding="utf-8")
     _, metadata, text = card.split("---\n", 2)
-    return card if yaml.safe_load(metadata)["model_name"] == model.entry else text.lstrip()
+    named = [entry["name"] for entry in yaml.safe_load(metadata).get("model-index", ())]
+    return card if named in ([], [model.entry]) else text.lstrip()
 
 
 def _sign(folder: Path, provenance: bytes) -> None:

@@ -73,7 +73,7 @@ class MadeModel(Nights):
         for name, text in {
             "data/raw/rows.jsonl": "{}\n",
             "code.py": "x = 1\n",
-            "data/report/README.md": "---\nmodel_name: r0\n---\n\n# r0\n",
+            "data/report/README.md": "---\nmodel-index:\n- name: r0\n---\n\n# r0\n",
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)

@@ -186,7 +186,7 @@ def test_the_metadata_of_another_models_card_are_left_out(workspace_of_model):
     card = Path("data/report/README.md")
     folder = bundle.write("r0")
     assert (folder / layout.CARD).read_bytes() == card.read_bytes()
-    card.write_text("---\nmodel_name: r1\n---\n\n# r1\n")
+    card.write_text("---\nmodel-index:\n- name: r1\n---\n\n# r1\n")
     assert (bundle.write("r0") / layout.CARD).read_text() == "# r1\n"
 
 

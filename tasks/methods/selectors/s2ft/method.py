@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.core.config import share_of
 from tasks.core.training import Probe
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import ALL_LINEAR, evaluating, linears, plain
@@ -19,7 +18,7 @@ from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 def pick(score_LU: Tensor, ratio: float, spread: str) -> list[Tensor]:
     """The units of each layer with the largest scores, in ascending order."""
     layers, units = score_LU.shape
-    count = round(ratio * units) if spread == "even" else share_of(units * layers, ratio)
+    count = round(ratio * units) if spread == "even" else int(units * layers * ratio)  # as the authors' code rounds
     pools = score_LU if spread == "even" else score_LU.reshape(1, -1)
     best = pools.topk(max(count, 1), dim=1).indices
     chosen = torch.zeros_like(pools, dtype=torch.bool).scatter(1, best, value=True)
