@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from tasks import configuration, methods
 from tasks.core.config import Config
+from tasks.core.records import GENERAL
 from tasks.core.training import FAMILIES
 from tasks.io import config_file
 
@@ -115,7 +116,7 @@ def _is_empty(table: Path, stage: str) -> bool:
 
     frame = pl.scan_parquet(table)
     if stage == "pretrain":
-        frame = frame.filter(pl.col("corpus") == "domain")
+        frame = frame.filter(pl.col("domain") != GENERAL)
     return frame.head(1).collect().is_empty()
 
 

@@ -11,6 +11,8 @@ from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Range
 from flows.experiments import recipes, results_rendering, results_table, search, trial_store, trials
 from flows.experiments.recipes import Recipe, Trial
+from tasks.core.records import Document
+from tasks.io import tables
 from tests.flows.conftest import ROOT
 
 TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}}}
@@ -202,6 +204,13 @@ def test_a_recipe_without_its_data_names_the_profile_that_has_them(tmp_path, mon
         FileNotFoundError, match=r"`ratchet run pretrain` makes.*profile lab-telecom: `ratchet use lab-"
     ):
         recipes.check_inputs(recipe.stage, recipe.profile)
+
+
+@pytest.mark.parametrize(("domain", "is_empty"), [("general", True), ("telecom", False), ("domain", False)])
+def test_a_pretraining_is_measured_by_texts_of_the_domain(tmp_path, domain, is_empty):
+    row = Document("1", "text", domain, "group", "test", "source", "MIT")
+    tables.write(tmp_path / "test_documents.parquet", [row], Document)
+    assert recipes._is_empty(tmp_path / "test_documents.parquet", "pretrain") == is_empty
 
 
 def test_a_trials_folder_follows_from_its_settings_alone(recipe):
