@@ -38,7 +38,10 @@ def compare(
     name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
     recipes.check_inputs(recipe.stage, recipe.profile)
     report = _cost(name, recipe)
-    return report if dry else _measure(name, recipe, report, as_json=as_json)
+    if dry:
+        return report
+    recipes.check_test(recipe.stage)
+    return _measure(name, recipe, report, as_json=as_json)
 
 
 def _cost(name: str, recipe: "Recipe") -> "CompareReport":

@@ -88,8 +88,7 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
 
 
 def check_inputs(stage: str, profile: str | None = None) -> None:
-    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes, or if there is
-    nothing to measure trials on.
+    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes.
 
     `profile` is the one that they are written for.
     """
@@ -104,6 +103,10 @@ def check_inputs(stage: str, profile: str | None = None) -> None:
         raise FileNotFoundError(
             f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs.{written_for}"
         )
+
+
+def check_test(stage: str) -> None:
+    """Raise ValueError if there is nothing to measure trials of a stage on."""
     if (table := TESTS[stage]).is_file() and _is_empty(table, stage):
         raise ValueError(
             f"{table} holds nothing of {MEASURES[stage]}, by which trials are measured in the end. Hold something out in `ingest`, and run it."

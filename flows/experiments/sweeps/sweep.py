@@ -126,6 +126,7 @@ def make(
         varied, stage, seeds or (getattr(config, stage).seed,), metric, tokens, sampler, trials, _stop(stop, known)
     )
     recipes.check_inputs(stage)
+    recipes.check_test(stage)
     if not getattr(config, stage).valid_tokens and not any(a.setting == f"{stage}.valid_tokens" for a in varied):
         raise ValueError(f"{stage}.valid_tokens is 0, and trials are compared on validation. Give it tokens.")
     made.points()
