@@ -36,6 +36,7 @@ SLOW = (
     "tests/engine/training/test_train.py",
     "tests/io/runs",
     "tests/io/sandbox",
+    "tests/io/sources/test_archives.py",
     "tests/io/sources/test_formats.py",
     "tests/io/test_generators.py",
     "tests/io/weights/test_merges.py",

@@ -22,7 +22,6 @@ from tasks.io import tables
 from tasks.io.weights import checkpoints, compressed, models
 from tasks.stages.compress import stage
 from tasks.stages.compress.config import StageConfig
-from tasks.stages.compress.sparsity import nonzero_shares
 from tasks.stages.tune import stage as tune
 from tasks.stages.tune.config import StageConfig as TuneStageConfig
 from tests import tiny as small
@@ -389,13 +388,3 @@ def test_the_best_round_is_the_one_that_was_selected(compress, inputs, chosen):
 def test_a_round_that_is_not_there_is_named(compress):
     with pytest.raises(ValueError, match=r"compress\.round: there is no .*r7. There are: best, r0, r1\."):
         compress("none", method={}, round="r7")
-
-
-def test_kinds_of_tensors_are_counted_together():
-    tensors = {
-        "a.0.lora_A.weight": torch.tensor([0.0, 1.0]),
-        "a.1.lora_A.default.weight": torch.tensor([2.0, 1.0]),
-        "a.1.lora_B.weight": torch.tensor([0.0]),
-        "weight": torch.tensor([1.0]),
-    }
-    assert nonzero_shares(tensors) == {"lora_A": 0.75, "lora_B": 0.0, "weight": 1.0}
