@@ -46,7 +46,9 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
     promotion.promote()
     asked = []
 
-    def measure(version, files, output):  # what `tasks.gate_eval` would find; tests/test_exam.py holds that it does
+    def measure(
+        version, files, output
+    ):  # what `tasks.gate_eval` would find; tests/test_gate_eval.py holds that it does
         asked.append((version, sorted(files)))
         shutil.copyfile(nights.folder / "data/gate/base.parquet", output)
 
@@ -56,7 +58,7 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
     for name in ("base", "r0"):
         path = nights.folder / f"data/gate/{name}.parquet"
         rows = [replace(row, item=rename.get(row.item, row.item)) for row in tables.read(path, Result)]
-        tables.write(path, rows, Result)
+        tables.write(path, rows, Result, tables.facts_of(path))
     nights.register()
     assert promotion.promote().verdict == "promoted"
     assert asked == [(1, ["base", "model"])]
@@ -89,7 +91,7 @@ def test_models_under_two_tokenizers_are_not_compared(nights, monkeypatch):
     promotion.promote()
     nights.night("two", 1.8)
     path = nights.folder / "data/gate/r0.parquet"
-    tables.write(path, [replace(row, tokens=99) for row in tables.read(path, Result)], Result)
+    tables.write(path, [replace(row, tokens=99) for row in tables.read(path, Result)], Result, tables.facts_of(path))
     nights.register()
     kept = nights.folder / "models/versions/1/results.parquet"
     monkeypatch.setattr(promotion, "_measure", lambda version, files, output: shutil.copyfile(kept, output))
