@@ -249,6 +249,30 @@ def empty_prefect(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
+    """The address of a Prefect server for flows that need not start their own, which costs seven CPU-seconds each."""
+    from flows.execution import ports, prefect_server, supervisor
+
+    folder = tmp_path_factory.mktemp("prefect-server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where its log goes
+        patch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, folder / "home")))
+        process, url = prefect_server.start(ports.free_port(), ui=False)
+
+    def end() -> None:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        # What a flow of this process has to say would be tried for minutes when it ends.
+        EventsWorker.drain_all(timeout=30)
+        APILogWorker.drain_all(timeout=30)
+        supervisor.stop([process])
+
+    shared_by_long.callback(end)
+    return url
+
+
+@pytest.fixture(scope="session")
 def known_speed() -> None:
     """The speed of this machine, remembered as if `ratchet plan` had measured it: a dozen CPU-seconds for each kind of `compute`."""
     from flows.execution.cost import machine_speed

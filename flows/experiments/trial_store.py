@@ -20,7 +20,7 @@ from tasks import configuration, trial_on_node
 from tasks.core import environment
 from tasks.core.operation import Resources
 from tasks.forkserver import client
-from tasks.io import provenance
+from tasks.io import config_file, provenance
 from tasks.io.runs import tracking
 from tasks.io.system import files, progress, ray_cluster
 from tasks.io.system.ray_cluster import Needs
@@ -77,7 +77,7 @@ def prepare(plan: TrialPlan) -> Path:
     """
     import yaml
 
-    text = yaml.safe_dump(dict(plan.sections), sort_keys=False)
+    text = yaml.dump(dict(plan.sections), Dumper=config_file.DUMPER, sort_keys=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / SETTINGS).write_text(text, encoding="utf-8")
     config = configuration.load(FOLDER / SETTINGS)

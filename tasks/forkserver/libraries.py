@@ -5,23 +5,13 @@ and scikit-learn for assisted generation, and accelerate boto3 for SageMaker. Bo
 the answer. Our own code and other libraries import these as ever.
 """
 
-import sys
+from tasks.core.imports import without
 
 OPTIONAL = ("boto3", "datasets", "scipy", "sklearn")
 
+with without(*OPTIONAL):
+    import accelerate  # noqa: F401
+    from transformers.utils import is_datasets_available, is_scipy_available, is_sklearn_available
 
-def _load() -> None:
-    hidden = [name for name in OPTIONAL if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: `find_spec` finds no such library
-    try:
-        import accelerate  # noqa: F401
-        from transformers.utils import is_datasets_available, is_scipy_available, is_sklearn_available
-
-        for is_available in (is_datasets_available, is_scipy_available, is_sklearn_available):
-            is_available()
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
-_load()
+    for is_available in (is_datasets_available, is_scipy_available, is_sklearn_available):
+        is_available()

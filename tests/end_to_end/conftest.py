@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution import ports, prefect_server, supervisor
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -98,15 +96,3 @@ def workspace(tmp_path_factory, empty_store, empty_prefect, known_speed) -> Call
         return made
 
     return make
-
-
-@pytest.fixture(scope="session")
-def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
-    """The address of a Prefect server for flows that need not start their own, which costs seven CPU-seconds each."""
-    folder = tmp_path_factory.mktemp("prefect-server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)  # where its log goes
-        patch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, folder / "home")))
-        process, url = prefect_server.start(ports.free_port(), ui=False)
-    shared_by_long.callback(supervisor.stop, [process])
-    return url

@@ -176,25 +176,12 @@ def up(template, tmp_path_factory, shared_by_long) -> Workspace:
     made.pid = process.pid
 
     def end() -> None:
-        from prefect.events.worker import EventsWorker
-        from prefect.logging.handlers import APILogWorker
-
-        EventsWorker.drain_all(
-            timeout=30
-        )  # what a flow of this process has to say would be tried for minutes when it ends
-        APILogWorker.drain_all(timeout=30)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert not prefect_server.answers(made.api)
 
     shared_by_long.callback(end)
     return made
-
-
-@pytest.fixture
-def prefect(up) -> str:
-    """The address of a Prefect server that runs already, which saves a flow the time to start one."""
-    return up.api
 
 
 def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 120) -> None:

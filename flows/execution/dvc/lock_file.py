@@ -32,7 +32,7 @@ def parse(text: str) -> dict[str, dict[str, Any]]:
 
 def write(entries: Mapping[str, Any]) -> None:
     """Write a `dvc.lock` that holds these stages."""
-    text = yaml.safe_dump({"schema": SCHEMA, "stages": dict(entries)}, sort_keys=False)
+    text = yaml.dump({"schema": SCHEMA, "stages": dict(entries)}, Dumper=config_file.DUMPER, sort_keys=False)
     PATH.write_text(text, encoding="utf-8")
 
 

@@ -192,7 +192,8 @@ def test_a_recipe_that_a_script_runs_says_so(file):
 def test_every_shipped_recipe_makes_settings_that_are_whole(file):
     _, recipe = recipes.read([file])
     assert (ROOT / f"params/{recipe.profile}.yaml").is_file()
-    for trial in search.grid(recipe):
+    compositions = {trial.composition: trial for trial in search.grid(recipe)}
+    for trial in compositions.values():  # those of one composition differ by numbers alone
         assert (trials.prepare(recipe, file, trial) / "params.yaml").is_file()
 
 

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import Any, TypeVar
 
 from tasks.core.answers import base, registry
-from tasks.core.records import Example, Message, Refusal, Unfit, identify
+from tasks.core.records import Example, Message, Refusal, Split, Unfit, identify
 from tasks.core.split_names import NAMES, named_split
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.reasoning import answer_of
@@ -30,6 +31,7 @@ from tasks.stages.ingest.reading.rows.trajectories import views
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 from tasks.stages.ingest.reading.threads import joined
 
+T = TypeVar("T")
 SHOWN = 3
 """Rows that the message of a check that fits none of them shows."""
 UNCHECKED = "check does not fit"
@@ -164,70 +166,103 @@ def _group_column(source: Rows) -> str | None:
 
 def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
     """Return the example in a row of the file `source`, or a refusal with the reason."""
-    where, named = record.where, usual(record.values, options.columns)
+
+    def refusal(unfit: Unfit, shown: Mapping[str, object]) -> Refusal:
+        return Refusal(source, record.where, unfit.reason, unfit.detail, cleaning.beginning(shown))
+
+    named = usual(record.values, options.columns)
     if isinstance(named, Unfit):
-        return Refusal(source, where, named.reason, named.detail, cleaning.beginning(record.values))
+        return refusal(named, record.values)
     columns = {**record.values, **named}
     values = options.check.reshape(named) if options.check else named
     if isinstance(values, Unfit):
-        return _unchecked(values, source, where, record.values)
+        return refusal(_unchecked(values), record.values)
     if options.reasoning is not None:
         values = with_reasoning(values, options.reasoning)
-    messages = conversation(values)
-    if isinstance(messages, Unfit):
-        return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
-    tools, judged = tool_calls.schemas(values, messages), judgement(values, messages)
-    for part in (tools, judged):
-        if isinstance(part, Unfit):
-            return Refusal(source, where, part.reason, part.detail, cleaning.beginning(values))
-    assert not isinstance(tools, Unfit)
-    assert not isinstance(judged, Unfit)
+    try:
+        example = _example(values, columns, f"{source}: {record.where}", options, domain)
+    except _UnusableError as error:
+        return refusal(error.unfit, values)
+    if options.check is None:
+        return example
+    answer = base.Row(prompt_of(example), answer_of(tool_calls.as_text(example.messages[-1])), columns)
+    tests = registry.tests(options.check, answer)
+    if isinstance(tests, Unfit):
+        return refusal(_unchecked(tests), record.values)
+    return replace(example, tests=tests)
+
+
+class _UnusableError(Exception):
+    """The row is no example, for the reason `unfit`."""
+
+    def __init__(self, unfit: Unfit) -> None:
+        super().__init__(unfit.reason)
+        self.unfit = unfit
+
+
+def _usable(part: T | Unfit) -> T:
+    """Return a part of an example. Raises _UnusableError if it is the reason why there is none."""
+    if isinstance(part, Unfit):
+        raise _UnusableError(part)
+    return part
+
+
+def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, options: Rows, domain: str) -> Example:
+    """Return the example in `values`, which have the usual names; `columns` have those of the table too. Raises _UnusableError."""
+    messages = _usable(conversation(values))
+    tools = _usable(tool_calls.schemas(values, messages))
+    judged = _usable(judgement(values, messages))
     if not all(map(is_decoded, _texts(messages, tools, judged.rejected))):
         detail = "a call, a tool or the rejected answer holds bytes that are no text"
-        return Refusal(source, where, "broken characters", detail, cleaning.beginning(ascii(values)))
+        raise _UnusableError(Unfit("broken characters", detail))
     # Answers to one prompt stay together.
-    group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
-    if (column := _group_column(options)) is not None:
-        if (name := cleaning.group_name(columns.get(column))) is None:
-            detail = f"the column {column!r} is empty"
-            return Refusal(source, where, "no group", detail, cleaning.beginning(values))
-        group = f"{label(options)}: {name}"
-    task = options.task if options.task_by is None else columns.get(options.task_by)
-    if not isinstance(task, str) or not task.strip():
-        detail = f"the column {options.task_by!r} has no text"
-        return Refusal(source, where, "no task", detail, cleaning.beginning(values))
-    given = "train" if options.split_by is None else columns.get(options.split_by)
-    split = options.held_out or named_split(given)
-    if split is None:
-        detail = f"the column {options.split_by!r} holds {given!r}; known are {', '.join(NAMES)}"
-        return Refusal(source, where, "unknown split", excerpt(detail), cleaning.beginning(values))
-    weights = loss_weights(values, options.weights) if options.weights else None
-    if weights is not None and messages[-1].tool_calls:
-        weights = Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
-    if isinstance(weights, Unfit):
-        return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
-    example = Example(
+    prompt = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else None
+    return Example(
         id=identify(messages, tools=tools, rejected=judged.rejected, desirable=judged.desirable),
         messages=messages,
-        task=task.strip(),
+        group=_usable(_group(columns, options)) or prompt or place,
+        task=_usable(_task(columns, options)),
         domain=domain,
-        group=group,
-        split=split,
-        source=f"{source}: {where}",
+        split=_usable(_split(columns, options)),
+        source=place,
         license=options.license,
-        weights=weights,
+        weights=_usable(_weights(values, messages, options)),
         tools=tools,
         rejected=judged.rejected,
         desirable=judged.desirable,
         context_answers=context_answers(values),
     )
-    if options.check is None:
-        return example
-    answer = base.Row(prompt_of(example), answer_of(tool_calls.as_text(example.messages[-1])), columns)
-    tests = registry.tests(options.check, answer)
-    return (
-        _unchecked(tests, source, where, record.values) if isinstance(tests, Unfit) else replace(example, tests=tests)
-    )
+
+
+def _group(columns: Mapping[str, Any], options: Rows) -> str | Unfit | None:
+    """Return the group that a column names; None where no column is to name one."""
+    if (column := _group_column(options)) is None:
+        return None
+    name = cleaning.group_name(columns.get(column))
+    return Unfit("no group", f"the column {column!r} is empty") if name is None else f"{label(options)}: {name}"
+
+
+def _task(columns: Mapping[str, Any], options: Rows) -> str | Unfit:
+    task = options.task if options.task_by is None else columns.get(options.task_by)
+    if not isinstance(task, str) or not task.strip():
+        return Unfit("no task", f"the column {options.task_by!r} has no text")
+    return task.strip()
+
+
+def _split(columns: Mapping[str, Any], options: Rows) -> Split | Unfit:
+    given = "train" if options.split_by is None else columns.get(options.split_by)
+    if split := options.held_out or named_split(given):
+        return split
+    detail = f"the column {options.split_by!r} holds {given!r}; known are {', '.join(NAMES)}"
+    return Unfit("unknown split", excerpt(detail))
+
+
+def _weights(values: Mapping[str, Any], messages: Sequence[Message], options: Rows) -> list[float] | Unfit | None:
+    """Return the weight of each character of the answer; None where the source gives none."""
+    weights = loss_weights(values, options.weights) if options.weights else None
+    if weights is not None and messages[-1].tool_calls:
+        return Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
+    return weights
 
 
 def _texts(messages: Sequence[Message], tools: str | None, rejected: str | None) -> Iterator[str]:
@@ -237,8 +272,9 @@ def _texts(messages: Sequence[Message], tools: str | None, rejected: str | None)
         yield from message.texts
 
 
-def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, object]) -> Refusal:
-    return Refusal(source, where, f"{UNCHECKED}: {unfit.reason}", unfit.detail, cleaning.beginning(values))
+def _unchecked(unfit: Unfit) -> Unfit:
+    """Return the reason of a row that its source's check does not fit."""
+    return replace(unfit, reason=f"{UNCHECKED}: {unfit.reason}")
 
 
 def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
