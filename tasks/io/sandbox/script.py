@@ -6,9 +6,8 @@ equals everything, a patched builtin or a jump over the assertion does not help 
 An assertion is split if it is one expression or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also under `not`, in
 `abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, such as
 HumanEval's `check(f)`, is replaced by its leading assertions and the rest. That rest, and all other statements, run inside.
-An object of the program's own class equals no literal here, whatever its `__eq__` returns; other comparisons of what cannot come out,
-such as `3 in range(9)`, are made inside. A step is marked `inside` if something in
-it may be compared in the program's process (`taint.py`).
+An object of the program's own class equals no literal here and is below none, whatever its methods return; whether it holds one, as in
+`3 in range(9)`, is asked inside. A step is marked `inside` if something in it may be compared in the program's process (`taint.py`).
 """
 
 import ast
@@ -48,6 +47,8 @@ class Question:
     """Source of the assertion's message."""
     inside: bool = False
     """True if the value may be the result of a comparison inside the sandbox."""
+    membership: str = ""
+    """Source of the assertion about `VALUE` if it asks whether the value holds a literal, which a value that cannot come out tells inside."""
 
 
 def steps(script: str, entry: str = "") -> list[Statements | Question]:
@@ -96,6 +97,8 @@ CLOSE = ("isclose", "math.isclose")
 COMPARING = {"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", *DISTANCES, *CLOSE}
 """Functions that compare: inside, the program could replace them."""
 UNKNOWN = object()
+VALUE = "_value_of_question"
+"""The name of a value inside the sandbox."""
 
 
 def conjuncts(statement: ast.stmt) -> list[ast.stmt]:
@@ -114,9 +117,18 @@ def question(statement: ast.stmt, scope: Scope) -> Question | None:
     if compares(part):
         return None
     message = ast.unparse(statement.msg) if statement.msg else ""
-    return Question(
-        ast.unparse(part), check, ast.unparse(statement.test), message, inside=not scope.is_program_value(part)
-    )
+    inside, membership = not scope.is_program_value(part), membership_of(statement.test, part)
+    return Question(ast.unparse(part), check, ast.unparse(statement.test), message, inside, membership)
+
+
+def membership_of(test: ast.expr, part: ast.expr) -> str:
+    """Return `3 in VALUE` for `3 in part`, also under `not`; an empty string for any other test."""
+    match test:
+        case ast.UnaryOp(ast.Not(), inner) if membership := membership_of(inner, part):
+            return f"not {membership}"
+        case ast.Compare(left, [ast.In() | ast.NotIn() as comparison], [right]) if right is part:
+            return ast.unparse(ast.Compare(left, [comparison], [ast.Name(VALUE)]))
+    return ""
 
 
 def separate(test: ast.expr) -> tuple[ast.expr, Check]:

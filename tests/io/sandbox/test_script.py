@@ -222,28 +222,44 @@ for _ in range(100_000): deep = (deep,)
         "",
         "got <Box> in: Box(True) == 1",
         "got [<Box>] in: [Box(True)] == [1]",
-        "TypeError: '<' not supported between instances of 'Box' and 'int'",
+        "TypeError: '<' not supported between instances of 'Thing' and 'int'",
         "got <a long int> in: math.factorial(5000) == 1",
         "",
     ]
 
 
-def test_what_cannot_travel_is_compared_inside_where_that_is_not_for_equality():
+def test_what_cannot_travel_tells_inside_what_it_holds():
     program = """
-class Version:
-    def __init__(self, number): self.number = number
-    def __lt__(self, other): return self.number < other
 def f(n): return range(n)
+def pages():
+    yield range(10)
+    yield range(0)
 """
     results = verdicts(
-        script(program, "assert 3 in f(10)\nassert 12 not in f(10)\nassert not 12 in f(10)\nassert Version(1) < 2"),
+        script(program, "assert 3 in f(10)\nassert 12 not in f(10)\nassert not 12 in f(10)"),
+        script(program, "it = pages()\nassert 3 in next(it)"),
         script(program, "assert 12 in f(10), 'no ' + 'twelve'"),
         script(program, "assert f(2) != [0, 1]"),
         script(program, "assert f(2) == [0, 1]"),
     )
     assert [(result.detail, result.inside) for result in results] == [
-        ("", True), ("AssertionError: no twelve", False), ("", False), ("got <range> in: f(2) == [0, 1]", False),
+        ("", True), ("", True), ("AssertionError: no twelve", False), ("", False), ("got <range> in: f(2) == [0, 1]", False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("assertion", ["abs(f() - 1.5) < 1e-6", "math.isclose(f(), 1.5)", "1 < f()", "f() in (1.5,)"])
+def test_an_object_with_methods_that_lie_is_near_no_number(assertion):
+    program = """
+import math
+class Any:
+    def __sub__(self, other): return 0.0
+    def __lt__(self, other): return True
+    __gt__ = __eq__ = __lt__
+    def __float__(self): return 1.5
+def f(): return Any()
+"""
+    (result,) = verdicts(script(program, f"assert {assertion}"))
+    assert result.kind != "passed"
 
 
 def test_the_message_of_an_assertion_is_the_detail():

@@ -156,7 +156,20 @@ def test_a_notebook_is_its_cells(project):
         ("/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */", "(GPL-2.0-only OR MIT)"),
         ('"""SPDX-License-Identifier: LGPL-2.1+"""', "LGPL-2.1+"),
         ("{- SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception -}", "Apache-2.0 WITH LLVM-exception"),
+        ("/* SPDX-License-Identifier: MIT */ int x;", "MIT"),
+        ('# SPDX-License-Identifier: "GPL-3.0-only"', "GPL-3.0-only"),
     ],
 )
 def test_the_end_of_a_comment_is_no_part_of_a_licence(header, license):
     assert repository.identify(f"{header}\ncode") == license
+
+
+@pytest.mark.parametrize(
+    "named", ["`GPL-3.0-only`", "MIT / GPL-3.0-only", "MIT, GPL-3.0-only", "MIT & GPL-3.0-only", ""]
+)
+def test_a_header_that_names_another_licence_is_not_that_of_the_folder(project, named):
+    (project / "theirs.py").write_text(f"# SPDX-License-Identifier: {named}\nx = 1\n")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "theirs")
+    files = {file.name: file for file in repository.files(project, git(project, "rev-parse", "HEAD"), ["MIT"])}
+    assert files["theirs.py"].reason == "licence not allowed"

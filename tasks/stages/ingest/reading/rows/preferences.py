@@ -1,12 +1,13 @@
 """Read judgements of answers: the rejected side of a preference pair, or the label of a single answer."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tasks.core.records import Message, Unfit
 from tasks.stages.ingest.reading.rows.conversations import conversation, side_columns
 
-LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+LABELS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 TAG = "kto_tag"
 """The column of a label beside a conversation."""
 
@@ -28,7 +29,8 @@ def judgement(row: Mapping[str, Any], messages: Sequence[Message]) -> Judgement 
     """Return the judgement in a row whose conversation is `messages`, or the reason why it cannot be one.
 
     A pair has `chosen` and `rejected` beside a prompt, or as whole conversations (TRL, UltraFeedback). A single answer has `label`, true
-    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation. SQLite has 1 and 0 for true and false.
+    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation. SQLite has 1 and 0 for true and false, and pandas
+    writes 1.0 and 0.0 where some are missing.
     """
     if columns := side_columns(row):
         chosen, rejected = columns
@@ -53,6 +55,6 @@ def _pair(better: Sequence[Message], worse: Sequence[Message]) -> Judgement | Un
 
 def _truth(label: Any) -> bool | None:
     """Return the truth of a label; None for a label that is neither true nor false."""
-    if isinstance(label, int | float):
+    if isinstance(label, int | float | Decimal):
         return {1.0: True, 0.0: False}.get(label)
     return LABELS.get(label.strip().lower()) if isinstance(label, str) else None

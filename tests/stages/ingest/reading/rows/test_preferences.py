@@ -1,5 +1,7 @@
 """Preference pairs and labels are read in their usual spellings; sides that make no pair are refused with the reason."""
 
+from decimal import Decimal
+
 import pytest
 
 from tasks.core.records import Message, Refusal
@@ -63,6 +65,8 @@ def test_a_pair_is_a_conversation_with_a_rejected_answer(row):
         ({"prompt": "Why?", "completion": "Because.", "label": 1}, True),
         ({"prompt": "Why?", "completion": "Because.", "label": 0.0}, False),
         ({"prompt": "Why?", "completion": "Because.", "label": "0"}, False),
+        ({"prompt": "Why?", "completion": "Because.", "label": "0.0"}, False),
+        ({"prompt": "Why?", "completion": "Because.", "label": Decimal(1)}, True),
         ({"messages": [USER, said("Because.")], "kto_tag": "No"}, False),
         ({"prompt": "Why?", "completion": "Because.", "label": 2}, None),
         ({"prompt": "Why?", "completion": "Because.", "label": float("nan")}, None),
