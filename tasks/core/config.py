@@ -31,12 +31,12 @@ class Config(BaseModel):
         return schema
 
 
-@cache
 def share_of(count: int, share: float) -> int:
     """Return the number of things in a share of `count`, rounded down: of 100 and 0.29 it is 29, though their product is 28.999999999999996."""
     return math.floor(share * count + 1e-9)
 
 
+@cache
 def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
     """Map each field of a section that has a docstring below it to that docstring.
 

@@ -75,7 +75,12 @@ THIS_MACHINE = ("127.0.0.1", "localhost")
 
 
 def bypass_proxies() -> None:
-    """Let this process and its children reach servers of this machine directly, whatever proxy the environment names."""
+    """Let this process and its children reach servers of this machine directly, whatever proxy the environment names.
+
+    Without such a variable none is set: on macOS one would switch off the proxies of the system's settings.
+    """
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return
     for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
         hosts = (os.environ.get(name) or os.environ.get(other, "")).replace(" ", "").split(",")
         missing = [host for host in THIS_MACHINE if not {host, "*"} & {*hosts}]

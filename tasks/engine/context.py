@@ -1,6 +1,7 @@
 """The context of a model: the most tokens of one text that it reads."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tasks.core.sequences import Encoded
@@ -10,6 +11,20 @@ from tasks.engine.sequences import listed
 def context(model: Any) -> int | None:
     """Return the most tokens of one text that a model reads; None where its config sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def room(model: Any, prompts: Sequence[Sequence[int]]) -> list[float]:
+    """Return how many tokens the answer to each prompt may have, infinity where the config sets no limit.
+
+    Raises ValueError for a prompt that the context does not hold.
+    """
+    longest, most = max(map(len, prompts), default=0), context(model) or math.inf
+    if longest >= most:
+        raise ValueError(
+            f"A prompt has {longest:,} tokens, and the context of the model {most:,}, its answer included. Shorten or leave out the prompt, or "
+            "take a model with a longer context."
+        )
+    return [most - len(prompt) for prompt in prompts]
 
 
 def check(model: Any, sequences: Iterable[Encoded], setting: str) -> None:

@@ -264,9 +264,14 @@ def use_packed_attention(model: PreTrainedModel) -> None:
         return
     if hasattr(model, "packs") or listens(model) or model.get_output_embeddings() is None:
         model.set_attn_implementation(ATTENTION)
-    else:
+        return
+    before = model.config._attn_implementation
+    try:
         _check(model)
-        model.packs = True
+    except BaseException:
+        model.set_attn_implementation(before)  # else the next call would take it for one that is checked
+        raise
+    model.packs = True
 
 
 @torch.no_grad()

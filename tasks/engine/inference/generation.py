@@ -3,7 +3,6 @@
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
 
-import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from transformers import (
 
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
-from tasks.engine.context import context
+from tasks.engine.context import room
 from tasks.engine.inference import decoding
 from tasks.engine.inference.batches import Track
 from tasks.engine.inference.grammar import Constraint
@@ -125,14 +124,15 @@ def respond(
     )
 
 
-Beside = Callable[[Sequence[int]], Callable[..., Tensor]]
-"""Numbers of prompts → the loop by which helpers write with a model."""
+Beside = Callable[[Sequence[int]], tuple[Callable[..., Tensor], Sequence[float]]]
+"""Numbers of prompts → the loop by which helpers write with a model, and how many tokens of each answer they have room for."""
 
 
 def _beside(
     steering: Steering, prompts: Sequence[Sequence[Message]], tools: Sequence[str | None], batch: Sequence[int]
-) -> Callable[..., Tensor]:
-    return steering.beside([prompts[number] for number in batch], [tools[number] for number in batch])
+) -> tuple[Callable[..., Tensor], Sequence[float]]:
+    asked = [prompts[number] for number in batch], [tools[number] for number in batch]
+    return steering.beside(*asked), steering.room(*asked)
 
 
 @torch.no_grad()
@@ -153,12 +153,7 @@ def continue_from(
 ) -> list[Response]:
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
     default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
-    longest, most = max(map(len, ids), default=0), context(model) or math.inf
-    if longest >= most:
-        raise ValueError(
-            f"A prompt has {longest:,} tokens, and the context of the model {most:,}, its answer included. Shorten or leave out the prompt, or "
-            "take a model with a longer context."
-        )
+    space = room(model, ids)
     model.set_attn_implementation("sdpa")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
@@ -168,7 +163,8 @@ def continue_from(
     ended = _Ended(tokenizer, 0, stop)
     calls = [bool(tools) for tools in called] or [False] * len(ids)
     if beside:
-        written = _steered(model, beside, ids, batches, tokenizer, max_new_tokens, sampling, ended)
+        most = [min(max_new_tokens, each) for each in space]
+        written = _steered(model, beside, ids, batches, tokenizer, most, sampling, ended)
     else:
         chooser = _Chooser(model, ids, tokenizer, sampling, called)
         written = decoding.decode(
@@ -180,9 +176,7 @@ def continue_from(
             max_new_tokens=max_new_tokens,
             choose=chooser.choose,
             has_ended=lambda number, tokens: (
-                tokens[-1] in chooser.ends
-                or (not calls[number] and ended.row(tokens))
-                or len(ids[number]) + len(tokens) >= most
+                tokens[-1] in chooser.ends or (not calls[number] and ended.row(tokens)) or len(tokens) >= space[number]
             ),
         )
     responses = dict(written)
@@ -211,24 +205,27 @@ def _steered(
     ids: Sequence[list[int]],
     batches: Iterable[list[int]],
     tokenizer: Tokenizer,
-    max_new_tokens: int,
+    most: Sequence[float],
     sampling: Sampling | None,
     ended: "_Ended",
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield the number and the tokens of each response that helpers steer, batch by batch."""
+    """Yield the number and the tokens of each response that helpers steer, at most `most` of each, batch by batch."""
     for batch in batches:
+        loop, space = beside(batch)
+        lengths = [int(min(most[number], each)) for number, each in zip(batch, space, strict=True)]
         padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, padding_side=PADDING, return_tensors="pt")
         width = padded["input_ids"].shape[1]
         outputs = model.generate(
             **padded.to(model.device),
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max(lengths),
             do_sample=False,  # the processor of `sampling` leaves only the token it drew
             logits_processor=sampling.of(batch) if sampling else None,
             pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=[ended.after(width)],
-            custom_generate=beside(batch),
+            stopping_criteria=[ended.after(width), _Long(width, lengths)],
+            custom_generate=loop,
         )
-        yield from zip(batch, outputs[:, width:].tolist(), strict=True)
+        rows = zip(outputs[:, width:].tolist(), lengths, strict=True)
+        yield from zip(batch, (tokens[:length] for tokens, length in rows), strict=True)
 
 
 class _Chooser:
@@ -343,6 +340,16 @@ class _Ended(StoppingCriteria):
             piece = self._tokenizer.decode([token])
             self._can_end[token] = not piece.strip() or "\ufffd" in piece or any(end in piece for end in self._last)
         return self._can_end[token] or any(end.isspace() for end in self._last)
+
+
+class _Long(StoppingCriteria):
+    """True for each row whose response has as many tokens as it may have."""
+
+    def __init__(self, width: int, lengths: Sequence[int]) -> None:
+        self._width, self._lengths = width, lengths
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        return torch.tensor(self._lengths, device=input_ids.device) <= input_ids.shape[1] - self._width
 
 
 def before(text: str, stop: Sequence[str]) -> str:

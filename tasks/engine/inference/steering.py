@@ -3,6 +3,7 @@
 Shapes: B = rows of a batch, T = tokens of a row so far, N = trained tokens, V = vocabulary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer
+from tasks.engine.context import room
 from tasks.engine.forward import combined_losses, use_packed_attention
 from tasks.engine.inference import decoding
 from tasks.engine.inference.prompt_encoding import ids_of
@@ -44,6 +46,14 @@ class Steering:
         for reader in models:
             use_packed_attention(reader)
         return combined_losses(models, batch, self.combine, self.vocabulary)
+
+    def room(self, prompts: Sequence[Sequence[Message]], tools: Sequence[str | None] = ()) -> list[float]:
+        """Return how many tokens of the answer to each prompt the contexts of all helpers hold.
+
+        Raises ValueError for a prompt that one of them does not hold.
+        """
+        of_each = [room(helper, ids_of(prompts, tokenizer, tools)) for helper, tokenizer in self.helpers]
+        return [min(spaces) for spaces in zip([math.inf] * len(prompts), *of_each, strict=True)]
 
     def beside(self, prompts: Sequence[Sequence[Message]], tools: Sequence[str | None] = ()) -> Callable[..., Tensor]:
         """Return a loop for `model.generate(custom_generate=…)` in which the helpers read along, with prompts in their own templates.
@@ -83,7 +93,7 @@ class Steering:
                 ids_BT = torch.cat([ids_BT, token_B[:, None]], dim=1)
                 done_B = done_B | stopping_criteria(ids_BT, scores_BV)
                 for reader in readers:
-                    reader.read(token_B)
+                    reader.read(token_B, ~done_B)
             return ids_BT
 
         return write
@@ -111,10 +121,10 @@ class _Reader:
         self._cache = {self._name: output[self._name]}
         return output.logits[:, -1].float()
 
-    def read(self, token_B: Tensor) -> None:
-        """Take the token that was chosen for each row."""
+    def read(self, token_B: Tensor, goes_on_B: Tensor) -> None:
+        """Take the token that was chosen for each row. Those that do not go on keep their last position: their context may be full."""
         self._new = token_B[:, None].to(self._mask.device)
-        self._mask = torch.cat([self._mask, torch.ones_like(self._new)], dim=1)
+        self._mask = torch.cat([self._mask, goes_on_B[:, None].to(self._mask)], dim=1)
 
 
 def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Steering:

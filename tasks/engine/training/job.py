@@ -60,7 +60,7 @@ def execute(
     before = validation.losses(model, data.valid, compute)
     telemetry = Telemetry(run, before)
     track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
-    identity = _identity(parts, data, card["parent"])
+    identity = _identity(parts, data, card["parent"], config.seed)
     reference = partial(with_reference, identity=identity, compute=compute, cache=run.cache, track=track)
     result = train.train(
         model.train(),
@@ -95,11 +95,12 @@ def execute(
     return course
 
 
-def _identity(parts: Composition, data: TrainData, parent: str | None) -> dict[str, Any]:
-    """Return what names the model before the first step. It computes what the base does, unless adapters on disk are put on it."""
-    base = {"weights": parent, "base": parts.base.name, **parts.base.config.model_dump(mode="json")}
+def _identity(parts: Composition, data: TrainData, parent: str | None, seed: int) -> dict[str, Any]:
+    """Return what names the model before the first step, of which fresh modules are a part: some of them compute something already."""
+    composed = {"base": parts.base, "expander": parts.expander, "adapter": parts.adapter}
+    named = {family: [part.name, part.config.model_dump(mode="json")] for family, part in composed.items()}
     adapters = [provenance.digest(folder) for folder in (data.adapter, data.domains) if folder]
-    return base | ({"adapters": adapters, "adapter": parts.adapter.config.model_dump(mode="json")} if adapters else {})
+    return {"weights": parent, "adapters": adapters, "seed": seed, **named}
 
 
 def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str, Any]:

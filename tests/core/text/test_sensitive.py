@@ -154,6 +154,16 @@ def test_of_two_that_overlap_one_stays():
     assert found(f"api_key = '{token}'") == [("github-token", token)]
 
 
+def test_each_of_several_ibans_in_a_row_is_one():
+    ibans = (
+        "ES91 2100 0418 4502 0005 1332",
+        "BE71 0961 2345 6769",
+        "AT61 1904 3002 3457 3201",
+        "DE89 3704 0044 0532 0130 00",
+    )
+    assert found(" ".join(ibans)) == [("iban", iban) for iban in ibans]
+
+
 def test_one_kind_alone():
     text = f"{VALUES['e-mail-address']} {VALUES['github-token']}"
     assert search.redacted(text, ("secret",)) == f"{VALUES['e-mail-address']} [github-token]"

@@ -395,3 +395,25 @@ def test_models_with_a_window_read_prompts_as_a_whole(pair, which):
     _, read = reading(model, tokenizer, prompts)
     total = sum(len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts)
     assert (read < total / 2) == (which == 0)
+
+
+def test_a_steered_answer_ends_with_the_context_of_each_model_that_reads_it(tiny):
+    """GPT-2 has a row for each position: one token beyond the last is an IndexError."""
+    _, tokenizer = small.decided(tiny)
+    ids = [prompt_encoding.prompt_ids(prompt, tokenizer) for prompt in PROMPTS]
+    longest = max(map(len, ids))
+
+    def model(positions):
+        return small.family(
+            "gpt2", n_embd=32, n_head=4, n_layer=2, vocab_size=len(tokenizer), max_position_embeddings=positions
+        )
+
+    def written(main, helper):
+        steering = steer((main, tokenizer), [(helper, tokenizer)], lambda own, others: own + others[0])
+        options = {"max_new_tokens": 60, "batch_size": 5, "steering": steering}
+        return [each.tokens_written for each in generation.respond(main, PROMPTS, tokenizer, **options)]
+
+    room = [longest + 5 - len(prompt) for prompt in ids]
+    assert written(model(longest + 5), model(256)) == written(model(256), model(longest + 5)) == room
+    with pytest.raises(ValueError, match=f"A prompt has {longest} tokens, and the context of the model {longest}"):
+        written(model(256), model(longest))

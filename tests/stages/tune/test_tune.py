@@ -1,6 +1,7 @@
 """Stage `tune` trains on a round's examples, and writes a model in standard formats and losses that repeat."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -352,6 +353,23 @@ def test_the_reference_of_preferences_is_the_adapter_that_the_training_starts_fr
     rewards = [values["valid/rewards/chosen"] for step, values in run.metrics if "valid/rewards/chosen" in values]
     assert rewards[0] == pytest.approx(0, abs=1e-6)
     assert abs(rewards[-1]) > 1e-3
+
+
+def test_the_reference_of_preferences_is_of_the_adapter_that_trains(tune, inputs):
+    pairs = examples(20, rejected="no, never")
+    for name, split in (("examples", pairs), ("valid", pairs[:4])):
+        tables.write(inputs[name], split, Example)
+    for adapter in ("lora", "fourierft"):  # the second one's fresh modules compute something
+        plan = {
+            "objective": "dpo",
+            "save_every": 0,
+            "max_tokens": 300,
+            "methods": METHODS | {"dpo": {}, "fourierft": {}},
+        }
+        output, _ = tune("same", **plan, adapter=adapter)
+        _, _, first = json.loads((output / "training.json").read_text())["loss"][0]
+        assert first == pytest.approx(math.log(2), abs=1e-5), adapter
+        shutil.rmtree(output)
 
 
 def test_methods_look_at_the_corpus_that_the_probe_names(tune, inputs, tmp_path, monkeypatch):

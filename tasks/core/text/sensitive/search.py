@@ -58,9 +58,11 @@ def spans(text: str, kinds: Collection[Kind], rules: Iterable[Rule] = RULES) -> 
         if rule.kind not in kinds:
             continue
         group = "value" if "value" in rule.pattern.groupindex else 0
-        for match in rule.pattern.finditer(text):
+        place = 0
+        while match := rule.pattern.search(text, place):
             start, value = match.start(group), rule.cut(match[group])
             end = start + len(value)
+            place = end if value != match[group] else match.end()  # what was cut off may begin the next one
             if rule.check(value) and not any(start < other.end and other.start < end for other in taken):
                 taken.append(Span(rule, start, end, value))
     return sorted(taken, key=lambda span: span.start)
