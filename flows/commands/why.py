@@ -1,5 +1,6 @@
 """`ratchet why`."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,6 +154,8 @@ def _conclusion(parts: "list[Part]") -> str:
         return "The two do not differ significantly on the test set, so there is no cause to find. Nothing was run."
     largest = max(last, key=lambda part: abs(part.worse_by.value))
     stages = ", ".join(cause.stage for cause in largest.causes)
+    if not math.isfinite(total.worse_by.value):
+        return f"The cause: {stages}. One of the two diverged, so that no share of the difference can be told."
     share = largest.worse_by.value / total.worse_by.value
     if not largest.is_certain:
         return f"No stage alone has a significant effect; {stages} has the largest share, {share:.0%}."

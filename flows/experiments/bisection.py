@@ -13,6 +13,7 @@ Models are compared on the report's test set: no look at the gate set is spent.
 import contextlib
 import io
 import json
+import math
 import shutil
 import subprocess
 import tarfile
@@ -107,7 +108,10 @@ def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Par
         effect = gate.worse_by(measure, results[low], results[high], TAIL)
         if effect is None:
             raise ValueError(f"The two have no test item of {measure} in common, so they cannot be compared.")
-        return Part([cause for group in groups[low:high] for cause in group], *effect)
+        worse_by, items = effect
+        if _has_diverged(measure, results[low]) and _has_diverged(measure, results[high]):
+            worse_by = Estimate(0.0, 0.0, 0.0, worse_by.n)  # the gate takes it for worse than anything
+        return Part([cause for group in groups[low:high] for cause in group], worse_by, items)
 
     low, high = 0, len(groups)
     yield (total := part(low, high))
@@ -121,6 +125,10 @@ def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Par
             yield (first := part(low, cut))
             yield (later := part(cut, high))
             low, high = (low, cut) if abs(first.worse_by.value) >= abs(later.worse_by.value) else (cut, high)
+
+
+def _has_diverged(measure: str, results: Sequence[Result]) -> bool:
+    return not all(math.isfinite(result.value) for result in results if result.measure == measure)
 
 
 def _recorded(record: ModelRecord) -> list[Result]:

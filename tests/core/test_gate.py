@@ -211,6 +211,12 @@ def test_a_candidate_whose_loss_is_no_number_is_refused(value):
     assert [check.worse_by.record()["value"] for check in judgement.checks] == [None, None]
 
 
+def test_what_is_measured_is_better_than_what_diverged():
+    diverged = [replace(row, value=np.nan) for row in BASE.results]
+    change, items = gate.worse_by("domain", BASE.results, diverged, 0.025)
+    assert (change.value, change.high, items) == (-np.inf, -np.inf, 40)
+
+
 def test_macro_f1_can_be_guarded_by_the_labels_that_were_given():
     right = ["ab"[n % 2] for n in range(400)]
     before = graded("labels accuracy", [1] * 400, [label if n % 4 else "b" for n, label in enumerate(right)])

@@ -196,8 +196,9 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
         return _fall_of_macro_f1(pairs, tail)
     before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
     groups = [one.group for one, _ in pairs]
-    if not np.isfinite(after_N).all():  # of a training that diverged
-        return Estimate(np.inf, np.inf, np.inf, len(set(groups)))
+    for values_N, worse in ((after_N, np.inf), (before_N, -np.inf)):
+        if not np.isfinite(values_N).all():  # of a training that diverged
+            return Estimate(worse, worse, worse, len(set(groups)))
     if measure in LOSSES:
         return statistics.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
     bounds = statistics.score_bounds if measure.endswith(SCORED) else statistics.share_bounds

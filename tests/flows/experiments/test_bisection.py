@@ -1,10 +1,13 @@
 """`ratchet why --bisect`: what lies between two models is made, and tells which stage does what."""
 
+import contextlib
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,6 +15,7 @@ import yaml
 from flows.commands import why
 from flows.execution.dvc import cache, lock_file, lock_graph
 from flows.experiments import bisection, model_differences
+from tasks.core.records import Result
 from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
 from tests.flows.execution.elsewhere.conftest import box, sshd  # noqa: F401  # fixtures
@@ -216,3 +220,26 @@ def test_the_conclusion_claims_no_more_than_the_interval_does(changes, told):
         for number, (value, half) in enumerate(changes)
     ]
     assert told in why._conclusion(parts)
+
+
+@pytest.mark.parametrize(("hybrid", "cause"), [(math.nan, "tune"), (20.0, "ingest")])
+def test_the_cause_of_a_divergence_is_the_stage_with_which_a_hybrid_diverges(monkeypatch, hybrid, cause):
+    """`hybrid`: the loss of what has the stage `ingest` of the one model and `tune` of the other."""
+
+    def results(loss):
+        return [Result("domain", f"{n}", f"g{n}", None, loss, 10, 10, "", "") for n in range(12)]
+
+    @contextlib.contextmanager
+    def hybrids(*_):
+        yield lambda cut, parent: results(hybrid)
+
+    groups = [[model_differences.Cause(name, [], [])] for name in ("ingest", "tune")]
+    monkeypatch.setattr(bisection, "separable_causes", lambda before, after: groups)
+    monkeypatch.setattr(bisection, "_place", lambda cause, before, after: cause.stage)
+    monkeypatch.setattr(bisection, "_recorded", lambda record: results(math.nan if record.name == "second" else 20.0))
+    monkeypatch.setattr(bisection, "_hybrid_workspace", hybrids)
+    first, second = (SimpleNamespace(name=name) for name in ("first", "second"))
+    other = "ingest" if cause == "tune" else "tune"
+    for models, told in (((first, second), cause), ((second, first), other)):
+        conclusion = why._conclusion(list(bisection.bisect(*models, "")))
+        assert conclusion.startswith(f"The cause: {told}. One of the two diverged")
