@@ -1,15 +1,19 @@
 """Files elsewhere (https, S3, whatever fsspec reaches), kept under their digest: the same settings are the same bytes."""
 
 import hashlib
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tasks.core.text.visible import without_passwords
 from tasks.io.sources.record import first_line
 from tasks.io.system import files
 
 DOWNLOADS = Path(".ratchet/downloads")
 BLOCK = 1 << 20
+QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
+"""What follows the path of an address; keys stand there."""
 
 
 def is_url(value: str) -> bool:
@@ -50,12 +54,19 @@ def download(url: str, path: Path) -> str:
     except ImportError as error:
         raise ValueError(f"{shown(url)}: {first_line(error)}. S3 needs the extra `s3`.") from None
     except Exception as error:  # each protocol of fsspec raises errors of its own library
-        is_missing = isinstance(
-            error, FileNotFoundError
-        )  # fsspec's message for one has the whole address, or no address at all
-        reason = "there is no such file, or it is not given to you" if is_missing else first_line(error)
-        raise ValueError(f"{shown(url)}: it cannot be read: {reason}. Check address, network and rights.") from None
+        raise ValueError(
+            f"{shown(url)}: it cannot be read: {_reason(error)}. Check address, network and rights."
+        ) from None
     return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Return why nothing could be read. The message of an error may hold an address with its keys, such as one that the server leads to."""
+    if isinstance(error, FileNotFoundError):  # its message is an address alone
+        return "there is no such file, or it is not given to you"
+    if status := getattr(error, "status", None):  # of aiohttp
+        return f"the server answers {status}"
+    return QUERY.sub(r"\1", without_passwords(first_line(error)))
 
 
 def shown(url: str) -> str:

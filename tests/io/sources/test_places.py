@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import re
 import threading
 
 import pytest
@@ -16,6 +17,16 @@ DIGEST = hashlib.sha256(strangers.LINES).hexdigest()
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_words):
         pass
+
+    def do_GET(self):  # HEAD tells nothing of it
+        status = re.search(r"status=(\d+)", self.path)
+        if status is None:
+            super().do_GET()
+            return
+        self.send_response(int(status[1]))
+        self.send_header("Location", "ftp://me:secret@elsewhere/rows.jsonl?key=secret")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 @pytest.fixture
@@ -54,4 +65,20 @@ def test_what_is_not_there_is_named(address, tmp_path):
         ValueError, match=r"gone\.jsonl: it cannot be read: there is no such file, or it is not given to you\."
     ) as error:
         places.download(address.replace("rows", "gone"), tmp_path / "copy")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "the server answers 401"),
+        (403, "the server answers 403"),
+        (500, "the server answers 500"),
+        (302, "ftp://me:***@elsewhere/rows.jsonl"),
+    ],
+)
+def test_no_reason_has_the_keys_of_an_address(address, tmp_path, status, reason):
+    with pytest.raises(ValueError, match=r"rows\.jsonl: it cannot be read") as error:
+        places.download(f"{address}&status={status}", tmp_path / "copy")
+    assert f": {reason}. " in str(error.value)
     assert "secret" not in str(error.value)
