@@ -1,7 +1,9 @@
 """The same rows are read from every format, and what is found about a file is told."""
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 import tracemalloc
@@ -73,6 +75,15 @@ def test_marks_of_quoting_leave_the_text_as_it_is(tmp_path, lines, fields):
 def test_single_quotes_around_all_fields_belong_to_none(tmp_path):
     records = read(tmp_path, "a.csv", b"'q','a'\n'one is','two'\n'three is','four'\n")
     assert [record.values for record in records] == [{"q": "one is", "a": "two"}, {"q": "three is", "a": "four"}]
+
+
+def test_backslashes_that_the_writer_doubled_are_single_ones(tmp_path):
+    rows = [{"q": 'Is "C:\\dir" one?', "a": "\\frac{x}{2}"}, {"q": "\\\\server", "a": "C:\\"}]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["q", "a"], quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\")
+    writer.writeheader()
+    writer.writerows(rows)
+    assert [record.values for record in read(tmp_path, "a.csv", text.getvalue().encode())] == rows
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,12 @@ class Dialect:
     delimiter: str
     quote: str = '"'
     escape: str | None = None
-    """The mark before a quote inside a field; without it the quote is doubled. Before anything else it is a character of the text."""
+    """The mark before a quote inside a field; without it the quote is doubled. Before anything else it is a character of the text,
+    unless it escapes itself."""
     skips_space: bool = False
     """True if spaces behind a delimiter belong to no field."""
+    escapes_itself: bool = False
+    """True if the mark `escape` stands before each of its kind in the text too."""
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ class Dialect:
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yield the records in lines. Raises csv.Error where they do not fit."""
         return csv.reader(
-            map(_escaped, lines) if self.escape else lines,
+            map(_escaped, lines) if self.escape and not self.escapes_itself else lines,
             delimiter=self.delimiter,
             quotechar=self.quote,
             escapechar=self.escape,
@@ -223,9 +226,15 @@ def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
     if sample and sample[0].startswith("'"):
         candidates.append(Dialect(delimiter, "'"))
     if any('\\"' in line for line in sample):
-        candidates.append(Dialect(delimiter, '"', "\\"))
+        candidates.append(Dialect(delimiter, '"', "\\", escapes_itself=_are_doubled(sample)))
     spaced = [one for one in candidates if any(f"{delimiter} {one.quote}" in line for line in sample)]
     return [*candidates, *(replace(one, skips_space=True) for one in spaced)]
+
+
+def _are_doubled(sample: list[str]) -> bool:
+    """Return True if backslashes stand in the text, and each is doubled: Python writes them so, Spark as they are."""
+    runs = [run for line in sample for run in TEXT_BACKSLASHES.findall(line)]
+    return bool(runs) and all(len(run) % 2 == 0 for run in runs)
 
 
 def is_table(entry: Entry) -> bool:
