@@ -14,6 +14,8 @@ Read = Callable[[Path], tuple[str, str]]
 ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".ipynb", ".eml", ".pdf", ".docx")
 """Endings of files that are texts whatever they look like; of another one its contents decide."""
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
+HEAD = frozenset({"title", "meta", "link", "base", "script", "style", "noscript", "template"})
+"""What may stand in a head. It ends at anything else, since a page may leave out its end."""
 BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
     "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form", "body", "option",
@@ -120,7 +122,7 @@ class _Reader(HTMLParser):
         self._pre = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in BLOCKS and self._silent[-1:] == ["head"]:  # a page may leave out the end of its head
+        if tag not in HEAD and self._silent[-1:] == ["head"]:
             self.handle_endtag("head")
         if tag in SILENT or (tag == "a" and NAVIGATION.intersection((dict(attrs).get("rel") or "").split())):
             self._silent.append(tag)

@@ -29,6 +29,7 @@ def test_a_page_may_leave_out_the_end_of_its_head():
     assert from_html(f"{head}<body>Words<p>more") == "Words\n\nmore"
     assert from_html(f"{head}<p>Words") == "Words"
     assert from_html("<head><noscript><p>no</noscript></head><p>Words") == "Words"
+    assert from_html(f"{head}\n<center>Words</center> <a href='/'>and</a> <span>more</span>") == "Words and more"
 
 
 def test_cells_and_options_are_words_of_their_own():

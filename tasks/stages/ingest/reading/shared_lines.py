@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 
+from tasks.io.sources.containers.streams import SUFFIXES
+
 Files = Callable[[], Iterable[tuple[PurePosixPath, str]]]
 """Returns the paths of files and their texts, from the first one on."""
 MARKUP = frozenset({".md", ".markdown", ".rst", ".adoc", ".org", ".tex", ".ipynb"})
@@ -39,8 +41,10 @@ class SharedLines:
 
 
 def _is_markup(path: PurePosixPath) -> bool:
-    """Return True for markup, packed or not."""
-    return any(ending.lower() in MARKUP for ending in path.suffixes)
+    """Return True for markup, packed or not; Sphinx names its sources `a.rst.txt`."""
+    while path.suffix.lower() in (*SUFFIXES, ".txt"):
+        path = path.with_suffix("")
+    return path.suffix.lower() in MARKUP
 
 
 def _laid_out(files: Iterable[tuple[PurePosixPath, str]]) -> Iterator[tuple[PurePosixPath, str]]:

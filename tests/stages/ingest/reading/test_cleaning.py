@@ -59,7 +59,9 @@ def test_lines_of_markup_and_lines_without_letters_are_kept():
         for name, text in {
             f"{number}.md.gz": "# Usage\n```python\nimport ratchet\n```\n| a |\n|---|",
             f"{number}.TEX": "\\begin{equation}\nx = 1\n\\end{equation}",
+            f"{number}.rst.txt": "Usage\n=====",
             f"{number}.html": "Menu\n----\n1",
+            f"{number}.example.org.html": "Menu\n2",
         }.items()
     }
     shared = SharedLines(named.items)
