@@ -73,7 +73,10 @@ def examined(
         preview = data_import.preview(sources)
         if any(preview["guesses"]):
             call = f"{call} --query {shlex.quote(query)}" if query else call
+            described = len(sources.files)
             sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
+            for line in sources.files[described:]:
+                typer.echo(line)
             preview = data_import.preview(sources)
         _show(preview)
         if sources.examples and preview["groups"] < FEW:

@@ -57,15 +57,19 @@ class Sources:
         )
 
     def answered(self, guesses: list[dict[str, Any] | None]) -> "Sources":
-        """Return these sources as guesses of their columns say; a table of texts alone goes to the corpus."""
-        examples, corpus = [], list(self.corpus)
+        """Return these sources as guesses of their columns say; a table of texts alone goes to the corpus, unless it is held out."""
+        examples, corpus, described = [], list(self.corpus), list(self.files)
         for source, guess in zip(self.examples, guesses, strict=True):
-            if guess and guess["text"]:
-                corpus.append(source | {"text": guess["text"]})
-            else:
+            if not (guess and guess["text"]):
                 settings = {name: guess[name] for name in ("columns", "thread") if guess[name]} if guess else {}
                 examples.append(source | settings)
-        return replace(self, examples=tuple(examples), corpus=tuple(corpus))
+            elif split := source.get("held_out"):
+                described.append(
+                    f"{Path(source['path']).name}: left out: its rows are texts for {split}, and a corpus draws those from its own"
+                )
+            else:
+                corpus.append({"from": "file", "path": source["path"], "text": guess["text"]})
+        return replace(self, examples=tuple(examples), corpus=tuple(corpus), files=tuple(described))
 
     def with_splits(self, columns: Sequence[str | None]) -> "Sources":
         """Return these sources with the columns that name the splits of their rows."""

@@ -128,6 +128,16 @@ def test_a_loop_has_a_turn(workspace, questions):
     assert list(settings["models"]) == ["base", "r0", "r1"]
 
 
+def test_texts_of_files_that_are_held_out_are_left_out_and_told(workspace, tmp_path, capsys):
+    (tmp_path / "prose").mkdir()
+    for name in ("train-1", "train-2", "test-1"):
+        table(tmp_path / f"prose/{name}.jsonl", lambda n, name=name: {"text": f"It rains on day {n}, as {name} says."})
+    command.new(data=str(tmp_path / "prose"), yes=True)
+    corpora = written()["ingest"]["corpora"]
+    assert corpora["domain"] == [{"from": "file", "path": "data/raw/prose/train-*.jsonl", "text": "text"}]
+    assert "test-1.jsonl: left out: its rows are texts for test" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("row", "objective"),
     [
