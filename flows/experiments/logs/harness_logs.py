@@ -75,7 +75,7 @@ def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterator[Answer]:
         suffix = "" if row.get("filter", "none") == "none" else f",{row['filter']}"
         yield Answer(
             item=str(row["doc_id"]),
-            target=str(row.get("doc_hash") or digest(json.dumps(doc, sort_keys=True))),
+            target=str(row.get("doc_hash") or digest(json.dumps(doc, sort_keys=True) if doc else "")),
             prompt=str(row.get("prompt_hash") or digest(json.dumps(row["arguments"], sort_keys=True))),
             facts={key: str(value) for key, value in doc.items() if isinstance(value, str | int)},
             scores={f"{name}{suffix}": row[name] for name in names},

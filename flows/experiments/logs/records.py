@@ -78,5 +78,5 @@ def differ(first: str, other: str) -> bool:
 
 
 def digest(text: str) -> str:
-    """Return the digest of the first `DIGESTED` characters of a text."""
-    return hashlib.sha256(text[:DIGESTED].encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the digest of the first `DIGESTED` characters of a text; empty for an empty text, which is one that a log lacks."""
+    return hashlib.sha256(text[:DIGESTED].encode("utf-8", "surrogatepass")).hexdigest() if text else ""

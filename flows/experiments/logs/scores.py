@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flows.experiments.logs.records import Answer, Item, counted, differ
@@ -45,12 +46,13 @@ def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item],
     failed, read = [], 0
     for answer in answers:
         read += 1
-        known = first.setdefault(answer.item, answer)
+        known = first.get(answer.item, answer)
         if differ(known.target, answer.target) or differ(known.prompt, answer.prompt):
             raise ValueError(
                 f"{where}: two different items have the id {answer.item!r}: their inputs or targets differ. Ids pair the "
                 "items of two logs, so each item needs its own."
             )
+        first[answer.item] = replace(known, target=known.target or answer.target, prompt=known.prompt or answer.prompt)
         if answer.error:
             failed.append(answer.item)
         for measure, value in _flat(answer.scores):

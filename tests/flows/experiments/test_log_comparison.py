@@ -215,6 +215,30 @@ def test_a_log_without_targets_is_paired_with_one_that_has_them(lines):
     assert (row.items, row.pair.warnings[1:]) == (10, ())
     twice = comparison.compare([lines("c.jsonl", [*full, *bare]), lines("d.jsonl", bare)])
     assert twice.comparisons[0].items == 10
+    null = [row | {"target": None} for row in bare]
+    assert comparison.compare([lines("e.jsonl", null), lines("b.jsonl", full)]).comparisons[0].items == 10
+
+
+def test_items_have_the_target_that_any_of_their_answers_has(lines):
+    bare = [{"id": n, "score": n % 2} for n in range(10)]
+    one, other = ([row | {"target": target} for row in bare] for target in ("x", "y"))
+    with pytest.raises(ValueError, match="are logs of other items"):
+        comparison.compare([lines("a.jsonl", [*bare, *one]), lines("b.jsonl", other)])
+
+
+def test_samples_without_a_target_are_paired_with_those_that_have_one(tmp_path):
+    log = json.loads((LOGS / "sums-first.json").read_text())
+    log["eval"]["eval_id"] = "another"
+    for sample in log["samples"]:
+        sample["target"] = ""  # inspect-ai's own where a data set has none
+    (tmp_path / "bare.json").write_text(json.dumps(log))
+    assert comparison.compare([LOGS / "sums-first.json", tmp_path / "bare.json"]).comparisons[0].items == 12
+    shutil.copytree(FIRST, tmp_path / "first")
+    for file in (tmp_path / "first").glob("samples_*"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        bare = [{name: value for name, value in row.items() if name not in ("doc", "doc_hash")} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    assert comparison.compare([FIRST, tmp_path / "first"]).comparisons[0].items == 24
 
 
 def test_all_right_all_wrong_and_ties(lines):
