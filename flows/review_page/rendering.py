@@ -60,13 +60,13 @@ def index(
     """Return the page."""
     cards = [card(entry, filters.view, history) for entry in page.entries]
     options = {name: [("", "any"), *((value, value) for value in values)] for name, values in choices.items()}
+    verbs = [(verb, WORDS[filters.view][verb]) for verb in VERBS[filters.view] if verb != "edit"]
     return _render(
         "index.html.j2",
         name=turn.name or "the data",
         views=[(view, VIEWS[view]) for view in turn.views],
-        verbs=[
-            (verb, WORDS[filters.view][verb]) for verb in VERBS[filters.view] if filters.shows_open and verb != "edit"
-        ],
+        verbs=verbs,
+        of_many=verbs if filters.shows_open else [],
         filters=filters,
         page=page,
         options=options,

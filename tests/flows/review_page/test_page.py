@@ -73,6 +73,11 @@ def test_what_was_decided_leaves_the_list_of_open_ones(page):
     assert shown(page, "state=accept") == ["a2"]
 
 
+def test_the_keys_of_the_cards_are_told_with_decided_entries_too(page):
+    keys = "<kbd>a</kbd> accept · <kbd>r</kbd> reject · <kbd>f</kbd> flag · <kbd>e</kbd> edit"
+    assert all(keys in page.get(f"?view=examples&state={state}").text for state in ("open", "decided", "accept"))
+
+
 def test_pages_do_not_shift_by_what_is_decided_on_them(page):
     many(3 * PAGE).write(Path("data/rounds"))
     first = shown(page)
