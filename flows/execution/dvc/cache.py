@@ -67,11 +67,17 @@ def check_outputs() -> tuple[int, dict[str, str]]:
 
 def output_problems(stage: "Stage") -> dict[str, str]:
     """Return what is wrong with those outputs of a stage that are not as dvc.lock says: path → problem."""
-    problems = {str(out): "is a new output" for out in stage.outs if not out.hash_info}
+    lacking = "is a new output" if has_run(stage) else "has no hash in dvc.lock"
+    problems = {str(out): lacking for out in stage.outs if not out.hash_info}
     for out in stage.outs:
         if out.hash_info:
             problems |= {path: WRONG[status] for path, status in out.status().items() if status in WRONG}
     return problems
+
+
+def has_run(stage: "Stage") -> bool:
+    """Return True if dvc.lock has the hash of anything that a stage reads or writes."""
+    return any(part.hash_info for part in (*stage.deps, *stage.outs))
 
 
 def settled_outputs() -> dict[str, str]:

@@ -111,7 +111,7 @@ class _Forecast:
 
         if stage.frozen:
             return
-        if not any(dep.hash_info for dep in stage.deps) and not any(out.hash_info for out in stage.outs):
+        if not cache.has_run(stage):
             yield NEVER
             return
         if stage.always_changed:

@@ -163,6 +163,13 @@ def test_a_status_of_an_output_is_one_of_the_known_words(done):
     assert "is not in DVC's cache" in cache.check_outputs()[1].values()
 
 
+def test_an_output_is_new_only_where_its_stage_has_run(done):
+    done.edit("dvc.yaml", "outs: [side.txt]", "outs: [side.txt, copy.txt]")
+    with done.path("dvc.yaml").open("a") as graph:
+        graph.write("  later:\n    cmd: cp in.txt later.txt\n    deps: [in.txt]\n    outs: [later.txt]\n")
+    assert cache.check_outputs()[1] == {"copy.txt": "is a new output", "later.txt": "has no hash in dvc.lock"}
+
+
 def test_errors_carry_what_messages_are_made_of(done):
     from dvc.exceptions import CheckoutError, CyclicGraphError, DvcException
     from dvc.lock import LockError
