@@ -96,12 +96,10 @@ def outsiders(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
 
 
-def empty_folders(root: Path, paths: Iterable[str]) -> Iterator[Path]:
-    """Yield the folders of these paths, and within them, that hold nothing."""
-    for path in paths:
-        for folder, folders, files in os.walk(root / path):
-            if not folders and not files:
-                yield Path(folder)
+def empty_folders(root: Path, paths: Iterable[str]) -> list[Path]:
+    """Return the folders of these paths, and within them, that hold nothing, in an order that is the same on every disk."""
+    walked = (entry for path in paths for entry in os.walk(root / path))
+    return sorted(Path(folder) for folder, folders, files in walked if not folders and not files)
 
 
 def packages() -> dict[str, str]:

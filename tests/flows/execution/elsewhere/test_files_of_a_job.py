@@ -2,10 +2,11 @@
 
 import io
 import socket
+from pathlib import Path
 
 import pytest
 
-from flows.execution.elsewhere import frames, job, over_ray
+from flows.execution.elsewhere import far_side, frames, job, over_ray
 from flows.execution.elsewhere.hosts import Host
 from flows.execution.elsewhere.job import Job
 from tasks.core import environment
@@ -26,6 +27,12 @@ def test_files_of_secrets_stay_here(folder, monkeypatch):
     given = {file["path"] for file in job._files(Job("one", ["true"], [], ["out.txt"], []))}
     assert "notes.md" in given
     assert not given & {".env", ".env.team", "team.pem"}
+
+
+def test_folders_that_hold_nothing_have_one_order_whatever_the_disk_says(monkeypatch):
+    walked = [("in", ["b", "a"], []), ("in/b", [], []), ("in/a", [], [])]
+    monkeypatch.setattr(far_side.os, "walk", lambda _: walked)
+    assert far_side.empty_folders(Path(), ["in"]) == [Path("in/a"), Path("in/b")]
 
 
 def test_what_a_shell_prints_before_the_far_side_begins_is_skipped():
