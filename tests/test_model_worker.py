@@ -273,7 +273,7 @@ def test_what_is_no_stop_text_and_a_prompt_without_a_token_are_refused(client):
     [("chat/completions", chat_completion.ChatCompletionHandler), ("completions", completion.CompletionHandler)],
 )
 def test_the_gateway_passes_on_what_this_server_reads_and_what_asks_nothing_of_an_answer(endpoint, handler):
-    harmless = {"metadata", "safety_identifier", "service_tier", "store", "stream_options", "user"}
+    harmless = {"metadata", "safety_identifier", "service_tier", "stream_options", "user"}
     harmless |= {"prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
     source = inspect.getsource(handler) + inspect.getsource(utils.BaseHandler)
     known = handler._valid_params_class.__mutable_keys__

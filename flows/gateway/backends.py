@@ -40,7 +40,7 @@ FIELDS_OF_TRANSFORMERS: Fields = {
     "chat/completions": {
         **dict.fromkeys(_READ + _WITHOUT_EFFECT),
         **dict.fromkeys(("messages", "tools", "chat_template_kwargs", "logit_bias", "max_completion_tokens")),
-        **dict.fromkeys(("metadata", "safety_identifier", "service_tier", "store")),
+        **dict.fromkeys(("metadata", "safety_identifier", "service_tier")),
         **dict.fromkeys(("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")),
         "function_call": ("auto", "none"),
         "functions": ([],),

@@ -12,6 +12,8 @@ from flows.gateway.errors import ApiError
 Endpoint = Literal["chat/completions", "completions"]
 Fields = Mapping[Endpoint, Mapping[str, tuple[Any, ...] | None]]
 """By endpoint the fields that a backend honours, with the values that it does; None for all values."""
+OWN = ("store",)
+"""Fields that the gateway itself honours, whatever a backend knows of them."""
 
 
 class _Fields(BaseModel):
@@ -84,9 +86,14 @@ class Request:
         """True if the answer is asked for piece by piece."""
         return bool(self.body.get("stream"))
 
+    @property
+    def fields_of_backend(self) -> Mapping[str, Any]:
+        """What a backend is given."""
+        return {field: value for field, value in self.body.items() if field not in OWN}
+
     def addressed_to(self, name: str) -> bytes:
-        """Return the body with the served model's own name."""
-        return json.dumps({**self.body, "model": name}).encode()
+        """Return what a backend is given, with the served model's own name."""
+        return json.dumps({**self.fields_of_backend, "model": name}).encode()
 
 
 def parse(endpoint: Endpoint, content: bytes) -> Request:
@@ -109,7 +116,7 @@ def refuse_unsupported(request: Request, fields: Fields, name: str) -> None:
     if not fields:
         return
     honoured = fields[request.endpoint]
-    for field, value in request.body.items():
+    for field, value in request.fields_of_backend.items():
         values = honoured.get(field, ())
         if value is not None and values is not None and value not in values:
             raise ApiError(400, f"{field}: the backend of {name} does not support it.", param=field, code="unsupported")

@@ -22,7 +22,7 @@ from flows.gateway.served_models import ServedModel
 from tasks.core.operation import ServeConfig
 from tasks.io.runs.tracking import Traces
 
-READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "store", "temperature", "max_tokens"))
+READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "temperature", "max_tokens"))
 FIELDS: Fields = {"chat/completions": READ | {"logprobs": (False,)}, "completions": READ}
 STUB = Path(__file__).with_name("stub_backend.py")
 

@@ -43,7 +43,7 @@ def test_every_prompt_that_was_answered_is_one_the_monitor_reads(serving):
             body = {"model": "champion", "messages": talk}
             assert gateway.client.post("/v1/chat/completions", json=body).status_code == 200
         gateway.ask("Of a text\nwith two lines", stream=True)
-        gateway.ask("keep this to yourself", store=False)
+        assert gateway.ask("keep this to yourself", store=False).status_code == 200
         gateway.ask("detail")  # it was refused
     assert [[message.content for message in example.messages[:-1]] for example in examples()] == [
         ["Be brief.", "Hello?"],
