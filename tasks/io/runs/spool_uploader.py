@@ -122,7 +122,7 @@ def deliver() -> None:
 
 def _set_aside(path: Path, error: Exception) -> None:
     """Keep what MLflow will never take, such as the rest of a run that was deleted there, out of the way of what follows."""
-    _log.warning("The rest of %s cannot be sent to MLflow, and is kept as .refused: %s", path.name, repr(error))
+    _log.warning("Not all of %s can be sent to MLflow, and it is kept as .refused: %s", path.name, repr(error))
     path.with_suffix(".sent").unlink(missing_ok=True)
     path.rename(path.with_suffix(".refused"))
 
@@ -230,9 +230,14 @@ def _close_if_ownerless(path: Path) -> bool:
 
 
 def _send_news(path: Path) -> None:
-    """Send what is new in a spool; the spool of a closed run goes. The uploader's lock keeps others out."""
+    """Send what is new in a spool; the spool of a closed run goes. The uploader's lock keeps others out.
+
+    Raises ValueError at the end of a spool with lines of which MLflow has nothing.
+    """
     progress = path.with_suffix(".sent")
-    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
+    state: dict[str, Any] = {"line": 0, "run": None, "lost": []}
+    if progress.exists():
+        state |= json.loads(progress.read_text())
     events = list(_events(path, state["line"]))
     if not events:
         return
@@ -243,8 +248,13 @@ def _send_news(path: Path) -> None:
     _send_traces(experiment, state["run"], events)
     if state["run"]:
         _send(client, experiment, state["run"], events, path.with_suffix(ARTIFACTS))
+    state["lost"] += [state["line"] + n for n, event in enumerate(events, 1) if _is_lost(event, state["run"])]
     state["line"] += len(events)
     if _has_ended(events):
+        if state["lost"]:
+            raise ValueError(
+                f"lines of it that are damaged, or of a run without a start: {len(state['lost'])}, the first is line {state['lost'][0]}"
+            )
         progress.unlink(missing_ok=True)
         shutil.rmtree(path.with_suffix(ARTIFACTS), ignore_errors=True)
         path.unlink()
@@ -261,7 +271,7 @@ def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """Parse one line of a spool. A damaged line becomes an event that is skipped, so it holds up nothing."""
+    """Parse one line of a spool. A damaged line becomes an event that is passed over, so it holds up nothing; its spool is kept."""
     try:
         event = dict(json.loads(line))
         return event if is_event(event) else _DAMAGED
@@ -273,6 +283,11 @@ def is_event(event: dict[str, Any]) -> bool:
     """Return True if an event is of a known kind and holds what that kind does."""
     parts = EVENTS.get(event.get("kind", ""))
     return parts is not None and {"time", *parts} <= event.keys() and isinstance(event["time"], int | None)
+
+
+def _is_lost(event: dict[str, Any], run: str | None) -> bool:
+    """Return whether nothing of an event is sent: it is damaged, or belongs to a run that was never started."""
+    return event["kind"] == "damaged" or (run is None and event["kind"] not in ("trace", "end"))
 
 
 def _has_ended(events: list[dict[str, Any]]) -> bool:

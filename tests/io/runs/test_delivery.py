@@ -90,19 +90,41 @@ def test_a_run_that_cannot_be_made_sense_of_is_kept_and_told_and_holds_up_nothin
     assert "MLflow did not take all of 1 run:" in capsys.readouterr().out
 
 
-def test_a_line_that_lacks_what_its_kind_holds_is_skipped(store):
+def test_a_run_with_a_damaged_line_arrives_without_it_and_is_kept_and_told(store, caplog):
     recorder = tracking.Recorder("run")
-    with recorder._path.open("a") as spool:
-        spool.write('{"kind": "metrics", "time": 1}\n')
+    recorder._spool._file.write('{"kind": "metrics", "time": 1}\n')
+    recorder._spool._file.flush()
+    spool_uploader.deliver()
     recorder.params(after="it")
     carried(recorder)
-    assert runs(store)["run"].data.params == {"after": "it"}
+    run = runs(store)["run"]
+    assert (run.info.status, run.data.params) == ("FINISHED", {"after": "it"})
+    assert spool_uploader.refused() == [recorder._path.with_suffix(".refused")]
+    assert "without a start: 1, the first is line 2" in caplog.text
+
+
+def test_a_run_whose_start_lacks_a_part_is_kept_and_told(store, caplog):
+    recorder = record("run")
+    start, *rest = recorder._path.read_text().splitlines(keepends=True)
+    recorder._path.write_text("".join([start.replace('"parent": null, ', ""), *rest]))
+    carried(recorder)
+    assert runs(store) == {}
+    assert "".join(rest) in recorder._path.with_suffix(".refused").read_text()
+    assert "the first is line 1" in caplog.text
+
+
+def test_half_a_line_that_a_kill_left_sets_no_run_aside(store):
+    recorder = tracking.Recorder("run")
+    recorder._spool._file.write('{"kind": "metrics", "ti')
+    recorder._spool._file.close()
+    spool_uploader.upload()
+    assert runs(store)["run"].info.status == "KILLED"
+    assert spool_uploader.refused() == []
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n',
         '{"kind": "sta\x00\n',
         "\n",
@@ -113,13 +135,22 @@ def test_a_line_that_lacks_what_its_kind_holds_is_skipped(store):
         '{"kind": "end", "time": 1, "status": "FINISHED"}\n{"kind": "tags", "time": 2, "values": {}}\n',
     ],
 )
-def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
+def test_a_spool_that_no_run_was_started_in_is_kept_and_stops_nothing(store, text):
     run_store.SPOOL.mkdir(parents=True)
     (run_store.SPOOL / "damaged.jsonl").write_text(text, encoding="latin-1")
     carried(tracking.Recorder("run"))
     assert list(runs(store)) == ["run"]
     assert runs(store)["run"].info.status == "FINISHED"
     assert spools() == []
+    (kept,) = spool_uploader.refused()
+    assert kept.read_text(encoding="latin-1").startswith(text)
+
+
+def test_a_spool_in_which_nothing_was_written_goes(store):
+    run_store.SPOOL.mkdir(parents=True)
+    (run_store.SPOOL / "empty.jsonl").touch()
+    carried(tracking.Recorder("run"))
+    assert spools() == spool_uploader.refused() == []
 
 
 def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
