@@ -26,9 +26,9 @@ DATABASES = ("postgresql", "mysql", "mssql")
 """Prefixes of addresses of remote databases, whose drivers have to be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 """Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
-REMOTE = re.compile(r"[\w+.-]+://(?:[^/]*@)?([^/:]+)(?::\d+)?/(.+)")
-REMOTE_BY_SSH = re.compile(r"(?:[^/@]+@)?([^/:@]+):(?!//)(.+)")
-"""Addresses of git's remotes: host and path."""
+REMOTE = re.compile(r"(?P<scheme>[\w+.-]+)://(?:(?P<user>[^/]*)@)?(?P<host>[^/:]+)(?P<port>:\d+)?(?P<path>/.+)")
+REMOTE_BY_SSH = re.compile(r"(?:(?P<user>[^/@]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>.+)")
+"""Addresses of git's remotes."""
 OPTIONAL = ("pandas", "polars")
 """Libraries that MLflow imports for data sets that are never handed to it: a quarter of the time of its import."""
 PATIENCE_S = 30.0
@@ -169,7 +169,7 @@ def _check_owner(client: Any, experiment: Any) -> None:
     owner = experiment.tags.get(OWNER)
     if owner is None:
         client.set_experiment_tag(experiment.experiment_id, OWNER, _project())
-    elif _place(owner) != _place(_project()):
+    elif _project() not in (owner, _place(owner)):  # earlier versions wrote the remote itself
         raise ConnectionError(
             f"its experiment {name()!r} belongs to another workspace, {without_passwords(owner)}. export {environment.NAME}=… gives this one a name of its own; "
             f"if both are the same project, remove the experiment's tag {OWNER} in MLflow's page"
@@ -182,12 +182,21 @@ def _project() -> str:
 
 
 def _place(remote: str) -> str:
-    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`."""
+    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`.
+
+    A path in somebody's home begins with `~` and their name. That of the user `git` does not: such a path is a forge's, the same for all.
+    """
     address = REMOTE.fullmatch(remote) or REMOTE_BY_SSH.fullmatch(remote)
     if address is None:
         return without_passwords(remote)
-    host, path = address.groups()
-    return f"{host.lower()}/{path.strip('/').removesuffix('.git')}"
+    parts = address.groupdict()
+    host, path, port = parts["host"].lower(), parts["path"], parts.get("port") or ""
+    if "ssh" in parts.get("scheme", "ssh"):
+        user = (parts["user"] or "").partition(":")[0]  # without a password
+        path, port = re.sub("^/?~/", "", path), ""  # the web server of a forge has another port
+        if not path.startswith(("/", "~")) and user != "git":
+            path = f"~{user}/{path}"
+    return f"{host}{port}/{path.strip('/').removesuffix('.git')}"
 
 
 def experiment() -> str:

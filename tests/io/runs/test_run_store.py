@@ -131,6 +131,39 @@ def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypat
     assert len(numbers) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("alice@host:proj.git", "bob@host:proj.git"),
+        ("ssh://alice@host/~/proj.git", "ssh://bob@host/~/proj.git"),
+        ("alice@host:srv/x", "alice@host:/srv/x"),
+        ("host:srv/x", "host:/srv/x"),
+        ("http://localhost:3000/me/p", "http://localhost:8080/me/p"),
+    ],
+)
+def test_projects_of_two_places_do_not_share_an_experiment(first, second):
+    assert run_store._place(first) != run_store._place(second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("alice@host:proj.git", "ssh://alice:secret@host:2222/~/proj"),
+        ("alice@host:~/proj", "ssh://bob@host/~alice/proj/"),
+        ("alice@host:/srv/x", "ssh://bob@host/srv/x.git"),
+        ("git@host:/o/p", "https://token@host/o/p.git"),
+    ],
+)
+def test_addresses_of_one_place_are_one_project(first, second):
+    assert run_store._place(first) == run_store._place(second)
+
+
+def test_a_workspace_whose_remote_has_a_port_knows_its_experiment_again(store, monkeypatch):
+    monkeypatch.setattr(run_store, "is_shared", lambda: True)
+    monkeypatch.setattr(run_store.git, "origin", lambda: "http://localhost:3000/me/p.git")
+    assert run_store.connect()[1] == run_store.connect()[1]
+
+
 def test_a_registered_model_of_another_workspace_is_left_alone(store, tmp_path, capsys):
     def version(candidate):
         return registry.Version(1, candidate, "promoted", {}, tmp_path / "models/versions/1")
