@@ -139,18 +139,20 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
     monitor, there = config.monitor, methods.names("monitors")
     if unknown := [name for name in monitor.methods if name not in there]:
         return [f"monitor.methods: there is no monitor {name!r}. There are: {', '.join(there)}." for name in unknown]
-    level = monitor.alpha / len(monitor.methods)
+    asked = dict.fromkeys(monitor.methods)  # one that is named twice is asked once
+    level = monitor.alpha / len(asked)
     return [
-        f"monitor.alpha: {monitor.alpha:g} leaves each of {len(monitor.methods)} monitors a level of {level:g}, and no p-value of {name} "
-        f"is less than 1 / {count + 1}: it could never tell drift. Set methods.{name}.permutations: {math.ceil(1 / level)}, or a higher alpha."
-        for name in monitor.methods
+        f"monitor.alpha: {monitor.alpha:g} leaves each of {len(asked)} monitors a level of {level:g}, and no p-value of {name} "
+        f"is less than 1 / {count + 1:.0f}: it could never tell drift. Set methods.{name}.permutations: {math.ceil(1 / level)}, or a higher alpha."
+        for name in asked
         if 1 / ((count := _permutations(name, config)) + 1) > level
     ]
 
 
-def _permutations(name: str, config: PipelineConfig) -> int:
+def _permutations(name: str, config: PipelineConfig) -> float:
+    """Return how many permutations the p-value of a monitor comes from: infinitely many where it is exact."""
     monitor_config: Any = getattr(config.methods, name) or methods.spec("monitors", name).config()
-    return int(monitor_config.permutations)
+    return float(getattr(monitor_config, "permutations", math.inf))
 
 
 def _resources_problems(config: PipelineConfig) -> list[str]:

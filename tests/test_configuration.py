@@ -1,5 +1,6 @@
 """`params.yaml` is one typed file: what stages declare, and what methods take."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from tasks import configuration, methods
+from tasks.core.config import Config
 from tasks.core.records import LOSSES, STRONG_PASS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +105,17 @@ def test_a_level_that_no_monitor_can_reach_is_refused_with_the_permutations_that
         load(monitor={"alpha": 0.001})
     enough = {"mmd": {"permutations": 2000}, "loss_gap": {"permutations": 2000}}
     assert load(monitor={"alpha": 0.001}, methods=GOOD["methods"] | enough).monitor.alpha == 0.001
+
+
+def test_a_monitor_that_is_named_twice_has_the_level_of_one(load):
+    thrice = {"alpha": 0.002, "methods": ["mmd", "mmd", "mmd"]}
+    assert load(monitor=thrice).monitor.alpha == 0.002
+
+
+def test_a_monitor_whose_p_value_is_exact_reaches_every_level(load, monkeypatch):
+    exact = dataclasses.replace(methods.spec("monitors", "mmd"), config=Config)
+    monkeypatch.setattr(methods, "spec", lambda family, name: exact)
+    assert load(monitor={"alpha": 0.001, "methods": ["mmd"]}).monitor.alpha == 0.001
 
 
 def test_without_turns_no_generator_is_asked_for(load):
