@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ from tasks.io import pinned, provenance
 from tasks.io.system import packages
 from tasks.io.weights import checkpoints
 from tasks.stages.fetch import random_init
-from tasks.stages.fetch.config import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Model, StageConfig
+from tasks.stages.fetch.config import (
+    Embedder,
+    FromConfig,
+    FromFolder,
+    FromGguf,
+    FromHub,
+    FromPackage,
+    Model,
+    StageConfig,
+)
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """Files of a model folder that are copied. Pickles and code are not among them."""
@@ -28,20 +38,33 @@ PLAIN = {"F64", "F32", "F16", "BF16"}
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Write the base model and the embedder."""
-    for name, source in (("model", config.fetch.model), ("embedder", config.fetch.embedder)):
-        if isinstance(source, FromFolder | FromGguf) and source.path.exists():
-            _check_digest(source, f"fetch.{name}.digest", run)
+    _check_digest(config.fetch.model, "fetch.model.digest", _files_of_model, run)
+    _check_digest(config.fetch.embedder, "fetch.embedder.digest", _files, run)
     _fetch_model(config.fetch.model, outputs["base"], run, tools=config.fetch.tools)
     outputs["embedder"].mkdir()
     if config.fetch.embedder is None:
         (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
     else:
-        _copy(_folder(config.fetch.embedder), outputs["embedder"])  # sentence-transformers uses sub-folders
+        folder = _folder(config.fetch.embedder)
+        _copy(_files(folder), folder, outputs["embedder"])
 
 
-def _check_digest(source: FromFolder | FromGguf, setting: str, run: Run) -> None:
-    """Say the digest of what lies outside the workspace. Raises ValueError if another one is set."""
-    digest = pinned.digest(source.path) if source.path.is_dir() else provenance.digest(source.path)
+def _check_digest(
+    source: Model | Embedder | None, setting: str, copied: Callable[[Path], list[Path]], run: Run
+) -> None:
+    """Say the digest of what is copied from outside the workspace. Raises ValueError if another one is set.
+
+    What is not there is left to whoever opens it.
+    """
+    if isinstance(source, FromFolder) and source.path.is_dir():
+        files = copied(source.path)
+        digest = provenance.facts_digest(
+            {file.relative_to(source.path).as_posix(): provenance.digest(file) for file in files}
+        )
+    elif isinstance(source, FromGguf) and source.path.is_file():
+        digest = provenance.digest(source.path)
+    else:
+        return
     if source.digest:
         pinned.check(source.path, digest, source.digest, setting)
     else:
@@ -53,7 +76,8 @@ def _check_digest(source: FromFolder | FromGguf, setting: str, run: Run) -> None
 def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
     output.mkdir()
     grid: str | None = None
-    facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
+    # A path of this machine says nothing elsewhere, and a digest that is set later is of the same model.
+    facts = source.model_dump(mode="json", exclude={"path", "digest"})
     if isinstance(source, FromPackage):
         version = packages.version(source.name, "fetch.model.name")
         facts |= {"version": version, "license": packages.license_of(source.name)}
@@ -73,7 +97,7 @@ def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
         case _:
             folder = _folder(source)
             checkpoints.check_folder(folder)
-            _copy_model(folder, output)
+            _copy(_files_of_model(folder), folder, output)
     if tools:
         _write_tools_template(output)
         facts |= {"tools": True}
@@ -129,28 +153,31 @@ def _download(identity: str, revision: str) -> Path:
         ) from None
 
 
-def _copy_model(folder: Path, output: Path) -> None:
-    """Copy the files of a model that match KEPT; of its weights those that transformers reads, and none of earlier checkpoints or other programs."""
+def _files_of_model(folder: Path) -> list[Path]:
+    """Return the files of a model that are copied: of its weights those that transformers reads, and none of earlier checkpoints or other
+    programs; not its card, since the copy has its own."""
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    files = [file for pattern in KEPT for file in folder.glob(pattern)]
+    files = [file for pattern in KEPT for file in folder.glob(pattern) if file.name != checkpoints.CARD]
     if whole.is_file():
         used = {whole.name}
     elif index.is_file():
         used = {*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     else:
-        used = {file.name for file in files}
+        return files
+    return [file for file in files if file.suffix != ".safetensors" or file.name in used]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that match KEPT, with those in sub-folders, which sentence-transformers uses."""
+    return sorted(file for pattern in KEPT for file in folder.rglob(pattern))
+
+
+def _copy(files: Iterable[Path], folder: Path, output: Path) -> None:
+    """Copy files of a folder to their places in another."""
     for file in files:
-        if file.suffix != ".safetensors" or file.name in used:
-            shutil.copyfile(file, output / file.name)
-
-
-def _copy(folder: Path, output: Path) -> None:
-    """Copy the files that match KEPT, with sub-folders."""
-    for pattern in KEPT:
-        for file in sorted(folder.rglob(pattern)):
-            target = output / file.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+        target = output / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
 
 
 def _convert(gguf: Path, output: Path) -> str | None:
@@ -193,4 +220,4 @@ def _save_tokenizer(tokenizer: Any, output: Path) -> None:
     with tempfile.TemporaryDirectory() as neutral:  # the tokenizer saves the name of the folder it was loaded from
         tokenizer.name_or_path = ""
         tokenizer.save_pretrained(neutral)
-        _copy(Path(neutral), output)
+        _copy(_files(Path(neutral)), Path(neutral), output)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import pytest
@@ -50,6 +51,15 @@ def installed(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(site)
 
     return of
+
+
+@pytest.fixture
+def advised(monkeypatch):
+    """The digests that the stage says to set."""
+    digests = []
+    say = re.compile(r"set fetch\.(?:model|embedder)\.digest: (\w{64})")
+    monkeypatch.setattr(small.ScratchRun, "say", lambda _, text: digests.extend(say.findall(text)))
+    return digests
 
 
 def test_a_config_gives_a_model_of_its_sizes(fetch):
@@ -116,6 +126,34 @@ def test_a_folder_that_was_changed_in_place_is_told_by_its_digest(fetch, tiny, t
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
     with pytest.raises(ValueError, match=rf"fetch\.model\.digest.*{pinned.digest(folder)}"):
         fetch(source="folder", path=str(folder), digest=digest)
+
+
+@pytest.mark.parametrize("changed", ["2_Dense/model.safetensors", "vocab.txt", "tokenizer.model", "ratchet.json"])
+def test_a_change_of_any_file_of_an_embedder_is_told(tmp_path, advised, changed):
+    folder = tmp_path / "own"
+    for name in ("config.json", "model.safetensors", changed):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("one")
+    source = {"from": "folder", "path": str(folder)}
+    small.fetch(tmp_path, {"from": "config"}, source)
+    (folder / changed).write_text("two")
+    with pytest.raises(ValueError, match=r"does not hold what fetch\.embedder\.digest names .* write `digest: \w{64}`"):
+        small.fetch(tmp_path, {"from": "config"}, source | {"digest": advised[0]})
+
+
+@pytest.mark.parametrize(("changed", "is_copied"), [("merges.txt", True), ("consolidated.safetensors", False)])
+def test_the_digest_of_a_model_is_of_what_is_copied(fetch, tiny, tmp_path, advised, changed, is_copied):
+    folder = tmp_path / "own"
+    shutil.copytree(tiny, folder)
+    fetch(source="folder", path=str(folder))
+    (folder / changed).write_text("new")
+    fetch(source="folder", path=str(folder))
+    assert len(set(advised)) == 1 + is_copied
+
+
+def test_a_digest_that_is_set_later_changes_no_byte_of_the_base(fetch, tiny, advised):
+    without = fetch(source="folder", path=str(tiny))
+    assert digests(fetch(source="folder", path=str(tiny), digest=advised[0])) == digests(without)
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
