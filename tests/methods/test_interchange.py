@@ -197,6 +197,17 @@ def test_where_there_is_no_lora_the_message_offers_what_the_method_can(tiny, tmp
         gguf_lora.write(tmp_path / "lora.gguf", folder, tiny)
 
 
+@pytest.mark.parametrize("base", ["int8", "nf4"])
+def test_a_lora_of_a_quantised_base_is_not_written_for_plain_weights(tiny, tmp_path, made, base):
+    over = shutil.copytree(made("adapters", "lora")[0], tmp_path / "over")
+    checkpoints.write_card(over, method={"base": base})
+    with pytest.raises(
+        ValueError, match=rf"over was trained on base '{base}' and cannot be written as a LoRA of plain"
+    ):
+        gguf_lora.write(tmp_path / "lora.gguf", over, tiny)
+    assert not (tmp_path / "lora.gguf").exists()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_lora_in_half_precision_is_written_as_one_in_fp32(tiny, tmp_path, made, dtype):
     folder, expected = made("adapters", "lora")

@@ -195,12 +195,15 @@ def test_one_tasks_change_leaves_as_a_lora_that_peft_opens(tiny, tmp_path, task)
     assert not torch.allclose(expected, losses(routed, SEQUENCES), rtol=0, atol=1e-3), "tasks would make no difference"
 
 
-def test_a_task_that_has_no_mixture_and_an_adapter_that_has_none_leave_as_no_lora(tiny, tmp_path):
+def test_what_is_no_change_of_plain_weights_for_one_task_leaves_as_no_lora(tiny, tmp_path):
     saved(tiny, tmp_path / "saved")
     with pytest.raises(ValueError, match="no mixture of a task 'unheard of' among the 3 of this adapter"):
         delta([str(tmp_path / "saved")], to=tmp_path / "lora", base=tiny, task="unheard of")
     with pytest.raises(ValueError, match=r"has one change for all tasks, or none\. Adapters with one for each: mhr\."):
         delta([str(tiny)], to=tmp_path / "lora", base=tiny, task="code")
+    checkpoints.write_card(tmp_path / "saved", method={"base": "nf4"})
+    with pytest.raises(ValueError, match=r"saved was trained on base 'nf4' and cannot be written as a LoRA of plain"):
+        delta([str(tmp_path / "saved")], to=tmp_path / "lora", base=tiny, task=NAMES[0])
     assert not (tmp_path / "lora").exists()
 
 

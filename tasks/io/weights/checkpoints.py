@@ -278,6 +278,17 @@ def base_method(path: Path) -> str:
     return str(read_card(path).get("method", {}).get("base", "none"))
 
 
+def check_plain_base(path: Path, action: str) -> None:
+    """Raise ValueError, which says that the adapter at `path` cannot be `action`, if it was trained on quantised weights.
+
+    Its change was made for those: on plain ones the model computes something else than what was trained and measured.
+    """
+    if (name := base_method(path)) != "none":
+        raise ValueError(
+            f"{path} was trained on base {name!r} and cannot be {action}. Train with `base: none` and an adapter that merges."
+        )
+
+
 def quantization_of(path: Path) -> Any:
     """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
     name = base_method(path)

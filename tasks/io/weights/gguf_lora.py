@@ -16,7 +16,8 @@ PARTS = {".lora_A.weight": ".lora_a", ".lora_B.weight": ".lora_b"}
 def write(file: Path, adapter: Path, base: Path) -> int:
     """Write the LoRA in folder `adapter`, trained on the model in `base`, to the new file `file`, and return the number of its tensors.
 
-    Raises ValueError for an adapter of another base, for one that is no LoRA, and for a model that GGUF is not written of.
+    Raises ValueError for an adapter of another base or of quantised weights, for one that is no LoRA, and for a model that GGUF is not
+    written of.
     """
     import gguf
     from safetensors.torch import load_file
@@ -26,6 +27,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
 
     checkpoints.check_parent(adapter, base)
     alpha = _alpha(adapter)
+    checkpoints.check_plain_base(adapter, "written as a LoRA of plain weights")
     config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     layout.check(config)
     place = layout.places(config)

@@ -34,7 +34,9 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
     import torch
 
     merge.check([expert.weight for expert in experts])
-    _check_bases(experts)
+    for expert in experts:
+        if checkpoints.is_adapter(expert.path):
+            checkpoints.check_plain_base(expert.path, "merged into plain weights")
     model, tokenizer = checkpoints.load(base)
     _check_targets(experts, {name for name, _ in model.named_modules()})
     with files.atomic_path(folder) as partial, torch.no_grad():
@@ -126,16 +128,6 @@ def _changes(written: Sequence[Path], plain: Mapping[str, Any]) -> Iterator[tupl
                     file.get_tensor(name) if name in known else torch.zeros_like(plain[name])
                     for file, known in zip(opened, names, strict=True)
                 ],
-            )
-
-
-def _check_bases(experts: Sequence[Expert]) -> None:
-    """Raise ValueError for an adapter that was trained on quantised weights, for which its change was made."""
-    for path in (expert.path for expert in experts if checkpoints.is_adapter(expert.path)):
-        if (name := checkpoints.base_method(path)) != "none":
-            raise ValueError(
-                f"{path} was trained on base {name!r} and cannot be merged into plain weights. Train with `base: none` and an adapter "
-                "that merges."
             )
 
 

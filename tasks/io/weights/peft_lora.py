@@ -36,7 +36,8 @@ def write(folder: Path, changes: Mapping[str, LowRank]) -> None:
 def write_of_task(folder: Path, adapter: Path, base: Path, task: str) -> int:
     """Write what the adapter in folder `adapter`, trained on the model in `base`, changes for one task to the new folder `folder`.
 
-    Returns the number of layers that it changes. Raises ValueError for an adapter that has no changes by task, and for a task without one.
+    Returns the number of layers that it changes. Raises ValueError for an adapter that has no changes by task, for one of quantised weights,
+    and for a task without a change.
     """
     name, _ = checkpoints.read_adapter_note(adapter)
     if (of_task := methods.load("adapters", name).of_task) is None:
@@ -44,6 +45,7 @@ def write_of_task(folder: Path, adapter: Path, base: Path, task: str) -> int:
         raise ValueError(
             f"{adapter} has one change for all tasks, or none. Adapters with one for each: {', '.join(able)}."
         )
+    checkpoints.check_plain_base(adapter, "written as a LoRA of plain weights")
     model, _ = checkpoints.load(adapter, base)
     changes = of_task(model, task)
     with files.atomic_path(folder) as partial:
