@@ -27,9 +27,17 @@ def room(model: Any, prompts: Sequence[Sequence[int]]) -> list[float]:
     return [most - len(prompt) for prompt in prompts]
 
 
+def cut(model: Any, tokens: int) -> int:
+    """Return the length at which texts are cut into pieces: `tokens`, or the model's context where that is shorter."""
+    return min(tokens, context(model) or tokens)
+
+
 def check(model: Any, sequences: Iterable[Encoded], setting: str) -> None:
-    """Raise ValueError if one of the sequences, whose length `setting` limits, is longer than the model's context."""
-    most, longest = context(model), max(listed(sequences).tokens, default=0)
+    """Raise ValueError if one of the sequences or of their auxiliary ones, whose length `setting` limits, is longer than the model's context.
+
+    What a link adds is no text of the data, and ends where the context does.
+    """
+    most, longest = context(model), max(listed(sequences).facts.longest, default=0)
     if most is not None and longest > most:
         raise ValueError(
             f"The context of the model has {most:,} tokens, and a text of {longest:,} tokens is in the data. Set {setting}: {most} or less."

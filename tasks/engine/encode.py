@@ -27,6 +27,8 @@ class ExampleEncoder:
     """The objective (`tasks.engine.training.compose.Part`), if there is one. Its `encode`, if it has one, makes the sequences."""
     rows_of_table: Iterable[Any] = ()
     """The rows of the objective's table, each of which names its example's id in `example`."""
+    context: int | None = None
+    """The most tokens of one text that the model reads, where an objective's link ends; None for no limit."""
 
     def __call__(self, row: Example) -> Tokenized:
         """Return the sequences of an example, and the number of those that are left out."""

@@ -57,6 +57,8 @@ class Facts:
     """Properties of N sequences that a plan of a training is made of, (N,) each."""
 
     tokens: NDArray[Any]
+    longest: NDArray[Any]
+    """Tokens of the longest of the sequence and its auxiliary sequences, before it is linked."""
     trained: NDArray[Any]
     """Trained tokens, as `Encoded.num_trained` counts them."""
     auxiliary: NDArray[Any]
@@ -68,6 +70,7 @@ class Facts:
         """Return the facts of some sequences."""
         return Facts(
             self.tokens[places],
+            self.longest[places],
             self.trained[places],
             self.auxiliary[places],
             self.tasks.take(places),
@@ -147,6 +150,7 @@ class Listed(Sequences):
     def facts(self) -> Facts:
         return Facts(
             self.tokens,
+            np.fromiter((max(map(len, (row, *row.auxiliary))) for row in self._rows), np.int64, len(self._rows)),
             np.fromiter((row.num_trained for row in self._rows), np.int64, len(self._rows)),
             np.fromiter((bool(row.auxiliary) for row in self._rows), np.bool_, len(self._rows)),
             Names.of([row.task for row in self._rows]),
@@ -219,6 +223,7 @@ class Joined(Sequences):
         one, other = self._first.facts, self._second.facts
         return Facts(
             np.concatenate([one.tokens, other.tokens]),
+            np.concatenate([one.longest, other.longest]),
             np.concatenate([one.trained, other.trained]),
             np.concatenate([one.auxiliary, other.auxiliary]),
             _joined(one.tasks, other.tasks),

@@ -39,6 +39,7 @@ class Stored(Sequences):
         records, contents = self._store.records, self._store.contents
         return Facts(
             records["tokens"],
+            self._store.longest,
             records["trained"],
             records["auxiliary"] > 0,
             Names(tuple(contents.tasks), records["task"]),
@@ -134,22 +135,25 @@ def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
     link = encoder.objective and encoder.objective.method.link
     if not encoder.objective or not link or len(sequences) < 2:
         return sequences
-    change = partial(_linked, sequences, link, encoder.pack_tokens, encoder.objective.config)
+    longest = min(encoder.pack_tokens, encoder.context or encoder.pack_tokens)
+    change = partial(_linked, sequences, link, longest, encoder.objective.config)
     return Changed(sequences, change, adds_auxiliary=True)
 
 
 def _linked(
-    sequences: Sequences, link: Callable[..., Encoded], pack_tokens: int, config: Any, place: int, sequence: Encoded
+    sequences: Sequences, link: Callable[..., Encoded], longest: int, config: Any, place: int, sequence: Encoded
 ) -> Encoded:
     """Return a sequence with its link: the first of an example is linked to the one before it, the second to the one before that, and so on.
 
-    Before the first of all stands the last.
+    Before the first of all stands the last. Sequences of the example itself are passed over.
     """
     start = place
     while start and sequences[start - 1].id == sequence.id:
         start -= 1
-    other = sequences[2 * start - place - 1]
-    return sequence if other.id == sequence.id else link(sequence, other, pack_tokens, config)
+    number = len(sequences)
+    before = (sequences[(2 * start - place - 1 - step) % number] for step in range(number))
+    other = next((other for other in before if other.id != sequence.id), None)
+    return link(sequence, other, longest, config) if other else sequence
 
 
 def figures(facts: Facts, too_long: Mapping[str, int]) -> dict[str, Any]:

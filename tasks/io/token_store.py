@@ -129,6 +129,12 @@ class TokenStore:
         """Return the record of each sequence, without auxiliary ones."""
         return self._records if self._places is None else self._records[self._places]
 
+    @property
+    def longest(self) -> NDArray[Any]:
+        """Return the tokens of the longest of each sequence and its auxiliary ones."""
+        tokens = self._records["tokens"]
+        return tokens if self._places is None else np.maximum.reduceat(tokens, self._places)
+
     def read(self, place: int) -> Encoded:
         """Return a sequence with its auxiliary ones. `place` counts without those."""
         number = place if self._places is None else int(self._places[place])

@@ -80,6 +80,7 @@ def test_packs_are_the_same_from_the_store_and_from_memory(folder, objective):
         assert all(torch.equal(rows[0][name], rows[1][name]) for name in rows[0])
         assert [s.id for s in one.sequences] == [s.id for s in other.sequences]
     assert in_memory.facts.trained.tolist() == from_store.facts.trained.tolist()
+    assert in_memory.facts.longest.tolist() == from_store.facts.longest.tolist()
     assert in_memory.facts.auxiliary.tolist() == from_store.facts.auxiliary.tolist()
 
 

@@ -13,8 +13,9 @@ from tests.methods.contract import part
 from tests.methods.official import frozen
 
 
-def link(sequences, pack_tokens):
-    return linked(listed(sequences), ExampleEncoder(None, pack_tokens, objective=part("objectives", "kto")))
+def link(sequences, pack_tokens, context=None):
+    encoder = ExampleEncoder(None, pack_tokens, objective=part("objectives", "kto"), context=context)
+    return linked(listed(sequences), encoder)
 
 
 def judged(*, pairs):
@@ -58,15 +59,23 @@ def test_of_pairs_the_foreign_answers_are_both_of_the_pair_before():
     ]
 
 
+def test_where_the_links_wrap_around_the_foreign_answer_is_still_one_of_another_example():
+    alone, *pair = (
+        replace(preferences.sequence([n], [n + 10]), id=name) for n, name in ((1, "alone"), (2, "pair"), (3, "pair"))
+    )
+    assert [sequence.auxiliary[0].ids for sequence in link([alone, *pair], 32)] == [[1, 13], [2, 11], [3, 11]]
+
+
 def test_a_lone_pair_has_no_foreign_answer():
     assert [sequence.auxiliary for sequence in link([preferences.sequence([1], [2])] * 2, 32)] == [(), ()]
 
 
-def test_a_lone_answer_has_no_foreign_one_and_a_long_one_is_cut():
+def test_a_lone_answer_has_no_foreign_one_and_a_long_one_is_cut_at_the_pack_or_the_context():
     (alone,) = link([preferences.sequence([1], [2])], 8)
     assert alone.auxiliary == ()
     long = [preferences.sequence([1, 2], [3] * 6), replace(preferences.sequence([4] * 6, [5]), id="other")]
     assert [len(s.auxiliary[0]) for s in link(long, 7)] == [3, 7]
+    assert [len(s.auxiliary[0]) for s in link(long, 40, context=7)] == [3, 7]
 
 
 @pytest.mark.parametrize(

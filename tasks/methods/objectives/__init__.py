@@ -143,8 +143,8 @@ class Objective:
     """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
     hold, and the config. Without it an example is one sequence, and its response is trained."""
     link: Callable[[Encoded, Encoded, int, Any], Encoded] | None = None
-    """Return a sequence that trains with what it needs of one of another example, given the longest sequence that a pack can hold and
-    the config. Its own tokens stay as they are."""
+    """Return a sequence that trains with what it needs of one of another example, given the longest sequence that a pack and the model's
+    context can hold, and the config. Its own tokens stay as they are."""
     reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
     reward: "Callable[[Answers, Any], Tensor] | None" = None

@@ -172,9 +172,10 @@ def _store_weights(
 def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
     """Return a function that measures validation loss and speed of the model in a folder.
 
-    It raises ValueError for a model whose tokenizer gives other tokens than the first one's, and where there is nothing to measure on.
+    It raises ValueError for a model whose tokenizer gives other tokens than the first one's, where there is nothing to measure on, and
+    for texts beyond the model's context.
     """
-    from tasks.engine import device, encode  # torch: not needed where nothing is compressed
+    from tasks.engine import context, device, encode  # torch: not needed where nothing is compressed
     from tasks.engine.inference import scoring  # torch: not needed where nothing is compressed
 
     compress, compute = config.compress, config.compute
@@ -195,6 +196,7 @@ def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
             raise ValueError(
                 f"compressor {compress.compressor} changed the tokenizer: it cuts validation examples into other tokens."
             )
+        context.check(model, sequences, "compress.max_tokens")
         expected[:] = sequences
         start = time.perf_counter()
         loss = scoring.mean(scoring.losses(model, sequences))

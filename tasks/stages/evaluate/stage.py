@@ -136,6 +136,9 @@ def _measure(
     ]
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
     if pairs := preferences.preference_pairs(examples, tokenizer, config, run):
+        context.check(
+            evaluated.model, (side for pair in pairs for side in (pair.rejected, pair.chosen)), "evaluate.max_tokens"
+        )
         answers += preferences.score(pairs, partial(evaluated.losses, run=run))
     return Measured(losses, answers, planned, level)
 

@@ -26,11 +26,12 @@ def train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageCo
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
     encoder = encode.DocumentEncoder(tokenizer, pretrain.pack_tokens)
     pieces, figures = tokenized.stored_documents(inputs["train"], inputs["base"], encoder, run)
-    context.check(model, pieces, "pretrain.pack_tokens")
     of_general = pieces.facts.domains.places_of(GENERAL)
     of_domain = np.setdiff1d(np.arange(len(pieces)), of_general)
     train = {"domain": pieces.choose(of_domain), GENERAL: pieces.choose(of_general)}
     valid = tokenized.first_documents(inputs["valid"], encoder, CORPORA, pretrain.valid_tokens)
+    for rows in (pieces, *valid.values()):
+        context.check(model, rows, "pretrain.pack_tokens")
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
     in_probe = {pretrain.probe.corpus: pretrain.probe.tokens}

@@ -57,7 +57,7 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         centroid_2LH = bank_training.centroid(
             model, [prompt_ids(row.prompt, tokenizer, row.tools) for row in described]
         )
-    encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
+    encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on, context=context.context(model))
     table = parts.objective.spec.table
     of_table = tables.stream(inputs[table.name], table.row) if table else ()
     by_objective = replace(encoder, objective=parts.objective, rows_of_table=of_table)
@@ -76,7 +76,8 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         )
     for rows in (sequences, valid, judged):
         context.check(model, rows, "tune.pack_tokens")
-    probe = _probe(sequences, inputs, tokenizer, tune)
+    cut = partial(context.cut, model)
+    probe = _probe(sequences, inputs, encode.DocumentEncoder(tokenizer, cut(tune.pack_tokens)), tune)
     mixture: dict[str, Any] = {}
     if tune.mixture != Mixture():
         sequences, parts_of_domains = mix(sequences, tune.mixture)
@@ -84,7 +85,8 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
             mixture[domain] = asdict(part)
     if tune.replay:
-        general = _general(inputs, tokenizer, parts, tune, run)
+        pieces = encode.DocumentEncoder(tokenizer, cut(max(tune.pack_tokens // REPLAYED, 2)))
+        general = _general(inputs, pieces, parts, tune, run)
         sequences, part = with_replay(sequences, general, tune.replay)
         run.say(f"{label}: {GENERAL} text: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
         mixture[GENERAL] = asdict(part)
@@ -113,14 +115,15 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         run.say(f"{label}: validation loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
 
 
-def _general(inputs: Mapping[str, Path], tokenizer: Any, parts: Composition, tune: TuneConfig, run: Run) -> Sequences:
+def _general(
+    inputs: Mapping[str, Path], encoder: encode.DocumentEncoder, parts: Composition, tune: TuneConfig, run: Run
+) -> Sequences:
     """Return pieces of general texts, to be replayed. Raises ValueError where there are none, or the objective does not train texts."""
     if parts.objective.spec.weighs == WHOLE_ANSWERS:
         raise ValueError(
             f"tune.replay: objective {parts.objective.name!r} learns from whole answers, and a general text has none. "
             "Set tune.replay to 0, or take objective cross_entropy."
         )
-    encoder = encode.DocumentEncoder(tokenizer, max(tune.pack_tokens // REPLAYED, 2))
     pieces, _ = tokenized.stored_documents(inputs["documents"], inputs["base"], encoder, run)
     general = pieces.choose(pieces.facts.domains.places_of(GENERAL))
     if not general:
@@ -131,12 +134,13 @@ def _general(inputs: Mapping[str, Path], tokenizer: Any, parts: Composition, tun
     return general
 
 
-def _probe(examples: Sequence[Encoded], inputs: Mapping[str, Path], tokenizer: Any, tune: TuneConfig) -> list[Encoded]:
+def _probe(
+    examples: Sequence[Encoded], inputs: Mapping[str, Path], encoder: encode.DocumentEncoder, tune: TuneConfig
+) -> list[Encoded]:
     """Return the sequences that methods look at. Raises ValueError where the corpus that is named has none."""
     corpus, tokens = tune.probe.corpus, tune.probe.tokens
     if corpus == "examples" or not tokens:
         return encode.take(examples, tokens)
-    encoder = encode.DocumentEncoder(tokenizer, tune.pack_tokens)
     probe = tokenized.first_documents(inputs["documents"], encoder, get_args(Corpus), tokens)[corpus]
     if not probe:
         raise ValueError(

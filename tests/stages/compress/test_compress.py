@@ -228,6 +228,14 @@ def test_a_limit_that_leaves_no_validation_example_is_named(compress):
         compress("compeft", method=GRID, max_tokens=16)
 
 
+def test_texts_beyond_the_context_are_refused_with_the_setting(compress, inputs, tmp_path):
+    inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
+    with pytest.raises(
+        ValueError, match=r"has 30 tokens, and a text of \d+ tokens .* Set compress\.max_tokens: 30 or less"
+    ):
+        compress("compeft", method=GRID)
+
+
 def test_the_kept_shares_of_a_and_of_b_add_up_to_the_density(compress, inputs):
     _, metrics, _ = compress("compeft", method=GRID)
     tensors = load_file(inputs["tuned"] / "r0" / "adapter_model.safetensors")

@@ -105,20 +105,7 @@ def test_the_number_of_pairs_is_a_setting(pair):
 
 
 def test_the_stage_measures_the_test_set_and_the_gate_set(pair, tmp_path):
-    for part in pair:
-        part.save_pretrained(tmp_path / "model")
-    files = {name: tmp_path / f"{name}.parquet" for name in ("test", "documents", "gate", "gate_documents")}
-    for name, file in files.items():
-        tables.write(file, *(([], Document) if "documents" in name else (ROWS, Example)))
-    sections = {
-        "compute": {"precision": "fp32", "threads": 1},
-        "evaluate": {"max_tokens": 200, "gate_items": 4},
-        "methods": {"plain": {}},
-    }
-    outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "r.parquet", "gate": tmp_path / "g.parquet"}
-    model = {"base": tmp_path / "model", "model": tmp_path / "model", "decisions": NOTHING_DECIDED}
-    run = ScratchRun(tmp_path, "r0")
-    stage.main(model | files, outputs, StageConfig.model_validate(sections), run)
+    outputs, run = evaluated(pair, tmp_path)
     expected = {result.item: result.value for result in scored(pair, ROWS)}
     figures = json.loads(outputs["metrics"].read_text())["answers"]["preference accuracy"]
     assert figures["all"] == statistics.proportion(int(sum(expected.values())), len(ROWS)).record()
@@ -126,3 +113,28 @@ def test_the_stage_measures_the_test_set_and_the_gate_set(pair, tmp_path):
     gated = [row for row in tables.read(outputs["gate"], Result) if row.measure == "preference accuracy"]
     assert len(gated) == 4
     assert all(expected[row.item] == row.value for row in gated)
+
+
+def test_a_rejected_answer_beyond_the_context_is_refused_with_the_setting(pair, tmp_path):
+    with pytest.raises(ValueError, match=r"a text of \d+ tokens .* Set evaluate\.max_tokens: 80 or less"):
+        evaluated(pair, tmp_path, [preferred(0, rejected="x" * 80)], context=80)
+
+
+def evaluated(pair, folder, rows=ROWS, context=None):
+    """The outputs of stage `evaluate` on these rows as test and as gate set, and what the run heard."""
+    for part in pair:
+        part.save_pretrained(folder / "whole")
+    model = small.short(folder / "whole", folder / "model", context) if context else folder / "whole"
+    files = {name: folder / f"{name}.parquet" for name in ("test", "documents", "gate", "gate_documents")}
+    for name, file in files.items():
+        tables.write(file, *(([], Document) if "documents" in name else (rows, Example)))
+    sections = {
+        "compute": {"precision": "fp32", "threads": 1},
+        "evaluate": {"max_tokens": 200, "gate_items": 4},
+        "methods": {"plain": {}},
+    }
+    outputs = {"metrics": folder / "metrics.json", "results": folder / "r.parquet", "gate": folder / "g.parquet"}
+    inputs = {"base": model, "model": model, "decisions": NOTHING_DECIDED} | files
+    run = ScratchRun(folder, "r0")
+    stage.main(inputs, outputs, StageConfig.model_validate(sections), run)
+    return outputs, run

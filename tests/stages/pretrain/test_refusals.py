@@ -1,5 +1,7 @@
 """What stage `pretrain` refuses, before anything is trained: texts that are not there, and parts that make no whole model."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks import methods
@@ -10,7 +12,7 @@ from tasks.methods.adapters import Adapter, AdapterSpec
 from tasks.methods.adapters.none.config import NoneConfig
 from tasks.stages.pretrain.config import StageConfig
 from tests import tiny as small
-from tests.stages.pretrain.conftest import METHODS
+from tests.stages.pretrain.conftest import METHODS, documents
 from tests.stages.pretrain.test_pretrain import course
 
 
@@ -51,6 +53,19 @@ def test_texts_beyond_the_context_are_refused_with_the_setting(pretrain, inputs,
     inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
     with pytest.raises(ValueError, match=r"a text of 128 tokens .* Set pretrain\.pack_tokens: 30 or less"):
         pretrain()
+
+
+@pytest.mark.parametrize("corpus", ["domain", "general"])
+def test_texts_to_validate_on_are_refused_as_those_that_train(pretrain, inputs, tmp_path, corpus):
+    inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
+    short, long = (
+        [replace(row, text=row.text[:characters]) for row in (*documents("domain", 5), *documents("general", 5))]
+        for characters in (30, 40)
+    )
+    tables.write(inputs["train"], short, Document)
+    tables.write(inputs["valid"], [*short, *(row for row in long if row.domain == corpus)], Document)
+    with pytest.raises(ValueError, match=r"a text of 40 tokens .* Set pretrain\.pack_tokens: 30 or less"):
+        pretrain(probe={"tokens": 0})
 
 
 def known(monkeypatch, name, spec, method):

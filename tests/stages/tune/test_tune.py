@@ -194,14 +194,6 @@ def test_nothing_to_train_on_is_refused_with_the_settings_that_would_do(tune, in
         tune()
 
 
-def test_examples_beyond_the_context_are_refused_with_the_setting(tune, inputs, tmp_path):
-    inputs["base"] = small.short(inputs["base"], tmp_path / "short", 30)
-    with pytest.raises(
-        ValueError, match=r"has 30 tokens, and a text of \d+ tokens .* Set tune\.pack_tokens: 30 or less"
-    ):
-        tune()
-
-
 def test_without_tokens_the_pretrained_model_passes_through_bit_for_bit(tune, inputs, tmp_path):
     pretrained = shutil.copytree(inputs["base"], tmp_path / "pretrained")
     for name in ("training.json", "expansion.json"):
