@@ -40,9 +40,10 @@ TIME = {"H": "00", "I": "12", "M": "00", "S": "00", "p": "AM"}
 CLOCK = (
     "{%- macro strftime_now(form) -%}{{ form"
     + "".join(f".replace('%{code}', '{text}')" for code, text in (DATE | TIME).items())
-    + " }}{%- endmacro -%}"
+    + " }}{%- endmacro %}\n"
 )
-"""A clock that stands still, before a chat template that writes today's date."""
+"""A clock that stands still, before a chat template that writes today's date. Of what follows a block, transformers leaves out one line break:
+this one, so that the template begins a line as it did alone, and keeps its own white space."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -172,10 +173,18 @@ def load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    template = tokenizer.chat_template
-    if isinstance(template, str) and "strftime_now" in template and not template.startswith(CLOCK):
-        tokenizer.chat_template = CLOCK + template
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict):
+        tokenizer.chat_template = {name: _with_clock(template) for name, template in templates.items()}
+    elif templates:
+        tokenizer.chat_template = _with_clock(templates)
     return tokenizer
+
+
+def _with_clock(template: str) -> str:
+    """Return a chat template after the clock, if it asks for the time and has none."""
+    has_none = "strftime_now" in template and "macro strftime_now" not in template
+    return CLOCK + template if has_none else template
 
 
 def is_adapter(path: Path) -> bool:

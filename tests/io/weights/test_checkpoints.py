@@ -9,6 +9,8 @@ import torch
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 
+TURN = [{"role": "user", "content": "?"}]
+
 
 @pytest.fixture
 def folder(tiny, tmp_path):
@@ -127,6 +129,38 @@ def test_a_template_that_writes_todays_date_writes_a_fixed_one_here_and_where_it
     tokenizer.save_pretrained(tmp_path / "saved")
     again = checkpoints.load_tokenizer(tmp_path / "saved")
     for each in (tokenizer, again):
-        text = each.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+        text = each.apply_chat_template(TURN, tokenize=False)
         assert text == "26 Jul 2024, Friday 00:00?"
     assert again.chat_template == tokenizer.chat_template
+
+
+def test_each_of_several_templates_writes_a_fixed_date(folder, tmp_path):
+    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer.chat_template = {"default": "on {{ strftime_now('%d %b %Y') }}", "tool_use": "{{ strftime_now('%Y') }}"}
+    tokenizer.save_pretrained(folder)
+    checkpoints.load_tokenizer(folder).save_pretrained(tmp_path / "saved")
+    for again in (checkpoints.load_tokenizer(folder), checkpoints.load_tokenizer(tmp_path / "saved")):
+        texts = [again.apply_chat_template(TURN, tools=tools, tokenize=False) for tools in (None, [{}])]
+        assert texts == ["on 26 Jul 2024", "2024"]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        "Hello",
+        "  Hello",
+        "\n  Hello",
+        "\n\nHello",
+        "  {% if true %}\n  Hello{% endif %}",
+        "\n \t{%- if true %} Hello{% endif %}",
+    ],
+)
+def test_a_template_keeps_its_white_space_beside_the_clock(folder, beginning):
+    template = beginning + "{{ '' if messages else strftime_now('%d') }} \n"
+    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer.chat_template = template
+    expected = tokenizer.apply_chat_template(TURN, tokenize=False)
+    tokenizer.save_pretrained(folder)
+    found = checkpoints.load_tokenizer(folder)
+    assert found.chat_template != template
+    assert found.apply_chat_template(TURN, tokenize=False) == expected
