@@ -221,11 +221,20 @@ def test_the_tokenizer_that_comes_back_gives_the_same_ids(round_trip, cut):
     )
 
 
-def test_all_chat_templates_are_in_the_file_by_name_and_the_default_comes_back(round_trip, tmp_path):
+@pytest.mark.parametrize(
+    "templates", [{"tool_use": "{{ tools }}", "default": "{{ messages }}"}, {"tool_use": "{{ tools }}"}, None]
+)
+def test_all_chat_templates_come_back(round_trip, templates):
+    words = tokenizer()
+    words.chat_template = templates
+    _, found = round_trip(wide(llama(), 352), "f32", words=words)
+    assert found.chat_template == templates
+
+
+def test_all_chat_templates_are_in_the_file_by_name(round_trip, tmp_path):
     words = tokenizer()
     words.chat_template = {"tool_use": "{{ tools }}", "default": "{{ messages }}", "rag": "{{ documents }}"}
-    _, found = round_trip(wide(llama(), 352), "f32", words=words)
-    assert found.chat_template == "{{ messages }}"
+    round_trip(wide(llama(), 352), "f32", words=words)
     fields = gguf.GGUFReader(tmp_path / FILE).fields
     assert fields["tokenizer.chat_templates"].contents() == ["rag", "tool_use"]
     assert fields["tokenizer.chat_template.tool_use"].contents() == "{{ tools }}"

@@ -187,7 +187,10 @@ def _convert(gguf: Path, output: Path) -> str | None:
     """
     with lasting():
         import torch
+        from gguf import GGUFReader
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+        from tasks.methods.compressors.gguf import chat_templates
 
     if not gguf.is_file():
         raise ValueError(f"fetch.model.path: there is no file {gguf}. {REMEDY}")
@@ -197,15 +200,15 @@ def _convert(gguf: Path, output: Path) -> str | None:
         dtype=torch.float32,
         quantization_config=GgufConfig(dequantize=True),  # without this the model loads but cannot be saved
     )
-    _save(model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), output)
-    return _grid(gguf)
+    tokenizer, reader = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), GGUFReader(gguf)
+    tokenizer.chat_template = chat_templates.read(reader)
+    _save(model, tokenizer, output)
+    return _grid(reader)
 
 
-def _grid(gguf: Path) -> str | None:
-    from gguf import GGUFReader
-
+def _grid(reader: Any) -> str | None:
     sizes: Counter[str] = Counter()
-    for tensor in GGUFReader(gguf).tensors:
+    for tensor in reader.tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     most = sizes.most_common(1)[0][0]
     return None if most in PLAIN else most

@@ -233,6 +233,17 @@ def test_a_gguf_file_that_is_not_there_is_named(fetch, tmp_path):
         fetch(source="gguf", path=str(tmp_path / "gone.gguf"))
 
 
+def test_the_chat_templates_of_a_gguf_file_are_those_of_the_base(fetch, tiny, tmp_path):
+    from tasks.methods.compressors.gguf.config import GgufConfig
+    from tasks.methods.compressors.gguf.method import write
+
+    model, tokenizer = checkpoints.load(tiny)
+    tokenizer.chat_template = {"tool_use": "{{ tools }}", "default": tokenizer.chat_template}
+    write(model, tokenizer, tmp_path, GgufConfig(type="f32"))
+    folder = fetch(source="gguf", path=str(tmp_path / "model.gguf"))
+    assert checkpoints.load_tokenizer(folder).chat_template == tokenizer.chat_template
+
+
 def test_a_gguf_file_that_is_none_is_named(fetch, tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"not a GGUF file" * 100)
     with pytest.raises(ValueError, match=r"a\.gguf"):

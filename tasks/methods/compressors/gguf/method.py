@@ -1,7 +1,6 @@
 """Functions of GGUF. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 import transformers
 
 from tasks.methods.compressors import WeightCompressor
-from tasks.methods.compressors.gguf import layout
+from tasks.methods.compressors.gguf import chat_templates, layout
 from tasks.methods.compressors.gguf.config import GgufConfig
 
 FILE = "model.gguf"
@@ -39,22 +38,22 @@ def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
     """Read the model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
+    reader = gguf.GGUFReader(folder / FILE)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         gguf_file=FILE,
         dtype=getattr(torch, dtype),
         quantization_config=transformers.GgufConfig(dequantize=True),
         local_files_only=True,
-        **_left_out(folder / FILE),
+        **_left_out(reader),
     )
-    return model.to(device).eval(), transformers.AutoTokenizer.from_pretrained(
-        folder, gguf_file=FILE, local_files_only=True
-    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
+    tokenizer.chat_template = chat_templates.read(reader)
+    return model.to(device).eval(), tokenizer
 
 
-def _left_out(file: Path) -> dict[str, bool]:
+def _left_out(reader: gguf.GGUFReader) -> dict[str, bool]:
     """Return what transformers' reader (5.24) does not set by itself: that a LLaMA has biases, which it would drop."""
-    reader = gguf.GGUFReader(file)
     is_llama = reader.fields["general.architecture"].contents() == "llama"
     has_biases = any(tensor.name.endswith("attn_q.bias") for tensor in reader.tensors)
     return {"attention_bias": True} if is_llama and has_biases else {}
@@ -130,18 +129,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
     first = tokenizer("a")["input_ids"][0]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id)
     writer.add_add_space_prefix(False)
-    _add_chat_templates(writer, tokenizer.chat_template or {})
-
-
-def _add_chat_templates(writer: Any, templates: str | Mapping[str, str]) -> None:
-    """Write one chat template, or several by name in a fixed order, which `GGUFWriter.add_chat_template` does not keep."""
-    named = {"default": templates} if isinstance(templates, str) else dict(sorted(templates.items()))
-    if default := named.pop("default", ""):
-        writer.add_chat_template(default)
-    if named:
-        writer.add_array(gguf.Keys.Tokenizer.CHAT_TEMPLATES, list(named))
-    for name, template in named.items():
-        writer.add_string(gguf.Keys.Tokenizer.CHAT_TEMPLATE_N.format(name=name), template)
+    chat_templates.write(writer, tokenizer.chat_template or {})
 
 
 def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
