@@ -71,7 +71,7 @@ class CompareReport(Report):
     open_ends: Sequence[str]
     """Compositions whose best learning rate may lie beyond those tried, in words."""
     folder: str | None
-    """The folder of the table, the plot and the figures of each training; null with `--dry`."""
+    """The folder of the table, the figures of each training and, where all have a forgetting, the plot; null with `--dry`."""
 
 
 @dataclass(frozen=True)

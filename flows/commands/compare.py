@@ -88,13 +88,12 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
     table, notes = results_rendering.table(rows), results_rendering.notes()
     below = [notes, results_rendering.base_line(results_table.base_losses(results, recipe.stage)), *open_ends]
     (folder / "table.md").write_text("\n".join([table, "", *below]) + "\n", encoding="utf-8")
-    if all(row.forgetting for row in rows):
-        (folder / "pareto.svg").write_text(results_rendering.plot(rows), encoding="utf-8")
+    written = "Table, plot" if results_rendering.save_plot(rows, folder / "pareto.svg") else "Table"
     if not as_json:
         width = _terminal.columns()
         is_narrow = width is not None and max(map(len, table.splitlines())) > width
         _terminal.show(_terminal.stacked(table) if is_narrow else table)
-        for line in ("", *below, "", f"Table, plot and the figures of each training: {folder}"):
+        for line in ("", *below, "", f"{written} and the figures of each training: {folder}"):
             _terminal.show(line, hanging=0)
     return replace(report, compositions=[_composition(row) for row in rows], open_ends=open_ends, folder=str(folder))
 

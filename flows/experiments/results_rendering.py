@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from flows.experiments.results_table import Row, pareto
 from tasks.core.statistics import Estimate
@@ -110,6 +111,15 @@ def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
         shapes.append(f'<text x="{label:.1f}" y="{beside + 4:.1f}">{_label(row, kept)}</text>')
     style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d;stroke:#fff;stroke-width:3px;paint-order:stroke}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
+
+
+def save_plot(rows: Sequence[Row], file: Path) -> bool:
+    """Write the plot and return True where every row has both figures; else remove the one of an earlier comparison."""
+    if not all(row.forgetting for row in rows):
+        file.unlink(missing_ok=True)
+        return False
+    file.write_text(plot(rows), encoding="utf-8")
+    return True
 
 
 def _label(row: Row, kept: Estimate) -> str:

@@ -62,6 +62,14 @@ def test_the_plot_is_well_formed_whatever_a_composition_is_called():
     assert "a &amp; &lt;b&gt; (" in results_rendering.plot([line("a & <b>", 1.0, 0.2)])
 
 
+def test_a_plot_of_an_earlier_comparison_does_not_stay_beside_a_table_without_forgetting(tmp_path):
+    rows = [line("a", 1.0, 0.2), line("b", 1.2, 0.1)]
+    assert results_rendering.save_plot(rows, tmp_path / "pareto.svg")
+    assert (tmp_path / "pareto.svg").read_text() == results_rendering.plot(rows)
+    assert not results_rendering.save_plot([rows[0], replace(rows[1], forgetting=None)], tmp_path / "pareto.svg")
+    assert not any(tmp_path.iterdir())
+
+
 def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
     svg = results_rendering.plot([line(name, 1.0 + 0.001 * number, 0.2) for number, name in enumerate("abcdef")])
     heights = sorted(float(y) for y in re.findall(r'y="([0-9.]+)">[a-f] \(', svg))
