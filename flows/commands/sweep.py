@@ -50,12 +50,16 @@ def sweep(
 
     Example: ratchet sweep --set methods.lora.rank=8,16,32 --set tune.seed=0..2
     """
+    from flows.experiments import recipes
     from flows.experiments.sweeps import axes
     from flows.experiments.sweeps import sweep as sweeps
 
     made = sweeps.make(axes.read(settings), metric=metric, stop=stop, tokens=tokens, sampler=sampler, trials=trials)
     report = _cost(made)
-    return report if dry else _run(made, report, take=take, as_json=as_json)
+    if dry:
+        return report
+    recipes.check_test(made.stage)
+    return _run(made, report, take=take, as_json=as_json)
 
 
 def _cost(made: "Sweep") -> "SweepReport":

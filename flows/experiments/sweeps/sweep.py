@@ -126,7 +126,6 @@ def make(
         varied, stage, seeds or (getattr(config, stage).seed,), metric, tokens, sampler, trials, _stop(stop, known)
     )
     recipes.check_inputs(stage)
-    recipes.check_test(stage)
     if not getattr(config, stage).valid_tokens and not any(a.setting == f"{stage}.valid_tokens" for a in varied):
         raise ValueError(f"{stage}.valid_tokens is 0, and trials are compared on validation. Give it tokens.")
     made.points()
@@ -268,7 +267,7 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
                 for row in _rows(sweep, batch, results):
                     rows.append(row)
                     _keep_models(sweep, rows)
-                    _check_validation(sweep, rows[0], row)
+                    _check_validation(sweep, rows, row)
                     if sweep.stop and _is_over(sweep.stop, row, begun, METRICS[sweep.stage]):
                         return rows
             points.tell([sweep.sign * row.mean for row in rows[-len(batch) :]])
@@ -287,15 +286,24 @@ def _value(result: Figures, metric: str) -> float:
     return value if validation is None or math.isfinite(validation) else math.nan
 
 
-def _check_validation(sweep: Sweep, first: Row, row: Row) -> None:
-    """Raise ValueError where a point was validated on other tokens than the first, so that its figure is not to be compared with the first's."""
-    if sweep.metric in COSTS or row.results[0].get("validated_on") == first.results[0].get("validated_on"):
+def _check_validation(sweep: Sweep, rows: Sequence[Row], row: Row) -> None:
+    """Raise ValueError where a point was validated on other tokens than an earlier one, so that their figures are not to be compared.
+
+    It names the settings in which the point differs from the most similar of those.
+    """
+    digest = row.results[0].get("validated_on")
+    others = [one for one in rows if one.results[0].get("validated_on") != digest]
+    if sweep.metric in COSTS or not others:
         return
-    varied = [name for name in row.point if row.point[name] != first.point[name]]
+    varied, other = min(((_varied(row.point, one.point), one) for one in others), key=lambda pair: len(pair[0]))
     raise ValueError(
-        f"{', '.join(varied)}: validation measures other tokens with {in_words(row.point)} than with {in_words(first.point)}, so their losses "
+        f"{', '.join(varied)}: validation measures other tokens with {in_words(row.point)} than with {in_words(other.point)}, so their losses "
         f"cannot be ranked. Vary another setting, or choose by a cost: --metric {' or '.join(COSTS)}."
     )
+
+
+def _varied(point: Point, other: Point) -> list[str]:
+    return [setting for setting in point if point[setting] != other[setting]]
 
 
 def figure(result: Figures, metric: str) -> float:

@@ -8,6 +8,7 @@ import statistics
 import pytest
 import yaml
 
+from flows.commands import sweep as command
 from flows.experiments import trial_store
 from flows.experiments.sweeps import axes, outcome, samplers
 from flows.experiments.sweeps import sweep as sweeps
@@ -120,10 +121,11 @@ def test_inputs_that_are_not_there_are_named(settings):
         made("tune.warmup=0,1")
 
 
-def test_without_anything_to_test_the_best_on_nothing_is_trained(settings):
+def test_without_anything_to_test_the_best_on_nothing_is_trained_and_the_cost_is_told(settings):
     tables.write(settings.parent / "data/ingested/test.parquet", [], Example)
+    assert command.sweep(["tune.warmup=0,1"], dry=True).trainings == 2
     with pytest.raises(ValueError, match=r"test\.parquet holds nothing of domain, by which trials are measured"):
-        made("tune.warmup=0,1")
+        command.sweep(["tune.warmup=0,1"])
 
 
 def test_a_grid_has_every_combination_and_each_every_seed(trainings):
@@ -212,6 +214,8 @@ def test_losses_on_other_validation_tokens_are_not_ranked_unless_a_cost_chooses(
     message = r"^tune\.pack_tokens: validation measures other tokens with tune\.warmup=0, tune\.pack_tokens=300 than with .*=256, so"
     with pytest.raises(ValueError, match=message):
         sweeps.run(made(*texts), "parent")
+    with pytest.raises(ValueError, match=r"^tune\.pack_tokens: .* than with tune\.warmup=0, tune\.pack_tokens=260"):
+        sweeps.run(made("tune.warmup=0,0.5,1", texts[1], sampler="random"), "parent")
     assert len(sweeps.run(made("tune.pack_tokens=256,260"), "parent")) == 2
     assert len(sweeps.run(made(*texts, metric="bytes"), "parent")) == 6
 
