@@ -319,9 +319,10 @@ def figure(result: Figures, metric: str) -> float:
 
 
 def _is_over(stop: Stop, row: Row, begun: float, signs: Mapping[str, int]) -> bool:
+    """Return True where a sweep is to end with this point. One that diverged reaches no figure."""
     if stop.metric is None:
         return time.monotonic() - begun >= stop.value
-    reached = math.fsum(figure(result, stop.metric) for result in row.results) / len(row.results)
+    reached = math.fsum(_value(result, stop.metric) for result in row.results) / len(row.results)
     return signs[stop.metric] * reached <= signs[stop.metric] * stop.value
 
 

@@ -248,6 +248,12 @@ def test_a_sweep_ends_with_the_first_point_that_reaches_the_figure_or_when_its_t
     assert len(ran) == number
 
 
+def test_a_point_that_diverged_ends_no_sweep_by_a_figure(trainings):
+    ran = trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
+    sweeps.run(made(f"{RATE}=0.1,0.2,0.3", stop="bytes=20"), "parent")
+    assert len(ran) == 2
+
+
 def test_points_at_random_differ_and_the_first_of_many_are_those_of_few():
     some = axes.read([f"{RATE}=1e-4..1e-1", "tune.warmup=0,1"])
     few, many = samplers.drawn(some, 5), samplers.drawn(some, 30)
