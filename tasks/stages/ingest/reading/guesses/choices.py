@@ -10,6 +10,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     Rows,
     as_expression,
     first_named,
+    is_about,
     names_of,
     optional,
     topic_of,
@@ -37,10 +38,11 @@ LETTERS = "ABCDEFGHIJ"
 def guess_choices(rows: Rows) -> Guess | None:
     """Return the guess for multiple choice: a question, its choices, and the right one by number, letter or text."""
     names = names_of(rows)
-    question, key = first_named(names, PROMPTS), first_named(names, KEYS)
-    choices, columns = first_named(names, CHOICES), _columns_of_choices(names)
-    if question is None and columns:
-        question = first_named([name for name in names if name not in columns], TEXTS)
+    key, choices, columns = first_named(names, KEYS), first_named(names, CHOICES), _columns_of_choices(names)
+    told = [name for name in names if not is_about(name) and name not in (choices, *columns)]
+    question = first_named(told, PROMPTS)
+    if question is None and (choices or columns):
+        question = first_named(told, TEXTS)
     if question is None or key is None or question == key:
         return None
     if choices is not None:

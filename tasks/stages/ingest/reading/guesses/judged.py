@@ -3,7 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from tasks.stages.ingest.reading.guesses.names import PROMPTS, Guess, Rows, as_expression, first_named, names_of, quoted
+from tasks.stages.ingest.reading.guesses.names import (
+    PROMPTS,
+    Guess,
+    Rows,
+    as_expression,
+    first_named,
+    is_about,
+    names_of,
+    quoted,
+)
 
 BY_CUSTOM = ("response_j", "response_k")
 """The better and the worse answer in data sets of pairs from Stack Exchange."""
@@ -18,7 +27,7 @@ SCORES = ("overall_score", "score", "rating", "reward", "rank")
 def guess_judged(rows: Rows) -> Guess | None:
     """Return the guess for a prompt with a better and a worse answer."""
     names = names_of(rows)
-    prompt = first_named(names, PROMPTS)
+    prompt = first_named([name for name in names if not is_about(name)], PROMPTS)
     if prompt is None:
         return None
     better, worse = BY_CUSTOM

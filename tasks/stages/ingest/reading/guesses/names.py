@@ -10,7 +10,7 @@ from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 
 Rows = Sequence[Mapping[str, Any]]
 PROMPTS = (
-    "prompt", "question", "questions", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
+    "prompt", "question", "questions", "query", "instruction", "instructions", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
     "frage", "anfrage", "aufgabe", "eingabe", "pregunta", "consulta", "entrada", "pergunta", "requete", "domanda", "richiesta", "vraag",
     "fraga", "pytanie", "otazka", "soru", "вопрос", "запрос", "задача", "问题", "提问", "指令", "質問", "질문", "سؤال", "प्रश्न",
 )  # fmt: skip
@@ -26,6 +26,11 @@ TEXTS = (
 )  # fmt: skip
 ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
+IDS = ("id", "ids", "uuid", "hash", "index")
+VALUES = ("date", "time", "url", "name")
+MEASURES = ("count", "at", "rank", "score", "length", "tokens")
+FACTS = (*IDS, *VALUES, *MEASURES)
+"""What is known of a thing, and is not the thing. Those of `VALUES` may be what a question asks for."""
 CODE = r"[!-~]*\d[!-~]*"
 """A name of a thing, such as a UUID, a date, an address: characters of ASCII without a space, and a digit among them."""
 FEWEST_WORDS = 3
@@ -65,6 +70,12 @@ def first_named(names: Sequence[str], words: Sequence[str]) -> str | None:
     return None
 
 
+def is_about(name: str, facts: Sequence[str] = FACTS) -> bool:
+    """Return True for a name of several words that ends in what is known of a thing, as `user_id` and `answer_count`."""
+    spelled = re.split(r"[\W_]+", name.lower())
+    return len(spelled) > 1 and spelled[-1] in facts
+
+
 def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | None:
     """Return the column of the text that a question is about; not every question needs one."""
     return first_named([name for name in names if name not in others and num_words(rows, name) >= FEWEST_WORDS], ABOUT)
@@ -91,15 +102,15 @@ def quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def text_columns(rows: Rows, names: Sequence[str]) -> list[str]:
-    """Return the columns that hold words in most rows, those with the longest texts first."""
+def text_columns(rows: Rows, names: Sequence[str], code: str = CODE) -> list[str]:
+    """Return the columns that hold words in most rows, those with the longest texts first. What matches `code` is no word."""
 
     def texts(name: str) -> Iterator[str]:
         return (value for row in rows if isinstance(value := row.get(name), str))
 
     lengths = {}
     for name in names:
-        words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text) and not re.fullmatch(CODE, text)]
+        words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text) and not re.fullmatch(code, text)]
         if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])

@@ -9,13 +9,16 @@ from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.guesses.judged import guess_judged
 from tasks.stages.ingest.reading.guesses.names import (
     FEWEST_WORDS,
+    IDS,
     PROMPTS,
     RESPONSES,
     TEXTS,
+    VALUES,
     Guess,
     Rows,
     as_expression,
     first_named,
+    is_about,
     names_of,
     num_words,
     optional,
@@ -60,24 +63,6 @@ MOST = 0.8
 """The share of rows from which on a column is one of transcripts."""
 DEEPEST = 3
 """Lists and objects, one in the other, in which a text is looked for."""
-FACTS = (
-    "id",
-    "ids",
-    "uuid",
-    "hash",
-    "count",
-    "date",
-    "time",
-    "at",
-    "url",
-    "name",
-    "rank",
-    "score",
-    "index",
-    "length",
-    "tokens",
-)
-"""What is known of a thing, and is not the thing."""
 LONG_NAME = 40
 """Characters beyond which a name of a column may be a row."""
 
@@ -117,12 +102,6 @@ def _begins_as(name: str, words: Sequence[str]) -> bool:
     return len(spelled) > 1 and spelled[0] in words
 
 
-def _is_about(name: str) -> bool:
-    """Return True for a name of several words that ends in what is known of a thing, as `user_id` and `answer_count`."""
-    spelled = re.split(r"[\W_]+", name.lower())
-    return len(spelled) > 1 and spelled[-1] in FACTS
-
-
 def _is_numeric(rows: Rows, name: str) -> bool:
     """Return True for a column of numbers alone, which ask nothing."""
     return all(isinstance(row.get(name), int | float | Decimal | None) for row in rows)
@@ -154,7 +133,7 @@ def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
-    told = [name for name in names if not _is_about(name)]
+    told = [name for name in names if not is_about(name)]
     prompt = first_named([name for name in told if not _is_numeric(rows, name)], PROMPTS)
     response = first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
     if (
@@ -165,7 +144,10 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         response = "solution"  # beside its result alone
     kind = "prompt"
     if prompt is not None and response is None:
-        response = first_named([name for name in names if name != prompt], PROGRAMS)
+        others = [name for name in told if name != prompt]
+        response = first_named(others, PROGRAMS)
+        if response is None and not text_columns(rows, others):
+            response = first_named([name for name in names if is_about(name, VALUES)], RESPONSES)
     elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
         texts = [name for name in text_columns(rows, names) if name != response]
         prompt, kind = first_named(texts, (*TEXTS, "description")), "text"
@@ -211,8 +193,13 @@ def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
     label = first_named(names, LABELS)
-    texts = [name for name in text_columns(rows, names) if name != label]
-    if label is None or not texts or any(isinstance(row.get(label), list | Mapping) for row in rows):
+    if label is None or any(isinstance(row.get(label), list | Mapping) for row in rows):
+        return None
+    texts = text_columns(rows, [name for name in names if name != label])
+    if not texts:  # a molecule or an address may have the label, and an id has none
+        codes = [name for name in names if name != label and first_named([name], IDS) is None]
+        texts = text_columns(rows, codes, code="")
+    if not texts:
         return None
     values = {str(row.get(label)) for row in rows}
     if len(values) > min(MAX_LABELS, max(FEWEST_LABELS, len(rows) // 2)):  # labels come again

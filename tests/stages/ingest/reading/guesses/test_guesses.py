@@ -111,6 +111,14 @@ def guessed(**columns):
             {"text": lambda n: f"It rains on day {n}.", "_input_hash": lambda n: n, "label": lambda n: "AB"[n % 2], "answer": "accept"},
             {"prompt": "text", "response": "label"},
         ),
+        (  # MoleculeNet: of a label and codes alone, the codes are what it labels, but no ids
+            {"mol_id": lambda n: f"TOX{n}-long-name-of-a-molecule", "smiles": lambda n: f"CC(=O)OC{n}=CC", "label": lambda n: ("toxic", "safe", "unknown")[n % 3]},
+            {"prompt": "smiles", "response": "label"},
+        ),
+        (  # what is known of an answer is the answer where there is no other
+            {"question": lambda n: f"When was number {n} born?", "question_id": lambda n: f"q{n}", "answer_date": lambda n: f"1969-03-{n + 1:02d}"},
+            {"prompt": "question", "response": "answer_date"},
+        ),
     ],
 )  # fmt: skip
 def test_the_columns_that_are_meant_are_guessed(columns, expected):
@@ -151,6 +159,13 @@ def test_the_best_and_the_worst_of_scored_answers_are_read(field, values):
     assert read(tie, guess([row] * 5)).reason == "columns do not fit"
 
 
+@pytest.mark.parametrize("name", ["instructions", "written_question"])
+def test_the_id_of_a_prompt_is_not_asked(name):
+    answers = [{"text": "It is so.", "score": 2}, {"text": "No idea.", "score": 1}]
+    example = read(row := {"prompt_id": "p1", name: "Why is it?", "answers": answers}, guess([row] * 5))
+    assert [message.content for message in example.messages] == ["Why is it?", "It is so."]
+
+
 def test_a_verdict_in_numbers_is_not_guessed():
     rows = [
         {"history": "Why is it?", "human_ref_A": f"It is {n}.", "human_ref_B": "No idea.", "labels": n % 2}
@@ -173,6 +188,10 @@ def test_a_verdict_in_numbers_is_not_guessed():
         (  # WinoGrande
             {"sentence": lambda n: f"It is _, {n}.", "option1": "so", "option2": "not", "answer": lambda n: str(n % 2 + 1)},
             "It is _, 3.\n\nA. so\nB. not", "B. not",
+        ),
+        (  # an id asks nothing
+            {"question_id": lambda n: f"q{n}", "text": lambda n: f"What is {n}?", "choices": ["one", "two"], "answer": lambda n: "AB"[n % 2]},
+            "What is 3?\n\nA. one\nB. two", "B. two",
         ),
     ],
 )  # fmt: skip
@@ -211,3 +230,8 @@ def test_what_is_known_of_a_thing_is_no_prompt_and_no_answer():
 
 def test_a_name_is_no_text():
     assert guessed(key=lambda n: f"c4ab-{n:08d}", day=lambda n: f"2026-03-{n + 1:02d}T10:00:00") is None
+    assert guessed(id=lambda n: f"c4ab-{n:08d}", label=lambda n: ("toxic", "safe")[n % 2]) is None
+
+
+def test_a_count_of_answers_is_no_answer():
+    assert guessed(question=lambda n: f"Why {n}, and why not?", answer_count="three").text == "question"
