@@ -48,7 +48,7 @@ class Thread(Config):
     """The column with the name of each message, by which `parent` names one."""
     parent: str | None = None
     """The column that names the message which a message answers: those of a conversation are a tree then, and each branch of it down to a last answer
-    becomes a row. An answer of several branches trains in the first of them, and no split parts a tree."""
+    becomes a row. An answer of several branches trains in the first of them, or with each answer that goes on with it, and no split parts a tree."""
     order: str | None = None
     """The column by which the messages of a conversation are ordered: numbers, or dates as ISO 8601 writes them. Without it their rows
     are in order."""

@@ -100,14 +100,15 @@ def _branches_of_tree(
 ) -> list[tuple[str, Sequence[Message]]] | Unfit:
     """Return the branches of a tree, each from its first message to an answer below which there is no other, with the places of these answers.
 
-    An answer that an earlier branch holds has weight 0. A tree without an answer is one branch of all its messages.
+    A turn of answers that earlier branches hold has weight 0. A tree without an answer is one branch of all its messages.
     """
     circle = Unfit("no first message", f"by the column {parent!r} some messages answer each other in a circle")
-    by_name = {str(message.values.get(id)): message for message in messages}
+    by_name = {message_name(message.values.get(id)): message for message in messages}
     if len(by_name) < len(messages):
         return Unfit("repeated id", f"several messages of a conversation have one value in the column {id!r}")
-    answers = {name for name, message in by_name.items() if _role(message.values, thread) == "assistant"}
-    above = {name: str(message.values.get(parent)) for name, message in by_name.items()}
+    roles = {name: _role(message.values, thread) for name, message in by_name.items()}
+    answers = {name for name, role in roles.items() if role == "assistant"}
+    above = {name: message_name(message.values.get(parent)) for name, message in by_name.items()}
     inner = set[str]()
     for name in answers:
         while (name := above[name]) in by_name and name not in inner:
@@ -119,12 +120,28 @@ def _branches_of_tree(
             path.append(name)
         if len(path) > len(by_name):
             return circle
-        branch = [by_name[name].values | ({"weight": 0} if name in trained else {}) for name in reversed(path)]
-        branches.append((by_name[path[0]].where, branch))
+        path.reverse()
+        repeated = _repeated(path, roles, trained)
+        branch = [by_name[name].values | ({"weight": 0} if name in repeated else {}) for name in path]
+        branches.append((by_name[path[-1]].where, branch))
         trained |= answers.intersection(path)
     if trained < answers:
         return circle
     return branches or [(messages[0].where, [message.values for message in messages])]
+
+
+def _repeated(path: Sequence[str], roles: Mapping[str, str | None], trained: set[str]) -> set[str]:
+    """Return the messages of the turns of which a branch trains on none anew; a message that is left out belongs to no turn."""
+    spoken = (name for name in path if roles[name] is not None)
+    sides = (set(names) for _, names in groupby(spoken, key=roles.__getitem__))
+    return set[str]().union(*(names for names in sides if names <= trained))
+
+
+def message_name(value: Any) -> str:
+    """Return the name of a message as text, of a whole number without decimals: pandas writes 11 as 11.0 where rows have none."""
+    name = str(value)
+    number = name.removesuffix(".0")
+    return number if number.isdecimal() else name
 
 
 def _conversation(messages: Sequence[Message], thread: Thread) -> dict[str, Any]:

@@ -207,6 +207,34 @@ def test_each_branch_of_a_tree_is_a_conversation_and_each_answer_trains_once():
     }
 
 
+def test_answers_that_follow_each_other_are_one_turn_in_every_branch():
+    answers = [("b", "a"), ("c", "b"), ("d", "b")]
+    further = [("e", "c", "user"), ("f", "e", "assistant"), ("g", "c", "user"), ("h", "g", "assistant")]
+    messages = [
+        ("t", "a", None, "user", "Why?"),
+        *(("t", name, parent, "assistant", f"{name}.") for name, parent in answers),
+        *(("t", name, parent, role, f"{name}.") for name, parent, role in further),
+    ]
+    made = [[(turn["content"], turn.get("weight", 1)) for turn in row.values["messages"]] for _, row in tree(*messages)]
+    assert made == [
+        [("Why?", 1), ("b.\nd.", 1)],
+        [("Why?", 1), ("b.\nc.", 1), ("e.", 1), ("f.", 1)],
+        [("Why?", 1), ("b.\nc.", 0), ("g.", 1), ("h.", 1)],
+    ]
+
+
+def test_names_of_messages_are_read_as_pandas_writes_them():
+    messages = [
+        ("t", "1", None, "user", "Why?"),
+        ("t", "2", "1.0", "assistant", "So."),
+        ("t", 3, 1.0, "assistant", "No."),
+    ]
+    assert [[turn["content"] for turn in row.values["messages"]] for _, row in tree(*messages)] == [
+        ["Why?", "So."],
+        ["Why?", "No."],
+    ]
+
+
 def test_a_long_chain_of_answers_is_read_at_once():
     chain = [("t", n, n - 1 if n else None, ("user", "assistant")[n % 2], f"{n}.") for n in range(4_000)]
     ((_, row),) = tree(*chain)
@@ -289,6 +317,14 @@ def test_a_column_that_names_messages_makes_a_tree():
     assert "'parent_id' which one it answers" in answer.reason
     others = {name: values for name, values in columns.items() if name != "message_id"}
     assert guessed(**others).thread.keys() == {"by", "role", "content"}, "nothing is named by it"
+
+
+def test_a_count_of_answers_names_no_message():
+    said = {"thread": [1, 1, 2, 2], "role": ["user", "assistant"] * 2, "text": SAID}
+    counted = said | {"message_id": [1, 2, 3, 4], "reply_count": [1, 2, None, 3], "answers": [1, 2, 3, 3]}
+    assert "parent" not in guessed(**counted, in_reply_to_number=[None, 3, None, 1]).thread, "of another conversation"
+    answer = guessed(**counted, in_reply_to_id=["", "1.0", "", "3.0"])
+    assert (answer.thread["id"], answer.thread["parent"]) == ("message_id", "in_reply_to_id")
 
 
 def test_of_two_speakers_the_one_who_always_begins_is_the_user():

@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.stages.ingest.reading.guesses.names import TEXTS, Guess, Rows, first_named, names_of, text_columns
+from tasks.stages.ingest.reading.guesses.names import (
+    MEASURES,
+    TEXTS,
+    Guess,
+    Rows,
+    first_named,
+    is_about,
+    names_of,
+    text_columns,
+)
 from tasks.stages.ingest.reading.rows.turns import ROLES
-from tasks.stages.ingest.reading.threads import moment
+from tasks.stages.ingest.reading.threads import message_name, moment
 
 SPEAKERS = ("role", "speaker", "sender", "author", "from", "participant", "direction")
 """Who says what stands in a row."""
@@ -23,7 +32,7 @@ def guess_thread(rows: Rows) -> Guess | None:
     by, speaker = thread_columns(rows, names)
     if by is None or speaker is None:
         return None
-    name, parent = _tree_columns(rows, [other for other in names if other not in (by, speaker)])
+    name, parent = _tree_columns(rows, by, [other for other in names if other not in (by, speaker)])
     texts = [other for other in text_columns(rows, names) if other not in (by, speaker, name, parent)]
     if not texts:
         return None
@@ -57,14 +66,20 @@ def thread_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | 
     return first_named(repeated, THREADS), speaker
 
 
-def _tree_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the columns of the name of a message and of the one that it answers; twice None where no column names messages of others."""
-    parent = first_named(names, PARENTS)
-    above = {str(row[parent]) for row in rows if parent is not None and row.get(parent) not in (None, "")}
-    for name in names if above else ():
-        known = {str(row.get(name)) for row in rows}
-        if name != parent and len(known) == len(rows) and above <= known:
-            return name, parent
+def _tree_columns(rows: Rows, by: str, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the columns of the name of a message and of the one that it answers; twice None where no column names messages of others.
+
+    Some messages answer none, and the others one of their conversation.
+    """
+    for parent in names:
+        if first_named([parent], PARENTS) is None or is_about(parent, MEASURES):
+            continue
+        answers = [row for row in rows if row.get(parent) not in (None, "")]
+        above = {(str(row.get(by)), message_name(row[parent])) for row in answers}
+        for name in names if 0 < len(answers) < len(rows) else ():
+            known = {(str(row.get(by)), message_name(row.get(name))) for row in rows}
+            if name != parent and len(known) == len(rows) and above <= known:
+                return name, parent
     return None, None
 
 

@@ -67,13 +67,14 @@ def is_context(turn: Any) -> bool:
 
 
 def merged(turns: Iterable[dict[str, Any]], separator: str) -> list[dict[str, Any]]:
-    """Return the turns, in which texts of one role that follow each other are one turn; results of tools, and turns with more than a text,
-    stay apart."""
+    """Return the turns, in which texts of one role and weight that follow each other are one turn; results of tools, and turns with more than
+    a text, stay apart."""
     made: list[dict[str, Any]] = []
     for turn in turns:
         before = made[-1] if made else {}
-        is_plain = all(
-            each.keys() == {"role", "content"} and isinstance(each["content"], str) for each in (before, turn)
+        is_plain = before.get("weight") == turn.get("weight") and all(
+            each.keys() - {"weight"} == {"role", "content"} and isinstance(each["content"], str)
+            for each in (before, turn)
         )
         if is_plain and before["role"] == turn["role"] != "tool":
             made[-1] = {**turn, "content": f"{before['content']}{separator}{turn['content']}".strip()}
