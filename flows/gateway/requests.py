@@ -88,7 +88,7 @@ class Request:
 
     @property
     def fields_of_backend(self) -> Mapping[str, Any]:
-        """What a backend is given."""
+        """Those fields of the body that a backend is given."""
         return {field: value for field, value in self.body.items() if field not in OWN}
 
     def addressed_to(self, name: str) -> bytes:

@@ -190,7 +190,7 @@ def _convert(gguf: Path, output: Path) -> str | None:
         from gguf import GGUFReader
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-        from tasks.methods.compressors.gguf import chat_templates
+        from tasks.io.weights import gguf_templates
 
     if not gguf.is_file():
         raise ValueError(f"fetch.model.path: there is no file {gguf}. {REMEDY}")
@@ -201,7 +201,7 @@ def _convert(gguf: Path, output: Path) -> str | None:
         quantization_config=GgufConfig(dequantize=True),  # without this the model loads but cannot be saved
     )
     tokenizer, reader = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), GGUFReader(gguf)
-    tokenizer.chat_template = chat_templates.read(reader)
+    tokenizer.chat_template = gguf_templates.read(reader)
     _save(model, tokenizer, output)
     return _grid(reader)
 

@@ -8,8 +8,9 @@ import gguf
 import torch
 import transformers
 
+from tasks.io.weights import gguf_templates
 from tasks.methods.compressors import WeightCompressor
-from tasks.methods.compressors.gguf import chat_templates, layout
+from tasks.methods.compressors.gguf import layout
 from tasks.methods.compressors.gguf.config import GgufConfig
 
 FILE = "model.gguf"
@@ -48,7 +49,7 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
         **_left_out(reader),
     )
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
-    tokenizer.chat_template = chat_templates.read(reader)
+    tokenizer.chat_template = gguf_templates.read(reader)
     return model.to(device).eval(), tokenizer
 
 
@@ -129,7 +130,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
     first = tokenizer("a")["input_ids"][0]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id)
     writer.add_add_space_prefix(False)
-    chat_templates.write(writer, tokenizer.chat_template or {})
+    gguf_templates.write(writer, tokenizer.chat_template or {})
 
 
 def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
