@@ -23,8 +23,11 @@ from tasks.io.system import progress
 SLACK_S = 3600
 """Prefect's own patience beyond ours: where that ends first, the run has failed instead of being decided."""
 POLL_S = 5
+WAITS = "waits for approval"
+"""The outcome of a flow run that ends before a person has answered."""
 ASKED = workspace.SCRATCH / "asked"
-"""Holds a file for each flow run of this workspace that waits for an answer, by its id: the server may be that of others too."""
+"""Holds a file for each flow run of this workspace that waits for an answer, by its id: the server may be that of others too. It holds what
+is asked about."""
 
 
 class Answer(RunInput):
@@ -35,8 +38,14 @@ class Answer(RunInput):
     reason: str = ""
 
 
-def ask(decision: PromotionDecision) -> Approval:
-    """Return a person's answer. The flow run is paused until it comes, and resumed with a refusal after `gate.approval_hours`."""
+def ask(decision: PromotionDecision) -> Approval | None:
+    """Return a person's answer; None where another flow run waits for one about the same, as nobody is asked twice.
+
+    The flow run is paused until the answer comes, and resumed with a refusal after `gate.approval_hours`.
+    """
+    if other := _asked_by(decision):
+        progress.say(f"{decision.name} waits for approval already, by flow run {other.name}.")
+        return None
     hours = configuration.load().gate.approval_hours
     text = question(decision)
     create_markdown_artifact(text, key="approval", description="What a person is asked.")
@@ -48,7 +57,7 @@ def ask(decision: PromotionDecision) -> Approval:
     timer.daemon = True
     timer.start()
     ASKED.mkdir(parents=True, exist_ok=True)
-    (ASKED / run).touch()
+    (ASKED / run).write_text(decision.content, encoding="utf-8")
     try:
         form = Answer.with_initial_data(description=text)
         answer: Any = pause_flow_run(wait_for_input=form, timeout=round(hours * 3600) + SLACK_S, poll_interval=POLL_S)
@@ -75,21 +84,28 @@ def _report(candidate: str) -> str:
     return f"The report is {here}."
 
 
-def waiting(client: SyncPrefectClient) -> FlowRun | None:
-    """Return the flow run of this workspace that waits for an answer, the latest if there are several."""
+def waiting(client: SyncPrefectClient) -> list[FlowRun]:
+    """Return the flow runs of this workspace that wait for an answer, the latest first. A file that a killed run left is none."""
     asked = [path.name for path in ASKED.glob("*")]
     paused = FlowRunFilter.model_validate({"id": {"any_": asked}, "state": {"type": {"any_": ["PAUSED"]}}})
     runs = client.read_flow_runs(flow_run_filter=paused) if asked else []
-    return max(runs, key=lambda run: run.expected_start_time or run.created, default=None)  # type: ignore[arg-type, return-value]
+    return sorted(runs, key=lambda run: run.expected_start_time or run.created, reverse=True)  # type: ignore[arg-type, return-value]
+
+
+def _asked_by(decision: PromotionDecision) -> FlowRun | None:
+    """Return the flow run that waits for an answer about the same."""
+    with get_client(sync_client=True) as client:
+        runs = waiting(client)
+    return next((run for run in runs if (ASKED / str(run.id)).read_text(encoding="utf-8") == decision.content), None)
 
 
 def answer(approval: Approval) -> bool:
-    """Give an answer to the flow run that waits on the server in use, and return True; False if none waits.
+    """Give an answer to the flow run that waits on the server in use, the latest if there are several, and return True; False if none waits.
 
     Raises RuntimeError if Prefect does not let it go on.
     """
     with get_client(sync_client=True) as client:
-        run = waiting(client)
+        run = next(iter(waiting(client)), None)
     if run is None:
         return False
     given = Answer(approve=approval.approved, by=approval.by, reason=approval.reason)

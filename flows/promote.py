@@ -15,7 +15,7 @@ from flows.registry import decision_text, history, promotion
 def promote() -> State[str]:
     """Judge the candidate and act on it. Ends as `Promoted`, `Refused` or `Not decided`, with the verdict as its result.
 
-    Asked again about the same candidate, it answers the same.
+    Asked again about the same candidate, it answers the same. It ends as `Waits for approval` where another run asks a person about it.
     """
     with flow_lease.acquired():
         decision, is_open = promotion.judge()
@@ -25,6 +25,9 @@ def promote() -> State[str]:
                 "`gate.approval: ask` needs a person's approval, and nobody reaches this server: `ratchet approve` gives it."
             )
         answer = approval.ask(decision)
+        if answer is None:
+            line = f"another flow run asks whether {decision.name} is promoted; `ratchet approve` gives a person's word"
+            return Completed(name=approval.WAITS.capitalize(), message=line, data=approval.WAITS)
         with flow_lease.acquired():
             decision = promotion.settle(decision, answer)
     outcome = history.read().outcome(decision)

@@ -22,8 +22,8 @@ from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.promotion.gate import Verdict
 from tasks.io.system import progress
 
-NOTHING, WAITS = "nothing new", "waits for approval"
-NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING, WAITS)]
+NOTHING = "nothing new"
+NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING, approval.WAITS)]
 """The states that a retraining can end in, beside Prefect's own."""
 
 
@@ -32,12 +32,12 @@ def retrain(drift: str = "") -> State[Any]:
     """Bring everything up to date and let the gate decide. Ends as `Promoted`, `Refused`, `Not decided` or `Nothing new`.
 
     `drift` is the finding of `monitor` if that is the cause. Where `gate.approval` asks for a person, the run is paused until the answer,
-    and the workspace is free meanwhile; on a private server nobody could answer, and it ends as `Waits for approval`.
+    and the workspace is free meanwhile. It ends as `Waits for approval` where another run asks about the same, and on a private server, where
+    nobody could answer.
     """
     with flow_lease.acquired():
         ended = retrain_once(runtime.deployment.name or "by hand", drift, pipeline)
-    if ended.open and not prefect_server.is_private():
-        answer = approval.ask(ended.open)
+    if ended.open and not prefect_server.is_private() and (answer := approval.ask(ended.open)):
         with flow_lease.acquired():
             ended = settle_once(ended.open, answer)
     line = f"{ended.outcome}: {ended.reason}"
@@ -66,7 +66,7 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
         known = len(promotion.complete_history().lines)
         decision, is_open = promotion.judge()
         if is_open:
-            ended.open, ended.outcome = decision, WAITS
+            ended.open, ended.outcome = decision, approval.WAITS
             ended.reason = (
                 f"the gate would promote {decision.name} ({decision.reason}); `ratchet approve` gives a person's word"
             )

@@ -63,6 +63,11 @@ class PromotionDecision(Config):
     after: str = ""
 
     @property
+    def content(self) -> str:
+        """All of it as JSON but the time, the commit, and settings that the judgement does not depend on."""
+        return self.model_copy(update={"time": "", "commit": "", "rules": self.rules.judging}).model_dump_json()
+
+    @property
     def is_refused_by_person(self) -> bool:
         """True if a person refused what the gate would have promoted; not where nobody answered in time."""
         return self.approval is not None and not self.approval.approved and bool(self.approval.by)

@@ -74,10 +74,8 @@ def judge() -> GateDecision:
     """Return the gate's decision, recorded and acted upon unless a person has the last word. Raises as `promote` does."""
     with workspace_lease.acquired():
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
-        decision = past.decided(candidate.hash, gate_set_hash(candidate.results), rules)
-        if decision:
-            progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
-        else:
+        decision = _decided_before(candidate, rules, past)
+        if decision is None:
             decision = _decide(candidate, rules, past)
             if decision.verdict == "promoted" and rules.approval == "ask":
                 return GateDecision(decision, is_open=True)
@@ -87,11 +85,17 @@ def judge() -> GateDecision:
 
 
 def settle(decision: PromotionDecision, approval: Approval) -> PromotionDecision:
-    """Record a decision with a person's answer, act upon it, and return it. Raises ValueError if anything was decided since it was made."""
+    """Record a decision with a person's answer, act upon it, and return it; where the candidate was decided since, return that decision.
+
+    Raises ValueError if anything else has changed since it was made.
+    """
     with workspace_lease.acquired():
-        candidate, past = load_candidate(), complete_history()
-        if (candidate.hash, past.tail) != (decision.candidate, decision.after) or not _is_same(
-            decision, _decide(candidate, configuration.load().gate, past)
+        rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
+        if candidate.hash == decision.candidate and (earlier := _decided_before(candidate, rules, past)):
+            apply_history()
+            return earlier
+        if (candidate.hash, past.tail) != (decision.candidate, decision.after) or (
+            decision.content != _decide(candidate, rules, past).content
         ):
             raise ValueError(
                 f"The answer is about {decision.name} as it was judged on {decision.time}, and the candidate, its results, the champion or "
@@ -194,19 +198,19 @@ def load_candidate() -> Candidate:
     return Candidate(card["candidate"], card["hash"], paths, hashes, card["reference"])
 
 
+def _decided_before(candidate: Candidate, rules: GateConfig, past: History) -> PromotionDecision | None:
+    decision = past.decided(candidate.hash, gate_set_hash(candidate.results), rules)
+    if decision:
+        progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
+    return decision
+
+
 def _decide(candidate: Candidate, rules: GateConfig, past: History) -> PromotionDecision:
     results, gate_hash = _results(candidate.name), gate_set_hash(candidate.results)
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
     bars |= {number: _bar(number, past, candidate.results, gate_hash) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
     return _line(candidate, judgement, gate_hash, rules, past)
-
-
-def _is_same(decision: PromotionDecision, other: PromotionDecision) -> bool:
-    """Return True if two decisions are one but for the time, the commit, and settings that the judgement does not depend on."""
-    return decision.rules.judging == other.rules.judging and decision == other.model_copy(
-        update={"time": decision.time, "commit": decision.commit, "rules": decision.rules}
-    )
 
 
 def _record(decision: PromotionDecision, candidate: Candidate, past: History) -> None:

@@ -2,20 +2,22 @@
 
 import contextvars
 import threading
-import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import SetStateStatus
 
-from flows import approval
-from flows.execution import prefect_server, workspace_lease
+from flows import approval, retrain
+from flows.execution import flow_lease, prefect_server, workspace_lease
 from flows.promote import promote
 from flows.registry import history, promotion
 from flows.registry.history import Approval
 from tasks.io.runs import logged_models, run_store
+from tests.flows.conftest import wait_for
 from tests.flows.registry.test_promotion import nights  # noqa: F401  # a fixture is used by its name
 
 
@@ -37,12 +39,12 @@ def configure(asking, **gate):
 
 
 def answered_when_asked(given, seen):
-    """Answer as soon as a run waits; the workspace must be free meanwhile."""
-    for _ in range(300):
-        if approval.answer(given):
-            seen.append(not workspace_lease.is_busy())
-            return
-        time.sleep(0.2)
+    """Answer as soon as a run waits, once another run has asked too; the workspace must be free meanwhile."""
+    with get_client(sync_client=True) as client:
+        wait_for(lambda: approval.waiting(client))
+    seen.append(promote())
+    seen.append(not workspace_lease.is_busy())
+    seen.append(approval.answer(given))
 
 
 def test_the_question_has_addresses_of_the_report_that_a_browser_opens(nights):  # noqa: F811
@@ -100,6 +102,37 @@ def test_an_answer_goes_to_a_run_of_this_workspace_and_one_that_prefect_refuses_
         approval.answer(word)
 
 
+def test_a_run_asks_unless_one_that_is_paused_asks_the_same(nights, monkeypatch):  # noqa: F811
+    nights.set(gate={"approval": "ask"})
+    nights.night("one", 1.9)
+    ours = uuid4()
+    server = Server((ours, "tiny · retrain nightly"), SetStateStatus.ACCEPT)
+    monkeypatch.setattr(approval, "get_client", lambda **_: server)
+    approval.ASKED.mkdir(parents=True)
+    (approval.ASKED / str(ours)).write_text(promotion.judge().line.content)
+    monkeypatch.setattr(history, "now", lambda: "2026-03-01T00:00:00Z")
+    nights.set(gate={"approval": "ask", "approval_hours": 48})
+    same = promotion.judge().line
+    assert approval.ask(same) is None
+    nights.set(gate={"approval": "ask", "margins": {"general": 0.06}})
+    assert approval._asked_by(promotion.judge().line) is None, "by other settings it is another question"
+    server.paused.pop()
+    assert approval._asked_by(same) is None, "the run was killed, and left its file"
+
+
+def test_a_night_that_comes_to_what_is_asked_already_ends(monkeypatch):
+    decision = SimpleNamespace(name="r0", reason="better")
+    monkeypatch.setattr(promotion, "judge", lambda: (decision, True))
+    monkeypatch.setattr(promotion, "complete_history", lambda: SimpleNamespace(lines=[]))
+    monkeypatch.setattr(retrain, "_up_to_date", lambda _: 0)
+    monkeypatch.setattr(retrain, "_new_domain", str)
+    monkeypatch.setattr(retrain, "_show", lambda *_: None)
+    monkeypatch.setattr(flow_lease, "acquired", nullcontext)
+    monkeypatch.setattr(prefect_server, "is_private", lambda: False)
+    monkeypatch.setattr(approval, "ask", lambda _: None)
+    assert retrain.retrain.fn().name == "Waits for approval"
+
+
 def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(asking):
     with prefect_server.connected():
         for number, (name, loss) in enumerate((("one", 1.9), ("two", 1.8))):
@@ -111,7 +144,7 @@ def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(ask
             person.start()
             verdict = promote()
             person.join()
-            assert seen == [True]
+            assert seen == ["waits for approval", True, True]
             assert verdict == ("promoted", "refused")[number]
             assert history.read().decisions[-1].approval == given
             assert asking.champion == "one"

@@ -69,6 +69,14 @@ def test_an_answer_about_what_is_there_no_more_is_not_taken(asking, change):
     assert asking.lines() == []
 
 
+@pytest.mark.parametrize("first", [ANN, BOB])
+def test_a_candidate_that_was_decided_meanwhile_keeps_that_decision_whatever_another_answers(asking, first):
+    one, two = promotion.judge().line, promotion.judge().line
+    decided = promotion.settle(two, first)
+    assert promotion.settle(one, BOB if first == ANN else ANN).approval == first
+    assert [line["verdict"] for line in asking.lines()] == [decided.verdict]
+
+
 def test_a_person_who_takes_a_day_is_heard(asking):
     decision, _ = promotion.judge()
     asking.set(gate={"approval": "ask", "approval_hours": 48})
