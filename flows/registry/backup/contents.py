@@ -142,12 +142,12 @@ def _databases(state: Contents) -> Mapping[str, Path]:
     addresses = {STORE: run_store.uri(), PREFECT: configured.get_secret_value() if configured else ""}
     databases = {}
     for default, address in addresses.items():
-        place = Path(address.partition(":///")[2]).absolute() if address.startswith("sqlite") else None
+        place = run_store.file_of(address)
         if place is None and address:
             owner = "MLflow" if default == STORE else "Prefect"
             state.elsewhere.append(f"{owner}'s records are kept by a server: back that up by its own means")
-        for source in (Path(default).absolute(), place):
-            if source and source.is_file():
+        for file in (Path(default), place):
+            if file and (source := file.absolute()).is_file():
                 databases[_place(source, default)] = source
     return databases
 

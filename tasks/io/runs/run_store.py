@@ -52,17 +52,18 @@ def name() -> str:
 
 def is_shared() -> bool:
     """Return whether workspaces of others may use the store too."""
-    return not uri().startswith("sqlite:///")
+    return file_of(uri()) is None
 
 
-def _file() -> Path:
-    """Return the file of a local database, whose address may end in options: `sqlite:///mlflow.db?timeout=30`."""
-    return Path(uri().removeprefix("sqlite:///").partition("?")[0])
+def file_of(address: str) -> Path | None:
+    """Return the file of a local database, whose address may end in options: `sqlite:///mlflow.db?timeout=30`; None of a server."""
+    kind, _, place = address.partition(":///")
+    return Path(place.partition("?")[0]) if kind.startswith("sqlite") else None
 
 
 def is_new() -> bool:
     """Return whether the store is a local database that does not exist yet."""
-    return not is_shared() and not _file().is_file()
+    return (file := file_of(uri())) is not None and not file.is_file()
 
 
 def check() -> None:
@@ -76,9 +77,9 @@ def check() -> None:
         raise ValueError(f"MLFLOW_TRACKING_URI={shown()}: expected a database or a server ({kinds}).")
     if uri().startswith(DATABASES):
         _check_driver()
-    if is_shared():
+    path = file_of(uri())
+    if path is None:
         return
-    path = _file()
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
             database.execute("BEGIN IMMEDIATE")

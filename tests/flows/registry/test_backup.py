@@ -13,7 +13,7 @@ import pytest
 from flows.execution import workspace_lease
 from flows.execution.dvc import forecast
 from flows.registry import history, verification, versions
-from flows.registry.backup import archive, restoring, writing
+from flows.registry.backup import archive, contents, restoring, writing
 from tasks.io.system import git
 from tasks.runner import WORK
 
@@ -266,6 +266,18 @@ def test_what_is_in_the_way_is_told_and_nothing_is_written(used, clone, tmp_path
     assert not (clone / "mlflow.db").exists()
     assert not (tmp_path / "other.zip").exists()
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("options", ["", "?timeout=30"])
+def test_a_store_outside_is_saved_in_place_of_one_that_lies_here(options, tmp_path, monkeypatch):
+    (tmp_path / "workspace").mkdir()
+    monkeypatch.chdir(tmp_path / "workspace")
+    for file in (Path("mlflow.db"), tmp_path / "runs.db"):
+        file.touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db{options}")
+    state = contents.Contents()
+    assert contents._databases(state)["mlflow.db"] == tmp_path / "runs.db"
+    assert state.elsewhere == []
 
 
 def test_a_run_at_work_is_not_backed_up_in_the_middle(used, tmp_path):
