@@ -31,8 +31,8 @@ class ComparedComposition:
     name: str
     rate: float
     """The learning rate chosen on validation."""
-    losses: Sequence[float]
-    """Domain loss by seed, in nats per token."""
+    losses: Sequence[float | None]
+    """Domain loss by seed, in nats per token; null for a training that diverged, which is in no other figure."""
     domain: Interval
     """Domain loss, in nats per token; intervals are over test items where nothing else is said."""
     gain: Interval
@@ -67,7 +67,9 @@ class CompareReport(Report):
     seconds: Range | None
     """Of all trainings; null where nothing is known."""
     compositions: Sequence[ComparedComposition] | None
-    """Null with `--dry`."""
+    """Null with `--dry`. One of which every training diverged is not among them."""
+    diverged: Sequence[str]
+    """Compositions of which trainings diverged, with their seeds, in words."""
     open_ends: Sequence[str]
     """Compositions whose best learning rate may lie beyond those tried, in words."""
     folder: str | None

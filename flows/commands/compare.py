@@ -61,7 +61,9 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
         f"{_time(duration)}The bar tells the time that is left once the first is done."
     )
     seconds = duration[0] if duration else None
-    return CompareReport(name, searched, finals, cost, seconds, compositions=None, open_ends=[], folder=None)
+    return CompareReport(
+        name, searched, finals, cost, seconds, compositions=None, diverged=[], open_ends=[], folder=None
+    )
 
 
 def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: bool) -> "CompareReport":
@@ -78,6 +80,7 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
         results |= trials.execute(recipe, name, search.finals(recipe, best), run.id)
     folder = results_table.save_figures(name, results_table.figures(recipe, results))
     rows = results_table.rows(recipe, best, results)
+    diverged = results_rendering.diverged_lines(results_table.diverged(recipe, best, results), best)
     open_ends = [
         f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
         if search.learned(composition, results)
@@ -86,7 +89,8 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
         if (further := search.beyond(composition, rate, results))
     ]
     table, notes = results_rendering.table(rows), results_rendering.notes()
-    below = [notes, results_rendering.base_line(results_table.base_losses(results, recipe.stage)), *open_ends]
+    base_line = results_rendering.base_line(results_table.base_losses(results, recipe.stage))
+    below = [notes, base_line, *diverged, *open_ends]
     (folder / "table.md").write_text("\n".join([table, "", *below]) + "\n", encoding="utf-8")
     written = "Table, plot" if results_rendering.save_plot(rows, folder / "pareto.svg") else "Table"
     if not as_json:
@@ -95,7 +99,13 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
         _terminal.show(_terminal.stacked(table) if is_narrow else table)
         for line in ("", *below, "", f"{written} and the figures of each training: {folder}"):
             _terminal.show(line, hanging=0)
-    return replace(report, compositions=[_composition(row) for row in rows], open_ends=open_ends, folder=str(folder))
+    return replace(
+        report,
+        compositions=[_composition(row) for row in rows],
+        diverged=diverged,
+        open_ends=open_ends,
+        folder=str(folder),
+    )
 
 
 def _composition(row: "Row") -> "ComparedComposition":

@@ -51,7 +51,7 @@ def _cells(row: Row, best: bool) -> Iterator[str]:
     yield f"{row.name}{' *' if best else ''}"
     yield f"{row.rate:g}"
     yield _shown(row.domain, "")
-    yield ", ".join(f"{loss:.3f}" for loss in row.losses)
+    yield ", ".join("diverged" if loss is None else f"{loss:.3f}" for loss in row.losses)
     yield _shown(row.against_first, "+") if row.against_first else "—"
     yield _shown(row.on_items, "+") if row.on_items else "—"
     yield _shown(row.forgetting, "+") if row.forgetting else "—"
@@ -158,6 +158,17 @@ def _scale(
         return start + (end - start) * ((min(max(value, low), high) - low) / (high - low) if high > low else 0.5)
 
     return place, [(place(value), value) for value in sorted({low, high})]
+
+
+def diverged_lines(diverged: Mapping[str, Sequence[int]], best: Mapping[str, float]) -> list[str]:
+    """Return which trainings of each composition diverged, and what that does to its figures."""
+    return [
+        f"{name}: diverged at learning rate {best[name]:g} with seed {', '.join(map(str, seeds))}. The figures are of the other seeds, if there "
+        "are any, and differences of those that both sides have: they say nothing of how often it diverges. Smaller `learning_rates` may "
+        "not."
+        for name, seeds in diverged.items()
+        if seeds
+    ]
 
 
 def base_line(losses: Mapping[str, Estimate]) -> str:

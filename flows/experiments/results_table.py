@@ -1,6 +1,7 @@
 """Compute the results of a comparison: a row for each composition, and the figures of each training."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ class Row:
 
     name: str
     rate: float
-    losses: list[float]
-    """Domain loss by seed."""
+    losses: list[float | None]
+    """Domain loss by seed; None for a training that diverged, which is in no other figure."""
     domain: Estimate
     gain: Estimate
     """Domain loss less the base's, paired by item; negative is better."""
@@ -45,32 +46,51 @@ class Row:
     bytes: int
 
 
-def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figures]) -> list[Row]:
-    """Return the rows of the table."""
-    base = results[Trial(None, 0.0, 0, True)]
-    runs = {
-        name: [results[Trial(name, best[name], seed, True)] for seed in recipe.seeds] for name in recipe.compositions
+def diverged(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figures]) -> dict[str, list[int]]:
+    """Return the seeds of each composition whose trained model gives a loss that is no number."""
+
+    def is_number(seed: int, name: str, measure: str) -> bool:
+        items = _items(results[Trial(name, best[name], seed, True)]["folder"], measure)
+        return all(math.isfinite(nats) for nats, _, _ in items.values())
+
+    measures = MEASURES[recipe.stage], "general"
+    return {
+        name: [seed for seed in recipe.seeds if not all(is_number(seed, name, measure) for measure in measures)]
+        for name in recipe.compositions
     }
+
+
+def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figures]) -> list[Row]:
+    """Return the rows of the table, without the trainings that diverged. Raises ValueError if all did."""
+    base, without = results[Trial(None, 0.0, 0, True)], diverged(recipe, best, results)
+    by_seed = {
+        name: {seed: results[Trial(name, best[name], seed, True)] for seed in recipe.seeds if seed not in without[name]}
+        for name in recipe.compositions
+    }
+    if not any(by_seed.values()):
+        raise ValueError("Every training that was measured diverged. Try smaller values of `learning_rates`.")
     first = next(iter(recipe.compositions))
     measure = MEASURES[recipe.stage]
-    items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
     before, general = (_items(base["folder"], name) for name in (measure, "general"))
-    losses = {name: [row["metrics"][measure]["loss"] for row in rows] for name, rows in runs.items()}
     table = []
-    for name, trainings in runs.items():
-        domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in trainings])
-        passes = _mean([_items(row["folder"], "pass@1") for row in trainings])
+    for name, runs in by_seed.items():
+        if not runs:
+            continue
+        trainings = list(runs.values())
+        both = [] if name == first else [seed for seed in runs if seed in by_seed[first]]
+        pair = [[by_seed[side][seed] for seed in both] for side in (first, name)]
+        domain, kept, passes = (_mean(_of_all(trainings, each)) for each in (measure, "general", "pass@1"))
         table.append(
             Row(
                 name=name,
                 rate=best[name],
-                losses=losses[name],
+                losses=[_loss(runs[seed], measure) if seed in runs else None for seed in recipe.seeds],
                 domain=ratio(*_columns(domain)),
                 gain=_difference(before, domain),
-                against_first=None if name == first else paired(losses[first], losses[name]),
-                on_items=None if name == first else _difference(_mean(items[first]), domain),
+                against_first=paired(*([_loss(row, measure) for row in side] for side in pair)) if both else None,
+                on_items=_difference(*(_mean(_of_all(side, measure)) for side in pair)) if both else None,
                 forgetting=_difference(general, kept) if general else None,
-                matched=None if name == first else matched(runs[first], trainings),
+                matched=matched(*pair) if both else None,
                 passed=ratio(*_columns(passes)) if passes else None,
                 sandbox=trainings[0]["metrics"]["settings"]["sandbox"],
                 trainable=trainings[0]["trainable"],
@@ -90,7 +110,7 @@ FIGURES = "figures.json"
 def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
     """Return the figures of the base and of each training on the test sets, with both losses at every checkpoint if they are known.
 
-    Measures of answers go by their own names: `unit_tests score`.
+    One that is no number, of a training that diverged, is left out. Measures of answers go by their own names: `unit_tests score`.
     """
     measures = {"loss": MEASURES[recipe.stage], "general": "general", "pass@1": "pass@1"}
     figure_rows = []
@@ -98,13 +118,15 @@ def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
         if trial.test:
             items = {name: _items(row["folder"], measure) for name, measure in measures.items()}
             figure: Figures = {"composition": trial.composition, "seed": trial.seed, "rate": trial.rate}
-            figure |= {name: round(_level(values), 6) for name, values in items.items() if values}
+            levels = {name: round(_level(values), 6) for name, values in items.items() if values}
+            figure |= {name: level for name, level in levels.items() if math.isfinite(level)}
             answers = row["metrics"].get("answers", {})
             figure |= {name: told["all"]["value"] for name, told in answers.items() if "all" in told}
-            if row.get("validation") is not None:
-                figure["validation"] = row["validation"]
+            if (validation := row.get("validation")) is not None and math.isfinite(validation):
+                figure["validation"] = validation
             if {"domain", "general"} <= row.get("measured", {}).keys():
-                figure["course"] = _course(row)
+                course = _course(row)
+                figure |= {"course": course} if all(math.isfinite(sum(losses)) for losses in course) else {}
             figure_rows.append(figure)
     return figure_rows
 
@@ -130,15 +152,17 @@ def differences_by_seed(rows: Sequence[Figures], of: str, less: str, metric: str
     figures there are.
     """
     by_seed = [{row["seed"]: row for row in rows if row["composition"] == name} for name in (of, less)]
-    pairs = [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())]
+    pairs = {seed: (by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())}
     name = "course" if metric == "matched" else metric
-    if not pairs or any(name not in row for pair in pairs for row in pair):
+    lacking = [str(seed) for seed, pair in pairs.items() if any(name not in row for row in pair)]
+    if lacking or not pairs:
         known = {str(row["composition"]): [key for key in row if key not in ("composition", "seed")] for row in rows}
         available = "; ".join(f"{composition}: {', '.join(names)}" for composition, names in known.items())
-        raise ValueError(f"No seed has {name} of both {of} and {less}. There are {available}.")
+        which = "No seed has" if len(lacking) == len(pairs) else f"Seed {' and '.join(lacking)} has not"
+        raise ValueError(f"{which} {name} of both {of} and {less}. There are {available}.")
     if metric == "matched":
-        return [round(_matched(control[name], composition[name]), 4) for composition, control in pairs]
-    return [round(composition[name] - control[name], 4) for composition, control in pairs]
+        return [round(_matched(control[name], composition[name]), 4) for composition, control in pairs.values()]
+    return [round(composition[name] - control[name], 4) for composition, control in pairs.values()]
 
 
 def paired(first: Sequence[float], other: Sequence[float]) -> Estimate:
@@ -195,6 +219,14 @@ def _items(folder: str, measure: str) -> Items:
 
     frame = pl.read_parquet(Path(folder) / "results.parquet").filter(pl.col("measure") == measure)
     return {row["item"]: (row["value"], row["tokens"], row["group"]) for row in frame.to_dicts()}
+
+
+def _of_all(trainings: Sequence[Figures], measure: str) -> list[Items]:
+    return [_items(row["folder"], measure) for row in trainings]
+
+
+def _loss(training: Figures, measure: str) -> float:
+    return float(training["metrics"][measure]["loss"])
 
 
 def _mean(seeds: Sequence[Items]) -> Items:

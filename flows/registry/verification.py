@@ -1,6 +1,7 @@
 """Verify that a workspace holds what its record says: files by hash, models by their cards, and losses measured anew."""
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -192,7 +193,7 @@ def compare_losses(
             yield Check(False, f"{label} is of other items or tokens than its record")
             continue
         first, later = _loss(before.values()), _loss(after.values())
-        unequal = sum(before[item].value != after[item].value for item in before)
+        unequal = sum(not _is_equal(before[item].value, after[item].value) for item in before)
         loss = f"{later:.4f} nats/token on {len(before)} items"
         if not unequal:
             yield Check(True, f"{label} {loss}, equal to the record to the bit")
@@ -207,6 +208,11 @@ def compare_losses(
                 within,
                 f"{label} {loss}, recorded {first:.4f}: another class of machine may differ by {TOLERANCE[precision]:g} ({precision})",
             )
+
+
+def _is_equal(before: float, after: float) -> bool:
+    """Return True for values that are equal to the bit, those of a diverged model included."""
+    return before == after or (math.isnan(before) and math.isnan(after))
 
 
 def _loss(rows: Any) -> float:

@@ -306,6 +306,53 @@ def test_without_general_texts_forgetting_is_not_known_and_the_rest_is(recipe, t
     assert "| — | — | — | — |" in results_rendering.table(rows)
 
 
+def of_two(folder, recipe, losses):
+    """The results of a comparison: composition → domain loss by seed."""
+    results = {Trial(None, 0.0, 0, True): result(folder, 0, "base", 4.0)}
+    for name, by_seed in losses.items():
+        results |= {Trial(name, 1e-3, s, True): result(folder, s, name, loss) for s, loss in enumerate(by_seed)}
+    return results
+
+
+BEST = {"lora": 1e-3, "full": 1e-3}
+
+
+def test_a_training_that_diverged_is_shown_and_the_others_are_compared(recipe, tmp_path):
+    results = of_two(tmp_path, recipe, {"lora": (2.0, 3.0), "full": (2.1, math.nan)})
+    first, other = rows = results_table.rows(recipe, BEST, results)
+    assert (first.losses, other.losses) == ([2.0, 3.0], [2.1, None])
+    assert (first.domain.value, other.domain.value) == (pytest.approx(2.5), pytest.approx(2.1))
+    differences = [other.against_first.value, other.on_items.value]
+    assert differences == [pytest.approx(0.1)] * 2, "of the seed that both have"
+    assert "| 2.100, diverged |" in results_rendering.table(rows)
+    diverged = results_table.diverged(recipe, BEST, results)
+    (told,) = results_rendering.diverged_lines(diverged, BEST)
+    assert told.startswith("full: diverged at learning rate 0.001 with seed 1.")
+
+
+def test_a_composition_that_always_diverged_has_no_row(recipe, tmp_path):
+    results = of_two(tmp_path, recipe, {"lora": (math.nan, math.nan), "full": (2.1, 2.3)})
+    (row,) = results_table.rows(recipe, BEST, results)
+    assert (row.name, row.against_first, row.on_items, row.matched) == ("full", None, None, None)
+    (told,) = results_rendering.diverged_lines(results_table.diverged(recipe, BEST, results), BEST)
+    assert told.startswith("lora: diverged at learning rate 0.001 with seed 0, 1.")
+
+
+def test_a_comparison_of_which_all_diverged_is_refused(recipe, tmp_path):
+    nothing = (math.nan, math.nan)
+    with pytest.raises(ValueError, match=r"Every training that was measured diverged\. Try smaller"):
+        results_table.rows(recipe, BEST, of_two(tmp_path, recipe, {"lora": nothing, "full": nothing}))
+
+
+def test_figures_of_what_diverged_are_left_out_and_missed_by_seed(recipe, tmp_path):
+    results = of_two(tmp_path, recipe, {"lora": (2.0, 3.0), "full": (2.1, math.nan)})
+    results[Trial("full", 1e-3, 1, True)] |= course((3.0, 1.0), (math.nan, math.nan)) | {"validation": math.nan}
+    figures = results_table.figures(recipe, results)
+    assert figures[-1] == {"composition": "full", "seed": 1, "rate": 1e-3, "pass@1": 0.0}
+    with pytest.raises(ValueError, match="Seed 1 has not loss of both full and lora"):
+        results_table.differences_by_seed(figures, "full", "lora", "loss")
+
+
 def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):
     results = {
         Trial("lora", 1e-3, 0, False): {"validation": 1.0},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 from safetensors.numpy import save_file
@@ -45,6 +46,14 @@ def test_another_class_may_differ_within_the_tolerance_of_the_precision(precisio
     found = told(shifted(by), precision, same_class=False)
     assert [held for held, _ in found] == [holds, holds]
     assert f"another class of machine may differ by {verification.TOLERANCE[precision]:g} ({precision})" in found[0][1]
+
+
+def test_a_diverged_model_that_diverges_again_is_equal_to_its_record():
+    diverged = [dataclasses.replace(row, value=math.nan) for row in THEN]
+    (check, _) = verification.compare_losses("r0", diverged, diverged, "fp32", same_class=True)
+    assert check.holds
+    (check, _) = verification.compare_losses("r0", diverged, THEN, "fp32", same_class=True)
+    assert not check.holds
 
 
 def test_other_items_are_no_measurement_of_the_same():
