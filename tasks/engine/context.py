@@ -32,13 +32,18 @@ def cut(model: Any, tokens: int) -> int:
     return min(tokens, context(model) or tokens)
 
 
-def check(model: Any, sequences: Iterable[Encoded], setting: str) -> None:
-    """Raise ValueError if one of the sequences or of their auxiliary ones, whose length `setting` limits, is longer than the model's context.
+def check(model: Any, sequences: Iterable[Encoded], setting: str = "") -> None:
+    """Raise ValueError if one of the sequences or of their auxiliary ones is longer than the model's context.
 
-    What a link adds is no text of the data, and ends where the context does.
+    `setting` limits their length, if any does. What a link adds is no text of the data, and ends where the context does.
     """
     most, longest = context(model), max(listed(sequences).facts.longest, default=0)
     if most is not None and longest > most:
+        remedy = (
+            f"Set {setting}: {most} or less"
+            if setting
+            else "Shorten it or leave it out, or take a model with a longer context"
+        )
         raise ValueError(
-            f"The context of the model has {most:,} tokens, and a text of {longest:,} tokens is in the data. Set {setting}: {most} or less."
+            f"The context of the model has {most:,} tokens, and a text of {longest:,} tokens is in the data. {remedy}."
         )

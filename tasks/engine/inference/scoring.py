@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tasks.core.sequences import IGNORE, Encoded
+from tasks.engine import context
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.packing import Pack, by_budget, collate
@@ -40,8 +41,10 @@ def losses(
 
     `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers. `apply` has others read the rows
     with the same model.
-    The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`).
+    The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`). Raises ValueError
+    for a sequence beyond its context, of which some models give numbers that mean nothing.
     """
+    context.check(model, sequences)
     packs = by_budget(sequences, PACK_TOKENS)
     scored = (apply or here(model))(partial(of_pack, nll=nll), packs, len(packs) // ROWS)
     for _, rows in zip(track(range(len(packs))), scored, strict=True):

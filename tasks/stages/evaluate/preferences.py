@@ -40,13 +40,18 @@ def preference_pairs(test: Sequence[Example], tokenizer: Any, config: EvaluateCo
 
 def score(pairs: Sequence[Pair], losses: Losses) -> list[Result]:
     """Return the result of `preference accuracy` of each pair."""
-    scored = {loss.id: loss for loss in losses([side for pair in pairs for side in (pair.rejected, pair.chosen)])}
+    scored = {loss.id: loss for loss in losses(sides(pairs))}
     results = []
     for pair in pairs:
         means = [-scored[side.id].nats / scored[side.id].tokens for side in (pair.rejected, pair.chosen)]
         # The first of equally likely answers counts: as the rejected one is the first, a tie is no preference for the chosen one.
         results.append(likeliest(PREFERENCE, pair.example, 1, _texts(pair.example), means))
     return results
+
+
+def sides(pairs: Sequence[Pair]) -> list[Encoded]:
+    """Return the rejected and the chosen side of each pair."""
+    return [side for pair in pairs for side in (pair.rejected, pair.chosen)]
 
 
 def _pair(row: Example, tokenizer: Any, max_tokens: int) -> Pair | None:

@@ -129,16 +129,15 @@ def _measure(
     probes = [problem for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
     if evaluated.served and probes:
         evaluated.served.compare([probe.prompt for probe in probes], [probe.tools for probe in probes])
+    pairs = preferences.preference_pairs(examples, tokenizer, config, run)
+    context.check(evaluated.model, preferences.sides(pairs), "evaluate.max_tokens")
     losses = [
         result
         for measure, sequences, known in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
         for result in _score(measure, sequences, known, evaluated, run)
     ]
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
-    if pairs := preferences.preference_pairs(examples, tokenizer, config, run):
-        context.check(
-            evaluated.model, (side for pair in pairs for side in (pair.rejected, pair.chosen)), "evaluate.max_tokens"
-        )
+    if pairs:
         answers += preferences.score(pairs, partial(evaluated.losses, run=run))
     return Measured(losses, answers, planned, level)
 

@@ -27,6 +27,12 @@ def test_a_sequences_nats_are_those_of_a_plain_forward(tiny, monkeypatch):
         assert found[sequence.id].nats == pytest.approx(mean.item() * sequence.num_trained, rel=1e-4)
 
 
+def test_a_sequence_beyond_the_context_has_no_loss(tiny, tmp_path):
+    model = small.load(small.short(tiny, tmp_path / "short", 30))
+    with pytest.raises(ValueError, match=r"context of the model has 30 tokens, .* Shorten it or leave it out"):
+        list(scoring.losses(model, small.sequences(12, longest=48)))
+
+
 def test_no_device_is_asked_for_doubles(tiny):
     class OfADeviceWithoutDoubles(torch.Tensor):
         def double(self):

@@ -263,6 +263,14 @@ def test_texts_beyond_the_context_are_refused_with_the_setting(evaluate, inputs,
         evaluate()
 
 
+def test_a_rejected_answer_beyond_the_context_is_refused_with_the_setting(evaluate, inputs, tmp_path):
+    rows = [small.example(1, response="yes", rejected="no " * 40, split="test")]
+    tables.write(inputs["test"], rows, Example)
+    inputs["model"] = inputs["base"] = small.short(inputs["base"], tmp_path / "short", 100)
+    with pytest.raises(ValueError, match=r"has 100 tokens, .* Set evaluate\.max_tokens: 100 or less"):
+        evaluate()
+
+
 def test_examples_of_which_none_fits_are_told_with_the_setting(evaluate, inputs):
     tables.write(inputs["test"], [small.example(response="x" * 300, split="test")], Example)
     with pytest.raises(ValueError, match=r"evaluate\.max_tokens=200: none of the 1 held-out examples fits"):
