@@ -8,6 +8,7 @@ each holds the hash of the one before, so that an edit of any but the last is se
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,15 +134,18 @@ class History:
         """Return the earlier decision on this candidate against the present champion, by these rules and on this set.
 
         A candidate that is in place, or that a person took back, keeps the decision that promoted it: only a person puts it in
-        place again (`ratchet rollback`). One that a person refused stays refused.
+        place again (`ratchet rollback`). One that a person refused, and that is neither, stays refused.
         """
         settled = {self.champion, *(line.left for line in self.lines if isinstance(line, Rollback))}
-        for line in self.decisions:
-            stands = line.version in settled if line.verdict == "promoted" else line.is_refused_by_person
-            same = (line.champion, line.gate, line.rules.judging) == (self.champion, gate, rules.judging)
-            if line.candidate == candidate and (stands or same):
-                return line
-        return None
+        own = [line for line in self.decisions if line.candidate == candidate]
+        promotions = (line for line in own if line.verdict == "promoted" and line.version in settled)
+        others = (
+            line
+            for line in own
+            if line.is_refused_by_person
+            or (line.champion, line.gate, line.rules.judging) == (self.champion, gate, rules.judging)
+        )
+        return next(chain(promotions, others), None)
 
     def outcome(self, decision: PromotionDecision) -> str:
         """Return the verdict of a decision, and the version in place if that is another one than it promoted."""

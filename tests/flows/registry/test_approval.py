@@ -96,6 +96,17 @@ def test_who_was_refused_by_a_person_stays_so_on_a_gate_set_that_has_grown(askin
     assert promotion.promote(lambda _: ANN).verdict == "promoted", "nobody had refused it"
 
 
+def test_a_refused_candidate_that_was_promoted_after_all_keeps_its_promotion(asking):
+    refused = promotion.promote(lambda _: BOB)
+    promoted = refused.model_copy(
+        update={"verdict": "promoted", "reason": "", "approval": ANN, "gate": "grown", "after": history.read().tail}
+    )
+    history.append(promoted)  # as releases wrote it that asked anew on another gate set
+    past = history.read()
+    assert past.champion == promoted.version
+    assert past.decided(promoted.candidate, "grown again", promoted.rules) == promoted
+
+
 def test_what_was_decided_before_stays_decided_when_the_setting_changes(nights):  # noqa: F811
     nights.night("one", 1.9, general=3.5)
     first = promotion.promote()
