@@ -1,6 +1,7 @@
-"""Measure a promoted model on the present gate set, in a process of its own: `python -m tasks.gate_eval MODEL BASE RESULTS`.
+"""Measure a promoted model on the present gate set, in a process of its own: `python -m tasks.gate_eval MODEL BASE RESULTS CONDITIONS`.
 
-`ratchet promote` starts it if the set has changed since the model was measured.
+`ratchet promote` starts it if the set, or the way to measure, has changed since the model was measured. CONDITIONS is the digest of the
+settings that the candidate was measured by.
 """
 
 import sys
@@ -11,15 +12,16 @@ from tasks.io.system import process
 from tasks.runner import StageRun, code
 
 
-def main(model: Path, base: Path, results: Path) -> None:
+def main(model: Path, base: Path, results: Path, conditions: str) -> None:
     """Measure the model as stage `evaluate` does."""
     config = configuration.load()
     process.set_threads(config.compute)
     reads = configuration.declaration("evaluate").reads
     inputs = {name: Path(reads[name]) for name in ("gate", "gate_documents")} | {"model": model, "base": base}
     run = StageRun("evaluate", model.parent.name, "exam", None)
-    code("evaluate").examine(inputs, results, configuration.for_stage("evaluate", config), run)
+    code("evaluate").examine(inputs, results, configuration.for_stage("evaluate", config), run, conditions)
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(lambda: main(*map(Path, sys.argv[1:]))))
+    first, second, third, digest = sys.argv[1:]
+    sys.exit(process.run(lambda: main(Path(first), Path(second), Path(third), digest)))

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 import yaml
 
 from tasks import configuration, gate_eval
@@ -22,19 +23,24 @@ def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):
         tables.write(tmp_path / f"data/ingested/{split}.parquet", examples, Example)
         tables.write(tmp_path / f"data/ingested/{split}_documents.parquet", [], Document)
     (tmp_path / "data/review_items.jsonl").touch()
-    gate_eval.main(tiny, tiny, tmp_path / "again.parquet")
-
     reads = configuration.declaration("evaluate").reads
     inputs = {name: tmp_path / path for name, path in reads.items()} | {"model": tiny, "base": tiny}
     outputs = {name: tmp_path / f"{name}.out" for name in ("metrics", "results", "gate")}
     stage.main(inputs, outputs, configuration.for_stage("evaluate", configuration.load()), ScratchRun(tmp_path, "r0"))
-    found = tables.read(tmp_path / "again.parquet", Result)
-    assert found == tables.read(outputs["gate"], Result)
     conditions = tables.facts_of(outputs["gate"])[CONDITIONS]
-    assert tables.facts_of(tmp_path / "again.parquet")[CONDITIONS] == conditions
     changed = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    for settings, is_same in (({"answer_items": 3, "confidence": 0.9}, True), ({"max_new_tokens": 7}, False)):
+
+    def measure(name, **settings):
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed | {"evaluate": changed["evaluate"] | settings}))
-        gate_eval.main(tiny, tiny, tmp_path / "changed.parquet")
-        assert (tables.facts_of(tmp_path / "changed.parquet")[CONDITIONS] == conditions) == is_same
+        gate_eval.main(tiny, tiny, tmp_path / name, conditions)
+        return tables.read(tmp_path / name, Result), tables.facts_of(tmp_path / name)
+
+    found, facts = measure("again.parquet")
+    assert (found, facts[CONDITIONS]) == (tables.read(outputs["gate"], Result), conditions)
     assert [row.item for row in found] == [row.id for row in rows["gate"]]
+    away = {"url": "http://127.0.0.1:9/v1", "model": "{item}"}
+    of_no_item = measure("of_no_item.parquet", answer_items=3, confidence=0.9, server=away)
+    assert of_no_item == (found, facts), "and the server, which knows no version, is not asked"
+    with pytest.raises(ValueError, match=r"others than the candidate was measured by\. `ratchet run` measures it anew"):
+        measure("other.parquet", max_new_tokens=7)
+    assert not (tmp_path / "other.parquet").exists()

@@ -207,6 +207,12 @@ def _decided_before(candidate: Candidate, rules: GateConfig, past: History) -> P
 
 def _decide(candidate: Candidate, rules: GateConfig, past: History) -> PromotionDecision:
     results, gate_hash = _results(candidate.name), gate_set_hash(candidate.results)
+    reference = RESULTS / f"{candidate.reference}.parquet"
+    if _conditions(reference) != _conditions(candidate.results):
+        raise ValueError(
+            f"{reference} and {candidate.results} were measured under different settings of `evaluate`, or in different precisions. "
+            "`ratchet run` measures both anew; if `compute.precision: auto` chose two, name one first."
+        )
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
     bars |= {number: _bar(number, past, candidate.results, gate_hash) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
@@ -266,21 +272,24 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     """Return a promoted version's results on the items of the candidate's results: as measured then, or anew if the gate set has changed too
     much, or models are measured otherwise now.
 
-    Raises if the store has lost the results, or if they have other tokens: then no candidate can be compared with that version.
+    Raises if the store has lost the results, if they have other tokens, or if params.yaml no longer measures as the candidate was measured:
+    then no candidate can be compared with that version.
     """
     results, stored = tables.read(candidate, Result), stored_results(version, past.promoted[version].results)
     bar = Bar(f"version {version}", tables.read(stored, Result))
-    is_measured_alike = _conditions(stored) == _conditions(candidate)
+    conditions = _conditions(candidate)
+    is_measured_alike = _conditions(stored) == conditions
     if is_measured_alike and gate.uncovered(results, bar) <= UNCOVERED:
         return bar
     digests = past.promoted[version].files
     versions.check_files(version, digests)
     anew = versions.folder(version) / f"results-{gate_hash}.parquet"
     seal = anew.with_suffix(".sha256")
-    if not (anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)):
+    is_sealed = anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)
+    if not is_sealed or _conditions(anew) != conditions:  # earlier releases sealed what today's settings gave
         what = "gate set is another" if is_measured_alike else "settings of `evaluate` are others"
         progress.say(f"The {what} than version {version} was measured by: measuring it anew.")
-        _measure(version, digests, anew)
+        _measure(version, digests, anew, conditions)
         files.write_atomically(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
@@ -291,12 +300,13 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     return bar
 
 
-def _measure(version: int, digests: Mapping[str, str], output: Path) -> None:
-    """Write the results of a version on the present gate set, in a process of its own: flows do not import torch."""
+def _measure(version: int, digests: Mapping[str, str], output: Path, conditions: str) -> None:
+    """Write the results of a version on the present gate set, measured as `conditions` says, in a process of its own: flows do not import
+    torch."""
     model = versions.folder(version) / "model"
     base = model.with_name("base") if "base" in digests else model
-    done = subprocess.run([sys.executable, "-m", "tasks.gate_eval", str(model), str(base), str(output)], check=False)
-    if done.returncode:
+    command = [sys.executable, "-m", "tasks.gate_eval", str(model), str(base), str(output), conditions]
+    if subprocess.run(command, check=False).returncode:
         raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
 
 

@@ -145,7 +145,8 @@ class EvaluateConfig(Config):
     """Answers in a batch."""
     server: Server | None = None
     """A server with OpenAI's completions that writes the answers in place of this machine. It has to hold the measured model under the
-    name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine."""
+    name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine, and
+    so do answers to the gate set, which versions are asked that no server lists."""
     judge: Server | Rules | None = None
     """What judges the answers of sources with `check: judge`: a server with OpenAI's chat completions, which is sent questions, answers and
     references, or rules."""

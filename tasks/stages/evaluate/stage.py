@@ -8,6 +8,7 @@ writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet 
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,23 @@ def _evaluate(
     run.say(f"evaluate {run.item}: {', '.join(told)} nats/token")
 
 
-def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
-    """Measure a model on the gate set alone, as `main` does after the other data."""
+def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run, conditions: str) -> None:
+    """Measure a model on the gate set alone, as `main` does after the other data. `conditions` is the digest of the settings of what the
+    model is to be compared with.
+
+    Raises ValueError if these settings are others.
+    """
+    facts = _gate_facts(config)
+    if facts[CONDITIONS] != conditions:
+        raise ValueError(
+            "The settings of `evaluate`, or the precision, are others than the candidate was measured by. `ratchet run` measures it anew; "
+            "if `compute.precision: auto` chose another here, name one first."
+        )
+    config = config.model_copy(update={"evaluate": _of_gate_set(config.evaluate)})
     with Workers() as workers:
         _, tokenizer, evaluated = measured_model.load(inputs, config, run, workers)
         results, _ = _measure_gate(inputs, evaluated, tokenizer, config.evaluate, run)
-    tables.write(output, results, Result, _gate_facts(config))
+    tables.write(output, results, Result, facts)
 
 
 def _measure(
@@ -147,14 +159,9 @@ def _measure_gate(
 ) -> tuple[list[Result], dict[str, Any]]:
     """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows.
 
-    Returns the results, and the strength of the tests, empty if it is not measured. No examples of ours are added to these tests: the
-    candidate's results are compared with those of models that were promoted long before.
+    Returns the results, and the strength of the tests, empty if it is not measured.
     """
-    as_they_are = config.strength and config.strength.model_copy(update={"inputs": 0})
-    config = config.model_copy(
-        update=dict.fromkeys(("pass_items", "answer_items", "preference_items"), config.gate_items)
-        | {"human_eval": 0, "samples": 0, "strength": as_they_are}
-    )
+    config, evaluated = _of_gate_set(config), replace(evaluated, served=None)
     sets = inputs["gate"], inputs["gate_documents"]
     measured = _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id)
     strengths = {item: each for problems, _ in measured.planned for item, each in problems.strengths.items()}
@@ -162,6 +169,19 @@ def _measure_gate(
         return measured.results, {}
     on_strong = summarise.on_strong_tests(measured.results, strengths, config.strength)
     return [*measured.results, *on_strong], summarise.strength_record(strengths, config.strength)
+
+
+def _of_gate_set(config: EvaluateConfig) -> EvaluateConfig:
+    """Return the settings by which the gate set is measured.
+
+    The candidate's results are compared with those of models that were promoted long before: so no examples of ours are added to its
+    tests, and no server writes its answers, since none holds those models.
+    """
+    as_they_are = config.strength and config.strength.model_copy(update={"inputs": 0})
+    return config.model_copy(
+        update=dict.fromkeys(("pass_items", "answer_items", "preference_items"), config.gate_items)
+        | {"human_eval": 0, "samples": 0, "server": None, "strength": as_they_are}
+    )
 
 
 def _texts(
@@ -289,7 +309,7 @@ def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any
 def _gate_facts(config: StageConfig) -> dict[str, str]:
     """Return a digest of the settings on which the figures of an item of the gate set depend: only under equal ones two models compare."""
     settings = {
-        **config.evaluate.model_dump(mode="json", exclude=OF_NO_ITEM, exclude_none=True),
+        **_of_gate_set(config.evaluate).model_dump(mode="json", exclude=OF_NO_ITEM, exclude_none=True),
         "precision": device.precision(config.compute),
         "methods": config.methods,
     }

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from flows.registry import promotion
-from tasks.core.records import Result
-from tasks.io import tables
+from flows.registry import promotion, versions
+from tasks.core.records import CONDITIONS, Result
+from tasks.io import provenance, tables
 from tests.flows.registry.test_promotion import Nights
 
 
@@ -46,10 +46,9 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
     promotion.promote()
     asked = []
 
-    def measure(
-        version, files, output
-    ):  # what `tasks.gate_eval` would find; tests/test_gate_eval.py holds that it does
-        asked.append((version, sorted(files)))
+    # What `tasks.gate_eval` would write; tests/test_gate_eval.py holds that it does.
+    def measure(version, files, output, conditions):
+        asked.append((version, sorted(files), conditions))
         shutil.copyfile(nights.folder / "data/gate/base.parquet", output)
 
     monkeypatch.setattr(promotion, "_measure", measure)
@@ -61,7 +60,7 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
         tables.write(path, rows, Result, tables.facts_of(path))
     nights.register()
     assert promotion.promote().verdict == "promoted"
-    assert asked == [(1, ["base", "model"])]
+    assert asked == [(1, ["base", "model"], nights.conditions)]
 
 
 def test_where_models_are_measured_otherwise_what_was_promoted_is_measured_anew(nights, monkeypatch, capsys):
@@ -75,13 +74,14 @@ def test_where_models_are_measured_otherwise_what_was_promoted_is_measured_anew(
     monkeypatch.setattr(
         promotion,
         "_measure",
-        lambda version, files, output: shutil.copyfile(nights.folder / "data/gate/base.parquet", output),
+        lambda version, files, output, conditions: shutil.copyfile(nights.folder / "data/gate/base.parquet", output),
     )
     nights.night("two", 1.8, answers=(True,) * 4 + (False,) * 36)
     assert promotion.promote().verdict == "refused"
     assert "The settings of `evaluate` are others than version 1 was measured by" in capsys.readouterr().out
     assert [line["look"] for line in nights.lines()] == [1, 1]
     nights.conditions = "as ever"
+    nights.measure("base", 2.0, 3.0, answers=cut_off)
     nights.night("two", 1.8, answers=cut_off)
     assert promotion.promote().look == 2, "the same candidate under other settings is judged again"
 
@@ -94,7 +94,7 @@ def test_models_under_two_tokenizers_are_not_compared(nights, monkeypatch):
     tables.write(path, [replace(row, tokens=99) for row in tables.read(path, Result)], Result, tables.facts_of(path))
     nights.register()
     kept = nights.folder / "models/versions/1/results.parquet"
-    monkeypatch.setattr(promotion, "_measure", lambda version, files, output: shutil.copyfile(kept, output))
+    monkeypatch.setattr(promotion, "_measure", lambda version, files, output, conditions: shutil.copyfile(kept, output))
     with pytest.raises(ValueError, match="only under one tokenizer"):
         promotion.promote()
 
@@ -114,3 +114,31 @@ def test_a_base_that_was_measured_otherwise_lets_nothing_pass(nights):
     nights.measure("base", 9.0, 9.0)
     with pytest.raises(ValueError, match=r"data/gate/base.parquet is not what models/candidate.json was written for"):
         promotion.promote()
+
+
+def test_what_was_measured_anew_by_other_settings_than_the_candidate_is_no_bar(nights, monkeypatch):
+    nights.night("one", 1.9)
+    promotion.promote()
+    nights.conditions = "with longer answers"
+    nights.measure("base", 2.0, 3.0)
+    nights.night("two", 1.8)
+    candidate = promotion.load_candidate()
+    anew = versions.folder(1) / f"results-{promotion.gate_set_hash(candidate.results)}.parquet"
+
+    def measure(version, files, output, conditions):
+        rows = tables.read(nights.folder / "data/gate/base.parquet", Result)
+        tables.write(output, rows, Result, {CONDITIONS: conditions})
+
+    measure(1, {}, anew, "with shorter answers")
+    anew.with_suffix(".sha256").write_text(provenance.digest(anew))
+    monkeypatch.setattr(promotion, "_measure", measure)
+    promotion.promote()
+    assert tables.facts_of(anew)[CONDITIONS] == nights.conditions
+
+
+def test_a_candidate_and_a_base_that_were_measured_differently_are_not_compared(nights):
+    nights.conditions = "with longer answers"
+    nights.night("one", 1.9)
+    with pytest.raises(ValueError, match=r"base.parquet and .*r0.parquet were measured under different settings"):
+        promotion.promote()
+    assert nights.lines() == []

@@ -271,6 +271,16 @@ def test_the_likelihood_of_options_is_measured_on_this_machine_where_a_server_wr
     assert {row.measure for row in results} >= {"choice accuracy", "choice acc", "choice acc_norm"}
 
 
+def test_the_gate_set_is_answered_on_this_machine_where_a_server_writes(evaluate, model, tmp_path):
+    rows, out = questions(3), {"gate": tmp_path / "gate_results.parquet"}
+    evaluate(rows, outputs=out, gate_items=3)
+    expected = tables.read(out["gate"], Result)
+    with serving_weights(*checkpoints.load(model)) as server:
+        evaluate(rows, outputs=out, gate_items=3, server={"url": server.url, "model": "m"})
+        assert len(server.asked) == 3 + 3, "the report's questions alone, as probes and as problems"
+    assert tables.read(out["gate"], Result) == expected
+
+
 def test_options_that_are_equally_likely_are_named_a_tie(evaluate, monkeypatch):
     scoring = measured_model.scoring
     monkeypatch.setattr(scoring, "losses", lambda model, rows, *_: [scoring.Loss(row.id, 1.0, 1) for row in rows])

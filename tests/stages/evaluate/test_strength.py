@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.core.compute import Compute
 from tasks.core.records import STRONG_PASS, Example, Result, Tests
 from tasks.io import sandbox, tables
 from tasks.stages.evaluate import inputs, problem_sets, stage, strength, strength_cache
-from tasks.stages.evaluate.config import StrengthConfig
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig, StrengthConfig
 from tests import tiny as small
 from tests.support import NOTHING_DECIDED
 
@@ -307,6 +308,15 @@ def test_the_gate_set_has_a_measure_of_strong_tests_and_its_strength_is_told(mea
     assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}  # by their own tests: none of ours are added
     assert {key: value for key, value in rows.items() if key[0] == STRONG_PASS} == {(STRONG_PASS, STRONG.id): 0.0}
     assert (metrics["gate_set"]["strength"]["weak"], metrics["gate_set"]["strength"]["strengthened"]) == (2, 0)
+
+
+def test_inputs_of_ours_which_the_gate_set_never_gets_are_no_other_way_to_measure_it():
+    def facts(**config):
+        evaluate = EvaluateConfig(strength=StrengthConfig(**config))
+        return stage._gate_facts(StageConfig(compute=Compute(), evaluate=evaluate, methods={}))
+
+    assert facts(inputs=3) == facts()
+    assert facts(mutants=3) != facts()
 
 
 def test_weak_tests_of_the_gate_set_are_refused_if_it_is_set_so(measured, tmp_path):
