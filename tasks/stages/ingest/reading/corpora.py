@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.core.records import Document, SensitiveText
+from tasks.core.records import Document, Refusal, SensitiveText
 from tasks.core.stage import Run
 from tasks.core.text.texts import Apply
 from tasks.io import columns, tables
@@ -17,6 +17,7 @@ from tasks.stages.ingest.corpus import Corpus
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import read_documents
 from tasks.stages.ingest.reading.sources import label
+from tasks.stages.ingest.screening.exclusion import forgotten
 from tasks.stages.ingest.screening.screen import screen_documents
 
 DOCUMENTS, CHARS = 500, 1 << 22
@@ -54,7 +55,11 @@ def read_corpora(
 def _documents(config: IngestConfig, quarantine: Quarantine, read: Read) -> Iterator[Sourced[Document]]:
     for domain, sources in config.corpora.by_domain.items():
         for source in sources:
-            yield from quarantine.receive(f"{domain}: {label(source)}", read_documents(source, domain, read))
+            records = (
+                forgotten(record, config.exclude) if isinstance(record, Refusal) else record
+                for record in read_documents(source, domain, read)
+            )
+            yield from quarantine.receive(f"{domain}: {label(source)}", records)
 
 
 def _batches(items: Iterable[Sourced[Document]]) -> Iterator[list[Sourced[Document]]]:

@@ -1,10 +1,11 @@
 """Leave out what settings exclude: what somebody asked to be forgotten."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import polars as pl
 
-from tasks.core.records import Document, Example
+from tasks.core.records import Document, Example, Refusal
 from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
 
 NAMED = "ingest.exclude names it"
@@ -21,6 +22,17 @@ def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[st
         for position, item in enumerate(items)
         if item.record.id in entries or not entries.isdisjoint(beginnings(item.record.source))
     }
+
+
+def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
+    """Return the refusal of a row that became no document, with nothing left of it where an entry names its place.
+
+    A document of a table has its row alone as its place.
+    """
+    places = {*beginnings(f"{refusal.source}: {refusal.where}"), *beginnings(refusal.where)}
+    if places.isdisjoint(exclude):
+        return refusal
+    return replace(refusal, reason=FORGOTTEN, detail=NAMED, record="")
 
 
 def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:

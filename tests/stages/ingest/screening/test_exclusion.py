@@ -1,5 +1,7 @@
 """What was asked to be forgotten is left out by id and by place, and no text of it is kept anywhere."""
 
+import json
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -66,6 +68,27 @@ def test_a_row_that_another_rule_refuses_leaves_no_text_either(tmp_path, sources
     assert all(is_shown for _, is_shown in before.values())
     assert quarantined("out", entries) == dict.fromkeys(before, ("forgotten", False))
     assert quarantined("after", []) == before
+
+
+@pytest.mark.parametrize("entry", ["file prose.jsonl: line {}", "line {}", "file prose.jsonl"])
+def test_a_row_that_becomes_no_document_leaves_no_text_either(tmp_path, sources, entry):
+    rows = [json.dumps({"text": f"Text {number} tells of {number} things.", "book": number}) for number in range(9)]
+    rows += ["Zebedee", '{"text": "Of Zebedee"}', '{"book": 9, "Zebedee": 1}']
+    (tmp_path / "raw/prose.jsonl").write_text("\n".join(rows))
+    text_table = {"from": "file", "path": str(tmp_path / "raw/prose.jsonl"), "text": "text", "group": "book"}
+    # Not as the only texts: an entry may name all of the table.
+    (tmp_path / "raw/texts").mkdir()
+    for number in range(8):
+        (tmp_path / f"raw/texts/{number}.md").write_text(f"Page {number} is about {NAMES[number % 6]} alone.\n" * 3)
+    corpora = {"domain": [text_table, {"from": "folder", "path": str(tmp_path / "raw/texts"), "license": "MIT"}]}
+
+    def quarantined(name, exclude):
+        ingest(tmp_path, sources, name, corpora=corpora, exclude=exclude)
+        rows = tables.read(tmp_path / name / "ingested/quarantine.parquet", Refusal)
+        return [(row.reason, "Zebedee" in row.record + row.detail) for row in rows if "prose" in row.source]
+
+    assert quarantined("before", []) == [("not JSON", True), ("no group", True), ("no text", True)]
+    assert quarantined("out", [entry.format(number) for number in (10, 11, 12)]) == [("forgotten", False)] * 3
 
 
 def test_a_document_is_left_out_by_its_place(tmp_path, sources):
