@@ -69,22 +69,24 @@ def test_a_file_can_be_a_benchmark_and_its_rows_are_not_trained_on(tmp_path, row
 
 
 def test_prompts_without_an_answer_are_not_trained_on(tmp_path):
-    asked = [f"What do the {n} keepers of the old lighthouse at cape{n} eat on day{n}?" for n in range(20)]
+    asked = [f"What do the {n} keepers of the old lighthouse at cape{n} eat on day{n}?" for n in range(40)]
     rows = write_lines(
         tmp_path / "raw/rows.jsonl", [{"prompt": text, "completion": f"Soup {n}."} for n, text in enumerate(asked)]
     )
     items = [{"q": asked[0], "a": None}, {"q": asked[1], "a": "Bread."}, {"q": asked[2], "a": "Pie."}, {"a": "Cake."}]
+    items += [{"q": asked[4], "a": ""}, {"q": asked[5]}]
     exam = {
         "from": "file",
         "path": write_lines(tmp_path / "raw/exam.jsonl", items),
         "columns": {"prompt": "q", "response": "a"},
     }
-    bare = {"from": "file", "path": write_lines(tmp_path / "raw/bare.jsonl", [{"question": asked[3]}])}
+    hidden = {"messages": [{"role": "user", "content": asked[6]}, {"role": "assistant", "content": " "}]}
+    bare = {"from": "file", "path": write_lines(tmp_path / "raw/bare.jsonl", [{"question": asked[3]}, hidden])}
     _, report = ingest(tmp_path, [{"from": "file", "path": rows}], benchmarks=[exam, bare])
     kept = {
         row.prompt[-1].content for split, rows in examples_of(tmp_path).items() if split != "benchmark" for row in rows
     }
-    assert kept == set(asked[4:])
+    assert kept == set(asked[7:])
     assert report["caveats"] == [
         "benchmark: file exam.jsonl: rows that cannot be read keep nothing out of training: 1 unknown shape."
     ]

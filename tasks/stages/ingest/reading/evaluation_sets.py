@@ -13,7 +13,7 @@ from tasks.stages.ingest.config import Benchmark, Facts, File, HarnessTasks
 from tasks.stages.ingest.mining.candidates import solution_tier
 from tasks.stages.ingest.reading.examples import Checked, examples_from_records, read_records
 from tasks.stages.ingest.reading.incoming import conversation_or_prompt
-from tasks.stages.ingest.reading.rows.columns import usual
+from tasks.stages.ingest.reading.rows.columns import missing, usual
 from tasks.stages.ingest.reading.sources import label, sample
 
 QUESTIONS = ("rephrase", "locality")
@@ -47,9 +47,14 @@ def _rows(source: File, seed: int) -> Iterator[Example | Refusal]:
 
 def _prompt(record: Record, origin: str, source: File, domain: str) -> Example | None:
     """Return the prompt of a row as an item, without an answer where the row has none; None for a row without a prompt."""
-    values = None if isinstance(record, Broken) else usual(record.values, source.columns)
-    messages = None if values is None or isinstance(values, Unfit) else conversation_or_prompt(values)
-    if messages is None or isinstance(messages, Unfit):
+    if isinstance(record, Broken):
+        return None
+    columns = source.columns
+    if columns and missing(record.values, columns.model_dump(exclude_none=True)):
+        columns = columns.model_copy(update={"response": None, "rejected": None})  # the prompt alone
+    values = usual(record.values, columns)
+    messages = values if isinstance(values, Unfit) else conversation_or_prompt(values)
+    if isinstance(messages, Unfit):
         return None
     return Example(identify(messages), messages, source.task, domain, origin, "test", origin, source.license)
 

@@ -9,6 +9,7 @@ from tasks.core.text.visible import excerpt
 from tasks.io.sources import folders, table
 from tasks.io.sources.record import Broken
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM, TURNS, conversation
+from tasks.stages.ingest.reading.rows.turns import content_of, role_of
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
 """The columns that hold a prompt where a row has no response."""
@@ -45,8 +46,8 @@ def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
 
 
 def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
-    """Return the messages of a row; one without a response gets `NONE` as its response."""
-    row = {name: value for name, value in row.items() if value is not None}
+    """Return the messages of a row; one without a response, or with an empty one, gets `NONE` as its response."""
+    row = {name: said for name, value in row.items() if (said := _said(value)) is not None}
     messages = conversation(row)
     if not isinstance(messages, Unfit):
         return messages
@@ -59,3 +60,20 @@ def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
         return messages
     beside = {name: row[name] for name in (*SYSTEM, *EXTRAS) if name in row and name != prompt}
     return conversation(beside | {"prompt": row[prompt], "completion": NONE})
+
+
+def _said(value: Any) -> Any:
+    """Return what a value of a row says: turns without an empty answer at their end; None for nothing, which hidden answers are written as."""
+    if isinstance(value, list) and value and _is_empty_answer(value[-1]):
+        return value[:-1] or None
+    return None if _is_blank(value) else value
+
+
+def _is_empty_answer(turn: Any) -> bool:
+    if role_of(turn) != "assistant" or turn.get("tool_calls") or turn.get("function_call"):
+        return False
+    return _is_blank(content_of(turn))
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

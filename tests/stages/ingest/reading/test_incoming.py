@@ -16,6 +16,7 @@ def write(path, *rows):
 
 def test_rows_with_and_without_a_response(tmp_path):
     user, answer = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
+    call = {"type": "function", "function": {"name": "ask", "arguments": "{}"}}
     rows = [
         {"prompt": "Why?", "completion": "Because."},
         {"prompt": "Why?"},
@@ -27,6 +28,11 @@ def test_rows_with_and_without_a_response(tmp_path):
         {"instruction": "Why?", "input": "It is so."},
         {"input": "Why?"},
         {"system": "Be brief.", "messages": [user]},
+        {"prompt": "Why?", "completion": " "},
+        {"messages": [user, {"role": "assistant", "content": ""}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": None}]},
+        {"prompt": "Why?", "completion": [{"role": "assistant", "content": ""}]},
+        {"messages": [user, {"role": "assistant", "content": "", "tool_calls": [call]}]},
     ]
     examples = list(incoming.read([write(tmp_path / "in.jsonl", *rows)]))
     spoken = [[message.content for message in example.messages] for example in examples]
@@ -42,6 +48,8 @@ def test_rows_with_and_without_a_response(tmp_path):
         ["Why?\n\nIt is so.", none],
         ["Why?", none],
         ["Be brief.", "Why?", none],
+        *[["Why?", none]] * 4,
+        ["Why?", ""],
     ]
 
 
