@@ -129,11 +129,16 @@ ANSWER = (
     "Begin your answer with `Score: ` and a number from 0 (not at all) to 10 (perfectly), then explain it. "
     "Give 10 only where nothing could be better."
 )
-_NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"\[(<]*"
-_RANGE = r"\s*to\s*\d|[-–]\d|\s*[-–]\s*10\b"
+_MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
+_NOTE = r"(?:\s*[(\[][^)\]\d\n]{0,80}(?:(?:\d+\s*(?:to|[-–])|\bof)\s*\d+[^)\]\d\n]{0,80})?[)\]])?"
+"""A bracket behind the word with a range or without a number: one that holds a number alone holds the score."""
+_CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
+_END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
 SCORE = re.compile(
-    rf"\bscore\b(?:\s*\([^)\n]*\))?(?: is| of)?{_MARKS}{_NUMBER}(?!{_RANGE})"  # not "a score of 0 to 10"
-    rf"|\A{_MARKS}{_NUMBER}(?=[*_`'\"]*\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b))",  # not "1. Yes", nor "2 mistakes"
+    rf"(?:\bscore\b{_NOTE}(?: is| of)?{_MARKS}|(?P<first>\A){_MARKS})"
+    rf"(?P<open>[(\[<]{_QUOTES})?(?P<number>\d++(?:\.\d++)?+)(?(open){_CLOSED})"
+    r"(?!\s*to\s*\d|[-–]\d)(?=(?:\s*[-–—]\s*(?P<upper>\d++))?)"  # not "a score of 0 to 10"
+    rf"(?(first)(?={_END}))",  # not "1. Yes", nor "2 mistakes", nor "(1) Yes"
     re.IGNORECASE,
 )
 DIGIT = "Answer with `Score: ` and one digit from 0 (not at all) to 9 (perfectly)."
@@ -141,9 +146,12 @@ LEAD = "Score: "
 
 
 def score(text: str) -> float | None:
-    """The score at the start of an answer, or after the word; at most 10. Other numbers, and what is below 0, are none."""
-    match = SCORE.search(text)
-    return min(float(match[1] or match[2]), 10.0) if match else None
+    """The score at the start of an answer, or after the word; at most 10. Other numbers, ranges, and what is below 0, are none."""
+    for match in SCORE.finditer(text):
+        number = float(match["number"])
+        if not match["upper"] or number >= float(match["upper"]):  # "8 - 2 mistakes" is no range
+            return min(number, 10.0)
+    return None
 
 
 def expect(odds: Sequence[float]) -> float:
