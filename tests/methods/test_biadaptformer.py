@@ -11,6 +11,14 @@ from transformers import (
     Glm4ForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    HyperCLOVAXConfig,
+    HyperCLOVAXForCausalLM,
+    MiniCPM3Config,
+    MiniCPM3ForCausalLM,
+    MiniMaxConfig,
+    MiniMaxForCausalLM,
+    StableLmConfig,
+    StableLmForCausalLM,
 )
 
 from tasks.core.training import Start
@@ -100,8 +108,24 @@ HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
             lambda: GraniteForCausalLM(GraniteConfig(**SIZES, **HEADS, residual_multiplier=0.2)),
             r"GraniteDecoderLayer has residual_multiplier 0\.2, and",
         ),
+        (
+            lambda: MiniCPM3ForCausalLM(MiniCPM3Config(**SIZES, **HEADS)),
+            r"MiniCPM3DecoderLayer has residual_scale 0\.989949, and",
+        ),
+        (
+            lambda: HyperCLOVAXForCausalLM(HyperCLOVAXConfig(**SIZES, **HEADS, head_dim=12)),
+            r"HyperCLOVAXDecoderLayer has post_norm2, and",
+        ),
+        (
+            lambda: MiniMaxForCausalLM(MiniMaxConfig(**SIZES, **HEADS, mlp_beta_factor=0.5, num_local_experts=2)),
+            r"MiniMaxDecoderLayer has mlp_beta_factor 0\.5, and",
+        ),
+        (
+            lambda: StableLmForCausalLM(StableLmConfig(**SIZES, **HEADS, use_parallel_residual=True)),
+            r"StableLmDecoderLayer has no post_attention_layernorm or ln_2, and",
+        ),
     ],
-    ids=["gemma2", "glm4", "granite"],
+    ids=["gemma2", "glm4", "granite", "minicpm3", "hyperclovax", "minimax", "stablelm in parallel"],
 )
 def test_a_layer_that_changes_what_its_mlp_gives_is_refused(make, found):
     with pytest.raises(ValueError, match=found):

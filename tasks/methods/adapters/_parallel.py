@@ -9,6 +9,10 @@ from tasks.core.weights import surgery
 
 NORMS = ("post_attention_layernorm", "ln_2")
 """Names of the norm between a layer's stream and its MLP: in LLaMA and Qwen, and in GPT-2."""
+AFTER = ("feedforward", "post_mlp", "mlp_sconv", "post_norm2", "ffn_hc")
+"""Parts of the names of what a layer puts between its MLP and the stream: in Gemma 2 and Glm 4, Inkling, HyperCLOVA X, DeepSeek V4."""
+SCALES = ("residual_multiplier", "residual_scale", "mlp_beta_factor")
+"""Names of the number by which a layer multiplies what its MLP gives: in Granite, MiniCPM3, MiniMax."""
 
 
 class ParallelBranch(nn.Module):
@@ -56,10 +60,10 @@ def check_width(model: nn.Module, rank: int) -> int:
 
 def _norm(layer: Any, method: str) -> Any:
     """Return the norm whose output the layer's MLP reads. Raises ValueError for layers that have none, or that change what the MLP gives."""
-    before = [name for name in NORMS if hasattr(layer, name)]
-    after = [name for name, _ in layer.named_children() if "feedforward" in name or "post_mlp" in name]
-    if getattr(layer, "residual_multiplier", 1) != 1:
-        after.append(f"residual_multiplier {layer.residual_multiplier:g}")
+    before = [name for name in NORMS if getattr(layer, name, None) is not None]
+    parts = [name for name, part in layer.named_children() if not isinstance(part, nn.Identity)]
+    after = [name for name in parts if any(known in name for known in AFTER)]
+    after += [f"{name} {scale:g}" for name in SCALES if (scale := getattr(layer, name, 1)) != 1]
     if not before or after or not hasattr(layer, "mlp"):
         raise ValueError(
             f"{type(layer).__name__} has {', '.join(after) or 'no ' + ' or '.join(NORMS)}, and {method} needs a layer with one norm "
