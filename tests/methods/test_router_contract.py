@@ -6,6 +6,7 @@ import pytest
 from tasks import methods
 from tasks.core.answers.tool_choice import written
 from tasks.methods.routers import Asked, Specialists
+from tasks.methods.routers.nearest.method import distances
 from tests.methods import contract
 
 ROUTERS = methods.names("routers")
@@ -58,6 +59,13 @@ def test_none_is_the_base_and_task_the_own_adapter():
 def test_the_nearest_is_told_by_the_spread_of_each_number():
     assert route("nearest") == ["count", "colour", "colour"], "the large number, which spreads, decides nothing"
     assert route("nearest", reach=2.0) == ["count", "colour", None]
+
+
+def test_distances_are_a_mean_over_the_numbers_that_vary():
+    varying, constant = (np.array([[spread]] * 2, np.float32) for spread in ([0.01, 0.01, 100.0], [0.01, 0.01, 0.0]))
+    of_all, of_two = (distances(STATES, Specialists(BANK.names, MEANS, spread)) for spread in (varying, constant))
+    third = (STATES[:, None, 0, 2] - MEANS[:, 0, 2]) ** 2 / 100
+    np.testing.assert_allclose(of_two, (3 * of_all - third) / 2)
 
 
 def test_the_nearest_bundle_goes_by_direction_and_leaves_what_has_none_to_the_base():

@@ -12,18 +12,19 @@ from tasks.methods.routers import Specialists
 Array = NDArray[np.floating]
 
 
-def standardised(states_NLH: Array, bank: Specialists, first: int = 0) -> tuple[Array, Array]:
+def standardised(states_NLH: Array, bank: Specialists, first: int = 0) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return the states of prompts, (N, L, H), and the means of members, (K, L, H), less the mean of all members and divided by their spread.
 
-    Layers before `first` are left out. Raises ValueError where no number of a member's prompts varies.
+    The third is True for numbers that vary, (L, H); others are 0 in both. Layers before `first` are left out. Raises ValueError where no number of a member's prompts varies.
     """
     means, variances = (values[:, first:].astype(np.float64) for values in (bank.means, bank.variances))
     centre_LH, spread_LH = means.mean(axis=0), np.sqrt(variances.mean(axis=0))
-    if not hyperdimensional.varies(centre_LH, spread_LH).any():
+    varies_LH = hyperdimensional.varies(centre_LH, spread_LH)
+    if not varies_LH.any():
         raise ValueError(
             f"The prompts that describe each member of the bank ({', '.join(bank.names)}) are all alike, so nothing says how far apart "
             "prompts of one member are. Train members on several prompts, or take router `none`."
         )
     states = states_NLH[:, first:].astype(np.float64)
     x_NLH, m_KLH = (hyperdimensional.standardised(values, centre_LH, spread_LH) for values in (states, means))
-    return x_NLH, m_KLH
+    return x_NLH, m_KLH, varies_LH

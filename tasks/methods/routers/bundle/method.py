@@ -14,7 +14,8 @@ from tasks.methods.routers.bundle.config import BundleConfig
 def similarities(states_NLH: NDArray[np.float32], bank: Specialists, size: int) -> NDArray[np.float64]:
     """Return the cosine of each prompt to the bundle of each member, (N, K)."""
     space = hyperdimensional.space(*states_NLH.shape[1:], size)
-    return hyperdimensional.cosines(*map(space.describe, standardised(states_NLH, bank)))
+    x_NLH, m_KLH, _ = standardised(states_NLH, bank)
+    return hyperdimensional.cosines(space.describe(x_NLH), space.describe(m_KLH))
 
 
 def route(asked: Asked, bank: Specialists, config: BundleConfig) -> Sequence[str | None]:

@@ -12,8 +12,8 @@ from tasks.methods.routers.nearest.config import NearestConfig
 
 def distances(states_NLH: NDArray[np.float32], bank: Specialists) -> NDArray[np.float64]:
     """Return d of each prompt to each member, (N, K)."""
-    x_N1H, m_K1H = standardised(states_NLH, bank, first=states_NLH.shape[1] - 1)
-    squares = [((x_N1H - m_1H) ** 2).mean(axis=(1, 2)) for m_1H in m_K1H]
+    x_N1H, m_K1H, varies_1H = standardised(states_NLH, bank, first=states_NLH.shape[1] - 1)
+    squares = [((x_N1H - m_1H) ** 2).mean(axis=(1, 2), where=varies_1H) for m_1H in m_K1H]
     return np.stack(squares, axis=1)
 
 
