@@ -40,7 +40,7 @@ from tasks.stages.ingest.reading.documents import module_document
 from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
 from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample, tell_apart
-from tasks.stages.ingest.screening import sensitive
+from tasks.stages.ingest.screening import exclusion, sensitive
 from tasks.stages.ingest.shards.collection import Reader, Shards, empty_files, num_read, refusals, sensitive_texts
 from tasks.stages.ingest.shards.kept_results import KeptResults
 from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
@@ -53,6 +53,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
     tell_apart(_sources(config.ingest))
+    exclusion.check(config.ingest.exclude)
     check_sources(config.ingest, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"

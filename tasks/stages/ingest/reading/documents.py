@@ -97,7 +97,7 @@ def _text_column(source: config.TextFile, domain: str) -> Iterator[Document | Re
             detail = f"the column {source.group!r} is empty; the row has {', '.join(row.values)}"
             yield Refusal(name, row.where, "no group", detail, cleaning.beginning(row.values))
             continue
-        yield _document(body, domain, f"{name}: {group}", row.where, source.license)
+        yield _document(body, domain, f"{name}: {group}", f"{name}: {row.where}", source.license)
 
 
 def _package_prose(source: config.Descriptions | config.Topics | config.Sklearn) -> Iterator[Text]:

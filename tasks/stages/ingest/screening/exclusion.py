@@ -1,6 +1,7 @@
 """Leave out what settings exclude: what somebody asked to be forgotten."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -10,6 +11,20 @@ from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
 
 NAMED = "ingest.exclude names it"
 PLACE = "place"
+BARE_ROW = re.compile(r"(line|row) \d+")
+"""The place of a row without its file."""
+
+
+def check(exclude: Iterable[str]) -> None:
+    """Raise ValueError for an entry that names a row and no file.
+
+    Earlier releases wrote the places of texts so, and left out that row of every table of texts.
+    """
+    if bare := sorted(filter(BARE_ROW.fullmatch, exclude)):
+        raise ValueError(
+            f"ingest.exclude: {', '.join(bare)}: no file is named. Write the place as column `source` has it, "
+            f"`file NAME: {bare[0]}`, for each file that is meant."
+        )
 
 
 def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[str]) -> Reasons:
@@ -27,7 +42,7 @@ def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[st
 def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
     """Return the refusal of a row that became no document, with nothing left of it where an entry names its place.
 
-    A document of a table has its row alone as its place.
+    The place stands in both columns, or in `where` alone.
     """
     places = {*beginnings(f"{refusal.source}: {refusal.where}"), *beginnings(refusal.where)}
     if places.isdisjoint(exclude):

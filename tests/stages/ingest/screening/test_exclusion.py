@@ -70,8 +70,8 @@ def test_a_row_that_another_rule_refuses_leaves_no_text_either(tmp_path, sources
     assert quarantined("after", []) == before
 
 
-@pytest.mark.parametrize("entry", ["file prose.jsonl: line {}", "line {}", "file prose.jsonl"])
-def test_a_row_that_becomes_no_document_leaves_no_text_either(tmp_path, sources, entry):
+@pytest.mark.parametrize(("entry", "left_out"), [("file prose.jsonl: line {}", 3), ("file prose.jsonl", 12)])
+def test_a_row_that_becomes_no_document_leaves_no_text_either(tmp_path, sources, entry, left_out):
     rows = [json.dumps({"text": f"Text {number} tells of {number} things.", "book": number}) for number in range(9)]
     rows += ["Zebedee", '{"text": "Of Zebedee"}', '{"book": 9, "Zebedee": 1}']
     (tmp_path / "raw/prose.jsonl").write_text("\n".join(rows))
@@ -88,7 +88,25 @@ def test_a_row_that_becomes_no_document_leaves_no_text_either(tmp_path, sources,
         return [(row.reason, "Zebedee" in row.record + row.detail) for row in rows if "prose" in row.source]
 
     assert quarantined("before", []) == [("not JSON", True), ("no group", True), ("no text", True)]
-    assert quarantined("out", [entry.format(number) for number in (10, 11, 12)]) == [("forgotten", False)] * 3
+    assert quarantined("out", [entry.format(number) for number in (10, 11, 12)]) == [("forgotten", False)] * left_out
+
+
+def test_a_text_of_a_table_is_left_out_by_its_place_and_no_other_tables(tmp_path, sources):
+    for name in ("prose", "verse"):
+        texts = [f"Text {number} of {name} tells of {NAMES[number % 6]} and {number} {name}s." for number in range(9)]
+        (tmp_path / f"raw/{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    files = [tmp_path / f"raw/{name}.jsonl" for name in ("prose", "verse")]
+    corpora = {"domain": [{"from": "file", "path": str(path), "text": "text"} for path in files]}
+    ingest(tmp_path, sources, corpora=corpora, exclude=["file verse.jsonl: line 3", "file prose.jsonl: line 5"])
+    left = [
+        document.source
+        for path in (tmp_path / "out/ingested").glob("*_documents.parquet")
+        for document in tables.read(path, Document)
+    ]
+    expected = {f"file {name}.jsonl: line {number}" for name in ("prose", "verse") for number in range(1, 10)}
+    assert set(left) == expected - {"file verse.jsonl: line 3", "file prose.jsonl: line 5"}
+    with pytest.raises(ValueError, match=r"ingest\.exclude: line 3: no file is named.*`file NAME: line 3`"):
+        ingest(tmp_path, sources, "bare", corpora=corpora, exclude=["line 3"])
 
 
 def test_a_document_is_left_out_by_its_place(tmp_path, sources):
