@@ -8,17 +8,10 @@ import torch
 from tasks.core.records import Message
 from tasks.engine import chat_template
 from tasks.engine.inference import decoding, generation, prompt_encoding, scoring
-from tasks.engine.inference.steering import steer
 from tests import tiny as small
 
 KEYS = [f"0 item-{number} 0" for number in range(5)]
 PROMPTS = [[Message("user", text)] for text in ("A long question of many words?", "b", "", "Somewhat shorter", "é" * 9)]
-
-
-@pytest.fixture(scope="module")
-def pair(tiny):
-    """A model whose answers depend on the prompt: random weights, drawn wide."""
-    return small.decided(tiny)
 
 
 def alone(pair, prompt, max_new_tokens):
@@ -102,18 +95,6 @@ def test_scoring_and_generation_can_take_turns(pair):
     assert generation.write(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2) == written
 
 
-def test_a_steered_model_without_a_chat_template_reads_the_plain_text(pair):
-    model, tokenizer = pair
-    bare = copy.deepcopy(tokenizer)
-    bare.chat_template = None
-    steering = steer((model, bare), [], lambda own, _: own)
-    found = generation.write(model, PROMPTS[:2], bare, max_new_tokens=8, batch_size=2, steering=steering)
-    for prompt, answer in zip(PROMPTS[:2], found, strict=True):
-        ids = tokenizer(prompt[0].content, return_tensors="pt")["input_ids"]
-        written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
-        assert answer == tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
-
-
 def test_a_model_without_a_chat_template_that_nothing_steers_is_refused(pair):
     model, tokenizer = pair
     bare = copy.deepcopy(tokenizer)
@@ -161,13 +142,6 @@ def test_temperature_and_top_p_are_those_of_transformers():
     shares = processor(None, torch.tensor([2.0, 1.0, 0.0]).expand(rows, -1)).softmax(dim=1).mean(dim=0)
     assert shares[0].item() == pytest.approx(0.881, abs=0.025)
     assert shares[2] == 0
-
-
-def test_a_steered_model_draws_from_the_combined_logits(pair):
-    same = steer(pair, [pair], lambda own, others: others[0])
-    flat = steer(pair, [], lambda own, _: own * 0)
-    assert drawn(pair, steering=same) == drawn(pair)
-    assert drawn(pair, steering=flat) != drawn(pair)
 
 
 def test_an_answer_ends_before_the_first_stop_sequence(pair):
@@ -395,25 +369,3 @@ def test_models_with_a_window_read_prompts_as_a_whole(pair, which):
     _, read = reading(model, tokenizer, prompts)
     total = sum(len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts)
     assert (read < total / 2) == (which == 0)
-
-
-def test_a_steered_answer_ends_with_the_context_of_each_model_that_reads_it(tiny):
-    """GPT-2 has a row for each position: one token beyond the last is an IndexError."""
-    _, tokenizer = small.decided(tiny)
-    ids = [prompt_encoding.prompt_ids(prompt, tokenizer) for prompt in PROMPTS]
-    longest = max(map(len, ids))
-
-    def model(positions):
-        return small.family(
-            "gpt2", n_embd=32, n_head=4, n_layer=2, vocab_size=len(tokenizer), max_position_embeddings=positions
-        )
-
-    def written(main, helper):
-        steering = steer((main, tokenizer), [(helper, tokenizer)], lambda own, others: own + others[0])
-        options = {"max_new_tokens": 60, "batch_size": 5, "steering": steering}
-        return [each.tokens_written for each in generation.respond(main, PROMPTS, tokenizer, **options)]
-
-    room = [longest + 5 - len(prompt) for prompt in ids]
-    assert written(model(longest + 5), model(256)) == written(model(256), model(longest + 5)) == room
-    with pytest.raises(ValueError, match=f"A prompt has {longest} tokens, and the context of the model {longest}"):
-        written(model(256), model(longest))

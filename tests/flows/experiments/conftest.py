@@ -2,6 +2,11 @@ import json
 
 import pytest
 
+from flows.experiments.recipes import Recipe
+
+TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}}}
+"""A recipe's compositions."""
+
 
 @pytest.fixture
 def lines(tmp_path):
@@ -13,3 +18,9 @@ def lines(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """A comparison of two compositions with two seeds."""
+    return Recipe.model_validate(TWO | {"seeds": 2, "tokens": 1000})

@@ -14,7 +14,7 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Document, Example, Result
 from tasks.engine import chat_template
-from tasks.engine.inference import answer_cache, local_model, served
+from tasks.engine.inference import local_model, served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import measured_model, stage
@@ -191,17 +191,6 @@ def test_another_model_or_setting_is_another_answer(evaluate, generated, model, 
     assert names[0] != names[1]
     threads = config.model_copy(update={"compute": config.compute.model_copy(update={"threads": 2})})
     assert local_model.identity(model, model, threads.compute) != names[0]
-
-
-def test_a_group_keeps_its_items_as_others_come():
-    contents = [f"{'x' * (n % 7)}{n}" for n in range(200)]
-    named = [{contents[i] for i in group} for group in answer_cache.groups(contents, 8)]
-    more = [*contents, "xx new", "xxxxx new"]
-    again = [{more[i] for i in group} for group in answer_cache.groups(more, 8)]
-    assert sorted(item for group in again for item in group) == sorted(more)
-    assert max(map(len, again)) <= 8
-    assert sum(len(group) for group in again if group not in named) < 60
-    assert sum(map(len, again)) / len(again) > 4
 
 
 def test_an_answer_that_never_ends_is_counted_as_truncated(evaluate):
