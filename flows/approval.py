@@ -96,7 +96,14 @@ def _asked_by(decision: PromotionDecision) -> FlowRun | None:
     """Return the flow run that waits for an answer about the same."""
     with get_client(sync_client=True) as client:
         runs = waiting(client)
-    return next((run for run in runs if (ASKED / str(run.id)).read_text(encoding="utf-8") == decision.content), None)
+    return next((run for run in runs if _is_about(run, decision)), None)
+
+
+def _is_about(run: FlowRun, decision: PromotionDecision) -> bool:
+    try:
+        return (ASKED / str(run.id)).read_text(encoding="utf-8") == decision.content
+    except FileNotFoundError:  # it was answered just now
+        return False
 
 
 def answer(approval: Approval) -> bool:

@@ -23,7 +23,10 @@ def lasting() -> Iterator[None]:
 
 @contextmanager
 def without(*libraries: str) -> Iterator[None]:
-    """Let the imports inside go on as if `libraries` were not installed; those that are imported already stay, and all can be afterwards."""
+    """Let the imports inside go on as if `libraries` were not installed; those that are imported already stay, and all can be afterwards.
+
+    For a process that has one thread: another one's import of them would fail too.
+    """
     hidden = [name for name in libraries if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: `import` and `find_spec` find no such library
     try:

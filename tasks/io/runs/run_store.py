@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import environment
-from tasks.core.imports import lasting, without
+from tasks.core.imports import lasting
 from tasks.core.text.visible import without_passwords
 from tasks.io.runs import experiment_page
 from tasks.io.system import git
@@ -29,8 +29,6 @@ KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 REMOTE = re.compile(r"(?P<scheme>[\w+.-]+)://(?:(?P<user>[^/]*)@)?(?P<host>[^/:]+)(?P<port>:\d+)?(?P<path>/.+)")
 REMOTE_BY_SSH = re.compile(r"(?:(?P<user>[^/@]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>.+)")
 """Addresses of git's remotes."""
-OPTIONAL = ("pandas", "polars")
-"""Libraries that MLflow imports for data sets that are never handed to it: a quarter of the time of its import."""
 PATIENCE_S = 30.0
 """Seconds that a local database may be busy, and that the end of a run waits for the next spool to arrive. Later events stay in the spool."""
 
@@ -140,7 +138,7 @@ def connect() -> tuple[Any, str]:
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
     environment.set_defaults(environment.NO_TELEMETRY | patience)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with lasting(), without(*OPTIONAL):
+    with lasting():
         import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -90,7 +90,8 @@ def _evaluate(
     }
     tables.write(outputs["results"], counted.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
-        gate_results, strengths = _measure_gate(inputs, evaluated, tokenizer, evaluate_config, run)
+        alone = replace(evaluated, served=None)
+        gate_results, strengths = _measure_gate(inputs, alone, tokenizer, _of_gate_set(evaluate_config), run)
         tables.write(outputs["gate"], gate_results, Result, _gate_facts(config))
         metrics |= {GATE: {"strength": strengths}} if strengths else {}
     if wrong:
@@ -157,11 +158,10 @@ def _measure(
 def _measure_gate(
     inputs: dict[str, Path], evaluated: MeasuredModel, tokenizer: Any, config: EvaluateConfig, run: Run
 ) -> tuple[list[Result], dict[str, Any]]:
-    """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows.
+    """Measure the gate set by its settings (`_of_gate_set`): as much of it as of the test set, and nearly the same items as the set grows.
 
     Returns the results, and the strength of the tests, empty if it is not measured.
     """
-    config, evaluated = _of_gate_set(config), replace(evaluated, served=None)
     sets = inputs["gate"], inputs["gate_documents"]
     measured = _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id)
     strengths = {item: each for problems, _ in measured.planned for item, each in problems.strengths.items()}

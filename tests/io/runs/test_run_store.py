@@ -16,18 +16,6 @@ def test_a_store_that_can_be_written_passes(store):
     run_store.check()
 
 
-def test_what_mlflow_can_do_without_is_not_imported_and_can_be(store):
-    program = (
-        "import importlib, sys\n"
-        "from tasks.io.runs import run_store\n"
-        "run_store.connect()\n"
-        "print(*{*run_store.OPTIONAL} & sys.modules.keys())\n"
-        "for name in (*run_store.OPTIONAL, 'mlflow.types.llm'): importlib.import_module(name)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
-
-
 def test_options_of_a_local_database_are_no_part_of_its_name(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db?timeout=30")
     assert run_store.is_new()

@@ -47,6 +47,26 @@ def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(sto
     }
 
 
+WITHOUT = """
+import importlib, os, sys
+from tasks.io.runs import spool_uploader, tracking
+spool_uploader.start, spool_uploader.LINGER_S = (lambda: None), 0
+tracking.Recorder("run").end("FINISHED")
+lock = spool_uploader._locked()
+spool_uploader.main([str(os.dup(lock.fileno()))])
+imported = {"mlflow", *spool_uploader.OPTIONAL} & sys.modules.keys()
+for name in (*spool_uploader.OPTIONAL, "mlflow.types.llm"):
+    importlib.import_module(name)
+sys.exit(imported != {"mlflow"})
+"""
+
+
+def test_what_mlflow_can_do_without_is_not_imported_and_can_be(store):
+    assert python(WITHOUT).returncode == 0
+    assert runs(store).keys() == {"run"}
+    assert spools() == []
+
+
 def test_twenty_runs_in_a_moment_start_one_uploader(store, process, patient):
     before = len(spool_uploader._started)
     flow = tracking.Recorder("flow")

@@ -11,8 +11,10 @@ from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
 
 NAMED = "ingest.exclude names it"
 PLACE = "place"
-BARE_ROW = re.compile(r"(line|row) \d+")
-"""The place of a row without its file."""
+BARE_ROW = re.compile(r"[^:]*\b(line|row) \d+")
+"""The place of a row without its file: `line 3`, `texts, row 3`."""
+LEFT = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
+"""What is left in the quarantine of a row that is to be forgotten."""
 
 
 def check(exclude: Iterable[str]) -> None:
@@ -47,15 +49,14 @@ def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
     places = {*beginnings(f"{refusal.source}: {refusal.where}"), *beginnings(refusal.where)}
     if places.isdisjoint(exclude):
         return refusal
-    return replace(refusal, reason=FORGOTTEN, detail=NAMED, record="")
+    return replace(refusal, **LEFT)
 
 
 def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:
     """Return a table of refusals in which nothing is left of the rows that an entry names, whatever they were refused for."""
-    forgotten = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
     named = with_places(refusals.lazy()).select(is_named(exclude, PLACE)).collect().to_series()
     return refusals.with_columns(
-        pl.when(named).then(pl.lit(value)).otherwise(pl.col(name)).alias(name) for name, value in forgotten.items()
+        pl.when(named).then(pl.lit(value)).otherwise(pl.col(name)).alias(name) for name, value in LEFT.items()
     )
 
 

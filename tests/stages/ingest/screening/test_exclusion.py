@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.core.records import Document, Refusal
 from tasks.io import tables
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.screening.exclusion import beginnings, is_named, refused
+from tasks.stages.ingest.screening.exclusion import beginnings, check, is_named, refused
 from tests import tiny as small
 from tests.stages.ingest.running import examples_of, ingest, write_rows
 
@@ -105,7 +105,10 @@ def test_a_text_of_a_table_is_left_out_by_its_place_and_no_other_tables(tmp_path
     ]
     expected = {f"file {name}.jsonl: line {number}" for name in ("prose", "verse") for number in range(1, 10)}
     assert set(left) == expected - {"file verse.jsonl: line 3", "file prose.jsonl: line 5"}
-    with pytest.raises(ValueError, match=r"ingest\.exclude: line 3: no file is named.*`file NAME: line 3`"):
+    for bare in ("line 3", "texts, row 3", "part.jsonl line 3"):
+        with pytest.raises(ValueError, match=rf"ingest\.exclude: {bare}: no file is named.*`file NAME: {bare}`"):
+            check(["file prose.jsonl: line 3", bare, "3f2a9c10"])
+    with pytest.raises(ValueError, match="no file is named"):
         ingest(tmp_path, sources, "bare", corpora=corpora, exclude=["line 3"])
 
 
