@@ -154,3 +154,15 @@ def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(ask
         assert history.read().decisions[-1].reason.startswith("nobody approved it (no answer within 0.0005 h)")
         assert not approval.answer(Approval(approved=True, by="Ann")), "no run waits any more"
         assert not list(approval.ASKED.iterdir())
+
+
+def test_a_question_whose_answer_came_just_now_is_none(nights, monkeypatch):  # noqa: F811
+    nights.night("one", 1.9)
+    decision, _ = promotion.judge()
+    runs = [SimpleNamespace(id="answered", name="earlier"), SimpleNamespace(id="open", name="other")]
+    monkeypatch.setattr(approval, "get_client", lambda **_: nullcontext())
+    monkeypatch.setattr(approval, "waiting", lambda client: runs)
+    approval.ASKED.mkdir(parents=True)
+    assert approval._asked_by(decision) is None
+    (approval.ASKED / "open").write_text(decision.content, encoding="utf-8")
+    assert approval._asked_by(decision) is runs[1]
