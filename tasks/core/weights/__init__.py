@@ -1,1 +1,1 @@
-"""Weights of a model: its layers by kind, and sparse differences."""
+"""Weights of a model: its layers by kind, sparse differences, and the chat templates of a GGUF file."""

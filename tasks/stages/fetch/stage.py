@@ -190,7 +190,7 @@ def _convert(gguf: Path, output: Path) -> str | None:
         from gguf import GGUFReader
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-        from tasks.io.weights import gguf_templates
+        from tasks.core.weights import gguf_templates
 
     if not gguf.is_file():
         raise ValueError(f"fetch.model.path: there is no file {gguf}. {REMEDY}")

@@ -8,7 +8,7 @@ import gguf
 import torch
 import transformers
 
-from tasks.io.weights import gguf_templates
+from tasks.core.weights import gguf_templates
 from tasks.methods.compressors import WeightCompressor
 from tasks.methods.compressors.gguf import layout
 from tasks.methods.compressors.gguf.config import GgufConfig
