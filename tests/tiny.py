@@ -86,6 +86,17 @@ def sequences(count: int, *, seed: int = 0, longest: int = 24, vocabulary: int =
     return made
 
 
+def stored(examples: list[Example], encoder: Any, run: ScratchRun) -> Any:
+    """Return the sequences of examples, as `tune` stores them."""
+    from tasks.engine import tokenized
+    from tasks.io import tables
+
+    table = run.work / "examples.parquet"
+    tables.write(table, examples, Example)
+    stored, _ = tokenized.stored_examples(table, run.work, encoder, run, "tune r0")
+    return stored
+
+
 def paired(sequence: Encoded) -> Encoded:
     """The sequence with a wrong counterpart that ends in another token, which both mark."""
     marks = [0 if weight == 0 else CODE for weight in sequence.weights]

@@ -1,4 +1,4 @@
-"""Examples and documents as sequences that train: tokenised once into a store on disk, or in memory where a few are wanted."""
+"""Examples and documents as sequences that train: tokenised once into a store on disk, or the first few in memory."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from tasks.core.records import Document, Example
 from tasks.core.sequences import Column, Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode
-from tasks.engine.sequences import Changed, Facts, Names, Sequences, listed
+from tasks.engine.sequences import Changed, Facts, Names, Sequences
 from tasks.engine.training.compose import Part
 from tasks.io import provenance, tables, token_store
 from tasks.io.token_store import Contents, Tokenized, TokenStore
@@ -95,17 +95,6 @@ def open_store(
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     return token_store.open_or_make(run.cache / STORES / key, columns, rows_from, run.say)
-
-
-def encode_examples(rows: Iterable[Example], encoder: encode.ExampleEncoder, run: Run, label: str) -> Sequences:
-    """Return the sequences of examples in memory, else as `stored_examples` does."""
-    contents, sequences = Contents({}), list[Encoded]()
-    for row in rows:
-        tokenized = encoder(row)
-        sequences += tokenized.sequences
-        contents.add(tokenized)
-    _report(len(sequences), contents, encoder.objective, run, label)
-    return linked(listed(sequences), encoder)
 
 
 def first_examples(rows: Path, encoder: encode.ExampleEncoder, tokens: int) -> list[Encoded]:

@@ -15,7 +15,6 @@ from tasks.core.config import Config
 from tasks.core.records import Message
 from tasks.core.sequences import Column, Encoding
 from tasks.core.training import Training
-from tasks.engine import tokenized
 from tasks.engine.encode import ExampleEncoder
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
@@ -135,7 +134,7 @@ def test_training_prefers_the_chosen_answers(tiny, tmp_path):
 def test_rows_that_no_sequence_holds_are_counted_in_the_objectives_words(tmp_path):
     run = ScratchRun(tmp_path)
     table = [*PREFERENCES[1:], replace(PREFERENCES[0], rejected="bad" * 40)]
-    sequences = tokenized.encode_examples(EXAMPLES, encoder(table), run, "tune r0")
+    sequences = small.stored(EXAMPLES, encoder(table), run)
     assert [len(sequence.auxiliary) for sequence in sequences] == [0, 1, 1, 1, 1, 1]
     assert run.said == ["tune r0: 1 answers are longer than a pack"]
 

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from tasks.core.records import FaultPair, Message, Tests
 from tasks.core.training import Training
-from tasks.engine import tokenized
 from tasks.engine.encode import ExampleEncoder
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.training import train as engine
@@ -79,19 +78,19 @@ def test_a_pair_of_which_a_side_cannot_train_is_none(rejected):
 def test_examples_without_a_rejected_answer_are_left_out_and_counted(tmp_path):
     run = ScratchRun(tmp_path)
     rows = [*ROWS, small.example(7)]
-    sequences = tokenized.encode_examples(rows, encoder(), run, "tune r0")
+    sequences = small.stored(rows, encoder(), run)
     assert len(sequences) == 6
     assert run.said == ["tune r0: 1 of 7 examples have nothing that objective 'dpo' trains on"]
 
 
 def test_without_any_rejected_answer_it_says_what_to_bring(tmp_path):
     with pytest.raises(ValueError, match=r"'dpo' compares two answers.*`chosen` and `rejected`"):
-        tokenized.encode_examples([small.example()], encoder(), ScratchRun(tmp_path), "tune r0")
+        small.stored([small.example()], encoder(), ScratchRun(tmp_path))
 
 
 def test_training_prefers_the_better_answers(tiny, tmp_path):
     objective = part("objectives", "dpo", beta=0.5)
-    sequences = tokenized.encode_examples(ROWS, encoder(beta=0.5), ScratchRun(tmp_path), "tune r0")
+    sequences = small.stored(ROWS, encoder(beta=0.5), ScratchRun(tmp_path))
     model = small.load(tiny)
     known = with_reference(model, sequences, {}, small.FP32, tmp_path)
     parts = replace(composition(), objective=objective, optimizer=part("optimizers", "adamw", learning_rate=1e-3))

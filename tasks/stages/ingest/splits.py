@@ -216,7 +216,7 @@ def split_documents(
         group = by_name.get(document.group, Group(document.group, stratum, 0, _alias(document, text, config)))
         by_name[document.group] = replace(group, size=group.size + text.chars)
     ordered = in_order(by_name.values(), config.seed)
-    groups, kept = Groups.of(ordered, config.seed), _codes(ordered, fixed)
+    groups, kept = Groups.of(ordered, config.seed), codes(ordered, fixed)
     splits = _assign(groups, config, kept)
     shares = config.splits.held_out
     measured: dict[Split, float] = {"test": shares["test"], "gate": shares["gate"]}  # no text has to steer a training
@@ -241,8 +241,8 @@ def in_order(groups: Iterable[Group], seed: int) -> list[Group]:
 
 
 def _assign(groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
-    assign = _by_name if config.splits.by == "name" else _by_size
-    return assign(groups, config.splits.held_out, fixed)
+    split = split_by_name if config.splits.by == "name" else split_by_size
+    return split(groups, config.splits.held_out, fixed)
 
 
 def _without_shares(config: IngestConfig, splits: Iterable[Split]) -> IngestConfig:
@@ -272,40 +272,17 @@ def _one_group_each(
     return splits
 
 
-def assign_by_name(
-    groups: Iterable[Group], shares: Mapping[Split, float], seed: int, fixed: Mapping[str, Split] | None = None
-) -> dict[str, Split]:
-    """Assign a split to each group by the hashes of its name alone: one for test, and for what is left one for valid, then for the gate.
-
-    A group's split does not change with the other groups. Each stratum gives its share on average: of n groups, a share p is met
-    with a standard deviation of sqrt(p (1 - p) / n). Groups in `fixed` keep theirs.
-    """
-    ordered = in_order(groups, seed)
-    splits = _by_name(Groups.of(ordered, seed), shares, _codes(ordered, fixed or {}))
-    return {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
-
-
-def assign_splits(
-    groups: Iterable[Group], shares: Mapping[Split, float], seed: int, fixed: Mapping[str, Split] | None = None
-) -> dict[str, Split]:
-    """Assign a split to each group, in an order drawn from the seed. Groups in `fixed` keep theirs and count.
-
-    1. Each stratum fills its share of test, then of valid, with the groups that fit.
-    2. Groups of any stratum fill what is still missing: one large module may be a stratum of its own.
-    3. Of the rest, a hash of the group's name alone decides between gate and train. So no group ever moves between gate and
-       training as the data grow; the gate's share is met on average only.
-    """
-    ordered = in_order(groups, seed)
-    splits = _by_size(Groups.of(ordered, seed), shares, _codes(ordered, fixed or {}))
-    return {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
-
-
-def _codes(groups: Sequence[Group], fixed: Mapping[str, Split]) -> Codes:
-    """Return the splits of groups in `fixed` as an array."""
+def codes(groups: Sequence[Group], fixed: Mapping[str, Split]) -> Codes:
+    """Return the splits of groups in `fixed` as an array, `UNDRAWN` for the others."""
     return np.array([SPLITS.index(fixed[group.name]) if group.name in fixed else UNDRAWN for group in groups], np.int8)
 
 
-def _by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+def split_by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+    """Return a split for each group by the hashes of its name alone: one for test, and for what is left one for valid, then for the gate.
+
+    A group's split does not change with the other groups. Each stratum gives its share on average: of n groups, a share p is met
+    with a standard deviation of sqrt(p (1 - p) / n). Groups keep a split in `fixed`.
+    """
     splits, remaining = fixed.copy(), 1.0
     for code in (*FILLED, GATE):
         share = shares.get(SPLITS[code], 0.0)
@@ -315,7 +292,14 @@ def _by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Cod
     return splits
 
 
-def _by_size(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+def split_by_size(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+    """Return a split for each group, in an order drawn from the seed. Groups keep a split in `fixed`, and count.
+
+    1. Each stratum fills its share of test, then of valid, with the groups that fit.
+    2. Groups of any stratum fill what is still missing: one large module may be a stratum of its own.
+    3. Of the rest, a hash of the group's name alone decides between gate and train. So no group ever moves between gate and
+       training as the data grow; the gate's share is met on average only.
+    """
     splits = fixed.copy()
     by_stratum = np.argsort(groups.strata, kind="stable")
     bounds = np.flatnonzero(np.diff(groups.strata[by_stratum])) + 1

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tasks.core.training import Training
-from tasks.engine import tokenized
 from tasks.engine.encode import ExampleEncoder
 from tasks.engine.training import telemetry, validation
 from tasks.engine.training import train as engine
@@ -110,9 +109,7 @@ def test_level_answers_are_no_preference(tiny, tmp_path):
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_a_training_reports_them_with_each_validation_and_they_grow(tiny, tmp_path, save_every):
     dpo = part("objectives", "dpo", beta=0.5)
-    training = tokenized.encode_examples(
-        ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=dpo), ScratchRun(tmp_path), "tune r0"
-    )
+    training = small.stored(ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=dpo), ScratchRun(tmp_path))
     model = small.load(tiny)
     known = with_reference(model, training, {}, small.FP32, tmp_path)
     parts = replace(composition(), objective=dpo, optimizer=part("optimizers", "adamw", learning_rate=1e-3))
@@ -133,9 +130,7 @@ def test_a_training_reports_them_with_each_validation_and_they_grow(tiny, tmp_pa
 
 def test_looking_at_answers_changes_no_weight(tiny, tmp_path):
     simpo = part("objectives", "simpo")
-    training = tokenized.encode_examples(
-        ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=simpo), ScratchRun(tmp_path), "tune r0"
-    )
+    training = small.stored(ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=simpo), ScratchRun(tmp_path))
     parts, plan = replace(composition(), objective=simpo), change(PLAN, pack_tokens=96, validate_every=1)
 
     def weights(judged):

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from tasks.core.records import Document, Example, Message
 from tasks.io import columns
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.splits import SPLITS, Drawing, Group, assign_by_name, assign_splits, split_documents
+from tasks.stages.ingest.splits import (
+    SPLITS,
+    Drawing,
+    Group,
+    Groups,
+    codes,
+    in_order,
+    split_by_name,
+    split_by_size,
+    split_documents,
+)  # fmt: skip
 
 SHARES = {"valid": 0.1, "test": 0.2}
 
@@ -21,6 +31,21 @@ def split_examples(examples, settings):
     drawing = Drawing(settings)
     drawing.add(columns.frame(examples, Example))
     return drawing.draw().of(example.group for example in examples)
+
+
+def assigned(split, members, shares, seed, fixed=None):
+    """The split of each group by its name."""
+    ordered = in_order(members, seed)
+    drawn = split(Groups.of(ordered, seed), shares, codes(ordered, fixed or {}))
+    return {group.name: SPLITS[code] for group, code in zip(ordered, drawn, strict=True)}
+
+
+def by_size(members, shares, seed, fixed=None):
+    return assigned(split_by_size, members, shares, seed, fixed)
+
+
+def by_name(members, shares, seed):
+    return assigned(split_by_name, members, shares, seed)
 
 
 groups = st.lists(
@@ -39,7 +64,7 @@ def sizes(members, splits):
 
 @given(groups, st.integers(0, 5))
 def test_every_group_has_one_split_and_no_split_is_overfull(members, seed):
-    splits = assign_splits(members, SHARES, seed)
+    splits = by_size(members, SHARES, seed)
     total = sum(group.size for group in members)
     assert set(splits) == {group.name for group in members}
     assert sum(sizes(members, splits).values()) == total
@@ -50,26 +75,26 @@ def test_every_group_has_one_split_and_no_split_is_overfull(members, seed):
 
 @given(groups, st.integers(0, 5))
 def test_the_order_of_the_groups_does_not_matter(members, seed):
-    assert assign_splits(members, SHARES, seed) == assign_splits(members[::-1], SHARES, seed)
+    assert by_size(members, SHARES, seed) == by_size(members[::-1], SHARES, seed)
 
 
 def test_shares_are_met_to_the_item_where_groups_are_small():
     members = [Group(f"{stratum}{number}", stratum, 1) for stratum in "xy" for number in range(100)]
-    splits = assign_splits(members, SHARES, 0)
+    splits = by_size(members, SHARES, 0)
     assert sizes(members, splits) == {"train": 140, "valid": 20, "test": 40}
     assert sizes(members[:100], splits) == {"train": 70, "valid": 10, "test": 20}
 
 
 def test_other_strata_make_up_for_one_large_group():
     members = [Group("whole", "x", 100), *(Group(f"y{number}", "y", 1) for number in range(100))]
-    splits = assign_splits(members, SHARES, 0)
+    splits = by_size(members, SHARES, 0)
     assert splits["whole"] == "train"
     assert sizes(members, splits) == {"train": 140, "valid": 20, "test": 40}
 
 
 def test_another_seed_draws_other_groups():
     members = [Group(str(number), "x", 1) for number in range(50)]
-    assert assign_splits(members, SHARES, 0) != assign_splits(members, SHARES, 1)
+    assert by_size(members, SHARES, 0) != by_size(members, SHARES, 1)
 
 
 @given(groups, groups, st.integers(0, 5))
@@ -77,13 +102,13 @@ def test_what_the_gate_holds_is_never_trained_on_however_the_data_grow(before, m
     shares = SHARES | {"gate": 0.3}
     names = {group.name for group in before}
     after = [*before, *(group for group in more if group.name not in names)]
-    first, later = assign_splits(before, shares, seed), assign_splits(after, shares, seed)
+    first, later = by_size(before, shares, seed), by_size(after, shares, seed)
     assert not {(first[name], later[name]) for name in names} & {("gate", "train"), ("train", "gate")}
 
 
 def test_the_gate_takes_its_share_of_what_trains_and_leaves_the_other_splits():
     members = [Group(str(number), "x", 1) for number in range(4000)]
-    without, splits = assign_splits(members, SHARES, 0), assign_splits(members, SHARES | {"gate": 0.1}, 0)
+    without, splits = by_size(members, SHARES, 0), by_size(members, SHARES | {"gate": 0.1}, 0)
     assert [n for n, split in splits.items() if split != without[n]] == [n for n, s in splits.items() if s == "gate"]
     assert 343 <= sizes(members, splits)["gate"] <= 457  # 400 of 4,000 ± 3 standard deviations
 
@@ -91,7 +116,7 @@ def test_the_gate_takes_its_share_of_what_trains_and_leaves_the_other_splits():
 def test_fixed_groups_keep_their_split_and_count():
     members = [Group(str(number), "x", 1) for number in range(10)]
     fixed = {"0": "test", "1": "test", "2": "train"}
-    splits = assign_splits(members, SHARES, 0, fixed)
+    splits = by_size(members, SHARES, 0, fixed)
     assert {name: splits[name] for name in fixed} == fixed
     assert sizes(members, splits) == {"train": 7, "valid": 1, "test": 2}
 
@@ -117,14 +142,14 @@ HELD_OUT = {"valid": 0.1, "test": 0.15, "gate": 0.1}
 def test_by_name_no_group_ever_changes_its_split_however_the_data_grow(before, more, seed):
     names = {group.name for group in before}
     after = [*(group for group in more if group.name not in names), *before]
-    first, later = assign_by_name(before, HELD_OUT, seed), assign_by_name(after, HELD_OUT, seed)
+    first, later = by_name(before, HELD_OUT, seed), by_name(after, HELD_OUT, seed)
     assert first == {name: later[name] for name in first}
 
 
 def test_by_size_groups_move_as_the_data_grow():
     """The reason why there is a choice."""
     members = [Group(str(number), "x", 1) for number in range(400)]
-    first, later = assign_splits(members[:200], HELD_OUT, 0), assign_splits(members, HELD_OUT, 0)
+    first, later = by_size(members[:200], HELD_OUT, 0), by_size(members, HELD_OUT, 0)
     assert any(first[name] != later[name] for name in first)
 
 
@@ -134,7 +159,7 @@ def test_by_name_the_shares_drift_no_more_than_chance_has_it(number):
     members = [Group(f"group {n}", "xy"[n % 2], 1) for n in range(number)]
     drifts = {split: [] for split in HELD_OUT}
     for seed in range(20):
-        splits = assign_by_name(members, HELD_OUT, seed)
+        splits = by_name(members, HELD_OUT, seed)
         for stratum in "xy":
             drawn = [splits[group.name] for group in members if group.stratum == stratum]
             for split, share in HELD_OUT.items():
@@ -147,17 +172,17 @@ def test_by_name_the_shares_drift_no_more_than_chance_has_it(number):
 
 def test_by_name_a_larger_share_takes_from_train_and_returns_nothing_to_it():
     members = [Group(str(number), "x", 1) for number in range(1_000)]
-    small, large = (assign_by_name(members, HELD_OUT | {"test": share}, 0) for share in (0.15, 0.25))
+    small, large = (by_name(members, HELD_OUT | {"test": share}, 0) for share in (0.15, 0.25))
     assert all(large[name] == "test" for name, split in small.items() if split == "test")
     assert not any(large[name] == "train" for name, split in small.items() if split != "train")
 
 
 def test_by_name_the_gate_is_the_one_by_size_for_what_neither_tests_nor_steers():
     members = [Group(str(number), "x", 1) for number in range(1_000)]
-    by_size, by_name = assign_splits(members, HELD_OUT, 0), assign_by_name(members, HELD_OUT, 0)
-    rest = [name for name in by_size if {by_size[name], by_name[name]} <= {"train", "gate"}]
+    sized, named = by_size(members, HELD_OUT, 0), by_name(members, HELD_OUT, 0)
+    rest = [name for name in sized if {sized[name], named[name]} <= {"train", "gate"}]
     assert len(rest) > 500
-    assert all(by_size[name] == by_name[name] for name in rest)
+    assert all(sized[name] == named[name] for name in rest)
 
 
 def row(place, prompt):
@@ -250,7 +275,7 @@ def test_examples_in_many_blocks_are_split_as_their_groups_are(members, seed, nu
     for start in range(0, len(examples), size):
         drawing.add(columns.frame(examples[start : start + size], Example))
     drawn = drawing.draw()
-    assign = assign_by_name if by == "name" else assign_splits
+    assign = by_name if by == "name" else by_size
     shares = HELD_OUT if len(members) > 3 else HELD_OUT | {"gate": 0.0}  # of three groups none is the gate's
     splits, of_groups = assign(members, shares, seed), drawn.of(group.name for group in members)
     assert [SPLITS[code] for code in drawn.of_records] == [of_groups[example.group] for example in examples]

@@ -1,10 +1,10 @@
 """Functions of MeZO. Equations and the legend of symbols are in the card, `__init__.py`; its steps are in `_mezo.py`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tasks.core.training import Group
 from tasks.methods.optimizers import Optimizer, param_groups
-from tasks.methods.optimizers._mezo import Mezo, Move
+from tasks.methods.optimizers._mezo import Mezo
 from tasks.methods.optimizers.mezo.config import MezoConfig
 
 
@@ -12,16 +12,6 @@ def make(groups: Sequence[Group], config: MezoConfig, seed: int) -> Mezo:
     """MeZO over `groups`."""
     prepared = param_groups(groups, config.learning_rate, config.weight_decay)
     return Mezo(prepared, config.eps, config.directions, seed)
-
-
-def replay(groups: Sequence[Group], config: MezoConfig, log: Iterable[Move]) -> None:
-    """Replay a training on the start weights in `groups`, from its log (`course["log"]`) alone.
-
-    The trained weights differ only by the rounding of the perturbations.
-    """
-    mezo = make(groups, config, seed=0)
-    for move in log:
-        mezo.apply(move)
 
 
 METHOD = Optimizer(make=make)
