@@ -76,22 +76,22 @@ def find(name: str) -> Reach:
     A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder.
     """
     tables = _tables(sorted(path for pattern in TABLES for path in Path().glob(pattern)))
-    spelt = ((place, _matches(tables, {place}, {place})) for place in _spellings(name))
-    target, matches = next(((place, rows) for place, rows in spelt if rows), (name, []))
-    if not matches:
+    targets = [place for place in _spellings(name) if _matches(tables, {place}, {place})]
+    if not targets:
         raise ValueError(
             f"No table holds {name!r}: it is the id of no example or document, and no place that one comes from. `ratchet data search` finds ids; "
             "column `source` has places."
         )
+    matches = _matches(tables, set(targets), set(targets))
     by_hash = _held_by_hash(matches)
     lock = lock_file.stages()
     trained = {str(path): _trained_on(lock, path, by_hash) for path in _model_folders()}
     return Reach(
-        exclude=_entries(target, matches),
+        exclude=_entries(targets, matches),
         matches=matches,
         models=[path for path, is_trained in trained.items() if is_trained],
         unknown=[path for path, is_trained in trained.items() if is_trained is None],
-        versions={number: _reached_version(number, target, matches, by_hash) for number in history.read().promoted},
+        versions={number: _reached_version(number, targets, matches, by_hash) for number in history.read().promoted},
         caches=list(_caches()),
     )
 
@@ -108,9 +108,10 @@ def exclude(entries: Sequence[str], params: Path = configuration.PARAMS) -> list
 
 
 def _spellings(name: str) -> list[str]:
-    """Return the places that a name may stand for: its own, and that of a file or folder."""
+    """Return the places that a name may stand for: its own, which modules of a folder have, and that of a file, folder or repository."""
     path = Path(name)
-    return [name, *(f"{kind} {path.name if path.is_absolute() else path}" for kind in ("file", "folder"))]
+    shown = path.name if path.is_absolute() else path
+    return [name, *(f"{kind} {shown}" for kind in ("file", "folder", "repository"))]
 
 
 def _tables(paths: Iterable[Path]) -> dict[Path, pl.DataFrame]:
@@ -146,11 +147,11 @@ def _match(path: Path, rows: pl.DataFrame, ids: Set[str], places: Set[str]) -> M
     return Match(path, frozenset(held["id"]), frozenset(held["source"])) if len(held) else None
 
 
-def _entries(target: str, matches: Sequence[Match]) -> list[str]:
-    """Return what `ingest.exclude` has to name: the target, and of a document that was cut its place, since pieces have ids of their own."""
+def _entries(targets: Sequence[str], matches: Sequence[Match]) -> list[str]:
+    """Return what `ingest.exclude` has to name: the targets, and of a document that was cut its place, since pieces have ids of their own."""
     of_documents = [match for match in matches if match.table.stem.endswith("_documents")]
-    places = {place for match in of_documents if target in match.ids for place in match.places}
-    return sorted(places) or [target]
+    places = {place for match in of_documents if not match.ids.isdisjoint(targets) for place in match.places}
+    return sorted(places) or list(targets)
 
 
 def _held_by_hash(matches: Sequence[Match]) -> set[str]:
@@ -204,7 +205,7 @@ def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: Path, by_hash: set
     return None if tables is None else not by_hash.isdisjoint(tables.values())
 
 
-def _reached_version(number: int, target: str, matches: Sequence[Match], by_hash: set[str]) -> bool | None:
+def _reached_version(number: int, targets: Sequence[str], matches: Sequence[Match], by_hash: set[str]) -> bool | None:
     """Return True if a version was trained on it, by the tables of then; None if these are not known, or no longer in DVC's cache."""
     folder = versions.folder(number)
     if not (folder / layout.LOCK).is_file() or not (folder / "candidate.json").is_file():
@@ -225,7 +226,7 @@ def _reached_version(number: int, target: str, matches: Sequence[Match], by_hash
     except FileNotFoundError:
         return None
     known = {identity for match in matches for identity in match.ids}
-    return bool(_matches(_tables(kept), {target, *known}, {target}))
+    return bool(_matches(_tables(kept), {*targets, *known}, set(targets)))
 
 
 def _caches() -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ LONG_LINES = 1_000
 LICENSE_FILES = re.compile(r"(licen[cs]e|copying|unlicense)([-.].*)?", re.IGNORECASE)
 BARE = re.compile(r"(licen[cs]e|copying|unlicense)(\.(md|txt|rst))?", re.IGNORECASE)
 """Names of files that speak for the whole folder."""
-HEADER = re.compile(r"SPDX-License-Identifier:(.*?)(?:\*/|-->|$)", re.MULTILINE)
+HEADER = re.compile(r"SPDX-License-Identifier:(.*?)(?:\*[/)]|-->|$)", re.MULTILINE)
 AROUND = re.compile(r"^[^A-Za-z0-9(]+|[^A-Za-z0-9+)]+$")
 """Quotes and signs of comments around an SPDX expression."""
 HEADER_CHARS = 4_096
@@ -82,10 +82,11 @@ def identify(text: str) -> str:
 def _header(text: str) -> str | None:
     """Return the SPDX expression that a text begins with, `unknown` if it is empty; None for a text that has no such line.
 
-    What is no plain expression stays as it is written, so that nothing allows it.
+    Of several lines all apply (https://reuse.software/spec-3.3). What is no plain expression stays as it is written, so that nothing allows it.
     """
-    line = HEADER.search(text[:HEADER_CHARS])
-    return line and (AROUND.sub("", line[1]) or "unknown")
+    lines = HEADER.findall(text[:HEADER_CHARS])
+    named = list(dict.fromkeys(AROUND.sub("", line) or "unknown" for line in lines))
+    return " AND ".join(f"({one})" for one in named) if len(named) > 1 else next(iter(named), None)
 
 
 def _tracked(repository: Path, revision: str) -> Iterator[_File]:

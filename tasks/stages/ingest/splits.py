@@ -231,8 +231,8 @@ def split_documents(
 
 def _alias(document: Document, text: TextFacts, config: IngestConfig) -> str:
     """Return the name by which the split of a document's group is drawn: for a row that is a group of its own, where names decide, its text."""
-    is_alone = config.splits.by == "name" and document.group.endswith(f": {document.source}")
-    return f"text {text.id}" if is_alone else ""
+    is_row = document.group == document.source and document.source.startswith("file ")  # no description of a package
+    return f"text {text.id}" if is_row and config.splits.by == "name" else ""
 
 
 def in_order(groups: Iterable[Group], seed: int) -> list[Group]:

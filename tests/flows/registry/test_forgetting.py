@@ -84,6 +84,17 @@ def test_a_source_is_all_its_rows_and_no_other_source_of_a_like_name(made):
         forgetting.find("data/raw/a.json")
 
 
+def test_a_folder_is_its_texts_and_its_modules(made, tmp_path):
+    module = replace(example(7), source="docs: m.py:take")
+    names = ("docs", "b")
+    texts = [Document(f"in {n}", "A text.", "domain", n, "train", f"folder {n}: README.md", "MIT") for n in names]
+    tables.write(tmp_path / "data/ingested/train.parquet", [module], Example)
+    tables.write(tmp_path / TEXTS, texts, Document)
+    reach = forgetting.find("docs")
+    assert reach.exclude == ["docs", "folder docs"]
+    assert {identity for match in reach.matches for identity in match.ids} == {module.id, "in docs"}
+
+
 def test_a_piece_of_a_document_is_forgotten_with_all_of_it_since_pieces_are_cut_anew(made):
     reach = forgetting.find("d2")
     assert (reach.exclude, reach.models) == (["notes.md"], ["models/pretrained", "models/tuned/r0"])

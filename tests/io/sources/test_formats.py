@@ -86,6 +86,12 @@ def test_backslashes_that_the_writer_doubled_are_single_ones(tmp_path):
     assert [record.values for record in read(tmp_path, "a.csv", text.getvalue().encode())] == rows
 
 
+def test_a_single_backslash_far_behind_doubled_ones_stays(tmp_path):
+    lines = ["q,a", *['"Say \\"hi\\"","one \\\\\\\\ two"'] * 300, '"Say \\"hi\\"","\\alpha"']
+    records = read(tmp_path, "a.csv", "\n".join(lines).encode())
+    assert records[-1].values["a"] == "\\alpha"
+
+
 @pytest.mark.parametrize(
     ("encoding", "text"),
     [

@@ -157,7 +157,9 @@ def test_a_notebook_is_its_cells(project):
         ('"""SPDX-License-Identifier: LGPL-2.1+"""', "LGPL-2.1+"),
         ("{- SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception -}", "Apache-2.0 WITH LLVM-exception"),
         ("/* SPDX-License-Identifier: MIT */ int x;", "MIT"),
+        ("(* SPDX-License-Identifier: MIT *)", "MIT"),
         ('# SPDX-License-Identifier: "GPL-3.0-only"', "GPL-3.0-only"),
+        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: ISC OR 0BSD", "(MIT) AND (ISC OR 0BSD)"),
     ],
 )
 def test_the_end_of_a_comment_is_no_part_of_a_licence(header, license):

@@ -1,5 +1,6 @@
 """Groups stay whole, shares are met, and the same seed gives the same split."""
 
+import json
 import random
 from collections import Counter
 from math import sqrt
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from tasks.core.records import Document, Example, Message
 from tasks.io import columns
-from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.config import IngestConfig, TextFile
+from tasks.stages.ingest.reading.documents import read_documents
 from tasks.stages.ingest.splits import (
     SPLITS,
     Drawing,
@@ -204,6 +206,19 @@ def test_by_name_a_row_keeps_its_split_wherever_it_stands_and_shares_it_with_row
         [row(1, "Same?"), row(2, "Same?"), *(row(n, f"{n}?") for n in range(3, 40))], config(by="name")
     )
     assert twins["file a.jsonl: line 1"] == twins["file a.jsonl: line 2"]
+
+
+def test_by_name_a_text_of_a_table_keeps_its_split_wherever_it_stands(tmp_path):
+    source = TextFile(**{"from": "file", "path": tmp_path / "a.jsonl", "text": "text"})
+    texts = [f"Text {number}." for number in range(200)]
+
+    def drawn(order):
+        source.path.write_text("".join(json.dumps({"text": text}) + "\n" for text in order))
+        documents = list(read_documents(source, "domain"))
+        splits = split_documents(documents, ["s"] * len(documents), config(by="name"), {})
+        return {document.text: split for document, split in zip(documents, splits, strict=True)}
+
+    assert drawn(texts) == drawn(random.Random(0).sample(texts, len(texts)))
 
 
 def test_by_name_documents_follow_examples_and_no_corpus_lacks_a_split():

@@ -91,7 +91,7 @@ def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):
     texts = {document.source: document.text for document in read_documents(folder, "domain")}
     assert len(texts) == 16
     for path, text in texts.items():
-        manual, number = path.split("/")[0], int(path.removesuffix(".html")[-1])
+        manual, number = path.removeprefix("folder raw: ").split("/")[0], int(path.removesuffix(".html")[-1])
         assert text.split("\n") == [f"Chapter {number}", "", passage(manual, number), "", f"ok = start({number})."]
 
 

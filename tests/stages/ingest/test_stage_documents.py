@@ -72,7 +72,9 @@ def test_a_document_with_text_on_some_of_its_pages_says_on_how_many(tmp_path):
     (folder / "half.pdf").write_bytes(pdf(passage("half", 0), ""))
     (folder / "none.pdf").write_bytes(pdf("", ""))
     _, report = ingest(tmp_path, [], corpora={"domain": [{"from": "folder", "path": folder}]})
-    assert {row.source for row in documents_of(tmp_path) if "(" in row.source} == {"half.pdf (text on 1 of 2 pages)"}
+    assert {row.source for row in documents_of(tmp_path) if "(" in row.source} == {
+        "folder texts: half.pdf (text on 1 of 2 pages)"
+    }
     (refusal,) = tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal)
     assert "none.pdf" in refusal.where
     assert "none of its 2 pages holds text" in refusal.detail

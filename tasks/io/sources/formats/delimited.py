@@ -62,7 +62,7 @@ class Dialect:
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yield the records in lines. Raises csv.Error where they do not fit."""
         return csv.reader(
-            map(_escaped, lines) if self.escape and not self.escapes_itself else lines,
+            map(partial(_escaped, doubled=self.escapes_itself), lines) if self.escape else lines,
             delimiter=self.delimiter,
             quotechar=self.quote,
             escapechar=self.escape,
@@ -72,9 +72,12 @@ class Dialect:
         )
 
 
-def _escaped(line: str) -> str:
-    """Return a line as a parser reads it by which a backslash escapes whatever comes behind it."""
-    return TEXT_BACKSLASHES.sub(lambda run: run[0] * 2, line)
+def _escaped(line: str, doubled: bool) -> str:
+    """Return a line as a parser reads it by which a backslash escapes whatever comes behind it.
+
+    Where the writer `doubled` backslashes, an odd number of them was none of its making and stays.
+    """
+    return TEXT_BACKSLASHES.sub(lambda run: run[0] if doubled and len(run[0]) % 2 == 0 else run[0] * 2, line)
 
 
 @dataclass(frozen=True)

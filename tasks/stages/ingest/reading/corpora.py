@@ -17,7 +17,7 @@ from tasks.stages.ingest.corpus import Corpus
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import read_documents
 from tasks.stages.ingest.reading.sources import label
-from tasks.stages.ingest.screening.exclusion import forgotten
+from tasks.stages.ingest.screening.exclusion import check_documents, forgotten
 from tasks.stages.ingest.screening.screen import screen_documents
 
 DOCUMENTS, CHARS = 500, 1 << 22
@@ -44,6 +44,7 @@ def read_corpora(
     corpus = Corpus(folder / "uncut")
     paths: list[Path] = []
     for batch in _batches(_documents(config, quarantine, read)):
+        check_documents(batch, config.exclude)
         screened = screen_documents(batch, config, rescued)
         corpus.add(quarantine.keep_others(screened.items, screened.refused))
         if screened.sensitive:

@@ -66,7 +66,8 @@ def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refu
     for file in files():
         if isinstance(file, Text):
             body = shared.remove(PurePosixPath(file.name), file.text)
-            where = f"{file.name} ({file.note})" if file.note else file.name
+            note = f" ({file.note})" if file.note else ""
+            where = f"{label(source)}: {file.name}{note}"
             yield _document(body, domain, f"{source.path.name}/{file.name}", where, file.license)
         else:
             yield Refusal(label(source), file.name, file.reason, file.detail, "")
@@ -77,7 +78,7 @@ def _repository(source: config.Repository, domain: str) -> Iterator[Document | R
     for file in repository.files(source.path, source.revision, source.licenses):
         if isinstance(file, Text):
             group = f"{source.path.name}/{file.name}"
-            yield _document(file.text, domain, group, f"{source.revision[:12]}: {file.name}", file.license)
+            yield _document(file.text, domain, group, f"{label(source)}: {file.name}", file.license)
         else:
             yield Refusal(label(source), file.name, file.reason, file.detail, "")
 

@@ -13,20 +13,36 @@ NAMED = "ingest.exclude names it"
 PLACE = "place"
 BARE_ROW = re.compile(r"[^:]*\b(line|row) \d+")
 """The place of a row without its file: `line 3`, `texts, row 3`."""
+REVISION = re.compile(r"[0-9a-f]{7,12}(: .+)?")
+"""The place of a file of a repository without that: `0123456789ab: a.py`. Ids are longer."""
 LEFT = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
 """What is left in the quarantine of a row that is to be forgotten."""
 
 
 def check(exclude: Iterable[str]) -> None:
-    """Raise ValueError for an entry that names a row and no file.
+    """Raise ValueError for an entry that names a row and no file, or a revision and no repository.
 
     Earlier releases wrote the places of texts so, and left out that row of every table of texts.
     """
-    if bare := sorted(filter(BARE_ROW.fullmatch, exclude)):
-        raise ValueError(
-            f"ingest.exclude: {', '.join(bare)}: no file is named. Write the place as column `source` has it, "
-            f"`file NAME: {bare[0]}`, for each file that is meant."
-        )
+    entries = sorted(exclude)
+    if bare := list(filter(BARE_ROW.fullmatch, entries)):
+        raise _unplaced(bare[0], "file", f"file NAME: {bare[0]}")
+    if bare := list(filter(REVISION.fullmatch, entries)):
+        raise _unplaced(bare[0], "repository", f"repository PATH: {bare[0].partition(': ')[2] or 'FILE'}")
+
+
+def check_documents(items: Iterable[Sourced[Document]], exclude: Collection[str]) -> None:
+    """Raise ValueError for an entry that names the file of a text and not its folder, as earlier releases wrote it."""
+    for _, document in items if exclude else ():
+        kind, _, file = document.source.partition(": ")
+        if file in exclude:
+            raise _unplaced(file, kind.partition(" ")[0], document.source)
+
+
+def _unplaced(entry: str, kind: str, place: str) -> ValueError:
+    return ValueError(
+        f"ingest.exclude: {entry}: no {kind} is named. Write the place as column `source` has it, `{place}`, for each {kind} that is meant."
+    )
 
 
 def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[str]) -> Reasons:

@@ -110,26 +110,31 @@ def test_a_text_of_a_table_is_left_out_by_its_place_and_no_other_tables(tmp_path
             check(["file prose.jsonl: line 3", bare, "3f2a9c10"])
     with pytest.raises(ValueError, match="no file is named"):
         ingest(tmp_path, sources, "bare", corpora=corpora, exclude=["line 3"])
+    with pytest.raises(ValueError, match=r"0123456789ab: a\.py: no repository is named.*`repository PATH: a\.py`"):
+        check(["0123456789ab: a.py"])
 
 
-def test_a_document_is_left_out_by_its_place(tmp_path, sources):
-    texts = tmp_path / "raw/texts"
-    texts.mkdir()
-    for number in range(8):
-        (texts / f"{number}.md").write_text(
-            f"Text {number} tells of {NAMES[number % 6]} and of nothing else, {number} times over.\n"
-        )
-    corpora = {"domain": [{"from": "folder", "path": str(texts), "license": "MIT"}]}
+def test_a_document_is_left_out_by_its_place_and_that_of_another_folder_stays(tmp_path, sources):
+    folders = [tmp_path / "raw/texts", tmp_path / "raw/others"]
+    for folder in folders:
+        folder.mkdir()
+        for number in range(8):
+            (folder / f"{number}.md").write_text(
+                f"Text {number} of {folder.name} tells of {NAMES[number % 6]} and of nothing else, {number} times over.\n"
+            )
+    corpora = {"domain": [{"from": "folder", "path": str(folder), "license": "MIT"} for folder in folders]}
 
     def places(name):
         paths = (tmp_path / name / "ingested").glob("*_documents.parquet")
         return {document.source for path in paths for document in tables.read(path, Document)}
 
     ingest(tmp_path, sources, "before", corpora=corpora)
-    before = places("before")
-    gone = sorted(before)[0]
-    ingest(tmp_path, sources, corpora=corpora, exclude=[gone])
-    assert before - places("out") == {gone}
+    alike = {"folder texts: 0.md", "folder others: 0.md"}
+    assert alike <= places("before")
+    ingest(tmp_path, sources, corpora=corpora, exclude=["folder texts: 0.md"])
+    assert alike & places("out") == {"folder others: 0.md"}
+    with pytest.raises(ValueError, match=r"exclude: 0\.md: no folder is named.*`folder texts: 0\.md`"):
+        ingest(tmp_path, sources, "bare", corpora=corpora, exclude=["0.md"])
 
 
 PLACES = st.lists(st.sampled_from(["a", "b", " line 3", ""]), min_size=1, max_size=3).map(":".join)
