@@ -123,6 +123,7 @@ def test_what_resembles_them_is_left(text):
         ("My card is 4111 1111 1111 1111.", ["4111 1111 1111 1111"]),
         ("li.wei@vip.163.com, josé@corp.com", ["li.wei@vip.163.com", "josé@corp.com"]),
         ("BE68 5390 0754 7034 BIC GEBABEBB", ["BE68 5390 0754 7034"]),
+        ("AB12 3456 IBAN BE68 5390 0754 7034 BIC GEBABEBB", ["BE68 5390 0754 7034"]),
         (
             "ES9121000418450200051332 SWIFT, AT61 1904 3002 3457 3201 CODE",
             ["ES9121000418450200051332", "AT61 1904 3002 3457 3201"],

@@ -81,10 +81,10 @@ def is_iban(value: str) -> bool:
 
 
 def iban_in(match: str) -> str:
-    """Return the longest beginning of a match that is an IBAN: a word in capitals may stand behind it. Without any it is the match."""
+    """Return the longest beginning of a match that is an IBAN: a word in capitals may stand behind it. Without any it is the first group: one may begin behind it."""
     groups = match.split(" ")
     beginnings = (" ".join(groups[:number]) for number in range(len(groups), 0, -1))
-    return next(filter(is_iban, beginnings), match)
+    return next(filter(is_iban, beginnings), groups[0])
 
 
 def is_card_number(value: str) -> bool:
