@@ -92,6 +92,23 @@ def test_prompts_without_an_answer_are_not_trained_on(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("response", "hidden"),
+    [("choices.index(a)", None), ("choices.index(a)", ""), ("range(2).index(a)", -1), ("a[0]", [])],
+)
+def test_prompts_whose_answer_is_hidden_from_its_template_are_not_trained_on(tmp_path, response, hidden):
+    asked = [f"What do the {n} keepers of the old lighthouse at cape{n} eat on day{n}?" for n in range(20)]
+    lines = [{"prompt": text, "completion": f"Soup {n}."} for n, text in enumerate(asked)]
+    exam = {
+        "from": "file",
+        "path": write_lines(tmp_path / "raw/exam.jsonl", [{"q": asked[0], "choices": ["Soup.", "Pie."], "a": hidden}]),
+        "columns": {"prompt": "{{ q }}", "response": f"{{{{ {response} }}}}"},
+    }
+    rows = {"from": "file", "path": write_lines(tmp_path / "raw/rows.jsonl", lines)}
+    _, report = ingest(tmp_path, [rows], benchmarks=[exam])
+    assert report["sources"]["file rows.jsonl"]["refused"] == {"leak": 1}
+
+
 def test_a_benchmark_of_which_no_row_can_be_read_ends_the_stage(tmp_path, rows):
     exam = write_lines(tmp_path / "raw/exam.jsonl", [{"colour": "red"}] * 2)
     with pytest.raises(ValueError, match=r"exam\.jsonl: no row can be read \(2 unknown shape\).* name its `columns`"):

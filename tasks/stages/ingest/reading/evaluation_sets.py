@@ -50,9 +50,11 @@ def _prompt(record: Record, origin: str, source: File, domain: str) -> Example |
     if isinstance(record, Broken):
         return None
     columns = source.columns
-    if columns and missing(record.values, columns.model_dump(exclude_none=True)):
-        columns = columns.model_copy(update={"response": None, "rejected": None})  # the prompt alone
-    values = usual(record.values, columns)
+    alone = columns and columns.model_copy(update={"response": None, "rejected": None})
+    is_lacking = columns and missing(record.values, columns.model_dump(exclude_none=True))
+    values = usual(record.values, alone if is_lacking else columns)
+    if isinstance(values, Unfit):  # a template of the answer does not fit one that is hidden
+        values = usual(record.values, alone)
     messages = values if isinstance(values, Unfit) else conversation_or_prompt(values)
     if isinstance(messages, Unfit):
         return None
