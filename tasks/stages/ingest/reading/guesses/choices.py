@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from tasks.core.text import templates
 from tasks.stages.ingest.reading.guesses.names import (
     PROMPTS,
     TEXTS,
@@ -10,6 +13,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     Rows,
     as_expression,
     first_named,
+    instructions_of,
     is_about,
     names_of,
     optional,
@@ -18,6 +22,8 @@ from tasks.stages.ingest.reading.guesses.names import (
 
 STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
 """What the names of columns begin with that hold a choice each."""
+BY_LETTER = re.compile(f"(?:{'|'.join(STEMS)})?[ _]?[a-j0-9]", re.IGNORECASE)
+"""A field of an object of choices."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -40,13 +46,12 @@ def guess_choices(rows: Rows) -> Guess | None:
     names = names_of(rows)
     key, choices, columns = first_named(names, KEYS), first_named(names, CHOICES), _columns_of_choices(names)
     told = [name for name in names if not is_about(name) and name not in (choices, *columns)]
-    question = first_named(told, PROMPTS)
+    question = first_named(told, PROMPTS) or instructions_of(rows, told)
     if question is None and (choices or columns):
         question = first_named(told, TEXTS)
     if question is None or key is None or question == key:
         return None
-    if choices is not None:
-        listed = _listed(rows, choices)
+    if choices is not None and (listed := _listed(rows, choices)):
         reason = f"{choices!r} holds the choices and {key!r} the right one"
     elif columns:
         listed = "[" + ", ".join(map(as_expression, columns)) + "]"
@@ -54,13 +59,16 @@ def guess_choices(rows: Rows) -> Guess | None:
     else:
         return None
     start = f"{{% set choices = {listed} %}}"
+    right = start + _right_choice(rows, key)
+    if not _fits(rows, key, right):
+        return None
     about = topic_of(rows, names, (question, key))
     passage = f"{{% if {optional(rows, about)} %}}{{{{ {optional(rows, about)} }}}}\n\n{{% endif %}}" if about else ""
     prompt = (
         f"{start}{passage}{{{{ {as_expression(question)} }}}}\n{{% for choice in choices %}}\n"
         f'{{{{ "{LETTERS}"[loop.index0] }}}}. {{{{ choice }}}}{{% endfor %}}'
     )
-    return Guess({"prompt": prompt, "response": start + _right_choice(rows, key)}, None, f"multiple choice: {reason}")
+    return Guess({"prompt": prompt, "response": right}, None, f"multiple choice: {reason}")
 
 
 def _columns_of_choices(names: Sequence[str]) -> list[str]:
@@ -71,23 +79,45 @@ def _columns_of_choices(names: Sequence[str]) -> list[str]:
     return next((columns for columns in by_stem if len(columns) > 1), [])
 
 
-def _listed(rows: Rows, choices: str) -> str:
-    """Return the choices of a column as a list in a template: a list, the texts of an object, or the values of one by letters."""
+def _listed(rows: Rows, choices: str) -> str | None:
+    """Return the choices of a column as a list in a template: a list, the texts of an object, or the values of one by letters.
+
+    None for other objects: `options` may be those of a program.
+    """
     values = [row[choices] for row in rows if row.get(choices)]
     if not any(isinstance(value, Mapping) for value in values):
         return as_expression(choices)
     has_texts = all(isinstance(value, Mapping) and "text" in value for value in values)
-    return f'{as_expression(choices)}["text"]' if has_texts else f"({as_expression(choices)}.values() | list)"
+    if has_texts:
+        return f'{as_expression(choices)}["text"]'
+    fields = {field for value in values if isinstance(value, Mapping) for field in value}
+    return f"({as_expression(choices)}.values() | list)" if all(map(BY_LETTER.fullmatch, fields)) else None
 
 
 def _right_choice(rows: Rows, key: str) -> str:
     """Return the template of the right choice: `B. its text`."""
-    values = [str(row[key]).strip() for row in rows if row.get(key) is not None]
+    values = [str(row[key]).strip() for row in rows if _is_told(row.get(key))]
     if values and all(value.isdigit() for value in values):
         first = 0 if "0" in values else 1
-        position = f"range({first}, {first + len(LETTERS)}).index({as_expression(key)} | int)"
+        position = f"range({first}, {first + len(LETTERS)}).index({as_expression(key)} | int(-1))"
     elif values and all(len(value) == 1 and value.upper() in LETTERS for value in values):
-        position = f'"{LETTERS}".index(({as_expression(key)} | trim).upper())'
+        position = f'("{LETTERS}" | list).index(({as_expression(key)} | trim).upper())'
     else:
         position = f"choices.index({as_expression(key)})"
     return f'{{% set right = {position} %}}{{{{ "{LETTERS}"[right] }}}}. {{{{ choices[right] }}}}'
+
+
+def _fits(rows: Rows, key: str, right: str) -> bool:
+    """Return True if the template tells the right choice of half of the rows, without those that hide it."""
+    told = [row for row in rows if _is_told(row.get(key))]
+    num_fitting = 0
+    for row in told:
+        with suppress(ValueError):
+            templates.rendered(right, row)
+            num_fitting += 1
+    return 2 * num_fitting >= len(told)
+
+
+def _is_told(value: Any) -> bool:
+    """Return False for what hidden answers are written as."""
+    return value is not None and str(value).strip() not in ("", "-1")

@@ -9,6 +9,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     Rows,
     as_expression,
     first_named,
+    instructions_of,
     is_about,
     names_of,
     quoted,
@@ -27,7 +28,8 @@ SCORES = ("overall_score", "score", "rating", "reward", "rank")
 def guess_judged(rows: Rows) -> Guess | None:
     """Return the guess for a prompt with a better and a worse answer."""
     names = names_of(rows)
-    prompt = first_named([name for name in names if not is_about(name)], PROMPTS)
+    told = [name for name in names if not is_about(name)]
+    prompt = first_named(told, PROMPTS) or instructions_of(rows, told)
     if prompt is None:
         return None
     better, worse = BY_CUSTOM

@@ -10,7 +10,7 @@ from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 
 Rows = Sequence[Mapping[str, Any]]
 PROMPTS = (
-    "prompt", "question", "questions", "query", "instruction", "instructions", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
+    "prompt", "question", "questions", "query", "instruction", "input", "user", "human", "request", "problem", "task", "ask", "source", "context", "ctx", "inputs",
     "frage", "anfrage", "aufgabe", "eingabe", "pregunta", "consulta", "entrada", "pergunta", "requete", "domanda", "richiesta", "vraag",
     "fraga", "pytanie", "otazka", "soru", "вопрос", "запрос", "задача", "问题", "提问", "指令", "質問", "질문", "سؤال", "प्रश्न",
 )  # fmt: skip
@@ -26,6 +26,8 @@ TEXTS = (
 )  # fmt: skip
 ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
+INSTRUCTIONS = ("instructions",)
+"""What a row asks, or what holds for all rows and is no prompt."""
 IDS = ("id", "ids", "uuid", "hash", "index")
 VALUES = ("date", "time", "url", "name")
 MEASURES = ("count", "at", "rank", "score", "length", "tokens")
@@ -79,6 +81,12 @@ def is_about(name: str, facts: Sequence[str] = FACTS) -> bool:
 def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | None:
     """Return the column of the text that a question is about; not every question needs one."""
     return first_named([name for name in names if name not in others and num_words(rows, name) >= FEWEST_WORDS], ABOUT)
+
+
+def instructions_of(rows: Rows, names: Sequence[str]) -> str | None:
+    """Return the column of instructions that are prompts: they differ from row to row, and no text is there that they may be about."""
+    texts = text_columns(rows, names)
+    return None if first_named(texts, TEXTS) else first_named(texts, INSTRUCTIONS)
 
 
 def num_words(rows: Rows, name: str) -> float:

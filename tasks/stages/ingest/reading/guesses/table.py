@@ -18,6 +18,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     Rows,
     as_expression,
     first_named,
+    instructions_of,
     is_about,
     names_of,
     num_words,
@@ -54,9 +55,15 @@ TOGETHER = (
 EDITS = (("old", "new"), ("before", "after"))
 TOLD = ("message", "subject", "instruction", "description", "commit")
 """Words for a text before and after an edit, and for what tells of it."""
+NAMED = (*IDS, "commit", "sha", "key", "token", "session")
+"""Words for a code that names a thing."""
+HASH = "[0-9a-f-]{7,}"
+"""A commit, a checksum, a UUID."""
 TRANSLATIONS = ("translation", "translations")
 PROGRAMS = ("sql", "query", "code", "program")
 """What answers a question where nothing else does."""
+ASKED = ("answer", "target", "solution", "antwort", "loesung", "respuesta")
+"""Words for an answer before a word of `VALUES`: an `answer_date` may be what is asked for, and a `reply_date` is when."""
 FEWEST_LABELS, MAX_LABELS = 3, 50
 """Distinct values beyond which a column is no label; in a few rows each may be another one."""
 MOST = 0.8
@@ -107,6 +114,12 @@ def _is_numeric(rows: Rows, name: str) -> bool:
     return all(isinstance(row.get(name), int | float | Decimal | None) for row in rows)
 
 
+def _is_varied(rows: Rows, name: str) -> bool:
+    """Return True for a column of several values that are not numbers alone."""
+    values = {str(value) for row in rows if (value := row.get(name)) is not None}
+    return len(values) > 1 and not all(re.fullmatch(r"-?\d+(?:\.\d+)?", value) for value in values)
+
+
 def _spoken(rows: Rows, names: Sequence[str]) -> Guess | None:
     """Return the guess for a column of transcripts."""
     for name in names:
@@ -136,6 +149,7 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     told = [name for name in names if not is_about(name)]
     prompt = first_named([name for name in told if not _is_numeric(rows, name)], PROMPTS)
     response = first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
+    prompt = prompt or instructions_of(rows, [name for name in told if name != response])
     if (
         "solution" in names
         and response is not None
@@ -147,7 +161,7 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         others = [name for name in told if name != prompt]
         response = first_named(others, PROGRAMS)
         if response is None and not text_columns(rows, others):
-            response = first_named([name for name in names if is_about(name, VALUES)], RESPONSES)
+            response = first_named([name for name in names if is_about(name, VALUES) and _is_varied(rows, name)], ASKED)
     elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
         texts = [name for name in text_columns(rows, names) if name != response]
         prompt, kind = first_named(texts, (*TEXTS, "description")), "text"
@@ -197,8 +211,8 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
         return None
     texts = text_columns(rows, [name for name in names if name != label])
     if not texts:  # a molecule or an address may have the label, and an id has none
-        codes = [name for name in names if name != label and first_named([name], IDS) is None]
-        texts = text_columns(rows, codes, code="")
+        codes = [name for name in names if name != label and first_named([name], NAMED) is None]
+        texts = text_columns(rows, codes, code=HASH)
     if not texts:
         return None
     values = {str(row.get(label)) for row in rows}

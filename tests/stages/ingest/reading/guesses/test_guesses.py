@@ -162,8 +162,28 @@ def test_the_best_and_the_worst_of_scored_answers_are_read(field, values):
 @pytest.mark.parametrize("name", ["instructions", "written_question"])
 def test_the_id_of_a_prompt_is_not_asked(name):
     answers = [{"text": "It is so.", "score": 2}, {"text": "No idea.", "score": 1}]
-    example = read(row := {"prompt_id": "p1", name: "Why is it?", "answers": answers}, guess([row] * 5))
-    assert [message.content for message in example.messages] == ["Why is it?", "It is so."]
+    rows = [{"prompt_id": f"p{n}", name: f"Why is it {n}?", "answers": answers} for n in range(5)]
+    example = read(rows[1], guess(rows))
+    assert [message.content for message in example.messages] == ["Why is it 1?", "It is so."]
+
+
+SAME = "Be kind and brief in all that you say."
+
+
+@pytest.mark.parametrize(
+    ("columns", "prompt"),
+    [
+        ({"instructions": SAME, "user": lambda n: f"Why {n}?", "assistant": "So it is."}, "user"),
+        ({"instructions": lambda n: f"{SAME} {n}", "request": lambda n: f"Why {n}?", "reply": "So it is."}, "request"),
+        ({"instructions": SAME, "text": lambda n: f"It rains {n}.", "target": lambda n: f"Es regnet {n}."}, "text"),
+        ({"instructions": lambda n: f"Translate {n}.", "text": lambda n: f"It rains {n}.", "target": lambda n: f"Es regnet {n}."}, "text"),
+        ({"instructions": SAME, "text": lambda n: f"It rains {n}.", "options": ["no", "yes"], "answer": "yes"}, "text"),
+        ({"instructions": lambda n: f"Say {n}.", "output": lambda n: str(n)}, "instructions"),
+    ],
+)  # fmt: skip
+def test_instructions_are_the_prompt_only_where_nothing_else_is(columns, prompt):
+    asked = guessed(**columns).columns["prompt"]
+    assert asked == prompt or f"{{{{ {prompt} }}}}" in asked
 
 
 def test_a_verdict_in_numbers_is_not_guessed():
@@ -208,6 +228,45 @@ def test_a_choice_before_the_first_is_refused_where_choices_are_counted_from_one
     assert read(row | {"answer": 0}, guessed(**columns)).reason == "columns do not fit"
 
 
+def asked(answers):
+    return [
+        {"question": f"What is {n}?", "choices": ["one", "two"], "answer": answer} for n, answer in enumerate(answers)
+    ]
+
+
+@pytest.mark.parametrize("hidden", [None, "", -1])
+@pytest.mark.parametrize("answers", [(0, 1), ("A", "B")])
+def test_an_answer_that_is_hidden_is_not_the_first_choice(answers, hidden):
+    _, right, none = rows = asked([*answers, hidden])
+    answer = guess(rows)
+    assert read(right, answer).response == "B. two"
+    assert read(none, answer).reason == "columns do not fit"
+    assert "multiple choice" in guess(asked([hidden] * 3)).reason
+
+
+@pytest.mark.parametrize(("answers", "other"), [(("0", "1"), "B"), (("A", "B"), "AB")])
+def test_an_answer_that_names_no_choice_is_not_the_first_one(answers, other):
+    assert read(*asked([other]), guess(asked(answers))).reason == "columns do not fit"
+
+
+OPTIONS = [{"id": "good", "text": "Good"}, {"id": "bad", "text": "Bad"}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            {"options": {"lang": "en"}, "label": lambda n: ("pos", "neg")[n % 2]},
+            {"prompt": "text", "response": "label"},
+        ),
+        ({"options": {"lang": "en", "page": "2"}, "label": lambda n: n % 2}, {"prompt": "text", "response": "label"}),
+        ({"options": OPTIONS, "accept": ["good"], "answer": "accept"}, {}),  # Prodigy
+    ],
+)
+def test_options_of_which_none_is_right_are_no_choices(columns, expected):
+    assert guessed(text=lambda n: f"It rains a lot on day {n}.", **columns).columns == expected
+
+
 def test_what_never_comes_again_is_no_label():
     answer = guessed(
         topic=lambda n: f"The topic {n} of the day", text=lambda n: f"A text about the topic {n}, which is longer."
@@ -231,6 +290,22 @@ def test_what_is_known_of_a_thing_is_no_prompt_and_no_answer():
 def test_a_name_is_no_text():
     assert guessed(key=lambda n: f"c4ab-{n:08d}", day=lambda n: f"2026-03-{n + 1:02d}T10:00:00") is None
     assert guessed(id=lambda n: f"c4ab-{n:08d}", label=lambda n: ("toxic", "safe")[n % 2]) is None
+
+
+@pytest.mark.parametrize("known", [
+    {"response_time": lambda n: n / 10},
+    {"reply_date": lambda n: f"2026-03-{n + 1:02d}", "user_id": "u1"},
+    {"answer_time": lambda n: f"{n}.2"},
+    {"answer_name": "helper"},
+])  # fmt: skip
+def test_what_a_log_holds_of_an_answer_is_none(known):
+    assert guessed(prompt=lambda n: f"Why {n}, and why not?", **known).text == "prompt"
+
+
+@pytest.mark.parametrize("name", ["commit", "session_token", "revision"])
+def test_a_hash_has_no_label(name):
+    code = "ab01cdef{}" if name == "revision" else "xy-{}-long"
+    assert guessed(**{name: lambda n: code.format(n), "label": lambda n: ("good", "bad")[n % 2]}) is None
 
 
 def test_a_count_of_answers_is_no_answer():
