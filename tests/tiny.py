@@ -135,6 +135,13 @@ def short(base: Path, folder: Path, context: int) -> Path:
     return folder
 
 
+def add_template(model: Path, name: str, template: str = "{{ tools }}") -> None:
+    """Write a chat template of this name beside the default one of a model's tokenizer."""
+    folder = model / "additional_chat_templates"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.jinja").write_text(template)
+
+
 def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
     """Train a model until it answers the prompt so."""
     import torch

@@ -18,6 +18,7 @@ from tasks.engine.sequences import Changed, Facts, Names, Sequences
 from tasks.engine.training.compose import Part
 from tasks.io import provenance, tables, token_store
 from tasks.io.token_store import Contents, Tokenized, TokenStore
+from tasks.io.weights import checkpoints
 
 STORES = "tokens"
 """The folder of all stores in a run's cache."""
@@ -188,8 +189,9 @@ def _of_table(
 
 def _tokenizer_digest(folder: Path) -> str:
     """Return a digest of the files of a model's folder that its tokens may follow from."""
-    small = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(OTHERS))
-    digests = {path.name: provenance.digest(path) for path in small}
+    small = [path for path in folder.iterdir() if path.is_file() and not path.name.endswith(OTHERS)]
+    files = [*small, *folder.glob(checkpoints.NAMED_TEMPLATES)]
+    digests = {path.relative_to(folder).as_posix(): provenance.digest(path) for path in files}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,6 @@ def check(folder: Path, actual: str, expected: str, setting: str) -> None:
 
 def digest(folder: Path) -> str:
     """Return one hash over the folder of a model or an adapter, which a setting `digest` names."""
-    files = [file for kind in ("*.safetensors", "*.gguf", "*.json", "*.jinja") for file in folder.glob(kind)]
-    return provenance.facts_digest(
-        {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
-    )
+    kinds = ("*.safetensors", "*.gguf", "*.json", "*.jinja", checkpoints.NAMED_TEMPLATES)
+    files = [file for kind in kinds for file in folder.glob(kind) if file.name != checkpoints.CARD]
+    return provenance.facts_digest({file.relative_to(folder).as_posix(): provenance.digest(file) for file in files})

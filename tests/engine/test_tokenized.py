@@ -102,10 +102,12 @@ def test_rows_settings_tokenizer_and_objective_each_have_a_store_of_their_own(fo
     with (folder / "model" / "chat_template.jinja").open("a") as file:
         file.write("{# another #}")
     stored(folder, encoder())
-    assert len(stores(folder)) == 7
+    small.add_template(folder / "model", "tool_use")
+    stored(folder, encoder())
+    assert len(stores(folder)) == 8
     (folder / "model" / "model.safetensors").write_bytes(b"other weights")
     stored(folder, encoder())
-    assert len(stores(folder)) == 7
+    assert len(stores(folder)) == 8
 
 
 def test_a_cut_store_is_made_anew_and_said(folder):

@@ -44,7 +44,8 @@ CLOCK = (
 )
 """A clock that stands still, before a chat template that writes today's date. Of what follows a block, transformers leaves out one line break:
 this one, so that the template begins a line as it did alone, and keeps its own white space."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
+"""Chat templates that a tokenizer has beside the one in `chat_template.jinja`, where transformers writes and reads them."""
 
 
 def load(

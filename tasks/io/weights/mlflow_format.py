@@ -26,6 +26,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    checkpoints.NAMED_TEMPLATES,
     "config.json",
 )
 TASK, CHAT = "text-generation", "llm/v1/chat"
@@ -103,4 +104,6 @@ def _link_tokenizer(plain: Path, target: Path) -> None:
     target.mkdir(parents=True)
     for pattern in TOKENIZER_FILES:
         for path in plain.glob(pattern):
-            (target / path.name).symlink_to(os.path.relpath(path, target))
+            link = target / path.relative_to(plain)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(os.path.relpath(path, link.parent))

@@ -118,6 +118,8 @@ def _write_tools_template(model: Path) -> None:
             "base whose own chat template writes tools, and leave `fetch.tools` out."
         )
     tokenizer.chat_template = random_init.TOOLS_TEMPLATE
+    for named in model.glob(checkpoints.NAMED_TEMPLATES):  # a template `tool_use` would be taken before that one
+        named.unlink()
     _save_tokenizer(tokenizer, model)
 
 
@@ -157,7 +159,8 @@ def _files_of_model(folder: Path) -> list[Path]:
     """Return the files of a model that are copied: of its weights those that transformers reads, and none of earlier checkpoints or other
     programs; not its card, since the copy has its own."""
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    files = [file for pattern in KEPT for file in folder.glob(pattern) if file.name != checkpoints.CARD]
+    patterns = (*KEPT, checkpoints.NAMED_TEMPLATES)
+    files = [file for pattern in patterns for file in folder.glob(pattern) if file.name != checkpoints.CARD]
     if whole.is_file():
         used = {whole.name}
     elif index.is_file():

@@ -36,6 +36,8 @@ def test_another_chat_template_asks_anew(folder, tmp_path):
     calls(folder, run)
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     assert calls(folder, run) == 2
+    small.add_template(folder, "tool_use")
+    assert calls(folder, run) == 3
 
 
 def test_another_precision_asks_anew_and_auto_is_what_it_has_become(folder, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import torch
 from flows.execution import ports
 from tasks.io.runs import registry, run_links, run_store
 from tasks.io.weights import checkpoints, mlflow_format
+from tests import tiny as small
 
 MODEL = Path(__file__).resolve().parents[3] / "params/micro-data/model"
 PROMPT = [{"role": "user", "content": "What is 2 plus 3?"}]
@@ -116,6 +117,14 @@ def test_weights_are_not_copied_and_the_description_is_written_once(folder):
     assert mlflow_format.describe(folder)
     assert (folder / mlflow_format.DESCRIPTION).stat().st_mtime_ns == written
     assert not any(path.is_symlink() and path.readlink().is_absolute() for path in folder.rglob("*"))
+
+
+def test_the_tokenizer_has_all_its_chat_templates(folder):
+    small.add_template(folder / "model", "tool_use")
+    assert mlflow_format.describe(folder)
+    linked, own = (checkpoints.load_tokenizer(folder / place) for place in (mlflow_format.TOKENIZER, "model"))
+    assert linked.chat_template == own.chat_template
+    assert "tool_use" in own.chat_template
 
 
 @pytest.mark.parametrize("lacking", [checkpoints.OWN_ADAPTER, checkpoints.COMPRESSION_NOTE, "no model"])

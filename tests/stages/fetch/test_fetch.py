@@ -10,6 +10,7 @@ import torch
 
 from tasks.io import pinned
 from tasks.io.weights import checkpoints
+from tasks.stages.fetch.random_init import TOOLS_TEMPLATE
 from tests import tiny as small
 
 
@@ -141,11 +142,15 @@ def test_a_change_of_any_file_of_an_embedder_is_told(tmp_path, advised, changed)
         small.fetch(tmp_path, {"from": "config"}, source | {"digest": advised[0]})
 
 
-@pytest.mark.parametrize(("changed", "is_copied"), [("merges.txt", True), ("consolidated.safetensors", False)])
+@pytest.mark.parametrize(
+    ("changed", "is_copied"),
+    [("merges.txt", True), ("additional_chat_templates/rag.jinja", True), ("consolidated.safetensors", False)],
+)
 def test_the_digest_of_a_model_is_of_what_is_copied(fetch, tiny, tmp_path, advised, changed, is_copied):
     folder = tmp_path / "own"
     shutil.copytree(tiny, folder)
     fetch(source="folder", path=str(folder))
+    (folder / changed).parent.mkdir(exist_ok=True)
     (folder / changed).write_text("new")
     fetch(source="folder", path=str(folder))
     assert len(set(advised)) == 1 + is_copied
@@ -320,3 +325,13 @@ def test_a_base_is_given_a_template_that_writes_tools_where_its_turns_are_chatml
     again.mkdir()
     with pytest.raises(ValueError, match=r"fetch\.tools writes turns as ChatML.*ends them with '<\|endoftext\|>'"):
         small.fetch(again, {"from": "folder", "path": str(own)}, tools=True)
+
+
+def test_named_chat_templates_are_copied_and_none_is_taken_before_the_one_that_writes_tools(tiny, tmp_path):
+    own, source = shutil.copytree(tiny, tmp_path / "own"), {"from": "folder", "path": str(tmp_path / "own")}
+    small.add_template(own, "tool_use")
+    default = checkpoints.load_tokenizer(tiny).chat_template
+    for tools, templates in ((False, {"default": default, "tool_use": "{{ tools }}"}), (True, TOOLS_TEMPLATE)):
+        (tmp_path / str(tools)).mkdir()
+        base = small.fetch(tmp_path / str(tools), source, tools=tools)["base"]
+        assert checkpoints.load_tokenizer(base).chat_template == templates
