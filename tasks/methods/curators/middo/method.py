@@ -130,14 +130,14 @@ ANSWER = (
     "Give 10 only where nothing could be better."
 )
 _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
-_NOTE = r"(?:\s*[(\[][^)\]\d\n]{0,80}(?:(?:\d+\s*(?:to|[-–])|\bof)\s*\d+[^)\]\d\n]{0,80})?[)\]])?"
-"""A bracket behind the word with a range or without a number: one that holds a number alone holds the score."""
+_NOTE = rf"(?:\s*[(\[](?!\s*{_QUOTES}\d[\d.]*+(?!\s*(?:(?:to|[-–])\s*\d|=)))[^)\]\n]{{0,80}}[)\]])?"
+"""A bracket behind the word. One that begins with a number holds the score, unless that begins a range or is explained: `1 = bad`."""
 _CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
 _END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
 SCORE = re.compile(
     rf"(?:\bscore\b{_NOTE}(?: is| of)?{_MARKS}|(?P<first>\A){_MARKS})"
     rf"(?P<open>[(\[<]{_QUOTES})?(?P<number>\d++(?:\.\d++)?+)(?(open){_CLOSED})"
-    r"(?!\s*to\s*\d|[-–]\d)(?=(?:\s*[-–—]\s*(?P<upper>\d++))?)"  # not "a score of 0 to 10"
+    r"(?![ \t]*to\s*\d|[-–]\d)(?=(?:[ \t]*[-–—][ \t]*(?P<upper>\d++))?)"  # not "a score of 0 to 10"
     rf"(?(first)(?={_END}))",  # not "1. Yes", nor "2 mistakes", nor "(1) Yes"
     re.IGNORECASE,
 )
