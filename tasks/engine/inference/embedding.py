@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.engine import context
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
@@ -39,7 +40,7 @@ def pooled(
 ) -> NDArray[np.float32]:
     """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
 
-    `model` is a causal language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with
+    Of a text that is longer than the model's context, it is that of the tokens at the beginning that the context holds. `model` is a causal language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with
     the same model.
     """
     return by_layer(model, texts, track, row_tokens, depths=(1.0,), apply=apply)[:, 0]
@@ -54,7 +55,9 @@ def by_layer(
     apply: Apply | None = None,
 ) -> NDArray[np.float32]:
     """Return the mean hidden states of each text's tokens in the layers at these depths, (N, L, H), otherwise as `pooled`."""
-    config = _body(model).config
+    body = _body(model)
+    config, most = body.config, context.context(body)
+    texts = [text[:most] for text in texts]
     layers = [round(depth * config.num_hidden_layers) for depth in depths]
     means_NLH = np.zeros((len(texts), len(layers), config.hidden_size), dtype=np.float32)
     numbers = [number for number, text in enumerate(texts) if text]

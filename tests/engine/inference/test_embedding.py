@@ -34,6 +34,11 @@ def test_a_vector_is_the_mean_of_a_plain_forward(make, row_tokens):
     np.testing.assert_allclose(found, [by_hand(body, ids) for ids in TEXTS], rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_is_read_as_far_as_the_context_goes():
+    model, text = small.gpt2().eval(), list(range(256)) * 2
+    np.testing.assert_array_equal(embedding.pooled(model, [text]), embedding.pooled(model, [text[:256]]))
+
+
 @pytest.mark.parametrize("family", embedding.ENCODERS)
 def test_a_vector_is_the_mean_of_a_plain_forward_in_all_families_of_encoders(family):
     def made():
