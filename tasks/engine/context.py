@@ -37,7 +37,7 @@ def check(model: Any, sequences: Iterable[Encoded], setting: str = "") -> None:
 
     `setting` limits their length, if any does. What a link adds is no text of the data, and ends where the context does.
     """
-    most, longest = context(model), max(listed(sequences).facts.longest, default=0)
+    most, longest = context(model), max(listed(sequences).longest, default=0)
     if most is not None and longest > most:
         remedy = (
             f"Set {setting}: {most} or less"

@@ -96,6 +96,11 @@ class Sequences(Sequence[Encoded]):
         return self.facts.tokens
 
     @property
+    def longest(self) -> NDArray[Any]:
+        """Return the tokens of the longest of each and its auxiliary sequences, (N,)."""
+        return self.facts.longest
+
+    @property
     def passes(self) -> NDArray[np.float64] | None:
         """Return the times that an epoch sees each, (N,); None where each is seen once."""
         return None

@@ -10,6 +10,7 @@ from tasks.core.records import FaultPair, Message, Tests
 from tasks.core.training import Training
 from tasks.engine.encode import ExampleEncoder
 from tasks.engine.forward import use_packed_attention
+from tasks.engine.sequences import listed
 from tasks.engine.training import train as engine
 from tasks.engine.training.reference import with_reference
 from tasks.methods.objectives.dpo.config import DpoConfig
@@ -99,6 +100,14 @@ def test_training_prefers_the_better_answers(tiny, tmp_path):
     losses = [loss for *_, loss in result.losses]
     assert losses[0] == pytest.approx(math.log(2), rel=1e-4)
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_reference_reads_pairs_for_their_lengths_and_then_row_by_row(tmp_path, monkeypatch):
+    pairs, reads = listed(preferences.pairs()), []
+    read = pairs.read
+    monkeypatch.setattr(pairs, "read", lambda place: reads.append(place) or read(place))
+    with_reference(preferences.model(0.5), pairs, {}, small.FP32, tmp_path)
+    assert len(reads) == 3 * len(pairs), "each once, and once for each of its two answers"
 
 
 def test_the_reference_is_measured_once_for_one_model_and_set(tmp_path, monkeypatch):

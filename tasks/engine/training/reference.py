@@ -67,6 +67,10 @@ class _Parts(Sequences):
     def tokens(self) -> NDArray[Any]:
         return self._lengths
 
+    @property
+    def longest(self) -> NDArray[Any]:
+        return self._lengths
+
     @cached_property
     def facts(self) -> Facts:
         return listed(list(self)).facts
