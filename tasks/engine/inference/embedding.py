@@ -40,8 +40,8 @@ def pooled(
 ) -> NDArray[np.float32]:
     """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
 
-    Of a text that is longer than the model's context, it is that of the tokens at the beginning that the context holds. `model` is a causal language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with
-    the same model.
+    Of a text that is longer than the model's context, it is that of the tokens at the beginning that the context holds. `model` is a causal
+    language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with the same model.
     """
     return by_layer(model, texts, track, row_tokens, depths=(1.0,), apply=apply)[:, 0]
 

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,25 @@ from tasks.stages.ingest.shards.shard import Shard
 from tasks.stages.ingest.splits import NEEDED, SPLITS
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a run reads with, and what earlier ones left to it."""
+
+    reader: Reader
+    texts: TextCache
+    known: KeptResults
+    rescues: Mapping[str, Decision]
+    apply: Apply
+    """Has worker processes do what is independent."""
+    scratch: Path
+    run: Run
+
+    def forget_unused(self) -> None:
+        """Remove what earlier runs left and this one did not use."""
+        for kept in (self.reader, self.texts, self.known):
+            kept.forget_unused()
+
+
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
     if config.ingest.near_duplicates.cosine is not None:
@@ -61,16 +81,14 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         scratch.mkdir(parents=True)
         try:
             rescues = review_decisions.read_those(inputs["decisions"], "accept")
-            texts = TextCache(folder / "texts")
             with Workers(config.compute.threads) as workers:
                 reader = Reader(config.ingest, folder / "shards", scratch, run, workers, frozenset(rescues))
-                known = KeptResults(folder / "blocks", workers.apply)
-                _ingest(inputs, outputs, config.ingest, reader, texts, workers.apply, known, scratch, rescues, run)
+                texts, known = TextCache(folder / "texts"), KeptResults(folder / "blocks", workers.apply)
+                work = _Work(reader, texts, known, rescues, workers.apply, scratch, run)
+                _ingest(inputs, outputs, config.ingest, work)
         finally:
             files.remove(scratch)
-        reader.forget_unused()
-        texts.forget_unused()
-        known.forget_unused()
+        work.forget_unused()
 
 
 @contextmanager
@@ -85,18 +103,8 @@ def _folder(run: Run) -> Iterator[Path]:
         yield folder
 
 
-def _ingest(
-    inputs: Mapping[str, Path],
-    outputs: Mapping[str, Path],
-    config: IngestConfig,
-    reader: Reader,
-    texts: TextCache,
-    apply: Apply,
-    known: KeptResults,
-    scratch: Path,
-    rescues: Mapping[str, Decision],
-    run: Run,
-) -> None:
+def _ingest(inputs: Mapping[str, Path], outputs: Mapping[str, Path], config: IngestConfig, work: _Work) -> None:
+    scratch, apply, run = work.scratch, work.apply, work.run
     hide = partial(sensitive.hide, actions=config.actions)
     quarantine = Quarantine(hide)
     modules = {
@@ -104,12 +112,13 @@ def _ingest(
         for place, source in enumerate(config.sources)
         if isinstance(source, Package | Folder)
     }
-    benchmark, unread = _read_benchmarks(config, reader, quarantine)
-    shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
-    extract_documents(config, texts, apply, run)
-    corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents", rescues)
+    benchmark, unread = _read_benchmarks(config, work.reader, quarantine)
+    shards = Shards([*benchmark, *_read_examples(config, modules, work.reader, quarantine, run)])
+    extract_documents(config, work.texts, apply, run)
+    corpus, sensitive_documents = read_corpora(config, quarantine, work.texts.read, scratch / "documents", work.rescues)
 
-    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues, apply, known)
+    num_benchmark = sum(shard.rows for shard in benchmark)
+    filters = Filter(shards, num_benchmark, config, scratch, run, work.rescues, apply, work.known)
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
@@ -121,40 +130,46 @@ def _ingest(
     groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
     overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps", apply)
     documents = filter_and_split_documents(
-        corpus, mined, groups, overlapping, config.of_texts, quarantine, scratch / "documents", rescues, apply
+        corpus, mined, groups, overlapping, config.of_texts, quarantine, scratch / "documents", work.rescues, apply
     )
     check_corpora(documents.items, config.of_texts)
 
     places = pl.concat([sensitive_texts(shards.all), sensitive_documents])
     tables.sink_query(outputs["ingested"] / "sensitive.parquet", places, SensitiveText)
-    places = pl.scan_parquet(outputs["ingested"] / "sensitive.parquet")
     paths = _write_tables(outputs, shards, decisions, documents, quarantine)
-    num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
     counted = counts.count_tables(*paths, scratch / "duckdb")
+    num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
+    rescued = rescue.record(work.rescues, shards, corpus, quarantine.table()) if work.rescues else None
+    _report(outputs["ingested"], config, quarantine.balance(num_kept), counted, caveats, rescued, run)
+    generating = [source.tasks for source in config.sources if isinstance(source, Gym)]
+    gym.write_kinds(outputs["ingested"] / "generated.json", gym.kinds(generating))
+
+
+def _report(
+    folder: Path,
+    config: IngestConfig,
+    balance: Mapping[str, Any],
+    counted: Mapping[str, Any],
+    caveats: Sequence[str],
+    rescued: Mapping[str, Any] | None,
+    run: Run,
+) -> None:
+    """Write `report.json` into the folder of the tables, and say what a person has to know of it."""
+    places = pl.scan_parquet(folder / "sensitive.parquet")
     thin = list(counts.thin_tasks(counted["tasks"]))
-    for line in thin:
-        run.say(line)
     report = {
-        "sources": quarantine.balance(num_kept),
+        "sources": balance,
         "sensitive": sensitive.count(places),
         **counted,
         "shares": counts.shares(counted["splits"], config.splits.held_out),
-        "samples": samples.draw(outputs["ingested"], config.seed),
+        "samples": samples.draw(folder, config.seed),
         "pretraining": counts.PRETRAINING,
         "caveats": [*caveats, *thin],
+        **({"rescued": rescued} if rescued is not None else {}),
     }
-    if rescues:
-        rescued = rescue.record(rescues, shards, corpus, quarantine.table())
-        report["rescued"] = rescued
-        for line in rescue.in_words(rescued):
-            run.say(line)
-    (outputs["ingested"] / "report.json").write_text(
-        json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    generating = [source.tasks for source in config.sources if isinstance(source, Gym)]
-    gym.write_kinds(outputs["ingested"] / "generated.json", gym.kinds(generating))
-    run.say(summary(report))
-    for line in sensitive.in_words(places):
+    files.write_atomically(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    of_rescues = rescue.in_words(rescued) if rescued is not None else ()
+    for line in (*thin, *of_rescues, summary(report), *sensitive.in_words(places)):
         run.say(line)
 
 
