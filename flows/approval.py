@@ -25,6 +25,8 @@ SLACK_S = 3600
 POLL_S = 5
 WAITS = "waits for approval"
 """The outcome of a flow run that ends before a person has answered."""
+NOTHING = "nothing new"
+"""The outcome of a flow run that comes to no decision."""
 ASKED = workspace.SCRATCH / "asked"
 """Holds a file for each flow run of this workspace that waits for an answer, by its id: the server may be that of others too. It holds what
 is asked about."""

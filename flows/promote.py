@@ -15,7 +15,8 @@ from flows.registry import decision_text, history, promotion
 def promote() -> State[str]:
     """Judge the candidate and act on it. Ends as `Promoted`, `Refused` or `Not decided`, with the verdict as its result.
 
-    Asked again about the same candidate, it answers the same. It ends as `Waits for approval` where another run asks a person about it.
+    Asked again about the same candidate, it answers the same. It ends as `Waits for approval` where another run asks a person about it, and as
+    `Nothing new` where the candidate was decided before the answer came.
     """
     with flow_lease.acquired():
         decision, is_open = promotion.judge()
@@ -30,6 +31,8 @@ def promote() -> State[str]:
             return Completed(name=approval.WAITS.capitalize(), message=line, data=approval.WAITS)
         with flow_lease.acquired():
             decision = promotion.settle(decision, answer)
+        if unused := decision.unused(answer):
+            return Completed(name=approval.NOTHING.capitalize(), message=unused, data=approval.NOTHING)
     outcome = history.read().outcome(decision)
     create_markdown_artifact(decision_text.markdown(decision), key="promotion", description=outcome)
     line = f"version {decision.version} ({decision.name}): {outcome}. {decision.reason}"

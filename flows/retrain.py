@@ -22,8 +22,7 @@ from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.promotion.gate import Verdict
 from tasks.io.system import progress
 
-NOTHING = "nothing new"
-NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING, approval.WAITS)]
+NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), approval.NOTHING, approval.WAITS)]
 """The states that a retraining can end in, beside Prefect's own."""
 
 
@@ -74,7 +73,7 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
             judged = len(history.read().lines) > known
             ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=judged)
             ended.decision = decision if judged else None
-        if drift and ended.outcome == NOTHING:
+        if drift and ended.outcome == approval.NOTHING:
             ended.reason += f". New data are wanted: {drift}"
         ended.proposal = _new_domain()
     return ended
@@ -93,11 +92,14 @@ def _new_domain() -> str:
 
 
 def settle_once(decision: PromotionDecision, answer: Approval) -> RetrainOutcome:
-    """Act upon a person's answer, log and return the outcome."""
+    """Act upon a person's answer, log and return the outcome: nothing new where the candidate was decided before the answer came."""
     with retrain_log.recorded(f"answer of {answer.by or 'nobody'}") as ended:
         settled = promotion.settle(decision, answer)
-        ended.decision = settled
-        ended.outcome, ended.reason = settled.verdict, f"version {settled.version}: {settled.reason}"
+        if unused := settled.unused(answer):
+            ended.outcome, ended.reason = approval.NOTHING, unused
+        else:
+            ended.decision = settled
+            ended.outcome, ended.reason = settled.verdict, f"version {settled.version}: {settled.reason}"
     return ended
 
 
@@ -113,4 +115,4 @@ def _outcome(decision: PromotionDecision, *, ran: int, judged: bool) -> tuple[st
     if judged:
         return decision.verdict, f"version {decision.version}: {decision.reason}"
     stages = f"{ran} stages ran and came to the same model" if ran else "no data, settings or code changed"
-    return NOTHING, f"{stages}; version {decision.version} was judged on {decision.time} ({decision.verdict})"
+    return approval.NOTHING, f"{stages}; version {decision.version} was judged on {decision.time} ({decision.verdict})"

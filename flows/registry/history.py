@@ -82,6 +82,16 @@ class PromotionDecision(Config):
         reason = f"{who}{because}, though the gate would promote it: {self.reason}"
         return self.model_copy(update={"approval": approval, "verdict": "refused", "reason": reason})
 
+    def unused(self, answer: Approval) -> str:
+        """Return that a person's answer was not used, since this decision was made before it came; empty where it has that answer."""
+        if answer == self.approval:
+            return ""
+        word = ("approved" if answer.approved else "refused") + (f": {answer.reason}" if answer.reason else "")
+        return (
+            f"version {self.version}: the answer of {answer.by or 'nobody'} ({word}) was not used, since it was decided on "
+            f"{self.time} ({self.verdict})"
+        )
+
 
 class Rollback(Config):
     """A person's return to an earlier version."""

@@ -14,7 +14,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from flows import approval, retrain
 from flows.execution import flow_lease, prefect_server, workspace_lease
 from flows.promote import promote
-from flows.registry import history, promotion
+from flows.registry import history, promotion, retrain_log
 from flows.registry.history import Approval
 from tasks.io.runs import logged_models, run_store
 from tests.flows.conftest import wait_for
@@ -131,6 +131,30 @@ def test_a_night_that_comes_to_what_is_asked_already_ends(monkeypatch):
     monkeypatch.setattr(prefect_server, "is_private", lambda: False)
     monkeypatch.setattr(approval, "ask", lambda _: None)
     assert retrain.retrain.fn().name == "Waits for approval"
+
+
+def test_a_run_whose_answer_came_too_late_decides_nothing_and_tells_the_answer(nights, monkeypatch):  # noqa: F811
+    nights.set(gate={"approval": "ask"})
+    nights.night("one", 1.9)
+    first, late = Approval(approved=True, by="Ann"), Approval(approved=False, by="Bob", reason="too short")
+    asked = []
+
+    def ask(decision):
+        asked.append(decision)
+        promotion.settle(decision, first)
+        return late
+
+    monkeypatch.setattr(flow_lease, "acquired", nullcontext)
+    monkeypatch.setattr(prefect_server, "is_private", lambda: False)
+    monkeypatch.setattr(approval, "ask", ask)
+    state = promote.fn()
+    told = f"version 1: the answer of Bob (refused: too short) was not used, since it was decided on {history.read().lines[0].time} (promoted)"
+    assert (state.name, state.message) == ("Nothing new", told)
+    ended = retrain.settle_once(asked[0], late)
+    assert (ended.outcome, ended.reason, ended.decision) == ("nothing new", told, None)
+    (night,) = retrain_log.last(1)
+    assert (night.cause, night.outcome, night.reason) == ("answer of Bob", "nothing new", told)
+    assert retrain.settle_once(asked[0], first).outcome == "promoted", "it is the answer that was used"
 
 
 def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(asking):
