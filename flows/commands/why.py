@@ -152,6 +152,12 @@ def _conclusion(parts: "list[Part]") -> str:
     total, last = parts[0], parts[-2:]
     if not total.is_certain:
         return "The two do not differ significantly on the test set, so there is no cause to find. Nothing was run."
+    if math.isfinite(total.worse_by.value) and not math.isfinite(last[0].worse_by.value):
+        first, later = (", ".join(cause.stage for cause in part.causes) for part in last)
+        return (
+            f"The changes of {first} and of {later} do not work apart: the hybrid with those of {later} alone diverges, so that neither "
+            "is named as the cause."
+        )
     largest = max(last, key=lambda part: abs(part.worse_by.value))
     stages = ", ".join(cause.stage for cause in largest.causes)
     if not math.isfinite(total.worse_by.value):

@@ -93,7 +93,7 @@ def stages_to_rerun(before: ModelRecord, after: ModelRecord) -> list[str]:
 def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Part]:
     """Yield the effect of all causes together, then of both halves of the part with the larger one, down to a single group.
 
-    Nothing runs if the interval of the whole difference includes zero. `parent` is the MLflow run that those of hybrids belong to.
+    It ends after two halves whose hybrid alone diverged. Nothing runs if the interval of the whole difference includes zero. `parent` is the MLflow run that those of hybrids belong to.
     Raises FileNotFoundError if DVC's cache lacks a file of the record, ValueError if the code is not found, RuntimeError if a
     stage fails.
     """
@@ -124,6 +124,8 @@ def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Par
             results[cut] = make_hybrid(cuts[cut], parent)
             yield (first := part(low, cut))
             yield (later := part(cut, high))
+            if not (math.isfinite(first.worse_by.value) or math.isfinite(later.worse_by.value)):
+                return  # the hybrid alone diverged: neither half has the larger effect
             low, high = (low, cut) if abs(first.worse_by.value) >= abs(later.worse_by.value) else (cut, high)
 
 

@@ -222,24 +222,41 @@ def test_the_conclusion_claims_no_more_than_the_interval_does(changes, told):
     assert told in why._conclusion(parts)
 
 
+@pytest.fixture
+def concluded(monkeypatch):
+    """Returns what is concluded of two models and hybrids with these losses, which differ in these stages."""
+
+    def of(first, second, *, hybrid, stages=("ingest", "tune")):
+        def results(loss):
+            return [Result("domain", f"{n}", f"g{n}", None, loss, 10, 10, "", "") for n in range(12)]
+
+        @contextlib.contextmanager
+        def hybrids(*_):
+            yield lambda cut, parent: results(hybrid)
+
+        groups = [[model_differences.Cause(name, [], [])] for name in stages]
+        monkeypatch.setattr(bisection, "separable_causes", lambda before, after: groups)
+        monkeypatch.setattr(bisection, "_place", lambda cause, before, after: cause.stage)
+        monkeypatch.setattr(bisection, "_recorded", lambda record: results(record.loss))
+        monkeypatch.setattr(bisection, "_hybrid_workspace", hybrids)
+        models = (SimpleNamespace(name="model", loss=loss) for loss in (first, second))
+        return why._conclusion(list(bisection.bisect(*models, "")))
+
+    return of
+
+
 @pytest.mark.parametrize(("hybrid", "cause"), [(math.nan, "tune"), (20.0, "ingest")])
-def test_the_cause_of_a_divergence_is_the_stage_with_which_a_hybrid_diverges(monkeypatch, hybrid, cause):
+def test_the_cause_of_a_divergence_is_the_stage_with_which_a_hybrid_diverges(concluded, hybrid, cause):
     """`hybrid`: the loss of what has the stage `ingest` of the one model and `tune` of the other."""
-
-    def results(loss):
-        return [Result("domain", f"{n}", f"g{n}", None, loss, 10, 10, "", "") for n in range(12)]
-
-    @contextlib.contextmanager
-    def hybrids(*_):
-        yield lambda cut, parent: results(hybrid)
-
-    groups = [[model_differences.Cause(name, [], [])] for name in ("ingest", "tune")]
-    monkeypatch.setattr(bisection, "separable_causes", lambda before, after: groups)
-    monkeypatch.setattr(bisection, "_place", lambda cause, before, after: cause.stage)
-    monkeypatch.setattr(bisection, "_recorded", lambda record: results(math.nan if record.name == "second" else 20.0))
-    monkeypatch.setattr(bisection, "_hybrid_workspace", hybrids)
-    first, second = (SimpleNamespace(name=name) for name in ("first", "second"))
     other = "ingest" if cause == "tune" else "tune"
-    for models, told in (((first, second), cause), ((second, first), other)):
-        conclusion = why._conclusion(list(bisection.bisect(*models, "")))
-        assert conclusion.startswith(f"The cause: {told}. One of the two diverged")
+    for models, told in (((20.0, math.nan), cause), ((math.nan, 20.0), other)):
+        assert concluded(*models, hybrid=hybrid).startswith(f"The cause: {told}. One of the two diverged")
+
+
+@pytest.mark.parametrize("stages", [("ingest", "tune"), ("ingest", "pretrain", "tune", "merge")])
+def test_no_stage_is_named_where_a_hybrid_of_two_sound_models_diverges(concluded, stages):
+    first, later = (", ".join(half) for half in (stages[: len(stages) // 2], stages[len(stages) // 2 :]))
+    assert concluded(20.0, 25.0, hybrid=math.nan, stages=stages) == (
+        f"The changes of {first} and of {later} do not work apart: the hybrid with those of {later} alone diverges, so that neither "
+        "is named as the cause."
+    )
