@@ -78,6 +78,6 @@ def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return the digest of the first of these fields that holds anything; empty without one, which equals every other."""
-    value = next((row[name] for name in names if row.get(name) not in (None, "")), "")
-    return digest(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+    """Return the digest of the first of these fields that a line has; empty without one, or where it is empty, which equals every other."""
+    value = next((row[name] for name in names if name in row), None)
+    return digest(value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True))

@@ -52,7 +52,12 @@ def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item],
                 f"{where}: two different items have the id {answer.item!r}: their inputs or targets differ. Ids pair the "
                 "items of two logs, so each item needs its own."
             )
-        first[answer.item] = replace(known, target=known.target or answer.target, prompt=known.prompt or answer.prompt)
+        first[answer.item] = replace(
+            known,
+            target=known.target or answer.target,
+            prompt=known.prompt or answer.prompt,
+            facts={**answer.facts, **known.facts},
+        )
         if answer.error:
             failed.append(answer.item)
         for measure, value in _flat(answer.scores):
