@@ -14,7 +14,8 @@ from tasks.core import statistics
 class Interval:
     """An estimate with its 95 % interval."""
 
-    value: float
+    value: float | None
+    """Null where one side diverged."""
     low: float | None
     high: float | None
 

@@ -1,6 +1,7 @@
 """Tell two judged models apart: the stages whose inputs differ, what follows from them, and the items lost and won."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ class ItemChange:
     source: str
     """The source that the item is from; its id where that is not known."""
     worse_by: float
-    """The rise of a loss in nats per token, or the fall of a share."""
+    """The rise of a loss in nats per token, or the fall of a share; infinite where one of the two diverged, which is null in JSON."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,9 @@ def _measure_change(measure: str, pairs: Sequence[tuple[Result, Result]], source
 
 
 def _worse_by(before: Result, after: Result) -> float:
-    """Return the rise of a loss in nats per token, or the fall of a share."""
+    """Return the rise of a loss in nats per token, or the fall of a share; infinite where one of the two alone is no finite number."""
+    if not (math.isfinite(before.value) and math.isfinite(after.value)):
+        return math.inf if math.isfinite(before.value) else -math.inf if math.isfinite(after.value) else 0.0
     if after.measure in LOSSES:
         return after.value / after.tokens - before.value / before.tokens
     return before.value - after.value

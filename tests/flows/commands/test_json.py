@@ -144,6 +144,8 @@ def test_a_bug_is_an_object_and_a_traceback(bare, monkeypatch, capsys):
 def test_numbers_that_are_not_finite_are_null():
     values = _as_json.plain(_comparisons.Interval(1.0, -math.inf, math.nan))
     assert json.dumps(values, allow_nan=False) == '{"value": 1.0, "low": null, "high": null}'
+    diverged = _as_json.plain(_comparisons.Interval(math.inf, math.inf, math.inf))
+    assert TypeAdapter(_comparisons.Interval).validate_python(diverged).value is None, "its type says so"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """`ratchet why`: the stage where two models part, and what followed from it."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from flows.experiments import model_differences
 from flows.registry import promotion
+from tasks.core.records import Result
 from tests.flows.registry.test_promotion import Nights, ratchet
 
 
@@ -96,6 +100,22 @@ def test_a_change_that_made_the_same_is_no_cause_of_what_came_later():
 def test_what_the_model_does_not_follow_from_is_left_out():
     assert causes(making(), making(report=1)) == []
     assert model_differences._lineage(making()) == {"ingest", "tune", "evaluate"}
+
+
+@pytest.mark.parametrize("measure", ["domain", "pass@1"])
+def test_an_item_on_which_one_model_alone_diverged_is_lost_or_won(measure):
+    def results(values):
+        return [Result(measure, f"{n}", f"g{n}", None, value, 10, 40, "", "") for n, value in enumerate(values)]
+
+    def told(before, after):
+        models = (replace(making(), results=results(values)) for values in (before, after))
+        (change,) = model_differences.item_changes(*models)
+        return change.lost, change.won, [item.item for item in (*change.most_lost, *change.most_won)]
+
+    sound, diverged = [1.0, 1.0, 1.0], [1.0, math.nan, math.inf]
+    assert told(sound, diverged) == (2, 0, ["1", "2"])
+    assert told(diverged, sound) == (0, 2, ["1", "2"])
+    assert told(diverged, diverged) == (0, 0, [])
 
 
 def test_other_bytes_from_equal_inputs_are_the_machines(nights):
