@@ -192,15 +192,23 @@ def compare_losses(
         if {item: row.tokens for item, row in before.items()} != {item: row.tokens for item, row in after.items()}:
             yield Check(False, f"{label} is of other items or tokens than its record")
             continue
-        first, later = _loss(before.values()), _loss(after.values())
+        sound, sound_now = (
+            {item: row for item, row in rows.items() if math.isfinite(row.value)} for rows in (before, after)
+        )
+        first, later = _loss(sound.values()), _loss(sound_now.values())
         unequal = sum(not _is_equal(before[item].value, after[item].value) for item in before)
-        loss = f"{later:.4f} nats/token on {len(before)} items"
+        diverged = f" (diverged: {len(after) - len(sound_now)})" if len(sound_now) < len(after) else ""
+        loss = f"{later:.4f} nats/token on {len(sound_now)} items{diverged}"
         if not unequal:
             yield Check(True, f"{label} {loss}, equal to the record to the bit")
         elif same_class:
             yield Check(
                 False,
                 f"{label} {loss}; {unequal} items differ from the record ({first:.4f}) on the same class of machine",
+            )
+        elif sound.keys() != sound_now.keys():
+            yield Check(
+                False, f"{label} {loss}; in the record other items diverged (recorded: {len(before) - len(sound)})"
             )
         else:
             within = abs(later - first) <= TOLERANCE[precision]
@@ -216,6 +224,6 @@ def _is_equal(before: float, after: float) -> bool:
 
 
 def _loss(rows: Any) -> float:
-    """Return the nats per token of results."""
+    """Return the nats per token of results; no number without any."""
     rows = list(rows)
-    return sum(row.value for row in rows) / sum(row.tokens for row in rows)
+    return sum(row.value for row in rows) / sum(row.tokens for row in rows) if rows else math.nan

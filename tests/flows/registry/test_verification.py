@@ -56,6 +56,24 @@ def test_a_diverged_model_that_diverges_again_is_equal_to_its_record():
     assert not check.holds
 
 
+def test_items_that_diverge_again_do_not_hinder_the_comparison_of_the_others():
+    def part(rows, *diverged):
+        return [dataclasses.replace(row, value=math.nan) if row.item in diverged else row for row in rows]
+
+    def compared(then, now):
+        (check, _) = verification.compare_losses("r0", then, now, "fp32", same_class=False)
+        return check.holds, check.what
+
+    held, what = compared(part(THEN, "domain 3"), part(shifted(0.04), "domain 3"))
+    assert held
+    assert "domain loss 2.0208 nats/token on 3 items (diverged: 1), recorded 2.0200: another class" in what
+    assert not compared(part(THEN, "domain 3"), part(shifted(0.06), "domain 3"))[0]
+    for then, now, recorded in (((), ["domain 3"], 0), (["domain 3"], (), 1), (["domain 2"], ["domain 3"], 1)):
+        held, what = compared(part(THEN, *then), part(shifted(0.04), *now))
+        assert not held
+        assert what.endswith(f"; in the record other items diverged (recorded: {recorded})")
+
+
 def test_other_items_are_no_measurement_of_the_same():
     assert told(shifted(0)[1:])[0] == (False, "r0: domain loss is of other items or tokens than its record")
 
