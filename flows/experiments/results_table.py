@@ -104,7 +104,7 @@ def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figu
 
 
 FIGURES = "figures.json"
-"""The file beside a comparison's table that holds what the table is made of, training by training."""
+"""The file beside the table of a comparison or a sweep that holds what the table is made of, training by training."""
 
 
 def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:

@@ -119,12 +119,16 @@ def save(sweep: Sweep, rows: Sequence[Row], below: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text("\n".join([table(sweep, rows), "", *below]) + "\n", encoding="utf-8")
     figures = [
-        {**row.point, f"{sweep.stage}.seed": seed, sweep.metric: value, "folder": result["folder"]}
+        {
+            **row.point,
+            f"{sweep.stage}.seed": seed,
+            sweep.metric: value if math.isfinite(value) else None,
+            "folder": result["folder"],
+        }
         for row in rows
         for seed, value, result in zip(sweep.seeds, row.values, row.results, strict=True)
     ]
-    body = ",\n".join(json.dumps(figure) for figure in figures)
-    (folder / "figures.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
+    results_table.write_figures(folder / results_table.FIGURES, figures)
     command = [sys.executable, "-m", "tasks.stages.report.sweep_page"]
     subprocess.run(command, input=json.dumps(_request(sweep, rows, below, folder)), text=True, check=True)
     return folder
