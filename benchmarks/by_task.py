@@ -36,7 +36,7 @@ def main(recipe_name: str) -> None:
     for trial in search.finals(recipe, rates):
         if trial.composition:
             result(recipe, recipe_name, trial)
-            rows = scratch.items(trials.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
+            rows = scratch.items(trials.write_folder(recipe, recipe_name, trial) / "results.parquet", "domain")
             items[trial.composition].append(rows.join(tasks, on="item", how="left", maintain_order="left"))
     first = next(iter(items.values()))[0]
     names = first["task"].unique().sort().to_list()
@@ -45,7 +45,7 @@ def main(recipe_name: str) -> None:
     members = [np.flatnonzero((first["task"] == name).to_numpy()) for name in names]
     losses_CK = by_task(nats_CSN, tokens_N, members).mean(axis=1)
     print(pl.DataFrame({"task": names} | dict(zip(items, losses_CK, strict=True))))
-    untrained = trials.prepare(recipe, recipe_name, recipes.Trial(None, 0.0, 0, True))
+    untrained = trials.write_folder(recipe, recipe_name, recipes.Trial(None, 0.0, 0, True))
     base = scratch.items(untrained / "results.parquet", "domain")
     show(recipe_name, list(items), names, nats_CSN, base["value"].to_numpy(), tokens_N, members)
 
@@ -104,7 +104,7 @@ def by_task(nats_XN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]
 
 def result(recipe: recipes.Recipe, name: str, trial: recipes.Trial) -> recipes.Figures:
     """Return the result of a trial; exit with a message if it has not run."""
-    path: Path = trials.prepare(recipe, name, trial) / "result.json"
+    path: Path = trials.write_folder(recipe, name, trial) / "result.json"
     if not path.is_file():
         sys.exit(f"{trials.title(trial)} has not run: `ratchet compare` first.")
     row: recipes.Figures = json.loads(path.read_text(encoding="utf-8"))

@@ -94,7 +94,7 @@ def _train(options: argparse.Namespace, processes: int = 0) -> float:
         trial_store.FOLDER = Path(folder)
         made = sweep.make(axes.read(names), tokens=options.tokens)
         point = made.points().ask()[0]
-        folders = [trial_store.prepare(sweep.plan(made, point, seed)) for seed in made.seeds]
+        folders = [trial_store.write_folder(sweep.plan(made, point, seed)) for seed in made.seeds]
         return _seconds(partial(_alone, processes) if processes else _on_cluster, folders)
 
 

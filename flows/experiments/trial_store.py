@@ -30,7 +30,7 @@ from tasks.trial_on_node import NodeTrial
 FOLDER = Path(".ratchet/compare")
 RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
 SETTINGS = "settings.yaml"
-"""The settings of the trial that is prepared, for messages about them."""
+"""The settings of the trial whose folder is written, for messages about them."""
 OF_TRAINING = frozenset(
     {
         "validation",
@@ -70,7 +70,7 @@ class TrialPlan:
     """Its parameters in MLflow."""
 
 
-def prepare(plan: TrialPlan) -> Path:
+def write_folder(plan: TrialPlan) -> Path:
     """Write the settings of a trial to its folder, and return the folder.
 
     Raises ValueError with every problem of the settings. A training that another trial has made is taken over.

@@ -14,14 +14,14 @@ from tasks import configuration
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Figures]:
     """Run the trials without a result, and return all results."""
-    folders = [prepare(recipe, name, trial) for trial in trials]
+    folders = [write_folder(recipe, name, trial) for trial in trials]
     with Runner(f"compare {name}", parent, forks="compute" not in recipe.changes) as runner:
         return dict(zip(trials, runner.results(folders), strict=True))
 
 
-def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
+def write_folder(recipe: Recipe, name: str, trial: Trial) -> Path:
     """Write the settings of a trial to its folder, and return the folder."""
-    return trial_store.prepare(
+    return trial_store.write_folder(
         TrialPlan(
             title=title(trial),
             comparison=name,

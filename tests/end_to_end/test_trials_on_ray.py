@@ -158,7 +158,7 @@ def test_a_sweep_that_is_interrupted_and_loses_a_node_has_the_bytes_of_this_mach
 
 
 def test_a_trial_that_fails_on_a_node_says_there_why(nodes, capsys, monkeypatch):
-    folder = trial_store.prepare(sweeps.plan(sweep(), {RATE: 0.5}, 0))
+    folder = trial_store.write_folder(sweeps.plan(sweep(), {RATE: 0.5}, 0))
     request = json.loads((folder / "trial.json").read_text())
     (folder / "trial.json").write_text(json.dumps(request | {"trained": "nowhere", "stage": None}))
     with (

@@ -262,7 +262,7 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
     forks = not any(axis.setting.startswith("compute.") for axis in sweep.axes)
     with Runner("sweep", parent, forks=forks) as runner:
         while batch := points.ask():
-            folders = [trial_store.prepare(plan(sweep, point, seed)) for point in batch for seed in sweep.seeds]
+            folders = [trial_store.write_folder(plan(sweep, point, seed)) for point in batch for seed in sweep.seeds]
             with closing(runner.results(folders)) as results:
                 for row in _rows(sweep, batch, results):
                     rows.append(row)
@@ -361,7 +361,7 @@ def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figu
         plan(sweep, winner.point, seed, trained=folder if (folder / MODEL).is_dir() else None, test=True)
         for seed, folder in zip(sweep.seeds, winner.folders, strict=True)
     ]
-    folders = [trial_store.prepare(one) for one in (base, *plans)]
+    folders = [trial_store.write_folder(one) for one in (base, *plans)]
     with Runner("test", parent) as runner:
         measured_base, *measured = runner.results(folders)
     for folder in winner.folders:
@@ -394,5 +394,5 @@ def missing(sweep: Sweep) -> list[tuple[Point, int]]:
         unknown: Point = {axis.setting: axis.examples[0] for axis in sweep.axes}
         return [(unknown, seed) for _ in range(sweep.trials or samplers.TRIALS) for seed in sweep.seeds]
     trials = [(point, seed) for point in sweep.points().ask() for seed in sweep.seeds]
-    folders = {trial_store.prepare(plan(sweep, *trial)): trial for trial in trials}
+    folders = {trial_store.write_folder(plan(sweep, *trial)): trial for trial in trials}
     return [trial for folder, trial in folders.items() if not trial_store.is_finished(folder)]

@@ -186,7 +186,7 @@ def test_every_shipped_recipe_makes_settings_that_are_whole(file):
     assert (ROOT / f"params/{recipe.profile}.yaml").is_file()
     compositions = {trial.composition: trial for trial in search.grid(recipe)}
     for trial in compositions.values():  # those of one composition differ by numbers alone
-        assert (trials.prepare(recipe, file, trial) / "params.yaml").is_file()
+        assert (trials.write_folder(recipe, file, trial) / "params.yaml").is_file()
 
 
 def test_a_recipe_without_its_data_names_the_profile_that_has_them(tmp_path, monkeypatch):
@@ -207,10 +207,10 @@ def test_a_pretraining_is_measured_by_texts_of_the_domain(tmp_path, domain, is_e
 
 
 def test_a_trials_folder_follows_from_its_settings_alone(recipe):
-    first = trials.prepare(recipe, "first", Trial("lora", 1e-3, 0, False))
-    assert trials.prepare(recipe, "second", Trial("lora", 1e-3, 0, False)) == first
+    first = trials.write_folder(recipe, "first", Trial("lora", 1e-3, 0, False))
+    assert trials.write_folder(recipe, "second", Trial("lora", 1e-3, 0, False)) == first
     others = [Trial("lora", 1e-4, 0, False), Trial("lora", 1e-3, 1, False), Trial("full", 1e-3, 0, False)]
-    assert len({first, *(trials.prepare(recipe, "first", trial) for trial in others)}) == 4
+    assert len({first, *(trials.write_folder(recipe, "first", trial) for trial in others)}) == 4
 
 
 def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
@@ -238,7 +238,7 @@ def test_keys_are_written_as_people_write_them(recipe, monkeypatch, tmp_path):
 def test_a_section_that_a_recipe_changes_and_no_stage_has_is_named():
     wrong = Recipe.model_validate(TWO | {"changes": {"tuen": {"pack_tokens": 256}}})
     with pytest.raises(ValueError, match="tuen"):
-        trials.prepare(wrong, "wrong", Trial("lora", 1e-3, 0, False))
+        trials.write_folder(wrong, "wrong", Trial("lora", 1e-3, 0, False))
 
 
 def test_the_time_of_a_comparison_is_that_of_its_trainings_and_tests(recipe, monkeypatch):

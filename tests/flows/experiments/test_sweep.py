@@ -161,7 +161,7 @@ def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_fi
     ran = trainings(rate)
     sweep = made(f"{RATE}=0.1,0.2")
     (point, seed), _ = sweeps.missing(sweep)
-    folder = trial_store.prepare(sweeps.plan(sweep, point, seed, test=True))
+    folder = trial_store.write_folder(sweeps.plan(sweep, point, seed, test=True))
     (folder / "result.json").write_text(json.dumps({"validation": 7.0, "metrics": {"domain": {"loss": 1.0}}}))
     rows = sweeps.run(sweep, "parent")
     assert [rate(sections) for sections in ran] == [0.2]
@@ -172,9 +172,9 @@ def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_fi
 def test_what_other_trials_read_of_one_is_renamed_into_place():
     sweep = made(f"{RATE}=0.1,0.2")
     (point, seed), _ = sweeps.missing(sweep)
-    request = trial_store.prepare(sweeps.plan(sweep, point, seed)) / "trial.json"
+    request = trial_store.write_folder(sweeps.plan(sweep, point, seed)) / "trial.json"
     (request.parent / "before").hardlink_to(request)
-    trial_store.prepare(sweeps.plan(sweep, point, seed))
+    trial_store.write_folder(sweeps.plan(sweep, point, seed))
     assert not request.samefile(request.parent / "before")
 
 
