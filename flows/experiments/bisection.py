@@ -93,9 +93,9 @@ def stages_to_rerun(before: ModelRecord, after: ModelRecord) -> list[str]:
 def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Part]:
     """Yield the effect of all causes together, then of both halves of the part with the larger one, down to a single group.
 
-    It ends after two halves whose hybrid alone diverged. Nothing runs if the interval of the whole difference includes zero. `parent` is the MLflow run that those of hybrids belong to.
-    Raises FileNotFoundError if DVC's cache lacks a file of the record, ValueError if the code is not found, RuntimeError if a
-    stage fails.
+    It ends after two halves whose hybrid alone diverged. Nothing runs if the interval of the whole difference includes zero. `parent` is
+    the MLflow run that those of hybrids belong to. Raises FileNotFoundError if DVC's cache lacks a file of the record, ValueError if the
+    code is not found, RuntimeError if a stage fails.
     """
     groups = separable_causes(before, after)
     # By the number of groups that are as the first model has them.
