@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 Kind = Literal["secret", "personal"]
@@ -81,7 +82,10 @@ def is_iban(value: str) -> bool:
 
 
 def iban_in(match: str) -> str:
-    """Return the longest beginning of a match that is an IBAN: a word in capitals may stand behind it. Without any it is the first group: one may begin behind it."""
+    """Return the longest beginning of a match that is an IBAN: a word in capitals may stand behind it.
+
+    Without any it is the first group: an IBAN may begin behind that.
+    """
     groups = match.split(" ")
     beginnings = (" ".join(groups[:number]) for number in range(len(groups), 0, -1))
     return next(filter(is_iban, beginnings), groups[0])
@@ -92,6 +96,13 @@ def is_card_number(value: str) -> bool:
     digits = [int(sign) for sign in value if sign.isdigit()]
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return 13 <= len(digits) <= 19 and digits[0] in (3, 4, 5, 6) and (sum(doubled) + sum(digits[-1::-2])) % 10 == 0
+
+
+def card_number_in(match: str) -> str:
+    """Return the longest beginning of a match that is a card number, of groups of four digits and more: an expiry date may stand behind it."""
+    groups = takewhile(lambda group: len(group[0]) >= 4, re.finditer("[0-9]+", match))
+    beginnings = [match, *reversed([match[: group.end()] for group in groups])]
+    return next(filter(is_card_number, beginnings), match)
 
 
 def is_public(value: str) -> bool:
@@ -173,7 +184,7 @@ RULES = (
     _personal(
         "iban", r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}", is_iban, iban_in
     ),
-    _personal("card-number", r"(?<![\w.-])[3-6](?:[ -]?[0-9]){12,18}(?![\w-]|\.[0-9])", "[3-6](?:[ -]?[0-9]){12}", is_card_number),
+    _personal("card-number", r"(?<![\w.-])[3-6](?:[ -]?[0-9]){12,18}(?![\w-]|\.[0-9])", "[3-6](?:[ -]?[0-9]){12}", is_card_number, card_number_in),
     _personal(
         "ip-address",
         r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])|(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F:]*[0-9a-fA-F]{1,4}(?![\w:])",
