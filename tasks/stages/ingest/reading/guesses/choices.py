@@ -1,5 +1,6 @@
 """Guess the columns of multiple choice: a question, its choices, and the right one."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
 """What the names of columns begin with that hold a choice each."""
 BY_LETTER = re.compile(f"(?:{'|'.join(STEMS)})?[ _]?[a-j0-9]", re.IGNORECASE)
 """A field of an object of choices."""
+CHOICE_TEXTS = (*TEXTS, "choice", "option", "answer", "value")
+"""The field of a choice that is an object."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -80,13 +83,18 @@ def _columns_of_choices(names: Sequence[str]) -> list[str]:
 
 
 def _listed(rows: Rows, choices: str) -> str | None:
-    """Return the choices of a column as a list in a template: a list, the texts of an object, or the values of one by letters.
+    """Return the choices of a column as a list in a template: a list of texts or of objects with one, the texts of an object, or its values
+    by letters.
 
     None for other objects: `options` may be those of a program.
     """
     values = [row[choices] for row in rows if row.get(choices)]
     if not any(isinstance(value, Mapping) for value in values):
-        return as_expression(choices)
+        objects = [item for value in values if isinstance(value, list) for item in value if isinstance(item, Mapping)]
+        if not objects:
+            return as_expression(choices)
+        text = first_named([field for field, value in objects[0].items() if isinstance(value, str)], CHOICE_TEXTS)
+        return f"({as_expression(choices)} | map(attribute={json.dumps(text)}) | list)" if text else None
     has_texts = all(isinstance(value, Mapping) and "text" in value for value in values)
     if has_texts:
         return f'{as_expression(choices)}["text"]'

@@ -209,6 +209,10 @@ def test_a_verdict_in_numbers_is_not_guessed():
             {"sentence": lambda n: f"It is _, {n}.", "option1": "so", "option2": "not", "answer": lambda n: str(n % 2 + 1)},
             "It is _, 3.\n\nA. so\nB. not", "B. not",
         ),
+        (  # choices that are objects
+            {"question": lambda n: f"What is {n}?", "choices": [{"label": "A", "text": "one"}, {"label": "B", "text": "two"}], "answerKey": lambda n: "AB"[n % 2]},
+            "What is 3?\n\nA. one\nB. two", "B. two",
+        ),
         (  # an id asks nothing
             {"question_id": lambda n: f"q{n}", "text": lambda n: f"What is {n}?", "choices": ["one", "two"], "answer": lambda n: "AB"[n % 2]},
             "What is 3?\n\nA. one\nB. two", "B. two",
