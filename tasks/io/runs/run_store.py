@@ -29,6 +29,8 @@ KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 REMOTE = re.compile(r"(?P<scheme>[\w+.-]+)://(?:(?P<user>[^/]*)@)?(?P<host>[^/:]+)(?P<port>:\d+)?(?P<path>/.+)")
 REMOTE_BY_SSH = re.compile(r"(?:(?P<user>[^/@]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>.+)")
 """Addresses of git's remotes."""
+WEB_PORTS = {"http": ":80", "https": ":443"}
+"""The usual ports, which are the same place as none."""
 PATIENCE_S = 30.0
 """Seconds that a local database may be busy, and that the end of a run waits for the next spool to arrive. Later events stay in the spool."""
 
@@ -156,7 +158,7 @@ def connect() -> tuple[Any, str]:
                 f"its experiment {name()!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
             )
         if existing is None:
-            tags = dict(experiment_page.TAGS) | ({OWNER: _project()} if is_shared() else {})
+            tags = dict(experiment_page.TAGS) | ({OWNER: _project()[0]} if is_shared() else {})
             return client, client.create_experiment(name(), tags=tags)
         if is_shared():
             _check_owner(client, existing)
@@ -165,37 +167,46 @@ def connect() -> tuple[Any, str]:
 
 def _check_owner(client: Any, experiment: Any) -> None:
     """Raise ConnectionError if an experiment is that of another project: runs wait in the spool rather than mix with its own."""
-    owner = experiment.tags.get(OWNER)
+    owner, project = experiment.tags.get(OWNER), _project()
     if owner is None:
-        client.set_experiment_tag(experiment.experiment_id, OWNER, _project())
-    elif _project() not in (owner, _place(owner)):  # earlier versions wrote the remote itself
+        client.set_experiment_tag(experiment.experiment_id, OWNER, project[0])
+    elif not {owner, _places(owner)[0]}.intersection(project):  # the first version wrote the remote itself
         raise ConnectionError(
             f"its experiment {name()!r} belongs to another workspace, {without_passwords(owner)}. export {environment.NAME}=… gives this one a name of its own; "
             f"if both are the same project, remove the experiment's tag {OWNER} in MLflow's page"
         )
 
 
-def _project() -> str:
-    """Return what clones of one project have in common: host and path of their remote, or else this folder of this machine."""
-    return _place(git.origin()) or f"{socket.gethostname()}:{Path.cwd()}"
+def _project() -> list[str]:
+    """Return what clones of one project have in common: the places of their remote, or else this folder of this machine."""
+    remote = git.origin()
+    return _places(remote) if remote else [f"{socket.gethostname()}:{Path.cwd()}"]
 
 
-def _place(remote: str) -> str:
-    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`.
+def _places(remote: str) -> list[str]:
+    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`, and what
+    earlier versions wrote for them: their experiments are known again.
 
-    A path in somebody's home begins with `~` and their name. That of the user `git` does not: such a path is a forge's, the same for all.
+    A path in somebody's home begins with `~` and their name; without a name it is not known whose. Over ssh, a path of several parts that does
+    not say so is a forge's (`owner/name`), the same for all, as is any of the user `git`. A web server's port stays unless it is the usual one: two of
+    a machine may be two forges, and nothing tells that ssh leads to one of them.
     """
     address = REMOTE.fullmatch(remote) or REMOTE_BY_SSH.fullmatch(remote)
     if address is None:
-        return without_passwords(remote)
+        return [without_passwords(remote)]
     parts = address.groupdict()
-    host, path, port = parts["host"].lower(), parts["path"], parts.get("port") or ""
-    if "ssh" in parts.get("scheme", "ssh"):
-        user = (parts["user"] or "").partition(":")[0]  # without a password
-        path, port = re.sub("^/?~/", "", path), ""  # the web server of a forge has another port
-        if not path.startswith(("/", "~")) and user != "git":
-            path = f"~{user}/{path}"
-    return f"{host}{port}/{path.strip('/').removesuffix('.git')}"
+    scheme, host, port = parts.get("scheme", "ssh"), parts["host"].lower(), parts.get("port") or ""
+    whole = parts["path"].strip("/").removesuffix(".git")
+    plain = f"{host}/{whole}"
+    if "ssh" not in scheme:
+        with_port = f"{host}{port}/{whole}"
+        return [plain, with_port] if port == WEB_PORTS.get(scheme) else [with_port, plain]
+    path, user = whole.removeprefix("~/"), (parts["user"] or "").partition(":")[0]  # without a password
+    says_home, is_relative = path != whole, not parts["path"].startswith(("/", "~"))
+    if user == "git" or not (says_home or is_relative):
+        return [f"{host}/{path}", plain]
+    at_home = f"{host}/~{user}/{path}"
+    return [at_home, plain] if says_home or "/" not in path else [plain, at_home]
 
 
 def experiment() -> str:

@@ -124,13 +124,13 @@ def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypat
     [
         ("alice@host:proj.git", "bob@host:proj.git"),
         ("ssh://alice@host/~/proj.git", "ssh://bob@host/~/proj.git"),
-        ("alice@host:srv/x", "alice@host:/srv/x"),
-        ("host:srv/x", "host:/srv/x"),
+        ("alice@host:x", "alice@host:/x"),
+        ("host:x", "host:/x"),
         ("http://localhost:3000/me/p", "http://localhost:8080/me/p"),
     ],
 )
 def test_projects_of_two_places_do_not_share_an_experiment(first, second):
-    assert run_store._place(first) != run_store._place(second)
+    assert run_store._places(first)[0] not in run_store._places(second)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,33 @@ def test_projects_of_two_places_do_not_share_an_experiment(first, second):
         ("alice@host:~/proj", "ssh://bob@host/~alice/proj/"),
         ("alice@host:/srv/x", "ssh://bob@host/srv/x.git"),
         ("git@host:/o/p", "https://token@host/o/p.git"),
+        ("gitea@host:me/p.git", "https://host/me/p"),
+        ("org-1@github.com:o/r.git", "git@github.com:o/r"),
+        ("https://host:443/o/p", "http://host:80/o/p"),
     ],
 )
 def test_addresses_of_one_place_are_one_project(first, second):
-    assert run_store._place(first) == run_store._place(second)
+    assert run_store._places(first)[0] == run_store._places(second)[0]
+
+
+@pytest.mark.parametrize(
+    ("remote", "owner"),
+    [
+        ("http://localhost:3000/me/p.git", "localhost/me/p"),
+        ("https://host:443/me/p.git", "host:443/me/p"),
+        ("alice@host:p.git", "host/p"),
+        ("alice@host:~/p", "host/~/p"),
+        ("gitea@host:me/p.git", "host/me/p"),
+        ("gitea@host:me/p.git", "host/~gitea/me/p"),
+        ("https://me:secret@host:8443/me/p.git", "https://me:***@host:8443/me/p.git"),
+    ],
+)
+def test_an_experiment_of_an_earlier_version_is_known_again(store, monkeypatch, remote, owner):
+    monkeypatch.setattr(run_store, "is_shared", lambda: True)
+    monkeypatch.setattr(run_store.git, "origin", lambda: remote)
+    client, number = run_store.connect()
+    client.set_experiment_tag(number, run_store.OWNER, owner)
+    assert run_store.connect()[1] == number
 
 
 def test_a_workspace_whose_remote_has_a_port_knows_its_experiment_again(store, monkeypatch):
