@@ -13,7 +13,7 @@ from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.text.writing import Server
 from tasks.core.weights.row import listens
-from tasks.engine import device
+from tasks.engine import context, device
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import answer_cache, grammar, prompt_encoding, scoring
 from tasks.engine.inference.answer_cache import Writing, at
@@ -56,8 +56,16 @@ class MeasuredModel:
             for member, places in self._apart(prompts, [sequence.task for sequence in sequences]):
                 yield from member.losses([sequences[place] for place in places], run)
             return
+        self.check(sequences)
         nll = self.steering.losses if self.steering else token_losses
         yield from scoring.losses(self.model, sequences, partial(run.track, unit="pack"), nll, self.on)
+
+    def check(self, sequences: Sequence[Encoded], setting: str = "") -> None:
+        """Raise ValueError if one of the sequences, whose length `setting` limits, is longer than the context of a model that reads it: of
+        this one, or of a helper."""
+        helpers = self.steering.helpers if self.steering else ()
+        for reader in (self.model, *(model for model, _ in helpers)):
+            context.check(reader, sequences, setting)
 
     def respond(
         self,

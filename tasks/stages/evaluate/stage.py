@@ -20,7 +20,7 @@ from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import CONDITIONS, Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import context, device, encode
+from tasks.engine import device, encode
 from tasks.engine.inference import generation, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.io import facts_file, provenance, review_decisions, sandbox, tables, verifiers
@@ -143,7 +143,7 @@ def _measure(
     if evaluated.served and probes:
         evaluated.served.compare([probe.prompt for probe in probes], [probe.tools for probe in probes])
     pairs = preferences.preference_pairs(examples, tokenizer, config, run)
-    context.check(evaluated.model, preferences.sides(pairs), "evaluate.max_tokens")
+    evaluated.check(preferences.sides(pairs), "evaluate.max_tokens")
     losses = [
         result
         for measure, sequences, known in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
@@ -214,7 +214,7 @@ def _texts(
 def _score(
     measure: str, sequences: list[Encoded], known: dict[str, tuple[str, str]], evaluated: MeasuredModel, run: Run
 ) -> list[Result]:
-    context.check(evaluated.model, sequences, "evaluate.max_tokens")
+    evaluated.check(sequences, "evaluate.max_tokens")
     sizes = {sequence.id: sequence.size for sequence in sequences}
     rows = [
         Result(measure, loss.id, group, None, loss.nats, loss.tokens, sizes[loss.id], "", "", task=task)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tasks.core import statistics
 from tasks.core.records import Document, Example, Result, Tests
+from tasks.core.sequences import Encoded
 from tasks.engine import encode
 from tasks.engine.inference import generation, scoring
 from tasks.io import tables
@@ -300,6 +301,19 @@ def test_a_steered_model_is_the_large_one_moved_by_what_tuning_did(evaluate, lar
     assert metrics["settings"]["decoder"] == "proxy_tuning"
     assert metrics["settings"]["methods"] == {"proxy_tuning": large | {"alpha": 0.7}}
     assert answers != evaluate("proxy_tuning", large | {"alpha": 0.0})[1]
+
+
+def test_a_text_beyond_the_context_of_a_helper_is_not_scored(evaluate, large, inputs, tmp_path):
+    expert = small.short(inputs["model"], tmp_path / "short", context=10)
+    with pytest.raises(ValueError, match=r"context of the model has 10 tokens, .* Set evaluate\.max_tokens: 10 or less"):
+        evaluate("proxy_tuning", large, model=expert)
+    sections = {"compute": {"threads": 1}, "evaluate": {"decoder": "proxy_tuning"}, "methods": {"proxy_tuning": large}}
+    config, run = StageConfig.model_validate(sections), ScratchRun(tmp_path)
+    with Workers() as workers:
+        *_, steered = measured_model.load(inputs | {"model": expert}, config, run, workers)
+    option = Encoded("an option of a choice", list(range(20)), [1.0] * 20, 20)
+    with pytest.raises(ValueError, match="context of the model has 10 tokens"):
+        list(steered.losses([option], run))
 
 
 def test_a_model_that_was_not_tuned_steers_nowhere(evaluate, large, inputs):
