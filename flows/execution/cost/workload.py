@@ -147,11 +147,10 @@ def _evaluated(settings: Settings) -> Work:
     domain, texts = settings.number("evaluate.domain_tokens"), settings.number("evaluate.text_tokens")
     losses = has_examples * domain + (1 + has_texts) * texts
     tests = settings.number("evaluate.pass_items") + settings.number("evaluate.human_eval")
-    answers = has_examples * (
-        tests * (1 + settings.number("evaluate.samples")) + settings.number("evaluate.gate_items")
-    )
+    of_tests = tests * (1 + settings.number("evaluate.samples"))
     if settings.text("evaluate.server.url"):
-        answers = 0  # another machine writes them, and nothing is known of its speed
+        of_tests = 0  # another machine writes them, and nothing is known of its speed; those of the gate set are written here
+    answers = has_examples * (of_tests + settings.number("evaluate.gate_items"))
     written = answers * settings.number("evaluate.max_new_tokens")
     # The gate set is measured as the test set is.
     read = 2 * losses + PROMPT_TOKENS * answers

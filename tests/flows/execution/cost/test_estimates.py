@@ -154,10 +154,12 @@ def test_a_profile_without_examples_scores_texts_alone(profile):
 
 def test_answers_that_a_server_writes_are_no_work_of_this_machine():
     settings = {"evaluate.domain_tokens": "900", "evaluate.pass_items": "10", "evaluate.max_new_tokens": "64"}
-    own = workload.of("evaluate", settings)
-    served = workload.of("evaluate", settings | {"evaluate.server.url": "http://127.0.0.1:8000/v1"})
+    on_server = settings | {"evaluate.server.url": "http://127.0.0.1:8000/v1"}
+    own, served = workload.of("evaluate", settings), workload.of("evaluate", on_server)
     assert (own.written, served.written, served.steps) == (640, 0, 0)
     assert served.read == 1800 < own.read
+    with_gate_set = workload.of("evaluate", on_server | {"evaluate.gate_items": "5"})
+    assert with_gate_set.written == 320, "no server writes the answers of the gate set"
 
 
 def test_a_training_that_measures_itself_more_often_takes_longer(profile):
