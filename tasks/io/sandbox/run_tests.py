@@ -88,10 +88,11 @@ def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
 def check(question: script.Question, execute: Execute) -> Where:
     """Evaluate the question's expression in the sandbox; Failed unless its value is the expected one.
 
-    Return where it was compared: inside too if it is asked whether a value holds a literal that cannot leave the sandbox, as a range.
+    Return where it was compared: inside too if the value cannot leave the sandbox, and it is asked whether it holds a literal, as a range may,
+    or whether it is above or below one, as a large set may be.
     """
     expression = question.expression
-    if question.membership:  # evaluated once: a generator's next value is another
+    if question.membership or question.order:  # evaluated once: a generator's next value is another
         expression = f"({script.VALUE} := {expression})"
     answer = execute(expression, "eval", TESTS)
     expect_success(answer)
@@ -102,8 +103,8 @@ def check(question: script.Question, execute: Execute) -> Where:
     try:
         holds = question.holds(value)
     except Exception as error:  # as the comparison would have raised in the script
-        if isinstance(value, Thing) and question.membership:
-            run_to_end(f"assert {question.membership}{question.message and f', {question.message}'}", execute)
+        if isinstance(value, Thing) and (about_value := question.membership or (value.builtin and question.order)):
+            run_to_end(f"assert {about_value}{question.message and f', {question.message}'}", execute)
             return "inside"
         raise Failed("exception", f"{type(error).__name__}: {error}") from error
     if not holds:

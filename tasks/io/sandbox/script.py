@@ -7,7 +7,8 @@ An assertion is split if it is one expression or its comparison with a literal (
 `abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, such as
 HumanEval's `check(f)`, is replaced by its leading assertions and the rest. That rest, and all other statements, run inside.
 An object of the program's own class equals no literal here and is below none, whatever its methods return; whether it holds one, as in
-`3 in range(9)`, is asked inside. A step is marked `inside` if something in it may be compared in the program's process (`taint.py`).
+`3 in range(9)`, is asked inside. So is whether a collection or a text that is too large to come out is above or below one, if it is of builtin types alone.
+A step is marked `inside` if something in it may be compared in the program's process (`taint.py`).
 """
 
 import ast
@@ -49,6 +50,8 @@ class Question:
     """True if the value may be the result of a comparison inside the sandbox."""
     membership: str = ""
     """Source of the assertion about `VALUE` if it asks whether the value holds a literal, which a value that cannot come out tells inside."""
+    order: str = ""
+    """The same if it asks whether the value is above or below a literal, which only a value of builtin types tells inside."""
 
 
 def steps(script: str, entry: str = "") -> list[Statements | Question]:
@@ -92,6 +95,8 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Is: operator.is_, ast.IsNot: operator.is_not,
     ast.In: lambda item, container: item in container, ast.NotIn: lambda item, container: item not in container,
 }  # fmt: skip
+HOLDS = (ast.In, ast.NotIn)
+ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 DISTANCES = ("abs", "fabs", "math.fabs")
 CLOSE = ("isclose", "math.isclose")
 COMPARING = {"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", *DISTANCES, *CLOSE}
@@ -117,17 +122,25 @@ def question(statement: ast.stmt, scope: Scope) -> Question | None:
     if compares(part):
         return None
     message = ast.unparse(statement.msg) if statement.msg else ""
-    inside, membership = not scope.is_program_value(part), membership_of(statement.test, part)
-    return Question(ast.unparse(part), check, ast.unparse(statement.test), message, inside, membership)
+    return Question(
+        ast.unparse(part),
+        check,
+        ast.unparse(statement.test),
+        message,
+        inside=not scope.is_program_value(part),
+        membership=about_value(statement.test, part, HOLDS),
+        order=about_value(statement.test, part, ORDER),
+    )
 
 
-def membership_of(test: ast.expr, part: ast.expr) -> str:
-    """Return `3 in VALUE` for `3 in part`, also under `not`; an empty string for any other test."""
+def about_value(test: ast.expr, part: ast.expr, comparisons: tuple[type[ast.cmpop], ...]) -> str:
+    """Return `3 in VALUE` for `3 in part`, also under `not`; an empty string for a test without one of these comparisons of the part."""
     match test:
-        case ast.UnaryOp(ast.Not(), inner) if membership := membership_of(inner, part):
-            return f"not {membership}"
-        case ast.Compare(left, [ast.In() | ast.NotIn() as comparison], [right]) if right is part:
-            return ast.unparse(ast.Compare(left, [comparison], [ast.Name(VALUE)]))
+        case ast.UnaryOp(ast.Not(), inner) if source := about_value(inner, part, comparisons):
+            return f"not {source}"
+        case ast.Compare(left, [comparison], [right]) if isinstance(comparison, comparisons) and part in (left, right):
+            sides = [ast.Name(VALUE) if side is part else side for side in (left, right)]
+            return ast.unparse(ast.Compare(sides[0], [comparison], sides[1:]))
     return ""
 
 

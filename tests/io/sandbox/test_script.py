@@ -262,6 +262,48 @@ def f(): return Any()
     assert result.kind != "passed"
 
 
+LARGE = """
+class Liar:
+    __hash__ = lambda self: 1
+    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = lambda *a: True
+class Set(set):
+    __ge__ = lambda *a: True
+def cycle():
+    items = [*range(200_000)]
+    items.append(items)
+    return items
+def f(kind): return kind(range(200_000))
+"""
+
+
+def test_a_collection_of_builtin_types_that_is_too_large_to_travel_is_above_another():
+    results = verdicts(
+        script(
+            LARGE,
+            "assert f(set) >= {1, 2}\nassert not f(list) < [0]\nassert [0] < cycle()\nassert 'a' < 'b' * f(len) * 9",
+        ),
+        script(LARGE, "assert f(set) >= {-1}"),
+        script(LARGE, "assert f(set) > 3"),
+    )
+    assert [(result.kind, result.detail.partition(":")[0], result.inside) for result in results] == [
+        ("passed", "", True), ("assertion", "AssertionError", False), ("exception", "TypeError", False)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        ("Set(range(2000))", "{-1}"),
+        ("[Liar()] * 200_000", "[0]"),
+        ("[(Liar(),), *f(list)]", "[(0,)]"),
+        ("{Liar(), *f(set)}", "{1}"),
+    ],
+)
+def test_no_object_of_the_programs_own_orders_a_large_collection(value, literal):
+    (result,) = verdicts(script(f"{LARGE}value = {value}", f"assert value >= {literal}"))
+    assert result.kind == "exception"
+
+
 def test_the_message_of_an_assertion_is_the_detail():
     results = verdicts(
         script("def f(x): return x", "assert f(1) == 2, 'no ' + 'double'"),

@@ -17,14 +17,18 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
+ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
+COLLECTIONS = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """Stands for an object that cannot leave the sandbox. Only its truth value and the name of its class are known."""
+    """Stands for an object that cannot leave the sandbox. Only its truth value and its class are known."""
 
     kind: str
     truth: bool
+    builtin: bool
+    """True if it and all in it are of builtin types: it is too large, and no method of the program's compares it."""
 
     def __bool__(self) -> bool:
         return self.truth
@@ -79,8 +83,26 @@ def ratio(number: Fraction | Decimal) -> Any:
 
 
 def thing(value: object) -> list[Any]:
-    """Encode a value that is not plain: the name of its class and its truth value."""
-    return ["thing", type(value).__name__[:100], bool(value)]
+    """Encode a value that is not plain: the name of its class, its truth value, and whether it is of builtin types alone."""
+    return ["thing", type(value).__name__[:100], bool(value), is_builtin(value)]
+
+
+def is_builtin(value: object) -> bool:
+    """Return True if a value and all in it are of these very types, no subclasses."""
+    waiting: list[Any] = [value]
+    seen = set[int]()  # a value may hold itself
+    while waiting:
+        part = waiting.pop()
+        if type(part) in ATOMS or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if type(part) is dict:
+            waiting += [*part, *part.values()]
+        elif type(part) in COLLECTIONS:
+            waiting += part
+        else:
+            return False
+    return True
 
 
 def decode(text: str) -> Any:
@@ -111,5 +133,5 @@ BUILD: dict[str, Callable[..., Any]] = {
     "tuple": lambda *parts: tuple(map(decode_plain, parts)),
     "set": lambda *parts: set(map(decode_plain, parts)),
     "dict": lambda *parts: {decode_plain(key): decode_plain(entry) for key, entry in parts},
-    "thing": lambda kind, truth: Thing(str(kind), truth is True),
+    "thing": lambda kind, truth, builtin: Thing(str(kind), truth is True, builtin is True),
 }
