@@ -85,7 +85,9 @@ def _answered(
 
 def _fitting(talk: list[Message], model: Any, tokenizer: Any) -> list[Message]:
     """Return the last turns of a conversation that leave the context room for an answer; none if the last message alone fills it."""
-    needed = min(MAX_NEW_TOKENS, _context(model) // 4)
+    from tasks.engine.context import longest
+
+    needed = min(MAX_NEW_TOKENS, longest(model) // 4)
     while len(talk) > 1 and _room(talk, model, tokenizer) < needed:
         talk = talk[2:]
     return talk if _room(talk, model, tokenizer) > 0 else []
@@ -93,13 +95,10 @@ def _fitting(talk: list[Message], model: Any, tokenizer: Any) -> list[Message]:
 
 def _room(talk: list[Message], model: Any, tokenizer: Any) -> int:
     """Return the number of tokens that an answer to a conversation may have."""
+    from tasks.engine.context import longest
     from tasks.engine.inference.prompt_encoding import prompt_ids
 
-    return min(MAX_NEW_TOKENS, _context(model) - len(prompt_ids(talk, tokenizer)))
-
-
-def _context(model: Any) -> int:
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    return min(MAX_NEW_TOKENS, longest(model) - len(prompt_ids(talk, tokenizer)))
 
 
 def _speaker(name: str, router: str) -> Speaker:

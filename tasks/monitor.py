@@ -152,7 +152,7 @@ def _states(items: Sequence[Example], config: PipelineConfig) -> Compared:
 
 def _losses(items: Sequence[Example], config: PipelineConfig) -> Compared:
     """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
-    from tasks.engine import device, encode
+    from tasks.engine import context, device, encode
     from tasks.engine.inference import prompt_encoding, scoring
     from tasks.io.weights import models
 
@@ -162,7 +162,7 @@ def _losses(items: Sequence[Example], config: PipelineConfig) -> Compared:
     held_out = drawn(_table(HELD_OUT), config.monitor.reference_items, config.monitor.seed)
     answered = all(item.response != incoming.NONE for item in items)
     of = partial(encode.example if answered else prompt_encoding.question, tokenizer=tokenizer)
-    longest = network.config.max_position_embeddings
+    longest = context.longest(network)
     track = partial(progress.track, label="monitor", unit="pack")
 
     def figures(examples: Sequence[Example]) -> Figures:

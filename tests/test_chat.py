@@ -105,7 +105,7 @@ def test_a_reply_tells_its_tokens(tiny):
 
 
 def test_a_talk_beyond_the_context_loses_its_oldest_turns(models, talks, monkeypatch, capsys):
-    monkeypatch.setattr(chat, "_context", lambda _: 160)
+    monkeypatch.setattr("tasks.engine.context.longest", lambda _: 160)
     type_in(monkeypatch, f"{'a' * 60}\n{'b' * 60}\n{'c' * 200}\nd\n")
     chat.main(["base"])
     assert [talk for _, talk in talks] == [["a" * 60], ["b" * 60], ["b" * 60, "answer 2", "d"]]
@@ -120,7 +120,7 @@ def test_an_answer_ends_with_the_context(tiny, monkeypatch):
 
     model, tokenizer = checkpoints.load(tiny)
     asked = [Message("user", "Well?")]
-    monkeypatch.setattr(chat, "_context", lambda _: len(prompt_ids(asked, tokenizer)) + 3)
+    monkeypatch.setattr("tasks.engine.context.longest", lambda _: len(prompt_ids(asked, tokenizer)) + 3)
     assert chat._reply(model, tokenizer, asked, None).tokens_written <= 3
 
 

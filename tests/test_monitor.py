@@ -13,6 +13,7 @@ import pytest
 from tasks import monitor
 from tasks.core.records import Example, Message
 from tasks.io import tables
+from tasks.io.weights import models
 from tasks.stages.ingest.reading import incoming
 from tests import tiny as small
 from tests.test_configuration import ROOT
@@ -91,6 +92,11 @@ def test_prompts_alone_are_compared_with_prompts(workspace, store):
     assert found["drifted"] == []
     found = look(workspace, send(workspace, [foreign(seed) for seed in range(40)]))
     assert "loss_gap" in found["drifted"]
+
+
+def test_a_model_without_a_longest_text_is_watched_too(workspace, store, monkeypatch):
+    monkeypatch.setattr(models, "load", small.without_limit(models.load))
+    assert look(workspace, send(workspace, prompts(40, OURS, 2)))["drifted"] == []
 
 
 @pytest.fixture

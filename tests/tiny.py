@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def add_template(model: Path, name: str, template: str = "{{ tools }}") -> None:
     folder = model / "additional_chat_templates"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.jinja").write_text(template)
+
+
+def without_limit(load: Callable[..., Any]) -> Callable[..., Any]:
+    """`checkpoints.load`, or that of `models`, of models whose configs name no longest text, as those of some families or one that nests its text's."""
+
+    def of(*folders: Any, **options: Any) -> Any:
+        network, tokenizer = load(*folders, **options)
+        kind = type(network.config)
+        network.config.__class__ = type(kind.__name__, (kind,), {})
+        network.config.__class__.max_position_embeddings = property()
+        return network, tokenizer
+
+    return of
 
 
 def learn(model: Any, prompt: list[int], answer: list[int]) -> None:

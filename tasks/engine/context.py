@@ -1,6 +1,7 @@
 """The context of a model: the most tokens of one text that it reads."""
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,15 +14,20 @@ def context(model: Any) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
+def longest(model: Any) -> int:
+    """Return the most tokens of one text that a model reads, more than any text has where its config sets no limit."""
+    return context(model) or sys.maxsize
+
+
 def room(model: Any, prompts: Sequence[Sequence[int]]) -> list[float]:
     """Return how many tokens the answer to each prompt may have, infinity where the config sets no limit.
 
     Raises ValueError for a prompt that the context does not hold.
     """
-    longest, most = max(map(len, prompts), default=0), context(model) or math.inf
-    if longest >= most:
+    needed, most = max(map(len, prompts), default=0), context(model) or math.inf
+    if needed >= most:
         raise ValueError(
-            f"A prompt has {longest:,} tokens, and the context of the model {most:,}, its answer included. Shorten or leave out the prompt, or "
+            f"A prompt has {needed:,} tokens, and the context of the model {most:,}, its answer included. Shorten or leave out the prompt, or "
             "take a model with a longer context."
         )
     return [most - len(prompt) for prompt in prompts]
@@ -37,13 +43,13 @@ def check(model: Any, sequences: Iterable[Encoded], setting: str = "") -> None:
 
     `setting` limits their length, if any does. What a link adds is no text of the data, and ends where the context does.
     """
-    most, longest = context(model), max(listed(sequences).longest, default=0)
-    if most is not None and longest > most:
+    most, needed = longest(model), max(listed(sequences).longest, default=0)
+    if needed > most:
         remedy = (
             f"Set {setting}: {most} or less"
             if setting
             else "Shorten it or leave it out, or take a model with a longer context"
         )
         raise ValueError(
-            f"The context of the model has {most:,} tokens, and a text of {longest:,} tokens is in the data. {remedy}."
+            f"The context of the model has {most:,} tokens, and a text of {needed:,} tokens is in the data. {remedy}."
         )

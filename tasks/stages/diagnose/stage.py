@@ -20,7 +20,7 @@ from tasks.core.records import Example, Message, Probe, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.weights.row import listens
-from tasks.engine import device, tokenized
+from tasks.engine import context, device, tokenized
 from tasks.engine.chat_template import render_prompt
 from tasks.engine.inference import answer_cache, embedding, neighbours, readout, scoring, writer
 from tasks.engine.inference.answer_cache import Writing
@@ -135,7 +135,7 @@ def _measure_examples(
     """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
     diagnose_config = config.diagnose
     base = _model(inputs["base"], None, config)
-    longest = int(base.loaded.model.config.max_position_embeddings)
+    longest = context.longest(base.loaded.model)
     screen = Screen(base.loaded.tokenizer, longest, diagnose_config.max_tokens, diagnose_config.seed)
     sequences, excluded = _looked_at(examples, screen, inputs, run)
     before = _losses(base, sequences, run, workers)
@@ -257,7 +257,7 @@ class TunedModel:
 
     @property
     def _longest(self) -> int:
-        return int(self._model.config.max_position_embeddings)
+        return context.longest(self._model)
 
     def _fits(self, prompt: Sequence[Message]) -> bool:
         """Return True if a prompt and its answer fit into the model's context."""

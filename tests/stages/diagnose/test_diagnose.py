@@ -269,6 +269,12 @@ def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, inp
     assert len(questions) == len(QUESTIONS)
 
 
+def test_a_model_without_a_longest_text_is_diagnosed_too(diagnose, monkeypatch):
+    monkeypatch.setattr(checkpoints, "load", small.without_limit(checkpoints.load))
+    by_id, _, _ = diagnose(plain_rows(), quality="readout")
+    assert all(signals.quality for signals in by_id.values())
+
+
 def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch):
     def write(model, prompts, tokenizer, **_):
         return [Response(f"Score: {len(prompt[0].content) % 10}", True) for prompt in prompts]
