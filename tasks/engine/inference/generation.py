@@ -225,7 +225,14 @@ def _steered(
             custom_generate=loop,
         )
         rows = zip(outputs[:, width:].tolist(), lengths, strict=True)
-        yield from zip(batch, (tokens[:length] for tokens, length in rows), strict=True)
+        ends = turn_ends(model)
+        yield from zip(batch, (_to_end(tokens[:length], ends, ended) for tokens, length in rows), strict=True)
+
+
+def _to_end(tokens: list[int], ends: set[int], ended: "_Ended") -> list[int]:
+    """Return a row up to where its response ended: padding is behind it where another of its batch is longer."""
+    lengths = (n for n, token in enumerate(tokens, 1) if token in ends or ended.row(tokens[:n]))
+    return tokens[: next(lengths, len(tokens))]
 
 
 class _Chooser:

@@ -37,9 +37,8 @@ def test_a_steered_answer_ends_with_the_context_of_each_model_that_reads_it(tiny
     longest = max(map(len, ids))
 
     def model(positions):
-        return small.family(
-            "gpt2", n_embd=32, n_head=4, n_layer=2, vocab_size=len(tokenizer), max_position_embeddings=positions
-        )
+        sizes = {"n_embd": 32, "n_head": 4, "n_layer": 2, "vocab_size": len(tokenizer)}
+        return small.family("gpt2", **sizes, max_position_embeddings=positions, eos_token_id=None)
 
     def written(main, helper):
         steering = steer((main, tokenizer), [(helper, tokenizer)], lambda own, others: own + others[0])
@@ -50,3 +49,19 @@ def test_a_steered_answer_ends_with_the_context_of_each_model_that_reads_it(tiny
     assert written(model(longest + 5), model(256)) == written(model(256), model(longest + 5)) == room
     with pytest.raises(ValueError, match=f"A prompt has {longest} tokens, and the context of the model {longest}"):
         written(model(256), model(longest))
+
+
+def test_a_steered_answer_is_complete_beside_a_longer_one(pair):
+    model, tokenizer = pair
+    steering = steer(pair, [], lambda own, _: own)
+    plain = generation.write(model, PROMPTS, tokenizer, max_new_tokens=12, batch_size=1, steering=steering)
+    options = {"max_new_tokens": 12, "stop": [plain[0][:3]], "steering": steering}
+    apart, together = (
+        [
+            (answer.text, answer.ended, answer.tokens_written)
+            for answer in generation.respond(model, PROMPTS, tokenizer, batch_size=size, **options)
+        ]
+        for size in (1, 5)
+    )
+    assert together == apart
+    assert {ended for _, ended, _ in apart} == {True, False}

@@ -305,7 +305,9 @@ def test_a_steered_model_is_the_large_one_moved_by_what_tuning_did(evaluate, lar
 
 def test_a_text_beyond_the_context_of_a_helper_is_not_scored(evaluate, large, inputs, tmp_path):
     expert = small.short(inputs["model"], tmp_path / "short", context=10)
-    with pytest.raises(ValueError, match=r"context of the model has 10 tokens, .* Set evaluate\.max_tokens: 10 or less"):
+    with pytest.raises(
+        ValueError, match=r"context of the model has 10 tokens, .* Set evaluate\.max_tokens: 10 or less"
+    ):
         evaluate("proxy_tuning", large, model=expert)
     sections = {"compute": {"threads": 1}, "evaluate": {"decoder": "proxy_tuning"}, "methods": {"proxy_tuning": large}}
     config, run = StageConfig.model_validate(sections), ScratchRun(tmp_path)
