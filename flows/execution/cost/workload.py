@@ -149,9 +149,7 @@ def _evaluated(settings: Settings) -> Work:
     tests = settings.number("evaluate.pass_items") + settings.number("evaluate.human_eval")
     of_tests = tests * (1 + settings.number("evaluate.samples"))
     if settings.text("evaluate.server.url"):
-        of_tests = (
-            0  # another machine writes them, and nothing is known of its speed; those of the gate set are written here
-        )
+        of_tests = 0  # another machine writes them, of whose speed nothing is known, and this one those of the gate set
     answers = has_examples * (of_tests + settings.number("evaluate.gate_items"))
     written = answers * settings.number("evaluate.max_new_tokens")
     # The gate set is measured as the test set is.
