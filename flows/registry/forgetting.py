@@ -18,6 +18,7 @@ from flows.registry import history, versions
 from flows.registry.evidence import layout
 from tasks import configuration
 from tasks.io.weights import checkpoints
+from tasks.stages.ingest.reading.sources import label, local_path, tell_apart
 
 TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
 TRAINING = ("tune", "pretrain")
@@ -108,10 +109,16 @@ def exclude(entries: Sequence[str], params: Path = configuration.PARAMS) -> list
 
 
 def _spellings(name: str) -> list[str]:
-    """Return the places that a name may stand for: its own, which modules of a folder have, and that of a file, folder or repository."""
+    """Return the places that a name may stand for: its own, those of the source with this path and of a folder's modules, else of a like name."""
     path = Path(name)
+    config: Any = configuration.load()
+    sources = config.ingest.every_source
+    tell_apart(sources)
+    of_path = [label(one) for one in sources if (place := local_path(one)) and place.resolve() == path.resolve()]
     shown = path.name if path.is_absolute() else path
-    return [name, *(f"{kind} {shown}" for kind in ("file", "folder", "repository"))]
+    named = of_path or [f"{kind} {shown}" for kind in ("file", "folder", "repository")]
+    modules = [path.resolve().name] if path.is_dir() else []
+    return list(dict.fromkeys([name, *modules, *named]))
 
 
 def _tables(paths: Iterable[Path]) -> dict[Path, pl.DataFrame]:

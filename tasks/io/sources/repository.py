@@ -86,7 +86,7 @@ def _header(text: str) -> str | None:
     """
     lines = HEADER.findall(text[:HEADER_CHARS])
     named = list(dict.fromkeys(AROUND.sub("", line) or "unknown" for line in lines))
-    return " AND ".join(f"({one})" for one in named) if len(named) > 1 else next(iter(named), None)
+    return _all_of(named) if named else None
 
 
 def _tracked(repository: Path, revision: str) -> Iterator[_File]:
@@ -115,7 +115,12 @@ def _license_files(repository: Path, tracked: Sequence[_File]) -> dict[PurePosix
 def _chosen(names: Mapping[str, str]) -> str:
     """Return the licence of a folder by its files' names and licences."""
     bare = {license for name, license in names.items() if BARE.fullmatch(name)}
-    return " AND ".join(sorted(bare)) if bare else " OR ".join(sorted(set(names.values())))
+    return _all_of(sorted(bare)) if bare else " OR ".join(sorted(set(names.values())))
+
+
+def _all_of(licenses: Sequence[str]) -> str:
+    """Return the expression of several licences that all apply."""
+    return " AND ".join(f"({one})" if " " in one else one for one in licenses) if len(licenses) > 1 else licenses[0]
 
 
 def _nearest(path: PurePosixPath, licenses: Mapping[PurePosixPath, str]) -> str:

@@ -29,7 +29,7 @@ from tasks.io.system import files, locks
 from tasks.io.system.workers import Workers
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts, rescue, samples
-from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, Source, StageConfig
+from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
 from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.suites import as_suites
@@ -51,7 +51,7 @@ from tasks.stages.ingest.splits import NEEDED, SPLITS
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run reads with, and what earlier ones left to it."""
+    """The means of a run, and the work of earlier ones."""
 
     reader: Reader
     texts: TextCache
@@ -72,8 +72,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
     if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
-    tell_apart(_sources(config.ingest))
-    exclusion.check(config.ingest.exclude)
+    sources = config.ingest.every_source
+    tell_apart(sources)
+    exclusion.check(config.ingest.exclude, {one.path.resolve().name for one in sources if isinstance(one, Folder)})
     check_sources(config.ingest, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"
@@ -175,7 +176,7 @@ def _report(
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
-    sources = _sources(config)
+    sources = config.every_source
     for source in sources:
         check_version(source)
     paths = sorted({path for path in map(local_path, sources) if path})
@@ -189,12 +190,6 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
             run.say(
                 f"{path} lies outside {raw}: a change in it is seen only when ingest runs anew (`dvc repro -f ingest`)."
             )
-
-
-def _sources(config: IngestConfig) -> list[Source]:
-    """Return the sources of examples, of texts, and of benchmarks."""
-    of_corpora = (source for some in config.corpora.by_domain.values() for source in some)
-    return [*config.sources, *of_corpora, *config.benchmarks]
 
 
 def check_splits(decisions: Decisions, quarantine: Quarantine) -> None:

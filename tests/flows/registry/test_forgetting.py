@@ -14,6 +14,8 @@ from flows.registry import forgetting, history
 from tasks import configuration
 from tasks.core.records import Document, Example
 from tasks.io import tables
+from tasks.stages.ingest.reading.sources import label, tell_apart
+from tasks.stages.ingest.screening.exclusion import check
 from tests.flows.registry.made_model import MadeModel
 from tests.tiny import example
 
@@ -93,6 +95,28 @@ def test_a_folder_is_its_texts_and_its_modules(made, tmp_path):
     reach = forgetting.find("docs")
     assert reach.exclude == ["docs", "folder docs"]
     assert {identity for match in reach.matches for identity in match.ids} == {module.id, "in docs"}
+
+
+def test_a_folder_is_found_by_its_path_and_one_of_a_like_name_stays(made, tmp_path, monkeypatch):
+    for name in ("a/docs", "data/raw/20240101", "b/docs"):
+        (tmp_path / name).mkdir(parents=True)
+    sources = [{"from": "folder", "path": str(tmp_path / name)} for name in ("a/docs", "b/docs")]
+    sources.append({"from": "folder", "path": "data/raw/20240101"})
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["ingest"]["corpora"] = {"domain": sources}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    first, second, dated = configuration.load().ingest.corpora.domain
+    tell_apart([first, second])
+    places = [f"{label(second)}: README.md", "folder docs: README.md", "docs: m.py", "20240101: m.py"]
+    texts = [Document(place, "A text.", "domain", place, "train", place, "MIT") for place in places]
+    tables.write(tmp_path / TEXTS, texts, Document)
+    assert label(second) != label(first)
+    assert forgetting.find(str(tmp_path / "b/docs")).exclude == ["docs", label(second)]
+    reach = forgetting.find("data/raw/20240101")
+    assert reach.exclude == ["20240101"]
+    check(reach.exclude, {dated.path.name})
+    with pytest.raises(ValueError, match="no repository is named"):
+        check(reach.exclude)
 
 
 def test_a_piece_of_a_document_is_forgotten_with_all_of_it_since_pieces_are_cut_anew(made):

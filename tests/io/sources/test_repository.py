@@ -132,6 +132,10 @@ def test_an_expression_that_is_allowed_allows_its_licences_together_alone():
         ({"LICENSE": "all rights reserved", "LICENSE-THIRD-PARTY": MIT}, "unknown"),
         ({"LICENSE-MIT": MIT, "LICENSE-GPL": GPL}, "GPL-3.0-only OR MIT"),
         ({"COPYING": GPL, "LICENSE.md": MIT}, "GPL-3.0-only AND MIT"),
+        (
+            {"COPYING": GPL, "LICENSE": "SPDX-License-Identifier: Apache-2.0 OR MIT\n"},
+            "(Apache-2.0 OR MIT) AND GPL-3.0-only",
+        ),
     ],
 )
 def test_the_licence_of_a_folder_with_several_files(files, license):
@@ -159,7 +163,7 @@ def test_a_notebook_is_its_cells(project):
         ("/* SPDX-License-Identifier: MIT */ int x;", "MIT"),
         ("(* SPDX-License-Identifier: MIT *)", "MIT"),
         ('# SPDX-License-Identifier: "GPL-3.0-only"', "GPL-3.0-only"),
-        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: ISC OR 0BSD", "(MIT) AND (ISC OR 0BSD)"),
+        ("# SPDX-License-Identifier: MIT\n# SPDX-License-Identifier: ISC OR 0BSD", "MIT AND (ISC OR 0BSD)"),
     ],
 )
 def test_the_end_of_a_comment_is_no_part_of_a_licence(header, license):

@@ -99,10 +99,14 @@ def is_card_number(value: str) -> bool:
 
 
 def card_number_in(match: str) -> str:
-    """Return the longest beginning of a match that is a card number, of groups of four digits and more: an expiry date may stand behind it."""
-    groups = takewhile(lambda group: len(group[0]) >= 4, re.finditer("[0-9]+", match))
-    beginnings = [match, *reversed([match[: group.end()] for group in groups])]
-    return next(filter(is_card_number, beginnings), match)
+    """Return the longest beginning of a match that is a card number, of groups of four digits and more: an expiry date may stand behind it.
+
+    Without any it is the first group where a group of four follows it, which may begin a card number.
+    """
+    groups = list(re.finditer("[0-9]+", match))
+    beginnings = [match[: group.end()] for group in takewhile(lambda group: len(group[0]) >= 4, groups)]
+    may_begin_later = len(groups) > 1 and len(groups[1][0]) >= 4
+    return next(filter(is_card_number, [match, *reversed(beginnings)]), groups[0][0] if may_begin_later else match)
 
 
 def is_public(value: str) -> bool:

@@ -19,15 +19,16 @@ LEFT = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
 """What is left in the quarantine of a row that is to be forgotten."""
 
 
-def check(exclude: Iterable[str]) -> None:
-    """Raise ValueError for an entry that names a row and no file, or a revision and no repository.
+def check(exclude: Iterable[str], folders: Collection[str] = ()) -> None:
+    """Raise ValueError for an entry that names a row and no file, or a revision and no repository, unless that is the name of one of the folders.
 
     Earlier releases wrote the places of texts so, and left out that row of every table of texts.
     """
     entries = sorted(exclude)
     if bare := list(filter(BARE_ROW.fullmatch, entries)):
         raise _unplaced(bare[0], "file", f"file NAME: {bare[0]}")
-    if bare := list(filter(REVISION.fullmatch, entries)):
+    revisions = (entry for entry in entries if entry.partition(":")[0] not in folders)  # `20240101` may be a folder
+    if bare := list(filter(REVISION.fullmatch, revisions)):
         raise _unplaced(bare[0], "repository", f"repository PATH: {bare[0].partition(': ')[2] or 'FILE'}")
 
 

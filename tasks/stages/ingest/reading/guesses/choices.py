@@ -8,22 +8,21 @@ from typing import Any
 
 from tasks.core.text import templates
 from tasks.stages.ingest.reading.guesses.names import (
-    PROMPTS,
     TEXTS,
     Guess,
     Rows,
     as_expression,
     first_named,
-    instructions_of,
     is_about,
     names_of,
     optional,
+    prompt_of,
     topic_of,
 )
 
 STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
 """What the names of columns begin with that hold a choice each."""
-BY_LETTER = re.compile(f"(?:{'|'.join(STEMS)})?[ _]?[a-j0-9]", re.IGNORECASE)
+BY_LETTER = re.compile(f"(?:{'|'.join(STEMS)})?[ _]?[a-z0-9]", re.IGNORECASE)
 """A field of an object of choices."""
 CHOICE_TEXTS = (*TEXTS, "choice", "option", "answer", "value")
 """The field of a choice that is an object."""
@@ -41,7 +40,9 @@ KEYS = (
     "antwort",
     "loesung",
 )
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MARKS = "(). "
+"""What may stand around the letter of the right choice."""
 
 
 def guess_choices(rows: Rows) -> Guess | None:
@@ -49,7 +50,8 @@ def guess_choices(rows: Rows) -> Guess | None:
     names = names_of(rows)
     key, choices, columns = first_named(names, KEYS), first_named(names, CHOICES), _columns_of_choices(names)
     told = [name for name in names if not is_about(name) and name not in (choices, *columns)]
-    question = first_named(told, PROMPTS) or instructions_of(rows, told)
+    question = prompt_of(rows, told)
+    is_text = question is None
     if question is None and (choices or columns):
         question = first_named(told, TEXTS)
     if question is None or key is None or question == key:
@@ -63,8 +65,8 @@ def guess_choices(rows: Rows) -> Guess | None:
         return None
     start = f"{{% set choices = {listed} %}}"
     right = start + _right_choice(rows, key)
-    if not _fits(rows, key, right):
-        return None
+    if is_text and not _fits(rows, key, right):
+        return None  # what stands beside a text may be anything; a question with choices whose key does not fit is refused row by row
     about = topic_of(rows, names, (question, key))
     passage = f"{{% if {optional(rows, about)} %}}{{{{ {optional(rows, about)} }}}}\n\n{{% endif %}}" if about else ""
     prompt = (
@@ -105,11 +107,11 @@ def _listed(rows: Rows, choices: str) -> str | None:
 def _right_choice(rows: Rows, key: str) -> str:
     """Return the template of the right choice: `B. its text`."""
     values = [str(row[key]).strip() for row in rows if _is_told(row.get(key))]
-    if values and all(value.isdigit() for value in values):
-        first = 0 if "0" in values else 1
+    if values and all(re.fullmatch(r"\d+(\.0)?", value) for value in values):  # pandas writes 1.0 where a row has none
+        first = 0 if {"0", "0.0"}.intersection(values) else 1
         position = f"range({first}, {first + len(LETTERS)}).index({as_expression(key)} | int(-1))"
-    elif values and all(len(value) == 1 and value.upper() in LETTERS for value in values):
-        position = f'("{LETTERS}" | list).index(({as_expression(key)} | trim).upper())'
+    elif values and all(value.strip(MARKS).upper() in list(LETTERS) for value in values):
+        position = f'("{LETTERS}" | list).index(({as_expression(key)} | trim("{MARKS}")).upper())'
     else:
         position = f"choices.index({as_expression(key)})"
     return f'{{% set right = {position} %}}{{{{ "{LETTERS}"[right] }}}}. {{{{ choices[right] }}}}'

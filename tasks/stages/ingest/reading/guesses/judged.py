@@ -4,14 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tasks.stages.ingest.reading.guesses.names import (
-    PROMPTS,
     Guess,
     Rows,
     as_expression,
     first_named,
-    instructions_of,
     is_about,
     names_of,
+    prompt_of,
     quoted,
 )
 
@@ -29,7 +28,7 @@ def guess_judged(rows: Rows) -> Guess | None:
     """Return the guess for a prompt with a better and a worse answer."""
     names = names_of(rows)
     told = [name for name in names if not is_about(name)]
-    prompt = first_named(told, PROMPTS) or instructions_of(rows, told)
+    prompt = prompt_of(rows, told)
     if prompt is None:
         return None
     better, worse = BY_CUSTOM

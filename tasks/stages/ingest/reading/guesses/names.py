@@ -26,6 +26,8 @@ TEXTS = (
 )  # fmt: skip
 ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
+WEAK = ("input", "inputs", "context", "ctx", "source", "task")
+"""Words for a prompt that stand for other things where instructions are there."""
 INSTRUCTIONS = ("instructions",)
 """What a row asks, or what holds for all rows and is no prompt."""
 IDS = ("id", "ids", "uuid", "hash", "index")
@@ -83,10 +85,14 @@ def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | N
     return first_named([name for name in names if name not in others and num_words(rows, name) >= FEWEST_WORDS], ABOUT)
 
 
-def instructions_of(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the column of instructions that are prompts: they differ from row to row, and no text is there that they may be about."""
+def prompt_of(rows: Rows, names: Sequence[str]) -> str | None:
+    """Return the column of prompts by its name, or that of instructions: they differ from row to row, and no text is there that they may be about."""
+    prompt = first_named(names, PROMPTS)
+    if prompt is not None and not first_named([prompt], WEAK):
+        return prompt
     texts = text_columns(rows, names)
-    return None if first_named(texts, TEXTS) else first_named(texts, INSTRUCTIONS)
+    instructions = None if first_named(texts, TEXTS) else first_named(texts, INSTRUCTIONS)
+    return instructions or prompt
 
 
 def num_words(rows: Rows, name: str) -> float:

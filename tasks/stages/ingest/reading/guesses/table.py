@@ -18,11 +18,11 @@ from tasks.stages.ingest.reading.guesses.names import (
     Rows,
     as_expression,
     first_named,
-    instructions_of,
     is_about,
     names_of,
     num_words,
     optional,
+    prompt_of,
     quoted,
     text_columns,
     topic_of,
@@ -147,9 +147,8 @@ def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     told = [name for name in names if not is_about(name)]
-    prompt = first_named([name for name in told if not _is_numeric(rows, name)], PROMPTS)
+    prompt = prompt_of(rows, [name for name in told if not _is_numeric(rows, name)])
     response = first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
-    prompt = prompt or instructions_of(rows, [name for name in told if name != response])
     if (
         "solution" in names
         and response is not None

@@ -179,6 +179,8 @@ SAME = "Be kind and brief in all that you say."
         ({"instructions": lambda n: f"Translate {n}.", "text": lambda n: f"It rains {n}.", "target": lambda n: f"Es regnet {n}."}, "text"),
         ({"instructions": SAME, "text": lambda n: f"It rains {n}.", "options": ["no", "yes"], "answer": "yes"}, "text"),
         ({"instructions": lambda n: f"Say {n}.", "output": lambda n: str(n)}, "instructions"),
+        ({"instructions": lambda n: f"Say {n}.", "output": lambda n: str(n), "source": "sharegpt"}, "instructions"),
+        ({"instructions": lambda n: f"Say {n}.", "response": lambda n: f"It is {n}.", "task": "qa"}, "instructions"),
     ],
 )  # fmt: skip
 def test_instructions_are_the_prompt_only_where_nothing_else_is(columns, prompt):
@@ -251,6 +253,19 @@ def test_an_answer_that_is_hidden_is_not_the_first_choice(answers, hidden):
 @pytest.mark.parametrize(("answers", "other"), [(("0", "1"), "B"), (("A", "B"), "AB")])
 def test_an_answer_that_names_no_choice_is_not_the_first_one(answers, other):
     assert read(*asked([other]), guess(asked(answers))).reason == "columns do not fit"
+
+
+@pytest.mark.parametrize(
+    ("answers", "right"), [((0.0, 1.0), "B. two"), (("(A)", "(B)"), "B. two"), (("a.", "b."), "B. two")]
+)
+def test_numbers_of_pandas_and_letters_in_brackets_name_a_choice(answers, right):
+    rows = asked(answers)
+    assert read(rows[1], guess(rows)).response == right
+
+
+def test_a_question_with_choices_is_no_question_without_them():
+    rows = asked(["option 1", "option 2"])
+    assert [read(row, guess(rows)).reason for row in rows] == ["columns do not fit"] * 2
 
 
 OPTIONS = [{"id": "good", "text": "Good"}, {"id": "bad", "text": "Bad"}]
