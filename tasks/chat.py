@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def _answered(
     """Write the answer to a conversation, and return both. Its oldest turns are left out where the context does not hold them."""
     label, model, tokenizer = speaker(asked)
     sys.stdout.write(f"\n── {label} ──\n")
-    talk = _fitting(asked, model, tokenizer)
+    talk = _fitting(asked, _readers(model, tokenizer, steering))
     if not talk:
         sys.stdout.write("This message is longer than the context of the model. Send a shorter one.\n")
         return asked[:-1]
@@ -83,22 +83,27 @@ def _answered(
     return [*talk, Message("assistant", answer.text)]
 
 
-def _fitting(talk: list[Message], model: Any, tokenizer: Any) -> list[Message]:
-    """Return the last turns of a conversation that leave the context room for an answer; none if the last message alone fills it."""
+def _readers(model: Any, tokenizer: Any, steering: "Steering | None") -> Sequence["Pair"]:
+    """Return the models that read a conversation, each with its tokenizer: the one that answers, and its helpers."""
+    return [(model, tokenizer), *(steering.helpers if steering else ())]
+
+
+def _fitting(talk: list[Message], readers: Sequence["Pair"]) -> list[Message]:
+    """Return the last turns of a conversation that leave the contexts room for an answer; none if the last message alone fills one."""
     from tasks.engine.context import longest
 
-    needed = min(MAX_NEW_TOKENS, longest(model) // 4)
-    while len(talk) > 1 and _room(talk, model, tokenizer) < needed:
+    needed = min(MAX_NEW_TOKENS, min(longest(model) for model, _ in readers) // 4)
+    while len(talk) > 1 and _room(talk, readers) < needed:
         talk = talk[2:]
-    return talk if _room(talk, model, tokenizer) > 0 else []
+    return talk if _room(talk, readers) > 0 else []
 
 
-def _room(talk: list[Message], model: Any, tokenizer: Any) -> int:
+def _room(talk: list[Message], readers: Sequence["Pair"]) -> int:
     """Return the number of tokens that an answer to a conversation may have."""
     from tasks.engine.context import longest
     from tasks.engine.inference.prompt_encoding import prompt_ids
 
-    return min(MAX_NEW_TOKENS, longest(model) - len(prompt_ids(talk, tokenizer)))
+    return min(MAX_NEW_TOKENS, *(longest(model) - len(prompt_ids(talk, tokenizer)) for model, tokenizer in readers))
 
 
 def _speaker(name: str, router: str) -> Speaker:
@@ -144,7 +149,7 @@ def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "S
         model,
         [conversation],
         tokenizer,
-        max_new_tokens=_room(conversation, model, tokenizer),
+        max_new_tokens=_room(conversation, _readers(model, tokenizer, steering)),
         batch_size=1,
         steering=steering,
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +113,21 @@ def test_a_talk_beyond_the_context_loses_its_oldest_turns(models, talks, monkeyp
     said = capsys.readouterr().out
     assert "the first 2 messages are left out" in said
     assert "This message is longer than the context of the model." in said
+
+
+def test_a_talk_beyond_the_context_of_a_helper_loses_its_oldest_turns(tiny, monkeypatch):
+    from tasks.engine.inference.prompt_encoding import prompt_ids
+    from tasks.io.weights import checkpoints
+
+    model, tokenizer = checkpoints.load(tiny)
+    talk = [Message("user", "a" * 60), Message("assistant", "so"), Message("user", "Well?")]
+    short, helper = len(prompt_ids(talk[2:], tokenizer)) + 40, object()
+    monkeypatch.setattr("tasks.engine.context.longest", lambda one: short if one is helper else 500)
+    steering = SimpleNamespace(helpers=[(helper, tokenizer)])
+    assert chat._fitting(talk, chat._readers(model, tokenizer, None)) == talk
+    readers = chat._readers(model, tokenizer, steering)
+    assert chat._fitting(talk, readers) == talk[2:]
+    assert chat._room(talk[2:], readers) == 40
 
 
 def test_an_answer_ends_with_the_context(tiny, monkeypatch):

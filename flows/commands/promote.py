@@ -19,7 +19,15 @@ def promote() -> None:
     from flows.registry import history, promotion
     from tasks.io.system import progress
 
-    decision = promotion.promote(_ask if sys.stdin.isatty() else None)
+    given: list[Approval] = []
+
+    def ask(decision: "PromotionDecision") -> "Approval":
+        given.append(_ask(decision))
+        return given[0]
+
+    decision = promotion.promote(ask if sys.stdin.isatty() else None)
+    if given and (unused := decision.unused(given[0])):
+        progress.say(unused)
     past = history.read()
     progress.say(f"version {decision.version} ({decision.name}): {past.outcome(decision)}")
     for cause in decision.reason.split("; "):

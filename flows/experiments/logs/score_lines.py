@@ -6,7 +6,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from flows.experiments.logs.scores import build_items
 
 IDS = ("id", "item", "item_id", "sample_id", "doc_id")
 TARGETS = ("target", "answer", "reference")
+SAID = "answer"
+"""The target where no field is named so; else what the model said."""
 PROMPTS = ("prompt", "input", "question")
 NOT_SCORES = {*IDS, *TARGETS, *PROMPTS, "score", "scores", "task", "model", "version", "epoch", "group", "metadata"}
 
@@ -62,7 +64,7 @@ def _answer(row: Mapping[str, Any], where: str) -> Answer:
     facts = {**(metadata if isinstance(metadata, dict) else {}), **row}
     return Answer(
         item=str(row[names[0]]),
-        target=_digest(row, TARGETS),
+        target=_digest(row, [name for name in TARGETS if name != SAID or "target" not in row]),
         prompt=_digest(row, PROMPTS),
         facts={key: str(value) for key, value in facts.items() if isinstance(value, str | int)},
         scores=_scores(row),
@@ -77,7 +79,7 @@ def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in NOT_SCORES and isinstance(value, int | float)}
 
 
-def _digest(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return the digest of the first of these fields that a line has; empty without one, or where it is empty, which equals every other."""
-    value = next((row[name] for name in names if name in row), None)
-    return digest(value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True))
+def _digest(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the digest of the first of these fields that holds anything; empty without one, which equals every other."""
+    value = next((row[name] for name in names if row.get(name) not in (None, "")), "")
+    return digest(value if isinstance(value, str) else json.dumps(value, sort_keys=True))

@@ -29,6 +29,8 @@ KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 REMOTE = re.compile(r"(?P<scheme>[\w+.-]+)://(?:(?P<user>[^/]*)@)?(?P<host>[^/:]+)(?P<port>:\d+)?(?P<path>/.+)")
 REMOTE_BY_SSH = re.compile(r"(?:(?P<user>[^/@]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>.+)")
 """Addresses of git's remotes."""
+FORGES = re.compile(r"git|gitea|forgejo|gitlab|hg|org-\d+")
+"""Users by whom all reach a forge over ssh."""
 WEB_PORTS = {"http": ":80", "https": ":443"}
 """The usual ports, which are the same place as none."""
 PATIENCE_S = 30.0
@@ -187,9 +189,9 @@ def _places(remote: str) -> list[str]:
     """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`, and what
     earlier versions wrote for them: their experiments are known again.
 
-    A path in somebody's home begins with `~` and their name; without a name it is not known whose. Over ssh, a path of several parts that does
-    not say so is a forge's (`owner/name`), the same for all, as is any of the user `git`. A web server's port stays unless it is the usual one: two of
-    a machine may be two forges, and nothing tells that ssh leads to one of them.
+    A path in somebody's home begins with `~` and their name; without a name it is not known whose. That of a forge's user does not: it is the
+    same for all. A web server's port stays unless it is the usual one: two of a machine may be two forges, and nothing tells that ssh leads to one
+    of them.
     """
     address = REMOTE.fullmatch(remote) or REMOTE_BY_SSH.fullmatch(remote)
     if address is None:
@@ -203,10 +205,10 @@ def _places(remote: str) -> list[str]:
         return [plain, with_port] if port == WEB_PORTS.get(scheme) else [with_port, plain]
     path, user = whole.removeprefix("~/"), (parts["user"] or "").partition(":")[0]  # without a password
     says_home, is_relative = path != whole, not parts["path"].startswith(("/", "~"))
-    if user == "git" or not (says_home or is_relative):
-        return [f"{host}/{path}", plain]
     at_home = f"{host}/~{user}/{path}"
-    return [at_home, plain] if says_home or "/" not in path else [plain, at_home]
+    if FORGES.fullmatch(user):
+        return [f"{host}/{path}", plain, at_home]
+    return [at_home, plain] if says_home or is_relative else [plain]
 
 
 def experiment() -> str:

@@ -138,7 +138,9 @@ def about_value(test: ast.expr, part: ast.expr, comparisons: tuple[type[ast.cmpo
     match test:
         case ast.UnaryOp(ast.Not(), inner) if source := about_value(inner, part, comparisons):
             return f"not {source}"
-        case ast.Compare(left, [comparison], [right]) if isinstance(comparison, comparisons) and part in (left, right):
+        case ast.Compare(left, [comparison], [right]) if isinstance(comparison, comparisons) and (
+            part is right or (part is left and comparisons is ORDER)
+        ):
             sides = [ast.Name(VALUE) if side is part else side for side in (left, right)]
             return ast.unparse(ast.Compare(sides[0], [comparison], sides[1:]))
     return ""

@@ -105,6 +105,14 @@ def test_lines_of_scores_in_their_forms(lines):
             '{"id": 1, "score": 1}\n{"id": 1, "score": 1, "target": "x"}\n{"id": 1, "score": 1, "target": "y"}\n',
             "two different items have the id '1'",
         ),
+        (
+            '{"id": 1, "score": 1, "input": "", "question": "x"}\n{"id": 1, "score": 1, "input": "", "question": "y"}\n',
+            "two different items have the id '1'",
+        ),
+        (
+            '{"id": 1, "score": 1, "target": null, "reference": "x"}\n{"id": 1, "score": 1, "target": null, "reference": "y"}\n',
+            "two different items have the id '1'",
+        ),
     ],
 )
 def test_a_file_that_is_no_log(tmp_path, text, message):

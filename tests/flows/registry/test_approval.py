@@ -1,7 +1,10 @@
 """A person has the last word on a promotion where settings ask for one, and the history names that person."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from flows.commands.promote import promote as command
 from flows.registry import history, promotion
 from flows.registry.history import Approval
 from tests.flows.registry.test_promotion import nights, ratchet  # noqa: F401  # a fixture is used by its name
@@ -41,6 +44,18 @@ def test_a_refused_candidate_is_refused_for_good_with_the_reason(asking):
     assert history.read().champion == history.REFERENCE
     assert promotion.promote(lambda _: ANN).verdict == "refused", "the second person is not asked"
     assert history.read().looks == 1
+
+
+def test_an_answer_on_a_terminal_that_comes_too_late_is_told(asking, monkeypatch, capsys):
+    def confirm(*_, **__):
+        promotion.settle(promotion.judge().line, ANN)
+        return False
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("typer.confirm", confirm)
+    command()
+    assert "(refused) was not used, since it was decided on" in capsys.readouterr().out
+    assert asking.champion == "one"
 
 
 def test_an_answer_that_does_not_come_is_a_refusal(asking):

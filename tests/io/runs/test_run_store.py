@@ -123,6 +123,7 @@ def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypat
     ("first", "second"),
     [
         ("alice@host:proj.git", "bob@host:proj.git"),
+        ("alice@host:src/proj.git", "bob@host:src/proj.git"),
         ("ssh://alice@host/~/proj.git", "ssh://bob@host/~/proj.git"),
         ("alice@host:x", "alice@host:/x"),
         ("host:x", "host:/x"),

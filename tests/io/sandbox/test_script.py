@@ -290,6 +290,16 @@ def test_a_collection_of_builtin_types_that_is_too_large_to_travel_is_above_anot
     ]  # fmt: skip
 
 
+def test_a_value_that_is_too_large_to_travel_costs_no_more_where_nothing_is_above_or_below_it():
+    program = "def f(n): return [[0] * 200_000] * n\nclass One:\n    __index__ = lambda self: 97\ndef g(): return One()"
+    results = verdicts(
+        script(program, "assert f(1000)"),
+        script("def f(n): return [0] * n", "assert f(30_000_000) is not None"),
+        script(program, "assert g() in b'abc'"),
+    )
+    assert [result.kind for result in results] == ["passed", "passed", "exception"]
+
+
 @pytest.mark.parametrize(
     ("value", "literal"),
     [

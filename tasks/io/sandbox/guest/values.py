@@ -6,7 +6,7 @@ which equals nothing: an object with an `__eq__` of its own cannot pass a compar
 
 import contextlib
 import json
-from collections.abc import Callable, ItemsView, KeysView
+from collections.abc import Callable, ItemsView, Iterator, KeysView
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -17,6 +17,8 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
+MOST_PARTS = 1_000_000  # that are looked at of a value
+END: Any = object()
 ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
 COLLECTIONS = (list, tuple, set, frozenset)
 
@@ -40,10 +42,11 @@ class Thing:
 def encode(value: object) -> str:
     """Return the value as text."""
     with contextlib.suppress(RecursionError, MemoryError):
-        text = json.dumps(plain(value))
-        if len(text) <= MOST_TEXT:
+        form = plain(value)
+        is_plain = type(form) is not list or form[0] != "thing"
+        if is_plain and len(text := json.dumps(form)) <= MOST_TEXT:
             return text
-    return json.dumps(thing(value))
+    return json.dumps(thing(value, is_builtin(value)))
 
 
 def plain(value: object) -> Any:
@@ -82,27 +85,30 @@ def ratio(number: Fraction | Decimal) -> Any:
     return ["ratio", *map(hex, number.as_integer_ratio())]
 
 
-def thing(value: object) -> list[Any]:
-    """Encode a value that is not plain: the name of its class, its truth value, and whether it is of builtin types alone."""
-    return ["thing", type(value).__name__[:100], bool(value), is_builtin(value)]
+def thing(value: object, builtin: bool = False) -> list[Any]:
+    """Encode a value that is not plain: the name of its class, its truth value, and whether it is known to be of builtin types alone."""
+    return ["thing", type(value).__name__[:100], bool(value), builtin]
 
 
 def is_builtin(value: object) -> bool:
-    """Return True if a value and all in it are of these very types, no subclasses."""
-    waiting: list[Any] = [value]
+    """Return True if a value and all in it are of these very types, no subclasses; False for one of more than `MOST_PARTS`."""
+    parts: list[Iterator[Any]] = [iter([value])]
     seen = set[int]()  # a value may hold itself
-    while waiting:
-        part = waiting.pop()
+    for _ in range(MOST_PARTS):
+        while parts and (part := next(parts[-1], END)) is END:
+            parts.pop()
+        if not parts:
+            return True
         if type(part) in ATOMS or id(part) in seen:
             continue
         seen.add(id(part))
         if type(part) is dict:
-            waiting += [*part, *part.values()]
+            parts += [iter(part), iter(part.values())]
         elif type(part) in COLLECTIONS:
-            waiting += part
+            parts.append(iter(part))
         else:
             return False
-    return True
+    return False
 
 
 def decode(text: str) -> Any:

@@ -130,8 +130,9 @@ ANSWER = (
     "Give 10 only where nothing could be better."
 )
 _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
-_NOTE = rf"(?:\s*[(\[](?!\s*{_QUOTES}\d[\d.]*+(?!\s*(?:(?:to|[-–])\s*\d|=)))[^)\]\n]{{0,80}}[)\]])?"
-"""A bracket behind the word. One that begins with a number holds the score, unless that begins a range or is explained: `1 = bad`."""
+_BOUND = r"\d++(?=\s*(?:=|(?:to|and|[-–])\s*\d))|(?:(?<=[=/–-])|(?<=[-–] )|(?<=\bof )|(?<=\bto )|(?<=\band )|(?<=\bmax )|(?<=\bmax\. ))\d++"
+_NOTE = rf"(?:\s*[(\[](?:[^)\]\d\n]|{_BOUND}){{0,120}}[)\]])?"
+"""A bracket behind the word whose numbers are bounds or explained (`max. 10`, `1 = bad`): one with another number holds the score."""
 _CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
 _END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
 SCORE = re.compile(
