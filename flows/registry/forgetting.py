@@ -18,7 +18,7 @@ from flows.registry import history, versions
 from flows.registry.evidence import layout
 from tasks import configuration
 from tasks.io.weights import checkpoints
-from tasks.stages.ingest.reading.sources import label, local_path, tell_apart
+from tasks.stages.ingest.reading import sources
 
 TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
 TRAINING = ("tune", "pretrain")
@@ -112,9 +112,10 @@ def _spellings(name: str) -> list[str]:
     """Return the places that a name may stand for: its own, those of the source with this path and of a folder's modules, else of a like name."""
     path = Path(name)
     config: Any = configuration.load()
-    sources = config.ingest.every_source
-    tell_apart(sources)
-    of_path = [label(one) for one in sources if (place := local_path(one)) and place.resolve() == path.resolve()]
+    every_source = sources.all_sources(config.ingest)
+    sources.tell_apart(every_source)
+    places = [(one, sources.local_path(one)) for one in every_source]
+    of_path = [sources.label(one) for one, place in places if place and place.resolve() == path.resolve()]
     shown = path.name if path.is_absolute() else path
     named = of_path or [f"{kind} {shown}" for kind in ("file", "folder", "repository")]
     modules = [path.resolve().name] if path.is_dir() else []

@@ -368,12 +368,6 @@ class IngestConfig(Config):
         return {"secret": self.secrets, "personal": self.personal}
 
     @property
-    def every_source(self) -> list[Source]:
-        """Return the sources of examples, of texts, and of benchmarks."""
-        of_corpora = (source for some in self.corpora.by_domain.values() for source in some)
-        return [*self.sources, *of_corpora, *self.benchmarks]
-
-    @property
     def of_texts(self) -> "IngestConfig":
         """Return the settings with the splits of texts in place of the examples'."""
         return self.model_copy(update={"splits": self.corpora.splits or self.splits})

