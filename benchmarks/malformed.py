@@ -120,7 +120,8 @@ def damaged_documents(folder: Path, records: int) -> Counts:
     source = Folder.model_validate({"from": "folder", "path": str(folder)})
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
     for record in read_documents(source, "domain"):
-        label = (record.where if isinstance(record, Refusal) else record.source).split(" ")[0]
+        place = record.where if isinstance(record, Refusal) else record.source
+        label = place.split(": ")[-1].split(" ")[0]
         read[label] += 1
         (refused if isinstance(record, Refusal) else kept)[label] += 1
     return _counted([file.name for file in sorted(folder.iterdir())], read, kept, refused, records)

@@ -57,7 +57,7 @@ def test_each_document_of_each_format_is_kept_merged_or_refused(files, rows):
         for balance in report["sources"].values():
             assert balance["read"] == balance["kept"] + balance["merged"] + sum(balance["refused"].values())
         assert [balance["read"] for balance in report["sources"].values()] == [len(bodies), len(rows) + 1]
-        kept = {row.source.split(" (")[0] for row in documents_of(folder)}
+        kept = {row.source.removeprefix("folder texts: ").split(" (")[0] for row in documents_of(folder)}
         refused = tables.read(folder / "out/ingested/quarantine.parquet", Refusal)
         named = {part for row in refused for part in row.where.split()} | {row.where.split(" (")[0] for row in refused}
         assert {file for file in bodies if file not in kept and not any(file in part for part in named)} == set()
