@@ -7,6 +7,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     Guess,
     Rows,
     as_expression,
+    asked,
     first_named,
     is_about,
     names_of,
@@ -33,7 +34,7 @@ def guess_judged(rows: Rows) -> Guess | None:
         return None
     better, worse = BY_CUSTOM
     if {better, worse} <= set(names):
-        columns = {"prompt": prompt, "response": better, "rejected": worse}
+        columns = {"prompt": asked(rows, (prompt, better, worse), prompt)[0], "response": better, "rejected": worse}
         return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
     return _named_winner(rows, names, prompt) or _scored(rows, names, prompt)
 
@@ -59,6 +60,7 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None
         kind: f"{{{{ {{'a': {as_expression(a)}, 'b': {as_expression(b)}}}{side} }}}}"
         for kind, a, b in (("response", one, other), ("rejected", other, one))
     }
+    prompt = asked(rows, (prompt, one, other), prompt)[0]
     return Guess({"prompt": prompt, **columns}, None, f"{verdict!r} names the better one of {one!r} and {other!r}")
 
 
@@ -87,5 +89,5 @@ def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
         reason = (
             f"{name!r} holds answers with their {score!r}: the best one, and the worst as rejected; a tie is refused"
         )
-        return Guess({"prompt": prompt, **columns}, None, reason)
+        return Guess({"prompt": asked(rows, (prompt, name), prompt)[0], **columns}, None, reason)
     return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.core.text import templates
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 
 Rows = Sequence[Mapping[str, Any]]
@@ -81,18 +82,36 @@ def is_about(name: str, facts: Sequence[str] = FACTS) -> bool:
 
 
 def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | None:
-    """Return the column of the text that a question is about; not every question needs one."""
-    return first_named([name for name in names if name not in others and num_words(rows, name) >= FEWEST_WORDS], ABOUT)
+    """Return the column of the text that a question is about, or that instructions are for; not every question needs one.
+
+    The question is the first of the other columns.
+    """
+    told = [name for name in names if name not in others]
+    texts = [name for name in told if num_words(rows, name) >= FEWEST_WORDS]
+    about = first_named(texts, ABOUT)
+    if about is None and first_named(others[:1], INSTRUCTIONS):
+        inputs = [name for name in told if name in EXTRAS and num_words(rows, name)]
+        about = first_named(inputs, EXTRAS) or first_named(text_columns(rows, texts), (*TEXTS, *WEAK))
+    return about
+
+
+def asked(rows: Rows, columns: Sequence[str], question: str) -> tuple[str, str | None]:
+    """Return a question, the column or template in the first of some columns, with what it is about below it, and the column of that."""
+    about = topic_of(rows, names_of(rows), columns)
+    if about is None:
+        return question, None
+    text = optional(rows, about)
+    if not templates.is_template(question):
+        question = f"{{{{ {as_expression(question)} }}}}"
+    return f"{question}{{% if {text} %}}\n\n{{{{ {text} }}}}{{% endif %}}", about
 
 
 def prompt_of(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the column of prompts by its name, or that of instructions: they differ from row to row, and no text is there that they may be about."""
+    """Return the column of prompts by its name, or that of instructions: those that hold for all rows ask nothing."""
     prompt = first_named(names, PROMPTS)
     if prompt is not None and not first_named([prompt], WEAK):
         return prompt
-    texts = text_columns(rows, names)
-    instructions = None if first_named(texts, TEXTS) else first_named(texts, INSTRUCTIONS)
-    return instructions or prompt
+    return first_named(text_columns(rows, names, fewest=2), INSTRUCTIONS) or prompt
 
 
 def num_words(rows: Rows, name: str) -> float:
@@ -116,8 +135,8 @@ def quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def text_columns(rows: Rows, names: Sequence[str], code: str = CODE) -> list[str]:
-    """Return the columns that hold words in most rows, those with the longest texts first. What matches `code` is no word."""
+def text_columns(rows: Rows, names: Sequence[str], code: str = CODE, fewest: int = 3) -> list[str]:
+    """Return the columns that hold words in most rows, the fewest texts or more, those with the longest first. What matches `code` is no word."""
 
     def texts(name: str) -> Iterator[str]:
         return (value for row in rows if isinstance(value := row.get(name), str))
@@ -125,6 +144,6 @@ def text_columns(rows: Rows, names: Sequence[str], code: str = CODE) -> list[str
     lengths = {}
     for name in names:
         words = [text for text in texts(name) if re.search(r"[^\W\d_]{2}", text) and not re.fullmatch(code, text)]
-        if 2 * len(words) > len(rows) and len(set(words)) > min(2, len(rows) - 1):
+        if 2 * len(words) > len(rows) and len(set(words)) >= min(fewest, len(rows)):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])

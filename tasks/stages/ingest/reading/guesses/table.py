@@ -10,6 +10,7 @@ from tasks.stages.ingest.reading.guesses.judged import guess_judged
 from tasks.stages.ingest.reading.guesses.names import (
     FEWEST_WORDS,
     IDS,
+    INSTRUCTIONS,
     PROMPTS,
     RESPONSES,
     TEXTS,
@@ -17,15 +18,14 @@ from tasks.stages.ingest.reading.guesses.names import (
     Guess,
     Rows,
     as_expression,
+    asked,
     first_named,
     is_about,
     names_of,
     num_words,
-    optional,
     prompt_of,
     quoted,
     text_columns,
-    topic_of,
 )
 from tasks.stages.ingest.reading.guesses.nested import guess_nested
 from tasks.stages.ingest.reading.guesses.threads import guess_thread, thread_columns
@@ -48,7 +48,7 @@ LABELS = (
 MADE = ("summary", "highlights", "tldr", "abstract", "code", "sql", "zusammenfassung", "resumen", "resume", "riassunto")
 """What is made of a text."""
 TOGETHER = (
-    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
+    ("instructions", "text"), ("instructions", "document"), ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
     ("title", "content"), ("title", "body"), ("subject", "body"),
 )  # fmt: skip
 """Texts that have one label together."""
@@ -158,7 +158,7 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     kind = "prompt"
     if prompt is not None and response is None:
         others = [name for name in told if name != prompt]
-        response = first_named(others, PROGRAMS)
+        response = first_named(others, (*PROGRAMS, *MADE) if first_named([prompt], INSTRUCTIONS) else PROGRAMS)
         if response is None and not text_columns(rows, others):
             response = first_named([name for name in names if is_about(name, VALUES) and _is_varied(rows, name)], ASKED)
     elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
@@ -169,12 +169,10 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     question, answer = _text_in(rows, prompt), _text_in(rows, response)
     if question is None or answer is None:
         return None
-    about = topic_of(rows, names, (prompt, response))
+    question, about = asked(rows, (prompt, response), question)
     reason = f"{prompt!r} is a word for a {kind} and {response!r} for a response"
     if about is not None:
         reason += f"; {about!r} for what it is about"
-        question = question if templates.is_template(question) else f"{{{{ {as_expression(question)} }}}}"
-        question += f"{{% if {optional(rows, about)} %}}\n\n{{{{ {optional(rows, about)} }}}}{{% endif %}}"
     return Guess({"prompt": question, "response": answer}, None, reason)
 
 

@@ -176,16 +176,41 @@ SAME = "Be kind and brief in all that you say."
         ({"instructions": SAME, "user": lambda n: f"Why {n}?", "assistant": "So it is."}, "user"),
         ({"instructions": lambda n: f"{SAME} {n}", "request": lambda n: f"Why {n}?", "reply": "So it is."}, "request"),
         ({"instructions": SAME, "text": lambda n: f"It rains {n}.", "target": lambda n: f"Es regnet {n}."}, "text"),
-        ({"instructions": lambda n: f"Translate {n}.", "text": lambda n: f"It rains {n}.", "target": lambda n: f"Es regnet {n}."}, "text"),
         ({"instructions": SAME, "text": lambda n: f"It rains {n}.", "options": ["no", "yes"], "answer": "yes"}, "text"),
         ({"instructions": lambda n: f"Say {n}.", "output": lambda n: str(n)}, "instructions"),
         ({"instructions": lambda n: f"Say {n}.", "output": lambda n: str(n), "source": "sharegpt"}, "instructions"),
         ({"instructions": lambda n: f"Say {n}.", "response": lambda n: f"It is {n}.", "task": "qa"}, "instructions"),
     ],
 )  # fmt: skip
-def test_instructions_are_the_prompt_only_where_nothing_else_is(columns, prompt):
+def test_instructions_that_hold_for_all_rows_are_not_asked_and_none_beside_a_prompt(columns, prompt):
     asked = guessed(**columns).columns["prompt"]
     assert asked == prompt or f"{{{{ {prompt} }}}}" in asked
+    assert prompt == "instructions" or "instructions" not in asked
+
+
+TWICE = {"instructions": lambda n: ("Translate it.", "Shorten it.")[n % 2]}
+VARIED = {"instructions": lambda n: f"Cut it to {n} words."}
+PAIR = {"response_a": lambda n: f"It is {n}.", "response_b": "No idea.", "winner": lambda n: "ab"[n % 2]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "response"),
+    [
+        (TWICE | {"response": lambda n: f"So it is {n}."}, "context", "So it is 0."),
+        (TWICE | {"response": lambda n: f"So it is {n}."}, "source", "So it is 0."),
+        (VARIED | {"response": lambda n: f"So it is {n}."}, "document", "So it is 0."),
+        (VARIED | {"response": lambda n: f"So it is {n}."}, "text", "So it is 0."),
+        (VARIED | {"summary": lambda n: f"So it is {n}."}, "document", "So it is 0."),
+        (VARIED | {"label": lambda n: "AB"[n % 2]}, "text", "A"),
+        (VARIED | PAIR, "text", "It is 0."),
+        (VARIED | PAIR, "input", "It is 0."),
+    ],
+)
+def test_instructions_that_differ_stand_above_the_text_that_they_are_for(columns, text, response):
+    answer = guessed(**columns, **{text: lambda n: f"It rains on day {n}."})
+    row = {name: value(0) if callable(value) else value for name, value in columns.items()}
+    example = read(row | {text: "It rains a lot."}, answer)
+    assert [message.content for message in example.messages] == [f"{row['instructions']}\n\nIt rains a lot.", response]
 
 
 def test_a_verdict_in_numbers_is_not_guessed():
