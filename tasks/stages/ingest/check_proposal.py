@@ -17,6 +17,7 @@ from tasks.core.text.reasoning import answer_of
 from tasks.io.sources.record import Row as Record
 from tasks.stages.ingest.config import Datasets, File, Query
 from tasks.stages.ingest.reading.examples import read_records
+from tasks.stages.ingest.reading.guesses.choices import counts_from_one
 from tasks.stages.ingest.reading.rows.columns import usual
 from tasks.stages.ingest.reading.rows.conversations import conversation
 from tasks.stages.ingest.reading.rows.tool_calls import as_text
@@ -91,7 +92,7 @@ def _counts_from_one(rows: Sequence[Mapping[str, Any]], options: str, check: Cho
         if column is None or labels or not str(values[column]).strip().isdecimal():
             return False
         numbers.add((int(values[column]), len(texts)))
-    return min(numbers)[0] > 0 and any(number == most for number, most in numbers)
+    return counts_from_one(numbers)
 
 
 def _by_share(answers: Sequence[Row], has_shape: Callable[[Row], bool], setting: Any, shape: str) -> Proposal | None:

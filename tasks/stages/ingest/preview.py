@@ -155,7 +155,9 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
     if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
-    answer = guess_choices(_first_rows(source))
+    first = list(islice(_rows(source), GUESSED))
+    is_usable = any(_is_usual(row, source) for row in first)
+    answer = guess_choices([row.values for row in first], is_usable)
     if answer is None and has_unknown:
         unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
         answer = table.guess(list(islice(unknown, GUESSED)))

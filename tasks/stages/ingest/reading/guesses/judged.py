@@ -18,8 +18,8 @@ from tasks.stages.ingest.reading.guesses.names import (
 BY_CUSTOM = ("response_j", "response_k")
 """The better and the worse answer in data sets of pairs from Stack Exchange."""
 VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
-"""Columns that name the better one of two answers, `a` or `b`, maybe behind a word: `model_a`."""
-SIDE = re.compile(r"(?:.*[\W_])?([ab])", re.IGNORECASE)
+"""Columns that name the better one of two answers, `a` or `b`, 1 or 2, maybe behind a word: `model_a`."""
+SIDE = re.compile(r"(?:.*[\W_])?([ab12])", re.IGNORECASE)
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
 SCORES = ("overall_score", "score", "rating", "reward", "rank")
 """The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
@@ -42,7 +42,7 @@ def guess_judged(rows: Rows) -> Guess | None:
 def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
     """Return the guess for two answers, of which a column names the better one. A tie is refused."""
     verdict = first_named(names, VERDICTS)
-    answers = {name[:-1]: name for name in names if name.endswith(("_a", "_A", " A", "-a"))}
+    answers = {name[:-1]: name for name in names if name.endswith(("_a", "_A", " A", "-a", "_1", " 1", "-1"))}
     pairs = [(one, other) for stem, one in answers.items() if (other := stem + chr(ord(one[-1]) + 1)) in names]
     texts = [
         pair
@@ -51,13 +51,14 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None
     ]
     if verdict is None or not texts:
         return None
-    sides = {match[1].lower() for row in rows if (match := SIDE.fullmatch(str(row.get(verdict))))}
-    if sides != {"a", "b"}:
-        return None
     one, other = texts[0]
+    sides = {match[1].lower() for row in rows if (match := SIDE.fullmatch(str(row.get(verdict))))}
+    first, second = (name[-1].lower() for name in (one, other))
+    if sides != {first, second}:
+        return None
     side = f"[{as_expression(verdict)} | lower | last]"
     columns = {
-        kind: f"{{{{ {{'a': {as_expression(a)}, 'b': {as_expression(b)}}}{side} }}}}"
+        kind: f"{{{{ {{'{first}': {as_expression(a)}, '{second}': {as_expression(b)}}}{side} }}}}"
         for kind, a, b in (("response", one, other), ("rejected", other, one))
     }
     prompt = asked(rows, (prompt, one, other), prompt)[0]

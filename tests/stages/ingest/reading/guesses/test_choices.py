@@ -1,0 +1,116 @@
+"""Multiple choice is guessed with all of its choices and the right one, and nothing else is taken for it."""
+
+import json
+
+import pytest
+
+from tasks.stages.ingest.columns_config import Columns
+from tasks.stages.ingest.config import File
+from tasks.stages.ingest.preview import preview
+
+
+def previewed(path, columns, number=6):
+    """Return the preview of a table, and that with the guess for it."""
+    rows = [{name: value(n) if callable(value) else value for name, value in columns.items()} for n in range(number)]
+    path.write_text("".join(json.dumps({"question": f"What is {n}?"} | row) + "\n" for n, row in enumerate(rows)))
+    source = File.model_validate({"from": "file", "path": path})
+    plain = preview((source,))
+    guess = plain["guesses"][0]
+    return plain, guess and preview((source.model_copy(update={"columns": Columns(**guess["columns"])}),))
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ("ab", {"winner": lambda n: "ab"[n % 2]}),
+        ("ab", {"winner": lambda n: ("answer_a", "answer_b")[n % 2]}),
+        ("12", {"preference": lambda n: n % 2 + 1}),
+    ],
+)
+def test_two_answers_of_which_one_is_preferred_are_a_pair(tmp_path, ends, verdict):
+    answers = {f"answer_{end}": lambda n, end=end: f"The answer {end} to {n}." for end in ends}
+    _, named = previewed(tmp_path / "a.jsonl", answers | verdict)
+    assert [(row["response"], row["rejected"]) for row in named["rows"][:2]] == [
+        (f"The answer {ends[0]} to 0.", f"The answer {ends[1]} to 0."),
+        (f"The answer {ends[1]} to 1.", f"The answer {ends[0]} to 1."),
+    ]
+
+
+def test_two_answers_alone_are_no_choices(tmp_path):
+    answers = {"answer1": lambda n: f"It is {n}.", "answer2": lambda n: f"{n} it is."}
+    _, named = previewed(tmp_path / "a.jsonl", answers)
+    assert (named["rows"][1]["prompt"], named["rows"][1]["response"]) == ("What is 1?", "It is 1.")
+
+
+@pytest.mark.parametrize(
+    "options", ["a ) 38 , b ) 27 , c ) 3", '{"a": "ay", "b": "bee"}', {"text": "a) ay b) bee", "label": ["a", "b"]}]
+)
+def test_the_signs_of_one_text_are_no_choices(tmp_path, options):
+    columns = {"options": options, "correct": lambda n: "ab"[n % 2], "reason": lambda n: f"Since {n} is so."}
+    plain, _ = previewed(tmp_path / "a.jsonl", columns)
+    assert plain["guesses"][0]["columns"] == {"prompt": "question", "response": "reason"}
+
+
+def test_a_text_beside_lists_of_choices_is_refused(tmp_path):
+    columns = {"options": lambda n: "yes, no" if n else ["yes", "no"], "correct": lambda n: "ab"[n % 2]}
+    _, named = previewed(tmp_path / "a.jsonl", columns)
+    assert [row["response"] for row in named["rows"]] == ["A. yes"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "listed", "responses"),
+    [
+        ({"options": lambda n: {"A": "yes", "B": "no", "C": None}, "answer": lambda n: "AB"[n % 2]}, "A. yes\nB. no", ["A. yes", "B. no"]),
+        ({"options": ["yes", "no", None], "target": lambda n: n % 2 + 1}, "A. yes\nB. no", ["A. yes", "B. no"]),
+        ({"option1": "yes", "option2": 0, "option3": "", "answer": lambda n: n % 2 + 1}, "A. yes\nB. 0", ["A. yes", "B. 0"]),
+        ({"option3": "maybe", "option2": None, "option1": "yes", "answer": lambda n: n % 2 * 2 + 1}, "A. yes\nB. maybe", ["A. yes", "B. maybe"]),
+        ({"options": {"B": "bee", "A": "ay", "C": "see"}, "answer": lambda n: "AC"[n % 2]}, "A. ay\nB. bee\nC. see", ["A. ay", "C. see"]),
+        ({"options": {"D": "dee", "B": None, "A": "ay", "C": "see"}, "answer": lambda n: "(A)(C)"[n % 2 * 3 :][:3]}, "A. ay\nB. see\nC. dee", ["A. ay", "B. see"]),
+        ({"options": {"b": "bee", "a": "ay"}, "answer": lambda n: "AB"[n % 2]}, "A. ay\nB. bee", ["A. ay", "B. bee"]),
+        ({"opt_b": "bee", "opt_a": "ay", "correct": lambda n: "AB"[n % 2]}, "A. ay\nB. bee", ["A. ay", "B. bee"]),
+        ({"options": {"1": "one", "2": "two", "3": "three"}, "answer": lambda n: n % 2 + 1}, "A. one\nB. two\nC. three", ["A. one", "B. two"]),
+    ],
+)  # fmt: skip
+def test_choices_stand_in_the_order_of_their_letters_without_those_that_are_absent(
+    tmp_path, columns, listed, responses
+):
+    _, named = previewed(tmp_path / "a.jsonl", columns)
+    assert named["rows"][0]["prompt"] == f"What is 0?\n\n{listed}"
+    assert [row["response"] for row in named["rows"][:2]] == responses
+
+
+def test_a_choice_that_is_absent_is_not_the_right_one(tmp_path):
+    columns = {"options": {"A": "yes", "B": "no", "C": None}, "answer": lambda n: "ABC"[n % 3]}
+    _, named = previewed(tmp_path / "a.jsonl", columns)
+    assert (named["kept"], named["refused"]) == (4, {"columns do not fit": 2})
+
+
+@pytest.mark.parametrize("numbered", ["fields", "columns"])
+def test_ten_choices_and_more_are_choices(tmp_path, numbered):
+    choices = {f"option_{n}": f"It is {n}." for n in range(1, 13)}
+    options = {"options": {name.removeprefix("option_"): text for name, text in choices.items()}}
+    columns = (options if numbered == "fields" else choices) | {"answer": lambda n: str(12 - n)}
+    _, named = previewed(tmp_path / "a.jsonl", columns)
+    assert named["rows"][0]["prompt"].splitlines()[2:] == [f"{'ABCDEFGHIJKL'[n]}. It is {n + 1}." for n in range(12)]
+    assert [row["response"] for row in named["rows"][:3]] == ["L. It is 12.", "K. It is 11.", "J. It is 10."]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"choice1": "one", "choice2": "two", "choice3": "three", "label": lambda n: n % 2 + 1},
+        {"options": ["one", "two", "three", "four"], "answer_index": lambda n: n % 3 + 1},
+    ],
+)
+def test_numbers_count_from_one_only_where_one_is_the_last(tmp_path, columns):
+    _, named = previewed(tmp_path / "a.jsonl", columns)
+    assert [row["response"] for row in named["rows"][:2]] == ["B. two", "C. three"]
+
+
+def test_rows_that_are_read_without_a_guess_stay_where_it_does_not_fit(tmp_path):
+    columns = {"answer": lambda n: f"zero {n}", "answer_1": lambda n: f"first {n}", "answer_2": "second"}
+    plain, named = previewed(tmp_path / "a.jsonl", columns)
+    assert (plain["kept"], named) == (6, None)
+    fitting = columns | {"answer": lambda n: f"first {n}"}
+    _, named = previewed(tmp_path / "b.jsonl", fitting)
+    assert (named["kept"], named["rows"][0]["response"]) == (6, "A. first 0")
