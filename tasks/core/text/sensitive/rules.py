@@ -69,14 +69,14 @@ def is_phone_number(value: str) -> bool:
     import phonenumbers
 
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(value))
+        return phonenumbers.is_valid_number(phonenumbers.parse(" ".join(value.split())))
     except phonenumbers.NumberParseException:
         return False
 
 
 def is_iban(value: str) -> bool:
     """Return True if the check digits hold (ISO 13616: the number, its letters as 10 to 35, is 1 modulo 97)."""
-    compact = value.replace(" ", "")
+    compact = "".join(value.split())
     digits = "".join(str(int(sign, 36)) for sign in compact[4:] + compact[:4])
     return 15 <= len(compact) <= 34 and int(digits) % 97 == 1
 
@@ -86,9 +86,9 @@ def iban_in(match: str) -> str:
 
     Without any it is the first group: an IBAN may begin behind that.
     """
-    groups = match.split(" ")
-    beginnings = (" ".join(groups[:number]) for number in range(len(groups), 0, -1))
-    return next(filter(is_iban, beginnings), groups[0])
+    groups = list(re.finditer(r"\S+", match))
+    beginnings = (match[: group.end()] for group in reversed(groups))
+    return next(filter(is_iban, beginnings), groups[0][0])
 
 
 def is_card_number(value: str) -> bool:
@@ -128,6 +128,8 @@ def _personal(
 
 
 NAMES = r"(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret)"
+UNBROKEN = "\u00a0\u202f"
+"""Spaces that break no line, as word processors and PDF have them between the groups of a number."""
 SPACES = r"[^\S\x1c-\x1f]*"
 """White space, as hints know it: Python counts four separators among it that Rust does not."""
 RULES = (
@@ -181,14 +183,24 @@ RULES = (
     ),  # the common part of RFC 5322's addr-spec; `a@b.T(` is a product of matrices
     _personal(
         "phone-number",
-        r"(?<![\w+])\+[1-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![\w])",
-        r"\+[1-9][0-9 ().\-/]{6}",
+        rf"(?<![\w+])\+[1-9](?:[ {UNBROKEN}().\-/]{{0,2}}[0-9]){{6,14}}(?![\w])",
+        rf"\+[1-9][0-9 {UNBROKEN}().\-/]{{6}}",
         is_phone_number,
     ),  # E.164
     _personal(
-        "iban", r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}", is_iban, iban_in
+        "iban",
+        rf"\b[A-Z]{{2}}[0-9]{{2}}(?:[ {UNBROKEN}]?[A-Z0-9]{{4}}){{2,7}}(?:[ {UNBROKEN}]?[A-Z0-9]{{1,4}})?\b",
+        f"[A-Z]{{2}}[0-9]{{2}}[ {UNBROKEN}]?[A-Z0-9]{{4}}",
+        is_iban,
+        iban_in,
     ),
-    _personal("card-number", r"(?<![\w.-])[3-6](?:[ -]?[0-9]){12,18}(?![\w-]|\.[0-9])", "[3-6](?:[ -]?[0-9]){12}", is_card_number, card_number_in),
+    _personal(
+        "card-number",
+        rf"(?<![\w.-])[3-6](?:(?:[ -]?[0-9]){{12,18}}|(?:[{UNBROKEN}]?[0-9]){{12,18}})(?![\w-]|\.[0-9])",
+        f"[3-6](?:(?:[ -]?[0-9]){{12}}|(?:[{UNBROKEN}]?[0-9]){{12}})",
+        is_card_number,
+        card_number_in,
+    ),  # of one kind of spaces: 3 500 000 with spaces that break no line stands in a row of numbers with others
     _personal(
         "ip-address",
         r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])|(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F:]*[0-9a-fA-F]{1,4}(?![\w:])",
