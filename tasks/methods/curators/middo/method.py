@@ -130,13 +130,18 @@ ANSWER = (
     "Give 10 only where nothing could be better."
 )
 _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
-_BOUND = r"\d++(?=\s*(?:=|(?:to|and|[-–])\s*\d))|(?:(?<=[=/–-])|(?<=[-–] )|(?<=\bof )|(?<=\bto )|(?<=\band )|(?<=\bmax )|(?<=\bmax\. ))\d++"
-_NOTE = rf"(?:\s*[(\[](?:[^)\]\d\n]|{_BOUND}){{0,120}}[)\]])?"
-"""A bracket behind the word whose numbers are bounds or explained (`max. 10`, `1 = bad`): one with another number holds the score."""
+_SCALE = (
+    r"[01]\s*(?:to|and|[-–])\s*10(?!\d)"
+    r"|(?:/|\bout of |\bmax(?:\.|imum)? )\s*10(?!\d)"
+    r"|(?:0|10?)\s*=[^)\]\d\n]*(?:0|10?)\s*="  # both ends are explained: `8 = good` alone is a score
+)
+_NOTE = rf"(?:\s*[(\[](?:[^)\]\d\n]|{_SCALE}){{0,120}}[)\]])?"
+"""A bracket behind the word whose numbers are ends of the scale (`0-10`, `max. 10`): one with another number may hold the score."""
 _CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
 _END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
 SCORE = re.compile(
     rf"(?:\bscore\b{_NOTE}(?: is| of)?{_MARKS}|(?P<first>\A){_MARKS})"
+    r"(?!(?<=\n)1[.)] )"  # not the first of a list below
     rf"(?P<open>[(\[<]{_QUOTES})?(?P<number>\d++(?:\.\d++)?+)(?(open){_CLOSED})"
     r"(?![ \t]*to\s*\d|[-–]\d)(?=(?:[ \t]*[-–—][ \t]*(?P<upper>\d++))?)"  # not "a score of 0 to 10"
     rf"(?(first)(?={_END}))",  # not "1. Yes", nor "2 mistakes", nor "(1) Yes"
