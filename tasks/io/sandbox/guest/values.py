@@ -10,6 +10,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import chain, repeat
 from typing import Any
 
 # Larger values are encoded as things. A set or a dict of numbers with equal hashes takes quadratic time to build.
@@ -17,10 +18,12 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
+MOST_DEPTH = 200  # of values in values: to decode one takes several calls, and Python allows some 1,000 within each other
 MOST_PARTS = 1_000_000  # that are looked at of a value
 END: Any = object()
 ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
-COLLECTIONS = (list, tuple, set, frozenset)
+COLLECTIONS = (list, tuple, set, frozenset, type({}.keys()))
+ITEMS_VIEW = type({}.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +52,14 @@ def encode(value: object) -> str:
     return json.dumps(thing(value, is_builtin(value)))
 
 
-def plain(value: object) -> Any:
+def plain(value: object, depth: int = 0) -> Any:
     """Return the value in JSON types: itself, or a list of its kind and its parts.
 
-    A subclass is encoded as its builtin base.
+    A subclass is encoded as its builtin base; a set or a dict whose keys would have no hash then, as a thing. `depth` is the number of
+    values that this one is in; RecursionError beyond `MOST_DEPTH`.
     """
+    if depth > MOST_DEPTH:
+        raise RecursionError
     match value:
         case None | bool() | str():
             return value
@@ -66,14 +72,25 @@ def plain(value: object) -> Any:
         case bytes() | bytearray():
             return ["bytes", value.hex()]
         case list() | tuple() if len(value) <= MOST_ITEMS:
-            return ["list" if isinstance(value, list) else "tuple", *map(plain, value)]
+            return ["list" if isinstance(value, list) else "tuple", *map(plain, value, repeat(depth + 1))]
         case set() | frozenset() | KeysView() | ItemsView() if len(value) <= MOST_KEYS:
-            return ["set", *map(plain, value)]
+            parts = [*map(plain, value, repeat(depth + 1))]
+            if all(map(has_hash, parts)):
+                return ["frozenset" if isinstance(value, frozenset) else "set", *parts]
         case dict() if len(value) <= MOST_KEYS:
-            return ["dict", *([plain(key), plain(entry)] for key, entry in value.items())]
+            entries = [[plain(key, depth + 1), plain(entry, depth + 1)] for key, entry in value.items()]
+            if all(has_hash(key) for key, _ in entries):
+                return ["dict", *entries]
         case Fraction() | Decimal():
             return ratio(value)
     return thing(value)
+
+
+def has_hash(form: Any) -> bool:
+    """Return True if what is decoded of this form can be in a set."""
+    if type(form) is not list or form[0] not in ("list", "tuple", "set", "dict"):
+        return True
+    return form[0] == "tuple" and all(map(has_hash, form[1:]))
 
 
 def ratio(number: Fraction | Decimal) -> Any:
@@ -104,6 +121,8 @@ def is_builtin(value: object) -> bool:
         seen.add(id(part))
         if type(part) is dict:
             parts += [iter(part), iter(part.values())]
+        elif type(part) is ITEMS_VIEW:
+            parts.append(chain.from_iterable(part))  # its pairs exist for a moment: a later one may have the id of one seen
         elif type(part) in COLLECTIONS:
             parts.append(iter(part))
         else:
@@ -124,7 +143,7 @@ def decode_plain(form: Any) -> Any:
     if form is None or isinstance(form, bool | str):
         return form
     kind, *parts = form
-    if kind in ("set", "dict") and len(parts) > MOST_KEYS:
+    if kind in ("set", "frozenset", "dict") and len(parts) > MOST_KEYS:
         raise ValueError("more keys than are sent")
     return BUILD[kind](*parts)
 
@@ -138,6 +157,7 @@ BUILD: dict[str, Callable[..., Any]] = {
     "list": lambda *parts: list(map(decode_plain, parts)),
     "tuple": lambda *parts: tuple(map(decode_plain, parts)),
     "set": lambda *parts: set(map(decode_plain, parts)),
+    "frozenset": lambda *parts: frozenset(map(decode_plain, parts)),
     "dict": lambda *parts: {decode_plain(key): decode_plain(entry) for key, entry in parts},
     "thing": lambda kind, truth, builtin: Thing(str(kind), truth is True, builtin is True),
 }
