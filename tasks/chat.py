@@ -123,7 +123,8 @@ def _speaker(name: str, router: str) -> Speaker:
     routed = Routed(bank, router, {})
 
     def speaker(talk: list[Message]) -> tuple[str, Any, Any]:
-        (chosen,) = routed.route([prompt_ids(talk, bank.tokenizer)])
+        read = _fitting(talk, [(bank.base, bank.tokenizer)])  # a router reads and writes with the same context
+        (chosen,) = routed.route([prompt_ids(read, bank.tokenizer)]) if read else [None]
         return f"{name} → {chosen or 'base'}", bank.model(chosen), bank.tokenizer
 
     return speaker

@@ -321,3 +321,27 @@ def test_a_bank_answers_by_the_adapter_that_the_router_chooses_and_one_of_it_by_
         chat.main(["r0"], router="task")
     with pytest.raises(ValueError, match="is a bank of 2 adapters"):
         chat.main([str(folder)], ("base", "base"), "proxy_tuning")
+
+
+@pytest.mark.parametrize("router", ["nearest", "dualtune"])
+def test_a_bank_is_routed_by_the_turns_that_its_context_holds(models, tiny, talks, tmp_path, monkeypatch, capsys, router):
+    from tasks.core.answers.tool_choice import SELECT
+    from tasks.engine.inference.bank import Routed
+
+    read, route = [], Routed.route
+
+    def watched(self, prompts, tasks=()):
+        read.extend(self.bank.tokenizer.decode(prompt) for prompt in prompts)
+        return route(self, prompts, tasks)
+
+    monkeypatch.setattr(Routed, "route", watched)
+    shutil.copytree(tiny, base := tmp_path / "models/pretrained")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 160}))
+    shutil.rmtree(models / "tuned/r0")
+    bank_of(models / "tuned/r0", base, (SELECT, "lora"), ("colour", "lora"))
+    type_in(monkeypatch, f"{'a' * 60}\n{'b' * 60}\n{'c' * 200}\nd\n")
+    chat.main(["r0"], router=router)
+    assert [talk for _, talk in talks] == [["a" * 60], ["b" * 60], ["b" * 60, "answer 2", "d"]]
+    assert [["a" * 60 in prompt, "b" * 60 in prompt] for prompt in read] == [[True, False], [False, True], [False, True]]
+    assert "This message is longer than the context of the model." in capsys.readouterr().out
