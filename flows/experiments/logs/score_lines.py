@@ -17,7 +17,7 @@ from flows.experiments.logs.scores import build_items
 IDS = ("id", "item", "item_id", "sample_id", "doc_id")
 TARGETS = ("target", "answer", "reference")
 SAID = "answer"
-"""The target where no field is named so; else what the model said."""
+"""The target of a line that has no other of these fields; else what the model said."""
 PROMPTS = ("prompt", "input", "question")
 NOT_SCORES = {*IDS, *TARGETS, *PROMPTS, "score", "scores", "task", "model", "version", "epoch", "group", "metadata"}
 
@@ -64,7 +64,7 @@ def _answer(row: Mapping[str, Any], where: str) -> Answer:
     facts = {**(metadata if isinstance(metadata, dict) else {}), **row}
     return Answer(
         item=str(row[names[0]]),
-        target=_digest(row, [name for name in TARGETS if name != SAID or "target" not in row]),
+        target=_digest(row, [name for name in TARGETS if name in row and name != SAID] or [SAID]),
         prompt=_digest(row, PROMPTS),
         facts={key: str(value) for key, value in facts.items() if isinstance(value, str | int)},
         scores=_scores(row),

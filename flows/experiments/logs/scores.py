@@ -56,7 +56,7 @@ def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item],
             known,
             target=known.target or answer.target,
             prompt=known.prompt or answer.prompt,
-            facts={**answer.facts, **known.facts},
+            facts={name: text for facts in (answer.facts, known.facts) for name, text in facts.items() if text},
         )
         if answer.error:
             failed.append(answer.item)

@@ -219,17 +219,18 @@ def test_a_log_without_targets_is_paired_with_one_that_has_them(lines):
     assert comparison.compare([lines("e.jsonl", null), lines("b.jsonl", full)]).comparisons[0].items == 10
 
 
-@pytest.mark.parametrize("target", ["", None])
-def test_what_a_model_said_is_no_target_where_that_field_is_there_and_empty(lines, target):
-    one, other = (
-        [{"id": n, "score": n % 2, "target": target, "answer": f"{who}{n}"} for n in range(10)] for who in "AB"
-    )
+@pytest.mark.parametrize("target", [{"target": ""}, {"target": None}, {"reference": ""}, {"reference": "A"}])
+def test_what_a_model_said_is_no_target_where_another_field_is_one(lines, target):
+    one, other = ([{"id": n, "score": n % 2, "answer": f"{who}{n}"} | target for n in range(10)] for who in "AB")
     assert comparison.compare([lines("a.jsonl", one), lines("b.jsonl", other)]).comparisons[0].items == 10
+    twice = comparison.compare([lines("c.jsonl", [*one, *other]), lines("d.jsonl", [*other, *one])])
+    assert twice.comparisons[0].items == 10, "of two epochs"
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_items_have_the_group_that_any_of_their_answers_has_whatever_the_order(lines, turn):
-    pairs = [({"id": n, "score": n % 2}, {"id": n, "score": 1, "group": n % 3}) for n in range(12)]
+@pytest.mark.parametrize("bare", [{}, {"group": ""}])
+def test_items_have_the_group_that_any_of_their_answers_has_whatever_the_order(lines, turn, bare):
+    pairs = [({"id": n, "score": n % 2} | bare, {"id": n, "score": 1, "group": n % 3}) for n in range(12)]
     one = [line for pair in pairs for line in pair[::turn]]
     other = [line | {"score": 0} for line in one]
     (row,) = comparison.compare([lines("a.jsonl", one), lines("b.jsonl", other)], group="group").comparisons
