@@ -5,6 +5,7 @@ do not run, and a candidate that was judged is not judged again.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from prefect import flow, runtime
@@ -38,7 +39,7 @@ def retrain(drift: str = "") -> State[Any]:
         ended = retrain_once(runtime.deployment.name or "by hand", drift, pipeline)
     if ended.open and not prefect_server.is_private() and (answer := approval.ask(ended.open)):
         with flow_lease.acquired():
-            ended = settle_once(ended.open, answer)
+            ended = replace(settle_once(ended.open, answer), proposal=ended.proposal)
     line = f"{ended.outcome}: {ended.reason}"
     progress.say(line)
     _show(ended, line)

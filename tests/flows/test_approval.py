@@ -120,17 +120,31 @@ def test_a_run_asks_unless_one_that_is_paused_asks_the_same(nights, monkeypatch)
     assert approval._asked_by(same) is None, "the run was killed, and left its file"
 
 
-def test_a_night_that_comes_to_what_is_asked_already_ends(monkeypatch):
-    decision = SimpleNamespace(name="r0", reason="better")
+@pytest.fixture
+def pages(monkeypatch):
+    """The pages of nights that ask, and in which an adapter is proposed."""
+    decision, shown = SimpleNamespace(name="r0", reason="better"), []
     monkeypatch.setattr(promotion, "judge", lambda: (decision, True))
     monkeypatch.setattr(promotion, "complete_history", lambda: SimpleNamespace(lines=[]))
     monkeypatch.setattr(retrain, "_up_to_date", lambda _: 0)
-    monkeypatch.setattr(retrain, "_new_domain", str)
-    monkeypatch.setattr(retrain, "_show", lambda *_: None)
+    monkeypatch.setattr(retrain, "_new_domain", lambda: "Train an adapter.")
+    monkeypatch.setattr(retrain, "create_markdown_artifact", lambda text, **_: shown.append(text))
     monkeypatch.setattr(flow_lease, "acquired", nullcontext)
     monkeypatch.setattr(prefect_server, "is_private", lambda: False)
+    return shown
+
+
+def test_a_night_that_comes_to_what_is_asked_already_ends(pages, monkeypatch):
     monkeypatch.setattr(approval, "ask", lambda _: None)
     assert retrain.retrain.fn().name == "Waits for approval"
+
+
+def test_the_page_of_a_night_that_was_answered_has_the_proposed_adapter(pages, monkeypatch):
+    monkeypatch.setattr(approval, "ask", lambda _: Approval(approved=True, by="Ann"))
+    ended = retrain_log.RetrainOutcome("promoted", "version 1: better")
+    monkeypatch.setattr(retrain, "settle_once", lambda *_: ended)
+    assert retrain.retrain.fn().name == "Promoted"
+    assert pages == ["**Promoted.** version 1: better\n\n**A new domain.** Train an adapter."]
 
 
 def test_a_run_whose_answer_came_too_late_decides_nothing_and_tells_the_answer(nights, monkeypatch):  # noqa: F811
