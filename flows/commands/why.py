@@ -155,8 +155,8 @@ def _conclusion(parts: "list[Part]") -> str:
     if math.isfinite(total.worse_by.value) and not math.isfinite(last[0].worse_by.value):
         first, later = (", ".join(cause.stage for cause in part.causes) for part in last)
         return (
-            f"The changes of {first} and of {later} do not work apart: the hybrid with those of {later} alone diverges, so that neither "
-            "is named as the cause."
+            f"The changes of {first} and of {later} do not work apart: the hybrid with all changes from {last[1].causes[0].stage} on, and "
+            "none before, diverges, so that neither is named as the cause."
         )
     largest = max(last, key=lambda part: abs(part.worse_by.value))
     stages = ", ".join(cause.stage for cause in largest.causes)

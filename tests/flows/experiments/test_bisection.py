@@ -232,7 +232,7 @@ def concluded(monkeypatch):
 
         @contextlib.contextmanager
         def hybrids(*_):
-            yield lambda cut, parent: results(hybrid)
+            yield lambda cut, parent: results(hybrid(cut) if callable(hybrid) else hybrid)
 
         groups = [[model_differences.Cause(name, [], [])] for name in stages]
         monkeypatch.setattr(bisection, "separable_causes", lambda before, after: groups)
@@ -257,6 +257,15 @@ def test_the_cause_of_a_divergence_is_the_stage_with_which_a_hybrid_diverges(con
 def test_no_stage_is_named_where_a_hybrid_of_two_sound_models_diverges(concluded, stages):
     first, later = (", ".join(half) for half in (stages[: len(stages) // 2], stages[len(stages) // 2 :]))
     assert concluded(20.0, 25.0, hybrid=math.nan, stages=stages) == (
-        f"The changes of {first} and of {later} do not work apart: the hybrid with those of {later} alone diverges, so that neither "
-        "is named as the cause."
+        f"The changes of {first} and of {later} do not work apart: the hybrid with all changes from tune on, and none before, "
+        "diverges, so that neither is named as the cause."
+    )
+
+
+def test_below_the_first_split_a_hybrid_that_diverges_has_all_changes_from_its_cut_on(concluded):
+    """The hybrid at `tune` is nearly as good as the first model, so that the stages before it are split: that one diverges."""
+    losses = {"tune": 20.5, "pretrain": math.nan}
+    said = concluded(20.0, 25.0, hybrid=losses.get, stages=("ingest", "pretrain", "tune", "merge"))
+    assert said.startswith(
+        "The changes of ingest and of pretrain do not work apart: the hybrid with all changes from pretrain on,"
     )
