@@ -20,8 +20,10 @@ SPOOL = Path(".ratchet/spool")
 """The run spool: events that wait to be sent to the store (`tasks.io.runs.tracking`)."""
 NAME = "ratchet"
 """The name of the experiment and of the registered model, where the environment names no other."""
-OWNER = "ratchet.workspace"
+OWNER = "ratchet.project"
 """The tag of an experiment on a server that says whose it is."""
+FORMER_OWNER = "ratchet.workspace"
+"""The one that earlier versions read and wrote; what they wrote for one place is what this one writes for another."""
 DATABASES = ("postgresql", "mysql", "mssql")
 """Prefixes of addresses of remote databases, whose drivers have to be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
@@ -160,8 +162,8 @@ def connect() -> tuple[Any, str]:
                 f"its experiment {name()!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
             )
         if existing is None:
-            tags = dict(experiment_page.TAGS) | ({OWNER: _project()[0]} if is_shared() else {})
-            return client, client.create_experiment(name(), tags=tags)
+            owner = dict.fromkeys((OWNER, FORMER_OWNER), _project()[0]) if is_shared() else {}
+            return client, client.create_experiment(name(), tags=dict(experiment_page.TAGS) | owner)
         if is_shared():
             _check_owner(client, existing)
         return client, existing.experiment_id
@@ -169,13 +171,13 @@ def connect() -> tuple[Any, str]:
 
 def _check_owner(client: Any, experiment: Any) -> None:
     """Raise ConnectionError if an experiment is that of another project: runs wait in the spool rather than mix with its own."""
-    owner, project = experiment.tags.get(OWNER), _project()
-    if owner is None:
+    owner, former, project = experiment.tags.get(OWNER), experiment.tags.get(FORMER_OWNER), _project()
+    if owner is None and (former is None or {former, _places(former)[0]}.intersection(project)):
         client.set_experiment_tag(experiment.experiment_id, OWNER, project[0])
-    elif not {owner, _places(owner)[0]}.intersection(project):  # the first version wrote the remote itself
+    elif owner != project[0]:
         raise ConnectionError(
-            f"its experiment {name()!r} belongs to another workspace, {without_passwords(owner)}. export {environment.NAME}=… gives this one a name of its own; "
-            f"if both are the same project, remove the experiment's tag {OWNER} in MLflow's page"
+            f"its experiment {name()!r} belongs to another workspace, {without_passwords(owner or former)}. export {environment.NAME}=… gives this one "
+            f"a name of its own; if both are the same project, remove the experiment's tags {OWNER} and {FORMER_OWNER} in MLflow's page"
         )
 
 
@@ -187,7 +189,7 @@ def _project() -> list[str]:
 
 def _places(remote: str) -> list[str]:
     """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`, and what
-    earlier versions wrote for them: their experiments are known again.
+    earlier versions wrote for them, the first one the remote itself: their experiments are known again.
 
     A path in somebody's home begins with `~` and their name; without a name it is not known whose. That of a forge's user does not: it is the
     same for all. A web server's port stays unless it is the usual one: two of a machine may be two forges, and nothing tells that ssh leads to one

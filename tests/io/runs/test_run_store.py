@@ -111,11 +111,6 @@ def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypat
         client, number = run_store.connect()
         numbers.add(number)
         assert client.get_experiment(number).tags[run_store.OWNER] == "host/o/project"
-        client.set_experiment_tag(
-            number, run_store.OWNER, "https://me:***@host/o/project.git"
-        )  # as an earlier version had it
-        numbers.add(run_store.connect()[1])
-        client.set_experiment_tag(number, run_store.OWNER, "host/o/project")
     assert len(numbers) == 1
 
 
@@ -131,7 +126,24 @@ def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypat
     ],
 )
 def test_projects_of_two_places_do_not_share_an_experiment(first, second):
-    assert run_store._places(first)[0] not in run_store._places(second)
+    assert run_store._places(first)[0] != run_store._places(second)[0]
+
+
+@pytest.mark.parametrize(
+    "remote", ["http://git.corp:3000/ml/p.git", "https://git.corp:8443/ml/p.git", "bob@git.corp:ml/p.git"]
+)
+def test_another_place_of_a_machine_is_not_taken_for_what_an_earlier_version_wrote(store, monkeypatch, remote):
+    monkeypatch.setattr(run_store, "is_shared", lambda: True)
+    monkeypatch.setattr(run_store.git, "origin", lambda: "https://git.corp/ml/p.git")
+    client, number = run_store.connect()
+    monkeypatch.setattr(run_store.git, "origin", lambda: remote)
+    with pytest.raises(ConnectionError, match="belongs to another workspace, git.corp/ml/p"):
+        run_store.connect()
+    client.delete_experiment_tag(number, run_store.OWNER)
+    assert run_store.connect()[1] == number, "an earlier version wrote that for both"
+    monkeypatch.setattr(run_store.git, "origin", lambda: "https://git.corp/ml/p.git")
+    with pytest.raises(ConnectionError, match="belongs to another workspace, .*git.corp.*/ml/p"):
+        run_store.connect()
 
 
 @pytest.mark.parametrize(
@@ -160,13 +172,15 @@ def test_addresses_of_one_place_are_one_project(first, second):
         ("gitea@host:me/p.git", "host/me/p"),
         ("gitea@host:me/p.git", "host/~gitea/me/p"),
         ("https://me:secret@host:8443/me/p.git", "https://me:***@host:8443/me/p.git"),
+        ("git@host:me/p.git", "https://me:***@host/me/p.git"),
     ],
 )
 def test_an_experiment_of_an_earlier_version_is_known_again(store, monkeypatch, remote, owner):
     monkeypatch.setattr(run_store, "is_shared", lambda: True)
     monkeypatch.setattr(run_store.git, "origin", lambda: remote)
     client, number = run_store.connect()
-    client.set_experiment_tag(number, run_store.OWNER, owner)
+    client.delete_experiment_tag(number, run_store.OWNER)
+    client.set_experiment_tag(number, run_store.FORMER_OWNER, owner)
     assert run_store.connect()[1] == number
 
 
