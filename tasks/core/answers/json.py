@@ -20,7 +20,7 @@ class Json(AnswerCheck):
     graded: ClassVar[bool] = True
     kind: Literal["json"] = "json"
     json_schema: dict[str, Any] | None = None
-    """A JSON schema (draft 2020-12, or what its `$schema` names) that answers must keep."""
+    """A JSON schema (draft 2020-12, or what its `$schema` names) that answers must keep. A `$ref` in it leads to a place within it."""
     fields: tuple[str, ...] = ()
     """Top-level fields that are compared; none means all."""
 

@@ -10,24 +10,59 @@ OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
 """Keywords by which a schema itself says what becomes of names that it does not list."""
 
 
-def misfit(schema: Mapping[str, Any]) -> str:
-    """Return the reason why a mapping is no JSON schema (draft 2020-12, or what its `$schema` names); empty if it is one."""
+REFERENCES = ("$ref", "$dynamicRef")
+
+
+def misfit(schema: Any) -> str:
+    """Return the reason why a value is no JSON schema (draft 2020-12, or what its `$schema` names); empty if it is one.
+
+    Its references lead to places within it or to the schemas of the drafts: nothing is fetched and no file is read because of data.
+    """
     from jsonschema import exceptions, validators
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    if not isinstance(schema, Mapping) or not isinstance(schema.get("$schema", ""), str):
+        return "$: it is no object, or its $schema no text"
+    validator, specification, visited = validators.validator_for(schema), DRAFT202012.detect(schema), set[int]()
+
+    def follow(part: Any, resolver: Any) -> None:
+        if not isinstance(part, Mapping) or id(part) in visited:
+            return
+        visited.add(id(part))
+        for reference in (part[keyword] for keyword in REFERENCES if keyword in part):
+            try:
+                target = resolver.lookup(reference)
+            except (Unresolvable, ValueError, TypeError):  # the last two where a pointer goes into a list or a number
+                raise exceptions.SchemaError(f"{reference!r} leads to no place within it") from None
+            validator.check_schema(target.contents)
+            follow(target.contents, target.resolver)
+        for inner in specification.create_resource(part).subresources():
+            follow(inner.contents, resolver.in_subresource(inner))
 
     try:
-        validators.validator_for(schema).check_schema(schema)
+        validator.check_schema(schema)
+        follow(schema, REGISTRY.resolver_with_root(specification.create_resource(schema)))
     except exceptions.SchemaError as error:
         return f"{error.json_path}: {error.message}"
+    except RecursionError:
+        return "$: it is nested too deeply"
     return ""
 
 
 def broken(value: Any, schema: Mapping[str, Any]) -> str:
     """Return where the value breaks the schema; empty if it keeps it."""
     from jsonschema import validators
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
 
-    validator = validators.validator_for(schema)(schema)
-    error = next(iter(sorted(validator.iter_errors(value), key=lambda error: error.json_path)), None)
-    return f"{error.json_path}: {error.message}"[:200] if error else ""
+    validator = validators.validator_for(schema)(schema, registry=REGISTRY)  # its own one fetches what a schema names
+    try:
+        first = min(validator.iter_errors(value), key=lambda error: error.json_path, default=None)
+    except (Unresolvable, RecursionError, OverflowError) as error:  # also references in a circle, and huge numbers
+        return f"$: it cannot be validated: {type(error).__name__}"
+    return f"{first.json_path}: {first.message}"[:200] if first else ""
 
 
 def of_tools(tools: str | None) -> dict[str, Mapping[str, Any]] | Unfit:
