@@ -81,15 +81,13 @@ def agreement(value: Any, expected: Any) -> float:
     """Return the share of fields, of both sides together, that are equal."""
     first, second = dict(_leaves(value)), dict(_leaves(expected))
     paths = first.keys() | second.keys()
-    if not paths:
-        return 1.0
     equal = sum(path in first and path in second and _equal(first[path], second[path]) for path in paths)
     return equal / len(paths)
 
 
 def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    if not parts and path:
+    parts = list(value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ())
+    if not parts:
         yield path, value
     for name, part in parts:
         yield from _leaves(part, (*path, name))

@@ -148,6 +148,17 @@ def test_json_is_scored_field_by_field_within_its_schema():
     assert unfit("json", "total: 3") == "no JSON"
 
 
+@pytest.mark.parametrize("empty", [[], {}])
+def test_an_empty_list_or_object_is_a_field(empty):
+    assert graded("json", json.dumps({"name": "a", "tags": empty}), '{"name": "a"}').score == 1 / 2
+    assert graded("json", json.dumps({"tags": [1, empty]}), '{"tags": [1]}').score == 1 / 2
+    assert graded("json", json.dumps({"tags": empty}), json.dumps({"tags": empty})).score == 1
+    assert graded("json", json.dumps(empty), json.dumps(empty)).score == 1
+    assert graded("json", "[]", "{}").score == 0
+    call = json.dumps({"name": "f", "arguments": {"a": 1, "tags": empty}})
+    assert graded("tool_call", call, '{"name": "f", "arguments": {"a": 1}}').verdict == "wrong arguments"
+
+
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Ulm", "days": 2}}</tool_call>'
 
 
