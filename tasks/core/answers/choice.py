@@ -23,8 +23,13 @@ ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "
 SYSTEM = ("system", "system_prompt")
 """The columns that may hold the system message."""
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
-STATED = re.compile(r"\b(?:(?i:answer|option|choice)\b(?:\s+is)?|is)\s*:?\s*\**\(?([A-Z])\)?(?!\w)")
-BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\s)", re.MULTILINE)
+MARKS = r"(?:[\s:*_\"'“‘`(\[{$]|\\[a-z]{1,9}\{){0,20}"
+"""Signs before a letter: Markdown, quotes, brackets, LaTeX. So many, lest a text of them alone costs its length squared."""
+STATED = re.compile(
+    rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z])(?!\w)"
+)
+MENTIONED = re.compile(rf"\b(?:(?i:answer|option|choice)|is)\b{MARKS}([A-Z])(?!\w)")
+BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\**\s)", re.MULTILINE)
 
 
 class Choice(AnswerCheck):
@@ -153,14 +158,16 @@ def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> A
 
 
 def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
-    """Return the option that an answer names: alone, as `the answer is …`, by a letter at its start, or by its text within."""
+    """Return the option that an answer names, or None: alone; by the last letter that it states (`the answer is …`), by the one that it
+    begins with, by the last one that it mentions (`option …`), by the first one that begins a line; or by its text within."""
     normal = [loosely(text) for text in texts]
     whole = loosely(answer)
     if whole in normal:
         return normal.index(whole)
-    for letters in (STATED.findall(answer), BARE.findall(answer)[:1]):
-        numbers = [string.ascii_uppercase.index(letter.upper()) for letter in letters]
-        if numbers and numbers[-1] < len(texts):
-            return numbers[-1]
+    lines = BARE.findall(answer)
+    leading = lines if BARE.match(answer) and len(lines) == 1 else []  # several lines may list the options again
+    for letters in (STATED.findall(answer), leading, MENTIONED.findall(answer), lines[:1]):
+        if letters and (number := string.ascii_uppercase.index(letters[-1])) < len(texts):
+            return number
     named = [n for n, text in enumerate(normal) if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", whole)]
     return named[0] if len(named) == 1 else None

@@ -240,6 +240,38 @@ def test_an_option_is_named_by_letter_or_text(answer, number):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "The correct answer is B. Option A is incorrect because it is in France.",
+        "The answer is B, because A is in France and choice C is Italy.",
+        "The answer is B: London. Here is A brief explanation.",
+        "The correct option is B. Option A is wrong.",
+        "The answer is B. Answer A is wrong.",
+        "The answer is option B, and option C is not.",
+        "Option A is close. So the answer is A? No: the answer is (B)",
+        "B) London. Choice C is wrong.",
+        "**B.** London, since option A is wrong",
+        "A) is Paris.\nB) is London.\nSo it is B.",
+        "Option A is wrong, so option B",
+        "I think it is B",
+        "**Answer:** B",
+        "**Answer**: B",
+        "**Final answer:** (B)",
+        "Answer is: **B**",
+        "### Answer\nB",
+        r"\boxed{B}",
+        r"$\boxed{\text{B}}$",
+        r"\boxed{(B)}, as option A is wrong",
+        r"The answer is \boxed{B}.",
+        "The answer is `B`.",
+        'The answer is "B".',
+    ],
+)
+def test_a_stated_letter_comes_before_one_that_is_mentioned(answer):
+    assert chosen_option(answer, ["Paris", "London", "Rome", "Berlin"]) == 1
+
+
+@pytest.mark.parametrize(
     ("values", "letter"),
     [
         ({"question": "Where?", "choices": OPTIONS, "answer": 1}, "B"),
