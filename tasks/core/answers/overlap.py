@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row, collapse
 from tasks.core.records import Unfit
+from tasks.core.text.ngrams import words
 
 
 class Overlap(AnswerCheck):
@@ -31,7 +32,7 @@ class Overlap(AnswerCheck):
 
 
 class Rouge(Overlap):
-    """The F-measure of ROUGE between answer and reference."""
+    """The F-measure of ROUGE between answer and reference. Each sign of a script without spaces is a word."""
 
     kind: Literal["rouge"] = "rouge"
     variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
@@ -39,8 +40,24 @@ class Rouge(Overlap):
     """Compare word stems (Porter's, of English)."""
 
     def _score(self, answer: str, expected: str) -> float:
-        scorer = _library("rouge_score.rouge_scorer", "rouge-score").RougeScorer([self.variant], use_stemmer=self.stem)
+        tokenizer = Tokenizer(stem=self.stem)
+        scorer = _library("rouge_score.rouge_scorer", "rouge-score").RougeScorer([self.variant], tokenizer=tokenizer)
         return float(scorer.score(expected, answer)[self.variant].fmeasure)
+
+
+class Tokenizer:
+    """Words of any script, where rouge-score's own tokenizer drops all letters but a to z. Texts in ASCII have the same tokens by both."""
+
+    def __init__(self, *, stem: bool) -> None:
+        self._english = _library("rouge_score.tokenizers", "rouge-score").DefaultTokenizer(stem)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text in lower case, those in ASCII as rouge-score writes them."""
+        return [
+            token
+            for word in words(collapse(text))
+            for token in (self._english.tokenize(word) if word.isascii() else [word])
+        ]
 
 
 class Chrf(Overlap):

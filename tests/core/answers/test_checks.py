@@ -1,5 +1,6 @@
 """Every kind of check reads what people and models write, and says why where it cannot."""
 
+import importlib
 import json
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from tasks.core.answers import registry, tool_choice
 from tasks.core.answers.base import Row
 from tasks.core.answers.choice import chosen_option
 from tasks.core.answers.number import last_number
+from tasks.core.answers.overlap import Tokenizer
 from tasks.core.records import Message, Unfit, identify
 
 
@@ -348,6 +350,26 @@ def test_rouge_and_chrf_are_those_of_their_libraries():
     assert graded("rouge", "the cat sat", "the  cat sat") == (pytest.approx(1), "passed", "the  cat sat", False)
     assert graded("chrf", "the cat sat", "the cat sat").score == pytest.approx(1)
     assert graded("chrf", "abc", "xyz") == (0.0, "wrong", "xyz", False)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "score"),
+    [
+        ("Привет мир", "привет, мир!", 1),
+        ("東京 2024", "大阪 2024", 1 / 3),
+        ("über Äpfel", "über Öl", 1 / 2),
+        ("ขอบคุณ", "ขอบใจ", 6 / 11),
+        ("cafe\u0301", "café", 1),
+    ],
+)
+def test_rouge_reads_the_words_of_any_script(reference, answer, score):
+    assert graded("rouge", reference, answer).score == pytest.approx(score)
+
+
+@given(st.text(st.characters(max_codepoint=127)), st.booleans())
+def test_texts_in_ascii_have_the_tokens_of_rouge(text, stem):
+    tokenize = importlib.import_module("rouge_score.tokenizers").DefaultTokenizer(stem).tokenize
+    assert Tokenizer(stem=stem).tokenize(text) == tokenize(text)
 
 
 def test_a_library_that_is_missing_is_named_with_what_would_do(monkeypatch):
