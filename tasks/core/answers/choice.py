@@ -153,7 +153,7 @@ def _first_text(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> Any:
     """Return the number that a text of digits writes, where neither an option nor its label is such a text."""
-    is_number = isinstance(reference, str) and reference.strip().isdecimal()
+    is_number = isinstance(reference, str) and re.fullmatch(r"\d{1,9}", reference.strip())
     return int(reference) if is_number and not labels and reference.strip() not in texts else reference
 
 

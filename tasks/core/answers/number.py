@@ -1,7 +1,7 @@
 """Check `number`: the last number of the answer equals that of the reference.
 
-What comes after the last `####` counts alone, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168), and what stands in the
-last `\\boxed{…}`. Units and currencies are ignored, thousands may be separated, fractions are compared as what they are.
+What comes after the last `####` before a number counts alone, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168), and what
+stands in the last `\\boxed{…}`. Units and currencies are ignored, thousands may be separated, fractions are compared as what they are.
 """
 
 import re
@@ -14,6 +14,11 @@ from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
 from tasks.core.records import Unfit
 
 MARK = "####"
+MARKED = re.compile(rf"{MARK}(?=\W{{0,20}}(?:(?:boxed|[dt]?frac)\W{{1,20}}){{0,3}}\d)")
+"""The mark before a number. Before words it is a heading."""
+DASH = re.compile(r"(?:\n[ \t]*|(?<=[\w*)\]%])[ \t]+)[-–](?=[ \t])")
+"""A dash that is no sign: at the start of a further line, or between a word and what follows."""
+LATEX_COMMA = re.compile(r"\{,\}|,\\!")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 GAP = "[ \u00a0\u2009\u202f]"
@@ -23,6 +28,8 @@ NUMBER = re.compile(
     r"(?P<decimals>\.\d+)?(?P<power>[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?(?P<denominator>\d+)(?![\d/]))?"
 )
+LONGEST = 3000
+"""Characters of a number. Python writes integers of up to 4,300 digits, and a power adds 999."""
 MIXED = re.compile(r"(?<![\d/.])(\d+) (\d+)/(\d+)(?![\d/])")
 
 
@@ -54,24 +61,22 @@ class Number(AnswerCheck):
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
     """Return the number that the text ends on; None if it has none."""
-    if MARK in text:
-        return _first(text.rpartition(MARK)[2], decimal)
+    text = DASH.sub(" ;", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
+    marks = list(MARKED.finditer(text))
+    if marks:
+        return next(iter(_numbers(text[marks[-1].end() :], decimal)), None)
     if boxes := BOXED.findall(text):
         text = boxes[-1]
     numbers = _numbers(text, decimal)
     return numbers[-1] if numbers else None
 
 
-def _first(text: str, decimal: str) -> Fraction | None:
-    return next(iter(_numbers(text, decimal)), None)
-
-
 def _numbers(text: str, decimal: str) -> list[Fraction]:
     if decimal == ",":
         text = text.translate(str.maketrans(".,", ",."))
     text = LATEX_FRACTION.sub(r" \1/\2 ", text)
-    text = MIXED.sub(lambda part: _improper(*map(int, part.groups())), text)
-    return [_value(match) for match in NUMBER.finditer(text)]
+    text = MIXED.sub(lambda part: _improper(*map(int, part.groups())) if len(part[0]) <= LONGEST else part[0], text)
+    return [_value(match) for match in NUMBER.finditer(text) if len(match[0]) <= LONGEST]
 
 
 def _improper(whole: int, part: int, denominator: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.core.answers import registry, tool_call
 from tasks.core.answers.base import Row, loosely
 from tasks.core.answers.choice import Choice, read_options
-from tasks.core.answers.number import MARK, last_number
+from tasks.core.answers.number import MARK, MARKED, last_number
 from tasks.core.records import Unfit
 from tasks.core.text.reasoning import answer_of
 from tasks.io.sources.record import Row as Record
@@ -89,7 +89,7 @@ def _counts_from_one(rows: Sequence[Mapping[str, Any]], options: str, check: Cho
     for values in rows:
         column = check.reference_column(values)
         texts, labels = read_options(values[options]) or ([], [])
-        if column is None or labels or not str(values[column]).strip().isdecimal():
+        if column is None or labels or not re.fullmatch(r"\d{1,9}", str(values[column]).strip()):
             return False
         numbers.add((int(values[column]), len(texts)))
     return counts_from_one(numbers)
@@ -124,7 +124,7 @@ def _json(answers: Sequence[Row]) -> Proposal | None:
 
 def _marked_numbers(answers: Sequence[Row]) -> Proposal | None:
     def is_marked(row: Row) -> bool:
-        return MARK in row.response and last_number(row.response) is not None
+        return MARKED.search(row.response) is not None and last_number(row.response) is not None
 
     return _by_share(answers, is_marked, "number", f"end in `{MARK} NUMBER`")
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -12,64 +11,9 @@ from pydantic import ValidationError
 from tasks.core.answers import registry, tool_choice
 from tasks.core.answers.base import Row
 from tasks.core.answers.choice import chosen_option
-from tasks.core.answers.number import last_number
 from tasks.core.answers.overlap import Tokenizer
 from tasks.core.records import Message, Unfit, identify
-
-
-def graded(check, response, answer, prompt="", **values):
-    """The grade of an answer where `response` is the row's."""
-    tests = registry.tests(registry.parse(check), Row(prompt, response, values))
-    assert not isinstance(tests, Unfit), tests
-    read, expected = registry.of(tests)  # as they come out of a table
-    return read.grade(answer, expected)
-
-
-def unfit(check, response, prompt="", **values):
-    """The reason why the check does not fit a row."""
-    tests = registry.tests(registry.parse(check), Row(prompt, response, values))
-    assert isinstance(tests, Unfit), tests
-    return tests.reason
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("Natalia sold 48/2 = <<48/2=24>>24 clips.\n#### 72", 72),
-        ("#### 1,234.50 dollars, of 3 people", Fraction("1234.5")),
-        ("He pays $5, then $1,250.", 1250),
-        ("It is 3.", 3),
-        ("the answer is 12 km/h", 12),
-        ("So 45% of them", 45),
-        ("-7 degrees", -7),
-        ("from 3-4", 4),  # a range, no minus sign
-        ("minus − 2.5", Fraction(-5, 2)),
-        ("3/4 of it", Fraction(3, 4)),
-        ("1 1/2 cups", Fraction(3, 2)),
-        (r"\boxed{\frac{2}{3}}, as 7 shows", Fraction(2, 3)),
-        ("12 345 678 people", 12_345_678),
-        ("2 000 and 5", 5),
-        (".5", Fraction(1, 2)),
-        ("6.02e23", Fraction("6.02e23")),
-        ("1/0", 1),
-        ("H2O and x1", None),
-        ("none", None),
-        ("####", None),
-        ("", None),
-    ],
-)
-def test_the_last_number_of_a_text(text, number):
-    assert last_number(text) == number
-
-
-def test_decimals_may_be_marked_by_a_comma():
-    assert last_number("Das macht 1.234,5 Euro", ",") == Fraction("1234.5")
-    assert graded({"kind": "number", "decimal": ","}, "2,5", "es sind 2,50").score == 1
-
-
-@given(st.integers(-(10**9), 10**9))
-def test_a_number_is_read_with_and_without_thousands(number):
-    assert last_number(f"It is {number:,}.") == last_number(f"so {number} in all") == number
+from tests.core.answers.grading import graded, unfit
 
 
 @given(st.text())
@@ -80,15 +24,6 @@ def test_no_text_breaks_a_check(text):
     assert graded("json", "{}", text).score <= 1
     assert graded("tool_call", '{"name": "f", "arguments": {}}', text).score in (0, 1)
     assert graded("choice", "A", text, prompt="A) yes\nB) no").score in (0, 1)
-
-
-def test_a_tolerance_is_absolute_or_relative():
-    assert graded("number", "#### 3.14", "3.1416").verdict == "wrong"
-    assert graded({"kind": "number", "tolerance": 0.01}, "#### 3.14", "3.1416").verdict == "passed"
-    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 110") == (1.0, "passed", "110", False)
-    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 111").verdict == "wrong"
-    assert graded("number", "5", "I do not know").verdict == "no number"
-    assert unfit("number", "no idea") == "no number"
 
 
 def test_exact_answers_are_normalised_as_far_as_the_options_say():

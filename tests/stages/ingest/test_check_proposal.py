@@ -45,6 +45,11 @@ def pairs(answers):
             None,
             "answers are texts (median 179 characters); `rouge`, `chrf` or `judge` may suit",
         ),
+        (
+            [f"#### Step {n}\nIt has a long story to tell.\n#### End\nSo it is {n}." for n in range(40)],
+            None,
+            "answers are texts (median 63 characters); `rouge`, `chrf` or `judge` may suit",
+        ),
     ],
 )
 def test_a_check_is_proposed_by_the_shape_of_the_answers(tmp_path, answers, check, reason):
@@ -81,6 +86,12 @@ def test_options_that_are_counted_from_one_are_not_taken_for_the_next_one_each(t
     assert [row["response"] for row in named["rows"]] == ["A. a", "B. b", "C. 2", "A. a", "B. b"]
     assert named["rows"][0]["prompt"] == "Which, 0?\n\nA. a\nB. b\nC. 0"
     assert named["checks"][0]["check"] == "choice"
+
+
+def test_a_right_option_of_many_digits_is_none(tmp_path):
+    rows = [{"question": f"Which, {n}?", "options": ["a", "b"], "answer": "1"} for n in range(40)]
+    rows[7]["answer"] = "9" * 4400
+    assert propose(source(tmp_path, rows)).check == {"kind": "choice", "options": "options"}
 
 
 def test_a_passage_and_a_number_in_digits(tmp_path):

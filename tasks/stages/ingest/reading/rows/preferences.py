@@ -56,5 +56,5 @@ def _pair(better: Sequence[Message], worse: Sequence[Message]) -> Judgement | Un
 def _truth(label: Any) -> bool | None:
     """Return the truth of a label; None for a label that is neither true nor false."""
     if isinstance(label, int | float | Decimal):
-        return {1.0: True, 0.0: False}.get(float(label))
+        return bool(label) if label in (0, 1) else None
     return LABELS.get(label.strip().lower()) if isinstance(label, str) else None

@@ -63,6 +63,7 @@ def test_a_pair_is_a_conversation_with_a_rejected_answer(row):
         ({"messages": [USER, said("Because.")], "kto_tag": True}, True),
         ({"prompt": "Why?", "completion": "Because.", "label": "greeting"}, None),
         ({"prompt": "Why?", "completion": "Because.", "label": 1}, True),
+        ({"prompt": "Why?", "completion": "Because.", "label": 10**400}, None),
         ({"prompt": "Why?", "completion": "Because.", "label": 0.0}, False),
         ({"prompt": "Why?", "completion": "Because.", "label": "0"}, False),
         ({"prompt": "Why?", "completion": "Because.", "label": "0.0"}, False),

@@ -1,0 +1,127 @@
+"""The number of an answer is read from what people and models write around it."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.answers.choice import Choice
+from tasks.core.answers.number import last_number
+from tests.core.answers.grading import graded, unfit
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Natalia sold 48/2 = <<48/2=24>>24 clips.\n#### 72", 72),
+        ("#### 1,234.50 dollars, of 3 people", Fraction("1234.5")),
+        ("He pays $5, then $1,250.", 1250),
+        ("It is 3.", 3),
+        ("the answer is 12 km/h", 12),
+        ("So 45% of them", 45),
+        ("-7 degrees", -7),
+        ("from 3-4", 4),  # a range, no minus sign
+        ("minus − 2.5", Fraction(-5, 2)),
+        ("3/4 of it", Fraction(3, 4)),
+        ("1 1/2 cups", Fraction(3, 2)),
+        (r"\boxed{\frac{2}{3}}, as 7 shows", Fraction(2, 3)),
+        ("12 345 678 people", 12_345_678),
+        ("2 000 and 5", 5),
+        (".5", Fraction(1, 2)),
+        ("6.02e23", Fraction("6.02e23")),
+        ("1/0", 1),
+        ("H2O and x1", None),
+        ("none", None),
+        ("####", None),
+        ("", None),
+    ],
+)
+def test_the_last_number_of_a_text(text, number):
+    assert last_number(text) == number
+
+
+def test_decimals_may_be_marked_by_a_comma():
+    assert last_number("Das macht 1.234,5 Euro", ",") == Fraction("1234.5")
+    assert graded({"kind": "number", "decimal": ","}, "2,5", "es sind 2,50").score == 1
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_a_number_is_read_with_and_without_thousands(number):
+    assert last_number(f"It is {number:,}.") == last_number(f"so {number} in all") == number
+
+
+def test_a_tolerance_is_absolute_or_relative():
+    assert graded("number", "#### 3.14", "3.1416").verdict == "wrong"
+    assert graded({"kind": "number", "tolerance": 0.01}, "#### 3.14", "3.1416").verdict == "passed"
+    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 110") == (1.0, "passed", "110", False)
+    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 111").verdict == "wrong"
+    assert graded("number", "5", "I do not know").verdict == "no number"
+    assert unfit("number", "no idea") == "no number"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("#### Step 1: think\n1+1\n#### Step 2: Add\n40+2=42\nThe answer is 42.", 42),
+        ("#### Step 2: Add\n40+2\n\\boxed{42}", 42),
+        ("#### 72\n#### Note\nin 3 steps", 72),
+        ("#### **72**, of 3", 72),
+        ("#### $-72, of 3", -72),
+        (r"#### \boxed{\frac{1}{2}}, of 3", Fraction(1, 2)),
+        ("####\n72\nof 3", 72),
+    ],
+)
+def test_the_mark_counts_before_a_number_and_is_a_heading_before_words(text, number):
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Result:\n- 42", 42),
+        ("Result:\n  – 42", 42),
+        ("Answer - 42", 42),
+        ("**Total** – 42", 42),
+        ("1 - 1/2", Fraction(1, 2)),
+        ("- 42", -42),
+        ("Result:\n-42", -42),
+        ("x = - 42", -42),
+        ("#### - 42", -42),
+        (r"\boxed{- 42}", -42),
+    ],
+)
+def test_a_dash_of_a_list_or_after_a_word_is_no_sign(text, number):
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize("text", [r"\boxed{1{,}000}", r"$1,\!000$", r"1\,000"])
+def test_thousands_of_latex_are_read(text):
+    assert last_number(text) == 1000
+
+
+def test_decimals_of_latex_are_read():
+    assert last_number(r"es sind $1{,}5$", ",") == Fraction(3, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 4400,
+        "0." + "3" * 4400,
+        "1/" + "3" * 4400,
+        "1 1/" + "3" * 4400,
+        "9" * 4290 + "e999",
+        r"\frac{1}{" + "3" * 4400 + "}",
+    ],
+    ids=lambda text: text[:8],
+)
+def test_what_is_longer_than_any_number_ends_nothing(text):
+    assert graded("number", "5", f"5 {text}").score in (0, 1)
+    assert graded("number", f"5, not {text}", "2").score == 0
+    assert last_number("9" * 4400) is None
+
+
+def test_a_choice_of_many_digits_is_none():
+    values = {"question": "Where?", "choices": ["Paris", "Rome"], "answer": "9" * 4400}
+    assert Choice(options="choices").reshape(values).reason == "choices without the right one"
