@@ -7,26 +7,39 @@ import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
+from textwrap import dedent
 
 from tasks.core.records import Example
 from tasks.core.text.reasoning import answer_start
 
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
-BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+OPENING = re.compile(
+    r"^(?P<indent>[ \t]*)(?P<fence>```|~~~)[^`~\n]*\n"  # on a line of its own, with any note behind it
+    r"|```[a-zA-Z0-9]*[ \t]*\r?\n",  # behind a text
+    re.MULTILINE,
+)
 
 
 def locate(text: str) -> Span:
-    """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block."""
+    """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block.
+
+    A block ends at a fence that is indented as its first one, or not at all: a deeper one may stand in a string of the program.
+    """
     start = answer_start(text)
-    block = BLOCK.search(text, start)
-    return block.span(1) if block else (start, len(text))
+    opening = OPENING.search(text, start)
+    if opening is None:
+        return start, len(text)
+    closing = re.compile(rf"\r?\n(?:{opening['indent'] or ''})?{opening['fence'] or '```'}").search(text, opening.end())
+    return opening.end(), closing.start() if closing else len(text)
 
 
 def program(text: str) -> str:
-    """Return the program in an answer."""
+    """Return the program in an answer, without the indentation of a block in a list."""
     start, end = locate(text)
-    return text[start:end]
+    code = text[start:end]
+    is_indented = start > answer_start(text) and code.lstrip("\r\n").startswith((" ", "\t"))
+    return dedent(code) if is_indented else code
 
 
 def holds_program(example: Example) -> bool:

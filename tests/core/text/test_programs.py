@@ -21,6 +21,29 @@ def test_the_program_is_the_first_block_or_all_there_is(text, code):
 
 
 @pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("1. Do:\n   ```python\n   def f():\n       return 1\n   ```\nDone", "def f():\n    return 1"),
+        ("- Do:\n\t```\n\tx = 1\n\t```", "x = 1"),
+        ("  ```\n  x = 1\n```\nDone", "x = 1"),
+        ("   ```\ndef f():\n  return 1\n   ```", "def f():\n  return 1"),
+        ("```python\r\nx = 1\r\ny = 2\r\n```\r\nDone", "x = 1\r\ny = 2"),
+        ('```python title="x"\nx = 1\n```', "x = 1"),
+        ("``` python\nx = 1\n```", "x = 1"),
+        ("~~~python\nx = '```'\n```\n~~~", "x = '```'\n```"),
+        ("Here: ```python\nx = 1\n```", "x = 1"),
+        ("Use ``` or\n```python\nx = 1\n```", "x = 1"),
+        ("Use ```x``` as\n```python\nx = 1\n```", "x = 1"),
+        ("Title\n~~~~~\n```\nx = 1\n```", "x = 1"),
+        ("````markdown\n```python\nx = 1\n```\n````", "```python\nx = 1"),
+        ('```python\nx = """\n    ```\n    y\n    ```\n    \n"""\n```', 'x = """\n    ```\n    y\n    ```\n    \n"""'),
+    ],
+)
+def test_fences_may_be_indented_annotated_and_of_other_line_ends(text, code):
+    assert program(text) == code
+
+
+@pytest.mark.parametrize(
     "other",
     [
         "def f( x ):\n\n    return x+1  # one more",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from tasks.core.records import Example, Message, Tests, Unfit, identify
-from tasks.core.text.programs import program
+from tasks.core.text.programs import locate, program
 from tasks.io.sandbox import Case, Outputs, Verdict
 from tasks.stages.refine.proposals import NO_PYTHON, NO_RULE, Failed, Job, Proposal
 from tasks.stages.refine.rules import idioms, new_functions, variable_names
@@ -95,10 +95,11 @@ def normalize(example: Example) -> tuple[Example, list[str]]:
         if (changed := rule(code, around)) != code:
             code = changed
             rules.append(name)
+    start, end = locate(example.response)
+    response = example.response[:start] + code + example.response[end:] if rules else example.response
     prompt = [replace(message, content=without_version_notes(message.content)) for message in example.prompt]
     if prompt != example.prompt:
         rules.append("history")
-    response = example.response.replace(program(example.response), code, 1)
     messages = [*prompt, Message("assistant", response)]
     weights = example.weights if response == example.response else None
     return replace(example, id=identify(messages, example.tests), messages=messages, weights=weights), rules

@@ -5,9 +5,12 @@ import random
 import pytest
 
 from benchmarks import functions
+from tasks.core.records import Tests
 from tasks.core.text.programs import program
+from tasks.stages.refine.rules import generator
 from tasks.stages.refine.rules.idioms import normalize_idioms
 from tasks.stages.refine.rules.variable_names import module_of
+from tests import tiny
 
 SAME = {
     "not in": ("    return not x in xs", "    return x not in xs"),
@@ -75,6 +78,16 @@ def test_what_would_not_be_equal_stays(name):
 def test_at_the_top_of_a_module_everyone_looks():
     code = "out = []\nfor y in range(3):\n    out.append(y)\n"
     assert normalize_idioms(code) == code
+
+
+def test_a_program_in_a_list_is_put_back_where_it_stood():
+    code = "   def f(x):\n       return not x is None"
+    text = f"1. Do:\n   ```python\n{code}\n   ```\nDone"
+    example = tiny.example(response=text, tests=Tests("doctest", ">>> f(1)\nTrue", "f"))
+    new, rules = generator.normalize(example)
+    assert rules == ["idioms"]
+    assert new.response == "1. Do:\n   ```python\ndef f(x):\n    return x is not None\n   ```\nDone"
+    assert generator.normalize(new)[1] == []
 
 
 def test_a_builtin_that_what_runs_before_binds_is_none():
