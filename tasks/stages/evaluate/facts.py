@@ -43,8 +43,12 @@ def measure(facts: Sequence[Fact], ask: Ask, ask_before: Ask) -> list[Result]:
 
 
 def grade(answer: str, reference: str) -> Grade:
-    """Return the grade of an answer that is to be the reference."""
-    return EXACT.grade(answer_of(answer), EXACT.grade(reference, "").parsed)
+    """Return the grade of an answer that is to be the reference, which may be another model's answer: both count without their reasoning.
+
+    Reasoning that has no end holds no answer, and is compared as a whole: two that differ tell nothing alike.
+    """
+    said, expected = (answer_of(text) or text for text in (answer, reference))
+    return EXACT.grade(said, EXACT.grade(expected, "").parsed)
 
 
 def _result(measure: str, fact: Fact, response: Response, reference: str, failure: str) -> Result:

@@ -59,6 +59,23 @@ def test_an_answer_that_is_the_facts_but_for_case_and_punctuation_is_right():
     assert changed == {"rome", "Cairo", "well"}, "the answers of the model before"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ("<think>\nhm\n</think>\n\nRome", "<think>\nwell\n</think>\n\nrome.", "passed"),
+        ("<think>\nRome\n</think>\n\nLima", "<think>\nRome\n</think>\n\nOslo", "changed"),
+        ("<think>\nhm, so", "<think>\nhm, so", "passed"),
+        ("<think>\nhm, so", "<think>\nwell, so", "truncated"),
+        ("Rome", "<think>\nRome", "truncated"),
+    ],
+)
+def test_others_are_told_as_before_if_the_answers_behind_the_reasoning_are_alike(before, after, outcome):
+    earlier, later = (Response(text, text.startswith("<think>") == ("</think>" in text)) for text in (before, after))
+    question = WORLD[0].locality
+    rows = facts.measure(WORLD[:1], answering({question: later}), answering({question: earlier}))
+    assert [row.outcome for row in rows if row.measure == "edit locality"] == [outcome]
+
+
 @pytest.fixture
 def known(tmp_path):
     """A file of facts and the settings that name it."""
