@@ -8,8 +8,11 @@ from pathlib import Path
 
 from tasks.core.text.sensitive import search
 
-NAMES = re.compile(r"key|token|secret|passw|credential|dsn|auth|notify$|connection_?(url|string)", re.IGNORECASE)
-"""Variables and options whose values are secrets."""
+NAMES = re.compile(
+    r"key|token(?!i[sz])|secret|passw|credential|dsn|auth(?!or(?!i[sz]))|notify$|connection_?(url|string)",
+    re.IGNORECASE,
+)
+"""Variables and options whose values are secrets; authors and tokenizers are none, and an authorization is one."""
 PLAIN = re.compile(r"(https?|s3|file|sqlite|postgresql)[+\w]*://", re.IGNORECASE)
 """Addresses whose secrets stand before an `@`. Those of notifications (`slack://…`) hold theirs elsewhere."""
 SHORTEST = 8

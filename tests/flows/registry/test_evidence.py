@@ -291,6 +291,8 @@ def test_a_secret_that_is_too_long_for_the_name_of_a_file_is_searched_for_too(tm
         ("PREFECT_API_AUTH_STRING", "ann:s3cret-w0rd"),
         ("RATCHET_NOTIFY", "slack://T0A1/B0B2/c3c3c3c3"),
         ("PG_URL_KEY", "postgresql://a:b9b9b9@h/d"),
+        ("HTTP_AUTHORIZATION", "Basic YW5uOnMzY3JldA"),
+        ("AUTHOR_TOKENS", "ann:s3cret-w0rd"),
     ],
 )
 def test_values_of_servers_and_notifications_are_secrets_too(tmp_path, monkeypatch, name, value):
@@ -298,6 +300,13 @@ def test_values_of_servers_and_notifications_are_secrets_too(tmp_path, monkeypat
     (tmp_path / "card.md").write_text(f"settings: {value}")
     with pytest.raises(ValueError, match=rf"the value of {name}"):
         secrets.check(tmp_path, [tmp_path / "card.md"])
+
+
+@pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "TOKENIZER"])
+def test_names_of_authors_and_tokenizers_are_no_secrets(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "Ada Lovelace")
+    (tmp_path / "decision.json").write_text('{"by": "Ada Lovelace"}')
+    secrets.check(tmp_path, [tmp_path / "decision.json"])
 
 
 def test_without_the_extra_one_message_says_what_installs_it(workspace_of_model, monkeypatch):
