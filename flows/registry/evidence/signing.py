@@ -10,18 +10,21 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.execution.workspace import SCRATCH
 from flows.registry.evidence import layout
 from tasks.core import environment
 from tasks.io.system import files
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
 KEY = SCRATCH / "keys/evidence.pem"
 """The private key of this workspace, which nobody but its owner can read, and which neither git nor DVC carries."""
 TRUSTED = Path("data/signing_keys.pem")
 """The public keys of those who sign for this workspace, which git carries."""
-PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n?", re.DOTALL)
+PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 INSTALL = "pip install 'ratchet-llm[evidence]' -c constraints.txt"
 
 
@@ -60,36 +63,50 @@ def _make(path: Path) -> None:
 
 def public_key(private: Path) -> str:
     """Return the public key of a private one, as PEM. Raises ValueError if the file holds none that can sign."""
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = serialization.load_pem_private_key(private.read_bytes(), None)
+        key = load_pem_private_key(private.read_bytes(), None)
     except (ValueError, TypeError):
         raise ValueError(f"{private} holds no private key as PEM without a password.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError(
             f"{private} is no key of ECDSA, which model-signing needs:\n    openssl ecparam -name prime256v1 -genkey -noout"
         )
-    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return pem.decode()
+    return _as_pem(key.public_key())
+
+
+def _as_pem(key: "PublicKeyTypes") -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def trust(public: str) -> None:
     """Add a public key to those of the workspace, if it is not among them."""
-    known = TRUSTED.read_text(encoding="utf-8") if TRUSTED.is_file() else ""
-    if public not in known:
-        files.write_atomically(TRUSTED, known + public)
+    known = TRUSTED.read_text(encoding="utf-8").rstrip() if TRUSTED.is_file() else ""
+    if not PEM.search(known) or public not in trusted():
+        files.write_atomically(TRUSTED, "\n".join(filter(None, (known, public))))
 
 
 def trusted(path: Path = TRUSTED) -> list[str]:
-    """Return the public keys in a file. Raises ValueError if it is missing or holds none."""
+    """Return the public keys in a file, as `public_key` writes them. Raises ValueError if it is missing, or holds none or one that is damaged.
+
+    A signature names its key by the hash of that text, and a key that went through a mail or an editor has other white space.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     keys = PEM.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
     if not keys:
         raise ValueError(
             f"{path} is missing or holds no public key, and without one no signature can be checked. Whoever signed has it: git carries it."
         )
-    return keys
+    try:
+        return [_as_pem(load_pem_public_key(key.encode())) for key in keys]
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError(f"{path} holds a public key that is damaged or of an unknown kind. Take it out.") from None
 
 
 def fingerprint(public: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,20 @@ def test_a_chosen_key_is_used_and_one_that_is_missing_is_told(workspace_of_model
     bundle.write("1")
     assert not_holding() == []
     assert len(signing.trusted()) == 2
+
+
+@pytest.mark.parametrize("indent", ["", "    "])
+def test_a_key_is_trusted_whatever_white_space_came_with_it(workspace_of_model, indent):
+    signing.TRUSTED.write_text("From: Ann\n\n" + textwrap.indent(signing.TRUSTED.read_text(), indent).rstrip())
+    assert not_holding() == []
+    bundle.write("1")
+    assert len(signing.trusted()) == 1, "it is not added once more"
+    signing._make(other := Path(".ratchet/keys/other.pem"))
+    signing.trust(signing.public_key(other))
+    assert signing.trusted() == [signing.public_key(signing.KEY), signing.public_key(other)]
+    signing.TRUSTED.write_text(signing.TRUSTED.read_text().replace("KEY-----\nM", "KEY-----\n!"))
+    with pytest.raises(ValueError, match="a public key that is damaged"):
+        signing.trusted()
 
 
 def test_a_model_that_was_never_judged_has_evidence_without_a_decision(workspace_of_model):
