@@ -21,12 +21,12 @@ ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
 def macro_f1(
     expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str], how: Bootstrap = statistics.DEFAULT
 ) -> Estimate:
-    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group has a value and no bounds.
+    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group bounds nothing: 0 to 1.
 
     Where every answer is wrong, or every one right, no group makes a difference: the bounds are those of `statistics.share`.
     """
     counts_GK, labels = _counts(expected, predicted, groups)
-    estimate = _estimate(_f1(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _f1(sums_BK, labels))
+    estimate = _estimate(counts_GK, how, lambda sums_BK: _f1(sums_BK, labels), 0.0)
     if estimate.value not in (0.0, 1.0):
         return estimate
     return statistics.proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
@@ -47,7 +47,7 @@ def macro_f1_difference(
     if list(before) == list(after):
         unchanged = np.zeros(len(groups))
         return statistics.score_difference(unchanged, unchanged, groups, how)
-    return _estimate(_rise(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _rise(sums_BK, labels))
+    return _estimate(counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), -1.0)
 
 
 def macro_f1_bounds(
@@ -61,8 +61,7 @@ def macro_f1_bounds(
     if list(before) == list(after):
         return statistics.score_bounds(np.zeros(len(groups)), groups, tail)
     counts_GK, labels = _paired_counts(expected, before, after, groups)
-    bounds = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels))
-    return Estimate(bounds.value, max(bounds.low, -1.0), min(bounds.high, 1.0), bounds.n)
+    return _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
 
 
 def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -73,19 +72,19 @@ def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, di
     return {reference: dict(sorted(counts.items())) for reference, counts in table.items()}
 
 
-def _estimate(value: Vector, counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector]) -> Estimate:
+def _estimate(counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector], least: float) -> Estimate:
     if len(counts_GK) < statistics.FEW:
-        return _student(counts_GK, (1 - how.confidence) / 2, figure)
+        return _student(counts_GK, (1 - how.confidence) / 2, figure, least)
     low, high = statistics.percentiles(figure(statistics.resampled(counts_GK, how)), len(counts_GK), how)
-    return Estimate(float(value), low, high, len(counts_GK))
+    return Estimate(float(figure(counts_GK.sum(axis=0))), low, high, len(counts_GK))
 
 
-def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector]) -> Estimate:
-    """Return a figure of summed counts with Student's bounds; none where no group makes a difference."""
+def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector], least: float) -> Estimate:
+    """Return a figure of summed counts, `least` to 1, with Student's bounds; these alone where no group makes a difference."""
     value, num_groups = float(figure(counts_GK.sum(axis=0))), len(counts_GK)
     error = statistics.jackknife_error(figure(counts_GK.sum(axis=0) - counts_GK))
     half = statistics.t_quantile(num_groups - 1, 1 - tail) * error if num_groups > 1 and error > 0 else math.inf
-    return Estimate(value, value - half, value + half, num_groups)
+    return Estimate(value, max(value - half, least), min(value + half, 1.0), num_groups)
 
 
 def _counts(expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str]) -> tuple[Vector, int]:

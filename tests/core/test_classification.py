@@ -64,7 +64,19 @@ def test_a_difference_is_paired():
 def test_what_bounds_nothing_says_so():
     expected, before, _ = drawn(10)
     one = classification.macro_f1(expected, before, ["g"] * 10)
-    assert (one.low, one.high, one.n) == (-np.inf, np.inf, 1)
+    assert (one.low, one.high, one.n) == (0, 1, 1)
+
+
+def test_no_interval_of_few_groups_leaves_the_figures_that_there_are():
+    expected, groups = ["a", "b"] * 20, [f"g{number // 8}" for number in range(40)]
+    right = [*expected[:35], *(["c"] * 5)]
+    wrong = ["c"] * 40
+    figure = classification.macro_f1(expected, right, groups)
+    assert (figure.low, figure.high) == pytest.approx((0.744, 1), abs=5e-4), "by Student 1.12"
+    rise, fall = (
+        classification.macro_f1_difference(expected, *sides, groups) for sides in ((wrong, right), (right, wrong))
+    )
+    assert (rise.low, rise.high) == (-fall.high, -fall.low) == pytest.approx((0.744, 1), abs=5e-4)
 
 
 @pytest.mark.parametrize("num_items", [8, 40])

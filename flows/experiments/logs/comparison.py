@@ -140,9 +140,12 @@ def _compare(pair: Pair, measure: str, group: str | None, alpha: float) -> Compa
     differences = [two - one for one, two in zip(before, after, strict=True)]
     changes = [Change(item, one, two) for item, one, two in zip(ids, before, after, strict=True) if one != two]
     binary = set(before) | set(after) <= {0.0, 1.0}
-    difference = (
-        statistics.proportion_difference(before, after, groups) if binary else statistics.mean(differences, groups)
-    )
+    if binary:
+        difference = statistics.proportion_difference(before, after, groups)
+    elif _are_shares([*before, *after]):
+        difference = statistics.score_difference(before, after, groups)
+    else:
+        difference = statistics.mean(differences, groups)
     flips = binary and groups is None
     return Comparison(
         measure=measure,
@@ -171,9 +174,11 @@ def _group(pair: Pair, item: str, field: str) -> str:
 def _level(values: Sequence[float], groups: Sequence[str] | None, binary: bool) -> Estimate:
     if binary and groups is None:
         return statistics.proportion(round(sum(values)), len(values))
-    if all(0 <= value <= 1 for value in values):
-        return statistics.share(values, groups)
-    return statistics.mean(values, groups)
+    return statistics.share(values, groups) if _are_shares(values) else statistics.mean(values, groups)
+
+
+def _are_shares(values: Sequence[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
 
 
 def _remarks(pair: Pair, before: Sequence[float], after: Sequence[float], changed: int, units: int) -> Iterator[str]:

@@ -274,6 +274,7 @@ def test_all_right_all_wrong_and_ties(lines):
     assert (apart.verdict, apart.p, apart.difference.value) == ("lower", 2 / 2**10, -1.0)
     (ties,) = comparison.compare([mixed, again]).comparisons
     assert ties.remarks == ("all items are ties: no score differs",)
+    assert 0 < ties.difference.high < 1, "ten scores that stayed do not say that none changes"
 
 
 def test_inputs_of_messages_are_compared_without_their_ids():
