@@ -171,35 +171,31 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
 def proportion_difference(
     before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
 ) -> Estimate:
-    """Return the share of ones after minus that before, paired by item, within -1 to 1. Raises ValueError if an item is neither 0 nor 1.
-
-    Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
-    those of the share of groups that may change: exact, none of n. Where few changed, resampling takes their direction for sure:
-    the interval also holds the one that McNemar's test does not refuse, given that so many changed.
-    """
-    change_N = _differences(before, after)
+    """Return the share of ones after minus that before, as `score_difference`. Raises ValueError if an item is neither 0 nor 1."""
     if not all(np.isin(_vector(side), (0, 1)).all() for side in (before, after)):
         raise ValueError("A difference of proportions wants items of 0 or 1; those of scores are means.")
-    estimate = score_difference(before, after, groups, how)
-    if not (changed := int(np.count_nonzero(change_N))):
-        return estimate
-    gains = proportion(int((change_N > 0).sum()), changed, how.confidence)
-    by_direction = [(2 * bound - 1) * changed / len(change_N) for bound in (gains.low, gains.high)]
-    low, high = min(estimate.low, by_direction[0]), max(estimate.high, by_direction[1])
-    return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+    return score_difference(before, after, groups, how)
 
 
 def score_difference(
     before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
 ) -> Estimate:
-    """Return the mean of scores after minus that before, each score within 0 to 1, paired by item.
+    """Return the mean of scores after minus that before, within -1 to 1, each score within 0 to 1, paired by item.
 
-    Where no score changed, the bounds are those of the share of groups that may change, none of n.
+    Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
+    those of the share of groups that may change: exact, none of n. Where few changed, resampling takes their direction for sure:
+    the interval also holds that of how many of so many changes are rises, which of proportions McNemar's test does not refuse.
     """
     change_N = _differences(before, after)
     estimate = mean(change_N, groups, how)
     low, high = estimate.low, estimate.high
-    if not change_N.any():
+    if changed := int(np.count_nonzero(change_N)):
+        rises, falls = change_N[change_N > 0], -change_N[change_N < 0]
+        rise, fall = (float((side if len(side) else np.abs(change_N[change_N != 0])).mean()) for side in (rises, falls))
+        gains = proportion(len(rises), changed, how.confidence)
+        by_direction = [(up * rise - (1 - up) * fall) * changed / len(change_N) for up in (gains.low, gains.high)]
+        low, high = min(low, by_direction[0]), max(high, by_direction[1])
+    else:
         high = proportion(0, estimate.n, how.confidence).high
         low = -high
     return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
