@@ -66,6 +66,8 @@ def test_a_judge_that_prefers_a_place_is_told_by_the_planted_pairs():
     ("reply", "better"),
     [
         ("A", "A"), ("**B**.", "B"), ("A is better.", "A"), ("TIE", "tie"), ("Tie.", "tie"), ("A tie.", "tie"), ("tie", "tie"),
+        ("Answer B", "B"), ("[Answer A]", "A"), ("**Answer:** B", "B"), ("Option A.", "A"), ("verdict: A", "A"), ("Verdict: TIE", "tie"),
+        ("Answer A and Answer B are alike", None), ("Answer a", None), ("Answer Bad", None),
         ("A and B are equally good", None), ("A/B", None), ("B or A", None), ("Answers", None), ("a", None),
     ],
 )  # fmt: skip

@@ -23,8 +23,11 @@ DECODING = Decoding(temperature=0.01, top_p=1.0, max_new_tokens=16)
 NO_VERDICT = "no verdict"
 MOST_PLANTED = 20
 WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
-VERDICT = re.compile(r"\W*(?:(?:A\s+)?(?i:tie)|(?P<better>[AB]))\b(?!\s*(?:and\b|or\b|[&/]))")
-"""What an answer begins with that is a verdict: "A and B are equally good" prefers neither."""
+VERDICT = re.compile(
+    r"\W*(?:(?i:answer|option|verdict)\b\W*)?(?:(?:A\s+)?(?i:tie)|(?P<better>[AB]))\b(?!\s*(?:and\b|or\b|[&/]))"
+)
+"""What an answer begins with that is a verdict, under the name that the request has for an answer or without: "A and B are equally good"
+prefers neither."""
 REQUEST = """Two answers to one question follow. {criterion}
 
 Reply with one word: A, B, or TIE if neither is better.
