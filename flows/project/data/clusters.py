@@ -35,15 +35,17 @@ class Cluster:
     """The first of its copies."""
 
 
-VIEWS = r"""
+IS_COPY = "(starts_with(detail, 'the same as ') OR starts_with(detail, 'too like '))"
+"""What holds of a record in `quarantine` that was left out because it is like another one, of its split or not."""
+VIEWS = rf"""
 CREATE TEMP VIEW copies AS
 WITH parsed AS (
     SELECT "where", reason, record, starts_with(detail, 'the same as ') AS is_equal,
         CASE WHEN starts_with(detail, 'the same as ')
-            THEN {'twin': substr(detail, 13), 'likeness': 'equal'}
+            THEN {{'twin': substr(detail, 13), 'likeness': 'equal'}}
             ELSE regexp_extract(detail, '^too like (.*) \((?:train|valid|test|gate)\)(?:, (?:similarity )?(.*))?$', ['twin', 'likeness'], 's')
         END AS parts
-    FROM quarantine WHERE starts_with(detail, 'the same as ') OR starts_with(detail, 'too like ')
+    FROM quarantine WHERE {IS_COPY}
 ), direct AS (SELECT * EXCLUDE (parts), parts.twin AS twin, parts.likeness AS likeness FROM parsed)
 -- The twin of an equal record may itself be like a third one, which is then the one that was kept.
 SELECT direct."where", direct.reason, direct.record, coalesce(other.likeness, direct.likeness) AS similarity,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import duckdb
 
 from flows.execution.dvc import graph_file
-from flows.project.data import connection
+from flows.project.data import clusters, connection
 
 Kind = Literal["example", "benchmark", "document", "proposal", "refused"]
 LEAST_PREFIX = 4
@@ -127,7 +127,7 @@ class Shown:
     models: Sequence[str]
     """The models of params.yaml that such a round trains. `tune.max_tokens` may leave some examples out of a training."""
     merged: Sequence[LeftOut]
-    """The records that were left out because this one is like them."""
+    """The records that were left out because they are like this one, in its split or as a leak."""
     refused: Sequence[LeftOut]
     """The record itself, once for each reason."""
     sensitive: Sequence[Sensitive]
@@ -149,10 +149,9 @@ FACTS: dict[Kind, str] = {
     "refused": 'FROM quarantine WHERE id = ? ORDER BY source, "where" LIMIT 1',
 }
 ROUNDS = "SELECT DISTINCT round_name FROM rounds WHERE id = ? ORDER BY length(round_name), round_name"
-MERGED = """SELECT source, "where", reason, detail FROM quarantine WHERE reason IN ('duplicate', 'near-duplicate')
+COPIES = f"""SELECT source, "where", reason, detail FROM quarantine WHERE {clusters.IS_COPY}
     AND (ends_with(detail, ' ' || ?) OR contains(detail, ' ' || ? || ' ')) ORDER BY source, "where" """
-REFUSED = """SELECT source, "where", reason, detail FROM quarantine WHERE id = ? AND reason NOT IN ('duplicate', 'near-duplicate')
-    ORDER BY source, "where" """
+REFUSED = 'SELECT source, "where", reason, detail FROM quarantine WHERE id = ? ORDER BY source, "where"'
 SENSITIVE = 'SELECT part, kind, rule, masked, action FROM sensitive WHERE "where" = ? ORDER BY part, rule, masked'
 LINEAGE = """SELECT turn, operator, generator, parents, id AS result, accepted, reason FROM lineage
     WHERE id = ? OR list_contains(parents, ?) ORDER BY length(turn), turn, id"""
@@ -170,6 +169,7 @@ def show(name: str) -> Shown:
         kind, facts = _facts(opened, identity)
         rounds = [round for (round,) in opened.execute(ROUNDS, [identity]).fetchall()]
         source = str(facts.get("source", ""))
+        copies = connection.records(opened, COPIES, LeftOut, source, source) if source else []
         return Shown(
             id=identity,
             kind=kind,
@@ -184,8 +184,8 @@ def show(name: str) -> Shown:
             parts=list(_parts(facts)),
             rounds=rounds,
             models=_models(rounds),
-            merged=connection.records(opened, MERGED, LeftOut, source, source) if source else [],
-            refused=connection.records(opened, REFUSED, LeftOut, identity),
+            merged=copies,
+            refused=[left for left in connection.records(opened, REFUSED, LeftOut, identity) if left not in copies],
             sensitive=connection.records(opened, SENSITIVE, Sensitive, facts.get("where", source)) if source else [],
             lineage=connection.records(opened, LINEAGE, Step, identity, identity),
             signals=connection.records(opened, SIGNALS, SignalValues, identity),
