@@ -324,7 +324,9 @@ def test_a_bank_answers_by_the_adapter_that_the_router_chooses_and_one_of_it_by_
 
 
 @pytest.mark.parametrize("router", ["nearest", "dualtune"])
-def test_a_bank_is_routed_by_the_turns_that_its_context_holds(models, tiny, talks, tmp_path, monkeypatch, capsys, router):
+def test_a_bank_is_routed_by_the_turns_that_its_context_holds(
+    models, tiny, talks, tmp_path, monkeypatch, capsys, router
+):
     from tasks.core.answers.tool_choice import SELECT
     from tasks.engine.inference.bank import Routed
 
@@ -343,5 +345,9 @@ def test_a_bank_is_routed_by_the_turns_that_its_context_holds(models, tiny, talk
     type_in(monkeypatch, f"{'a' * 60}\n{'b' * 60}\n{'c' * 200}\nd\n")
     chat.main(["r0"], router=router)
     assert [talk for _, talk in talks] == [["a" * 60], ["b" * 60], ["b" * 60, "answer 2", "d"]]
-    assert [["a" * 60 in prompt, "b" * 60 in prompt] for prompt in read] == [[True, False], [False, True], [False, True]]
+    assert [["a" * 60 in prompt, "b" * 60 in prompt] for prompt in read] == [
+        [True, False],
+        [False, True],
+        [False, True],
+    ]
     assert "This message is longer than the context of the model." in capsys.readouterr().out

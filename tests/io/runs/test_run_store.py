@@ -137,12 +137,12 @@ def test_another_place_of_a_machine_is_not_taken_for_what_an_earlier_version_wro
     monkeypatch.setattr(run_store.git, "origin", lambda: "https://git.corp/ml/p.git")
     client, number = run_store.connect()
     monkeypatch.setattr(run_store.git, "origin", lambda: remote)
-    with pytest.raises(ConnectionError, match="belongs to another workspace, git.corp/ml/p"):
+    with pytest.raises(ConnectionError, match=r"another workspace, git\.corp/ml/p\."):
         run_store.connect()
     client.delete_experiment_tag(number, run_store.OWNER)
     assert run_store.connect()[1] == number, "an earlier version wrote that for both"
     monkeypatch.setattr(run_store.git, "origin", lambda: "https://git.corp/ml/p.git")
-    with pytest.raises(ConnectionError, match="belongs to another workspace, .*git.corp.*/ml/p"):
+    with pytest.raises(ConnectionError, match=r"another workspace, git\.corp.*/p\."):
         run_store.connect()
 
 

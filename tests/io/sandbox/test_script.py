@@ -283,7 +283,8 @@ def test_a_collection_of_builtin_types_that_is_too_large_to_travel_is_above_anot
             "assert f(set) >= {1, 2}\nassert not f(list) < [0]\nassert [0] < cycle()\nassert 'a' < 'b' * f(len) * 9",
         ),
         script(
-            f"{LARGE}views = dict.fromkeys(range(3000), 1)", "assert views.keys() >= {1, 2}\nassert views.items() >= {(1, 1)}"
+            f"{LARGE}views = dict.fromkeys(range(3000), 1)",
+            "assert views.keys() >= {1, 2}\nassert views.items() >= {(1, 1)}",
         ),
         script(LARGE, "assert f(set) >= {-1}"),
         script(LARGE, "assert f(set) > 3"),

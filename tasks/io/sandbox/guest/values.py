@@ -18,12 +18,14 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
-MOST_DEPTH = 200  # of values in values: to decode one takes several calls, and Python allows some 1,000 within each other
+MOST_DEPTH = (
+    200  # of values in values: to decode one takes several calls, and Python allows some 1,000 within each other
+)
 MOST_PARTS = 1_000_000  # that are looked at of a value
 END: Any = object()
 ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
-COLLECTIONS = (list, tuple, set, frozenset, type({}.keys()))
-ITEMS_VIEW = type({}.items())
+COLLECTIONS: tuple[type, ...] = (list, tuple, set, frozenset, type({}.keys()))
+ITEMS_VIEW: Any = type({}.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +123,8 @@ def is_builtin(value: object) -> bool:
         seen.add(id(part))
         if type(part) is dict:
             parts += [iter(part), iter(part.values())]
-        elif type(part) is ITEMS_VIEW:
-            parts.append(chain.from_iterable(part))  # its pairs exist for a moment: a later one may have the id of one seen
+        elif type(part) is ITEMS_VIEW:  # its pairs exist for a moment, and a later one may have the id of one before
+            parts.append(chain.from_iterable(part))
         elif type(part) in COLLECTIONS:
             parts.append(iter(part))
         else:
