@@ -181,6 +181,15 @@ def test_tokens_are_counted_once(server, tmp_path):
     assert list(at(server, tmp_path).write(PROMPTS[1:2], KEYS[1:2], HOW)) == [Answer("no")]
 
 
+def test_an_answer_that_was_cut_off_is_one_when_it_is_kept_too(server, tmp_path):
+    server.shapes[:] = [{"choices": [{"message": {"content": "Paris lies on"}, "finish_reason": "length"}]}]
+    for _ in range(2):
+        assert list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [Answer("Paris lies on", ended=False)]
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"answer": "Paris lies on"}))  # as it was kept once
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
+
+
 def test_requests_keep_the_pace_that_a_server_allows(monkeypatch):
     waits = []
     monkeypatch.setattr(client.time, "monotonic", lambda: 100.0)

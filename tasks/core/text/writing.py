@@ -58,7 +58,7 @@ class Answer:
     tokens_written: int = 0
     """0 where a server tells none, or where the answer was kept from an earlier run."""
     ended: bool = True
-    """False if a server said that it was cut off at the largest number of tokens."""
+    """False if it was cut off at the largest number of tokens."""
     began: float = field(default=0.0, compare=False)
     seconds: float = field(default=0.0, compare=False)
     """When the call began (Unix time), and how long it took, with the others of its batch; 0 where the answer was kept."""

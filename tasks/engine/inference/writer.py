@@ -77,6 +77,7 @@ def answer(decoding: Decoding, loaded: Loaded, batch: Batch) -> list[Answer]:
             response.text,
             tokens_read=response.tokens_read,
             tokens_written=response.tokens_written,
+            ended=response.ended,
             began=began,
             seconds=seconds,
         )
@@ -101,25 +102,25 @@ def of_model(
     placed(compute)  # what else a stage computes, embeddings for instance, is computed with it
     local = LocalModel(folder, parent, load, compute)
     work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))))
-    answers, known = Answers(run.cache / "answers"), identity(folder, parent, compute)
+    answers, model = Answers(run.cache / "answers"), identity(folder, parent, compute)
 
     def question(batch: Batch) -> Any:
         prompts, keys = batch
         conversations = [[asdict(message) for message in prompt] for prompt in prompts]
-        return [known, decoding.model_dump(mode="json"), conversations, keys]
+        return [model, decoding.model_dump(mode="json"), conversations, keys]
 
     def answered(batches: Sequence[Batch]) -> Iterator[list[Answer]]:
         """Yield the answers to each batch, those kept from earlier runs among them."""
-        kept = [answers.get(question(batch)) for batch in batches]
-        missing = [batch for batch, texts in zip(batches, kept, strict=True) if texts is None]
+        kept = [_known(answers.get(question(batch))) for batch in batches]
+        missing = [batch for batch, known in zip(batches, kept, strict=True) if known is None]
         with nullcontext(workers) if workers else Workers() as some:
             new = local.on(some)(work, missing, len(missing))
-            for batch, texts in zip(batches, kept, strict=True):
-                if texts is not None:
-                    yield [Answer(str(text)) for text in texts]
+            for batch, known in zip(batches, kept, strict=True):
+                if known is not None:
+                    yield known
                     continue
                 written = next(new)
-                answers.keep(question(batch), [answer.text for answer in written])
+                answers.keep(question(batch), [[answer.text, answer.ended] for answer in written])
                 for prompt, answer in zip(batch[0], written, strict=True):
                     run.trace(call(folder.as_posix(), prompt, answer))
                 yield written
@@ -134,3 +135,10 @@ def of_model(
         return [written[place] for place in range(len(prompts))]
 
     return write
+
+
+def _known(kept: list[Any] | None) -> list[Answer] | None:
+    """Return the answers to a batch that are kept; None if there are none, or if they do not say whether they were cut off, as of old."""
+    if kept is None or not all(isinstance(answer, list) for answer in kept):
+        return None
+    return [Answer(text, ended=ended) for text, ended in kept]

@@ -58,8 +58,11 @@ class Endpoint:
     def _answer(self, client: Client, request: dict[str, Any]) -> Answer:
         """Return one answer, from the cache or from the server."""
         answers, question = Answers(self.cache), [self.server.url, request]
-        if (kept := answers.get(question)) is not None:
-            return Answer(str(kept))
+        if isinstance(
+            kept := answers.get(question), list
+        ):  # a bare text, as of old, does not say whether it was cut off
+            text, ended = kept
+            return Answer(text, ended=ended)
         began = time.time()
         try:
             body = client.post("/chat/completions", request)
@@ -67,5 +70,5 @@ class Endpoint:
             return Answer("", str(rejection), began=began, seconds=time.time() - began)
         seconds = time.time() - began
         answer = client.answer(body, lambda choice: choice["message"]["content"])
-        answers.keep(question, answer.text)
+        answers.keep(question, [answer.text, answer.ended])
         return replace(answer, began=began, seconds=seconds)

@@ -18,7 +18,7 @@ UNSOLVED = "no sample passes"
 
 @dataclass(frozen=True)
 class OwnAnswers:
-    """The answers of the tuned model: the first of several samples that the verifier takes."""
+    """The answers of the tuned model: the first of several samples that came to their end and that the verifier takes."""
 
     name: str
     """The model's name in the lineage."""
@@ -34,7 +34,8 @@ class OwnAnswers:
         answers = list(self.write([task.prompt for task, _ in numbered], keys))
         for place, task in enumerate(tasks):
             drawn = answers[place * self.samples : (place + 1) * self.samples]
-            candidates = (with_response(task, answer.text.strip()) for answer in drawn if answer.text.strip())
+            texts = (answer.text.strip() for answer in drawn if answer.ended)
+            candidates = (with_response(task, text) for text in texts if text)
             yield next((candidate for candidate in candidates if self.score(candidate) >= 1), None)
 
 

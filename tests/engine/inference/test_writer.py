@@ -1,5 +1,6 @@
 """A writer of this machine answers from its cache what the same model would write again, and nothing else."""
 
+import json
 import shutil
 
 import pytest
@@ -29,6 +30,20 @@ def calls(folder, run, compute=small.FP32):
 def test_the_same_question_is_written_once(folder, tmp_path):
     run = ScratchRun(tmp_path)
     assert [calls(folder, run), calls(folder, run)] == [1, 1]
+
+
+def test_an_answer_that_was_cut_off_is_one_when_it_is_kept_too(folder, tmp_path, monkeypatch):
+    from tasks.engine.inference import generation
+
+    run, cut = ScratchRun(tmp_path), [generation.Response("Paris lies", False)]
+    monkeypatch.setattr(generation, "respond", lambda *_, **__: cut)
+    write = writer.of_model(folder, Decoding(max_new_tokens=3), small.FP32, run)
+    for _ in range(2):
+        assert [answer.ended for answer in write([[Message("user", "Where?")]], ["key"])] == [False]
+    (kept,) = (run.cache / "answers").iterdir()
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"answer": ["Paris lies"]}))  # as it was kept once
+    write([[Message("user", "Where?")]], ["key"])
+    assert len(run.calls) == 2
 
 
 def test_another_chat_template_asks_anew(folder, tmp_path):

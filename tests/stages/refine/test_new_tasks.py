@@ -173,6 +173,25 @@ def test_a_task_without_a_verified_answer_is_replaced_and_in_the_lineage():
     assert [line.reason for line in lineage] == [UNSOLVED] * 3 + [""] * 4
 
 
+def test_an_answer_that_was_cut_off_is_not_the_models_own():
+    tasks, ended = gym.new_examples(KINDS[0], 1, "seed", set()), [False, True]
+
+    def answer(conversations, keys):
+        return [
+            Answer(backward(conversations[0]), ended=ended[0]),
+            Answer(f" {backward(conversations[0])} ", ended=ended[1]),
+        ]
+
+    def own():
+        return next(
+            OwnAnswers("tuned", 2, 0, answer, lambda example: gym.score(example.tests, example.response)).of(tasks)
+        )
+
+    assert own().response == backward(tasks[0].prompt)
+    ended[1] = False
+    assert own() is None
+
+
 def test_a_model_that_never_passes_adds_nothing_and_is_not_asked_for_ever():
     made, lineage = makes(lambda number, prompt, sample: " ", tries=2)
     assert made == []

@@ -50,11 +50,11 @@ class PromptedGenerator:
         ]
 
     def _new_prompt(self, job: Job, answer: Answer) -> Message | Failed:
-        prompt = _refusal(answer) or parse_new_prompt(answer.text)
+        prompt = _useless(answer) or parse_new_prompt(answer.text)
         return self._failed(job, prompt, answer.text) if isinstance(prompt, Unfit) else Message("user", prompt)
 
     def _proposal(self, job: Job, request: Message, answer: Answer) -> Proposal | Failed:
-        example = _refusal(answer) or rewritten_example(job, request, answer.text)
+        example = _useless(answer) or rewritten_example(job, request, answer.text)
         if isinstance(example, Unfit):
             return self._failed(job, example, answer.text)
         return Proposal(example, job, self.name, (job.example.id,), self._hash(job))
@@ -84,5 +84,8 @@ def _fixed(example: Example) -> Unfit | None:
     return None
 
 
-def _refusal(answer: Answer) -> Unfit | None:
-    return Unfit("the server refuses", answer.refused) if answer.refused else None
+def _useless(answer: Answer) -> Unfit | None:
+    """Return the reason if there is no answer, or if it was cut off: what trains on such a one learns to stop anywhere."""
+    if answer.refused:
+        return Unfit("the server refuses", answer.refused)
+    return None if answer.ended else Unfit("cut off", "it has as many tokens as `max_new_tokens` allows, and no end")

@@ -147,6 +147,16 @@ def test_an_answer_that_is_of_no_use_is_refused_by_name_and_the_row_stays(refine
     assert turn.reasons == [reason]
 
 
+@pytest.mark.parametrize(
+    ("asks", "ends"), [("answer", ["length"]), ("prompt", ["length"]), ("prompt", ["stop", "length"])]
+)
+def test_an_answer_that_was_cut_off_is_neither_a_prompt_nor_an_answer(refine, asks, ends):
+    remaining = list(ends)
+    with serving(lambda request: (gullible(request), remaining.pop(0))) as server:
+        turn = refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server, asks=asks), **OPEN)
+    assert (turn.examples, turn.reasons, remaining) == (ROWS[:1], ["cut off"], [])
+
+
 def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
     long = "See https://x.example. " + " ".join(f"word{n}" for n in range(100))
     with serving(lambda request: f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else long) as server:
