@@ -143,6 +143,8 @@ def test_what_lies_on_the_threshold_is_in_no_set():
         ("(8) - it is clear", 8),
         ("(1) The facts are right.", None),
         ("[1] The facts are right.", None),
+        ("<think>\nI thought of a score of 3, but no.\n</think>\n\nScore: 8", 8),
+        ("<think>\nA score of 3 is", None),
     ],
 )
 def test_a_score_counts_where_one_was_asked_for(text, expected):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.core.config import share_of
 from tasks.core.records import Signals, content_id
+from tasks.core.text.reasoning import answer_of
 from tasks.methods.curators import Curator, Limit, Question
 from tasks.methods.curators.middo.config import MiddoConfig
 
@@ -153,7 +154,7 @@ LEAD = "Score: "
 
 def score(text: str) -> float | None:
     """The score at the start of an answer, or after the word; at most 10. Other numbers, ranges, and what is below 0, are none."""
-    for match in SCORE.finditer(text):
+    for match in SCORE.finditer(answer_of(text)):
         number = float(match["number"])
         if not match["upper"] or number >= float(match["upper"]):  # "8 - 2 mistakes" is no range
             return min(number, 10.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tasks.core.records import Example, Message, Tests, Unfit, identify
 from tasks.core.text.programs import program
+from tasks.core.text.reasoning import answer_of
 from tasks.core.text.wording import requested
 from tasks.stages.refine.example_text import is_code
 from tasks.stages.refine.prompting.prompts import MARK
@@ -16,14 +17,14 @@ SCORE = re.compile(r"\s*score:\s*(10|[0-9])(?:\s*/\s*10)?\s*\.?\s*(?:\n|\Z)", re
 
 
 def parse_score(text: str) -> int | None:
-    """Return the judge's score if the answer begins with the score line, else None."""
-    match = SCORE.match(text)
+    """Return the judge's score if the answer, behind its reasoning, begins with the score line, else None."""
+    match = SCORE.match(answer_of(text))
     return int(match.group(1)) if match else None
 
 
 def parse_new_prompt(text: str) -> str | Unfit:
-    """Return the text after the one line that holds the mark alone."""
-    lines = text.splitlines()
+    """Return the text after the one line of the answer, behind its reasoning, that holds the mark alone."""
+    lines = answer_of(text).splitlines()
     marks = [number for number, line in enumerate(lines) if line.strip() == MARK]
     if len(marks) != 1:
         return Unfit("no parse", f"the mark stands there {len(marks)} times" if marks else "the mark is missing")

@@ -157,6 +157,17 @@ def test_an_answer_that_was_cut_off_is_neither_a_prompt_nor_an_answer(refine, as
     assert (turn.examples, turn.reasons, remaining) == (ROWS[:1], ["cut off"], [])
 
 
+def test_a_new_prompt_stands_behind_the_reasoning_of_a_model(refine):
+    def reply(request):
+        return f"<think>\nI end with\n{prompts.MARK}\n</think>\n\n{gullible(request)}"
+
+    with serving(reply) as server:
+        turn = refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server), **OPEN)
+    assert (
+        turn.examples[0].prompt[-1].content == "Which city rules the country with number 0, and since when is that so?"
+    )
+
+
 def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
     long = "See https://x.example. " + " ".join(f"word{n}" for n in range(100))
     with serving(lambda request: f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else long) as server:
@@ -227,7 +238,12 @@ def test_a_missing_embedder_is_named_with_the_setting_that_asks_for_it(refine):
 
 @pytest.mark.parametrize(
     ("judgement", "reasons"),
-    [("Score: 7", []), ("Score: 3/10", ["judged poor"]), ("On a scale of 0 to 10, 7", ["not judged"])],
+    [
+        ("Score: 7", []),
+        ("<think>\nFine.\n</think>\n\nScore: 7", []),
+        ("Score: 3/10", ["judged poor"]),
+        ("On a scale of 0 to 10, 7", ["not judged"]),
+    ],
 )
 def test_a_judge_has_a_say_where_one_is_named(refine, judgement, reasons):
     def reply(request):
