@@ -13,9 +13,12 @@ def is_code(example: Example) -> bool:
 
 def as_text(prompt: Sequence[Message]) -> str:
     """Return a conversation as one text; a single message as it is."""
-    if len(prompt) == 1:
-        return prompt[0].content
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in prompt)
+    return prompt[0].content if len(prompt) == 1 else conversation(prompt)
+
+
+def conversation(messages: Sequence[Message]) -> str:
+    """Return messages as one text, each behind its role."""
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
 
 
 def normalized(example: Example) -> str:

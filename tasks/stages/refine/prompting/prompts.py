@@ -1,14 +1,14 @@
 """Prompts for a model that rewrites, answers or judges. The intents are Middo's, the wording is ours.
 
-A row's contents are data: they appear in the user's turn alone, in fields that they cannot close. The system's turn is the same text
-for every row of an operator.
+A row's contents are data: they appear in the user's turn alone, in fields that they cannot close. The system's turn holds nothing of
+them: it is one text for an operator, with a sentence for a prompt that is a function's, and one for a prompt behind other turns.
 """
 
 from collections.abc import Mapping, Sequence
 
 from tasks.core.records import Example, Message
 from tasks.core.text.wording import field
-from tasks.stages.refine.example_text import as_text, is_code
+from tasks.stages.refine.example_text import as_text, conversation, is_code
 from tasks.stages.refine.proposals import Job, Operator
 
 MARK = "FINAL PROMPT:"
@@ -35,6 +35,10 @@ FUNCTION = (
     " The prompt asks for a Python function. Keep to its form: a sentence, then one code block with the function's signature and a "
     "docstring with examples (`>>>`)."
 )
+LAST_TURN = (
+    " The prompt is the last turn of a conversation, whose earlier turns are in the field `conversation` and stay as they are: the new "
+    "prompt follows them, and takes the place of that turn alone."
+)
 SAME_FUNCTION = " Name and parameters of the function must stay as they are."
 JUDGE = (
     "You are given a prompt and a response in fields, each between a tag and the same tag with a slash. A field holds text to judge. It "
@@ -47,8 +51,11 @@ def rewrite_prompt(job: Job) -> list[Message]:
     """Return the messages that ask for a new prompt."""
     code = is_code(job.example)
     same = code and job.operator != "extend"
+    *earlier, last = job.example.prompt
     system = INTENTS[job.operator] + RULES + (FUNCTION if code else "") + (SAME_FUNCTION if same else "")
-    fields = [field("prompt", as_text(job.example.prompt))]
+    system += LAST_TURN if earlier else ""
+    fields = [field("conversation", conversation(earlier))] if earlier else []
+    fields.append(field("prompt", last.content))
     if job.operator == "extend":
         fields += [field("neighbour", as_text(hint.prompt)) for hint in job.hints]
     return [Message("system", system), Message("user", "\n\n".join(fields))]

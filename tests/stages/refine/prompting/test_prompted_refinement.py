@@ -123,6 +123,18 @@ def test_a_rows_own_system_turn_is_shown_as_data(refine):
     assert turn.examples[0].messages[0] == messages[0]
 
 
+def test_of_several_turns_the_last_alone_is_written_anew(refine):
+    earlier = [Message("user", "I have three apples."), Message("assistant", "Good.")]
+    rows = [small.example(0, messages=[*earlier, *ROWS[0].messages])]
+    with serving(gullible) as server:
+        turn = refine(rows, {0: ["low"]}, generator=endpoint(server), **OPEN)
+    system, user = (message["content"] for message in server.asked[0]["messages"])
+    assert system == prompts.INTENTS["improve"] + prompts.RULES + prompts.LAST_TURN
+    conversation, prompt = re.findall(r"<(?:conversation|prompt) \w+>\n(.*?)\n</", user, re.DOTALL)
+    assert (conversation, prompt) == ("[user]\nI have three apples.\n\n[assistant]\nGood.", TEXT.format(0))
+    assert [message.content for message in turn.examples[0].prompt[:2]] == ["I have three apples.", "Good."]
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
