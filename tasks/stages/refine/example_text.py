@@ -28,5 +28,6 @@ def normalized(example: Example) -> str:
 
 def with_response(example: Example, response: str) -> Example:
     """Return the example with another response."""
-    answered = example.with_response(response)
-    return replace(answered, id=identify(answered.messages, example.tests, rejected=example.rejected))
+    new = example.with_response(response)
+    identity = identify(new.messages, new.tests, tools=new.tools, rejected=new.rejected, desirable=new.desirable)
+    return replace(new, id=identity)

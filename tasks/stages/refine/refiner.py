@@ -131,7 +131,8 @@ class Refiner:
                 self.accepted[example.id, "reject"] = example
                 self.lineage.append(_rejected(example, decision))
             elif decision and decision.decision == "edit":
-                new = with_response(example, decision.text)
+                judged = replace(example, desirable=True) if example.desirable is False else example
+                new = with_response(judged, decision.text)  # the bad answer is gone, and with it its judgement
                 edits.append(Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision))
         for proposal, why in zip(edits, self.acceptor.accept_or_reject(edits), strict=True):
             self._record(proposal, why)

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import functions
 from tasks.core import origins
-from tasks.core.records import Example, Lineage, Message, Tests, ToolCall
+from tasks.core.records import Example, Lineage, Message, Tests, ToolCall, identify
 from tasks.core.text.programs import program
 from tasks.core.text.wording import request
 from tasks.io import tables
@@ -188,6 +188,14 @@ def test_an_example_that_a_person_rejects_goes_and_one_that_is_edited_changes(re
     assert [(line.operator, line.generator, line.reason) for line in turn.lineage] == [
         ("reject", "ann", "her word"), ("edit", "ann", "her word"), ("edit", "ann", "fails its tests"),
     ]  # fmt: skip
+
+
+def test_what_a_person_writes_in_place_of_an_answer_judged_bad_is_a_good_one(refine):
+    rows = [small.example(n, prompt="Who?", response=f"Nobody {n}.", desirable=bool(n)) for n in range(2)]
+    edits = [{"id": row.id, "decision": "edit", "text": f"Ada {n}."} for n, row in enumerate(rows)]
+    turn = refine(rows, {}, decided=edits, accept={"likeness": None})
+    assert [(example.response, example.desirable) for example in turn.examples] == [("Ada 0.", True), ("Ada 1.", True)]
+    assert [example.id for example in turn.examples] == [identify(e.messages, desirable=True) for e in turn.examples]
 
 
 def test_an_example_that_a_person_flags_is_improved_once_and_not_dropped(refine):
