@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.records import Example, Lineage, Signals
+from tasks.core.records import Example, Lineage, Message, Signals
 from tasks.core.text.sensitive import search
 from tasks.core.text.visible import visible
 from tasks.io import review_decisions, tables
@@ -106,9 +106,9 @@ def as_text(proposal: Proposal) -> str:
     return "\n".join(visible(search.redacted(block, search.SECRETS), SHOWN) for block in blocks)
 
 
-def conversation(messages: Sequence[Any]) -> str:
+def conversation(messages: Sequence[Message]) -> str:
     """Return messages as one text, each behind its role."""
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+    return "\n\n".join(f"{message.role}: {message.shown}" for message in messages)
 
 
 def figures(signals: Signals) -> str:

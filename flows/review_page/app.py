@@ -93,6 +93,8 @@ class _Page:
     def editor(self, request: Request) -> Response:
         view, entry = self._asked(request)
         _check_verb(view, "edit")
+        if edits.calls_a_tool(entry):
+            raise Refused(422, edits.CALL)
         if rendering.UNEDITABLE & set(entry.response):
             raise Refused(422, "A browser would change the carriage returns of this text. Edit it by `ratchet review`.")
         return HTMLResponse(rendering.editor(entry, view, len(self._turn.history(view).get(entry.id, ()))))

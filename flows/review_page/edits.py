@@ -5,6 +5,7 @@ from tasks.core.records import Tests
 from tasks.core.text.programs import program
 from tasks.io import sandbox, verifiers
 
+CALL = "Its answer calls a tool, which a text would not. Reject the example, or mend it in its source."
 RUNS = 2
 """Runs that must both pass, as the next run of the pipeline asks."""
 
@@ -15,6 +16,8 @@ def problem(entry: Entry, text: str) -> str:
     Programs run in the sandbox, other answers are judged by their verifier. The tests of a refused addition are not kept, so that
     the next run alone can run them.
     """
+    if calls_a_tool(entry):
+        return CALL
     if not text.strip():
         return "The text is empty. To leave it out, reject it."
     if text == entry.response:
@@ -27,6 +30,11 @@ def problem(entry: Entry, text: str) -> str:
     if tests.run_programs:
         return _problem_of_program(text, tests)
     return "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier does not take it."
+
+
+def calls_a_tool(entry: Entry) -> bool:
+    """Return True if the answer is a call of a tool."""
+    return bool(entry.answered.messages[-1].tool_calls)
 
 
 def _untestable(entry: Entry) -> str:

@@ -78,9 +78,10 @@ def index(
 
 def card(entry: Entry, view: View, history: History, note: str = "") -> str:
     """Return an entry with what can be decided on it, and a note on what has just happened."""
+    answer = entry.response if entry.lineage and not entry.after else _answer(entry.answered)
     prompts, responses = (
         _compared(_spoken(entry.before.prompt), _prompt(entry)),
-        _compared(_answer(entry.before), entry.response),
+        _compared(_answer(entry.before), answer),
     )
     return _render(
         "entry.html.j2",
@@ -127,7 +128,7 @@ def _prompt(entry: Entry) -> str:
 
 
 def _answer(example: Example) -> str:
-    return _spoken(example.messages[-1:]).removeprefix("assistant: ")
+    return example.messages[-1].shown
 
 
 def _spoken(messages: Sequence[Message]) -> str:

@@ -22,7 +22,7 @@ def question_message(example: Example, question: Question, form: str) -> Message
     """Return the prompt for one question: the data first and the question last, so that several questions share a prefix."""
     fields = [field("instruction", transcript(example.prompt))]
     if question.response:
-        fields.append(field("response", example.response))
+        fields.append(field("response", example.messages[-1].shown))
     return Message("user", "\n\n".join([INTRO, *fields, f"{question.text} {form}"]))
 
 

@@ -18,7 +18,7 @@ def as_text(prompt: Sequence[Message]) -> str:
 
 def conversation(messages: Sequence[Message]) -> str:
     """Return messages as one text, each behind its role."""
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+    return "\n\n".join(f"[{message.role}]\n{message.shown}" for message in messages)
 
 
 def normalized(example: Example) -> str:

@@ -11,6 +11,8 @@ from tasks.stages.refine.acceptance.program_checks import NO_SANDBOX
 from tasks.stages.refine.example_text import is_code, with_response
 from tasks.stages.refine.proposals import KEPT, REPLACING, Failed, Generator, Job, Proposal
 
+CALL = Unfit("tool call", "its answer calls a tool, which a text would not")
+
 
 @dataclass
 class Refiner:
@@ -133,9 +135,13 @@ class Refiner:
             elif decision and decision.decision == "edit":
                 judged = replace(example, desirable=True) if example.desirable is False else example
                 new = with_response(judged, decision.text)  # the bad answer is gone, and with it its judgement
-                edits.append(Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision))
-        for proposal, why in zip(edits, self.acceptor.accept_or_reject(edits), strict=True):
-            self._record(proposal, why)
+                edit = Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision)
+                if example.messages[-1].tool_calls:
+                    self._record(edit, CALL)
+                else:
+                    edits.append(edit)
+        for edit, why in zip(edits, self.acceptor.accept_or_reject(edits), strict=True):
+            self._record(edit, why)
 
     def next_round(
         self, examples: Sequence[Example], signals: Sequence[Signals], keep_scale: Literal["paper", "exact"]
@@ -209,7 +215,7 @@ def _dropped(example: Example) -> Lineage:
 def _bound(example: Example) -> Unfit | None:
     """Return the reason if the answer of an example cannot be exchanged for another text."""
     if example.messages[-1].tool_calls:
-        return Unfit("tool call", "its answer calls a tool, which a text would not")
+        return CALL
     if example.rejected is not None or example.desirable is not None:
         return Unfit("judged answer", "a person judged this very answer")
     return None

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from flows import commands
 from flows.commands import review as command
+from flows.project import review as project
 from flows.project import rounds
+from tasks.core.records import Message, ToolCall
 from tasks.io import review_decisions
 from tests.stages.report.material import HOSTILE, Round, trained
 
@@ -64,6 +66,12 @@ def test_both_sides_the_signals_and_the_reason_for_the_choice_are_shown(review):
     assert "hard to learn: 4 (over 3; the mean is 2.5) before the training" in said
     assert "loss before 4, loss after 3, likeness to its neighbours 0.9, quality 6" in said
     assert said.index("── before") < said.index("return 1") < said.index("── after")
+
+
+def test_a_call_of_a_tool_is_shown_on_the_terminal_too():
+    calls = [ToolCall("weather", '{"city": "Bern"}', "c1")]
+    said = project.conversation([Message("user", "In Bern?"), Message("assistant", "I look.", calls)])
+    assert said == 'user: In Bern?\n\nassistant: I look.\nweather({"city": "Bern"})'
 
 
 def test_what_is_decided_is_an_input_that_refine_reads(review):

@@ -1,12 +1,14 @@
 """Decisions on the page are lines of the file; nothing that somebody else decided is overwritten unseen."""
 
+import html
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.review_page import edits
-from tasks.core.records import Decision, Example, Refusal, Result
+from tasks.core.records import Decision, Example, Message, Refusal, Result, ToolCall
 from tasks.io import review_decisions, sandbox, tables
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decide, decided
 from tests.stages.report.material import trained
@@ -83,6 +85,18 @@ def test_an_edit_that_the_next_run_would_refuse_is_not_taken(page, identity, tex
     answer = decide(page, identity, "edit", text=text)
     assert (answer.status_code, decided()) == (422, [])
     assert sentence in answer.text
+
+
+def test_a_call_of_a_tool_is_shown_and_no_text_takes_its_place(page):
+    table = Path("data/rounds/r0/examples.parquet")
+    calls = [ToolCall("weather", '{"city": "Bern"}')]
+    first, *others = tables.read(table, Example)
+    tables.write(table, [replace(first, messages=[*first.prompt, Message("assistant", "", calls)]), *others], Example)
+    assert 'weather({"city": "Bern"})' in html.unescape(page.get("?view=examples").text)
+    assert "Its answer calls a tool" in page.get("edit?view=examples&id=a").text
+    answer = decide(page, "a", "edit", view="examples", text="I look.")
+    assert (answer.status_code, decided()) == (422, [])
+    assert "Its answer calls a tool" in answer.text
 
 
 def test_an_edit_of_a_refused_addition_waits_for_the_tests_of_the_next_run(page):

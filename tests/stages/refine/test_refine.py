@@ -270,3 +270,5 @@ def test_a_call_and_a_judged_answer_are_not_exchanged_for_a_text(refine):
     turn = refine(rows, {number: ["hard"] for number in range(3)})
     assert turn.examples == rows
     assert turn.reasons == ["tool call", "judged answer", "judged answer"]
+    edited = refine(rows[:1], {}, name="edited", decided=[{"id": rows[0].id, "decision": "edit", "text": "I look."}])
+    assert (edited.examples, edited.reasons) == (rows[:1], ["tool call"])
