@@ -61,13 +61,15 @@ def training_examples(turn: str, config: PipelineConfig) -> list[TrainingExample
 def proposals(turn: str, config: PipelineConfig, *, refused: bool) -> list[Proposal]:
     """Return the accepted proposals of a turn, or the refused ones, in the order of their table.
 
+    Where nothing could be proposed there is no answer to accept or to edit, and the line is left out.
+
     Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
     """
     reads, writes = configuration.files("refine", turn, config)
     lineages = [
         lineage
         for lineage in tables.read(writes["lineage"], Lineage)
-        if lineage.operator in PROPOSED and lineage.accepted is not refused
+        if lineage.operator in PROPOSED and lineage.accepted is not refused and (lineage.accepted or lineage.proposal)
     ]
     before = _by_id(tables.read(reads["examples"], Example))
     after = _by_id(tables.read(writes["examples"], Example))

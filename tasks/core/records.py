@@ -232,7 +232,7 @@ class Lineage:
     detail: str
     """More of the reason; of a new task that was accepted, what the model failed at."""
     proposal: str
-    """Its response, whole unless it is longer than `WRITTEN` characters."""
+    """Its response, whole unless it is longer than `WRITTEN` characters; empty where nothing could be proposed."""
     proposed: str = ""
     """The id that it had before a person's decision changed it; empty where none did."""
 

@@ -116,11 +116,13 @@ class Refiner:
         return why is None
 
     def _record_failure(self, failed: Failed) -> None:
+        """Add a failure to the lineage, where it has no proposal: its text may be a prompt or a draft, and no answer."""
         job = failed.job
+        detail = f"{failed.why.detail}: {failed.text}" if failed.text else failed.why.detail
         self.lineage.append(
             Lineage(
                 _id_of(failed), [job.example.id], job.operator, failed.generator, failed.prompt_hash, False, failed.why.reason,
-                excerpt(failed.why.detail), excerpt(failed.text, WRITTEN),
+                excerpt(detail), "",
             )
         )  # fmt: skip
 

@@ -13,8 +13,9 @@ from flows import commands
 from flows.commands import review as command
 from flows.project import review as project
 from flows.project import rounds
-from tasks.core.records import Message, ToolCall
-from tasks.io import review_decisions
+from tasks import configuration
+from tasks.core.records import Lineage, Message, ToolCall
+from tasks.io import review_decisions, tables
 from tests.stages.report.material import HOSTILE, Round, trained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -143,6 +144,15 @@ def test_refused_proposals_are_shown_on_request_with_their_reason(review):
     assert "1 of 1 · extend by rename" in said
     assert "refused: a copy" in said
     assert "── proposed\nreturn 2" in said
+
+
+def test_what_has_no_answer_is_not_offered(review):
+    table = Path("data/rounds/r1/lineage.parquet")
+    lines = tables.read(table, Lineage)
+    tables.write(table, [replace(one, proposal=one.proposal if one.accepted else "") for one in lines], Lineage)
+    assert "no proposal waits for a decision" in review(arguments=["r1", "--refused"])
+    assert project.proposals("r1", configuration.load(), refused=True) == []
+    assert len(project.proposals("r1", configuration.load(), refused=False)) == 2
 
 
 def test_nothing_of_a_row_reaches_the_terminal_as_a_command(review):

@@ -157,6 +157,7 @@ def test_an_answer_that_is_of_no_use_is_refused_by_name_and_the_row_stays(refine
         turn = refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server), accept=accept)
     assert turn.examples == ROWS[:1]
     assert turn.reasons == [reason]
+    assert bool(turn.lineage[0].proposal) is (reason not in ("no parse", "empty")), "a prompt is no answer to edit"
 
 
 @pytest.mark.parametrize(
