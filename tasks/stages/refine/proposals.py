@@ -12,8 +12,8 @@ OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "spar
 IMPROVED = "low"
 """The set of a flagged example."""
 NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
-NO_REQUEST = "no request"
-NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, NO_REQUEST, KEPT})
+NO_REQUEST, TOOLS = "no request", "tools"
+NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, NO_REQUEST, TOOLS, KEPT})
 """Reasons for which nothing is proposed at all."""
 PROPOSING: tuple[Operator, ...] = (*OPERATORS.values(), "add")
 """The operators of proposals; the others are a person's decisions."""

@@ -8,7 +8,7 @@ from tasks.core.records import Example, Message, Unfit, content_id
 from tasks.core.text.writing import Answer, Write
 from tasks.stages.refine.prompting.answers import parse_new_prompt, rewritten_example
 from tasks.stages.refine.prompting.prompts import answer_prompt, rewrite_prompt
-from tasks.stages.refine.proposals import NO_REQUEST, PUZZLE, Failed, Job, Proposal
+from tasks.stages.refine.proposals import NO_REQUEST, PUZZLE, TOOLS, Failed, Job, Proposal
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PromptedGenerator:
         if attempt >= self.tries:
             return [None for _ in jobs]
         keys = [f"{self.seed} {job.example.id} {job.operator} {attempt}" for job in jobs]
-        last = self._new_prompts(jobs, keys) if self.asks == "prompt" else [job.example.prompt[-1] for job in jobs]
+        last = self._new_prompts(jobs, keys) if self.asks == "prompt" else [self._same_prompt(job) for job in jobs]
         requests = [
             None if isinstance(message, Failed) else answer_prompt([*job.example.prompt[:-1], message])
             for job, message in zip(jobs, last, strict=True)
@@ -48,6 +48,9 @@ class PromptedGenerator:
             self._failed(job, why) if why else self._new_prompt(job, next(answers))
             for job, why in zip(jobs, fixed, strict=True)
         ]
+
+    def _same_prompt(self, job: Job) -> Message | Failed:
+        return self._failed(job, why) if (why := _with_tools(job.example)) else job.example.prompt[-1]
 
     def _new_prompt(self, job: Job, answer: Answer) -> Message | Failed:
         prompt = _useless(answer) or parse_new_prompt(answer.text)
@@ -77,10 +80,19 @@ class PromptedGenerator:
 
 def _fixed(example: Example) -> Unfit | None:
     """Return the reason if the prompt of an example cannot be exchanged for another."""
+    if why := _with_tools(example):
+        return why
     if example.tests and not example.tests.run_programs:
         return Unfit(PUZZLE, "its verifier knows only the question as it stands")
     if (role := example.prompt[-1].role) != "user":
         return Unfit(NO_REQUEST, f"its answer follows a message of role {role}, which is no request to write anew")
+    return None
+
+
+def _with_tools(example: Example) -> Unfit | None:
+    """Return the reason if a conversation has tools: requests carry neither their schemas nor the calls."""
+    if example.tools or any(message.tool_calls or message.role == "tool" for message in example.prompt):
+        return Unfit(TOOLS, "its conversation has tools, which requests do not carry")
     return None
 
 

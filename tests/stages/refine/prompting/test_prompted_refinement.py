@@ -290,19 +290,12 @@ AFTER_A_TOOL = [
 ]
 
 
-def test_another_answer_after_the_result_of_a_tool_leaves_the_result_as_it_is(refine):
-    row = small.example(0, messages=AFTER_A_TOOL, tools="[]")
-    with serving(lambda _: "Sunny, 22 degrees.") as server:
-        turn = refine([row], {0: ["low"]}, generator=endpoint(server, asks="answer"), **OPEN)
-    (new,) = turn.examples
-    assert new.messages == [*AFTER_A_TOOL[:-1], Message("assistant", "Sunny, 22 degrees.")]
-
-
-def test_the_result_of_a_tool_is_not_written_anew(refine):
-    row = small.example(0, messages=AFTER_A_TOOL, tools="[]")
+@pytest.mark.parametrize("asks", ["answer", "prompt"])
+def test_no_model_is_asked_about_a_conversation_with_tools(refine, asks):
+    rows = [small.example(0, messages=AFTER_A_TOOL), small.example(1, tools="[]")]
     with serving(gullible) as server:
-        turn = refine([row], {0: ["low"]}, generator=endpoint(server), **OPEN)
-    assert (turn.examples, turn.reasons, server.asked) == ([row], ["no request"], [])
+        turn = refine(rows, {0: ["low"], 1: ["low"]}, generator=endpoint(server, asks=asks), **OPEN)
+    assert (turn.examples, turn.reasons, server.asked) == (rows, ["tools", "tools"], [])
 
 
 def test_another_answer_is_taken_if_it_passes_the_tests(refine):
