@@ -171,6 +171,24 @@ def test_the_end_of_a_comment_is_no_part_of_a_licence(header, license):
 
 
 @pytest.mark.parametrize(
+    ("code", "license"),
+    [
+        ("X = 'SPDX-License-Identifier: %s' % x", "MIT"),
+        ('printf("SPDX-License-Identifier: %s\\n", name);', "MIT"),
+        ('TAG = "SPDX-License-Identifier:"', "MIT"),
+        ("HEADER = re.compile(r'SPDX-License-Identifier:\\s*(.*)')", "MIT"),
+        ("# REUSE-IgnoreStart\nprint('SPDX-License-Identifier: ISC')\n# REUSE-IgnoreEnd", "MIT"),
+        ("# REUSE-IgnoreStart\nx\n# REUSE-IgnoreEnd\n# SPDX-License-Identifier: ISC", "MIT AND ISC"),
+        ('__license__ = "SPDX-License-Identifier: (ISC OR 0BSD)"', "MIT AND ((ISC OR 0BSD))"),
+        ('"""SPDX-License-Identifier:"""', "MIT AND unknown"),
+        ("# SPDX-License-Identifier: %LICENSE%", "MIT AND LICENSE"),
+    ],
+)
+def test_a_string_of_code_without_a_licence_is_no_header(code, license):
+    assert repository.identify(f"# SPDX-License-Identifier: MIT\n{code}\n") == license
+
+
+@pytest.mark.parametrize(
     "named", ["`GPL-3.0-only`", "MIT / GPL-3.0-only", "MIT, GPL-3.0-only", "MIT & GPL-3.0-only", ""]
 )
 def test_a_header_that_names_another_licence_is_not_that_of_the_folder(project, named):
