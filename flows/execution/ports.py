@@ -1,6 +1,7 @@
 """Ports of this machine, and the hosts that requests to them may name."""
 
 import socket
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,8 +29,27 @@ def listen(port: int, command: str) -> socket.socket:
 
 def is_here(authority: str) -> bool:
     """Return True for a host of this machine, with a port or without."""
-    host, _, last = authority.rpartition(":")
-    return (host or last) in HOSTS
+    return host_of(authority) in HOSTS
+
+
+def host_of(address: str) -> str:
+    """Return the host of an origin (`https://host:port`) or of an authority, with a port or without."""
+    host, _, last = address.rpartition("://")[2].rpartition(":")
+    return host or last
+
+
+def refusal(headers: Mapping[str, str], hosts: Collection[str] = HOSTS) -> str | None:
+    """Return why a request is refused: it names another host, or a page of another site has sent it. None for all other requests.
+
+    A link that a person follows, of a message or of another site, is answered: no page reads the answer.
+    """
+    if host_of(headers.get("host", "")) not in hosts:
+        return f"This server answers to {' and '.join(sorted(hosts))} alone."
+    if "origin" in headers:  # 127.0.0.1 and localhost are two sites to a browser, so where there is an origin it decides alone
+        is_foreign = host_of(headers["origin"]) not in hosts
+    else:
+        is_foreign = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
+    return "This server answers no page of another site." if is_foreign else None
 
 
 def free_port() -> int:

@@ -1,17 +1,57 @@
-"""`python -m flows.execution.prefect_program server start …` is `prefect server start …`, which takes a fifth less CPU time to start.
+"""`python -m flows.execution.prefect_program server start …` is `prefect server start …` that answers no page of another site.
 
-That fifth were searches for garbage among what the server imports.
+It takes a fifth less CPU time to start: that fifth were searches for garbage among what the server imports.
 """
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from flows.execution import ports
 from tasks.core.imports import lasting
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 def main() -> None:
     """Import Prefect's server, then run Prefect's command line with the arguments of this process."""
     with lasting():
         import prefect.server.api.server  # noqa: F401  # `server start` imports it later
-        from prefect.cli import app
-    app()
+        import uvicorn
+        from prefect.cli import app as command_line
+    run = uvicorn.run
+
+    def run_guarded(app: "ASGIApp", **options: Any) -> None:
+        run(_guarded(app), **options)
+
+    # Prefect's own services ask its application within the process, by another name, and past this guard.
+    uvicorn.run = run_guarded  # type: ignore[assignment]
+    command_line()
+
+
+def _guarded(app: "ASGIApp") -> "ASGIApp":
+    """Return an application that refuses pages of other sites, which could start programs here and read secrets.
+
+    Settings of its owner open it: a password, which such pages lack, or the origins that may ask (`*` for all).
+    """
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings().server.api
+    origins = settings.cors_allowed_origins.split(",")
+    if settings.auth_string or "*" in origins:
+        return app
+    return _refusing(app, ports.HOSTS | {ports.host_of(origin.strip()) for origin in origins})
+
+
+def _refusing(app: "ASGIApp", hosts: Collection[str]) -> "ASGIApp":
+    from starlette.datastructures import Headers
+    from starlette.responses import PlainTextResponse
+
+    async def guard(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        refusal = ports.refusal(Headers(scope=scope), hosts) if scope["type"] in ("http", "websocket") else None
+        await (PlainTextResponse(refusal, 403) if refusal else app)(scope, receive, send)
+
+    return guard
 
 
 if __name__ == "__main__":

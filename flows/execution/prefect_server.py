@@ -244,6 +244,7 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     command = [sys.executable, "-m", PROGRAM, "server", "start", "--host", ports.HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     env |= {} if ui else DEPLOYMENTS_ALONE
+    env |= {"PREFECT_SERVER_API_PORT": str(port)} | _own_origins(port)  # the port is what its pages ask
     with logs.append(log) as file:  # why the one before has ended stands there
         process = supervisor.start(
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
@@ -261,3 +262,12 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
             )
         time.sleep(0.1)
     return process, url
+
+
+def _own_origins(port: int) -> dict[str, str]:
+    """Return the setting by which a server answers its own pages alone, where Prefect's default is all; nothing where its owner has set it."""
+    from prefect.settings import get_current_settings
+
+    if "cors_allowed_origins" in get_current_settings().server.api.model_fields_set:
+        return {}
+    return {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port}" for host in sorted(ports.HOSTS))}

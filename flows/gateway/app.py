@@ -74,20 +74,10 @@ def application(
     )
 
     async def local(scope: Scope, receive: Receive, send: Send) -> None:
-        foreign = _foreign(Headers(scope=scope)) if scope["type"] == "http" else None
-        await (_respond(foreign) if foreign else app)(scope, receive, send)
+        refusal = ports.refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (_respond(ApiError(403, refusal)) if refusal else app)(scope, receive, send)
 
     return local
-
-
-def _foreign(headers: Headers) -> ApiError | None:
-    """Return the error of a request that names another host, or that a page of another site has sent; else None."""
-    if not ports.is_here(headers.get("host", "")):
-        return ApiError(403, f"This server answers to {' and '.join(sorted(ports.HOSTS))} alone.")
-    origin = headers.get("origin", ports.HOST).rpartition("://")[2]
-    if headers.get("sec-fetch-site") == "cross-site" or not ports.is_here(origin):
-        return ApiError(403, "This server answers no page of another site.")
-    return None
 
 
 def _cards(fleet: Fleet) -> list[dict[str, Any]]:
