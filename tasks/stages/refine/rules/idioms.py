@@ -22,6 +22,7 @@ from tasks.stages.refine.rules.statements import (
     after,
     assigned,
     condition_of_return,
+    enclosed,
     in_pairs,
     kept_if,
     lead,
@@ -235,6 +236,8 @@ class Blocks(_Rule):
         if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
             return None  # the loop reads its own result
         kind = cst.ListComp if start == "[]" else cst.SetComp
+        if isinstance(element, cst.GeneratorExp):  # an argument may be one without parentheses
+            element = enclosed(element)
         built = kind(element, self._for_in(loop, test))
         assignment = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
         return assignment.with_changes(leading_lines=lead(first)) if self.fits(assignment) else None
@@ -315,8 +318,8 @@ class Blocks(_Rule):
 
     def _for_in(self, loop: cst.For, test: cst.BaseExpression | None) -> cst.CompFor:
         source = loop.iter
-        if isinstance(source, (*LOOSE, cst.Tuple)) and not source.lpar:
-            source = source.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+        if isinstance(source, (*LOOSE, cst.Tuple)):
+            source = enclosed(source)
         ifs = [cst.CompIf(tight(test) if isinstance(test, cst.IfExp | cst.Lambda) else test)] if test else []
         return cst.CompFor(target=loop.target, iter=source, ifs=ifs)
 

@@ -116,10 +116,10 @@ def return_instead(statement: cst.BaseStatement, value: cst.BaseExpression) -> c
 
 def tight(node: cst.BaseExpression) -> cst.BaseExpression:
     """Return the expression, in parentheses if `and` binds more tightly."""
-    if (
-        isinstance(node, LOOSE)
-        and not node.lpar
-        and not (isinstance(node, cst.BooleanOperation) and isinstance(node.operator, cst.And))
-    ):
-        return node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-    return node
+    is_and = isinstance(node, cst.BooleanOperation) and isinstance(node.operator, cst.And)
+    return enclosed(node) if isinstance(node, LOOSE) and not is_and else node
+
+
+def enclosed(node: cst.BaseExpression) -> cst.BaseExpression:
+    """Return the expression in parentheses, at least its own."""
+    return node if node.lpar else node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])

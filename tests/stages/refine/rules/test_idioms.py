@@ -30,6 +30,10 @@ SAME = {
         "    for y in xs:\n        out = []\n        for z in y:\n            out.append(z)\n        n.use(out, out)",
         "    for y in xs:\n        out = [z for z in y]\n        n.use(out, out)",
     ),
+    "list of iterators": (
+        "    out = []\n    for y in xs:\n        out.append(z for z in y)\n    return out",
+        "    return [(z for z in y) for y in xs]",
+    ),
     "set": ("    out = set()\n    for y in xs:\n        out.add(y)\n    n.use(out, out)", "    out = {y for y in xs}\n    n.use(out, out)"),
     "any": ("    for y in xs:\n        if y == n:\n            return True\n    return False", "    return any(y == n for y in xs)"),
     "all": ("    for y in xs:\n        if not y:\n            return False\n    return True", "    return all(y for y in xs)"),
