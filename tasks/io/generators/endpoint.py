@@ -58,9 +58,8 @@ class Endpoint:
     def _answer(self, client: Client, request: dict[str, Any]) -> Answer:
         """Return one answer, from the cache or from the server."""
         answers, question = Answers(self.cache), [self.server.url, request]
-        if isinstance(
-            kept := answers.get(question), list
-        ):  # a bare text, as of old, does not say whether it was cut off
+        kept = answers.get(question)
+        if isinstance(kept, list):  # a bare text, which earlier versions kept, does not say whether it was cut off
             text, ended = kept
             return Answer(text, ended=ended)
         began = time.time()

@@ -18,9 +18,7 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
-MOST_DEPTH = (
-    200  # of values in values: to decode one takes several calls, and Python allows some 1,000 within each other
-)
+MOST_DEPTH = 200  # of values in values: decoding calls itself several times for each, and Python allows some 1,000 calls
 MOST_PARTS = 1_000_000  # that are looked at of a value
 END: Any = object()
 ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
