@@ -45,7 +45,7 @@ def refusal(headers: Mapping[str, str], hosts: Collection[str] = HOSTS) -> str |
     """
     if host_of(headers.get("host", "")) not in hosts:
         return f"This server answers to {' and '.join(sorted(hosts))} alone."
-    if "origin" in headers:  # 127.0.0.1 and localhost are two sites to a browser, so where there is an origin it decides alone
+    if "origin" in headers:  # it decides alone: 127.0.0.1 and localhost are two sites to a browser
         is_foreign = host_of(headers["origin"]) not in hosts
     else:
         is_foreign = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"

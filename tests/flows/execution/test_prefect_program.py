@@ -21,12 +21,20 @@ def test_a_page_of_another_site_reaches_neither_secrets_nor_deployments(prefect)
 
     own = prefect.removesuffix("/api").replace(ports.HOST, "localhost")
     assert status() == status(origin=own, sec_fetch_site="cross-site") == 200
-    for headers in ({"origin": EVIL}, {"origin": "null"}, {"host": "evil.example:4200"}, {"sec_fetch_site": "cross-site"}):
+    for headers in (
+        {"origin": EVIL},
+        {"origin": "null"},
+        {"host": "evil.example:4200"},
+        {"sec_fetch_site": "cross-site"},
+    ):
         assert status(**headers) == status("GET", "health", **headers) == 403, headers
     assert status("POST", "variables/", origin=EVIL) == 403
     assert status("GET", "health", sec_fetch_site="cross-site", sec_fetch_dest="document") == 200, "a link in a message"
     asked = {"access-control-request-method": "POST"}
-    assert "access-control-allow-origin" not in httpx.options(f"{prefect}/{QUESTION}", headers=asked | {"origin": EVIL}).headers
+    assert (
+        "access-control-allow-origin"
+        not in httpx.options(f"{prefect}/{QUESTION}", headers=asked | {"origin": EVIL}).headers
+    )
     events = f"ws{prefect.removeprefix('http')}/events/out"
     with connect(events, origin=own, subprotocols=["prefect"]), pytest.raises(InvalidStatus, match="HTTP 403"):
         connect(events, origin=EVIL, subprotocols=["prefect"])
