@@ -17,6 +17,7 @@ from flows.project import config_editing
 from flows.registry import history, versions
 from flows.registry.evidence import layout
 from tasks import configuration
+from tasks.core.records import content_id
 from tasks.io.weights import checkpoints
 from tasks.stages.ingest.reading import sources
 
@@ -24,6 +25,10 @@ TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
 TRAINING = ("tune", "pretrain")
 CHUNK_MARK = " §"
 """The end of the place of a document that was cut, before its number."""
+ROW = r": ([^:]*, )?(line|row) \d+$"
+"""The end of the place of a row of a table."""
+PLACED = r"^(file|folder|repository) "
+"""The beginning of the places of texts; earlier releases wrote the file or row alone."""
 CACHES = {
     "ingest": "rows and texts as they were read; the next `ratchet run ingest` removes what it does not use",
     "tokens": "texts as tokens; what nothing opens for 30 days goes",
@@ -45,8 +50,7 @@ class Match:
 
     table: Path
     ids: frozenset[str]
-    places: frozenset[str]
-    """The places in sources that the rows come from."""
+    groups: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def find(name: str) -> Reach:
     A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder.
     """
     tables = _tables(sorted(path for pattern in TABLES for path in Path().glob(pattern)))
-    targets = [place for place in _spellings(name) if _matches(tables, {place}, {place})]
+    every_source = _sources()
+    targets = _targets(name, every_source, tables)
     if not targets:
         raise ValueError(
             f"No table holds {name!r}: it is the id of no example or document, and no place that one comes from. `ratchet data search` finds ids; "
@@ -88,7 +93,7 @@ def find(name: str) -> Reach:
     lock = lock_file.stages()
     trained = {str(path): _trained_on(lock, path, by_hash) for path in _model_folders()}
     return Reach(
-        exclude=_entries(targets, matches),
+        exclude=list(dict.fromkeys(sources.as_lasting(entry, every_source) for entry in _entries(targets, tables))),
         matches=matches,
         models=[path for path, is_trained in trained.items() if is_trained],
         unknown=[path for path, is_trained in trained.items() if is_trained is None],
@@ -108,18 +113,27 @@ def exclude(entries: Sequence[str], params: Path = configuration.PARAMS) -> list
     return new
 
 
-def _spellings(name: str) -> list[str]:
-    """Return the places that a name may stand for: its own, those of the source with this path and of a folder's modules, else of a like name."""
-    path = Path(name)
+def _sources() -> list[Any]:
     config: Any = configuration.load()
     every_source = sources.all_sources(config.ingest)
     sources.tell_apart(every_source)
-    places = [(one, sources.local_path(one)) for one in every_source]
-    of_path = [sources.label(one) for one, place in places if place and place.resolve() == path.resolve()]
+    return every_source
+
+
+def _targets(name: str, every_source: Sequence[Any], tables: Mapping[Path, pl.DataFrame]) -> list[str]:
+    """Return the ids and places that a name stands for; none if no table holds it.
+
+    These are its own, and all labels of the sources with this path, those whose rows were refused too; without such a source the places of a
+    like name.
+    """
+    path = Path(name)
+    labels = [label for one in every_source for label in sources.labels_at(one, path)]
     shown = path.name if path.is_absolute() else path
-    named = of_path or [f"{kind} {shown}" for kind in ("file", "folder", "repository")]
-    modules = [path.resolve().name] if path.is_dir() else []
-    return list(dict.fromkeys([name, *modules, *named]))
+    others = {sources.label(one) for one in every_source} if path.is_absolute() else set()
+    alike = [place for kind in ("file", "folder", "repository") if (place := f"{kind} {shown}") not in others]
+    own = sources.as_labelled([name], every_source)
+    held = [place for place in dict.fromkeys([*own, *(labels or alike)]) if _matches(tables, {place}, {place})]
+    return held if set(held).isdisjoint(labels) else list(dict.fromkeys([*held, *labels]))
 
 
 def _tables(paths: Iterable[Path]) -> dict[Path, pl.DataFrame]:
@@ -138,13 +152,14 @@ def _matches(tables: Mapping[Path, pl.DataFrame], ids: Set[str], places: Set[str
 
 
 def _rows(path: Path) -> pl.DataFrame | None:
-    """Return ids, places and parents of a table; None for one of other records."""
+    """Return ids, places, groups and parents of a table; None for one of other records."""
     table = pl.scan_parquet(path)
     columns = table.collect_schema().names()
     if not {"id", "source", "license"} <= set(columns):
         return None
     parents = pl.col("parents") if "parents" in columns else pl.lit(None, pl.List(pl.String)).alias("parents")
-    return table.select("id", pl.col("source").str.split(CHUNK_MARK).list.first(), parents).collect()
+    place = pl.col("source").str.split(CHUNK_MARK).list
+    return table.select("id", place.first(), "group", parents, is_cut=place.len() > 1).collect()
 
 
 def _match(path: Path, rows: pl.DataFrame, ids: Set[str], places: Set[str]) -> Match | None:
@@ -152,14 +167,24 @@ def _match(path: Path, rows: pl.DataFrame, ids: Set[str], places: Set[str]) -> M
     at_place = origin.is_in(list(places)) | pl.any_horizontal(origin.str.starts_with(f"{place}:") for place in places)
     from_parent = pl.col("parents").list.eval(pl.element().is_in(list(ids))).list.any()
     held = rows.filter(pl.col("id").is_in(list(ids)) | at_place | from_parent.fill_null(False))
-    return Match(path, frozenset(held["id"]), frozenset(held["source"])) if len(held) else None
+    return Match(path, frozenset(held["id"]), frozenset(held["group"])) if len(held) else None
 
 
-def _entries(targets: Sequence[str], matches: Sequence[Match]) -> list[str]:
-    """Return what `ingest.exclude` has to name: the targets, and of a document that was cut its place, since pieces have ids of their own."""
-    of_documents = [match for match in matches if match.table.stem.endswith("_documents")]
-    places = {place for match in of_documents if not match.ids.isdisjoint(targets) for place in match.places}
-    return sorted(places) or list(targets)
+def _entries(targets: Sequence[str], tables: Mapping[Path, pl.DataFrame]) -> list[str]:
+    """Return what `ingest.exclude` has to name: the targets, and of a document its place, by which an edited file is known again.
+
+    A row of a table has another place, and often another id, when a row is put above it, so the id of its text is named. The texts of pieces are
+    not those that are read, so of a row that was cut it is the place.
+    """
+    entries = set()
+    for path in (path for path in tables if path.stem.endswith("_documents")):
+        named = tables[path].filter(pl.col("id").is_in(targets))
+        is_row = pl.col("source").str.contains(ROW) & ~pl.col("is_cut")
+        entries |= set(named.filter(~is_row)["source"])
+        ids = named.filter(is_row)["id"]
+        texts = pl.scan_parquet(path).filter(pl.col("id").is_in(list(ids))).select("text").collect()["text"]
+        entries |= {content_id(text) for text in texts}
+    return sorted(entries) or list(targets)
 
 
 def _held_by_hash(matches: Sequence[Match]) -> set[str]:
@@ -234,7 +259,13 @@ def _reached_version(number: int, targets: Sequence[str], matches: Sequence[Matc
     except FileNotFoundError:
         return None
     known = {identity for match in matches for identity in match.ids}
-    return bool(_matches(_tables(kept), {*targets, *known}, set(targets)))
+    of_then = _tables(kept)
+    if _matches(of_then, {*targets, *known}, set(targets)):
+        return True
+    groups = {group for match in matches for group in match.groups}
+    earlier = (rows.filter(~pl.col("source").str.contains(PLACED)) for rows in of_then.values())
+    # Of places that name no source the groups tell which file it may have been.
+    return None if any(rows["group"].is_in(list(groups)).any() for rows in earlier) else False
 
 
 def _caches() -> Iterator[tuple[str, str]]:

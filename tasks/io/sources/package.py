@@ -37,6 +37,13 @@ class Module:
     distribution: str
     version: str
     license: str
+    place: str = ""
+    """The label of the folder it lies in; without it distribution and version are where it comes from."""
+
+    @property
+    def origin(self) -> str:
+        """Return its place, as records of it have it."""
+        return f"{self.place or ' '.join(filter(None, (self.distribution, self.version)))}: {self.path}"
 
 
 def modules(distribution: str) -> list[Module]:

@@ -15,6 +15,12 @@ def chunk_document(document: Document, limit: int) -> list[Document]:
     return [_chunk(document, chunk, number, len(chunks)) for number, chunk in enumerate(chunks, 1)]
 
 
+def ids_uncut(document: Document) -> tuple[str, str]:
+    """Return the id that the document has in tables if it is one chunk, and that of its text alone, wherever it stands."""
+    text = document.text.strip("\n")
+    return _chunk(document, text, 1, 1).id, content_id(text)
+
+
 def chunk_text(text: str, limit: int) -> Iterator[str]:
     """Cut the text into chunks of at most `limit` characters: at a blank line, else at the end of a line, else anywhere."""
     while len(text) > limit:

@@ -356,7 +356,8 @@ class IngestConfig(Config):
     """SPDX names of the licences that examples and documents may have; none allows all."""
     exclude: tuple[str, ...] = ()
     """Examples and documents to leave out of training and measurement: ids, or values of column `source`, whole or their beginning
-    up to a colon. The quarantine keeps no text of them. `ratchet forget` writes this list."""
+    up to a colon. The quarantine keeps no text of them. `ratchet forget` writes this list, by names that last: a source whose label does not
+    show all of it, such as an absolute path, with a mark of its own; a text of a table by the id of its text, whichever line it is on."""
     max_examples: int | None = Field(None, ge=3)
     """At most so many examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)

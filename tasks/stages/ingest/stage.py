@@ -74,8 +74,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         embedders.check(inputs["embedder"])
     every_source = all_sources(config.ingest)
     tell_apart(every_source)
-    exclusion.check(config.ingest.exclude, {one.path.resolve().name for one in every_source if isinstance(one, Folder)})
-    check_sources(config.ingest, inputs["raw"], run)
+    settings = exclusion.resolved(config.ingest, every_source, run.say)
+    check_sources(settings, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"
         files.remove(scratch)  # a killed run left it
@@ -83,10 +83,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         try:
             rescues = review_decisions.read_those(inputs["decisions"], "accept")
             with Workers(config.compute.threads) as workers:
-                reader = Reader(config.ingest, folder / "shards", scratch, run, workers, frozenset(rescues))
+                reader = Reader(settings, folder / "shards", scratch, run, workers, frozenset(rescues))
                 texts, known = TextCache(folder / "texts"), KeptResults(folder / "blocks", workers.apply)
                 work = _Work(reader, texts, known, rescues, workers.apply, scratch, run)
-                _ingest(inputs, outputs, config.ingest, work)
+                _ingest(inputs, outputs, settings, work)
         finally:
             files.remove(scratch)
         work.forget_unused()
@@ -141,6 +141,8 @@ def _ingest(inputs: Mapping[str, Path], outputs: Mapping[str, Path], config: Ing
     counted = counts.count_tables(*paths, scratch / "duckdb")
     num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
     rescued = rescue.record(work.rescues, shards, corpus, quarantine.table()) if work.rescues else None
+    for line in exclusion.without_effect(config.exclude, quarantine.table()):
+        run.say(line)
     _report(outputs["ingested"], config, quarantine.balance(num_kept), counted, caveats, rescued, run)
     generating = [source.tasks for source in config.sources if isinstance(source, Gym)]
     gym.write_kinds(outputs["ingested"] / "generated.json", gym.kinds(generating))

@@ -12,10 +12,10 @@ import yaml
 
 from flows.registry import forgetting, history
 from tasks import configuration
-from tasks.core.records import Document, Example
+from tasks.core.records import Document, Example, content_id
 from tasks.io import tables
-from tasks.stages.ingest.reading.sources import label, tell_apart
-from tasks.stages.ingest.screening.exclusion import check
+from tasks.stages.ingest.reading.sources import all_sources, as_lasting, label, tell_apart
+from tasks.stages.ingest.reading.sources import tables as source_tables
 from tests.flows.registry.made_model import MadeModel
 from tests.tiny import example
 
@@ -87,36 +87,106 @@ def test_a_source_is_all_its_rows_and_no_other_source_of_a_like_name(made):
 
 
 def test_a_folder_is_its_texts_and_its_modules(made, tmp_path):
-    module = replace(example(7), source="docs: m.py:take")
+    module = replace(example(7), source="folder docs: m.py:take")
     names = ("docs", "b")
     texts = [Document(f"in {n}", "A text.", "domain", n, "train", f"folder {n}: README.md", "MIT") for n in names]
     tables.write(tmp_path / "data/ingested/train.parquet", [module], Example)
     tables.write(tmp_path / TEXTS, texts, Document)
     reach = forgetting.find("docs")
-    assert reach.exclude == ["docs", "folder docs"]
+    assert reach.exclude == ["folder docs"]
     assert {identity for match in reach.matches for identity in match.ids} == {module.id, "in docs"}
 
 
-def test_a_folder_is_found_by_its_path_and_one_of_a_like_name_stays(made, tmp_path, monkeypatch):
-    for name in ("a/docs", "data/raw/20240101", "b/docs"):
-        (tmp_path / name).mkdir(parents=True)
-    sources = [{"from": "folder", "path": str(tmp_path / name)} for name in ("a/docs", "b/docs")]
-    sources.append({"from": "folder", "path": "data/raw/20240101"})
+def with_sources(*sources, key="domain"):
+    """The sources that params.yaml names from now on."""
     params = yaml.safe_load(Path("params.yaml").read_text())
-    params["ingest"]["corpora"] = {"domain": sources}
+    if key == "domain":
+        params["ingest"]["corpora"] = {"domain": list(sources)}
+    else:
+        params["ingest"][key] = list(sources)
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    first, second, dated = configuration.load().ingest.corpora.domain
-    tell_apart([first, second])
-    places = [f"{label(second)}: README.md", "folder docs: README.md", "docs: m.py", "20240101: m.py"]
+    named = all_sources(configuration.load().ingest)
+    tell_apart(named)
+    return named
+
+
+def texts_at(*places):
     texts = [Document(place, "A text.", "domain", place, "train", place, "MIT") for place in places]
-    tables.write(tmp_path / TEXTS, texts, Document)
-    assert label(second) != label(first)
-    assert forgetting.find(str(tmp_path / "b/docs")).exclude == ["docs", label(second)]
-    reach = forgetting.find("data/raw/20240101")
-    assert reach.exclude == ["20240101"]
-    check(reach.exclude, {dated.path.name})
-    with pytest.raises(ValueError, match="no repository is named"):
-        check(reach.exclude)
+    tables.write(TEXTS, texts, Document)
+
+
+@pytest.mark.parametrize("above", ["", "{}/"])
+def test_a_folder_is_found_by_its_path_and_one_of_a_like_name_stays(made, tmp_path, above):
+    paths = [f"{above.format(tmp_path)}{name}/src" for name in "ab"]
+    for path in paths:
+        Path(path).mkdir(parents=True)
+    first, second = (label(one) for one in with_sources(*({"from": "folder", "path": path} for path in paths))[-2:])
+    texts_at(f"{first}: README.md", f"{first}: m.py", f"{second}: README.md", f"{second}: m.py")
+    reach = forgetting.find(str(tmp_path / "b/src"))
+    assert {identity for match in reach.matches for identity in match.ids} == {
+        f"{second}: README.md",
+        f"{second}: m.py",
+    }
+    assert reach.exclude == [second]
+
+
+def test_what_is_forgotten_is_named_so_that_it_stays_whatever_other_sources_come(made):
+    (first,) = with_sources({"from": "folder", "path": "/a/docs"})[-1:]
+    texts_at("folder docs: README.md")
+    (entry,) = forgetting.find("/a/docs").exclude
+    assert label(first) == "folder docs" != entry
+    assert forgetting.find(entry).exclude == [entry]
+    other, first = with_sources({"from": "folder", "path": "/b/docs"}, {"from": "folder", "path": "/a/docs"})[-2:]
+    assert (label(first), label(other)) == (entry, "folder docs")
+    with pytest.raises(ValueError, match="No table holds"):
+        forgetting.find("/a/docs")  # as its rows have that label after `ratchet run ingest` alone
+    assert forgetting.find("/b/docs").exclude != [entry]
+
+
+@pytest.mark.parametrize("path", ["data/raw/chats", "data/raw/chats/*.jsonl", "{}/data/raw/chats"])
+def test_a_folder_of_tables_is_all_its_tables_and_each_is_found_by_its_path(made, tmp_path, path):
+    Path("data/raw/chats").mkdir(parents=True)
+    for name in "abc":
+        Path(f"data/raw/chats/{name}.jsonl").write_text("{}\n")
+    other, source = with_sources(
+        {"from": "file", "path": "/elsewhere/a.jsonl"},
+        {"from": "file", "path": path.format(tmp_path)},
+        key="sources",
+    )[:2]
+    labels = [table.label for table in source_tables(source)]
+    rows = [replace(example(n), source=f"{place}: line 1") for n, place in enumerate([*labels[:2], label(other)])]
+    tables.write(ROUND, rows, Example)
+    entries = [as_lasting(place, [other, source]) for place in labels]
+    for name in ("data/raw/chats", "./data/raw/chats/", str(tmp_path / "data/raw/chats"), path.format(tmp_path)):
+        reach = forgetting.find(name)
+        assert len(reach.matches[-1].ids) == 2
+        assert reach.exclude == entries, "c has no row in a table, and would take the place of those of a"
+    Path("data/raw/chats/b.jsonl").unlink()
+    for number, name in enumerate(("a", "b")):
+        reach = forgetting.find(str(tmp_path / f"data/raw/chats/{name}.jsonl"))
+        assert reach.exclude == [entries[number]]
+    with pytest.raises(ValueError, match="No table holds"):
+        forgetting.find("/nowhere/a.jsonl")
+
+
+def test_a_place_may_be_longer_than_the_name_of_a_file(made):
+    place = f"folder docs: {'ж' * 124}.md"
+    texts_at(place)
+    assert forgetting.find(place).exclude == [place]
+
+
+def test_a_row_of_a_table_is_named_by_its_text_unless_it_was_cut(made):
+    places = {"row": "file t.jsonl: line 2", "cell": "file t.xlsx: texts, row 3", "file": "folder docs: line 2.md"}
+    texts = [Document(one, "A text.", "domain", "g", "train", place, "MIT") for one, place in places.items()]
+    texts.append(replace(texts[0], id="piece", source="file t.jsonl: line 4 §1"))
+    tables.write(TEXTS, texts, Document)
+    named = {one: forgetting.find(one).exclude for one in ("row", "cell", "file", "piece")}
+    assert named == {
+        "row": [content_id("A text.")],
+        "cell": [content_id("A text.")],
+        "file": ["folder docs: line 2.md"],
+        "piece": ["file t.jsonl: line 4"],
+    }
 
 
 def test_a_piece_of_a_document_is_forgotten_with_all_of_it_since_pieces_are_cut_anew(made):
@@ -132,6 +202,20 @@ def test_a_version_is_reached_if_its_own_data_held_it(workspace_of_model):
     tables.write(Path("data/rounds/r1/examples.parquet"), [other], Example)
     assert forgetting.find(other.id).versions == {1: None}  # DVC's cache does not hold the tables of then
     assert history.read().promoted.keys() == {1}
+
+
+def test_a_version_of_earlier_places_is_unknown_where_it_had_a_text_of_that_file(
+    workspace_of_model, monkeypatch, tmp_path
+):
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    for name in ("a.md", "b.md"):
+        texts = [Document(f"new {name}", "Now.", "domain", f"docs/{name}", "train", f"folder docs: {name}", "MIT")]
+        tables.write(Path(f"data/ingested/{name[0]}_documents.parquet"), texts, Document)
+    of_then = [Document("old", "Then.", "domain", "docs/a.md", "train", "a.md", "MIT")]
+    tables.write(tmp_path / "of_then.parquet", of_then, Document)
+    monkeypatch.setattr(forgetting.cache, "file", lambda digest: tmp_path / "of_then.parquet")
+    assert forgetting.find("new a.md").versions == {1: None}
+    assert forgetting.find("new b.md").versions == {1: False}
 
 
 def test_a_version_is_reached_through_a_rewrite_of_a_rewrite(workspace_of_model, monkeypatch, tmp_path):

@@ -18,7 +18,6 @@ from tasks.stages.ingest.mining.name_resolution import (
     OwnDefinition,
     Scope,
     Unusable,
-    origin,
     parse,
     refusal,
 )
@@ -137,7 +136,7 @@ class Miner:
             domain=module.distribution,
             group=module.name,
             split="train",
-            source=f"{origin(module)}:{node.name}",
+            source=f"{module.origin}:{node.name}",
             license=module.license,
             tests=checked.tests and replace(checked.tests, prelude=prelude.code),
             tier=solution_tier(piece.text),

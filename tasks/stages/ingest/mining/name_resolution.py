@@ -24,14 +24,9 @@ class Unusable(Exception):
         self.reason, self.detail = reason, detail
 
 
-def origin(module: Module) -> str:
-    """Return the source of what stands in a module: its distribution with its version, and its file."""
-    return f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
-
-
 def refusal(module: Module, where: str, unusable: Unusable, record: str) -> Refusal:
     """Return the record of a definition that is not taken."""
-    return Refusal(origin(module), where, unusable.reason, unusable.detail, record[:200])
+    return Refusal(module.origin, where, unusable.reason, unusable.detail, record[:200])
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,8 @@ def is_torn(body: str) -> bool:
 
 def module_document(module: Module, domain: str = "domain") -> Document:
     """Return a module as a document, in the group of the functions that are mined from it."""
-    origin = f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
     identity = content_id("module", module.name, module.text)
-    return Document(identity, module.text, domain, module.name, "train", origin, module.license)
+    return Document(identity, module.text, domain, module.name, "train", module.origin, module.license)
 
 
 def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refusal]:

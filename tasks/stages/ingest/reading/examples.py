@@ -42,15 +42,20 @@ def python_modules(source: Package | Folder) -> list[Module]:
     """Return the Python modules of a package or below a folder."""
     if isinstance(source, Package):
         return package.modules(source.name)
-    return [replace(module, license=source.license) for module in package.folder(source.path)]
+    return [_of_folder(source, module) for module in package.folder(source.path)]
 
 
 def mine_functions(source: Package | Folder, modules: Sequence[Module]) -> Iterator[Candidate | Example | Refusal]:
     """Yield the functions of a source that its settings ask for."""
     if isinstance(source, Package) or source.functions == "doctests":
         return mine_candidates(modules)
-    tests = [replace(module, license=source.license) for module in package.modules_of_tests(source.path)]
+    tests = [_of_folder(source, module) for module in package.modules_of_tests(source.path)]
     return mine_candidates(modules, tests, untested=source.functions == "documented")
+
+
+def _of_folder(source: Folder, module: Module) -> Module:
+    """Return a module with the licence of its folder, and its place there: two folders may be of one name."""
+    return replace(module, license=source.license, place=label(source))
 
 
 def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:

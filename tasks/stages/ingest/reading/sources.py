@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -41,10 +41,86 @@ def tell_apart(sources: Iterable[config.Source]) -> None:
     for source in sources:
         for mark in _marks(source):
             source._mark = mark
-            names = {label(part): _identity(part) for part in (source, _without_pattern(source))}
+            names = {label(part): _identity(part) for part in _parts(source)}
             if all(owners.get(name, identity) == identity for name, identity in names.items()):
                 break
         owners |= names
+
+
+def as_labelled(exclude: Iterable[str], every_source: Sequence[config.Source]) -> tuple[str, ...]:
+    """Return entries of `ingest.exclude` that name a source by a label with a mark by the label that it has now."""
+    labels = {label(part): label(part) for source in every_source for part in _parts(source)}
+    marked = {
+        f"{_unmarked(part)}{mark}": label(part)
+        for source in every_source
+        for mark in filter(None, _marks(source))
+        for part in _parts(source)
+    }
+    return tuple(_renamed(entry, marked | labels) for entry in exclude)
+
+
+def as_lasting(entry: str, every_source: Sequence[config.Source]) -> str:
+    """Return an entry of `ingest.exclude` by a label that leads to the same source whatever others there are, in any order.
+
+    That is the label with its mark, but where the label says all, as a relative path does, and no other source has it.
+    """
+    lasting = {
+        label(part): label(part) if _says_all(part, every_source) else f"{_unmarked(part)}{[*_marks(source)][-1]}"
+        for source in every_source
+        for part in _parts(source)
+    }
+    return _renamed(entry, lasting)
+
+
+def named_alike(entry: str, every_source: Iterable[config.Source]) -> bool:
+    """Return True if an entry of `ingest.exclude` names by its label alone what several sources could have as theirs."""
+    owners: dict[str, set[str]] = {}
+    for source in every_source:
+        for part in _parts(source):
+            owners.setdefault(_unmarked(part), set()).add(_identity(part))
+    return len(owners.get(_label_of(entry, owners), ())) > 1
+
+
+def _says_all(source: config.Source, every_source: Iterable[config.Source]) -> bool:
+    name = _unmarked(source)
+    shown = source.model_dump(mode="json", include={"path", "config", "split"}, exclude_none=True)
+    return all(value in name for value in shown.values()) and not named_alike(name, every_source)
+
+
+def _renamed(entry: str, names: Mapping[str, str]) -> str:
+    """Return an entry with the label that it begins with as `names` have it."""
+    old = _label_of(entry, names)
+    return f"{names.get(old, old)}{entry.removeprefix(old)}"
+
+
+def _label_of(entry: str, names: Iterable[str]) -> str:
+    """Return the longest of the names that an entry is, or is a file or row of; without one an empty text."""
+    ends = {name: (":", "/") if name.startswith("file ") else (":",) for name in names}
+    begun = (
+        name for name, end in ends.items() if entry == name or entry.startswith(tuple(name + sign for sign in end))
+    )
+    return max(begun, key=len, default="")
+
+
+def labels_at(source: config.Source, path: Path) -> list[str]:
+    """Return the labels of all that a source has at a path or below it; also of a table of a folder that is gone."""
+    root = local_path(source)
+    if root is None or not (path := path.resolve()).is_relative_to(root := root.resolve()):
+        return []
+    if not isinstance(source, File | config.TextFile):
+        return [label(source)] if path == root else []
+    below = root if path == source.path.resolve() else path
+    try:
+        labels = [file.label for file in tables(source) if file.path.resolve().is_relative_to(below)]
+    except FileNotFoundError:
+        labels = []
+    name = label(_without_pattern(source))
+    return labels or [name if below == root else f"{name}/{shown_name(below.relative_to(root).as_posix())}"]
+
+
+def _parts(source: config.Source) -> tuple[config.Source, ...]:
+    """Return a source, and as its files have it."""
+    return source, _without_pattern(source)
 
 
 def _marks(source: config.Source) -> Iterator[str]:

@@ -1,43 +1,76 @@
 """Leave out what settings exclude: what somebody asked to be forgotten."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 import polars as pl
 
 from tasks.core.records import Document, Example, Refusal
+from tasks.stages.ingest.chunking import ids_uncut
+from tasks.stages.ingest.config import Folder, IngestConfig, Source
 from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
+from tasks.stages.ingest.reading.sources import as_labelled, as_lasting, label, named_alike
 
-NAMED = "ingest.exclude names it"
+NAMED, AS = "ingest.exclude names it", " as "
 PLACE = "place"
 BARE_ROW = re.compile(r"[^:]*\b(line|row) \d+")
 """The place of a row without its file: `line 3`, `texts, row 3`."""
 REVISION = re.compile(r"[0-9a-f]{7,12}(: .+)?")
 """The place of a file of a repository without that: `0123456789ab: a.py`. Ids are longer."""
+FOLDER = re.compile(r"^folder (?:.*/)?| \([0-9a-f]{8}\)$")
+"""All of the label of a folder but its name."""
+KINDS = ("file", "folder", "repository")
+"""The sources whose texts earlier releases named without them."""
+SHOWN = 5
+"""Entries without effect that are told by name."""
 LEFT = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
 """What is left in the quarantine of a row that is to be forgotten."""
 
 
-def check(exclude: Iterable[str], folders: Collection[str] = ()) -> None:
-    """Raise ValueError for an entry that names a row and no file, or a revision and no repository, unless that is the name of one of the folders.
+def resolved(config: IngestConfig, every_source: Sequence[Source], say: Callable[[str], None]) -> IngestConfig:
+    """Return the settings with entries by the labels that sources have now. Raises ValueError for an entry that names no source.
 
-    Earlier releases wrote the places of texts so, and left out that row of every table of texts.
+    An entry that may lead to another source is told.
+    """
+    exclude = as_labelled(config.exclude, every_source)
+    check(exclude, ((one.path.resolve().name, label(one)) for one in every_source if isinstance(one, Folder)))
+    for entry in config.exclude:
+        if named_alike(entry, every_source):
+            say(
+                f"ingest.exclude: {entry}: several sources are of that name, and it means that which is the first of them. "
+                f"Now this is `{as_lasting(entry, every_source)}`: write that, so that it stays."
+            )
+    return config.model_copy(update={"exclude": exclude})
+
+
+def check(exclude: Iterable[str], folders: Iterable[tuple[str, str]] = ()) -> None:
+    """Raise ValueError for an entry that names a row and no file, a revision and no repository, or one of the folders by its name alone.
+
+    The folders are pairs of a name and a label. Earlier releases wrote places so, and left out that row of every table of texts, and the
+    modules of every folder of that name.
     """
     entries = sorted(exclude)
     if bare := list(filter(BARE_ROW.fullmatch, entries)):
         raise _unplaced(bare[0], "file", f"file NAME: {bare[0]}")
-    revisions = (entry for entry in entries if entry.partition(":")[0] not in folders)  # `20240101` may be a folder
-    if bare := list(filter(REVISION.fullmatch, revisions)):
+    # Beside the folder itself its name alone was for its modules, which go with it now.
+    beside = {FOLDER.sub("", entry) for entry in entries if FOLDER.match(entry)}
+    bare = [entry for entry in entries if entry not in beside]
+    for entry, (name, labelled) in product(bare, sorted(folders)):
+        if entry.partition(":")[0] == name:
+            raise _unplaced(entry, "folder", f"{labelled}{entry.removeprefix(name)}")
+    if bare := list(filter(REVISION.fullmatch, bare)):
         raise _unplaced(bare[0], "repository", f"repository PATH: {bare[0].partition(': ')[2] or 'FILE'}")
 
 
 def check_documents(items: Iterable[Sourced[Document]], exclude: Collection[str]) -> None:
     """Raise ValueError for an entry that names the file of a text and not its folder, as earlier releases wrote it."""
     for _, document in items if exclude else ():
-        kind, _, file = document.source.partition(": ")
-        if file in exclude:
-            raise _unplaced(file, kind.partition(" ")[0], document.source)
+        place, _, file = document.source.partition(": ")
+        kind = place.partition(" ")[0]
+        if file in exclude and kind in KINDS:
+            raise _unplaced(file, kind, document.source)
 
 
 def _unplaced(entry: str, kind: str, place: str) -> ValueError:
@@ -51,22 +84,35 @@ def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[st
     entries = frozenset(exclude)
     if not entries:
         return {}
-    return {
-        position: (FORGOTTEN, NAMED)
-        for position, item in enumerate(items)
-        if item.record.id in entries or not entries.isdisjoint(beginnings(item.record.source))
-    }
+    reasons = {}
+    for position, (_, record) in enumerate(items):
+        if record.id in entries or not entries.isdisjoint(beginnings(record.source)):
+            reasons[position] = (FORGOTTEN, NAMED)
+        elif isinstance(record, Document) and (identities := entries.intersection(ids_uncut(record))):
+            reasons[position] = (FORGOTTEN, f"{NAMED}{AS}{min(identities)}")
+    return reasons
 
 
 def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
-    """Return the refusal of a row that became no document, with nothing left of it where an entry names its place.
+    """Return the refusal of a row that became no document, with nothing left of it but its place where an entry names that.
 
     The place stands in both columns, or in `where` alone.
     """
-    places = {*beginnings(f"{refusal.source}: {refusal.where}"), *beginnings(refusal.where)}
-    if places.isdisjoint(exclude):
-        return refusal
-    return replace(refusal, **LEFT)
+    for place in (refusal.where, f"{refusal.source}: {refusal.where}"):
+        if not set(beginnings(place)).isdisjoint(exclude):
+            return replace(refusal, source="", where=place, **LEFT)
+    return refusal
+
+
+def without_effect(exclude: Collection[str], refusals: pl.LazyFrame) -> Iterator[str]:
+    """Yield a sentence if entries named nothing of what was read, by the refusals of all of it."""
+    rows = refusals.filter(pl.col("reason") == FORGOTTEN).select("id", "source", "where", "detail").collect()
+    left = set(exclude)
+    for identity, source, where, detail in rows.iter_rows():
+        left -= {identity, detail.partition(AS)[2], *beginnings(where), *beginnings(f"{source}: {where}")}
+    if left:
+        shown = ", ".join(sorted(left)[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
+        yield f"ingest.exclude has what named nothing that was read; it is gone, or has another place or text: {shown}."
 
 
 def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:

@@ -34,8 +34,8 @@ def screen_examples(
     limits = config.quality.examples
     refused = dict(_low(items, lambda one: one.response, lambda _: limits)) if limits.is_on else {}
     refused |= _not_allowed(items, config)
-    forgotten = exclusion.refused(items, config.exclude)
-    return _screened(items, refused, forgotten, rescued, partial(sensitive.screen_examples, actions=config.actions))
+    screen = partial(sensitive.screen_examples, actions=config.actions)
+    return _screened(items, refused, config.exclude, rescued, screen)
 
 
 def screen_documents(
@@ -46,25 +46,29 @@ def screen_documents(
     is_on = any(limits.is_on for limits in of_corpus.values())
     refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.corpus])) if is_on else {}
     refused |= _not_allowed(items, config)
-    forgotten = exclusion.refused(items, config.exclude)
-    return _screened(items, refused, forgotten, rescued, partial(sensitive.screen_documents, actions=config.actions))
+    screen = partial(sensitive.screen_documents, actions=config.actions)
+    return _screened(items, refused, config.exclude, rescued, screen)
 
 
 def _screened(
     items: Sequence[Sourced[R]],
     refused: Reasons,
-    forgotten: Reasons,
+    exclude: Collection[str],
     rescued: Collection[str],
     screen: Callable[..., sensitive.Screening[R]],
 ) -> Screened[R]:
     """Screen what is not refused yet, or rescued, for secrets and personal data. What was forgotten is not rescued."""
-    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
-    refused |= forgotten
-    places = [place for place in range(len(items)) if place not in refused]
+    kept = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
+    kept |= exclusion.refused(items, exclude)
+    places = [place for place in range(len(items)) if place not in kept]
     result, screened = screen([items[place] for place in places], rescued=rescued), list(items)
     for place, item in zip(places, result.items, strict=True):
         screened[place] = item
-    return Screened(screened, refused | {places[n]: reason for n, reason in result.refused.items()}, result.places)
+    # A redacted record has another id, by which tables show it, and its entry may name that.
+    if named := exclusion.refused(screened, exclude).keys() - kept.keys():
+        renamed = [screened[place] if place in named else item for place, item in enumerate(items)]
+        return _screened(renamed, refused, exclude, rescued, screen)
+    return Screened(screened, kept | {places[n]: reason for n, reason in result.refused.items()}, result.places)
 
 
 def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:

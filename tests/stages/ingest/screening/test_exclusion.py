@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.records import Document, Refusal
+from tasks.core.records import Document, Refusal, content_id
 from tasks.io import tables
+from tasks.stages.ingest.chunking import chunk_document
+from tasks.stages.ingest.config import Folder, IngestConfig
 from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.reading.sources import as_lasting
 from tasks.stages.ingest.screening.exclusion import beginnings, check, is_named, refused
+from tasks.stages.ingest.screening.screen import screen_documents, screen_examples
 from tests import tiny as small
 from tests.stages.ingest.running import examples_of, ingest, write_rows
+from tests.support import ScratchRun
 
 NAMES = ("leaf", "mouse", "foot", "child", "goose", "knife")
 
@@ -91,6 +96,22 @@ def test_a_row_that_becomes_no_document_leaves_no_text_either(tmp_path, sources,
     assert quarantined("out", [entry.format(number) for number in (10, 11, 12)]) == [("forgotten", False)] * left_out
 
 
+def test_modules_of_one_of_two_folders_of_a_name_are_left_out(tmp_path, sources):
+    folders = [tmp_path / f"raw/{name}/src" for name in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for number in range(6):
+            code = f'    """Return the sum of it and {number}.\n\n    >>> add(1)\n    {1 + number}\n    """\n    return it + {number}\n'
+            (folder / f"m{number}.py").write_text(f"def add(it):  # {folder.parent.name}\n{code}")
+    code = [{"from": "folder", "path": str(folder)} for folder in folders]
+    ingest(tmp_path, [*sources, *code], near_duplicates={"jaccard": None, "cosine": None})
+    places = {example.source.partition(":")[0] for example in kept(tmp_path).values() if ".py" in example.source}
+    assert len(places) == 2
+    entry = as_lasting("folder src", [Folder.model_validate(code[0])])
+    _, report = ingest(tmp_path, [*sources, *code], exclude=[entry])
+    assert [report["sources"][place]["refused"].get("forgotten", 0) for place in sorted(places)] == [6, 0]
+
+
 def test_a_text_of_a_table_is_left_out_by_its_place_and_no_other_tables(tmp_path, sources):
     for name in ("prose", "verse"):
         texts = [f"Text {number} of {name} tells of {NAMES[number % 6]} and {number} {name}s." for number in range(9)]
@@ -133,8 +154,91 @@ def test_a_document_is_left_out_by_its_place_and_that_of_another_folder_stays(tm
     assert alike <= places("before")
     ingest(tmp_path, sources, corpora=corpora, exclude=["folder texts: 0.md"])
     assert alike & places("out") == {"folder others: 0.md"}
-    with pytest.raises(ValueError, match=r"exclude: 0\.md: no folder is named.*`folder texts: 0\.md`"):
-        ingest(tmp_path, sources, "bare", corpora=corpora, exclude=["0.md"])
+    (folders[0] / "m.py").write_text("".join(f"leaf_{number} = {number}\n" for number in range(99)))
+    for file in ("0.md", "m.py"):
+        with pytest.raises(ValueError, match=rf"exclude: {file}: no folder is named.*`folder texts: {file}`"):
+            ingest(tmp_path, sources, "bare", corpora=corpora, exclude=[file])
+
+
+def test_the_name_of_a_folder_alone_is_refused_but_beside_its_place():
+    folders = [("20240101", "folder data/raw/20240101")]
+    check(["20240101", "folder data/raw/20240101"], folders)
+    check(["20240101", "folder data/raw/20240101"])
+    check(["20240101", "folder 20240101 (3f2a9c10)"])
+    for entry in ("20240101", "20240101: m.py"):
+        with pytest.raises(ValueError, match=f"no folder is named.*`folder data/raw/{entry}`"):
+            check([entry], folders)
+        with pytest.raises(ValueError, match="no repository is named"):
+            check([entry])
+
+
+def test_a_source_is_left_out_whatever_others_there_are_and_in_any_order(tmp_path):
+    pages = {name: tmp_path / f"raw/{name}/docs" for name in "abc"}
+    for name, folder in pages.items():
+        folder.mkdir(parents=True)
+        for number in range(6):
+            (folder / f"{number}.md").write_text(f"Page {number} of {name} is about the {NAMES[number]} alone.\n" * 3)
+
+    def kept_and_said(names, exclude):
+        corpora = {"domain": [{"from": "folder", "path": str(pages[name])} for name in names]}
+        run, report = ingest(tmp_path, [], run=ScratchRun(tmp_path), corpora=corpora, exclude=exclude)
+        kept = [name for name, counts in zip(names, report["sources"].values(), strict=True) if counts["kept"]]
+        return "".join(kept), " ".join(line for line in run.said if "exclude" in line)
+
+    folders = {name: Folder.model_validate({"from": "folder", "path": path}) for name, path in pages.items()}
+    entries = {name: as_lasting("folder docs", [folder]) for name, folder in folders.items()}
+    assert len({*entries.values(), "folder docs"}) == 4
+    for order in ("bc", "ab", "ba", "cba"):
+        assert kept_and_said(order, [entries["b"]]) == (order.replace("b", ""), "")
+        assert kept_and_said(order, [f"{entries['b']}: {number}.md" for number in range(6)])[0] == order.replace(
+            "b", ""
+        )
+    kept, said = kept_and_said("ac", [entries["b"]])
+    assert kept == "ac"
+    assert said.endswith(f"it is gone, or has another place or text: {entries['b']}.")
+    kept, said = kept_and_said("ac", ["folder docs"])
+    assert kept == "c"
+    assert f"`{entries['a']}`: write that" in said
+
+
+@pytest.mark.parametrize("group", [None, "book"])
+def test_a_text_of_a_table_is_left_out_by_its_id_where_rows_are_put_above_it(tmp_path, sources, group):
+    rows = [{"text": f"Text {number} tells of the {NAMES[number % 6]}.", "book": number} for number in range(12)]
+    table = {"from": "file", "path": str(tmp_path / "raw/prose.jsonl"), "text": "text", "group": group}
+
+    def texts(name, rows, exclude=()):
+        (tmp_path / "raw/prose.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run, _ = ingest(tmp_path, sources, name, run=ScratchRun(tmp_path), corpora={"domain": [table]}, exclude=exclude)
+        assert "exclude" not in " ".join(run.said)
+        paths = (tmp_path / name / "ingested").glob("*_documents.parquet")
+        return {document.text: document.id for path in paths for document in tables.read(path, Document)}
+
+    before = texts("before", rows)
+    above = {"text": "Text above all others.", "book": "above"}
+    gone = rows[1]["text"]
+    assert before.keys() - texts("by id", rows, [before[gone]]).keys() == {gone}
+    after = texts("after", [above, *rows], [before[gone] if group else content_id(gone)])
+    assert before.keys() ^ after.keys() == {gone, above["text"]}
+
+
+@pytest.mark.parametrize("kind", ["example", "document"])
+def test_what_was_redacted_is_left_out_by_the_id_that_tables_show(kind):
+    config = IngestConfig.model_validate(
+        {"sources": [{"from": "file", "path": "a.jsonl"}], "personal": "redact", "quality": {}}
+    )
+    text = "Write to zebedee@hills.org of it."
+    made = (
+        small.example(response=text) if kind == "example" else Document("d", text, "domain", "g", "train", "p", "MIT")
+    )
+    screen = screen_examples if kind == "example" else screen_documents
+    items = [Sourced("file", made)]
+    shown = screen(items, config).items[0].record
+    if kind == "document":
+        (shown,) = chunk_document(shown, 1_000)
+    assert shown.id != made.id
+    screened = screen(items, config.model_copy(update={"exclude": (shown.id,)}))
+    assert [reason for reason, _ in screened.refused.values()] == ["forgotten"]
+    assert screened.sensitive == []
 
 
 PLACES = st.lists(st.sampled_from(["a", "b", " line 3", ""]), min_size=1, max_size=3).map(":".join)
