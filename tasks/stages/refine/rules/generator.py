@@ -12,6 +12,7 @@ from tasks.io.sandbox import Case, Outputs, Verdict
 from tasks.stages.refine.proposals import NO_PYTHON, NO_RULE, Failed, Job, Proposal
 from tasks.stages.refine.rules import idioms, new_functions, variable_names
 from tasks.stages.refine.rules.new_functions import Draft, Function
+from tasks.stages.refine.rules.variable_names import parsed
 from tasks.stages.refine.rules.version_notes import without_version_notes
 
 Observe = Callable[[Iterator[Case]], Iterator[Outputs | Verdict]]
@@ -49,11 +50,12 @@ class RuleGenerator:
         """Yield all that the rules can propose for a job, the same on every call."""
         if job.example.tests is None or not job.example.tests.run_programs:
             return
+        parsed(program(job.example.response))  # raises SyntaxError
         draw = random.Random(f"{self.seed} {job.example.id} {job.operator}")
-        normalized, rules = normalize(job.example)
         if job.operator == "extend":
             yield from _new_functions(job, draw)
             return
+        normalized, rules = normalize(job.example)
         plain = [Proposal(normalized, job, "+".join(rules), (job.example.id,))] if rules else []
         function = new_functions.parse_function(normalized)
         more = list(new_functions.add_doctest_calls(function, draw)) if function else []
@@ -84,15 +86,12 @@ def _failed(job: Job, reason: str, detail: str) -> Failed:
 
 
 def normalize(example: Example) -> tuple[Example, list[str]]:
-    """Return the example with a normalised program and a docstring without version notes, and the rules that changed it.
-
-    Raises SyntaxError where its program cannot be read.
-    """
+    """Return the example with a normalised program and a docstring without version notes, and the rules that changed it."""
     assert example.tests
     code, rules = program(example.response), list[str]()
     around = f"{example.tests.prelude}\n{_sources(example.tests)}"
     for name, rule in (("idioms", idioms.normalize_idioms), ("names", variable_names.rename_variables)):
-        if (changed := rule(code, around)) != code:
+        if (changed := _applied(rule, code, around)) != code:
             code = changed
             rules.append(name)
     start, end = locate(example.response)
@@ -103,6 +102,14 @@ def normalize(example: Example) -> tuple[Example, list[str]]:
     messages = [*prompt, Message("assistant", response)]
     weights = example.weights if response == example.response else None
     return replace(example, id=identify(messages, example.tests), messages=messages, weights=weights), rules
+
+
+def _applied(rule: Callable[[str, str], str], code: str, around: str) -> str:
+    """Return a program after a rule; as it was where the rule cannot read it. libcst cannot read `return(1 if x else 2)`."""
+    try:
+        return rule(code, around)
+    except SyntaxError:
+        return code
 
 
 def parents_of(job: Job, draft: Draft) -> list[Example]:

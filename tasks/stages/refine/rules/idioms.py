@@ -24,6 +24,7 @@ from tasks.stages.refine.rules.statements import (
     condition_of_return,
     enclosed,
     in_pairs,
+    in_place_of,
     kept_if,
     lead,
     mentions,
@@ -44,6 +45,8 @@ QUIET = frozenset(
 )
 LEAVES = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise() | m.Continue() | m.Break()])
 
+Rule = Callable[[cst.Module, set[str]], cst.CSTTransformer]
+
 
 def normalize_idioms(code: str, around: str = "") -> str:
     """Apply the rules to a program; it is unchanged if none applies. Raises SyntaxError if it cannot be parsed.
@@ -59,11 +62,21 @@ def normalize_idioms(code: str, around: str = "") -> str:
     for _ in range(PASSES):
         before = code
         for rule in RULES:
-            module = module_of(code)
-            code = module.visit(rule(module, taken)).code
+            code = _applied(rule, code, taken)
         if code == before:
             break
     return code
+
+
+def _applied(rule: Rule, code: str, taken: set[str]) -> str:
+    """Return the code after a rule; as it was if it would be no Python then, such as `not(a in b)and c` without parentheses."""
+    module = module_of(code)
+    try:
+        changed = module.visit(rule(module, taken)).code
+        parsed(changed)
+    except SyntaxError:  # libcst's CSTValidationError is one
+        return code
+    return changed
 
 
 class _Rule(cst.CSTTransformer):
@@ -115,7 +128,7 @@ class Branches(_Rule):
                 assert isinstance(test, cst.UnaryOperation)
                 assert isinstance(other, cst.Else)
                 bodies = {"body": other.body, "orelse": other.with_changes(body=updated_node.body)}
-                return updated_node.with_changes(test=test.expression, **bodies)
+                return updated_node.with_changes(test=in_place_of(test, test.expression), **bodies)
             case _, None:
                 return self._joined(updated_node)
         return updated_node
@@ -277,7 +290,7 @@ class Blocks(_Rule):
             if name and second and returned(second) == name and self.mentions[name] == 2:
                 match first:
                     case cst.SimpleStatementLine(body=[cst.Assign(value=value)]):
-                        yield return_instead(first, value)
+                        yield return_instead(first, enclosed(value) if isinstance(value, cst.Yield) else value)
                         next(pairs)
                         continue
             yield first
@@ -337,13 +350,14 @@ class Displays(_Rule):
         if updated_node.args or not self.is_builtin(updated_node.func, "list", "dict", "tuple"):
             return updated_node
         assert isinstance(updated_node.func, cst.Name)
-        return cst.parse_expression({"list": "[]", "dict": "{}", "tuple": "()"}[updated_node.func.value])
+        display = {"list": "[]", "dict": "{}", "tuple": "()"}[updated_node.func.value]
+        return in_place_of(updated_node, cst.parse_expression(display))
 
     def leave_IfExp(self, original_node: cst.IfExp, updated_node: cst.IfExp) -> cst.BaseExpression:
         truth = self.text(updated_node.body) == "True" and self.text(updated_node.orelse) == "False"
         if not truth or "bool" in self.taken:
             return updated_node
-        return cst.Call(cst.Name("bool"), [cst.Arg(updated_node.test)])
+        return in_place_of(updated_node, cst.Call(cst.Name("bool"), [cst.Arg(updated_node.test)]))
 
 
 class Formats(_Rule):
@@ -361,10 +375,10 @@ class Formats(_Rule):
                     and not any(set(piece) & set("{}\\") for piece in pieces)
                 ):
                     filled = "".join(f"{piece}{{{name}}}" for piece, name in zip(pieces, names, strict=False))
-                    return cst.parse_expression(f"f{filled}{pieces[-1]}")
+                    return in_place_of(updated_node, cst.parse_expression(f"f{filled}{pieces[-1]}"))
         return updated_node
 
 
-RULES: Sequence[Callable[[cst.Module, set[str]], cst.CSTTransformer]] = (
+RULES: Sequence[Rule] = (
     Negations, Branches, Blocks, Displays, Formats,
 )  # fmt: skip

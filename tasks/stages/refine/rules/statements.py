@@ -123,3 +123,8 @@ def tight(node: cst.BaseExpression) -> cst.BaseExpression:
 def enclosed(node: cst.BaseExpression) -> cst.BaseExpression:
     """Return the expression in parentheses, at least its own."""
     return node if node.lpar else node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+
+
+def in_place_of(old: cst.BaseExpression, new: cst.BaseExpression) -> cst.BaseExpression:
+    """Return an expression in the parentheses of the one that it replaces: `return(x)` needs them."""
+    return new.with_changes(lpar=[*old.lpar, *new.lpar], rpar=[*new.rpar, *old.rpar])

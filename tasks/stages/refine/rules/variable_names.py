@@ -30,10 +30,10 @@ def parsed(code: str) -> ast.Module:
 
 
 def module_of(code: str) -> cst.Module:
-    """Parse code with its layout. Raises SyntaxError for whatever cannot be parsed."""
+    """Parse code with its layout. Raises SyntaxError for whatever libcst cannot parse, which is more than Python cannot."""
     try:
         return cst.parse_module(code)
-    except (cst.ParserSyntaxError, RecursionError) as error:
+    except (cst.ParserSyntaxError, RecursionError, TypeError) as error:  # of `return(lambda: x)`: its issue 1061
         raise SyntaxError(str(error)) from None
 
 

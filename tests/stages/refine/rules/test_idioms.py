@@ -7,6 +7,7 @@ import pytest
 from benchmarks import functions
 from tasks.core.records import Tests
 from tasks.core.text.programs import program
+from tasks.stages.refine.proposals import Job
 from tasks.stages.refine.rules import generator
 from tasks.stages.refine.rules.idioms import normalize_idioms
 from tasks.stages.refine.rules.variable_names import module_of
@@ -40,6 +41,9 @@ SAME = {
     "display": ("    return [list(), dict(), tuple()]", "    return [[], {}, ()]"),
     "if expression": ("    return True if x else False", "    return bool(x)"),
     "format": ("    return '{} of {}'.format(x, n)", "    return f'{x} of {n}'"),
+    "truth in parentheses": ("    return [(True if x else False)]", "    return [(bool(x))]"),
+    "format in parentheses": ("    return('{} of {}'.format(x, n))", "    return(f'{x} of {n}')"),
+    "branches in parentheses": ("    if(not x):\n        y = 1\n    else:\n        y = 2\n    return [y]", "    if(x):\n        y = 2\n    else:\n        y = 1\n    return [y]"),
     "temporary": ("    y = x + n\n    return y", "    return x + n"),
 }  # fmt: skip
 OTHER = {
@@ -62,6 +66,7 @@ OTHER = {
     "what is gathered is looked at where the loop breaks off": "    try:\n        out = []\n        for y in xs:\n            out.append(n / y)\n    except ZeroDivisionError:\n        pass\n    return out",
     "a function within looks at what is gathered": "    def seen():\n        return len(out)\n\n    out = []\n    for y in xs:\n        out.append(seen())\n    return out",
     "everyone looks at what is gathered": "    global out\n    out = []\n    for y in xs:\n        out.append(n())",
+    "words held apart by parentheses": "    return 1 if not(x in xs)else 2",
     "an elif": "    if x:\n        return 1\n    elif n:\n        return 2\n    else:\n        n()\n    return 3",
 }
 
@@ -77,6 +82,24 @@ def test_a_program_is_brought_to_its_usual_form(name):
 def test_what_would_not_be_equal_stays(name):
     code = f"def f(x, xs, n):\n{OTHER[name]}\n"
     assert normalize_idioms(code) == code
+
+
+def test_a_rule_that_would_spoil_a_program_leaves_the_others_their_say():
+    code = "def f(x, xs, n):\n    if not(x in xs)and n:\n        return 1\n    return list()\n"
+    assert normalize_idioms(code) == code.replace("list()", "[]")
+    received = "def f():\n    x = yield\n    return x\n"
+    assert normalize_idioms(received) == "def f():\n    return (yield)\n"
+
+
+@pytest.mark.parametrize("body", ["return(x + 1 if x else 0)", "return(lambda: x + 1)"])
+def test_what_libcst_cannot_read_is_extended_still(body):
+    code = f"def f(x):\n    {body}"
+    compile(code, "f", "exec")
+    example = tiny.example(response=code, tests=Tests("doctest", ">>> f(1)\n2\n>>> f(2)\n3\n", "f"))
+    rules = generator.RuleGenerator(0, 9, lambda cases: (["2\n", "4\n"] for _ in cases))
+    assert generator.normalize(example)[1] == []
+    (proposal,) = rules.propose([Job(example, "extend")], 0)
+    assert proposal.generator == "variant"
 
 
 def test_at_the_top_of_a_module_everyone_looks():
