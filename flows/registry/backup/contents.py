@@ -1,6 +1,7 @@
 """Collect what a workspace holds and git does not: all files but what is made anew by itself, and what stands in the commit as it is."""
 
 import fnmatch
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -85,7 +86,10 @@ def _check_name(file: Path) -> None:
 
 def removed() -> list[str]:
     """Return the files of the commit that are not in the workspace."""
-    return git.names("ls-files", "--deleted") if git.commit() != "none" else []
+    if git.commit() == "none":
+        return []
+    gone = git.names("diff", "--relative", "--no-renames", "--diff-filter=D", "--name-only", "HEAD")
+    return [name for name in gone if not os.path.lexists(name)]  # what git tracks no longer may still be here
 
 
 def held_by_git() -> set[str]:
@@ -93,7 +97,7 @@ def held_by_git() -> set[str]:
     if git.commit() == "none":
         return set()
     return {*git.names("ls-tree", "-r", "--name-only", "HEAD")} - {
-        *git.names("diff", "--relative", "--name-only", "HEAD")
+        *git.names("diff", "--relative", "--no-renames", "--name-only", "HEAD")
     }
 
 

@@ -300,6 +300,24 @@ def test_a_name_that_is_no_text_is_told_and_nothing_is_written(used, tmp_path):
     assert not (tmp_path / "today.zip").exists()
 
 
+def test_what_git_was_told_to_move_or_remove_is_gone_and_what_it_only_forgot_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shell(tmp_path, "git", "init", "--quiet")
+    assert contents.removed() == []
+    for name in ("moved", "removed", "forgotten", "deleted", "written anew", "kept"):
+        Path(name).write_text(f"{name}\n" * 9)
+    shell(tmp_path, "git", "add", "--all")
+    shell(tmp_path, "git", "commit", "--quiet", "--message", "One")
+    shell(tmp_path, "git", "mv", "moved", "here")
+    shell(tmp_path, "git", "mv", "written anew", "there")
+    shell(tmp_path, "git", "rm", "--quiet", "removed")
+    shell(tmp_path, "git", "rm", "--quiet", "--cached", "forgotten")
+    Path("deleted").unlink()
+    Path("written anew").write_text("other\n")
+    assert contents.removed() == ["deleted", "moved", "removed"]
+    assert not {"forgotten", "written anew", "here", "there"} & contents.held_by_git()
+
+
 def test_outputs_may_be_left_to_the_remote_once_it_has_them(used, clone, tmp_path, monkeypatch):
     shell(used.folder, "python", "-m", "dvc", "remote", "add", "--default", "store", str(tmp_path / "remote"))
     with pytest.raises(ValueError, match=r"DVC's remote lacks 5 outputs .*`ratchet share` pushes them"):
