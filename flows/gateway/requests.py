@@ -108,6 +108,9 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
         problem = error.errors()[0]
         param = ".".join(map(str, problem["loc"]))
         raise ApiError(400, f"{param or 'The body'}: {problem['msg'].rstrip('.')}.", param=param or None) from None
+    match body:
+        case {"prompt": [str(text)]}:  # clients of OpenAI's API send one text so too, and not every backend reads that
+            body = {**body, "prompt": text}
     return Request(endpoint, body)
 
 

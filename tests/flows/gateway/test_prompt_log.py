@@ -1,5 +1,6 @@
 """With consent, prompts come in where the monitor looks, in its shape."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -88,3 +89,11 @@ def test_a_prompt_that_is_no_text_is_left_out(serving):
         gateway.client.post("/v1/completions", json={"model": "champion", "prompt": [1, 2, 3]})
         gateway.ask("lone \ud800 half".encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
     assert len(list(incoming.files([Path("incoming")]))) == 1
+
+
+def test_a_list_of_one_text_is_that_text_to_backends_and_in_the_log(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
+        answer = gateway.client.post("/v1/completions", json={"model": "champion", "prompt": ["hello"]})
+        assert answer.json()["choices"][0]["text"] == "ratchet@1: hello"
+    (file,) = incoming.files([Path("incoming")])
+    assert json.loads(file.read_text())["prompt"] == "hello"
