@@ -14,6 +14,7 @@ from tasks import methods
 from tasks.core.records import Message
 from tasks.core.text.visible import escaped
 from tasks.core.text.writing import Answer, call
+from tasks.forkserver import imports
 from tasks.io.runs import tracking
 from tasks.io.weights import checkpoints, models, places
 
@@ -39,6 +40,8 @@ def main(
     """
     for name in names:
         places.find(name)
+    with imports.of_models():
+        from tasks.engine.inference import generation  # noqa: F401 - what writes answers
     traces = tracking.traces("chat")
     steering = None
     if steered_by:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import configuration
 from tasks.engine.inference import stop_texts
+from tasks.forkserver import imports
 from tasks.io.system import process
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
     """Load the model, and serve it under its name on a Unix socket until this process is ended."""
     config = configuration.load()
     process.set_threads(config.compute)
-    import uvicorn
+    with imports.of_models():
+        import uvicorn
 
-    from tasks.engine import device
+        from tasks.engine import device
 
     device.use(config.compute)
     app = application(*_served(name, folder, base, device.placement(config.compute)))

@@ -36,10 +36,10 @@ def delta(
     Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to sum.safetensors
     """
     from flows.commands import _sources, _terminal
-    from tasks.io.system import process
+    from tasks.forkserver import imports
 
-    process.quiet()
-    from tasks.io.weights import gguf_lora, peft_lora, sparse_deltas
+    with imports.of_models():
+        from tasks.io.weights import gguf_lora, peft_lora, sparse_deltas
 
     if to.exists():
         raise ValueError(f"{to} exists. Remove it, or name another place.")

@@ -37,11 +37,11 @@ def merge(
     from flows.commands import _sources, _terminal
     from flows.project import measured_models
     from tasks import configuration
-    from tasks.io.system import process
+    from tasks.forkserver import imports
 
-    process.quiet()
-    from tasks.core.weights.merging import Merge
-    from tasks.io.weights import merges
+    with imports.of_models():
+        from tasks.core.weights.merging import Merge
+        from tasks.io.weights import merges
 
     if to.exists():
         raise ValueError(f"{to} exists. Remove it, or name another place.")

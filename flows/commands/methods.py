@@ -84,10 +84,10 @@ def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[Se
     from flows.commands._reports import SelectorFit
     from tasks import configuration
     from tasks.core.training import Training
-    from tasks.io.system import process
+    from tasks.forkserver import imports
 
-    process.quiet()
-    from tasks.engine.training import fit  # torch: not needed to list methods
+    with imports.of_models():
+        from tasks.engine.training import fit  # torch: not needed to list methods
 
     if not selectors:
         raise ValueError(
