@@ -10,6 +10,7 @@ from tasks.configuration import PipelineConfig
 from tasks.core.records import Example, Lineage, Message, Signals
 from tasks.core.text.sensitive import search
 from tasks.core.text.visible import visible
+from tasks.core.text.wording import spoken
 from tasks.io import review_decisions, tables
 
 PROPOSED = ("simplify", "improve", "extend")
@@ -110,7 +111,7 @@ def as_text(proposal: Proposal) -> str:
 
 def conversation(messages: Sequence[Message]) -> str:
     """Return messages as one text, each behind its role."""
-    return "\n\n".join(f"{message.role}: {message.shown}" for message in messages)
+    return "\n\n".join(f"{message.role}: {spoken(message)}" for message in messages)
 
 
 def figures(signals: Signals) -> str:

@@ -16,6 +16,7 @@ from flows.review_page.filters import Filters, History
 from tasks.core.records import Example, Message
 from tasks.core.text.sensitive import search
 from tasks.core.text.visible import visible
+from tasks.core.text.wording import spoken
 
 FOLDER = files("flows.review_page")
 SHOWN = 10_000
@@ -128,7 +129,7 @@ def _prompt(entry: Entry) -> str:
 
 
 def _answer(example: Example) -> str:
-    return example.messages[-1].shown
+    return spoken(example.messages[-1])
 
 
 def _spoken(messages: Sequence[Message]) -> str:

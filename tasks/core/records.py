@@ -40,12 +40,6 @@ class Message:
     """The id of the call that a result is of, where the data say it."""
 
     @property
-    def shown(self) -> str:
-        """Return the turn as a person reads it: its content, and a line for each call."""
-        calls = [f"{call.name}({call.arguments})" for call in self.tool_calls or ()]
-        return "\n".join([self.content, *calls] if self.content else calls)
-
-    @property
     def texts(self) -> list[str]:
         """Return every text of the turn that comes from data."""
         calls = [text for call in self.tool_calls or () for text in (call.name, call.arguments, call.id)]

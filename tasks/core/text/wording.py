@@ -1,9 +1,9 @@
-"""Prompts that ask for a function and show code: training and evaluation use the same wording."""
+"""Prompts that ask for a function and show code, in one wording for training and evaluation; turns and data as parts of a prompt."""
 
 import re
 from typing import NamedTuple
 
-from tasks.core.records import content_id
+from tasks.core.records import Message, content_id
 
 ASK = "Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{stub}"
 ASK_TESTS = "Write tests for the Python function `{name}`: statements with `assert`, and nothing else. It is already defined:\n\n{code}"
@@ -55,6 +55,12 @@ def quoted(text: str, indent: str = "") -> str:
     first, *others = ["", *text.split("\n")] if text.startswith(">>>") else text.split("\n")
     lines = [first, *(indent + line if line.strip() else "" for line in others)]
     return f'{mark}"""' + "\n".join([*lines, indent] if others else lines) + '"""'
+
+
+def spoken(message: Message) -> str:
+    """Return a turn as one text: its content, and a line for each call of a tool."""
+    calls = [f"{call.name}({call.arguments})" for call in message.tool_calls or ()]
+    return "\n".join([message.content, *calls] if message.content else calls)
 
 
 def field(name: str, text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Example, Message
-from tasks.core.text.wording import field
+from tasks.core.text.wording import field, spoken
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.inference.readout import Branch, Tree
 from tasks.methods.curators import Curator, Question
@@ -22,7 +22,7 @@ def question_message(example: Example, question: Question, form: str) -> Message
     """Return the prompt for one question: the data first and the question last, so that several questions share a prefix."""
     fields = [field("instruction", transcript(example.prompt))]
     if question.response:
-        fields.append(field("response", example.messages[-1].shown))
+        fields.append(field("response", spoken(example.messages[-1])))
     return Message("user", "\n\n".join([INTRO, *fields, f"{question.text} {form}"]))
 
 

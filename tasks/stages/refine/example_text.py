@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.core.records import Example, Message, identify
+from tasks.core.text.wording import spoken
 
 
 def is_code(example: Example) -> bool:
@@ -18,7 +19,7 @@ def as_text(prompt: Sequence[Message]) -> str:
 
 def conversation(messages: Sequence[Message]) -> str:
     """Return messages as one text, each behind its role."""
-    return "\n\n".join(f"[{message.role}]\n{message.shown}" for message in messages)
+    return "\n\n".join(f"[{message.role}]\n{spoken(message)}" for message in messages)
 
 
 def normalized(example: Example) -> str:
