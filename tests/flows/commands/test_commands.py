@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -41,6 +43,20 @@ def test_help_is_there_at_once_and_loads_nothing_heavy(workspace):
     assert all(name in done.stdout for name in commands.names())
     program = "import sys, flows.commands as c; c.application(); print([m for m in ('prefect', 'dvc', 'mlflow', 'pydantic', 'yaml') if m in sys.modules])"
     assert workspace.run("timeit", "-n1", "-r1", program).stdout.splitlines()[0] == "[]"
+
+
+@pytest.mark.parametrize("command", ["verify --evidence . --key key.pem", "compare-logs ."])
+def test_no_module_of_the_folder_that_one_stands_in_is_imported(command, tmp_path):
+    """The folder may be someone else's evidence or logs. `-P` is how the installed script begins."""
+    for name in ("yaml", "pydantic", "scipy", "orjson", "simplejson"):
+        (tmp_path / f"{name}.py").write_text(f"import sys; sys.exit('{name} was imported')")
+    program = "from flows.commands import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-P", "-c", program, *command.split()]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "was imported" not in done.stderr
+    assert done.returncode != 0, "there is nothing to look at"
+    assert done.stderr.count("\n") <= 1, done.stderr
 
 
 def test_a_traceback_is_there_for_who_asks(workspace):
