@@ -13,6 +13,7 @@ import typer
 
 from flows.commands._exit_codes import ExitCode
 from flows.commands._reports import Failure, Problem
+from tasks.core.text.visible import without_passwords
 
 PLACE = re.compile(r"(?P<where>[^\s:]+\.\w+(?::\d+)?|\w+(?:\.\w+)+|[A-Z_]{3,}=\S*): (?P<rest>.+)", re.DOTALL)
 """The head of a message that names a file and its line, a setting, or a variable of the environment."""
@@ -50,16 +51,16 @@ def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:
     """Return the exit code of an error, and the error as a record. The traceback of an unforeseen one is printed on stderr."""
     from tasks.io.system import process
 
-    command = " ".join(["ratchet", *arguments])
+    command = without_passwords(" ".join(["ratchet", *arguments]))
     if isinstance(error, typer.TyperException):
-        message, code, context = error.format_message(), error.exit_code, getattr(error, "ctx", None)
+        message, code, context = without_passwords(error.format_message()), error.exit_code, getattr(error, "ctx", None)
         help_command = f"{context.command_path if context else 'ratchet'} --help"
         return code, Failure.of(command, code, message, [Problem(command, message, help_command)])
     if isinstance(error, process.expected()):
         message = process.explain(error)
     else:
         sys.excepthook(type(error), error, error.__traceback__)
-        message = f"{type(error).__name__}: {error}. This is a bug of Ratchet; the traceback is on stderr."
+        message = f"{type(error).__name__}: {without_passwords(str(error))}. This is a bug of Ratchet; the traceback is on stderr."
     return ExitCode.FAILED, Failure.of(command, ExitCode.FAILED, message, list(problems(message, command)))
 
 

@@ -115,6 +115,21 @@ def test_a_wrong_call_is_an_object_too(arguments, capsys):
     assert error["problems"][0]["remedy"].endswith("--help")
 
 
+@pytest.mark.parametrize("raised", [ValueError, ZeroDivisionError, None])
+def test_no_error_tells_the_password_of_an_address(raised, monkeypatch, capsys):
+    address = "https://me:planted@host/store"
+
+    def fail(_targets):
+        raise raised(address)
+
+    monkeypatch.setattr(forecast, "plan", fail)
+    with pytest.raises(SystemExit):
+        commands.main(["plan", address, "--json", *(() if raised else ("--no-such", address))])
+    said = capsys.readouterr().out
+    assert "host/store" in said
+    assert "planted" not in said
+
+
 def test_what_is_said_meanwhile_goes_to_stderr(bare, monkeypatch, capfd):
     def talk(_targets):
         progress.say("waiting …")
