@@ -33,6 +33,8 @@ def compare_logs(
     from flows.experiments.logs import comparison, rendering
     from tasks.io.system.files import write_atomically
 
+    if page is not None and page.is_dir():
+        raise ValueError(f"{page} is a folder, and the page is a file: --page {page / 'comparison.html'}")
     report = comparison.compare(logs, group=group, measures=measure or (), all_pairs=all_pairs)
     if page is not None:
         from flows.experiments.logs.page import page as render_page

@@ -37,7 +37,10 @@ def lines(path: Path) -> list[str]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error."""
+    """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error.
+
+    Raises IsADirectoryError where a file or a link would take the place of a folder.
+    """
     with _renamed(sibling(path), path) as partial:
         yield partial
 
@@ -50,9 +53,14 @@ def missing(path: Path) -> FileNotFoundError:
     return FileNotFoundError(f"{path}: there is no such file or folder. {hint}")
 
 
+def is_folder(path: Path) -> bool:
+    """Return True for a folder, and False for a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    if is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -86,7 +94,7 @@ def _renamed(partial: Path, path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_file():
             flush(partial)
-        if path.is_dir() and not path.is_symlink():  # a rename replaces files and links, but no folder with contents
+        if is_folder(path) and is_folder(partial):  # a rename replaces files and links, but no folder with contents
             shutil.rmtree(path)
         partial.replace(path)
     except BaseException:

@@ -333,6 +333,15 @@ def test_the_command_works_where_there_is_no_workspace(tmp_path):
     assert imported & {"torch", "transformers", "prefect", "dvc", "mlflow", "inspect_ai", "lm_eval"} == set()
 
 
+def test_a_page_takes_the_place_of_no_folder(capsys, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(SystemExit) as end:
+        commands.main(["compare-logs", str(SMALL), str(LARGE), "--page", str(tmp_path)])
+    assert end.value.code == 1
+    assert f"--page {tmp_path}/comparison.html" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_an_error_is_one_message(capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         commands.main(["compare-logs", str(SMALL), str(tmp_path / "absent.eval")])

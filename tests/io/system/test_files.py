@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_link_is_pointed_elsewhere_and_its_target_stays(tmp_path: Path) -> Non
         partial.symlink_to("2")
     assert link.readlink() == Path("2")
     assert (tmp_path / "1").is_dir()
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda partial: partial.symlink_to("elsewhere")], ids=["file", "link"])
+def test_no_file_or_link_takes_the_place_of_a_folder(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/mine.txt").touch()
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(IsADirectoryError), files.atomic_path(tmp_path / "results") as partial:
+        make(partial)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["elsewhere", "mine.txt", "results"]
 
 
 def test_a_missing_path_names_what_is_called_nearly_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
