@@ -1,5 +1,6 @@
 """Bring outputs and DVC's cache together: check, check out, link, find a file by its hash, push to the remote."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,13 @@ def file(digest: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {GONE}")
     return path
+
+
+def place_of(path: Path) -> str:
+    """Return the path within DVC's cache of a file with these contents, whether it is there or not."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return f"files/md5/{digest[:2]}/{digest[2:]}"
 
 
 def files(outputs: Mapping[str, str]) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Protocol
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from tasks.core.config import Config
 from tasks.io.system import files
@@ -56,7 +56,7 @@ class Manifest(Config):
     """UTC."""
     folder: str
     """The workspace's place on the machine that made it."""
-    commit: str
+    commit: Annotated[str, Field(pattern="^([0-9a-f]{40,64}|none)$")]
     """Git's commit, which has the files that are not here; `none` without git or before its first commit."""
     branch: str
     commits: str | None
@@ -293,6 +293,9 @@ def _parsed(text: str, path: Path) -> Manifest:
         raise ValueError(f"{path} has no manifest that can be read. {DAMAGED}") from None
     if wrong := [entry.sha256 for entry in manifest.files if not re.fullmatch("[0-9a-f]{64}", entry.sha256)]:
         raise ValueError(f"{path}: {wrong[0]!r} is no SHA-256. {DAMAGED}")
+    for name in (*(entry.path for entry in manifest.files), *manifest.links):
+        if any(str(above) in manifest.links for above in PurePosixPath(name).parents):
+            raise ValueError(f"{path}: {name!r} lies behind a link of the backup. Nothing was restored.")
     return manifest
 
 

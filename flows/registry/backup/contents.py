@@ -157,7 +157,9 @@ def _databases(state: Contents) -> Mapping[str, Path]:
 
 
 def _place(source: Path, default: str) -> str:
-    return source.relative_to(Path.cwd()).as_posix() if source.is_relative_to(Path.cwd()) else default
+    """Return where a backup has a database: by the folder that it lies in, since nothing is restored through a link."""
+    place, here = source.parent.resolve() / source.name, Path.cwd().resolve()
+    return place.relative_to(here).as_posix() if place.is_relative_to(here) else default
 
 
 def _snapshot(source: Path, copy: Path) -> Path:

@@ -5,10 +5,11 @@ databases come last.
 """
 
 import os
+import shlex
 import shutil
 from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flows.execution import workspace_lease
 from flows.execution.dvc import cache
@@ -21,6 +22,8 @@ from tasks.io.runs import moved_store
 from tasks.io.system import files, git, progress
 
 STAGING = SCRATCH / "restore"
+SECRET = (SCRATCH / "prefect", SCRATCH / "keys")
+"""Folders that nobody else reads. The database of Prefect holds secrets and the key to them."""
 
 
 def restore(source: Path, *, dry: bool = False) -> Manifest:
@@ -68,7 +71,7 @@ def _check_commit(manifest: Manifest, reader: Reader) -> None:
     here = git.commit()
     raise ValueError(
         f"The backup belongs to commit {manifest.commit[:12]}, and {'none' if here == 'none' else here[:12]} is checked out here. "
-        f"git checkout {f'-B {manifest.branch} ' if manifest.branch else ''}{manifest.commit}, and then this again."
+        f"git checkout {f'-B {shlex.quote(manifest.branch)} ' if manifest.branch else ''}{manifest.commit}, and then this again."
     )
 
 
@@ -78,37 +81,70 @@ def _distinct(manifest: Manifest) -> list[Entry]:
 
 
 def _missing(manifest: Manifest) -> list[Entry]:
-    """Return the files that are not here as the backup has them. Raises ValueError if others are in their places."""
+    """Return the files that are not here as the backup has them. Raises ValueError if a file would go that neither git nor DVC's cache has."""
     missing: list[Entry] = []
-    in_the_way: list[Entry] = []
-    unchanged = contents.held_by_git()
+    replaced = [path.as_posix() for path in _files_above(manifest)]
     for entry in manifest.files:
         path = _target(entry.path)
-        if not path.is_file() and not path.is_symlink():
+        if not path.is_file() or archive.digest_of(path) != entry.sha256:
             missing.append(entry)
-        elif archive.digest_of(path) != entry.sha256:
-            (missing if entry.path in unchanged else in_the_way).append(entry)
-    in_the_way += [
-        Entry(path=link, sha256="", size=0, mode=0)
-        for link, target in manifest.links.items()
-        if os.path.lexists(link) and not (Path(link).is_symlink() and str(Path(link).readlink()) == target)
-    ]
+            replaced += _files_at(path)
+    for name, target in manifest.links.items():
+        link = _target(name)
+        if not link.is_symlink() or str(link.readlink()) != target:
+            replaced += _files_at(link)
+    for path in map(_target, manifest.removed):
+        replaced += [] if files.is_folder(path) else _files_at(path)
+    unchanged = contents.held_by_git()
+    in_the_way = [name for name in replaced if name not in unchanged] + _unsaved_outputs(manifest)
     if in_the_way:
-        names = [entry.path for entry in in_the_way]
         raise ValueError(
-            f"{Path.cwd()} has files of its own, which the backup would replace: {', '.join(names[:5])}{' …' if names[5:] else ''}. "
+            f"{Path.cwd()} has files of its own, which the backup would replace: {', '.join(in_the_way[:5])}{' …' if in_the_way[5:] else ''}. "
             "Restore in a fresh clone, or move them aside. Nothing was written."
         )
     return missing
 
 
+def _files_at(path: Path) -> list[str]:
+    """Return the file, or those of the folder, that something else is to take the place of; an empty folder itself."""
+    if not files.is_folder(path):
+        return [path.as_posix()] if os.path.lexists(path) else []
+    return [file.as_posix() for file in path.rglob("*") if not files.is_folder(file)] or [path.as_posix()]
+
+
+def _files_above(manifest: Manifest) -> list[Path]:
+    """Return the files that are here where the backup has folders."""
+    names = (*(entry.path for entry in manifest.files), *manifest.links)
+    above = {str(folder) for name in names for folder in PurePosixPath(name).parents} - {"."}
+    return [path for path in map(_target, sorted(above)) if os.path.lexists(path) and not path.is_dir()]
+
+
+def _unsaved_outputs(manifest: Manifest) -> list[str]:
+    """Return the files of outputs here whose contents neither DVC's cache nor the backup of it has."""
+    if not manifest.with_outputs:
+        return []
+    saved = {entry.path for entry in manifest.files}
+    here = [Path(file) for output in manifest.outputs for file in _files_at(Path(output)) if Path(file).is_file()]
+    places = {file: cache.place_of(file) for file in here}
+    return [
+        file.as_posix()
+        for file, place in places.items()
+        if f"{contents.CACHE}/{place}" not in saved and not (cache.folder() / place).is_file()
+    ]
+
+
 def _target(path: str) -> Path:
-    """Return the place of a file. Raises ValueError if a link leads out of the workspace on the way there."""
+    """Return the place of a file. Raises ValueError if a link leads out of the workspace, or into git's folder, on the way there."""
+    here, target = Path.cwd().resolve(), Path(path)
     if path.startswith(f"{contents.CACHE}/"):
-        return cache.folder() / path.removeprefix(f"{contents.CACHE}/")
-    if not Path(path).parent.resolve().is_relative_to(Path.cwd().resolve()):
-        raise ValueError(f"{path} would be written outside of {Path.cwd()}, where a link leads. Nothing was restored.")
-    return Path(path)
+        here = cache.folder()
+        target = here / path.removeprefix(f"{contents.CACHE}/")
+    parent = target.parent.resolve()
+    if not parent.is_relative_to(here) or ".git" in map(str.lower, parent.relative_to(here).parts):
+        raise ValueError(
+            f"{path} would be written outside of {here}, or into .git, where a link leads. Nothing was restored."
+        )
+    return target
 
 
 def _stage(reader: Reader, missing: list[Entry]) -> None:
@@ -121,6 +157,11 @@ def _stage(reader: Reader, missing: list[Entry]) -> None:
 
 
 def _place(manifest: Manifest, missing: list[Entry]) -> None:
+    for path in (*map(_target, manifest.removed), *_files_above(manifest)):
+        if os.path.lexists(path) and not files.is_folder(path):
+            path.unlink()
+            with suppress(OSError):  # a folder that is not empty
+                os.removedirs(path.parent)
     databases = [entry for entry in missing if entry.path in manifest.databases]
     left = {entry.sha256: 0 for entry in missing}
     for entry in missing:
@@ -129,11 +170,9 @@ def _place(manifest: Manifest, missing: list[Entry]) -> None:
     for entry in [entry for entry in missing if entry not in databases]:
         left[entry.sha256] -= 1
         _put(entry, _target(entry.path), shared, last=not left[entry.sha256])
-    for path, target in manifest.links.items():
-        with files.atomic_path(_target(path)) as link:
+    for name, target in manifest.links.items():
+        with files.atomic_path(_target(name)) as link:
             link.symlink_to(target)
-    for path in manifest.removed:
-        _target(path).unlink(missing_ok=True)
     if manifest.with_outputs and manifest.outputs:
         cache.checkout(manifest.outputs)
     for entry in databases:
@@ -144,6 +183,9 @@ def _place(manifest: Manifest, missing: list[Entry]) -> None:
 def _put(entry: Entry, path: Path, shared: dict[str, Path], *, last: bool) -> None:
     """Put a file in its place. Read-only ones with the same contents share their bytes, as versions and DVC's cache do."""
     staged = STAGING / entry.sha256
+    for folder in SECRET:
+        if path.is_relative_to(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not entry.mode & WRITABLE and entry.sha256 in shared:
         with suppress(OSError), files.atomic_path(path) as link:

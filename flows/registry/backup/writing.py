@@ -78,7 +78,7 @@ def check_room(at: Path, needed: int) -> None:
 @contextmanager
 def _snapshots() -> Iterator[Path]:
     files.remove(SNAPSHOTS)  # a killed process left it
-    SNAPSHOTS.mkdir(parents=True)
+    SNAPSHOTS.mkdir(mode=0o700, parents=True)  # Prefect's database holds the key of its secrets
     try:
         yield SNAPSHOTS
     finally:

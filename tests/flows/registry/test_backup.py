@@ -280,6 +280,16 @@ def test_a_store_outside_is_saved_in_place_of_one_that_lies_here(options, tmp_pa
     assert state.elsewhere == []
 
 
+def test_a_store_behind_a_link_is_saved_where_it_can_be_restored(tmp_path, monkeypatch):
+    (tmp_path / "workspace/inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "workspace")
+    for link, target in {"disk": "..", "link": "inside"}.items():
+        Path(link).symlink_to(target)
+    places = {"disk": "mlflow.db", "link": "inside/runs.db"}
+    for link, place in places.items():
+        assert contents._place(Path(link, "runs.db").absolute(), "mlflow.db") == place
+
+
 def test_a_run_at_work_is_not_backed_up_in_the_middle(used, tmp_path):
     used.path(".ratchet/locks").mkdir(exist_ok=True)
     with used.path(".ratchet/locks/flow.lock").open("w") as lock:
