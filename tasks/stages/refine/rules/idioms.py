@@ -21,6 +21,7 @@ from tasks.stages.refine.rules.statements import (
     added_to,
     after,
     assigned,
+    comments,
     condition_of_return,
     enclosed,
     in_pairs,
@@ -69,14 +70,14 @@ def normalize_idioms(code: str, around: str = "") -> str:
 
 
 def _applied(rule: Rule, code: str, taken: set[str]) -> str:
-    """Return the code after a rule; as it was if it would be no Python then, such as `not(a in b)and c` without parentheses."""
+    """Return the code after a rule; as it was if it would lose a comment, or be no Python: `not(a in b)and c` without parentheses."""
     module = module_of(code)
     try:
-        changed = module.visit(rule(module, taken)).code
-        parsed(changed)
+        changed = module.visit(rule(module, taken))
+        parsed(changed.code)
     except SyntaxError:  # libcst's CSTValidationError is one
         return code
-    return changed
+    return changed.code if comments(changed) == comments(module) else code
 
 
 class _Rule(cst.CSTTransformer):
@@ -296,20 +297,13 @@ class Blocks(_Rule):
             yield first
 
     def _is_own(self, loop: cst.For) -> bool:
-        """Return True if nothing outside the loop uses its variables, and it can move into a scope of its own without losing comments."""
+        """Return True if nothing outside the loop uses its variables, and it can move into a scope of its own."""
         inside = self.mentions_in(loop)
         targets = mentions(loop.target)
         alone = all(inside[name] == self.mentions[name] for name in targets)
         special = m.findall(loop, m.Await() | m.Yield() | m.NamedExpr() | m.Lambda() | m.Del())
         simple = m.findall(loop.target, m.Attribute() | m.Subscript())
-        return (
-            alone
-            and not special
-            and not simple
-            and not loop.orelse
-            and not loop.asynchronous
-            and "#" not in self.text(loop)
-        )
+        return alone and not special and not simple and not loop.orelse and not loop.asynchronous
 
     def _is_unseen(self, name: str) -> bool:
         """Return True if a variable is local to the function that the rule is in, and nothing reads it while a statement runs.

@@ -19,8 +19,19 @@ def mentions(node: cst.CSTNode) -> Counter[str]:
 
 
 def in_pairs(body: Sequence[cst.BaseStatement]) -> Iterator[tuple[cst.BaseStatement, cst.BaseStatement | None]]:
-    """Yield each statement with the one after it."""
-    return iter(list(zip_longest(body, body[1:])))
+    """Yield each statement with the one after it; with None where one statement in place of both would lose a comment."""
+    pairs = zip_longest(body, body[1:])
+    return iter([(first, None if second and _commented(first, second) else second) for first, second in pairs])
+
+
+def _commented(first: cst.BaseStatement, second: cst.BaseStatement) -> bool:
+    """Return True if there is a comment in two statements or between them; those before the first stay."""
+    return bool(comments(second)) or len(comments(first)) > sum(line.comment is not None for line in lead(first))
+
+
+def comments(node: cst.CSTNode) -> list[str]:
+    """Return the comments in a part of a program, sorted."""
+    return sorted(comment.value for comment in m.findall(node, m.Comment()) if isinstance(comment, cst.Comment))
 
 
 def only(body: cst.BaseSuite) -> cst.BaseStatement | None:

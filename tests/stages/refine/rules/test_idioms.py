@@ -44,6 +44,7 @@ SAME = {
     "truth in parentheses": ("    return [(True if x else False)]", "    return [(bool(x))]"),
     "format in parentheses": ("    return('{} of {}'.format(x, n))", "    return(f'{x} of {n}')"),
     "branches in parentheses": ("    if(not x):\n        y = 1\n    else:\n        y = 2\n    return [y]", "    if(x):\n        y = 2\n    else:\n        y = 1\n    return [y]"),
+    "temporary below a comment": ("    # the sum\n    y = x + n\n    return y", "    # the sum\n    return x + n"),
     "temporary": ("    y = x + n\n    return y", "    return x + n"),
 }  # fmt: skip
 OTHER = {
@@ -61,6 +62,12 @@ OTHER = {
     "displays in a formatted string": "    return f'{dict() or xs}'",
     "braces": "    return '{{}} {}'.format(x)",
     "arguments with effects": "    return '{}'.format(n())",
+    "a comment behind a name": "    y = x + n  # sum\n    return y",
+    "a comment before a return": "    y = x + n\n    # sum\n    return y",
+    "comments of truth": "    if x:  # why\n        return True\n    return False  # why not",
+    "a comment of an empty list": "    out = []  # none yet\n    for y in xs:\n        out.append(y)\n    return n(out)",
+    "a comment of else": "    if x:\n        return 1\n    else:  # why not\n        return 2",
+    "a comment below": "    if x:\n        if xs:\n            return 1\n        # why not\n    return 2",
     "comments": "    out = []\n    for y in xs:  # why\n        out.append(y)\n    return out",
     "yields": "    out = []\n    for y in xs:\n        out.append((yield y))\n    return out",
     "what is gathered is looked at where the loop breaks off": "    try:\n        out = []\n        for y in xs:\n            out.append(n / y)\n    except ZeroDivisionError:\n        pass\n    return out",
