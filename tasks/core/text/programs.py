@@ -12,6 +12,7 @@ from textwrap import dedent
 from tasks.core.records import Example
 from tasks.core.text.reasoning import answer_start
 
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
 OPENING = re.compile(
@@ -89,6 +90,23 @@ def without_docstrings(code: str) -> str:
     return "".join(line for number, line in enumerate(code.splitlines(keepends=True), 1) if number not in removed_lines)
 
 
+def body_start(code: str, node: Definition) -> tuple[int, int]:
+    """Return the line, counted from 1, and the character of it at which the body of a definition begins."""
+    first = node.body[0]
+    line = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", ()))])
+    return line, len(code.splitlines()[line - 1].encode()[: first.col_offset].decode())
+
+
+def header(code: str, node: Definition) -> str:
+    """Return the text of a definition up to its body, without the comments between them."""
+    line, character = body_start(code, node)
+    *lines, last = code.splitlines()[:line]
+    lines.append(last[:character].rstrip())
+    while not lines[-1].strip() or lines[-1].lstrip().startswith("#"):
+        lines.pop()
+    return "\n".join(lines)
+
+
 def remarks(code: str) -> list[Span]:
     """Return the spans of a program's comments and docstrings. Raises SyntaxError as `essence` does."""
     lines = list(io.StringIO(code, newline=""))  # as Python ends them: `str.splitlines` knows more ends
@@ -110,8 +128,7 @@ def remarks(code: str) -> list[Span]:
     return sorted(spans)
 
 
-def _with_docstrings(tree: ast.Module) -> Iterator[ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    kinds = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+def _with_docstrings(tree: ast.Module) -> Iterator[ast.Module | Definition]:
     for node in ast.walk(tree):
-        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, ast.Module | Definition) and ast.get_docstring(node, clean=False) is not None:
             yield node

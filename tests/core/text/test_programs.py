@@ -1,8 +1,10 @@
 """Programs are found in answers, and two that say the same are told as one."""
 
+import ast
+
 import pytest
 
-from tasks.core.text.programs import essence, locate, program, remarks, without_docstrings
+from tasks.core.text.programs import essence, header, locate, program, remarks, without_docstrings
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,17 @@ def test_what_is_no_python_is_said_so(code):
 def test_docstrings_go_and_all_else_stays_as_it_is():
     code = 'def f(x):\n    """One\n\n    more."""\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'
     assert without_docstrings(code) == 'def f(x):\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "top"),
+    [
+        ("def f(a: int = 1) -> int: return a", "def f(a: int = 1) -> int:"),
+        ("def f(a='é:',\n      b=2): return a", "def f(a='é:',\n      b=2):"),
+        ("def f(a):  # why: so\n    # more: so\n\n    return a", "def f(a):  # why: so"),
+        ("def f(a):\n    @a[1:2]\n    def g(): return a\n    return g", "def f(a):"),
+        ("class A: b = 1", "class A:"),
+    ],
+)
+def test_the_header_of_a_definition_ends_where_its_body_begins(code, top):
+    assert header(code, ast.parse(code).body[0]) == top

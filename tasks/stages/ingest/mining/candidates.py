@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
+from tasks.core.text.programs import header
 from tasks.core.text.wording import block, quoted, request
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.mining import project_tests
@@ -158,12 +159,10 @@ def _trivial_bodies(args: ast.arguments) -> list[str]:
 
 
 def _header(code: str) -> str:
-    """Return the lines of a function up to its body."""
+    """Return the lines of a function up to its body. Raises Unusable if they share one."""
     (node,) = parse(code).body
     assert isinstance(node, Function)
-    lines = code.splitlines()[: node.body[0].lineno - 1]
-    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
-        lines.pop()
-    if not lines:
+    lines = header(code, node)
+    if len(lines.splitlines()) == node.body[0].lineno:
         raise Unusable("layout", "signature and body share a line")
-    return "\n".join(lines)
+    return lines

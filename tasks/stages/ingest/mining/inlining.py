@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tasks.core.text.programs import header
 from tasks.stages.ingest.mining.extraction import Definition, Piece, extract
 from tasks.stages.ingest.mining.name_resolution import (
     Library,
@@ -169,9 +170,10 @@ def signature(code: str) -> str:
     lines = code.splitlines()
     if not isinstance(node, Definition):
         return code if len(lines) == 1 else f"{lines[0][:80]} ..."
-    body = node.body[0]
-    last = body.lineno - 1 if ast.get_docstring(node) is None else body.end_lineno
-    return "\n".join([*lines[:last], "    ..."])
+    body, top = node.body[0], header(code, node)
+    if ast.get_docstring(node) is None or len(top.splitlines()) == body.lineno:
+        return f"{top}\n    ..."
+    return "\n".join([*lines[: body.end_lineno], "    ..."])
 
 
 def merge_imports(statements: Iterable[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import io
 import tokenize
 from collections.abc import Sequence
 
+from tasks.core.text.programs import header
 from tasks.core.text.wording import Request, quoted, request
 from tasks.stages.refine.rules.variable_names import bound_by, parsed
 
@@ -32,14 +33,6 @@ def with_docstring(parts: Request, text: str) -> str:
     """Write the prompt of a request with another docstring."""
     top = header(parts.stub, only_function(parts.stub))
     return request(parts.name, f"{top}\n    {quoted(text, '    ')}", parts.context)
-
-
-def header(code: str, node: ast.FunctionDef) -> str:
-    """Return the lines of a function up to its body."""
-    lines = code.splitlines()[: node.body[0].lineno - 1]
-    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
-        lines.pop()
-    return "\n".join(lines) if lines else code.split(":")[0] + ":"
 
 
 def expression(source: str) -> ast.expr | None:

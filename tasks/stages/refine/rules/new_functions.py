@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core.records import Example, Message, Tests, identify
-from tasks.core.text.programs import program
+from tasks.core.text.programs import body_start, header, program
 from tasks.core.text.wording import Request, block, quoted, request, requested
 from tasks.stages.refine.rules.code_text import (
     docstring,
     expression,
-    header,
     is_call,
     joined,
     renamed,
@@ -172,11 +171,11 @@ def variants(function: Function, draw: random.Random) -> Iterator[Draft]:
     if _may_not_terminate(function.node) or len(function.code) > MAX_CONTEXT:
         return
     tokens = [token for token in tokenize.generate_tokens(io.StringIO(function.code).readline) if token.string.strip()]
-    body = function.node.body[0].lineno
+    body = body_start(function.code, function.node)
     counts: dict[str, int] = {}
     for token in tokens:
         counts[token.string] = counts.get(token.string, 0) + 1
-    once = [token for token in tokens if counts[token.string] == 1 and token.start[0] >= body]
+    once = [token for token in tokens if counts[token.string] == 1 and token.start >= body]
     changes = [(token, new) for token in once for new in _replacements(token)]
     draw.shuffle(changes)
     name = f"{function.name}_variant"

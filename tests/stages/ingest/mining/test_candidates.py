@@ -190,6 +190,12 @@ def test_what_cannot_be_used_is_refused_with_its_reason(tmp_path, reason):
     assert refused.record.startswith("def f()")
 
 
+def test_a_prompt_ends_before_the_decorator_of_what_a_function_defines_first(tmp_path):
+    doc = '"""Keep it.\n\n    >>> f(abs)(-1)\n    1\n    """'
+    code = f"import functools\ndef f(g):\n    {doc}\n    @functools.wraps(g)\n    def h(x):\n        return g(x)\n    return h\n"
+    assert 'def f(g):\n    """Keep it.' in candidate(tmp_path, part=code).example.prompt[-1].content
+
+
 def test_long_solutions_and_long_docstrings_are_refused(tmp_path):
     body = "\n".join(f"        x += {number}" for number in range(200))
     long_code = f'def f(x):\n    """>>> f(0)\n    1\n    """\n    if x:\n{body}\n    return x\n'

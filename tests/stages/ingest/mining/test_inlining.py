@@ -1,5 +1,6 @@
 """The inlined dependencies suffice, are no more than is needed, and run in their order."""
 
+from tasks.stages.ingest.mining.inlining import signature
 from tests.stages.ingest.planting import candidate, checks, refusal
 
 TESTED = '"""\n    >>> f(1)\n    2\n    """'
@@ -128,3 +129,9 @@ def f(x):
     return step(x)
 """
     assert "import numpy" in prelude(tmp_path, text)
+
+
+def test_an_outline_ends_where_a_body_begins():
+    assert signature("def f(a):\n    @a\n    def g(): return a\n    return g") == "def f(a):\n    ..."
+    assert signature("def f(a, b=1): return a + b") == "def f(a, b=1):\n    ..."
+    assert signature('class A(B): "One."; x = 1') == "class A(B):\n    ..."

@@ -63,6 +63,16 @@ def test_a_variant_says_what_it_changes_and_its_tests_tell_it_from_what_it_is_a_
     assert any("`>=` in place of `>`" in draft.statement for draft in drafts)
 
 
+def test_a_variant_of_a_function_on_one_line_has_its_signature_with_the_new_name():
+    code = "def add(a: int, b: int = 2) -> int: return a + b"
+    drafts = list(
+        new_functions.variants(new_functions.parse_function(example(0, code, ">>> add(5, 1)\n6\n")), random.Random(0))
+    )
+    assert [draft.stub for draft in drafts] == ["def add_variant(a: int, b: int = 2) -> int:"]
+    (new,) = finish(*drafts)
+    assert program(new.response) == "def add_variant(a: int, b: int = 2) -> int: return a - b"
+
+
 def test_two_functions_make_one():
     ((draft,), (other,)) = (
         list(new_functions.compositions(new_functions.parse_function(a), new_functions.parse_function(b))) for a, b in ((SECOND, FIRST), (FIRST, SECOND))
