@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.core.weights import complete
 from tasks.engine import context
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
@@ -124,9 +125,8 @@ def load_encoder(folder: Path, _parent: None = None, *, dtype: str, device: str)
         )
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(
-        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
+    # Vectors are means of the tokens' states: many files lack the pooler, which reads the first one.
+    model = complete.load(AutoModel, folder, "pooler.", dtype=getattr(torch, dtype), use_safetensors=True)
     return model.to(device).eval(), checkpoints.load_tokenizer(folder)
 
 

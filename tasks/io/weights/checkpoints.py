@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks import methods
 from tasks.core.training import Start
+from tasks.core.weights import complete
 from tasks.io import provenance
 
 CARD = "ratchet.json"
@@ -74,14 +75,13 @@ def load(
         check_adapter(path)
         quantization = quantization_of(path)
     merge = is_adapter(path) and quantization is None and methods.spec("adapters", read_adapter_note(path)[0]).merges
-    model = AutoModelForCausalLM.from_pretrained(
+    model = complete.load(
+        AutoModelForCausalLM,
         plain,
         dtype=torch.float32 if merge else getattr(torch, dtype),  # bf16 drops small changes that are added to it
         quantization_config=quantization,
         device_map={"": device} if quantization else None,
         use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
     )
     _settle(model)
     if is_adapter(path):

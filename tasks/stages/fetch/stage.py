@@ -191,22 +191,14 @@ def _convert(gguf: Path, output: Path) -> str | None:
     with lasting():
         import torch
         from gguf import GGUFReader
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-        from tasks.core.weights import gguf_templates
+        from tasks.core.weights import gguf_models
 
     if not gguf.is_file():
         raise ValueError(f"fetch.model.path: there is no file {gguf}. {REMEDY}")
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),  # without this the model loads but cannot be saved
-    )
-    tokenizer, reader = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), GGUFReader(gguf)
-    tokenizer.chat_template = gguf_templates.read(reader)
+    model, tokenizer = gguf_models.read(gguf, torch.float32)
     _save(model, tokenizer, output)
-    return _grid(reader)
+    return _grid(GGUFReader(gguf))
 
 
 def _grid(reader: Any) -> str | None:

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tasks.io.weights import checkpoints
 from tests import tiny as small
@@ -45,6 +46,28 @@ def test_what_a_folder_lacks_is_named(folder, lost, message):
     with pytest.raises(ValueError, match=message) as caught:
         checkpoints.load(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rename", "named"),
+    [
+        (
+            lambda name: f"_orig_mod.{name}",
+            r"lacks 2\d of the model's weights: .*, …\. Its files may have them by other names",
+        ),
+        (
+            lambda name: name.replace("layers.1.mlp.up_proj", "up"),
+            r"lacks 1 of the model's weights: model\.layers\.1\.mlp\.up_",
+        ),
+    ],
+)
+def test_weights_that_a_folder_lacks_are_named_and_not_made_up(folder, rename, named):
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {rename(name): tensor for name, tensor in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ValueError, match=named):
+        checkpoints.load(folder)
 
 
 def test_weights_that_could_run_code_are_named_and_not_opened(folder):

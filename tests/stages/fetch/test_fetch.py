@@ -249,6 +249,20 @@ def test_the_chat_templates_of_a_gguf_file_are_those_of_the_base(fetch, tiny, tm
     assert checkpoints.load_tokenizer(folder).chat_template == tokenizer.chat_template
 
 
+def test_the_biases_of_a_llama_in_a_gguf_file_are_those_of_the_base(fetch, tiny, tmp_path):
+    from tasks.methods.compressors.gguf.config import GgufConfig
+    from tasks.methods.compressors.gguf.method import write
+
+    model, tokenizer = checkpoints.load(tiny)
+    sizes = {"attention_bias": True, "num_hidden_layers": 1}
+    biased = type(model)(type(model.config)(**model.config.to_dict() | sizes))
+    torch.nn.init.normal_(biased.model.layers[0].self_attn.q_proj.bias)
+    write(biased, tokenizer, tmp_path, GgufConfig(type="f32"))
+    base = checkpoints.load(fetch(source="gguf", path=str(tmp_path / "model.gguf")))[0]
+    attention = base.model.layers[0].self_attn
+    assert torch.equal(attention.q_proj.bias, biased.model.layers[0].self_attn.q_proj.bias)
+
+
 def test_a_gguf_file_that_is_none_is_named(fetch, tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"not a GGUF file" * 100)
     with pytest.raises(ValueError, match=r"a\.gguf"):

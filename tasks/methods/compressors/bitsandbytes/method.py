@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 
+from tasks.core.weights import complete
 from tasks.methods.compressors import WeightCompressor
 from tasks.methods.compressors.bitsandbytes.config import BitsandbytesConfig
 
@@ -55,13 +56,8 @@ def _check_installed() -> None:
 
 def _open(folder: Path, device: Any, **how: Any) -> Any:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every product of 8 bits
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        device_map={"": device},
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        **how,
+    return complete.load(
+        transformers.AutoModelForCausalLM, folder, device_map={"": device}, use_safetensors=True, **how
     )
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import gguf
 import torch
-import transformers
 
-from tasks.core.weights import gguf_templates
+from tasks.core.weights import gguf_models, gguf_templates
 from tasks.methods.compressors import WeightCompressor
 from tasks.methods.compressors.gguf import layout
 from tasks.methods.compressors.gguf.config import GgufConfig
@@ -39,25 +38,8 @@ def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
     """Read the model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
-    reader = gguf.GGUFReader(folder / FILE)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=FILE,
-        dtype=getattr(torch, dtype),
-        quantization_config=transformers.GgufConfig(dequantize=True),
-        local_files_only=True,
-        **_left_out(reader),
-    )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
-    tokenizer.chat_template = gguf_templates.read(reader)
+    model, tokenizer = gguf_models.read(folder / FILE, getattr(torch, dtype))
     return model.to(device).eval(), tokenizer
-
-
-def _left_out(reader: gguf.GGUFReader) -> dict[str, bool]:
-    """Return what transformers' reader (5.24) does not set by itself: that a LLaMA has biases, which it would drop."""
-    is_llama = reader.fields["general.architecture"].contents() == "llama"
-    has_biases = any(tensor.name.endswith("attn_q.bias") for tensor in reader.tensors)
-    return {"attention_bias": True} if is_llama and has_biases else {}
 
 
 def _describe(writer: Any, config: Any, kind: str) -> None:

@@ -1,0 +1,22 @@
+"""Models of which a folder has all weights: transformers gives random numbers to those that are not there, others at each load, and goes on."""
+
+from pathlib import Path
+from typing import Any
+
+
+def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
+    """Return the model in a folder by `from_pretrained` of this class of transformers, which runs no code of it and downloads nothing.
+
+    Raises ValueError where files lack weights, except those whose names begin with `unused`, if it is given.
+    """
+    model, info = kind.from_pretrained(
+        folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, **how
+    )
+    missing = sorted(name for name in info["missing_keys"] if not (unused and name.startswith(unused)))
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of the model's weights: {shown}. Its files may have them by other names, as torch.compile "
+            f"and wrappers give: save the {type(model).__name__} alone, by `save_pretrained`."
+        )
+    return model
