@@ -289,7 +289,7 @@ def _parsed(text: str, path: Path) -> Manifest:
         raise ValueError(
             f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}. Nothing was restored."
         ) from None
-    except (json.JSONDecodeError, AttributeError):
+    except (json.JSONDecodeError, AttributeError, RecursionError):
         raise ValueError(f"{path} has no manifest that can be read. {DAMAGED}") from None
     if wrong := [entry.sha256 for entry in manifest.files if not re.fullmatch("[0-9a-f]{64}", entry.sha256)]:
         raise ValueError(f"{path}: {wrong[0]!r} is no SHA-256. {DAMAGED}")

@@ -76,8 +76,9 @@ def _check_commit(manifest: Manifest, reader: Reader) -> None:
 
 
 def _distinct(manifest: Manifest) -> list[Entry]:
-    """Return one file for each content."""
-    return list({entry.sha256: entry for entry in manifest.files}.values())
+    """Return one file for each content, with the bundle of commits."""
+    bundle = [Entry(path="commits", sha256=manifest.commits, size=0, mode=0)] if manifest.commits else []
+    return list({entry.sha256: entry for entry in [*manifest.files, *bundle]}.values())
 
 
 def _missing(manifest: Manifest) -> list[Entry]:

@@ -34,5 +34,5 @@ def read_json(path: Path) -> Any:
     """Return the contents of a JSON file. Raises ValueError that names a file which holds none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is no JSON: {error}") from None

@@ -23,6 +23,10 @@ pytestmark = [
 
 UNFINISHED = WORK / "tune@r0"
 """What a killed training left."""
+MANIFEST = {
+    "version": 1, "time": "2026-11-28T12:00:00Z", "folder": "/x", "commit": "none", "branch": "", "commits": None, "packages": {},
+    "with_outputs": True, "outputs": [], "databases": [], "files": [], "links": {}, "removed": [],
+}  # fmt: skip
 
 
 def shell(folder, *command):
@@ -213,6 +217,20 @@ def test_what_was_cut_short_or_altered_is_found_and_nothing_is_restored(place, u
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps(MANIFEST | {"commits": "0" * 64}), "commits: the backup lacks its contents"),
+        ("[" * 200_000, "has no manifest that can be read"),
+    ],
+)
+def test_a_check_finds_commits_that_are_missing_and_a_manifest_without_end(text, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / "made.zip", "w") as file:
+        file.writestr("manifest.json", text)
+    with pytest.raises(ValueError, match=message):
+        restoring.restore(tmp_path / "made.zip", dry=True)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"version": 2}, "is a backup of form 2, and this Ratchet reads form 1"),
@@ -227,12 +245,8 @@ def test_what_was_cut_short_or_altered_is_found_and_nothing_is_restored(place, u
     ],
 )  # fmt: skip
 def test_a_manifest_that_leads_elsewhere_or_is_of_another_form_is_refused(change, message, tmp_path, monkeypatch):
-    manifest = {
-        "version": 1, "time": "2026-11-28T12:00:00Z", "folder": "/x", "commit": "none", "branch": "", "commits": None, "packages": {},
-        "with_outputs": True, "outputs": [], "databases": [], "files": [], "links": {}, "removed": [],
-    }  # fmt: skip
     with zipfile.ZipFile(tmp_path / "made.zip", "w") as file:
-        file.writestr("manifest.json", json.dumps(manifest | change))
+        file.writestr("manifest.json", json.dumps(MANIFEST | change))
     (tmp_path / "here").mkdir()
     (tmp_path / "here/linked").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path / "here")
