@@ -76,8 +76,9 @@ def test_a_signature_that_was_altered_or_is_missing_is_told(workspace_of_model):
     (EVIDENCE / layout.SIGNATURE).write_text(json.dumps(record))
     assert any("is not the signature of its own contents" in problem for problem in not_holding())
     assert foreign_verdict().exit_code == 1
-    (EVIDENCE / layout.SIGNATURE).write_text("no json")
-    assert any("is no JSON" in problem for problem in not_holding())
+    for text in ("no json", "[" * 200_000):
+        (EVIDENCE / layout.SIGNATURE).write_text(text)
+        assert any("is no JSON" in problem for problem in not_holding())
     (EVIDENCE / layout.SIGNATURE).unlink()
     assert any("nothing here is signed" in problem for problem in not_holding())
 
