@@ -106,9 +106,7 @@ def _proposal(items: Sequence[Example], drifted: Mapping[str, Finding], file: Pa
     new = [items[place] for place in sorted({place for finding in drifted.values() for place in finding.new})]
     if not new:
         return None
-    rows = [item.prompt if item.response == incoming.NONE else item.messages for item in new]
-    lines = [json.dumps({"messages": [_said(message) for message in row]}, ensure_ascii=False) for row in rows]
-    files.write_atomically(file, "".join(f"{line}\n" for line in lines))
+    files.write_atomically(file, "".join(f"{json.dumps(_row(item), ensure_ascii=False)}\n" for item in new))
     came, by_file = Counter(item.domain for item in items), Counter(item.domain for item in new)
     return {
         "task": by_file.most_common(1)[0][0],
@@ -117,6 +115,13 @@ def _proposal(items: Sequence[Example], drifted: Mapping[str, Finding], file: Pa
         "by_file": {name: [count, came[name]] for name, count in by_file.most_common()},
         "rows": file.as_posix(),
     }
+
+
+def _row(item: Example) -> dict[str, Any]:
+    """Return an item as `ingest` reads it."""
+    messages = item.prompt if item.response == incoming.NONE else item.messages
+    tools = {"tools": json.loads(item.tools)} if item.tools else {}
+    return {"messages": [_said(message) for message in messages]} | tools
 
 
 def _said(message: Message) -> dict[str, Any]:

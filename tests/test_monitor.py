@@ -108,7 +108,8 @@ def watching(workspace):
 
 
 def test_a_new_domain_is_proposed_by_the_file_it_came_in_with_its_rows(watching, store):
-    send(watching, prompts(30, THEIRS, 2), "travel.jsonl", completion="Yes, of course.")
+    tool = {"type": "function", "function": {"name": "book", "parameters": {"type": "object", "properties": {}}}}
+    send(watching, prompts(30, THEIRS, 2), "travel.jsonl", completion="Yes, of course.", tools=[tool])
     send(watching, prompts(10, OURS, 3), "usual.jsonl")
     found = look(watching, watching / "travel.jsonl", watching / "usual.jsonl")
     assert found["drifted"] == ["hdc"]
@@ -120,7 +121,9 @@ def test_a_new_domain_is_proposed_by_the_file_it_came_in_with_its_rows(watching,
     assert proposal["answered"] == new
     rows = list(incoming.read([Path(proposal["rows"])]))
     assert len(rows) == proposal["items"] == sum(new for new, _ in proposal["by_file"].values())
-    assert {row.messages[0].content for row in rows if row.response != incoming.NONE} <= set(prompts(30, THEIRS, 2))
+    answered = [row for row in rows if row.response != incoming.NONE]
+    assert {row.messages[0].content for row in answered} <= set(prompts(30, THEIRS, 2))
+    assert all(json.loads(row.tools) == [tool] for row in answered)
     assert "new" not in found["findings"]["hdc"]
 
 

@@ -49,11 +49,12 @@ def opened(config: PipelineConfig) -> PromptLog | None:
 
 
 def _row(request: Request) -> dict[str, Any] | None:
-    """Return a prompt as `ingest` takes it; None of one that is no text."""
+    """Return a prompt as `ingest` takes it, with its tools; None of one that is no text."""
     if request.endpoint == "completions":
         prompt = request.body["prompt"]
         return {"prompt": prompt} if isinstance(prompt, str) else None
-    return {"messages": [_as_text(message) for message in request.body["messages"]]}
+    tools = {"tools": request.body["tools"]} if request.body.get("tools") else {}
+    return {"messages": [_as_text(message) for message in request.body["messages"]]} | tools
 
 
 def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PARTS = [
     {"type": "text", "text": "parts"},
 ]
 CALL = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
 TALKS = [
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}],
     [{"role": "user", "content": "One"}, {"role": "assistant", "content": "1"}, {"role": "user", "content": PARTS}],
@@ -41,7 +42,7 @@ def examples():
 def test_every_prompt_that_was_answered_is_one_the_monitor_reads(serving):
     with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
         for talk in TALKS:
-            body = {"model": "champion", "messages": talk}
+            body = {"model": "champion", "messages": talk} | ({"tools": [TOOL]} if talk is TALKS[-1] else {})
             assert gateway.client.post("/v1/chat/completions", json=body).status_code == 200
         gateway.ask("Of a text\nwith two lines", stream=True)
         assert gateway.ask("keep this to yourself", store=False).status_code == 200
@@ -52,6 +53,7 @@ def test_every_prompt_that_was_answered_is_one_the_monitor_reads(serving):
         ["When?", "", "noon"],
         ["Of a text\nwith two lines"],
     ]
+    assert [example.tools and json.loads(example.tools) for example in examples()] == [None, None, [TOOL], None]
     assert {example.messages[-1].content for example in examples()} == {incoming.NONE}
     (file,) = Path("incoming").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -8,6 +8,7 @@ from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.visible import excerpt
 from tasks.io.sources import folders, table
 from tasks.io.sources.record import Broken
+from tasks.stages.ingest.reading.rows import tool_calls
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM, TURNS, conversation
 from tasks.stages.ingest.reading.rows.turns import content_of, role_of
 
@@ -36,13 +37,23 @@ def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
             if isinstance(row, Broken):
                 yield Refusal(path.as_posix(), row.where, row.reason, row.detail, row.record)
                 continue
-            messages = conversation_or_prompt(row.values)
-            if isinstance(messages, Unfit):
+            example = _example(row.values, path.stem, f"{path.as_posix()}: {row.where}")
+            if isinstance(example, Unfit):
                 beginning = excerpt(str(row.values))
-                yield Refusal(path.as_posix(), row.where, messages.reason, messages.detail, beginning)
-                continue
-            where = f"{path.as_posix()}: {row.where}"
-            yield Example(identify(messages), messages, "incoming", path.stem, where, "test", where, "unknown")
+                yield Refusal(path.as_posix(), row.where, example.reason, example.detail, beginning)
+            else:
+                yield example
+
+
+def _example(row: Mapping[str, Any], domain: str, where: str) -> Example | Unfit:
+    messages = conversation_or_prompt(row)
+    if isinstance(messages, Unfit):
+        return messages
+    tools = tool_calls.schemas(row, messages)
+    if isinstance(tools, Unfit):
+        return tools
+    name = identify(messages, tools=tools)
+    return Example(name, messages, "incoming", domain, where, "test", where, "unknown", tools=tools)
 
 
 def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:

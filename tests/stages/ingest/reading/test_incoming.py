@@ -53,6 +53,15 @@ def test_rows_with_and_without_a_response(tmp_path):
     ]
 
 
+def test_tools_come_in_as_ingest_reads_them(tmp_path):
+    tool = {"type": "function", "function": {"name": "ask", "parameters": {"type": "object", "properties": {}}}}
+    rows = [{"prompt": "Why?"}, {"prompt": "Why?", "tools": [tool]}, {"prompt": "Why?", "tools": [{"name": 1}]}]
+    without, having, broken = incoming.read([write(tmp_path / "in.jsonl", *rows)])
+    assert (without.tools, json.loads(having.tools)) == (None, [tool])
+    assert without.id != having.id
+    assert broken.reason == "broken tools"
+
+
 def test_what_is_no_prompt_is_refused_with_its_place(tmp_path):
     path = write(tmp_path / "in.jsonl", {"a": 1}, {"prompt": 3})
     path.write_text(path.read_text() + "{\n")
