@@ -27,13 +27,22 @@ ALIASES: Mapping[str, str] = {
     "python software foundation license": "PSF-2.0",
     "the unlicense (unlicense)": "Unlicense",
     # Names of the Hugging Face hub: https://huggingface.co/docs/hub/repositories-licenses
+    # `llama3` and `openrail` have no name in LicenseDB.
+    "bigcode-openrail-m": "LicenseRef-scancode-bigcode-open-rail-m-v1",
+    "bigscience-bloom-rail-1.0": "LicenseRef-scancode-bigscience-rail-1.0",
+    "bigscience-openrail-m": "LicenseRef-scancode-bigscience-open-rail-m",
+    "c-uda": "C-UDA-1.0",
     "gemma": "LicenseRef-scancode-gemma-tou-2024-04-01",
+    "lgpl-lr": "LGPLLR",
     "llama2": "LicenseRef-scancode-llama-2-license-2023",
     "llama3.1": "LicenseRef-scancode-llama-3.1-license-2024",
     "llama3.2": "LicenseRef-scancode-llama-3.2-license-2024",
     "llama3.3": "LicenseRef-scancode-llama-3.3-license-2024",
     "llama4": "LicenseRef-scancode-llama-4-license-2025",
+    "odbl": "ODbL-1.0",
+    "odc-by": "ODC-By-1.0",
     "openmdw": "LicenseRef-scancode-openmdw-1.0",
+    "pddl": "PDDL-1.0",
 }
 
 Alternatives = list[frozenset[str]]
