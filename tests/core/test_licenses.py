@@ -54,6 +54,14 @@ def test_the_licence_that_a_model_shall_have_is_held_against_all():
         terms("MIT", "CC-BY-SA-4.0", wanted="MIT").conflict == "the licence MIT is not allowed by CC-BY-SA-4.0 (data 1)"
     )
     assert terms("CC-BY-SA-4.0", wanted="GPL-3.0-only").conflict == ""
+    assert terms("GPL-3.0-only", "CC-BY-NC-4.0", wanted="gpl-3.0-only").conflict == (
+        "the licence gpl-3.0-only is not allowed by CC-BY-NC-4.0 (data 1)"
+    )
+    assert terms("GPL-2.0-only", "MIT", "EPL-2.0", wanted="GPL-2.0-only OR EPL-2.0").conflict == (
+        "the licence GPL-2.0-only OR EPL-2.0 is not allowed by EPL-2.0 (data 2), GPL-2.0-only (data 0)"
+    )
+    with pytest.raises(ValueError, match="asks for several licences at once"):
+        terms("GPL-3.0-only", "MIT", wanted="MIT AND GPL-3.0-only")
     with pytest.raises(ValueError, match=r"'Apache 9' is no SPDX licence that is known"):
         terms("MIT", wanted="Apache 9")
 

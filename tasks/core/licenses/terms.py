@@ -69,20 +69,29 @@ class Terms:
 def combine(holders: Mapping[str, Collection[str]], wanted: str | None = None) -> Terms:
     """Return the terms for a model made from these: licence → names of what has it. `wanted` is the licence that it shall have.
 
-    Raises ValueError if `wanted` is no licence that is known.
+    Raises ValueError if `wanted` is no licence that is known, or several at once.
     """
-    if wanted is not None and not is_known(wanted):
-        raise ValueError(f"{wanted!r} is no SPDX licence that is known. https://spdx.org/licenses/ lists them.")
+    wished = None if wanted is None else _wished(wanted)
     read = {name: alternatives(name) for name in sorted(holders)}
     known = {name: options for name, options in read.items() if options}
     unknown = {name: tuple(sorted(holders[name])) for name, options in read.items() if not options}
-    targets = [next(iter(option)) for option in alternatives(wanted)] if wanted else sorted(_candidates(known))
-    if not wanted and all(any(map(_is_free, option)) for option in known.values()):
+    targets = sorted(_candidates(known)) if wished is None else wished
+    if wished is None and all(any(map(_is_free, option)) for option in known.values()):
         return Terms((), _notices(known, None), "", unknown)
     allowed = tuple(target for target in targets if _admits(known, target))
     if not allowed:
         return Terms((), (), _conflict(known, holders, targets, wanted), unknown)
     return Terms(allowed, _notices(known, allowed[0]), "", unknown)
+
+
+def _wished(wanted: str) -> list[str]:
+    """Return the licences of which an expression names any one."""
+    if not is_known(wanted):
+        raise ValueError(f"{wanted!r} is no SPDX licence that is known. https://spdx.org/licenses/ lists them.")
+    options = alternatives(wanted)
+    if any(len(option) > 1 for option in options):
+        raise ValueError(f"{wanted!r} asks for several licences at once; name one, or several with OR.")
+    return [name for option in options for name in option]
 
 
 def _candidates(known: Mapping[str, Alternatives]) -> Iterator[str]:
@@ -142,7 +151,9 @@ def _conflict(
         return f"{name} ({first}{f' and {len(others)} more' if others else ''})"
 
     if wanted:
-        barring = [name for name, options in known.items() if not _admits({name: options}, wanted)]
+        admitted = {name: [_admits({name: options}, target) for target in targets] for name, options in known.items()}
+        barring = [name for name in admitted if not any(admitted[name])]
+        barring = barring or [name for name in admitted if not all(admitted[name])]  # each of them bars another
         return f"the licence {wanted} is not allowed by {', '.join(map(named, barring))}"
     for name, options in known.items():
         if not any(_admits({name: options}, target) for target in targets) and not any(map(_is_free, options)):

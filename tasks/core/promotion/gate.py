@@ -46,7 +46,7 @@ class GateConfig(Config):
     """A flow run waits so long for the person; without an answer the candidate is refused."""
 
     license: str | None = None
-    """The licence that a promoted model shall have, an SPDX expression. Without one any will do that its base and data allow."""
+    """The licence that a promoted model shall have: an SPDX name, or several with OR. Without one any will do that its base and data allow."""
     licenses: Literal["refuse", "strict", "report"] = "refuse"
     """`refuse`: where the licences of base and data exclude each other, or the licence that the model shall have, there is no candidate. Weights
     are held to be derived from the data, the stricter of two readings; `report` only tells. `strict` refuses unknown licences too."""
