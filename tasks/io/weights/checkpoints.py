@@ -11,6 +11,7 @@ from tasks import methods
 from tasks.core.training import Start
 from tasks.core.weights import complete
 from tasks.io import provenance
+from tasks.io.weights import turn_ends
 
 CARD = "ratchet.json"
 PEFT_ADAPTER = "adapter_config.json"
@@ -88,7 +89,9 @@ def load(
         model = put_on(path, model, merge=merge)
     if merge:
         cast(model, dtype)
-    return (model if quantization else model.to(device)).eval(), load_tokenizer(plain)
+    tokenizer = load_tokenizer(plain)
+    turn_ends.add(model.generation_config, tokenizer)
+    return (model if quantization else model.to(device)).eval(), tokenizer
 
 
 def cast(model: Any, dtype: str) -> None:

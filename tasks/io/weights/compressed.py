@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import methods
-from tasks.io.weights import checkpoints
+from tasks.io.weights import checkpoints, turn_ends
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 
 DELTA = "delta.safetensors"
@@ -26,7 +26,9 @@ def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str =
     name = read_note(path)["compressor"]
     method = methods.load("compressors", name)
     if isinstance(method, WeightCompressor):
-        return method.read(path, dtype, device)
+        model, tokenizer = method.read(path, dtype, device)
+        turn_ends.add(model.generation_config, tokenizer)
+        return model, tokenizer
     if not isinstance(method, DeltaCompressor):
         raise ValueError(f"{path} holds no model: compress.compressor is {name}. Use the tuned model itself.")
     if base is None:

@@ -16,7 +16,7 @@ from tasks.core.imports import lasting
 from tasks.core.stage import Run
 from tasks.io import pinned, provenance
 from tasks.io.system import packages
-from tasks.io.weights import checkpoints
+from tasks.io.weights import checkpoints, turn_ends
 from tasks.stages.fetch import random_init
 from tasks.stages.fetch.config import (
     Embedder,
@@ -101,6 +101,7 @@ def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
     if tools:
         _write_tools_template(output)
         facts |= {"tools": True}
+    turn_ends.write(output, checkpoints.load_tokenizer(output))
     checkpoints.write_card(output, method="fetch", source=facts, parent=None, grid=grid)
 
 

@@ -1,0 +1,51 @@
+"""The token with which a model ends its turn: training writes that of the chat template, and generation has to end there.
+
+Base models such as Qwen2.5 have a template of `<|im_end|>`, and a generation config that knows the end of a text alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
+FILE = "generation_config.json"
+
+
+def add(settings: Any, tokenizer: Any) -> bool:
+    """Add the token with which the chat template ends an answer to the end tokens of a generation config. Return whether it was none of them."""
+    end, ends = _of_template(tokenizer), settings.eos_token_id
+    known = ends if isinstance(ends, list) else [token for token in (ends,) if token is not None]
+    if end is None or end in known:
+        return False
+    settings.eos_token_id = [*known, end]
+    return True
+
+
+def write(folder: Path, tokenizer: Any) -> None:
+    """Add it in the files of a model, which other programs serve. Nothing is written where it is there already."""
+    from transformers import AutoConfig, GenerationConfig
+
+    if (folder / FILE).is_file():
+        settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    else:
+        settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    if add(settings, tokenizer):
+        settings.save_pretrained(folder)
+
+
+def _of_template(tokenizer: Any) -> int | None:
+    """Return the first control token after an answer, without one the tokenizer's end token, as `tasks.engine.chat_template` ends answers.
+
+    None where there is no template for a plain conversation.
+    """
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        return None
+    try:
+        text = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    except (TemplateError, TypeError, ValueError):  # ValueError: several templates, and none is the default
+        return None
+    _, answer, rest = text.rpartition(TURNS[-1]["content"])
+    controls = {index: str(token) for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    places = {rest.index(token): index for index, token in controls.items() if answer and token in rest}
+    return places[min(places)] if places else tokenizer.eos_token_id

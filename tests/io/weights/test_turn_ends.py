@@ -1,0 +1,68 @@
+"""A model ends its turn by the token that training writes there, whatever its generation config says."""
+
+import json
+import shutil
+
+import pytest
+
+from tasks.engine.inference.generation import turn_ends
+from tasks.io.weights import checkpoints, compressed, models
+from tasks.methods.compressors.gguf.config import GgufConfig
+from tasks.methods.compressors.gguf.method import write
+from tests import tiny as small
+
+TEXT, TURN = "<|endoftext|>", "<|im_end|>"
+
+
+@pytest.fixture
+def of_texts(tiny, tmp_path):
+    """The tiny model as base models come: turns of ChatML in the template, and no end but that of a text."""
+    folder = shutil.copytree(tiny, tmp_path / "of-texts")
+    for name, end in (("tokenizer_config.json", TEXT), ("config.json", 256), ("generation_config.json", 256)):
+        settings = json.loads((folder / name).read_text())
+        settings["eos_token" if isinstance(end, str) else "eos_token_id"] = end
+        (folder / name).write_text(json.dumps(settings))
+    return folder
+
+
+def ends(model, tokenizer):
+    return set(tokenizer.convert_ids_to_tokens(sorted(turn_ends(model))))
+
+
+def test_a_base_that_knows_the_end_of_texts_alone_ends_its_turns_too_wherever_it_is_saved(of_texts, tmp_path):
+    model, tokenizer = checkpoints.load(of_texts)
+    assert ends(model, tokenizer) == {TEXT, TURN}
+    model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/generation_config.json").read_text())["eos_token_id"] == [256, 258]
+    base = small.fetch(tmp_path, {"from": "folder", "path": str(of_texts)})["base"]
+    assert json.loads((base / "generation_config.json").read_text())["eos_token_id"] == [256, 258]
+
+
+def test_a_gguf_ends_its_turns_too(of_texts, tmp_path):
+    (tmp_path / "gguf").mkdir()
+    write(*checkpoints.load(of_texts), tmp_path / "gguf", GgufConfig(type="f32"))
+    compressed.write_note(tmp_path / "gguf", "gguf", {})
+    assert ends(*models.load(tmp_path / "gguf")) == {TEXT, TURN}
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ messages[1].content }}<|im_start|>{{ messages[0].content }}", {TEXT, "<|im_start|>"}),
+        ("{% for turn in messages %}{{ turn.content }}\n{% endfor %}", {TEXT}),
+        ("<|im_start|>{{ messages[0].content }}", {TEXT}),
+        ("{{ raise_exception('no') }}", {TEXT}),
+        (None, {TEXT}),
+    ],
+)
+def test_the_end_is_the_first_control_token_after_the_answer(of_texts, template, expected):
+    (of_texts / "chat_template.jinja").unlink()
+    if template:
+        (of_texts / "chat_template.jinja").write_text(template)
+    assert ends(*checkpoints.load(of_texts)) == expected
+
+
+def test_a_model_that_knows_the_end_of_its_turns_stays_as_it_is(tiny, tmp_path):
+    assert checkpoints.load(tiny)[0].generation_config.eos_token_id == 258
+    base = small.fetch(tmp_path, {"from": "folder", "path": str(tiny)})["base"]
+    assert (base / "generation_config.json").read_bytes() == (tiny / "generation_config.json").read_bytes()
