@@ -259,6 +259,7 @@ def test_a_tokenizer_without_a_name_in_the_format_is_refused(tmp_path):
     [
         (small.gpt2, "writes LLaMA, Qwen2 and Qwen3 models; this is a gpt2"),
         (lambda: llama(mlp_bias=True), "a llama with mlp_bias set"),
+        (lambda: llama(hidden_act="gelu"), "a llama with hidden_act gelu set"),
         (qwen2_of_wide_heads, "a qwen2 with head_dim set"),
         (
             lambda: llama(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),

@@ -21,6 +21,7 @@ def check(config: Any) -> None:
         "attention_bias": config.model_type == "qwen3" and config.attention_bias,
         "head_dim": config.model_type == "qwen2" and getattr(config, "head_dim", None) not in (None, own_width),
         f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
+        f"hidden_act {config.hidden_act}": config.hidden_act not in ("silu", "swish"),  # the format has no field for it
         "mlp_bias": config.model_type == "llama" and config.mlp_bias,
         "use_sliding_window": getattr(config, "use_sliding_window", False),
     }
