@@ -21,6 +21,8 @@ OWN_WEIGHTS = "adapter.safetensors"
 """An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs and banks read that, and `load` this."""
 NO_CHANGE = ("ADAPTION_PROMPT", "POLY")
 """Kinds of peft's adapters, besides prompts, that are no change of weights: one adds to what attention gives, one differs from task to task."""
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""The file of all weights, and, where they lie in several, the one that says which lies where."""
 COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
 BANK = "bank"
@@ -172,7 +174,8 @@ def load_tokenizer(path: Path) -> Any:
     """Load the tokenizer in a model's folder.
 
     A chat template that writes today's date is given a fixed one, and keeps it where the model is saved: the same data give the same
-    tokens on every day, and the model is served as it was trained.
+    tokens on every day, and the model is served as it was trained. A tokenizer that has no token to pad with or to end texts gets the end
+    token that the model's settings name. Raises ValueError if they name none.
     """
     from transformers import AutoTokenizer
 
@@ -182,6 +185,8 @@ def load_tokenizer(path: Path) -> Any:
         tokenizer.chat_template = {name: _with_clock(template) for name, template in templates.items()}
     elif templates:
         tokenizer.chat_template = _with_clock(templates)
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(turn_ends.of_settings(path))
     return tokenizer
 
 
@@ -222,10 +227,20 @@ def check_folder(path: Path) -> None:
             f"found {', '.join(pickled)}, which can run code when it is opened; convert it" if pickled else "found none"
         )
         raise ValueError(f"{path} has no weights as .safetensors: {weights_found}.")
+    if missing := sorted(name for name in files_read(path) if not (path / name).is_file()):
+        raise ValueError(f"{path} lacks {', '.join(missing)}, which {INDEX} names. Copy all files of its weights.")
     if not (path / "tokenizer.json").is_file():
         raise ValueError(
             f"{path} has no tokenizer.json. Save the tokenizer beside the weights (`tokenizer.save_pretrained`)."
         )
+
+
+def files_read(path: Path) -> set[str]:
+    """Return the names of the files that transformers reads the weights in a folder from; empty where it has neither one for all nor an index."""
+    if (path / WHOLE).is_file():
+        return {WHOLE}
+    index = path / INDEX
+    return {*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()} if index.is_file() else set()
 
 
 def write_card(path: Path, **facts: Any) -> None:

@@ -3,6 +3,7 @@
 Base models such as Qwen2.5 have a template of `<|im_end|>`, and a generation config that knows the end of a text alone.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def write(folder: Path, tokenizer: Any) -> None:
         settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     if add(settings, tokenizer):
         settings.save_pretrained(folder)
+
+
+def of_settings(folder: Path) -> int:
+    """Return the end token that a model's settings name, the first where there are several. Raises ValueError if they name none."""
+    files = [file for name in (FILE, "config.json") if (file := folder / name).is_file()]
+    named = [json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") for file in files]
+    ends = [end[0] if isinstance(end, list) else end for end in named if end not in (None, [])]
+    if not ends:
+        raise ValueError(
+            f"{folder}: the tokenizer has neither a token to pad with nor one that ends a text. Set `eos_token` in its tokenizer_config.json."
+        )
+    return int(ends[0])
 
 
 def _of_template(tokenizer: Any) -> int | None:

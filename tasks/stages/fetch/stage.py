@@ -4,7 +4,6 @@ reads   params only
 writes  models/base/, models/embedder/
 """
 
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -159,16 +158,10 @@ def _download(identity: str, revision: str) -> Path:
 def _files_of_model(folder: Path) -> list[Path]:
     """Return the files of a model that are copied: of its weights those that transformers reads, and none of earlier checkpoints or other
     programs; not its card, since the copy has its own."""
-    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     patterns = (*KEPT, checkpoints.NAMED_TEMPLATES)
     files = [file for pattern in patterns for file in folder.glob(pattern) if file.name != checkpoints.CARD]
-    if whole.is_file():
-        used = {whole.name}
-    elif index.is_file():
-        used = {*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    else:
-        return files
-    return [file for file in files if file.suffix != ".safetensors" or file.name in used]
+    used = checkpoints.files_read(folder)
+    return [file for file in files if not used or file.suffix != ".safetensors" or file.name in used]
 
 
 def _files(folder: Path) -> list[Path]:

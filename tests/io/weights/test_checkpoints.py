@@ -70,6 +70,17 @@ def test_weights_that_a_folder_lacks_are_named_and_not_made_up(folder, rename, n
         checkpoints.load(folder)
 
 
+def test_a_folder_that_lacks_one_of_several_files_of_weights_is_incomplete(folder):
+    model, _ = checkpoints.load(folder)
+    (folder / checkpoints.WHOLE).unlink()
+    model.save_pretrained(folder, max_shard_size="50KB")
+    lost = sorted(folder.glob("model-*"))[-1]
+    checkpoints.check_folder(folder)
+    lost.unlink()
+    with pytest.raises(ValueError, match=rf"lacks {lost.name}, which model\.safetensors\.index\.json names"):
+        checkpoints.check_folder(folder)
+
+
 def test_weights_that_could_run_code_are_named_and_not_opened(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin, which can run code when it is opened"):

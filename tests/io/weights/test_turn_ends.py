@@ -66,3 +66,14 @@ def test_a_model_that_knows_the_end_of_its_turns_stays_as_it_is(tiny, tmp_path):
     assert checkpoints.load(tiny)[0].generation_config.eos_token_id == 258
     base = small.fetch(tmp_path, {"from": "folder", "path": str(tiny)})["base"]
     assert (base / "generation_config.json").read_bytes() == (tiny / "generation_config.json").read_bytes()
+
+
+def test_a_tokenizer_without_end_and_padding_has_the_end_of_the_models_settings(of_texts):
+    file = of_texts / "tokenizer_config.json"
+    settings = {**json.loads(file.read_text()), "eos_token": None, "pad_token": None}
+    file.write_text(json.dumps(settings))
+    assert checkpoints.load_tokenizer(of_texts).eos_token == TEXT
+    for name in ("config.json", "generation_config.json"):
+        (of_texts / name).write_text("{}")
+    with pytest.raises(ValueError, match="Set `eos_token` in its tokenizer_config"):
+        checkpoints.load_tokenizer(of_texts)
