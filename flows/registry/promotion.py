@@ -16,7 +16,7 @@ from tasks import configuration
 from tasks.core.promotion import gate
 from tasks.core.promotion.gate import Bar, GateConfig, Judgement
 from tasks.core.records import CONDITIONS, Result
-from tasks.io import provenance, tables
+from tasks.io import config_file, provenance, tables
 from tasks.io.runs import registry
 from tasks.io.system import files, git, progress
 
@@ -112,6 +112,7 @@ def rollback(version: int, reason: str) -> None:
 
     Raises ValueError if it was never promoted or its files are not complete.
     """
+    config_file.check_present(configuration.PARAMS)  # settings that are wrong stop no rollback
     with workspace_lease.acquired():
         past = complete_history()
         if version not in (REFERENCE, *past.promoted):

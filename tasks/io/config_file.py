@@ -19,8 +19,6 @@ def read(path: Path, schema: type[P]) -> P:
 
     Raises FileNotFoundError without the file, and one ValueError that lists every problem: `params.yaml:12: tune.rank: …`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use reasoning` writes the default one.")
     raw, lines = parse(path)
     try:
         return schema.model_validate(raw)
@@ -28,11 +26,18 @@ def read(path: Path, schema: type[P]) -> P:
         raise ValueError(_explain(path, error, lines, schema)) from None
 
 
+def check_present(path: Path) -> None:
+    """Raise FileNotFoundError without the settings file, as outside of a workspace."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use reasoning` writes the default one.")
+
+
 def parse(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
     """Return the mapping in a YAML file, and the line (from 1) of each of its keys and items.
 
-    Raises ValueError where the file is no YAML, holds no mapping, or says a key twice.
+    Raises FileNotFoundError without the file, and ValueError where it is no YAML, holds no mapping, or says a key twice.
     """
+    check_present(path)
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
