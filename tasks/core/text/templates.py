@@ -37,6 +37,13 @@ def rendered(value: str, row: Mapping[str, Any]) -> Any:
         raise ValueError(f"the template {value!r} does not fit the row: {error}") from None
 
 
+def _written(value: Any) -> Any:
+    """Return what a template writes. Raises ValueError for null, which Jinja would write as the word `None`."""
+    if value is None:
+        raise ValueError("a column that it writes is null; `{% if COLUMN %}` leaves it out")
+    return value
+
+
 @lru_cache
 def _parsed(value: str) -> tuple[Any, frozenset[str]]:
     """Return the compiled template and its variables."""
@@ -44,7 +51,7 @@ def _parsed(value: str) -> tuple[Any, frozenset[str]]:
     import jinja2.sandbox
 
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
     )
     try:
         tree = environment.parse(value)

@@ -12,7 +12,8 @@ class Columns(Config):
     """The columns that make a conversation, where their names are not the usual ones.
 
     Each is the name of a column, or a Jinja template of columns: `{{ title }}: {{ body }}`; `row["a name"]` is a column whose name is
-    no word. A row that lacks one of them is read by the usual names.
+    no word. A row that lacks one of them is read by the usual names, and one where a template would write null is refused:
+    `{% if title %}{{ title }}: {% endif %}{{ body }}`.
     """
 
     prompt: str | None = None

@@ -63,6 +63,14 @@ def test_a_template_that_does_not_fit_refuses_the_row(template):
     assert (refusal.reason, template in refusal.detail) == ("columns do not fit", True)
 
 
+def test_a_null_is_never_written_as_a_word():
+    null = {"question": None, "about": "It was in 1066.", "a": "A"}
+    refusal = read(null, prompt="{{ question }} {{ about }}", response="a")
+    assert (refusal.reason, "a column that it writes is null" in refusal.detail) == ("columns do not fit", True)
+    optional = "{% if question %}{{ question }} {% endif %}{{ about }}"
+    assert read(null, prompt=optional, response="a") == [("user", "It was in 1066."), ("assistant", "A")]
+
+
 def test_a_preference_under_other_names():
     source = File.model_validate(
         {"from": "file", "path": "a", "columns": {"prompt": "f", "response": "b", "rejected": "s"}}
