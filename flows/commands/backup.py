@@ -20,8 +20,8 @@ def backup(
 ) -> None:
     """Back up all that git does not hold.
 
-    Runs, models and their versions, outputs, data, decisions, unfinished trainings, edits without a commit, commits without a remote. Servers may go on
-    meanwhile. A folder takes only what it does not have yet.
+    Runs, models and their versions, outputs, data, decisions, unfinished trainings, edits without a commit, commits of this branch that no remote has.
+    Servers may go on meanwhile. A folder takes only what it does not have yet.
 
     Example: ratchet backup ../backups, or ratchet backup ../today.zip, later: ratchet restore ../backups
     """

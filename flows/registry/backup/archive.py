@@ -60,7 +60,7 @@ class Manifest(Config):
     """Git's commit, which has the files that are not here; `none` without git or before its first commit."""
     branch: str
     commits: str | None
-    """The SHA-256 of a git bundle with the commits that no remote has; None where a remote has them all."""
+    """The SHA-256 of a git bundle with the commits up to `commit` that no remote has; None where a remote has them all."""
     packages: dict[str, str]
     """The versions that wrote the databases."""
     with_outputs: bool

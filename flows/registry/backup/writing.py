@@ -102,7 +102,7 @@ def _entry(path: str, source: Path, digest: str) -> Entry:
 
 
 def _commits(bundle: Path) -> dict[str, Path]:
-    """Return a bundle of the commits that no remote has, by its SHA-256; nothing where there are none."""
+    """Return a bundle of the commits of HEAD that no remote has, by its SHA-256; nothing where there are none."""
     if not git.has_unpushed_commits():
         return {}
     git.run("bundle", "create", "--quiet", str(bundle), "HEAD", "--not", "--remotes")
@@ -133,6 +133,11 @@ def _left_out(held: contents.Contents, manifest: Manifest) -> Iterator[str]:
     if not manifest.with_outputs:
         yield "Outputs of stages are left to DVC's remote, which has them all."
     yield from (f"Not in it: {what}." for what in held.elsewhere)
+    if others := git.unpushed_branches():
+        yield (
+            f"Not in it: commits of {', '.join(others)}, which no remote has. `git push` keeps a branch, and `git stash branch` makes one of "
+            "a stash."
+        )
     remotes = git.run("remote").split() if manifest.commit != "none" else []
     where = f"git clone … && git checkout {manifest.commit[:12]}" if remotes else "git init, in an empty folder"
     yield f"On another machine: {where}; and there: ratchet restore …"

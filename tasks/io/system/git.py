@@ -54,6 +54,15 @@ def has_unpushed_commits() -> bool:
     return commit() != "none" and run("rev-list", "--count", "HEAD", "--not", "--remotes").strip() != b"0"
 
 
+def unpushed_branches() -> list[str]:
+    """Return the other branches, and `stash`, with commits that neither a remote has nor the one that is checked out."""
+    if commit() == "none":
+        return []
+    refs = run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/stash").decode().split()
+    own = [ref for ref in refs if run("rev-list", "--max-count=1", ref, "--not", "--remotes", "HEAD")]
+    return [ref.removeprefix("refs/").removeprefix("heads/") for ref in own]
+
+
 def user_name() -> str:
     """Return the name that git signs with; empty if it has none."""
     return _answer("config", "user.name")

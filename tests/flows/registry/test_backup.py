@@ -101,11 +101,15 @@ def test_nobody_else_reads_a_backup_in_a_folder_that_others_read(used, tmp_path)
 @pytest.mark.parametrize("place", ["backups", "today.zip"])
 def test_all_that_git_lacks_is_back_on_an_empty_machine(place, used, clone, tmp_path, monkeypatch, capsys):
     backup = tmp_path / place
+    tree = shell(used.folder, "git", "commit-tree", "HEAD^{tree}", "-m", "Three").strip()
+    shell(used.folder, "git", "branch", "experiment", tree)
     writing.back_up(backup)
+    told = capsys.readouterr().out
     assert (
         "Left out, since they hold secrets (--keys takes them along): .dvc/config.local, .ratchet/keys/evidence.pem"
-        in capsys.readouterr().out
+        in told
     )
+    assert "Not in it: commits of experiment, which no remote has." in told
     was, last = git.commit(), history.read().tail
     gone = used.folder.rename(tmp_path / "gone")
 
@@ -340,6 +344,24 @@ def test_what_git_was_told_to_move_or_remove_is_gone_and_what_it_only_forgot_is_
     Path("written anew").write_text("other\n")
     assert contents.removed() == ["deleted", "moved", "removed"]
     assert not {"forgotten", "written anew", "here", "there"} & contents.held_by_git()
+
+
+def test_other_branches_and_the_stash_are_named_where_no_remote_has_their_commits(tmp_path, monkeypatch):
+    shell(tmp_path, "git", "init", "--quiet", "--bare", "origin")
+    shell(tmp_path, "git", "clone", "--quiet", "origin", "here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert git.unpushed_branches() == []
+    for branch in ("pushed", "experiment", "main"):
+        shell(".", "git", "checkout", "--quiet", "--orphan", branch)
+        Path("notes").write_text(branch)
+        shell(".", "git", "add", "notes")
+        shell(".", "git", "commit", "--quiet", "--message", branch)
+    shell(".", "git", "push", "--quiet", "origin", "pushed")
+    shell(".", "git", "branch", "like-main")
+    assert git.unpushed_branches() == ["experiment"]
+    Path("notes").write_text("edited")
+    shell(".", "git", "stash", "--quiet")
+    assert git.unpushed_branches() == ["experiment", "stash"]
 
 
 def test_outputs_may_be_left_to_the_remote_once_it_has_them(used, clone, tmp_path, monkeypatch):
