@@ -124,6 +124,13 @@ def test_a_program_in_a_list_is_put_back_where_it_stood():
     assert generator.normalize(new)[1] == []
 
 
+def test_a_draft_in_the_reasoning_stays_as_it_was_thought():
+    code = "def f(x):\n    return not x is None"
+    text = f"<think>\n{code}\n</think>\n\n```python\n{code}\n```"
+    new, _ = generator.normalize(tiny.example(response=text, tests=Tests("doctest", ">>> f(1)\nTrue", "f")))
+    assert new.response == f"<think>\n{code}\n</think>\n\n```python\ndef f(x):\n    return x is not None\n```"
+
+
 def test_a_builtin_that_what_runs_before_binds_is_none():
     code = "def f(xs):\n    return list()\n"
     assert normalize_idioms(code, "list = tuple") == code
