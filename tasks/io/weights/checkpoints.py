@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -335,14 +337,20 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
     if name == "none" or (not merge and (path / PEFT_ADAPTER).is_file()):
         from peft import PeftModel
 
-        attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
+        with _fits(path):
+            attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
         adapter = attached.active_peft_config
         if adapter.is_prompt_learning or adapter.peft_type.value in NO_CHANGE:
             raise ValueError(
                 f"{path} is a {adapter.peft_type.value} adapter, which is no change of weights, and Ratchet measures and merges those alone. "
                 "Train one that is: `ratchet methods adapters` lists them."
             )
-        return attached.merge_and_unload() if merge and not _adapts_tied(attached) else attached.get_base_model()
+        no_weights = getattr(adapter, "lora_bias", False)  # it adds a bias, for which a layer may have no place
+        return (
+            attached.merge_and_unload()
+            if merge and not (no_weights or _adapts_tied(attached))
+            else attached.get_base_model()
+        )
     method = methods.load("adapters", name)
     config = methods.spec("adapters", name).config.model_validate(params)
     tensors = read_adapter(path)
@@ -350,6 +358,20 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
     fill(attached, name, tensors, path)
     attached.requires_grad_(False)
     return method.merge(attached) if merge else attached
+
+
+@contextmanager
+def _fits(path: Path) -> Iterator[None]:
+    """Raise ValueError where peft fails by the shapes of the adapter at `path`, or warns that layers have no tensors in its file: they would
+    stay as they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        try:
+            yield
+        except (RuntimeError, UserWarning) as error:
+            raise ValueError(
+                f"{path} does not fit the model it is put on: {' '.join(str(error).split())[:400]}"
+            ) from None
 
 
 def _adapts_tied(attached: Any) -> bool:

@@ -35,7 +35,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
     for name, tensor in load_file(adapter / checkpoints.PEFT_WEIGHTS).items():
         part = next((part for part in PARTS if name.endswith(part)), None)
         if part is None:
-            raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY}")
+            raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY} {TIED}")
         weight = name.removeprefix(PREFIX).removesuffix(part) + ".weight"
         values = tensor.float().numpy()
         if part == ".lora_B.weight":  # its rows are the layer's outputs
@@ -56,6 +56,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
 
 
 REMEDY = "Write it merged: `ratchet merge` makes a whole model of it, and compressor gguf a GGUF."
+TIED = "One of embeddings or head cannot be merged where these are one tensor in the base: train it anew without them."
 
 
 def _alpha(adapter: Path) -> float:

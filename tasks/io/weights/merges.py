@@ -108,7 +108,7 @@ def _write_changes(file: Path, expert: Expert, base: Path, plain: Mapping[str, A
         raise ValueError(
             f"{expert.path} is not {base} with other weights ({odd[0]}), so plain weights have no place for its change. "
             "Merge models of one shape, with adapters that `ratchet methods adapters` calls mergeable; one that makes the model narrower "
-            "is written alone, by `linear`."
+            "is written alone, by `linear`, and one of embeddings or head cannot be where these are one tensor in the base."
         )
     save_file({name: tensor - plain[name] for name, tensor in tuned.items() if not tensor.equal(plain[name])}, file)
 
