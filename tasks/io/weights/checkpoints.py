@@ -345,12 +345,7 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
                 f"{path} is a {adapter.peft_type.value} adapter, which is no change of weights, and Ratchet measures and merges those alone. "
                 "Train one that is: `ratchet methods adapters` lists them."
             )
-        no_weights = getattr(adapter, "lora_bias", False)  # it adds a bias, for which a layer may have no place
-        return (
-            attached.merge_and_unload()
-            if merge and not (no_weights or _adapts_tied(attached))
-            else attached.get_base_model()
-        )
+        return attached.merge_and_unload() if merge and _merges(attached) else attached.get_base_model()
     method = methods.load("adapters", name)
     config = methods.spec("adapters", name).config.model_validate(params)
     tensors = read_adapter(path)
@@ -374,13 +369,17 @@ def _fits(path: Path) -> Iterator[None]:
             ) from None
 
 
-def _adapts_tied(attached: Any) -> bool:
-    """Return whether peft adapts the embeddings or the head of a model where both are one tensor, and a change of one would be one of the other."""
+def _merges(attached: Any) -> bool:
+    """Return whether peft's merge gives the same model: not where LoRA has a bias and its layer none, nor where it adapts the embeddings or the
+    head of a model where both are one tensor, and a change of one would be one of the other."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     model = attached.get_base_model()
     ends = model.get_input_embeddings(), model.get_output_embeddings()
-    return ends[0].weight is ends[1].weight and any(isinstance(end, BaseTunerLayer) for end in ends)
+    adapts_tied = ends[0].weight is ends[1].weight and any(isinstance(end, BaseTunerLayer) for end in ends)
+    layers = [module.get_base_layer() for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    has_bias = getattr(attached.active_peft_config, "lora_bias", False)
+    return not (adapts_tied or (has_bias and any(getattr(layer, "bias", None) is None for layer in layers)))
 
 
 def check_parent(path: Path, base: Path) -> None:
