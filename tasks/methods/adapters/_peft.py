@@ -1,6 +1,8 @@
 """Functions that the wrappers over peft share."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import peft
 from torch import nn
@@ -8,9 +10,24 @@ from torch import nn
 from tasks.core.weights.surgery import ALL_LINEAR
 
 
-def wrap(model: nn.Module, config: peft.PeftConfig) -> nn.Module:
-    """Return peft's wrapper around `model`, frozen but for the modules that `config` puts into it."""
+def wrap(model: nn.Module, config: Any) -> nn.Module:
+    """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it."""
+    if config.target_modules == ALL_LINEAR and (decoder := _decoder(model)):
+        layers = model.get_submodule(decoder).named_modules()
+        endings = sorted({name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear)})
+        config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(endings)})"
     return peft.get_peft_model(model, config)
+
+
+def _decoder(model: Any) -> str:
+    """Return the name of the decoder in a model that has linear layers beside it, such as a vision tower; empty for any other.
+
+    peft's `all-linear` would adapt them too: weights that no text moves.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    inside = {id(module) for module in decoder.modules()}
+    beside = [m for m in model.modules() if isinstance(m, nn.Linear) and id(m) not in inside and m is not head]
+    return next(name for name, module in model.named_modules() if module is decoder) if beside else ""
 
 
 def merge(model: nn.Module) -> nn.Module:
