@@ -165,6 +165,13 @@ def test_it_writes_the_text_that_the_original_writes(round_trip, kind):
     assert torch.equal(found.generate(ids, **how), model.generate(ids, **how))
 
 
+def test_all_end_tokens_and_the_repetition_penalty_come_back(round_trip):
+    model = llama(eos_token_id=[258, 256])
+    model.generation_config.repetition_penalty = 1.1
+    settings = round_trip(model, "f32")[0].generation_config
+    assert (settings.eos_token_id, settings.repetition_penalty) == ([258, 256], 1.1)
+
+
 def test_rows_of_a_head_go_from_halves_to_pairs():
     rows = np.arange(8, dtype=np.float32)[:, None]  # two heads of four
     assert turn(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]

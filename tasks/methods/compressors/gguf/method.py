@@ -6,6 +6,7 @@ from typing import Any
 
 import gguf
 import torch
+import transformers
 
 from tasks.core.weights import gguf_models, gguf_templates
 from tasks.methods.compressors import WeightCompressor
@@ -24,7 +25,10 @@ PRE = {SPLIT.replace("DIGITS", r"\p{N}"): "qwen2", SPLIT.replace("DIGITS", r"\p{
 
 
 def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
-    """Write `model.gguf` into the folder. Raises ValueError for a model or tokenizer that the format, or this module, cannot express."""
+    """Write `model.gguf` and the settings of generation into the folder.
+
+    Raises ValueError for a model or tokenizer that the format, or this module, cannot express.
+    """
     layout.check(model.config)
     writer = gguf.GGUFWriter(folder / FILE, model.config.model_type)
     _describe(writer, model.config, config.type)
@@ -34,11 +38,15 @@ def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    # The file has room for one end token, and for no repetition penalty.
+    model.generation_config.save_pretrained(folder)
 
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
-    """Read the model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
+    """Read the model, its weights spread out to `dtype`, and the tokenizer from the file, and the settings of generation beside it."""
     model, tokenizer = gguf_models.read(folder / FILE, getattr(torch, dtype))
+    if (folder / transformers.utils.GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model.to(device).eval(), tokenizer
 
 
