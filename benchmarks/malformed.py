@@ -14,6 +14,7 @@ import bz2
 import gzip
 import lzma
 import random
+import re
 import tempfile
 import time
 from collections import Counter
@@ -127,6 +128,11 @@ def damaged_documents(folder: Path, records: int) -> Counts:
     return _counted([file.name for file in sorted(folder.iterdir())], read, kept, refused, records)
 
 
+def _file_of(place: str) -> str:
+    """Return the file of a place in a folder: `folder damaged: a.py:f`, or with a space before the function of one that was refused."""
+    return re.split("[ :]", place.partition(": ")[2])[0]
+
+
 def damaged_modules(folder: Path, records: int) -> Counts:
     """Mine the functions of a folder of damaged modules. A module that is no Python is one refusal; each is a document of a corpus too."""
     source = Folder.model_validate({"from": "folder", "path": str(folder), "functions": "documented"})
@@ -134,11 +140,11 @@ def damaged_modules(folder: Path, records: int) -> Counts:
     read, kept, refused = Counter[str](), Counter[str](), Counter[str]()
     for record in mine_functions(source, modules):
         example = record.example if isinstance(record, Candidate) else record
-        label = example.source.split(" ")[1].split(":")[0]
+        label = _file_of(example.source)
         read[label] += 1
         (refused if isinstance(example, Refusal) else kept)[label] += 1
     labels = [file.name for file in sorted(folder.iterdir())]
-    assert sorted(document.source.split(" ")[1] for document in read_documents(source, "domain")) == labels  # type: ignore[union-attr]
+    assert sorted(_file_of(document.source) for document in read_documents(source, "domain")) == labels  # type: ignore[union-attr]
     return _counted(labels, read, kept, refused, records)
 
 
