@@ -1,7 +1,6 @@
 """Conversations as the model's chat template writes them: the prompt of an answer, and the answer with its end of turn."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ from jinja2 import TemplateError
 
 from tasks.core.records import Message
 from tasks.core.text.reasoning import END, START
+from tasks.core.weights.control_tokens import first_control_token
 
 Tokenizer = Any
 """A fast tokenizer of transformers."""
@@ -35,11 +35,6 @@ class WrittenAnswer:
     def up_to_here(self) -> str:
         """Return the conversation up to the end of this turn."""
         return self.prompt + self.text
-
-
-def control_tokens(tokenizer: Tokenizer) -> set[str]:
-    """Return the texts that the tokenizer takes for control tokens: the beginning or end of a turn, of a text."""
-    return {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
 
 
 def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
@@ -73,8 +68,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
         if name not in written:
             raise CannotSay(f"it writes tool name {name!r} in other characters")
         end_of_content = max(end_of_content, written.rindex(name))
-    end = re.compile("|".join(map(re.escape, control_tokens(tokenizer)))).search(written, end_of_content)
-    if end:
+    if end := first_control_token(written, tokenizer, end_of_content):
         return WrittenAnswer(prompt, written[: end.end()], start - told)
     text = written.rstrip() if last.tool_calls else written[:end_of_content]
     return WrittenAnswer(prompt, text + tokenizer.eos_token, start - told)

@@ -10,7 +10,8 @@ from typing import Any, overload
 from tasks.core.records import Document, Example, Message
 from tasks.core.sequences import Column, Conversation, Encoded, Encoder, Encoding, TokenizedText
 from tasks.core.training import TrainOn
-from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, control_tokens, written_answer
+from tasks.core.weights.control_tokens import control_tokens
+from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, written_answer
 from tasks.io.token_store import Tokenized
 from tasks.methods.objectives import REFERENCE
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from tasks.core.answers import schemas
 from tasks.core.records import Message, ToolCall, Unfit
-from tasks.engine.chat_template import CannotSay, Tokenizer, control_tokens, written_answer
+from tasks.core.weights.control_tokens import control_tokens
+from tasks.engine.chat_template import CannotSay, Tokenizer, written_answer
 
 PROBE = {"first": 1, "second": [2, 3]}
 """Arguments by which the form of a template's calls is found."""
@@ -148,7 +149,7 @@ def _form(name: str, tokenizer: Tokenizer, tools: str) -> tuple[str, str, tuple[
 
 def _terms(text: str, tokenizer: Tokenizer, *, is_last: bool = False) -> str:
     """Return a text as terms of the grammar: control tokens by their ids. The control token at its end, if it is the last, ends the turn."""
-    controls = control_tokens(tokenizer) | {tokenizer.eos_token}
+    controls = {*control_tokens(tokenizer), tokenizer.eos_token}
     cut = re.compile("(" + "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) + ")")
     parts = [part for part in cut.split(text) if part]
     if is_last and parts and parts[-1] in controls:

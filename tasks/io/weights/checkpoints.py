@@ -364,6 +364,8 @@ def _fits(path: Path) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, UserWarning) as error:
+            if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
+                raise  # memory, for one
             raise ValueError(
                 f"{path} does not fit the model it is put on: {' '.join(str(error).split())[:400]}"
             ) from None

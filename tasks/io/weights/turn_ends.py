@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.core.weights.control_tokens import control_tokens, first_control_token
+
 TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
 FILE = "generation_config.json"
 
@@ -46,7 +48,7 @@ def of_settings(folder: Path) -> int:
 
 
 def _of_template(tokenizer: Any) -> int | None:
-    """Return the first control token after an answer, without one the tokenizer's end token, as `tasks.engine.chat_template` ends answers.
+    """Return the first control token after an answer, without one the tokenizer's end token.
 
     None where there is no template for a plain conversation.
     """
@@ -59,6 +61,5 @@ def _of_template(tokenizer: Any) -> int | None:
     except (TemplateError, TypeError, ValueError):  # ValueError: several templates, and none is the default
         return None
     _, answer, rest = text.rpartition(TURNS[-1]["content"])
-    controls = {index: str(token) for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    places = {rest.index(token): index for index, token in controls.items() if answer and token in rest}
-    return places[min(places)] if places else tokenizer.eos_token_id
+    end = first_control_token(rest, tokenizer) if answer else None
+    return control_tokens(tokenizer)[end.group()] if end else tokenizer.eos_token_id

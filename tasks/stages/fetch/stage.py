@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
+from tasks.core.weights.control_tokens import control_tokens
 from tasks.io import pinned, provenance
 from tasks.io.system import packages
 from tasks.io.weights import checkpoints, turn_ends
@@ -107,8 +108,6 @@ def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
 def _write_tools_template(model: Path) -> None:
     """Put the chat template with tools in place of the model's own. Raises ValueError if its tokenizer cannot end a turn as that does."""
     from transformers import AutoTokenizer
-
-    from tasks.engine.chat_template import control_tokens
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     begin, end = random_init.SPECIAL[1:]
