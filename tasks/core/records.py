@@ -63,7 +63,7 @@ class Tests:
     entry: str
     """The name under test, or the verifier's own data."""
     prelude: str = ""
-    """Source that runs before the program."""
+    """Source that runs before the program; of `answer`, the settings of the data set as JSON, empty without any."""
 
     @property
     def run_programs(self) -> bool:

@@ -19,6 +19,8 @@ TRIED = 8
 """Tasks of a kind whose verifier is tried with wrong answers."""
 PLANTED = ("", "I do not know.")
 """Wrong answers by which a verifier is tried before it is trusted."""
+GRIDS = ("arc_agi", "rearc")
+"""Data sets whose verifiers compare the answer with a tuple of tuples, which JSON has as lists."""
 UNTRUSTED = "its verifier takes wrong answers that were planted"
 
 
@@ -32,8 +34,10 @@ class Puzzle:
     """None if the generator gives none."""
     entry: str
     """The generator's record as JSON, input of the verifier."""
+    config: str
+    """The settings that it was made by as JSON, by which its verifier judges; empty without any."""
     score: float
-    """The verifier's score of the answer: 1 is right."""
+    """The verifier's score of the answer, by the entry as it is stored: 1 is right."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,9 @@ def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Itera
     for number in range(size):
         entry = data[number]
         answer = entry["answer"]
-        score = data.score_answer(answer, entry) if isinstance(answer, str) else 0.0
-        yield Puzzle(number, entry["question"], answer, json.dumps(entry, default=str, sort_keys=True), float(score))
+        stored, settings = json.dumps(entry, default=str, sort_keys=True), json.dumps(dict(config), sort_keys=True) if config else ""
+        own = score(Tests("answer", task, stored, settings), answer) if isinstance(answer, str) else 0.0
+        yield Puzzle(number, entry["question"], answer, stored, settings, own)
 
 
 def example(puzzle: Puzzle, task: str, seed: int, license: str) -> Example | Unfit:
@@ -101,7 +106,7 @@ def example(puzzle: Puzzle, task: str, seed: int, license: str) -> Example | Unf
         )
     question, answer = (unicodedata.normalize("NFC", text).strip() for text in (puzzle.question, puzzle.answer))
     messages = [Message("user", question), Message("assistant", answer)]
-    tests = Tests("answer", task, puzzle.entry)
+    tests = Tests("answer", task, puzzle.entry, puzzle.config)
     group = f"reasoning-gym: {content_id(task, question)}"
     source = f"reasoning-gym: {task} {puzzle.number}, seed {seed}"
     return Example(identify(messages, tests), messages, task, "reasoning", group, "train", source, license, tests)
@@ -132,15 +137,21 @@ def prompt_key(example: Example) -> str:
 
 def score(tests: Tests, answer: str) -> float:
     """Return the verifier's score of an answer: 1 is right."""
-    return float(_verifier(tests.code).score_answer(answer.strip(), json.loads(tests.entry)))
+    entry, verifier = json.loads(tests.entry), _verifier(tests.code, tests.prelude or "{}")
+    if tests.code in GRIDS:
+        entry["metadata"]["output"] = tuple(map(tuple, entry["metadata"]["output"]))
+    try:
+        return float(verifier.score_answer(answer.strip(), entry))
+    except Exception:  # verifiers parse what a model wrote, and many raise errors of any kind at another form
+        return 0.0
 
 
 @cache
-def _verifier(task: str) -> Any:
-    """Return the data set `task`, some of which read word lists from disk when they are made."""
+def _verifier(task: str, config: str) -> Any:
+    """Return the data set `task` with these settings (JSON), by which it judges; some read word lists from disk when they are made."""
     from reasoning_gym.factory import create_dataset
 
-    return create_dataset(task, size=1, seed=0)
+    return create_dataset(task, **{"size": 1, "seed": 0, **json.loads(config)})
 
 
 def takes_anything(examples: Sequence[Example]) -> bool:

