@@ -19,7 +19,10 @@ BY_CUSTOM = ("response_j", "response_k")
 """The better and the worse answer in data sets of pairs from Stack Exchange."""
 VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
 """Columns that name the better one of two answers, `a` or `b`, 1 or 2, maybe behind a word: `model_a`."""
-SIDE = re.compile(r"(?:.*[\W_])?([ab12])", re.IGNORECASE)
+SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab12])", re.IGNORECASE)
+"""A verdict for a side, which stands alone or behind words: `-1` and `A>B` are none."""
+SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
+"""What a verdict for no side has in it where verdicts are points of a scale, and no words such as `tie`."""
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
 SCORES = ("overall_score", "score", "rating", "reward", "rank")
 """The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
@@ -52,11 +55,14 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None
     if verdict is None or not texts:
         return None
     one, other = texts[0]
-    sides = {match[1].lower() for row in rows if (match := SIDE.fullmatch(str(row.get(verdict))))}
+    told = {str(row[verdict]) for row in rows if row.get(verdict) is not None}
+    sides = {value: match[1].lower() for value in told if (match := SIDE.fullmatch(value))}
     first, second = (name[-1].lower() for name in (one, other))
-    if sides != {first, second}:
+    if set(sides.values()) != {first, second} or any(map(SCALE.search, told - sides.keys())):
         return None
-    side = f"[{as_expression(verdict)} | lower | last]"
+    # Where sides stand alone, a row below may have a point of a scale, such as `-1`, which ends in one.
+    is_alone = all(len(value) == 1 for value in sides)
+    side = f"[{as_expression(verdict)} | lower]" if is_alone else f"[{as_expression(verdict)} | lower | last]"
     columns = {
         kind: f"{{{{ {{'{first}': {as_expression(a)}, '{second}': {as_expression(b)}}}{side} }}}}"
         for kind, a, b in (("response", one, other), ("rejected", other, one))

@@ -36,6 +36,36 @@ def test_two_answers_of_which_one_is_preferred_are_a_pair(tmp_path, ends, verdic
     ]
 
 
+@pytest.mark.parametrize(
+    ("ends", "verdicts"),
+    [
+        ("12", (-2, 1, 2, -1, 3, -3)),
+        ("12", ("-2", "-1")),
+        ("12", (1, 2, 3, 4, 5)),
+        ("12", (1, 2, 0)),
+        ("12", ("score: -2", "score: -1")),
+        ("ab", ("A>B", "B>A", "A=B")),
+        ("ab", ("A", "B", "A>B")),
+    ],
+)
+def test_points_of_a_scale_name_no_better_one_of_two_answers(tmp_path, ends, verdicts):
+    answers = {f"answer_{end}": lambda n, end=end: f"The answer {end} to {n}." for end in ends}
+    plain, _ = previewed(tmp_path / "a.jsonl", answers | {"preference": lambda n: verdicts[n % len(verdicts)]})
+    assert not any("rejected" in guess["columns"] for guess in plain["guesses"] if guess)
+
+
+@pytest.mark.parametrize(("verdicts", "others"), [((1, 2), (-1, -2, 11)), (("A", "B", "tie"), ("A>B", "tie"))])
+def test_a_verdict_below_that_is_none_of_the_guessed_ones_is_refused(tmp_path, verdicts, others):
+    answers = {f"answer_{end}": f"The answer {end}." for end in ("12" if 1 in verdicts else "ab")}
+    path = tmp_path / "a.jsonl"
+    plain, _ = previewed(path, answers | {"winner": lambda n: verdicts[n % len(verdicts)]})
+    columns = plain["guesses"][0]["columns"]
+    path.write_text("".join(json.dumps({"question": "Why?"} | answers | {"winner": other}) + "\n" for other in others))
+    source = File.model_validate({"from": "file", "path": path, "columns": columns})
+    assert "rejected" in columns
+    assert preview((source,))["rows"] == []
+
+
 def test_two_answers_alone_are_no_choices(tmp_path):
     answers = {"answer1": lambda n: f"It is {n}.", "answer2": lambda n: f"{n} it is."}
     _, named = previewed(tmp_path / "a.jsonl", answers)
