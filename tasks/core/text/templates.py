@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 EXPRESSION = ("{{", "{%")
+WRITTEN_NULL = "a column that it writes is null; `{% if COLUMN %}` leaves it out"
 
 
 def is_template(value: str) -> bool:
@@ -29,18 +30,61 @@ def rendered(value: str, row: Mapping[str, Any]) -> Any:
         return row[value]
     import jinja2
 
+    columns = _without_none(row)
     try:
-        return _parsed(value)[0].render({**row, "row": row})
+        return _parsed(value)[0].render({**columns, "row": columns})
     except (
         jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
     ) as error:  # fmt: skip
         raise ValueError(f"the template {value!r} does not fit the row: {error}") from None
 
 
+class _Null:
+    """A null of a row: none to comparisons, and an error where it becomes text, which Python would write as the word `None`."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return _is_none(other)
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __repr__(self) -> str:
+        raise ValueError(WRITTEN_NULL)
+
+
+def _is_none(value: object) -> bool:
+    return value is None or isinstance(value, _Null)
+
+
+def _as_json(value: Any) -> None:
+    """Return a null as JSON has it. Raises TypeError for what JSON has not."""
+    if not isinstance(value, _Null):
+        raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+class _Object(dict[Any, Any]):
+    """A dictionary in which what is not there is null too."""
+
+    def get(self, key: Any, default: Any = _Null()) -> Any:  # noqa: B008 (all nulls are one)
+        return super().get(key, default)
+
+
+def _without_none(value: Any) -> Any:
+    """Return a value with its nulls as templates have them, at any depth."""
+    if isinstance(value, Mapping):
+        return _Object((key, _without_none(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return _Null() if value is None else value
+
+
 def _written(value: Any) -> Any:
-    """Return what a template writes. Raises ValueError for null, which Jinja would write as the word `None`."""
+    """Return what a template writes. Raises ValueError for a null of its own."""
     if value is None:
-        raise ValueError("a column that it writes is null; `{% if COLUMN %}` leaves it out")
+        raise ValueError(WRITTEN_NULL)
     return value
 
 
@@ -53,6 +97,8 @@ def _parsed(value: str) -> tuple[Any, frozenset[str]]:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
     )
+    environment.tests["none"] = _is_none
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _as_json}
     try:
         tree = environment.parse(value)
         template = environment.from_string(value)

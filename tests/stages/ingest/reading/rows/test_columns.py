@@ -63,12 +63,37 @@ def test_a_template_that_does_not_fit_refuses_the_row(template):
     assert (refusal.reason, template in refusal.detail) == ("columns do not fit", True)
 
 
-def test_a_null_is_never_written_as_a_word():
-    null = {"question": None, "about": "It was in 1066.", "a": "A"}
-    refusal = read(null, prompt="{{ question }} {{ about }}", response="a")
+NULLS = {"q": None, "many": ["x", None], "about": {"year": None}, "text": "It was in 1066."}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "q", "q | trim", "q | upper", "q | string", "q | replace('a', 'b')", "'Q: ' ~ q", "'%s' | format(q)", "many | join",
+        "many | string", "about.year", "about.year | trim", "row.get('q') | trim", "row.get('gone') | trim", "none if text else q",
+    ],
+)  # fmt: skip
+def test_a_null_is_never_written_as_a_word(written):
+    refusal = read(NULLS | {"a": "A"}, prompt=f"{{{{ {written} }}}} {{{{ text }}}}", response="a")
     assert (refusal.reason, "a column that it writes is null" in refusal.detail) == ("columns do not fit", True)
-    optional = "{% if question %}{{ question }} {% endif %}{{ about }}"
-    assert read(null, prompt=optional, response="a") == [("user", "It was in 1066."), ("assistant", "A")]
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{% if q %}{{ q }} {% endif %}B", "B"),
+        ("{% if q is none and q == none and none == q and q is defined %}B{% endif %}", "B"),
+        ("{{ q or 'B' }}", "B"),
+        ("{{ q | default('B', true) }}", "B"),
+        ("{{ q | int(5) }}", "5"),
+        ("{{ many | select | join }}", "x"),
+        ("{{ row.get('gone', 'B') }}", "B"),
+        ("{{ {none: 'B'}[q] }}", "B"),
+        ("{{ [about, many] | tojson }}", '[{"year": null}, ["x", null]]'),
+    ],
+)
+def test_a_null_is_none_to_a_template_that_asks(template, text):
+    assert read(NULLS | {"a": "A"}, prompt=template, response="a") == [("user", text), ("assistant", "A")]
 
 
 def test_a_preference_under_other_names():
