@@ -86,10 +86,10 @@ def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[st
         return {}
     reasons = {}
     for position, (_, record) in enumerate(items):
-        if record.id in entries or not entries.isdisjoint(beginnings(record.source)):
-            reasons[position] = (FORGOTTEN, NAMED)
-        elif isinstance(record, Document) and (identities := entries.intersection(ids_uncut(record))):
-            reasons[position] = (FORGOTTEN, f"{NAMED}{AS}{min(identities)}")
+        identities = sorted(entries.intersection(ids_uncut(record))) if isinstance(record, Document) else []
+        # Its ids are told beside its place: an entry of which none is told is said to have named nothing, and may be taken out.
+        if identities or record.id in entries or not entries.isdisjoint(beginnings(record.source)):
+            reasons[position] = (FORGOTTEN, f"{NAMED}{AS}{' '.join(identities)}" if identities else NAMED)
     return reasons
 
 
@@ -109,7 +109,7 @@ def without_effect(exclude: Collection[str], refusals: pl.LazyFrame) -> Iterator
     rows = refusals.filter(pl.col("reason") == FORGOTTEN).select("id", "source", "where", "detail").collect()
     left = set(exclude)
     for identity, source, where, detail in rows.iter_rows():
-        left -= {identity, detail.partition(AS)[2], *beginnings(where), *beginnings(f"{source}: {where}")}
+        left -= {identity, *detail.partition(AS)[2].split(), *beginnings(where), *beginnings(f"{source}: {where}")}
     if left:
         shown = ", ".join(sorted(left)[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
         yield f"ingest.exclude has what named nothing that was read; it is gone, or has another place or text: {shown}."

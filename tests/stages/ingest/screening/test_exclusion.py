@@ -219,6 +219,9 @@ def test_a_text_of_a_table_is_left_out_by_its_id_where_rows_are_put_above_it(tmp
     assert before.keys() - texts("by id", rows, [before[gone]]).keys() == {gone}
     after = texts("after", [above, *rows], [before[gone] if group else content_id(gone)])
     assert before.keys() ^ after.keys() == {gone, above["text"]}
+    # Every one that names the text is told, so nothing is said to have named nothing.
+    every_name = ["file prose.jsonl: line 2", content_id(gone), *([] if group else [before[gone]])]
+    assert before.keys() - texts("by all", rows, every_name).keys() == {gone}
 
 
 @pytest.mark.parametrize("kind", ["example", "document"])
