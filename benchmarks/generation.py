@@ -3,7 +3,7 @@
 Needs a workspace whose `fetch` has run. Greedy responses to prompts of mixed lengths, paragraphs of this documentation: by the engine at
 `--batch-size`, and by `generate` at each of `--batch-sizes`, whose batches are sorted by length too, so that they pad little. Sides take turns
 in one process on `--threads` threads. Printed: tokens per second of CPU time (of wall time on a GPU), the ratio of the engine to each side, paired by round,
-and how many responses are the same. The engine ends a response at its first closed code block also; those are compared up to there.
+and how many responses are the same.
 """
 
 import argparse
@@ -121,10 +121,7 @@ def report(rates: dict[str, list[float]], texts: dict[str, list[str]]) -> None:
     for side in others:
         ratios = sorted(ours / theirs for ours, theirs in zip(rates[engine], rates[side], strict=True))
         shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        same = sum(
-            ours == theirs or (ours.count("```") >= 2 and theirs.startswith(ours))
-            for ours, theirs in zip(texts[engine], texts[side], strict=True)
-        )
+        same = sum(ours == theirs for ours, theirs in zip(texts[engine], texts[side], strict=True))
         print(f"{side:<22} {statistics.median(rates[side]):>9.1f} {shown:>22} {same:>8} of {len(texts[side])}")
 
 

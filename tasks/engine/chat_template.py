@@ -60,7 +60,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     if not conversation.startswith(prompt) or start < 0:
         if last.tool_calls:
             raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
-        closed = f"\n{END}\n\n" if prompt.rstrip().endswith(START) and END not in content else ""
+        closed = f"\n{END}\n\n" if opens_reasoning(prompt) and END not in content else ""
         return WrittenAnswer(prompt, closed + content + tokenizer.eos_token, len(closed) - told)
     end_of_content = start + len(content)
     if last.tool_calls:
@@ -76,7 +76,12 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
 
 def _beyond(prompt: str, answer: str) -> str:
     """Return an answer without the tag that opens its reasoning, where the prompt ends with it."""
-    return answer.removeprefix(START).lstrip("\n") if prompt.rstrip().endswith(START) else answer
+    return answer.removeprefix(START).lstrip("\n") if opens_reasoning(prompt) else answer
+
+
+def opens_reasoning(prompt: str) -> bool:
+    """Return True if a prompt ends with the tag that opens the reasoning."""
+    return prompt.rstrip().endswith(START)
 
 
 def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None, *, is_prompt: bool = False) -> str:

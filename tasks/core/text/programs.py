@@ -10,7 +10,7 @@ from itertools import accumulate
 from textwrap import dedent
 
 from tasks.core.records import Example
-from tasks.core.text.reasoning import answer_start
+from tasks.core.text.reasoning import START, answer_start
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Span = tuple[int, int]
@@ -31,8 +31,25 @@ def locate(text: str) -> Span:
     opening = OPENING.search(text, start)
     if opening is None:
         return start, len(text)
-    closing = re.compile(rf"\r?\n(?:{opening['indent'] or ''})?{opening['fence'] or '```'}").search(text, opening.end())
+    closing = _closing(text, opening)
     return opening.end(), closing.start() if closing else len(text)
+
+
+def block_end(answer: str, in_reasoning: bool) -> int | None:
+    """Return the place behind the fence that closes the block of the program in an answer, which may begin within its reasoning.
+
+    None if no fence closes it.
+    """
+    opened = START if in_reasoning else ""
+    text = opened + answer
+    opening = OPENING.search(text, answer_start(text))
+    closing = _closing(text, opening) if opening else None
+    return closing.end() - len(opened) if closing else None
+
+
+def _closing(text: str, opening: re.Match[str]) -> re.Match[str] | None:
+    closing = re.compile(rf"\r?\n(?:{opening['indent'] or ''})?{opening['fence'] or '```'}")
+    return closing.search(text, opening.end())
 
 
 def program(text: str) -> str:

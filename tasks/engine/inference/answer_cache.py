@@ -35,6 +35,7 @@ class Writing:
     stop: Sequence[str] = ()
     steering: Steering | None = None
     constrained: bool = False
+    programs: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def respond(
     ]
     responses = [Response("", True)] * len(prompts)
     planned = list(groups(contents, BATCHES * writing.batch_size))
-    questions = [[identity, writing.batch_size, at(group, contents)] for group in planned]
+    questions = [[identity, writing.batch_size, writing.programs, at(group, contents)] for group in planned]
     kept = [answers.get(question) if answers else None for question in questions]
     missing = [group for group, known in zip(planned, kept, strict=True) if known is None]
     asked = (Group(at(group, prompts), at(group, keys), at(group, tasks), at(group, tools)) for group in missing)
@@ -98,6 +99,7 @@ def write(writing: Writing, loaded: Loaded, group: Group) -> list[Response]:
         tasks=group.tasks,
         tools=group.tools,
         constrained=writing.constrained,
+        programs=writing.programs,
     )
 
 

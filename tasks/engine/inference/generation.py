@@ -5,7 +5,7 @@ Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,17 +23,19 @@ from transformers import (
 )
 
 from tasks.core.records import Message
+from tasks.core.text.programs import block_end
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.context import room
 from tasks.engine.inference import decoding
 from tasks.engine.inference.batches import Track
 from tasks.engine.inference.grammar import Constraint
-from tasks.engine.inference.prompt_encoding import prompt_text
+from tasks.engine.inference.prompt_encoding import opens_reasoning, prompt_text
 from tasks.engine.inference.steering import Steering
 
-FENCE = "```"
-ENDS = ("end of turn", "first closed code block")
-"""The ends of every answer, beside its length and the given stop sequences."""
+FENCES = "`~"
+"""The characters of fences, which end the block of a program."""
+ENDS = ("end of turn", "first closed code block of a program under test")
+"""The ends of answers, beside their length and the given stop sequences."""
 PADDING = "left"
 """The side of a batch's shorter prompts that is padded: a model continues from a prompt's last token."""
 
@@ -46,6 +48,10 @@ class Sampling:
     top_p: float
     keys: Sequence[str]
     """A seed for each prompt: its random numbers do not depend on the other prompts of its batch."""
+
+    def at(self, places: Sequence[int]) -> "Sampling":
+        """Return the sampling of some of the prompts."""
+        return replace(self, keys=[self.keys[place] for place in places])
 
     def of(self, rows: Sequence[int]) -> LogitsProcessorList:
         """Return the processors that draw the tokens of these prompts."""
@@ -91,17 +97,18 @@ def respond(
     tasks: Sequence[str] = (),
     tools: Sequence[str | None] = (),
     constrained: bool = False,
+    programs: bool = False,
 ) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
     `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known. `tools` are
     the schemas of each, which the chat template writes. `constrained` ones are answered by a call that they allow, and by
-    nothing after it; a steered model cannot be.
+    nothing after it; a steered model cannot be. `programs` are answers of which nothing but the program is judged: they end with its block.
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
     their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
-    then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`, after
-    `max_new_tokens` tokens, or where the model's context ends. Raises ValueError for a prompt that the context does not hold.
+    then a token. A response ends at the end of turn, before the first of the texts in `stop`, after `max_new_tokens` tokens, or where the
+    model's context ends. Raises ValueError for a prompt that the context does not hold.
     """
     render, schemas = prompt_text if steering else render_prompt, tools or [None] * len(prompts)
     texts = [render(prompt, tokenizer, each) for prompt, each in zip(prompts, schemas, strict=True)]
@@ -121,6 +128,7 @@ def respond(
         tasks=tasks,
         lengths=[len(text) for text in texts],
         called=schemas if constrained else (),
+        programs=programs,
     )
 
 
@@ -150,6 +158,7 @@ def continue_from(
     tasks: Sequence[str] = (),
     lengths: Sequence[int] = (),
     called: Sequence[str | None] = (),
+    programs: bool = False,
 ) -> list[Response]:
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
     default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
@@ -160,7 +169,8 @@ def continue_from(
     lengths = lengths or [len(prompt) for prompt in ids]
     order = sorted(range(len(ids)), key=lambda index: lengths[index])
     batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
-    ended = _Ended(tokenizer, 0, stop)
+    in_reasoning = programs and any(opens_reasoning(prompt, tokenizer) for prompt in ids)  # all by one template
+    ended = _Ended(tokenizer, 0, stop, programs, in_reasoning)
     calls = [bool(tools) for tools in called] or [False] * len(ids)
     if beside:
         most = [min(max_new_tokens, each) for each in space]
@@ -319,11 +329,22 @@ class _Draw(LogitsProcessor):
 
 
 class _Ended(StoppingCriteria):
-    """True for each row whose response has opened a code block and closed it, or holds one of the texts in `stop`."""
+    """True for each row whose response holds one of the texts in `stop` or, of `programs`, has closed the block of its program.
 
-    def __init__(self, tokenizer: Tokenizer, width: int, stop: Sequence[str] = ()) -> None:
+    `in_reasoning` the responses begin where their prompts have opened it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        width: int,
+        stop: Sequence[str] = (),
+        programs: bool = False,
+        in_reasoning: bool = False,
+    ) -> None:
         self._tokenizer, self._width, self._stop = tokenizer, width, stop
-        self._last = {text[-1] for text in (FENCE, *stop)}
+        self._programs, self._in_reasoning = programs, in_reasoning
+        self._last = {text[-1] for text in stop} | set(FENCES if programs else "")
         self._can_end: dict[int, bool] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
@@ -332,14 +353,15 @@ class _Ended(StoppingCriteria):
 
     def after(self, width: int) -> "_Ended":
         """Return the same for rows whose responses begin at this column."""
-        return _Ended(self._tokenizer, width, self._stop)
+        return _Ended(self._tokenizer, width, self._stop, self._programs, self._in_reasoning)
 
     def row(self, tokens: Sequence[int]) -> bool:
         """Return True if the response is complete by its last token. The text is decoded only where that token may end one."""
         if not tokens or not self._may_end(tokens[-1]):
             return False
         text = self._tokenizer.decode(tokens)
-        return text.count(FENCE) >= 2 or any(end in text for end in self._stop)
+        is_closed = self._programs and block_end(text, self._in_reasoning) is not None
+        return is_closed or any(end in text for end in self._stop)
 
     def _may_end(self, token: int) -> bool:
         """Return True for a token that has the last character of an end, or part of a character, or white space that decoding strips."""

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from tasks.core.records import Example, Message
 from tasks.core.sequences import Encoded
+from tasks.core.text.reasoning import START
+from tasks.engine import chat_template
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.encode import is_plain
 
@@ -33,6 +35,13 @@ def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | Non
     """Return the tokens of a prompt in the model's chat template, or of its plain text if the model has none."""
     special = tokenizer.chat_template is None
     return tokenizer(prompt_text(prompt, tokenizer, tools), add_special_tokens=special)["input_ids"]
+
+
+def opens_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> bool:
+    """Return True if a prompt, in tokens, ends with the tag that opens the reasoning."""
+    return chat_template.opens_reasoning(
+        tokenizer.decode(ids[-2 * len(START) :])
+    )  # a token has a character at the least
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:

@@ -13,10 +13,11 @@ from transformers import LogitsProcessorList, PreTrainedModel, RepetitionPenalty
 
 from tasks.core.records import Message
 from tasks.core.stage import Run
+from tasks.core.text.programs import block_end
 from tasks.core.text.writing import Answer, Server
 from tasks.engine.chat_template import Tokenizer
 from tasks.engine.inference import generation, prompt_encoding
-from tasks.engine.inference.generation import FENCE, Response, Sampling
+from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.writer import Bill
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
@@ -64,12 +65,17 @@ class ServedModel:
         sampling: Sampling | None,
         stop: Sequence[str],
         tools: Sequence[str | None] = (),
+        programs: bool = False,
     ) -> list[Response]:
         """Return the response to each prompt as `generation.respond` does: greedy, or drawn by `sampling`, kept from earlier runs."""
         requests = self._requests(prompts, tools, max_new_tokens, sampling, stop)
         answers = Answers(self._run.cache / "answers")
         written = completions.complete(self._server, requests, answers, self._identity)
-        return [_response(answer, stop) for answer in self._bill.count(written, len(prompts))]
+        responses = []
+        for request, answer in zip(requests, self._bill.count(written, len(prompts)), strict=True):
+            in_reasoning = prompt_encoding.opens_reasoning(request["prompt"], self._tokenizer)
+            responses.append(_response(answer, stop, block_end(answer.text, in_reasoning) if programs else None))
+        return responses
 
     def compare(self, prompts: Sequence[Prompt], tools: Sequence[str | None] = ()) -> None:
         """Compare greedy responses of the server with those of the local weights.
@@ -151,12 +157,10 @@ class ServedModel:
         return max(gaps)
 
 
-def _response(answer: Answer, stop: Sequence[str]) -> Response:
-    """Return a completion up to its first closed code block and before the first of the stop texts, as `generation` ends it."""
-    opened = answer.text.find(FENCE)
-    closed = answer.text.find(FENCE, opened + len(FENCE)) if opened >= 0 else -1
-    text = generation.before(answer.text[: closed + len(FENCE)] if closed >= 0 else answer.text, stop)
-    return Response(text, answer.ended or len(text) < len(answer.text) or closed >= 0)
+def _response(answer: Answer, stop: Sequence[str], end: int | None = None) -> Response:
+    """Return a completion before the first of the stop texts and up to `end`, that of its program, as `generation` ends it."""
+    text = generation.before(answer.text[:end], stop)
+    return Response(text, answer.ended or end is not None or len(text) < len(answer.text))
 
 
 def _penalties(processors: LogitsProcessorList) -> dict[str, float]:

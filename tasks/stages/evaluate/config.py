@@ -140,7 +140,7 @@ class EvaluateConfig(Config):
     max_new_tokens: int = Field(96, ge=1)
     """Longest answer."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts at which an answer ends, beside the end of turn and the end of its first code block."""
+    """Texts at which an answer ends, beside the end of turn and, of a program under test, the end of its first code block."""
     batch_size: int = Field(32, ge=1)
     """Answers in a batch."""
     server: Server | None = None

@@ -76,20 +76,26 @@ class MeasuredModel:
         tasks: Sequence[str] = (),
         tools: Sequence[str | None] = (),
         constrained: bool = False,
+        programs: bool = False,
     ) -> list[Response]:
         """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
 
         `tasks` are those of the prompts, which some adapters and routers go by, and `tools` the schemas of each; `constrained` answers are
-        calls that they allow.
+        calls that they allow, and `programs` end with the block of their program.
         """
         tools = tools if any(tools) else ()
         constrained = constrained and bool(tools)
         if self.routed:
-            return self._respond_apart(prompts, config, run, sampling, tasks, tools, constrained)
+            return self._respond_apart(prompts, config, run, sampling, tasks, tools, constrained, programs)
         tasks = tasks if listens(self.model) else ()
         if self.served:
             return self.served.respond(
-                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop, tools=tools
+                prompts,
+                max_new_tokens=config.max_new_tokens,
+                sampling=sampling,
+                stop=config.stop,
+                tools=tools,
+                programs=programs,
             )
 
         writing = Writing(
@@ -99,6 +105,7 @@ class MeasuredModel:
             config.stop,
             self.steering,
             constrained,
+            programs,
         )
         apply = self.on or here(self.model, self.tokenizer)
         answers = Answers(run.cache / "answers") if self.identity else None
@@ -118,12 +125,13 @@ class MeasuredModel:
         tasks: Sequence[str],
         tools: Sequence[str | None],
         constrained: bool,
+        programs: bool,
     ) -> list[Response]:
         """Return the answer to each prompt by the adapter that it goes to."""
         responses: dict[int, Response] = {}
         for member, places in self._apart(prompt_encoding.ids_of(prompts, self.tokenizer, tools), tasks):
-            of_member = at(places, prompts), config, run, _of(sampling, places)
-            written = member.respond(*of_member, tools=at(places, tools), constrained=constrained)
+            of_member = at(places, prompts), config, run, sampling and sampling.at(places)
+            written = member.respond(*of_member, tools=at(places, tools), constrained=constrained, programs=programs)
             responses |= zip(places, written, strict=True)
         return [responses[place] for place in range(len(prompts))]
 
@@ -136,11 +144,6 @@ class MeasuredModel:
         names = self.routed.route(prompts, tasks)
         for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
             yield self.under(name), [place for place, other in enumerate(names) if other == name]
-
-
-def _of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
-    """Return the sampling of some of the prompts."""
-    return sampling and replace(sampling, keys=[sampling.keys[place] for place in places])
 
 
 def _prompt(sequence: Encoded) -> list[int]:

@@ -35,9 +35,12 @@ class ProblemSet:
     @property
     def runs_programs(self) -> bool:
         """True if some answers are programs: then no answer is generated without a sandbox."""
-        if isinstance(self.check, unit_tests.UnitTests):
-            return bool(self.problems)
-        return any(problem.tests is not None and problem.tests.run_programs for problem in self.problems)
+        return any(map(self.asks_program, self.problems))
+
+    def asks_program(self, problem: Example) -> bool:
+        """Return True if the answer to a problem of the set is a program, of which nothing else is judged."""
+        is_suite = isinstance(self.check, unit_tests.UnitTests)
+        return is_suite or (problem.tests is not None and problem.tests.run_programs)
 
     @property
     def first(self) -> str:

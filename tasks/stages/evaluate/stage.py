@@ -257,9 +257,16 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
         calls.check_single(problem_set.problems)
 
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
-        tasks, tools = [problem.task for problem in problems], [problem.tools for problem in problems]
-        prompts = [problem.prompt for problem in problems]
-        return evaluated.respond(prompts, config, run, sampling, tasks, tools, constrained)
+        responses: dict[int, Response] = {}
+        asked = list(map(problem_set.asks_program, problems))
+        for programs in sorted(set(asked)):  # a set may have both
+            places = [place for place, is_program in enumerate(asked) if is_program == programs]
+            some = [problems[place] for place in places]
+            tasks, tools = [problem.task for problem in some], [problem.tools for problem in some]
+            prompts, drawn = [problem.prompt for problem in some], sampling and sampling.at(places)
+            written = evaluated.respond(prompts, config, run, drawn, tasks, tools, constrained, programs)
+            responses |= zip(places, written, strict=True)
+        return [responses[place] for place in range(len(problems))]
 
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a judge the set is not run"

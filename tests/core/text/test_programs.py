@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tasks.core.text.programs import essence, header, locate, program, remarks, without_docstrings
+from tasks.core.text.programs import block_end, essence, header, locate, program, remarks, without_docstrings
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,20 @@ def test_the_program_is_the_first_block_or_all_there_is(text, code):
 )
 def test_fences_may_be_indented_annotated_and_of_other_line_ends(text, code):
     assert program(text) == code
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_reasoning", "end"),
+    [
+        ("```python\nx\n``` Done", False, 15),
+        ("```python\nx", False, None),
+        ('```python\n"""\n    ```\n"""\n```\n', False, 29),
+        ("A draft:\n```\nx\n```", True, None),
+        ("No.\n</think>\n\n```\nx\n``` Done", True, 23),
+    ],
+)
+def test_the_block_of_a_program_ends_behind_its_fence_and_behind_the_reasoning(answer, in_reasoning, end):
+    assert block_end(answer, in_reasoning) == end
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """Answers that are generated together are kept together: their groups stay as items come."""
 
+from tasks.core.records import Message
 from tasks.engine.inference import answer_cache
+from tasks.engine.inference.answer_cache import Writing
+from tasks.engine.inference.generation import Response
+from tasks.io.generators.answers import Answers
 
 
 def test_a_group_keeps_its_items_as_others_come():
@@ -12,3 +16,15 @@ def test_a_group_keeps_its_items_as_others_come():
     assert max(map(len, again)) <= 8
     assert sum(len(group) for group in again if group not in named) < 60
     assert sum(map(len, again)) / len(again) > 4
+
+
+def test_an_answer_that_ended_with_its_program_is_none_that_went_on(tmp_path):
+    def asked(programs):
+        def apply(work, groups, number):
+            return ([Response(f"{programs}", True)] for _ in groups)
+
+        writing = Writing(4, 1, programs=programs)
+        prompts, answers = [[Message("user", "Six times seven?")]], Answers(tmp_path)
+        return answer_cache.respond(prompts, [""], writing, apply, answers, "weights", iter)[0].text
+
+    assert [asked(True), asked(False)] == ["True", "False"]

@@ -74,14 +74,25 @@ def test_the_batches_pass_through_the_tracker(pair):
 
 
 @pytest.mark.parametrize(
-    ("text", "closed"),
-    [("no block", False), ("```python\nx", False), ("```python\nx\n```", True), ("``` ``` ```", True)],
+    ("opened", "text", "closed"),
+    [
+        ("", "no block", False),
+        ("", "```python\nx", False),
+        ("", "```python\nx\n```", True),
+        ("", "``` ``` ```", False),
+        ("", '```python\ndef f():\n    """\n    ```', False),  # in a string of the program
+        ("", "<think>\n```python\nx\n```", False),
+        ("<think>\n", "```python\nx\n```", False),
+        ("<think>\n", "```python\nx\n```\n</think>\n\n```python\ny\n```", True),
+    ],
 )
-def test_an_answer_ends_at_its_first_closed_block(pair, text, closed):
+def test_a_program_ends_with_its_block_and_another_answer_with_none(pair, opened, text, closed):
     _, tokenizer = pair
-    prompt = tokenizer("```prompt``` ", add_special_tokens=False)["input_ids"]
+    prompt = tokenizer("```\nprompt\n``` " + opened, add_special_tokens=False)["input_ids"]
     ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
-    assert generation._Ended(tokenizer, len(prompt))(ids, None).tolist() == [closed]
+    reasons = prompt_encoding.opens_reasoning(prompt, tokenizer)
+    assert generation._Ended(tokenizer, len(prompt), (), True, reasons)(ids, None).tolist() == [closed]
+    assert generation._Ended(tokenizer, len(prompt))(ids, None).tolist() == [False]
 
 
 def test_scoring_and_generation_can_take_turns(pair):

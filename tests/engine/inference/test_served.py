@@ -43,8 +43,8 @@ def of(pair, tmp_path):
     return make
 
 
-def respond(model, prompts=PROMPTS, sampling=None, stop=(), max_new_tokens=12):
-    return model.respond(prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
+def respond(model, prompts=PROMPTS, sampling=None, stop=(), max_new_tokens=12, programs=False):
+    return model.respond(prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, programs=programs)
 
 
 def local(pair, prompts=PROMPTS, **options):
@@ -92,17 +92,23 @@ def test_the_request_says_all_that_the_text_depends_on(pair, of):
     [
         ("It is so.", "stop", (), Response("It is so.", True)),
         ("It is s", "length", (), Response("It is s", False)),
-        ("Here: ```f()```\nand ```g()```", "length", (), Response("Here: ```f()```", True)),
-        ("Here: ```f()", "length", (), Response("Here: ```f()", False)),
-        ("A. END B ```c```", "length", ["END"], Response("A. ", True)),
-        ("``` END ``` more", "stop", ["more", "END"], Response("``` ", True)),
+        ("Here:\n```\nf()\n```\nand `g()`", "length", (), Response("Here:\n```\nf()\n```", True)),
+        ("Here:\n```\nf()", "length", (), Response("Here:\n```\nf()", False)),
+        ("A. END B\n```\nc\n```", "length", ["END"], Response("A. ", True)),
+        ("```\nEND\n``` more", "stop", ["more", "END"], Response("```\n", True)),
     ],
 )
 def test_a_completion_ends_where_a_response_of_this_machine_does(of, text, reason, stop, expected):
     with chat_server.serving(lambda request: (text, reason)) as server:
-        assert respond(of(server), PROMPTS[:1], stop=stop) == [expected]
-        assert respond(of(server), PROMPTS[:1], stop=stop) == [expected]  # as it is kept
+        assert respond(of(server), PROMPTS[:1], stop=stop, programs=True) == [expected]
+        assert respond(of(server), PROMPTS[:1], stop=stop, programs=True) == [expected]  # as it is kept
     assert len(server.asked) == 1
+
+
+def test_the_text_of_a_completion_that_is_no_program_goes_on_behind_a_block(of):
+    text = "```python\nprint(6 * 7)\n```\nThe answer is 42."
+    with chat_server.serving(lambda request: (text, "stop")) as server:
+        assert respond(of(server), PROMPTS[:1]) == [Response(text, True)]
 
 
 def test_responses_are_kept_by_weights_and_requests_whatever_the_address(pair, of):

@@ -149,15 +149,6 @@ def test_programs_are_run_and_the_sandbox_is_named(evaluate, inputs):
     assert len(answers) == 2
 
 
-def test_what_ends_an_answer_is_told_and_can_be_set(evaluate):
-    metrics, answers = evaluate()
-    assert metrics["settings"]["ends_at"] == ["end of turn", "first closed code block"]
-    longest = max(answers.values(), key=len)
-    metrics, shorter = evaluate(more={"stop": [longest[1:3]]})
-    assert metrics["settings"]["ends_at"] == ["end of turn", "first closed code block", longest[1:3]]
-    assert shorter == {item: text.partition(longest[1:3])[0] for item, text in answers.items()} != answers
-
-
 DRAWN = {"samples": 4, "ks": [1, 3], "temperature": 1.5, "top_p": 1.0}
 
 
