@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from tasks.core.sequences import TokenizedText
-from tasks.methods.objectives.fait.marks import Marks, _edits, blocks, compare, of_ids, of_tokens
+from tasks.methods.objectives.fait.marks import Marks, _edits, _ended, blocks, compare, of_ids, of_tokens
 
 GUARD = "    if n == 0:\n        return 1\n"
 BEFORE, AFTER = "def f(n):\n", "    return n * f(n - 1)\n"
@@ -27,6 +27,9 @@ VECTORS = {
     "text too much": ("range(len(xs) - 1)", "range(len(xs))", Marks((0,), (), (0,), ((13, 17),), (13,))),
     "a line too much": ("a\nb\nc\n", "a\nc\n", Marks((), (), (1,), ((2, 4),), (2,))),
     "an end too much": ("a\nb\n", "a\n", Marks((), (), (1,), ((2, 4),), (2,))),
+    "an end too early": ("a\n b", "a\n b\n c", Marks((2,), ((5, 7),))),
+    "an end too late": ("a\n b\n c", "a\n b", Marks((), (), (2,), ((5, 7),), (4,))),
+    "a last line without end": ("a", "a\n", Marks()),
     "nothing": ("x = 1\n", "x = 1\n", Marks()),
 }
 CODE = st.lists(st.sampled_from(["a = 1\n", "a = 2\n", "b = a\n", "if a:\n", "    b\n", "\n"]), max_size=8).map("".join)
@@ -46,6 +49,11 @@ def test_from_max_to_min_is_marked_as_from_min_to_max():
         assert (turned.good_chars, turned.good_lines) == (marks.bad_chars, marks.bad_lines)
 
 
+def ended(text):
+    """A text whose last line has an end."""
+    return "".join(_ended(text.splitlines(keepends=True)))
+
+
 def chars(spans):
     return {place for start, end in spans for place in range(start, end)}
 
@@ -62,7 +70,7 @@ def test_what_is_not_marked_is_the_same_on_both_sides(bad, good):
         "".join(c for place, c in enumerate(text) if place not in chars(spans))
         for text, spans in ((bad, marks.bad_chars), (good, marks.good_chars))
     ]
-    assert kept[0] == kept[1]
+    assert ended(kept[0]) == ended(kept[1])
 
 
 @given(TEXT, TEXT)

@@ -85,12 +85,17 @@ class Block:
 
 
 def blocks(bad: str, good: str) -> Iterator[Block]:
-    """Yield the blocks of lines at which two texts differ, in order."""
+    """Yield the blocks of lines at which two texts differ, in order. A line is the same with and without an end, where it is the last."""
     bad_lines, good_lines = bad.splitlines(keepends=True), good.splitlines(keepends=True)
     bad_starts, good_starts = _starts(bad_lines), _starts(good_lines)
-    for bad_span, good_span in _between(LCSseq.editops(bad_lines, good_lines)):
+    for bad_span, good_span in _between(LCSseq.editops(_ended(bad_lines), _ended(good_lines))):
         sides = ((bad_starts, bad_span), (good_starts, good_span))
         yield Block(bad_span, good_span, *((starts[first], starts[end]) for starts, (first, end) in sides))
+
+
+def _ended(lines: list[str]) -> list[str]:
+    """Return the lines with an end of the last one too: without it, it would differ from the same line that others follow."""
+    return [*lines[:-1], lines[-1] + "\n"] if lines and lines[-1:] == lines[-1].splitlines() else lines
 
 
 def _edits(bad: Sequence[Hashable], good: Sequence[Hashable]) -> Iterator[tuple[Span, Span]]:
