@@ -28,17 +28,19 @@ def attend(
     window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Return the attention of each query to its keys, (B, A, T, D). `scale` of None is 1/√D.
 
     Attention is causal: the first query has itself and the `before` tokens before it as keys, the next one more, and so on.
-    With `before` of None every query has all keys. With a `window` it has of these only the ones that are fewer tokens away.
+    With `before` of None every query has all keys. With a `window` it has of these only the ones that are fewer tokens away:
+    tokens of the text, of which the queries and keys are those at `places`, (T,), ascending, where some are left out.
     """
     on_cpu = query_BATD.device.type == "cpu"
-    narrow = window is not None and window < key_BKSD.shape[2]
+    narrow = window is not None and window < (key_BKSD.shape[2] if places is None else int(places[-1] - places[0]) + 1)
     if on_cpu and not dropout and not narrow and _precision(query_BATD) is torch.bfloat16 and is_amd_with_bf16():
         return by_products(query_BATD, key_BKSD, value_BKSD, before=before, scale=scale)
-    mask = _seen(query_BATD, key_BKSD, before, window) if before or narrow else None
+    mask = _seen(query_BATD, key_BKSD, before, window, places) if before or narrow else None
     return F.scaled_dot_product_attention(
         query_BATD,
         key_BKSD,
@@ -51,9 +53,13 @@ def attend(
     )
 
 
-def _seen(query_BATD: Tensor, key_BKSD: Tensor, before: int | None, window: int | None) -> Tensor:
+def _seen(
+    query_BATD: Tensor, key_BKSD: Tensor, before: int | None, window: int | None, places: Tensor | None = None
+) -> Tensor:
     """Return True for the keys of each query, (T, S)."""
-    places_T, places_S = (torch.arange(one.shape[2], device=one.device) for one in (query_BATD, key_BKSD))
+    places_T, places_S = (
+        torch.arange(one.shape[2], device=one.device) if places is None else places for one in (query_BATD, key_BKSD)
+    )
     back_TS = places_T[:, None] + (before or 0) - places_S
     seen_TS = back_TS.abs() < (window or key_BKSD.shape[2])
     return seen_TS if before is None else seen_TS & (back_TS >= 0)

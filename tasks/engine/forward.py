@@ -47,11 +47,13 @@ def packed_attention(
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     boundaries: Tensor | None = None,
+    places: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Return attention within each of the row's sequences, causal if the model is, without a mask over the row.
 
-    The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence.
+    The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence. Of a row whose tokens
+    are some of a longer one, `places` are theirs in that, (T,), by which windows are measured.
     Raises ValueError for a model whose attention does more (`tasks.engine.attention.check`).
     """
     check(module, softcap, s_aux)
@@ -66,6 +68,7 @@ def packed_attention(
             window=sliding_window,
             scale=scaling,
             dropout=dropout,
+            places=None if places is None else places[start:end],
         )
         for start, end in pairwise(edges)
     ]

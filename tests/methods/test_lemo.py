@@ -74,10 +74,12 @@ def composed_plainly(model):
     return attached
 
 
-@pytest.mark.parametrize("make", [deep.llama, deep.qwen3], ids=["llama", "qwen3"])
+@pytest.mark.parametrize(
+    ("make", "window"), [(deep.llama, None), (deep.qwen3, None), (deep.qwen3, 9)], ids=["llama", "qwen3", "window"]
+)
 @pytest.mark.parametrize("blocks", ["score", "exact", "random", "recent"])
-def test_kept_tokens_attend_as_if_the_others_were_masked(make, blocks):
-    model = make()
+def test_kept_tokens_attend_as_if_the_others_were_masked(make, window, blocks):
+    model = make(**{"window": window} if window else {})
     forward, attention = elimination(model, blocks=blocks)
     torch.manual_seed(2)
     hidden = torch.randn(1, LENGTH, model.config.hidden_size)
@@ -97,6 +99,7 @@ def test_kept_tokens_attend_as_if_the_others_were_masked(make, blocks):
         sees = (
             (sequence_T[:, None] == sequence_T)
             & torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
+            & torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1 - (window or LENGTH))
             & (kept_T | torch.eye(LENGTH, dtype=torch.bool))
         )
         mixed = F.scaled_dot_product_attention(

@@ -7,6 +7,7 @@ A sequence is cut into b blocks of `block` tokens. In each layer from `first` on
     kept: the max(2, floor(keep b)) blocks of the largest s, the first and the last among them
     y = o_proj(attention(q, k, v of X[kept], causal, at their own positions)) at the kept tokens, 0 at the others
 
+A sliding window is of the whole sequence: a kept token reads those of the kept ones that the plain model would read.
 Tokens that are left out go on by the residual stream and through the MLP. MLPs are computed whole, forward, and keep of their d_ff columns the
 K = floor(mlp_keep d_ff) of the largest ||act(gate)||_2 + ||up||_2 over the tokens; what goes backward goes through these alone:
 

@@ -52,6 +52,7 @@ class Elimination:
             return self.inner(hidden_states=hidden_states, boundaries=boundaries, **inputs)
         kept_edges = torch.tensor(ends, dtype=torch.int32, device=hidden_states.device)
         inputs["position_embeddings"] = tuple(angles[:, kept_K] for angles in inputs["position_embeddings"])
+        inputs["places"] = kept_K
         with self._row_of_kept(kept_edges):
             output_1KH, weights = self.inner(hidden_states=hidden_states[:, kept_K], boundaries=kept_edges, **inputs)
         output_1TH = output_1KH.new_zeros(1, length, output_1KH.shape[2])
