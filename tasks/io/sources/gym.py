@@ -90,10 +90,11 @@ def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Itera
         data = reasoning_gym.create_dataset(task, **{"seed": seed, "size": size, **config})
     except (TypeError, ValueError, AssertionError) as error:
         raise ValueError(f"{KEY}: {task} does not take {dict(config)}: {error}") from None
+    settings = json.dumps(dict(config), sort_keys=True) if config else ""
     for number in range(size):
         entry = data[number]
         answer = entry["answer"]
-        stored, settings = json.dumps(entry, default=str, sort_keys=True), json.dumps(dict(config), sort_keys=True) if config else ""
+        stored = json.dumps(entry, default=str, sort_keys=True)
         own = score(Tests("answer", task, stored, settings), answer) if isinstance(answer, str) else 0.0
         yield Puzzle(number, entry["question"], answer, stored, settings, own)
 
