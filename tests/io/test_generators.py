@@ -90,6 +90,60 @@ def test_what_was_answered_is_not_asked_for_again(server, tmp_path):
     assert len(server.asked) == 7
 
 
+@pytest.mark.parametrize("status", [409, 500, 524, 529])
+def test_a_server_that_may_answer_later_is_asked_again(server, tmp_path, status):
+    server.statuses[:] = [status]
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
+
+
+def test_a_server_that_cannot_is_not_asked_again(server, tmp_path):
+    server.statuses[:] = [501]
+    with pytest.raises(ValueError, match="refuses: status 501"):
+        list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", None])
+def test_an_answer_that_the_server_broke_off_is_asked_for_again(server, tmp_path, reason):
+    broken = {"choices": [{"message": {"content": "answer t"}, "finish_reason": reason}]}
+    server.shapes[:] = [broken]
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
+    server.shapes[:] = [broken] * 4
+    with pytest.raises(
+        ValueError, match=f"does not answer: an answer that broke off for the reason {reason!r}, 4 times"
+    ):
+        list(at(server, tmp_path).write(PROMPTS[1:2], KEYS[1:2], HOW))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"choices": []}, "an answer without choices"),
+        ({"choices": [{"message": {"content": "Par"}, "finish_reason": "content_filter"}]}, "its filter of contents"),
+        ({"choices": [{"message": {"content": None, "refusal": "I won't."}, "finish_reason": "stop"}]}, "I won't"),
+    ],
+)
+def test_an_answer_that_is_withheld_costs_its_own_example_and_is_not_kept(server, tmp_path, body, reason):
+    server.shapes[:] = [body]
+    first, second = at(server, tmp_path, concurrency=1).write(PROMPTS[:2], KEYS[:2], HOW)
+    assert (first.text, second) == ("", Answer("answer to number 1"))
+    assert reason in first.refused
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Paris."}]}, "Paris."),
+        ({"role": "assistant"}, ""),
+        ({"content": None, "refusal": None}, ""),
+    ],
+)
+def test_the_text_of_an_answer_in_parts_or_without_any_is_read(server, tmp_path, message, text):
+    server.shapes[:] = [{"choices": [{"message": message, "finish_reason": "stop"}]}]
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [text]
+
+
 def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
     server.statuses[:] = [503, 429]
     assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
@@ -121,7 +175,7 @@ def test_a_refusal_is_told_with_its_reason(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("shape", [{}, {"choices": []}, []])
+@pytest.mark.parametrize("shape", [{}, [], {"choices": [{}]}, {"choices": [{"message": {"content": {"text": "a"}}}]}])
 def test_another_shape_is_told(server, tmp_path, shape):
     server.shapes[:] = [shape]
     with pytest.raises(ValueError, match="answers in another shape"):
@@ -139,6 +193,17 @@ def test_a_key_that_is_not_set_is_named(server, tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET", raising=False)
     with pytest.raises(ValueError, match="environment variable SECRET is not set"):
         list(at(server, tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], HOW))
+
+
+def test_a_key_goes_without_its_line_break_and_is_never_shown(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret\n")
+    list(at(server, tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], HOW))
+    assert server.asked[0][1] == "Bearer s3cret"
+    for value in ("s3cret\nmore", "s3crét"):
+        monkeypatch.setenv("SECRET", value)
+        with pytest.raises(ValueError, match=r"The environment variable SECRET holds no key") as told:
+            list(at(server, tmp_path, key="SECRET").write(PROMPTS[1:2], KEYS[1:2], HOW))
+        assert "s3cr" not in str(told.value)
 
 
 def test_equal_questions_are_asked_once(server, tmp_path):

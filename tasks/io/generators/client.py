@@ -17,7 +17,10 @@ from tasks.core.text.writing import Answer, Server
 
 TRIES = 4
 """Tries of one request, if the server is busy, does not answer, or breaks off."""
-BUSY = (408, 409, 429, 500, 502, 503, 504)
+BUSY = (408, 409, 429)
+"""Status codes of a server that may answer later, beside those from 500 on."""
+UNABLE = (501, 505)
+"""Those from 500 on of a server that never will."""
 REJECTED = (400, 413, 422)
 """Status codes by which a server rejects one request for its content."""
 REMEDIES = {
@@ -102,9 +105,10 @@ class Client:
         """Return the answer in a body; `text_of` returns the text of a choice. Raises ValueError if it has another shape."""
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
-            text, ended = str(text_of(choice) or ""), choice.get("finish_reason") != CUT_OFF
+            if not isinstance(text := text_of(choice) or "", str):
+                raise self.misshapen(body)
             read, written = (int(usage.get(name) or 0) for name in USAGE)
-            return Answer(text, tokens_read=read, tokens_written=written, ended=ended)
+            return Answer(text, tokens_read=read, tokens_written=written, ended=choice.get("finish_reason") != CUT_OFF)
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.misshapen(body) from None
 
@@ -124,7 +128,7 @@ class Client:
             self._pace.wait()
             try:
                 response = self._http.request(method, url, json=request)
-                if response.status_code not in BUSY:
+                if not _is_busy(response.status_code):
                     return self._read(response)
                 problem, wait = f"status {response.status_code}", _retry_after(response, wait)
                 shown = f" The last answer was {response.text[:200].strip()!r}."
@@ -138,7 +142,7 @@ class Client:
         )
 
     def _read(self, response: httpx.Response) -> Any:
-        """Parse a response. Raises _Incomplete if it is not JSON, and Rejected or ValueError if a retry would not help."""
+        """Parse a response. Raises _Incomplete if it is not JSON or broke off, and Rejected or ValueError if a retry would not help."""
         status, shown = response.status_code, repr(response.text[:200].strip())
         if status in REJECTED:
             raise Rejected(f"status {status}, {shown}")
@@ -146,9 +150,17 @@ class Client:
             remedy = REMEDIES.get(status, "")
             raise ValueError(f"{self.server.url} refuses: status {status}, {shown}.{remedy}")
         try:
-            return response.json()
+            body = response.json()
         except ValueError:
             raise _Incomplete(f"an answer that is no JSON, {shown}") from None
+        match body:
+            case {"choices": [{"finish_reason": ("error" | "abort" | None) as reason}, *_]}:
+                raise _Incomplete(f"an answer that broke off for the reason {reason!r}")
+        return body
+
+
+def _is_busy(status: int) -> bool:
+    return status in BUSY or (status >= 500 and status not in UNABLE)
 
 
 def seed(key: str) -> int:
@@ -158,7 +170,7 @@ def seed(key: str) -> int:
 
 @contextmanager
 def connect(server: Server) -> Iterator[Client]:
-    """Open connections to a server. Raises ValueError if the environment lacks its key."""
+    """Open connections to a server. Raises ValueError if the environment lacks its key, or holds none that can be sent."""
     with httpx.Client(timeout=server.timeout_s, headers=_headers(server)) as http:
         yield Client(server, http, Pace(server.requests_per_minute))
 
@@ -166,8 +178,13 @@ def connect(server: Server) -> Iterator[Client]:
 def _headers(server: Server) -> dict[str, str]:
     if not server.key:
         return {}
-    if not (secret := os.environ.get(server.key)):
+    if not (secret := os.environ.get(server.key, "").strip()):
         raise ValueError(f"{server.url} wants a key, and the environment variable {server.key} is not set.")
+    if not (secret.isascii() and secret.isprintable()):  # httpx would show it in its error
+        raise ValueError(
+            f"The environment variable {server.key} holds no key that can be sent: other signs than those of ASCII, "
+            "or a line break, are in it."
+        )
     return {"Authorization": f"Bearer {secret}"}
 
 

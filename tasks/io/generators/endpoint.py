@@ -68,6 +68,28 @@ class Endpoint:
         except Rejected as rejection:
             return Answer("", str(rejection), began=began, seconds=time.time() - began)
         seconds = time.time() - began
-        answer = client.answer(body, lambda choice: choice["message"]["content"])
+        if reason := _refusal(body):
+            return Answer("", reason, began=began, seconds=seconds)
+        answer = client.answer(body, _text)
         answers.keep(question, [answer.text, answer.ended])
         return replace(answer, began=began, seconds=seconds)
+
+
+def _refusal(body: Any) -> str:
+    """Return the reason for which a server withholds its answer to this prompt; empty if it gives one."""
+    match body:
+        case {"choices": []}:
+            return "an answer without choices"
+        case {"choices": [{"finish_reason": "content_filter"}, *_]}:
+            return "its filter of contents withholds the answer"
+        case {"choices": [{"message": {"refusal": str(text)}}, *_]} if text:
+            return f"refusal, {text[:200]!r}"
+    return ""
+
+
+def _text(choice: Any) -> Any:
+    """Return the text of a choice, that of its text parts where it has several; None if it has none, as where reasoning took all tokens."""
+    content = choice["message"].get("content")
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return content

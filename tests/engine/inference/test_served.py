@@ -200,13 +200,21 @@ def test_a_rejected_prompt_is_told_with_its_size_and_what_would_do(of):
     assert str(caught.value).startswith(server.url)
 
 
-def test_a_completion_without_a_known_end_is_refused(of):
-    for reason in (None, "abort"):
-        with (
-            chat_server.serving(lambda request, reason=reason: ("text", reason)) as server,
-            pytest.raises(ValueError, match=rf"for the reason {reason!r}, and 'stop' or 'length' is needed"),
-        ):
-            respond(of(server), PROMPTS[:1])
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("content_filter", "for the reason 'content_filter', and 'stop' or 'length' is needed"),
+        ("abort", "does not answer: an answer that broke off for the reason 'abort', 4 times"),
+        (None, "does not answer: an answer that broke off for the reason None, 4 times"),
+    ],
+)
+def test_a_completion_without_a_known_end_is_refused(of, monkeypatch, reason, told):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    with (
+        chat_server.serving(lambda request: ("text", reason)) as server,
+        pytest.raises(ValueError, match=told),
+    ):
+        respond(of(server), PROMPTS[:1])
 
 
 def test_a_server_is_described_by_what_lasts(tmp_path):
