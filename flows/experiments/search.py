@@ -32,14 +32,14 @@ def widened(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Trial]:
 def beyond(name: str, best: float, results: Mapping[Trial, Figures]) -> float | None:
     """Return the rate to try next if the best is the smallest or the largest tried; None if it lies between two others.
 
-    A best one that is no better than no training lies on level ground, and asks for larger rates too: adapters of few numbers want
-    rates a hundred times those of others.
+    A best one that is no better than no training lies on level ground, wherever it lies, and asks for larger rates, unless the largest
+    diverged: adapters of few numbers want rates a hundred times those of others.
     """
     tried = _tried(name, results)
-    if best == min(tried):
-        return float(f"{best / BEYOND:.3g}")
     largest = max(tried)
     level = not learned(name, results) and math.isfinite(tried[largest]["validation"])
+    if best == min(tried) and not level:
+        return float(f"{best / BEYOND:.3g}")
     return float(f"{largest * BEYOND:.3g}") if best == largest or level else None
 
 

@@ -113,6 +113,8 @@ def test_a_search_goes_on_beyond_the_rates_while_the_best_is_the_first_or_the_la
     ("loss", "further"),
     [
         (lambda rate: 2.0 + abs(rate - 3e-4), [9e-3, 2.7e-2, 8.1e-2]),  # level everywhere
+        (lambda rate: 2.0 + rate, [9e-3, 2.7e-2, 8.1e-2]),  # the smallest is the best of the bad ones
+        (lambda rate: 2.0 + rate if rate < 2e-3 else float("nan"), [3.33e-5, 1.11e-5, 3.7e-6]),
         (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 1e-2 else 1.0, [9e-3, 2.7e-2, 8.1e-2]),
         (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-2 else 1.0 + rate, [9e-3, 2.7e-2, 8.1e-2]),
         (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-3 else float("nan"), []),
@@ -120,7 +122,9 @@ def test_a_search_goes_on_beyond_the_rates_while_the_best_is_the_first_or_the_la
         (lambda rate: 1.0 + abs(rate - 3e-4), []),
     ],
 )
-def test_a_search_that_finds_nothing_better_than_no_training_goes_on_with_larger_rates(losses, loss, further):
+def test_a_search_that_finds_nothing_better_than_no_training_goes_on_with_larger_rates_unless_the_largest_diverged(
+    losses, loss, further
+):
     recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
     ran = losses(loss, before=1.5)
     search.choose(recipe, "x", "parent")
