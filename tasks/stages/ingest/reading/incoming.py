@@ -10,7 +10,7 @@ from tasks.io.sources import folders, table
 from tasks.io.sources.record import Broken
 from tasks.stages.ingest.reading.rows import tool_calls
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM, TURNS, conversation
-from tasks.stages.ingest.reading.rows.turns import content_of, role_of
+from tasks.stages.ingest.reading.rows.turns import content_of, merged, role_of
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
 """The columns that hold a prompt where a row has no response."""
@@ -51,26 +51,37 @@ def _example(row: Mapping[str, Any], domain: str, where: str) -> Example | Unfit
         return messages
     tools = tool_calls.schemas(row, messages)
     if isinstance(tools, Unfit):
-        return tools
+        if messages[-1].content != NONE:
+            return tools
+        tools = None  # a prompt alone tells drift, whatever else was sent along: a tool that is no function, a column of prose
     name = identify(messages, tools=tools)
     return Example(name, messages, "incoming", domain, where, "test", where, "unknown", tools=tools)
 
 
 def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
-    """Return the messages of a row; one without a response, or with an empty one, gets `NONE` as its response."""
+    """Return the messages of a row; one without a response, or with an empty one, gets `NONE` as its response.
+
+    Turns of one role that follow each other in a prompt alone are read as one: servers are sent such prompts, and nothing trains on them.
+    """
     row = {name: said for name, value in row.items() if (said := _said(value)) is not None}
     messages = conversation(row)
     if not isinstance(messages, Unfit):
         return messages
     for name in TURNS:
-        if isinstance(row.get(name), list):
-            completed = conversation({**row, name: [*row[name], {"role": "assistant", "content": NONE}]})
-            return messages if isinstance(completed, Unfit) else completed
+        turns = _joined(row.get(name))
+        if isinstance(turns, list) and turns and role_of(turns[-1]) != "assistant":
+            return conversation({**row, name: [*turns, {"role": "assistant", "content": NONE}]})
     prompt = next((name for name in PROMPT_COLUMNS if row.get(name)), None)
     if prompt is None or messages.reason != "unknown shape":
         return messages
     beside = {name: row[name] for name in (*SYSTEM, *EXTRAS) if name in row and name != prompt}
-    return conversation(beside | {"prompt": row[prompt], "completion": NONE})
+    return conversation(beside | {"prompt": _joined(row[prompt]), "completion": NONE})
+
+
+def _joined(value: Any) -> Any:
+    """Return turns, in which texts of one role that follow each other are one; anything else as it is."""
+    are_turns = isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
+    return merged(value, "\n\n") if are_turns else value
 
 
 def _said(value: Any) -> Any:

@@ -55,11 +55,38 @@ def test_rows_with_and_without_a_response(tmp_path):
 
 def test_tools_come_in_as_ingest_reads_them(tmp_path):
     tool = {"type": "function", "function": {"name": "ask", "parameters": {"type": "object", "properties": {}}}}
-    rows = [{"prompt": "Why?"}, {"prompt": "Why?", "tools": [tool]}, {"prompt": "Why?", "tools": [{"name": 1}]}]
+    broken = {"tools": [{"type": "web_search"}]}
+    rows = [{"prompt": "Why?"}, {"prompt": "Why?", "tools": [tool]}, {"prompt": "Why?", "completion": "So."} | broken]
     without, having, broken = incoming.read([write(tmp_path / "in.jsonl", *rows)])
     assert (without.tools, json.loads(having.tools)) == (None, [tool])
     assert without.id != having.id
     assert broken.reason == "broken tools"
+
+
+@pytest.mark.parametrize("tools", [[{"type": "web_search"}], "a hammer and a saw"])
+def test_a_prompt_alone_is_read_without_what_is_no_schema(tmp_path, tools):
+    (read,) = incoming.read([write(tmp_path / "in.jsonl", {"prompt": "Why?", "tools": tools})])
+    assert (read.prompt[0].content, read.tools) == ("Why?", None)
+
+
+@pytest.mark.parametrize("column", ["messages", "prompt"])
+def test_neighbouring_turns_of_one_role_are_one_where_no_answer_follows(tmp_path, column):
+    turns = [{"role": role, "content": text} for role, text in zip(["system"] * 2 + ["user"] * 2, "abcd", strict=True)]
+    rows = [{column: turns}, {"messages": [*turns, {"role": "assistant", "content": "e"}]}]
+    read, answered = incoming.read([write(tmp_path / "in.jsonl", *rows)])
+    assert [(message.role, message.content) for message in read.prompt] == [("system", "a\n\nb"), ("user", "c\n\nd")]
+    assert answered.reason == "turns out of order"
+
+
+def test_a_prompt_that_cannot_be_read_is_refused_for_its_own_reason(tmp_path):
+    user = {"role": "user", "content": "Why?"}
+    rows = [
+        {"messages": [user, {"role": "tool", "content": "5"}]},
+        {"messages": [{"role": "assistant", "content": "So."}]},
+    ]
+    rows += [{"messages": []}, {"messages": [user, {"role": "x", "content": "y"}]}, {"messages": [user, "why"]}]
+    reasons = [row.reason for row in incoming.read([write(tmp_path / "in.jsonl", *rows)])]
+    assert reasons == ["turns out of order", "no answer", "no answer", "unknown role", "turn is no object"]
 
 
 def test_what_is_no_prompt_is_refused_with_its_place(tmp_path):
