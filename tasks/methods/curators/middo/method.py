@@ -131,12 +131,14 @@ ANSWER = (
     "Give 10 only where nothing could be better."
 )
 _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
+_PLAIN, _END_OF_SCALE = r"[^)\]\d\n]", r"(?:0|10?)\s*="
+_ENDS = rf"{_END_OF_SCALE}{_PLAIN}*+(?:\d++\s*={_PLAIN}*+)*{_END_OF_SCALE}"
+"""Both ends explained, and what lies between: `8 = good` alone is a score."""
 _SCALE = (
-    r"[01]\s*(?:to|and|[-–])\s*10(?!\d)"
-    r"|(?:/|\bout of |\bmax(?:\.|imum)? )\s*10(?!\d)"
-    r"|(?:0|10?)\s*=[^)\]\d\n]*(?:0|10?)\s*="  # both ends are explained: `8 = good` alone is a score
+    r"(?:[01]\s*(?:to|and|[-–])|/|\bout of|(?<=[(\[])of|\bmax(?:\.|imum)?)\s*10(?!\d)"
+    rf"(?:{_PLAIN}*+(?:{_ENDS}|{_END_OF_SCALE}))?|{_ENDS}"
 )
-_NOTE = rf"(?:\s*[(\[](?:[^)\]\d\n]|{_SCALE}){{0,120}}[)\]])?"
+_NOTE = rf"(?:\s*[(\[](?:{_SCALE}|{_PLAIN}){{0,120}}+[)\]])?"
 """A bracket behind the word whose numbers are ends of the scale (`0-10`, `max. 10`): one with another number may hold the score."""
 _CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
 _END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
