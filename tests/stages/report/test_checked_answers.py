@@ -69,6 +69,21 @@ def test_domains_stand_below_their_measure_and_scores_are_tested_by_sign_flips(r
     assert "r0_json_score_orders_v1_difference" in run.metrics[0][1]
 
 
+def test_a_task_of_a_domains_name_stands_beside_it_and_an_unnamed_one_is_no_part(report):
+    tasks = ["math"] * 2 + ["code"] * 18 + [""] * 20
+    after = [
+        replace(row, task=task)
+        for row, task in zip(graded("json score", [1.0] * 2 + [0.0] * 38, ["math", "bills"]), tasks, strict=True)
+    ]
+    folder, run, rows = report(after, after)
+    items = {part: row["items"] for (measure, part), row in rows.items() if measure == "json score"}
+    assert items == {"": 40, "bills": 20, "math": 20, "code": 18, "math (task)": 2}
+    assert [rows["json score", part]["after"]["value"] for part in ("math", "math (task)")] == [0.05, 1]
+    for name in ("summary.txt", "README.md"):
+        assert "math (task)" in (folder / name).read_text(), name
+    assert {"r0_json_score_math_difference", "r0_json_score_math_task_difference"} <= run.metrics[0][1].keys()
+
+
 def test_scores_of_one_group_are_flipped_together(report):
     """Twenty answers that rose in three groups are three rises: two flips of eight are as large."""
     before, after = (graded("rouge score", [value] * 20, groups=3) for value in (0.4, 0.6))

@@ -40,7 +40,7 @@ class Row:
 
     measure: str
     part: str
-    """The tier of a pass@1 row, or `all`; the domain or task of a row of a check or a loss that has several; empty for other measures."""
+    """The tier of a pass@1 row, or `all`; the domain or task of a row of a check or a loss that has several (`math (task)` beside a domain `math`); empty for other measures."""
     unit: str
     """`nats/token`, `bits/byte`, `share` for shares of right answers and for scores of 0 to 1, or `score` of a standard benchmark."""
     items: int
@@ -155,12 +155,17 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
 
 
 def _parts(pairs: Sequence[Pair], fields: Sequence[str]) -> dict[str, list[Pair]]:
-    """Return all pairs, under an empty name, and then those of each value of these fields of which there are several."""
+    """Return all pairs, under an empty name, and then those of each value of these fields of which there are several.
+
+    A value that an earlier field has for other pairs has its field behind it: `math (task)`.
+    """
     parts = {"": list(pairs)}
     for name in fields:
         values = sorted({getattr(result, name) for result, _ in pairs})
-        if len(values) > 1:
-            parts |= {value: [pair for pair in pairs if getattr(pair[0], name) == value] for value in values}
+        for value in filter(None, values) if len(values) > 1 else ():
+            some = [pair for pair in pairs if getattr(pair[0], name) == value]
+            if parts.get(value) != some:
+                parts[f"{value} ({name})" if value in parts else value] = some
     return parts
 
 
