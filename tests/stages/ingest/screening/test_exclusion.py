@@ -1,6 +1,7 @@
 """What was asked to be forgotten is left out by id and by place, and no text of it is kept anywhere."""
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -12,8 +13,8 @@ from tasks.io import tables
 from tasks.stages.ingest.chunking import chunk_document
 from tasks.stages.ingest.config import Folder, IngestConfig
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.reading.sources import as_lasting
-from tasks.stages.ingest.screening.exclusion import beginnings, check, is_named, refused
+from tasks.stages.ingest.reading.sources import as_lasting, tell_apart
+from tasks.stages.ingest.screening.exclusion import beginnings, check, is_named, refused, resolved
 from tasks.stages.ingest.screening.screen import screen_documents, screen_examples
 from tests import tiny as small
 from tests.stages.ingest.running import examples_of, ingest, write_rows
@@ -193,12 +194,27 @@ def test_a_source_is_left_out_whatever_others_there_are_and_in_any_order(tmp_pat
         assert kept_and_said(order, [f"{entries['b']}: {number}.md" for number in range(6)])[0] == order.replace(
             "b", ""
         )
-    kept, said = kept_and_said("ac", [entries["b"]])
+    gone = entries["b"].replace("docs", "pages")
+    kept, said = kept_and_said("ac", [gone])
     assert kept == "ac"
-    assert said.endswith(f"it is gone, or has another place or text: {entries['b']}.")
+    assert said.endswith(f"it is gone, or has another place or text: {gone}.")
     kept, said = kept_and_said("ac", ["folder docs"])
     assert kept == "c"
     assert f"`{entries['a']}`: write that" in said
+
+
+@pytest.mark.parametrize("rest", ["", ": 0.md"])
+def test_an_entry_of_a_source_that_was_moved_is_refused_with_the_label_of_now(rest):
+    a, b, c = (Folder.model_validate({"from": "folder", "path": f"/{name}/docs"}) for name in "abc")
+    labels = [as_lasting("folder docs", [one]) for one in (a, b, c)]
+    tell_apart([b, c])
+    config = IngestConfig.model_validate({"sources": [a], "exclude": [labels[0] + rest]})
+    assert resolved(config, [a], print).exclude == (f"folder docs{rest}",)
+    with pytest.raises(ValueError, match=re.escape(f"{labels[0]}{rest}: no source has this label")) as error:
+        resolved(config, [b, c], print)
+    assert " or ".join(f"`{one}`" for one in sorted(labels[1:])) in str(error.value)
+    with pytest.raises(ValueError, match="the label of now, `folder docs`"):
+        resolved(config, [Folder.model_validate({"from": "folder", "path": "docs"})], print)
 
 
 @pytest.mark.parametrize("group", [None, "book"])
