@@ -78,7 +78,7 @@ class Reach:
 def find(name: str) -> Reach:
     """Return what an id, a place or a source has reached. Raises ValueError if no table holds it.
 
-    A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder.
+    A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder, and a file of a folder by its path.
     """
     tables = _tables(sorted(path for pattern in TABLES for path in Path().glob(pattern)))
     every_source = _sources()
@@ -123,8 +123,8 @@ def _sources() -> list[Any]:
 def _targets(name: str, every_source: Sequence[Any], tables: Mapping[Path, pl.DataFrame]) -> list[str]:
     """Return the ids and places that a name stands for; none if no table holds it.
 
-    These are its own, and all labels of the sources with this path, those whose rows were refused too; without such a source the places of a
-    like name.
+    These are its own, its place in a folder that is a source, and all labels of the sources with this path, those whose rows were refused too;
+    without such a source the places of a like name.
     """
     path = Path(name)
     labels = [label for one in every_source for label in sources.labels_at(one, path)]
@@ -132,7 +132,8 @@ def _targets(name: str, every_source: Sequence[Any], tables: Mapping[Path, pl.Da
     others = {sources.label(one) for one in every_source} if path.is_absolute() else set()
     alike = [place for kind in ("file", "folder", "repository") if (place := f"{kind} {shown}") not in others]
     own = sources.as_labelled([name], every_source)
-    held = [place for place in dict.fromkeys([*own, *(labels or alike)]) if _matches(tables, {place}, {place})]
+    below = [file for one in every_source if (file := sources.place_at(one, path))]
+    held = [place for place in dict.fromkeys([*own, *below, *(labels or alike)]) if _matches(tables, {place}, {place})]
     return held if set(held).isdisjoint(labels) else list(dict.fromkeys([*held, *labels]))
 
 

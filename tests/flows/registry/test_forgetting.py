@@ -130,6 +130,20 @@ def test_a_folder_is_found_by_its_path_and_one_of_a_like_name_stays(made, tmp_pa
     assert reach.exclude == [second]
 
 
+@pytest.mark.parametrize("above", ["", "{}/"])
+def test_a_file_below_a_folder_is_found_by_its_path(made, tmp_path, above):
+    first, second = with_sources(*({"from": "folder", "path": f"{above.format(tmp_path)}{name}/src"} for name in "ab"))[
+        -2:
+    ]
+    texts_at(*(f"{label(one)}: {file}" for one in (first, second) for file in ("sub/a.md", "a.md")))
+    for path in (f"{above.format(tmp_path)}b/src/sub/a.md", "./b/src/sub/a.md"):
+        reach = forgetting.find(path)
+        assert [match.ids for match in reach.matches] == [{f"{label(second)}: sub/a.md"}]
+        assert reach.exclude == [as_lasting(f"{label(second)}: sub/a.md", [first, second])]
+    with pytest.raises(ValueError, match="No table holds"):
+        forgetting.find("b/src/sub/b.md")
+
+
 def test_what_is_forgotten_is_named_so_that_it_stays_whatever_other_sources_come(made):
     (first,) = with_sources({"from": "folder", "path": "/a/docs"})[-1:]
     texts_at("folder docs: README.md")

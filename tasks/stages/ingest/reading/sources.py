@@ -132,6 +132,15 @@ def labels_at(source: config.Source, path: Path) -> list[str]:
     return labels or [name if below == root else f"{name}/{shown_name(below.relative_to(root).as_posix())}"]
 
 
+def place_at(source: config.Source, path: Path) -> str | None:
+    """Return the place of a path below the folder or repository of a source; None where it is not below it."""
+    if not isinstance(source, Folder | config.Repository):
+        return None
+    path, root = path.resolve(), source.path.resolve()
+    is_below = root in path.parents
+    return f"{label(source)}: {path.relative_to(root).as_posix()}" if is_below else None
+
+
 def _parts(source: config.Source) -> tuple[config.Source, ...]:
     """Return a source, and as its files have it."""
     return source, _without_pattern(source)
