@@ -60,7 +60,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     if not conversation.startswith(prompt) or start < 0:
         if last.tool_calls:
             raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
-        closed = f"\n{END}\n\n" if opens_reasoning(prompt) and END not in content else ""
+        closed = "" if END in content else empty_reasoning(prompt)
         return WrittenAnswer(prompt, closed + content + tokenizer.eos_token, len(closed) - told)
     end_of_content = start + len(content)
     if last.tool_calls:
@@ -82,6 +82,11 @@ def _beyond(prompt: str, answer: str) -> str:
 def opens_reasoning(prompt: str) -> bool:
     """Return True if a prompt ends with the tag that opens the reasoning."""
     return prompt.rstrip().endswith(START)
+
+
+def empty_reasoning(prompt: str) -> str:
+    """Return what closes the reasoning that a prompt opens, for an answer without any; nothing where it opens none."""
+    return f"\n{END}\n\n" if opens_reasoning(prompt) else ""
 
 
 def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None, *, is_prompt: bool = False) -> str:

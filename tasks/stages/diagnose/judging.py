@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.records import Example, Message
 from tasks.core.text.wording import field, spoken
-from tasks.engine.chat_template import Tokenizer, render_prompt
+from tasks.engine.chat_template import Tokenizer, empty_reasoning, render_prompt
 from tasks.engine.inference.readout import Branch, Tree
 from tasks.methods.curators import Curator, Question
 from tasks.stages.diagnose.screen import transcript
@@ -92,7 +92,10 @@ def digits(tokenizer: Tokenizer, lead: str) -> tuple[list[int], list[int]]:
 
 
 def tree(example: Example, curator: Curator, tokenizer: Tokenizer, lead: Sequence[int]) -> Tree:
-    """Return the prefix tree of all questions about an example: they branch off after its prompt, or after its response."""
+    """Return the prefix tree of all questions about an example: they branch off after its prompt, or after its response.
+
+    Reasoning that the chat template opens is closed before `lead`.
+    """
 
     def tokens(text: str) -> list[int]:
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -102,6 +105,7 @@ def tree(example: Example, curator: Curator, tokenizer: Tokenizer, lead: Sequenc
         question: render_prompt([question_message(example, question, curator.digit)], tokenizer)
         for question in curator.questions.values()
     }
+    texts = {question: text + empty_reasoning(text) for question, text in texts.items()}
     cuts = {question: text.rindex(question.text) for question, text in texts.items()}  # the data come before it
     heads = {question.response: texts[question][:cut] for question, cut in cuts.items()}
     prompt_head = heads.get(False, "")

@@ -44,9 +44,10 @@ def _options(problem: Example, texts: Sequence[str], tokenizer: Any) -> list[Enc
     """Return the prompt with each option as its response, of which the option is scored, without an end of turn.
 
     White space that the chat template ends on is scored with the option, as in the harness: it adds the same to all options of an item,
-    and so moves `acc_norm` alone.
+    and so moves `acc_norm` alone. Reasoning that the template opens is closed: no option stands in it.
     """
     rendered = chat_template.render_prompt(problem.prompt, tokenizer)
+    rendered += chat_template.empty_reasoning(rendered)
     context = len(tokenizer(rendered.rstrip(), add_special_tokens=False)["input_ids"])
     sequences = []
     for number, text in enumerate(texts):
