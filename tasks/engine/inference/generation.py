@@ -36,6 +36,8 @@ FENCES = "`~"
 """The characters of fences, which end the block of a program."""
 ENDS = ("end of turn", "first closed code block of a program under test")
 """The ends of answers, beside their length and the given stop sequences."""
+OF_ONE_PROMPT = ("min_new_tokens", "exponential_decay_length_penalty", "begin_suppress_tokens")
+"""Settings of a generation config by which a processor is made for the length of one prompt."""
 PADDING = "left"
 """The side of a batch's shorter prompts that is padded: a model continues from a prompt's last token."""
 
@@ -284,7 +286,16 @@ class _Chooser:
 
 
 def generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsProcessorList, list[int]]:
-    """Return the processors that `model.generate` would use for greedy decoding, such as a repetition penalty, and the end tokens."""
+    """Return the processors that `model.generate` would use for greedy decoding, such as a repetition penalty, and the end tokens.
+
+    Raises ValueError if the model's generation config asks for one that has to know the length of each prompt.
+    """
+    for name in OF_ONE_PROMPT:
+        if getattr(model.generation_config, name, None):
+            raise ValueError(
+                f"{model.name_or_path}: its generation_config.json sets {name}, which counts from the end of each prompt, and processors "
+                "here are those of all prompts. Remove the setting there."
+            )
     processors, ends = LogitsProcessorList(), []
 
     def keep(

@@ -235,6 +235,14 @@ def test_models_with_other_attention_write_what_they_write_alone(pair, which):
     assert len(set(expected)) > 1
 
 
+@pytest.mark.parametrize("asked", [{"min_new_tokens": 4}, {"begin_suppress_tokens": [7]}])
+def test_what_counts_from_the_end_of_a_prompt_is_refused_by_name(pair, asked):
+    model, tokenizer = copy.deepcopy(pair)
+    model.generation_config.update(**asked)
+    with pytest.raises(ValueError, match=f"sets {next(iter(asked))}, which counts from the end of each prompt"):
+        generation.write(model, PROMPTS, tokenizer, max_new_tokens=8, batch_size=2)
+
+
 def test_what_the_models_generation_config_asks_for_is_done(pair):
     model, tokenizer = copy.deepcopy(pair)
     plain = generation.write(model, PROMPTS, tokenizer, max_new_tokens=12, batch_size=2)
