@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from tasks.core.records import Message
 from tasks.core.text.reasoning import END, START
-from tasks.core.weights.control_tokens import first_control_token
+from tasks.core.weights.control_tokens import end_of_turn, first_control_token
 
 Tokenizer = Any
 """A fast tokenizer of transformers."""
@@ -46,7 +46,8 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     """Return the last message, the assistant's, as the template writes it.
 
     The turn ends with the first control token after the answer. Where the template writes an answer of the past otherwise than
-    after its own prompt (it leaves reasoning out), or without an end, it is the answer's text and the tokenizer's end token. Where the prompt
+    after its own prompt (it leaves reasoning out, or trims it), it is the answer's text and the token that ends its turns; where it writes
+    no end, the tokenizer's end token. Where the prompt
     opens the reasoning, the answer goes on from there; one without reasoning closes it.
     Raises CannotSay if the template refuses the conversation or leaves a part of it out.
     """
@@ -61,7 +62,8 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
         if last.tool_calls:
             raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
         closed = "" if END in content else empty_reasoning(prompt)
-        return WrittenAnswer(prompt, closed + content + tokenizer.eos_token, len(closed) - told)
+        end_token = end_of_turn(tokenizer) or tokenizer.eos_token
+        return WrittenAnswer(prompt, closed + content + end_token, len(closed) - told)
     end_of_content = start + len(content)
     if last.tool_calls:
         name = last.tool_calls[-1].name

@@ -244,6 +244,13 @@ def test_a_template_that_escapes_the_name_of_a_tool_is_refused():
         encode.example(tiny.example(messages=messages), tokenizer(escaping))
 
 
+@pytest.mark.parametrize("answer", ["Four.\n", "  Four."])
+def test_an_answer_that_the_template_trims_ends_as_its_turns_do(answer):
+    words = tokenizer(FAMILIES["gemma"], name="gemma")
+    sequence = encode.example(tiny.example(prompt="2 + 2?", response=answer), words)
+    assert words.decode(sequence.ids).endswith(f"model\n{answer}<end_of_turn>")
+
+
 def test_a_template_without_an_end_of_turn_gets_the_tokenizers():
     bare = Family(
         "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}"

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
+
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
     """Return the texts that a tokenizer takes for control tokens, and their ids."""
@@ -13,3 +15,21 @@ def first_control_token(text: str, tokenizer: Any, start: int = 0) -> re.Match[s
     """Return the first control token of a text from a place on, the longest where several begin there; None if there is none."""
     tokens = sorted(control_tokens(tokenizer), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, tokens))).search(text, start) if tokens else None
+
+
+def end_of_turn(tokenizer: Any) -> str | None:
+    """Return the first control token that the chat template writes after an answer, without one the tokenizer's end token.
+
+    None where there is no template for a plain conversation.
+    """
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        return None
+    try:
+        text = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    except (TemplateError, TypeError, ValueError):  # ValueError: several templates, and none is the default
+        return None
+    _, answer, rest = text.rpartition(TURNS[-1]["content"])
+    end = first_control_token(rest, tokenizer) if answer else None
+    return end.group() if end else tokenizer.eos_token

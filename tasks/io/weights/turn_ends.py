@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.core.weights.control_tokens import control_tokens, first_control_token
+from tasks.core.weights.control_tokens import end_of_turn
 
-TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
 FILE = "generation_config.json"
 
 
 def add(settings: Any, tokenizer: Any) -> bool:
     """Add the token with which the chat template ends an answer to the end tokens of a generation config. Return whether it was none of them."""
-    end, ends = _of_template(tokenizer), settings.eos_token_id
+    text, ends = end_of_turn(tokenizer), settings.eos_token_id
+    end = None if text is None else tokenizer.convert_tokens_to_ids(text)
     known = ends if isinstance(ends, list) else [token for token in (ends,) if token is not None]
     if end is None or end in known:
         return False
@@ -47,21 +47,3 @@ def of_settings(folder: Path) -> int:
             f"{folder}: the tokenizer has neither a token to pad with nor one that ends a text. Set `eos_token` in its tokenizer_config.json."
         )
     return int(ends[0])
-
-
-def _of_template(tokenizer: Any) -> int | None:
-    """Return the first control token after an answer, without one the tokenizer's end token.
-
-    None where there is no template for a plain conversation.
-    """
-    from jinja2 import TemplateError
-
-    if tokenizer.chat_template is None:
-        return None
-    try:
-        text = tokenizer.apply_chat_template(TURNS, tokenize=False)
-    except (TemplateError, TypeError, ValueError):  # ValueError: several templates, and none is the default
-        return None
-    _, answer, rest = text.rpartition(TURNS[-1]["content"])
-    end = first_control_token(rest, tokenizer) if answer else None
-    return control_tokens(tokenizer)[end.group()] if end else tokenizer.eos_token_id
