@@ -11,7 +11,7 @@ import torch
 
 from tasks.core.sequences import Encoded
 from tasks.core.training import Probe
-from tasks.core.weights import surgery
+from tasks.core.weights import activations, surgery
 from tasks.engine.forward import token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.methods.expanders._duplicate import duplicate
@@ -352,3 +352,11 @@ def test_texts_and_answers_count_half_each():
 
 
 # 5. The rule of rates.
+
+
+def test_units_are_scored_by_kinds_under_activation_checkpointing_too():
+    model = deep.llama(2)
+    both = probe([text(1, 6), text(2, 6, prompt=3)])
+    expected = unit_importance(model, units(model), both)
+    with activations.checkpointed(model):
+        assert unit_importance(model, units(model), both) == expected

@@ -51,19 +51,24 @@ def is_recomputing() -> bool:
 def _contexts(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return the contexts of a layer's first and second computation. The second reads the row that the first reads now."""
     passage = listen(model) if listens(model) else None
-    return nullcontext(), _recomputing(passage, passage.row if passage else None)
+    return nullcontext(), _Recomputing(passage, passage.row if passage else None)
 
 
-@contextmanager
-def _recomputing(passage: Passage | None, row: Row | None) -> Iterator[None]:
-    """Let a layer's second computation find the row of its first: the hook that notes one does not run again."""
-    latest = passage.row if passage else None
-    _recomputed_layers.append(None)
-    try:
-        if passage:
-            passage.row = row
-        yield
-    finally:
-        if passage:
-            passage.row = latest
+class _Recomputing(AbstractContextManager[None]):
+    """Let a layer's second computation find the row of its first: the hook that notes one does not run again.
+
+    It can be entered again, by a further backward pass through a graph that was kept.
+    """
+
+    def __init__(self, passage: Passage | None, row: Row | None) -> None:
+        self._passage, self._row, self._latest = passage, row, row
+
+    def __enter__(self) -> None:
+        _recomputed_layers.append(None)
+        if self._passage:
+            self._latest, self._passage.row = self._passage.row, self._row
+
+    def __exit__(self, *_: object) -> None:
+        if self._passage:
+            self._passage.row = self._latest
         _recomputed_layers.pop()
