@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tasks.core.training import Probe
 from tasks.core.weights import deltas
@@ -372,3 +372,21 @@ def test_a_band_without_a_layer_is_refused(tiny):
         ValueError, match=r"cofitune\.band 0 to 0\.3 of 2 layers holds none whose up_proj, down_proj train"
     ):
         contract.composed(contract.model("llama", tiny), parts)
+
+
+@pytest.mark.parametrize(("family", "modules"), [("phi3", ("down_proj",)), ("starcoder2", ("q_proj",))])
+def test_units_are_measured_in_layers_that_have_these_alone(family, modules):
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(family, **deep.SIZES, num_hidden_layers=4, pad_token_id=None)
+    model = AutoModelForCausalLM.from_config(config)
+    chosen = replace(contract.composition(), selector=part("selectors", "cofitune", modules=modules))
+    attached, _ = contract.composed(model, chosen)
+    assert attached.trainable
+
+
+def test_layers_without_what_dropout_goes_into_are_refused_by_name():
+    model = deep.llama(4)
+    for layer in model.model.layers:
+        del layer.self_attn.attention_dropout
+    with pytest.raises(ValueError, match=r"LlamaDecoderLayer has no self_attn\.attention_dropout.* Set `mask: none`"):
+        importance(model, [1], contract.probe(), 0.1, seed=0)

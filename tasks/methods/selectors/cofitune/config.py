@@ -21,7 +21,7 @@ class CofituneConfig(Config):
     accumulate: Literal["signed", "absolute"] = "signed"
     """The sum of a unit's gradients over batches: as they are, as in the authors' code, or their magnitudes."""
     dropout: float = Field(0.003, gt=0, lt=1)
-    """Dropout of attention probabilities and of down_proj's output while importance is measured."""
+    """Dropout of attention probabilities and of the MLP's output while importance is measured."""
 
     @model_validator(mode="after")
     def _band_has_a_length(self) -> Self:

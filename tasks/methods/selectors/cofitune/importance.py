@@ -1,7 +1,7 @@
 """The importance of units for what a model can do, by the divergence of two passes under dropout."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tasks.core.training import Probe
-from tasks.core.weights.surgery import decoder_layers, evaluating, plain
+from tasks.core.weights.surgery import decoder_layers, evaluating
 
 UNITS = {"up_proj": "channels", "down_proj": "outputs", "q_proj": "heads", "k_proj": "heads", "v_proj": "heads"}
 """The units that the rows of a layer belong to, by the last segment of its name."""
+WRITERS = {"channels": "mlp.up_proj", "outputs": "mlp.down_proj", "heads": "self_attn.o_proj"}
+"""The module of a decoder layer that writes or reads what a kind of units computes."""
 FACTOR = 0.1
 """Of the KL divergence."""
 ROWS = 64
@@ -26,16 +28,26 @@ Multipliers = Mapping[str, Tensor]
 
 
 def importance(
-    model: nn.Module, numbers: Sequence[int], probe: Probe, dropout: float, seed: int, *, absolute: bool = False
+    model: nn.Module,
+    numbers: Sequence[int],
+    probe: Probe,
+    dropout: float,
+    seed: int,
+    *,
+    kinds: Iterable[str] = tuple(WRITERS),
+    absolute: bool = False,
 ) -> dict[int, dict[str, Tensor]]:
-    """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
+    """Return the importance of the units of these `kinds` of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
 
     Each of the two passes is made twice, with the same dropout: first for the logits, whose divergence gives the gradients to go
     backward with, and then with a graph. So one graph is in memory at a time, it keeps each layer's input alone (what else going backward
-    needs is computed again), and with weights frozen nothing for theirs.
+    needs is computed again), and with weights frozen nothing for theirs. Raises ValueError for layers of another form.
     """
     layers: list[Any] = list(decoder_layers(model))
-    ones = {number: _ones(layers[number], plain(model).config) for number in numbers}
+    wanted = sorted(set(kinds))
+    for layer in layers:
+        _check_form(layer, wanted)
+    ones = {number: _ones(layers[number], wanted) for number in numbers}
     flat = [(number, kind) for number in numbers for kind in ones[number]]
     sums = {place: torch.zeros_like(ones[place[0]][place[1]]) for place in flat}
     tokens = 0
@@ -106,15 +118,29 @@ def of_rows(s: Multipliers, name: str, rows: int, head_width: int) -> Tensor:
     return s_U.view(rows // head_width, -1).amax(dim=1).repeat_interleave(head_width)  # the heads of each group
 
 
-def _ones(layer: Any, config: Any) -> dict[str, Tensor]:
+def _check_form(layer: nn.Module, kinds: Iterable[str]) -> None:
+    """Raise ValueError where a decoder layer lacks what dropout goes into, or a module whose units are measured."""
+    modules = dict(layer.named_modules())
+    missing = [name for name in ("mlp", "self_attn", *(WRITERS[kind] for kind in kinds)) if name not in modules]
+    if not missing and not hasattr(modules["self_attn"], "attention_dropout"):
+        missing = ["self_attn.attention_dropout"]
+    if missing:
+        raise ValueError(
+            f"{type(layer).__name__} has no {missing[0]}, by which cofitune measures the importance of units. Set `mask: none` under methods.cofitune, "
+            "or name other `modules`."
+        )
+
+
+def _ones(layer: Any, kinds: Iterable[str]) -> dict[str, Tensor]:
     """Return the multipliers of a layer's units, all 1."""
+    writers = {kind: layer.get_submodule(WRITERS[kind]) for kind in kinds}
     sizes = {
-        "channels": layer.mlp.up_proj.out_features,
-        "outputs": layer.mlp.down_proj.out_features,
-        "heads": config.num_attention_heads,
+        kind: writer.in_features // layer.self_attn.head_dim if kind == "heads" else writer.out_features
+        for kind, writer in writers.items()
     }
-    weight = layer.mlp.up_proj.weight
-    return {kind: torch.ones(size, device=weight.device, requires_grad=True) for kind, size in sizes.items()}
+    return {
+        kind: torch.ones(size, device=writers[kind].weight.device, requires_grad=True) for kind, size in sizes.items()
+    }
 
 
 @contextmanager
@@ -123,14 +149,13 @@ def _perturbed(layer: Any, dropout: float, multipliers: Multipliers) -> Iterator
     attention = layer.self_attn
     kept = attention.attention_dropout
     attention.attention_dropout, attention.training = dropout, True  # the modules inside keep their mode
-    hooks = []
-    if multipliers:
-        hooks = [
-            layer.mlp.up_proj.register_forward_hook(partial(_multiply, multipliers["channels"])),
-            layer.mlp.down_proj.register_forward_hook(partial(_multiply, multipliers["outputs"])),
-            attention.o_proj.register_forward_pre_hook(partial(_multiply_heads, multipliers["heads"])),
-        ]
-    hooks.append(layer.mlp.down_proj.register_forward_hook(partial(_drop, dropout)))
+    hooks = [layer.mlp.register_forward_hook(partial(_drop, dropout))]  # after down_proj, where it has one
+    for kind, g_U in multipliers.items():
+        writer = layer.get_submodule(WRITERS[kind])
+        if kind == "heads":
+            hooks.append(writer.register_forward_pre_hook(partial(_multiply_heads, g_U)))
+        else:
+            hooks.append(writer.register_forward_hook(partial(_multiply, g_U)))
     layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # computed again with the same dropout
     try:
         yield

@@ -24,7 +24,7 @@ def band(layers: int, config: CofituneConfig) -> range:
 def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) -> None:
     """Freeze all but the modules of the band, and let the rows of important units move less.
 
-    Raises ValueError where those weights do not train, as under an adapter, and where the band has no layer.
+    Raises ValueError where those weights do not train, as under an adapter, where the band has no layer, and where the importance of its units cannot be measured.
     """
     layers = decoder_layers(model)
     numbers = band(len(layers), config)
@@ -39,7 +39,8 @@ def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) ->
     s: dict[int, dict[str, Tensor]] = {}
     if masked:
         absolute = config.accumulate == "absolute"
-        measured = importance(model, numbers, probe, config.dropout, seed, absolute=absolute)
+        kinds = {UNITS[name.rpartition(".")[2]] for name in masked}
+        measured = importance(model, numbers, probe, config.dropout, seed, kinds=kinds, absolute=absolute)
         s = {number: {kind: normalised(units) for kind, units in kinds.items()} for number, kinds in measured.items()}
     model.requires_grad_(False)
     for name, layer in chosen.items():
