@@ -1,7 +1,14 @@
 """Models of several layers that differ, for methods that add some."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from tests import tiny as small
 
@@ -44,3 +51,16 @@ def qwen3(layers=4, window=None):
     return Qwen3ForCausalLM(
         Qwen3Config(**SIZES, num_hidden_layers=layers, head_dim=8, tie_word_embeddings=True, **sliding)
     )
+
+
+def multimodal(layers=4):
+    """A Gemma 3 of random weights, with a vision tower beside the decoder."""
+    torch.manual_seed(1)
+    text = {**SIZES, "num_hidden_layers": layers, "head_dim": 8, "sliding_window": 8}
+    sight = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config={**sight, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    return Gemma3ForConditionalGeneration(config)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.lora.config import LoraConfig
 from tasks.methods.adapters.lora.method import attach
 from tests import tiny as small
+from tests.methods import deep
 
 SMALL = {"rank": 4}
 
@@ -41,20 +41,7 @@ def test_all_linear_is_every_linear_layer_but_the_head(tiny):
 
 
 def test_all_linear_of_a_model_that_sees_is_every_linear_layer_of_its_decoder():
-    text = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "head_dim": 16,
-    }
-    sight = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = Gemma3Config(
-        text_config={**text, "vocab_size": 300, "num_key_value_heads": 1},
-        vision_config={**sight, "image_size": 28, "patch_size": 14},
-        mm_tokens_per_image=4,
-    )
-    attached = attach(Gemma3ForConditionalGeneration(config), LoraConfig(rank=2), Start())
+    attached = attach(deep.multimodal(layers=1), LoraConfig(rank=2), Start())
     adapted = {n for n, m in attached.get_base_model().named_modules() if hasattr(m, "lora_A")}
     assert {name.rpartition("layers.0.")[0] for name in adapted} == {"model.language_model."}
     assert len(adapted) == 7

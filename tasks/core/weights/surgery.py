@@ -35,13 +35,17 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     from torch import nn
 
     inner: Any = plain(model)
-    decoder = inner.get_decoder() if hasattr(inner, "get_decoder") else inner
+    decoder = _decoder(inner)
     for name in LISTS:
         if isinstance(layers := getattr(decoder, name, None), nn.ModuleList):
             return layers
     raise ValueError(
         f"{type(inner).__name__} keeps no list `layers` in its decoder, as LLaMA and Qwen models do, nor `h`, as GPT-2 does."
     )
+
+
+def _decoder(inner: Any) -> Any:
+    return inner.get_decoder() if hasattr(inner, "get_decoder") else inner
 
 
 def linears(
@@ -70,7 +74,8 @@ def linears(
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
-    """Return (out, in) features of the layers that `targets` name, however they are stored. Any layer but the head may be named.
+    """Return (out, in) features of the layers that `targets` name, however they are stored. Any layer of the decoder may be named, and so
+    neither the head nor those of a vision tower.
 
     Raises ValueError where `targets` name or match nothing.
     """
@@ -81,8 +86,12 @@ def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int
         return tuple(layer.weight.shape)[::-1] if isinstance(layer, Conv1D) else (layer.out_features, layer.in_features)
 
     inner: Any = plain(model)
-    head = inner.get_output_embeddings()
-    known = {n: m for n, m in inner.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    inside, head = {id(module) for module in _decoder(inner).modules()}, inner.get_output_embeddings()
+    known = {
+        n: m
+        for n, m in inner.named_modules()
+        if isinstance(m, nn.Linear | Conv1D) and id(m) in inside and m is not head
+    }
     return {name: size(layer) for name, layer in _named(model, known, targets).items()}
 
 

@@ -134,7 +134,7 @@ class _Batch:
         self._name = cache_name(model)
         self._cache: Cache | None = None
         self._listens = listens(model)
-        self._shares = not self._listens and _attends_to_all(model.config)
+        self._shares = not self._listens and _attends_to_all(model.config.get_text_config())
         """False for models that read prompts as a whole: to which of them tokens belong, or how far they are apart, changes what those compute."""
         self._mask_AT = torch.ones(0, 0, dtype=torch.long, device=model.device)
         self._beginning: tuple[list[int], Cache] = [], Cache(layer_class_to_replicate=_Layer)

@@ -92,6 +92,7 @@ def compose(
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
+    _freeze_unread(model)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
     start = Start(
         probe, seed, checkpoints.read_adapter(saved) if saved else {}, banks.read_tensors(domains) if domains else {}
@@ -280,6 +281,16 @@ def check_floor(parts: Composition, config: Training) -> None:
             f"floor {config.floor:g} is compared with the loss of one pack, and here several make a step. "
             "Set accumulation: 1 and compute.processes: 1, and a larger pack_tokens; or floor: 0."
         )
+
+
+def _freeze_unread(model: Any) -> None:
+    """Freeze what lies beside decoder and head, such as a vision tower: no text reads it, and an optimizer without gradient would move it."""
+    read = {
+        parameter for part in (model.get_decoder(), model.get_output_embeddings()) for parameter in part.parameters()
+    }
+    for parameter in model.parameters():
+        if parameter not in read:
+            parameter.requires_grad_(False)
 
 
 def _training(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -103,7 +103,7 @@ def of_model(
     model: Any, parts: Composition, training: Training, compute: Compute = FP32, domains: Path | None = None
 ) -> Fit:
     """Return the size of a training of `model`, which is changed; `domains` is the bank that its adapter mixes. Raises ValueError as `fit` does."""
-    vocabulary = model.config.vocab_size
+    vocabulary = model.config.get_text_config().vocab_size
     probe = Probe(
         [collate([Pack((arbitrary(LENGTHS[0], vocabulary),))])],
         partial(_of_plain, token_losses),

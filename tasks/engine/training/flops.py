@@ -42,7 +42,7 @@ class TrainingFlops:
 def count(model: nn.Module) -> TrainingFlops:
     """Count the FLOPs of a training of `model`, with what trains in it now."""
     inner: Any = plain(model)
-    layers, head, config = decoder_layers(inner), inner.get_output_embeddings(), inner.config
+    layers, head, config = decoder_layers(inner), inner.get_output_embeddings(), inner.config.get_text_config()
     weights = sum(rows * columns for rows, columns in sizes(inner, ALL_LINEAR).values())
     training = sum(p.numel() for p in layers.parameters() if p.requires_grad and p.ndim == 2)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -52,7 +52,7 @@ def put_beside(model: nn.Module, method: str, make: Callable[[str, nn.Module], n
 def check_width(model: nn.Module, rank: int) -> int:
     """Return the model's width. Raises ValueError where the rank is above it."""
     inner: Any = surgery.plain(model)
-    width: int = inner.config.hidden_size
+    width: int = inner.config.get_text_config().hidden_size
     if rank > width:
         raise ValueError(f"rank {rank} is above the model's width: take at most {width}.")
     return width

@@ -12,9 +12,10 @@ from tasks.core.weights.surgery import ALL_LINEAR
 
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it."""
-    if config.target_modules == ALL_LINEAR and (decoder := _decoder(model)):
+    if decoder := _decoder(model):
         layers = model.get_submodule(decoder).named_modules()
-        endings = sorted({name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear)})
+        linear = {name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear)}
+        endings = sorted(linear if config.target_modules == ALL_LINEAR else config.target_modules)
         config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(endings)})"
     return peft.get_peft_model(model, config)
 
@@ -22,7 +23,7 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
 def _decoder(model: Any) -> str:
     """Return the name of the decoder in a model that has linear layers beside it, such as a vision tower; empty for any other.
 
-    peft's `all-linear` would adapt them too: weights that no text moves.
+    peft would adapt them too, with `all-linear` and by names that end alike: weights that no text moves.
     """
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     inside = {id(module) for module in decoder.modules()}

@@ -21,7 +21,6 @@ def kept_width(config: Any, wanted: int | None) -> int:
 
     `config` is the model's. Raises ValueError for a model that cannot be narrowed, and for a width that it cannot have.
     """
-    hidden, heads = config.hidden_size, config.num_attention_heads
     if config.model_type not in NARROWED:
         raise ValueError(
             f"pat narrows LLaMA, Qwen2 and Qwen3 models, whose hidden channels are read through RMSNorms alone, and this is a {config.model_type}. "
@@ -31,6 +30,7 @@ def kept_width(config: Any, wanted: int | None) -> int:
         raise ValueError(
             "pat writes a narrowed Qwen2 as a LLaMA, which has no sliding window, and this one uses it. Take another adapter."
         )
+    hidden, heads = config.hidden_size, config.num_attention_heads
     width = wanted or 3 * hidden // 4 // heads * heads
     if width >= hidden:
         raise ValueError(

@@ -129,7 +129,8 @@ def attach(model: nn.Module, config: SherlConfig, start: Start) -> nn.Module:
     norm is not called `norm`.
     """
     inner: Any = surgery.plain(model)
-    decoder, hidden, layers = inner.get_decoder(), inner.config.hidden_size, surgery.decoder_layers(model)
+    decoder, layers = inner.get_decoder(), surgery.decoder_layers(model)
+    hidden = inner.config.get_text_config().hidden_size
     if config.reduction > hidden:
         raise ValueError(f"methods.sherl.reduction {config.reduction} is above the hidden size: take at most {hidden}.")
     if len(layers) == 1 and not config.every:
