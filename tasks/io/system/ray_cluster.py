@@ -252,9 +252,11 @@ def _call(function: Callable[[T], R], item: T) -> R:
 def _problem(server: str) -> str:
     """Return the reason why nobody answers at HOST:PORT; empty if somebody does."""
     host, _, port = server.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        return "HOST:PORT is wanted"
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # the latter of a host that is no name
         return str(error)
     return ""
 

@@ -60,3 +60,10 @@ def test_a_full_object_store_is_one_message(of_ray):
     ) as told:
         made._put(len)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":6379", "localhost:ray", "localhost:99999"])
+def test_an_address_without_host_or_port_is_told_as_such(address):
+    ray = SimpleNamespace(init=None)
+    with pytest.raises(RuntimeError, match=rf"No Ray cluster answers at {address} \(HOST:PORT is wanted\)"):
+        ray_cluster._connect(ray, address, ray_cluster.ENVIRONMENT)
