@@ -60,6 +60,7 @@ def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
     digests = {*settled.values(), *_of_versions()} if outputs else set()
     state.files |= {f"{CACHE}/{path}": file for path, file in cache.objects(digests).items()}
     held = {*held_by_git(), *state.files}
+    behind = {above.as_posix() for name in state.files for above in Path(name).parents}
     beside = {f"{source}{ending}" for source in databases.values() for ending in ("", "-wal", "-shm", "-journal")}
     for file in _walk(Path(), [Path(name) for name in settled]):
         _check_name(file)
@@ -68,6 +69,10 @@ def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
             continue
         if not keys and workspace.holds_secrets(file):
             state.secret.append(name)
+        elif file.is_symlink() and name in behind:  # nothing is restored through a link
+            state.elsewhere.append(
+                f"{name} is a link to {file.readlink()}, of which runs that wait and databases were saved, as a folder"
+            )
         elif file.is_symlink():
             state.links[name] = str(file.readlink())
             if not file.resolve().is_relative_to(Path.cwd()):
@@ -135,7 +140,7 @@ def _copy_spool(snapshot: Path, state: Contents) -> None:
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(contents)
-        state.files[path.as_posix()] = copy
+        state.files[_place(path, path.as_posix())] = copy
 
 
 def _databases(state: Contents) -> Mapping[str, Path]:
@@ -157,9 +162,10 @@ def _databases(state: Contents) -> Mapping[str, Path]:
 
 
 def _place(source: Path, default: str) -> str:
-    """Return where a backup has a database: by the folder that it lies in, since nothing is restored through a link."""
-    place, here = source.parent.resolve() / source.name, Path.cwd().resolve()
-    return place.relative_to(here).as_posix() if place.is_relative_to(here) else default
+    """Return where a backup has a file: by the folder that it lies in, since nothing is restored through a link."""
+    here = Path.cwd().resolve()
+    places = [file.parent.resolve() / file.name for file in (source, Path(default))]
+    return next((place.relative_to(here).as_posix() for place in places if place.is_relative_to(here)), default)
 
 
 def _snapshot(source: Path, copy: Path) -> Path:

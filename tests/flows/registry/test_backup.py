@@ -308,6 +308,16 @@ def test_a_store_behind_a_link_is_saved_where_it_can_be_restored(tmp_path, monke
         assert contents._place(Path(link, "runs.db").absolute(), "mlflow.db") == place
 
 
+@pytest.mark.parametrize(("disk", "place"), [("../disk", ".ratchet"), ("disk", "disk")])
+def test_runs_that_wait_on_another_disk_are_saved_where_they_can_be_restored(disk, place, used, tmp_path):
+    used.path(".ratchet").rename(used.path(disk))
+    used.path(".ratchet").symlink_to(disk)
+    writing.back_up(tmp_path / "today.zip")
+    with archive.opened(tmp_path / "today.zip") as (manifest, _):
+        assert f"{place}/spool/7.jsonl" in [entry.path for entry in manifest.files]
+        assert (".ratchet" in manifest.links) == (disk == place)
+
+
 def test_a_run_at_work_is_not_backed_up_in_the_middle(used, tmp_path):
     used.path(".ratchet/locks").mkdir(exist_ok=True)
     with used.path(".ratchet/locks/flow.lock").open("w") as lock:
