@@ -88,14 +88,11 @@ class Claim:
         return statistics.over_seeds_at_any_time(figures) if self.looks else statistics.over_seeds(figures)
 
     def implied(self) -> Verdict | None:
-        """Return the verdict that follows from the interval: all of it on the claim's side of `bound`, all of it on the other, or neither.
-
-        Figures that are all equal (few answers that pass, say) have no spread to judge by.
-        """
+        """Return the verdict that follows from the interval: all of it on the claim's side of `bound`, all of it on the other, or neither."""
         mean = self.interval()
         if mean is None:
             return None
-        if mean.low <= self.bound <= mean.high or _is_point(mean):
+        if mean.low <= self.bound <= mean.high:
             return "not decidable at this size"
         return "reproduced" if (mean.high < self.bound) == (self.side == "below") else "not reproduced"
 
@@ -112,7 +109,7 @@ class Claim:
         if not figures:
             return None
         mean = statistics.over_seeds(figures)
-        if mean.n < 2 or _is_point(mean):
+        if math.isinf(mean.high):
             return 1.0
         if self.looks:
             return statistics.p_at_any_time([figure - self.bound for figure in figures])
@@ -128,18 +125,15 @@ class Claim:
 
         from tasks.core import statistics
 
-        figures, mean = self.per_seed or self.per_round, self.interval()
-        if mean is None or mean.n < 2 or _is_point(mean):
+        mean = self.interval()
+        if mean is None:
             return None
-        fixed = statistics.over_seeds(figures)
+        fixed = statistics.over_seeds(self.per_seed or self.per_round)
+        if math.isinf(fixed.high):
+            return None
         error = (fixed.high - fixed.value) / special.stdtrit(fixed.n - 1, 0.975)
         t = (mean.high - mean.value) / error
         return float(special.nctdtrinc(mean.n - 1, 1 - CHANCE, t) * error) if math.isfinite(t) else math.inf
-
-
-def _is_point(mean: Estimate) -> bool:
-    """Return True for the interval of figures that are all equal, whose mean may be off in its last digit."""
-    return math.isclose(mean.low, mean.high, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def read(method: str) -> list[Claim]:

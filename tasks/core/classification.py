@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tasks.core import statistics
+from tasks.core.promotion import bounds
 from tasks.core.statistics import Bootstrap, Estimate, Vector
 
 ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
@@ -55,11 +56,11 @@ def macro_f1_bounds(
 ) -> Estimate:
     """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
 
-    Student's t with the jackknife's error over groups, as `statistics.ratio_bounds`. Where every answer has the label that it had, they are those of
-    `statistics.score_bounds`.
+    Student's t with the jackknife's error over groups, as `bounds.ratio_bounds`. Where every answer has the label that it had, they are those of
+    `bounds.score_bounds`.
     """
     if list(before) == list(after):
-        return statistics.score_bounds(np.zeros(len(groups)), groups, tail)
+        return bounds.score_bounds(np.zeros(len(groups)), groups, tail)
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     return _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
 

@@ -13,7 +13,7 @@ Hesterberg 2015, https://arxiv.org/abs/1411.5279: with n units the percentile in
 (n - 1) / n and knows no Student's t; reading the quantiles at Φ(-√(n / (n - 1)) t) instead mends both.
 Efron & Stein 1981, The Jackknife Estimate of Variance: its error is too large on average, never too small.
 Kish 1965, Survey Sampling: groups of unequal size weigh as 1 / Σ w² equal ones do.
-Shapes: B = resamples, G = groups, K = counts of a group.
+Shapes: B = resamples, C = changes, G = groups, K = counts of a group, N = items.
 """
 
 import math
@@ -77,7 +77,7 @@ def ratio(
     Without `groups` each item is a group. A single group has a value and no bounds. Raises ValueError if the denominators sum
     to 0.
     """
-    sums_G2 = _sums(_vector(numerators), _vector(denominators), groups)
+    sums_G2 = sums_by_group(vector(numerators), vector(denominators), groups)
     low, high = _interval(sums_G2, how)
     return Estimate(_quotient(sums_G2.sum(axis=0)), low, high, len(sums_G2))
 
@@ -98,7 +98,7 @@ def ratio_difference(
 
 def mean(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
     """Return the mean over items with its interval over `groups`."""
-    values_N = _vector(values)
+    values_N = vector(values)
     return ratio(values_N, np.ones_like(values_N), groups, how)
 
 
@@ -113,12 +113,16 @@ def t_quantile(freedom: float, share: float) -> float:
 
 
 def over_seeds(values: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return the mean of a figure over seeds, with Student's interval."""
-    values_N = _vector(values)
-    mean, n = float(values_N.mean()), len(values_N)
-    spread = float(values_N.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    half = t_quantile(n - 1, (1 + confidence) / 2) * spread if n > 1 else math.inf
-    return Estimate(mean, mean - half, mean + half, n)
+    """Return the mean of a figure over seeds, with Student's interval. Equal figures (few answers that pass, say) show no spread and give no bounds."""
+    values_N = vector(values)
+    error = _spread(values_N) / math.sqrt(len(values_N))
+    return from_error(float(values_N.mean()), error, len(values_N), confidence)
+
+
+def _spread(values_N: Vector) -> float:
+    """Return the standard deviation of figures; 0 where they are equal but for their last digit."""
+    spread = float(values_N.std(ddof=1)) if len(values_N) > 1 else 0.0
+    return spread if spread > 1e-12 + 1e-9 * abs(float(values_N.mean())) else 0.0
 
 
 def over_seeds_at_any_time(values: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -130,10 +134,9 @@ def over_seeds_at_any_time(values: ArrayLike, confidence: float = 0.95) -> Estim
     https://arxiv.org/abs/2310.03722, Theorem 4.7 with c = 1.
     """
     fixed = over_seeds(values, confidence)
-    n = fixed.n
-    if n < 2:
+    n, spread = fixed.n, _spread(vector(values))
+    if not spread:
         return fixed
-    spread = float(_vector(values).std(ddof=1))
     threshold = ((1 - confidence) ** 2 / (n + 1)) ** (1 / n)
     remaining = n - (1 - threshold) * (n + 1)
     half = spread * math.sqrt((1 - threshold) * (n + 1) * (n - 1) / (n * remaining)) if remaining > 0 else math.inf
@@ -143,7 +146,7 @@ def over_seeds_at_any_time(values: ArrayLike, confidence: float = 0.95) -> Estim
 def p_at_any_time(values: ArrayLike) -> float:
     """Return a p-value of a mean of 0 over seeds that may be looked at after each seed: below 0.05 where the interval of
     `over_seeds_at_any_time` excludes 0."""
-    values_N = _vector(values)
+    values_N = vector(values)
     n, squares = len(values_N), float((values_N**2).sum())
     if not squares:
         return 1.0
@@ -156,23 +159,28 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
 
     Without trials the value is not a number and the interval is 0 to 1.
     """
-    from scipy import special
-
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is no proportion.")
     if trials == 0:
         return Estimate(math.nan, 0.0, 1.0, 0)
-    tail, failures = (1 - confidence) / 2, trials - successes
-    low = special.betaincinv(successes, failures + 1, tail) if successes else 0.0
-    high = special.betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
-    return Estimate(successes / trials, float(low), float(high), trials)
+    return Estimate(successes / trials, *exact(successes, trials, (1 - confidence) / 2), trials)
+
+
+def exact(successes: float, trials: int, tail: float) -> tuple[float, float]:
+    """Return the exact bounds of a share of trials, each missed with chance `tail` at most. Successes need not be a whole number."""
+    from scipy import special
+
+    failures = trials - successes
+    low = special.betaincinv(successes, failures + 1, tail) if successes > 0 else 0.0
+    high = special.betaincinv(successes + 1, failures, 1 - tail) if failures > 0 else 1.0
+    return float(low), float(high)
 
 
 def proportion_difference(
     before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
 ) -> Estimate:
     """Return the share of ones after minus that before, as `score_difference`. Raises ValueError if an item is neither 0 nor 1."""
-    if not all(np.isin(_vector(side), (0, 1)).all() for side in (before, after)):
+    if not all(np.isin(vector(side), (0, 1)).all() for side in (before, after)):
         raise ValueError("A difference of proportions wants items of 0 or 1; those of scores are means.")
     return score_difference(before, after, groups, how)
 
@@ -182,23 +190,44 @@ def score_difference(
 ) -> Estimate:
     """Return the mean of scores after minus that before, within -1 to 1, each score within 0 to 1, paired by item.
 
-    Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
-    those of the share of groups that may change: exact, none of n. Where few changed, resampling takes their direction for sure:
-    the interval also holds that of how many of so many changes are rises, which of proportions McNemar's test does not refuse.
+    Resampling takes the direction of few changes for sure: the interval also holds that of how many of the groups that changed have risen, which of
+    single proportions McNemar's test does not refuse. Where no group changed, it shows no spread, and where few make the difference, too little: unless
+    their direction is decided, the bounds lie at least as far off as the share of groups that may change though none was seen to: exact, none of n.
     """
     change_N = _differences(before, after)
     estimate = mean(change_N, groups, how)
-    low, high = estimate.low, estimate.high
-    if changed := int(np.count_nonzero(change_N)):
-        rises, falls = change_N[change_N > 0], -change_N[change_N < 0]
-        rise, fall = (float((side if len(side) else np.abs(change_N[change_N != 0])).mean()) for side in (rises, falls))
-        gains = proportion(len(rises), changed, how.confidence)
-        by_direction = [(up * rise - (1 - up) * fall) * changed / len(change_N) for up in (gains.low, gains.high)]
-        low, high = min(low, by_direction[0]), max(high, by_direction[1])
-    else:
-        high = proportion(0, estimate.n, how.confidence).high
-        low = -high
+    change_G = group_means(change_N, groups)
+    by_direction = _by_direction(change_G, how.confidence)
+    low, high = min(estimate.low, by_direction[0]), max(estimate.high, by_direction[1])
+    if few_differ(change_G) and by_direction[0] <= 0 <= by_direction[1]:
+        _, unseen = exact(0, estimate.n, (1 - how.confidence) / 2)
+        low, high = min(low, estimate.value - unseen), max(high, estimate.value + unseen)
     return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+
+
+def _by_direction(change_G: Vector, confidence: float) -> tuple[float, float]:
+    """Return the bounds of the mean change by those of how many of the changes are rises; 0 where nothing changed."""
+    sizes_C = np.abs(change_G[change_G != 0])
+    if not len(sizes_C):
+        return 0.0, 0.0
+    rises, falls = change_G[change_G > 0], -change_G[change_G < 0]
+    rise, fall = (float((side if len(side) else sizes_C).mean()) for side in (rises, falls))
+    gains = proportion(len(rises), len(sizes_C), confidence)
+    low, high = ((up * rise - (1 - up) * fall) * len(sizes_C) / len(change_G) for up in (gains.low, gains.high))
+    return low, high
+
+
+def group_means(values_N: Vector, groups: Sequence[str] | None) -> Vector:
+    """Return what each group adds to the mean over items, times the number of groups: (G,)."""
+    sums_G2 = sums_by_group(values_N, np.ones_like(values_N), groups)
+    means_G = sums_G2[:, 0] / sums_G2[:, 1].mean()
+    return np.where(np.abs(means_G) > 1e-12, means_G, 0.0)  # what is left of changes that cancel is rounding
+
+
+def few_differ(change_G: Vector) -> bool:
+    """Return True if no more than a half of groups make a difference, as many equal changes as weigh as these do (Kish)."""
+    squares = float((change_G**2).sum())
+    return not squares or 2 * float(np.abs(change_G).sum()) ** 2 <= squares * len(change_G)
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -218,7 +247,7 @@ def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap
     Where nearly all are 0, or nearly all are 1, resampling shows too little spread, and none where all are: the interval also holds the exact
     one of how many groups are others, times how far they are off.
     """
-    values_N = _vector(values)
+    values_N = vector(values)
     estimate = mean(values_N, groups, how)
     low, high = estimate.low, estimate.high
     if rare := _rare_bounds(values_N, groups, how.confidence):
@@ -230,7 +259,7 @@ def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap
 
 def _rare_bounds(values_N: Vector, groups: Sequence[str] | None, confidence: float) -> tuple[float, float] | None:
     """Return the exact bounds of the share of groups with a value beside 0, times the mean of these; None if they are more than a half."""
-    others_G = _sums((values_N > 0).astype(np.float64), np.ones_like(values_N), groups)[:, 0] > 0
+    others_G = sums_by_group((values_N > 0).astype(np.float64), np.ones_like(values_N), groups)[:, 0] > 0
     others, num_groups = int(others_G.sum()), len(others_G)
     if 2 * others > num_groups:
         return None
@@ -245,21 +274,9 @@ def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> 
     return Estimate(value, value - half, value + half, n)
 
 
-def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """Return Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small, if groups
-    scatter symmetrically. Where a few lose much and most gain a little, they are missed more often, the smaller the tail
-    (`benchmarks/gate.py` tells how often).
-
-    Student's t with the jackknife's error, and as many units as groups of one size would have to be to weigh as these do: with
-    eight uneven groups the plain linearised ratio missed 2.7 times too often. No number of resamples that anyone waits for knows
-    a tail of 10⁻⁵.
-    """
-    sums_G2 = _sums(_vector(numerators), _vector(denominators), groups)
-    return Estimate(_quotient(sums_G2.sum(axis=0)), *_student(sums_G2, tail), len(sums_G2))
-
-
-def _student(sums_G2: Vector, tail: float) -> tuple[float, float]:
-    """Return Student's bounds of the quotient, each missed with chance `tail`; infinite for a single group."""
+def student(sums_G2: Vector, tail: float) -> tuple[float, float]:
+    """Return Student's bounds of the quotient of both sums, each missed with chance `tail`, with the jackknife's error and as many units as groups of
+    one size would have to be to weigh as these do; infinite for a single group."""
     if len(sums_G2) < 2:
         return -math.inf, math.inf
     rest_G2 = sums_G2.sum(axis=0) - sums_G2
@@ -273,35 +290,6 @@ def jackknife_error(without_G: Vector) -> float:
     """Return the standard error of a figure from what it is without each group."""
     num_groups = len(without_G)
     return math.sqrt((num_groups - 1) / num_groups * float(((without_G - without_G.mean()) ** 2).sum()))
-
-
-def share_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """Return the mean of changes of -1, 0 or 1, with bounds that are each missed with chance `tail` at most.
-
-    They are the wider of two: Student's over groups, and the exact ones of how many items rose and how many fell, which
-    hold where changes are rare.
-    """
-    change_N = _vector(changes)
-    over_groups = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
-    rose, fell = (
-        proportion(int((sign * change_N > 0).sum()), len(change_N), 1 - tail) for sign in (1, -1)
-    )  # two-sided at 1 - tail: each bound has half of it
-    low, high = min(over_groups.low, rose.low - fell.high), max(over_groups.high, rose.high - fell.low)
-    return Estimate(over_groups.value, max(low, -1.0), min(high, 1.0), over_groups.n)
-
-
-def score_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """Return the mean of changes of scores, -1 to 1 each, with bounds that are each missed with chance `tail`.
-
-    Student's over groups. Where no score changed, they are those of how rare a change is, as in `proportion_difference`.
-    """
-    change_N = _vector(changes)
-    estimate = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
-    low, high = estimate.low, estimate.high
-    if not change_N.any():
-        high = proportion(0, estimate.n, 1 - 2 * tail).high
-        low = -high
-    return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
 
 
 def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
@@ -319,21 +307,22 @@ def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
     return min(1.0, 2 * tail / 2**changed)
 
 
-def _vector(values: ArrayLike) -> Vector:
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1 or not np.isfinite(vector).all():
+def vector(values: ArrayLike) -> Vector:
+    """Return values as an array. Raises ValueError if they are no flat list of finite numbers."""
+    values_N = np.asarray(values, dtype=np.float64)
+    if values_N.ndim != 1 or not np.isfinite(values_N).all():
         raise ValueError("Statistics want a flat list of finite numbers.")
-    return vector
+    return values_N
 
 
 def _differences(before: ArrayLike, after: ArrayLike) -> Vector:
-    before_N, after_N = _vector(before), _vector(after)
+    before_N, after_N = vector(before), vector(after)
     if before_N.shape != after_N.shape:
         raise ValueError(f"A paired comparison wants equal items: {len(before_N)} before, {len(after_N)} after.")
     return after_N - before_N
 
 
-def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | None) -> Vector:
+def sums_by_group(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | None) -> Vector:
     """Return both sums of every group, (G, 2), in the order of the groups' names. Groups with a denominator of 0 are left out."""
     if len(numerators_N) != len(denominators_N) or (groups is not None and len(groups) != len(numerators_N)):
         raise ValueError("Numerators, denominators and groups differ in length.")
@@ -354,7 +343,7 @@ def _numbers(groups: Sequence[str]) -> NDArray[np.int64]:
 def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
     """Return the interval of the quotient: Student's of few groups, else the percentile interval."""
     if len(sums_G2) < FEW:
-        return _student(sums_G2, (1 - how.confidence) / 2)
+        return student(sums_G2, (1 - how.confidence) / 2)
     sums_2B = resampled(sums_G2, how).T
     return percentiles(sums_2B[0] / sums_2B[1], len(sums_G2), how)
 
@@ -364,8 +353,8 @@ def resampled(sums_GK: Vector, how: Bootstrap) -> Vector:
     num_groups = len(sums_GK)
     draws = _kept_draws if num_groups * how.resamples <= _DRAWS_KEPT else _draws
     # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
-    sums = [np.einsum("bg,gk->bk", draws_BG, sums_GK) for draws_BG in draws(num_groups, how.resamples, how.seed)]
-    return np.concatenate(sums)
+    blocks = [np.einsum("bg,gk->bk", draws_BG, sums_GK) for draws_BG in draws(num_groups, how.resamples, how.seed)]
+    return np.concatenate(blocks)
 
 
 def _draws(num_groups: int, resamples: int, seed: int) -> Iterator[Vector]:

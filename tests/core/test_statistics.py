@@ -247,6 +247,30 @@ def test_seeds_have_students_interval():
     )
 
 
+@pytest.mark.parametrize("values", [[0.01, 0.01], [0.1 + 0.2, 0.3, 0.3], [0.0, 0.0], [2.0]])
+def test_equal_figures_over_seeds_have_no_bounds(values):
+    for interval in (statistics.over_seeds, statistics.over_seeds_at_any_time):
+        estimate = interval(values)
+        assert (estimate.value, estimate.low, estimate.high) == (pytest.approx(values[-1]), -np.inf, np.inf)
+
+
+def test_two_groups_that_rise_are_no_more_than_two_items_that_do():
+    groups = [str(item // 50) for item in range(100)]
+    for difference, after in ((statistics.score_difference, 0.3), (statistics.proportion_difference, 1.0)):
+        of_groups = difference(np.zeros(100), np.full(100, after), groups)
+        of_items = difference(np.zeros(2), np.full(2, after))
+        assert (of_groups.low, of_groups.high) == (pytest.approx(of_items.low), pytest.approx(of_items.high))
+        assert of_groups.low < 0
+
+
+def test_a_small_change_makes_a_difference_no_surer_than_none_does():
+    before, after = np.full(100, 0.5), np.full(100, 0.5)
+    nothing = statistics.score_difference(before, after, None, QUICK)
+    after[0] = 0.48
+    small = statistics.score_difference(before, after, None, QUICK)
+    assert small.high - small.low >= nothing.high - nothing.low
+
+
 def looks_that_miss(interval, trials=400, most=30):
     """The share of series of seeds, 0 on average in truth, whose interval excludes 0 after some number of them."""
     rng, missed = np.random.default_rng(0), 0

@@ -6,7 +6,7 @@ was ever promoted: against the last one alone, a loss that each time rises by le
 The more often a set is looked at, the sooner something looks better by chance. Look k against one champion is judged at the level
 α / (k (k + 1)), and these sum to α: the chance that a champion is ever replaced by a model that is no better, or that is worse by
 a margin anywhere, is at most α, however many nights there are (a union bound, whatever the nights have in common), as far as the
-bounds of one look hold (`statistics.ratio_bounds` says where they do not) and candidates are not made by its figures: the record
+bounds of one look hold (`bounds.ratio_bounds` says where they do not) and candidates are not made by its figures: the record
 of a decision has them for people, and nothing in the pipeline reads them. Every condition must hold, so none needs a correction
 for the others (Berger 1982, intersection-union tests). The composition of these parts is ours. Shapes: N = items.
 """
@@ -18,8 +18,9 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from tasks.core import classification, statistics
+from tasks.core import classification
 from tasks.core.config import Config
+from tasks.core.promotion import bounds
 from tasks.core.records import DOMAIN_LOSSES, LOSSES, SCORED, Result
 from tasks.core.statistics import Estimate
 
@@ -200,9 +201,9 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
         if not np.isfinite(values_N).all():  # of a training that diverged
             return Estimate(worse, worse, worse, len(set(groups)))
     if measure in LOSSES:
-        return statistics.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
-    bounds = statistics.score_bounds if measure.endswith(SCORED) else statistics.share_bounds
-    return bounds(before_N - after_N, groups, tail)
+        return bounds.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
+    bounded = bounds.score_bounds if measure.endswith(SCORED) else bounds.share_bounds
+    return bounded(before_N - after_N, groups, tail)
 
 
 def _fall_of_macro_f1(pairs: Sequence[tuple[Result, Result]], tail: float) -> Estimate:

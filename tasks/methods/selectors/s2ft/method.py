@@ -110,9 +110,10 @@ def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> Non
 
 def _width(model: Any, target: str, layer: nn.Linear) -> int:
     """Columns or rows of a unit."""
+    config: Any = plain(model).config
     form, units = CUTS[target]
     length = layer.in_features if form == "columns" else layer.out_features
-    return length // int(getattr(plain(model).config.get_text_config(), units)) if units else 1
+    return length // int(getattr(config.get_text_config(), units)) if units else 1
 
 
 def _scores(

@@ -10,6 +10,7 @@ from tasks.core import classification, paired, records, statistics
 from tasks.core.answers import registry
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.unit_tests import UnitTests
+from tasks.core.promotion import bounds
 from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
@@ -222,7 +223,7 @@ def _bounds_of_change(
 ) -> Estimate:
     """Return the change of a share with the interval that the gate has for it: it knows how rare changes are."""
     changes = [second - first for first, second in zip(before, after, strict=True)]
-    return statistics.share_bounds(changes, groups, (1 - bootstrap.confidence) / 2)
+    return bounds.share_bounds(changes, groups, (1 - bootstrap.confidence) / 2)
 
 
 def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Iterator[Row]:
