@@ -55,6 +55,7 @@ LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
 OF_ATTENTION = LORA | {"targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 """LoRA beside MLPs that are frozen, as sparsifiers may want them."""
 SECTIONS: dict[str, dict[str, Any]] = {
+    "adept": {"interval": 0},  # a few steps hold no look at the units
     "lora": LORA,
     "loca": {"coefficient_steps": 1, "place_steps": 2, "place_share": 1.0},  # both turns within a few steps
     "mhr": {"heads": 8},  # which divide the widths of all shapes

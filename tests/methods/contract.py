@@ -112,7 +112,7 @@ def losses(wrapped):
 
 
 def steps(attached, optimizer, parts, count=None):
-    """A few optimizer steps on one row; two at least, since what starts at zero moves one half at a time.
+    """A few optimizer steps on one row; two at least, since what starts at zero moves one half at a time. They begin a training of three at least.
 
     Returns the names of the parameters that moved.
     """
@@ -125,7 +125,7 @@ def steps(attached, optimizer, parts, count=None):
         for kind, hooked in compose.hooks(parts):
             moment = Moment(
                 step,
-                count,
+                max(count, 3),
                 0,
                 attached.model,
                 optimizer,

@@ -114,6 +114,14 @@ def test_norms_are_known_by_their_type(normalisation):
     assert multipliers(importance, norms) != multipliers(importance, [])
 
 
+@pytest.mark.parametrize("interval", [100, 500])
+def test_an_interval_that_never_ends_in_the_training_is_refused(interval):
+    model = deep.llama(2)
+    optimizer, scheduler = rated(units(trained(model)))
+    with pytest.raises(ValueError, match=rf"adept.interval is {interval}, and the training has 100 steps"):
+        on_step(at_step(model, optimizer, scheduler, 0, {}), AdeptConfig(interval=interval))
+
+
 def test_with_interval_0_all_units_learn_alike():
     model = trained(deep.llama(3))
     optimizer, scheduler = rated(units(model))

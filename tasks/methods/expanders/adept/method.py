@@ -129,8 +129,14 @@ def expand(model: nn.Module, config: AdeptConfig, probe: Probe, seed: int) -> di
 def on_step(moment: Moment, config: AdeptConfig) -> None:
     """Give each unit its learning rate anew at steps T, 2T, …; the schedule goes on from there.
 
-    At step 0 every importance is 0: the projections are, and no gradient gets past them.
+    At step 0 every importance is 0: the projections are, and no gradient gets past them. Raises ValueError there where T is not below the
+    number of steps.
     """
+    if not moment.step and config.interval >= moment.steps:
+        raise ValueError(
+            f"adept.interval is {config.interval}, and the training has {moment.steps} steps, so all units would learn alike. Set "
+            "methods.adept.interval below that, or to 0 if they are to."
+        )
     groups = moment.optimizer.param_groups
     base = moment.state.setdefault("learning_rates", {group["name"]: group["initial_lr"] for group in groups})
     if not config.interval or not moment.step or moment.step % config.interval:
