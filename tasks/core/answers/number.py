@@ -14,10 +14,16 @@ from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
 from tasks.core.records import Unfit
 
 MARK = "####"
-MARKED = re.compile(rf"{MARK}(?=\W{{0,20}}(?:(?:boxed|[dt]?frac)\W{{1,20}}){{0,3}}\d)")
-"""The mark before a number. Before words it is a heading."""
-DASH = re.compile(r"(?:\n[ \t]*|(?<=[\w*)\]%])[ \t]+)[-–](?=[ \t])")
-"""A dash that is no sign: at the start of a further line, or between a word and what follows."""
+HEADING = r"\W{0,20}\d{1,2}[.)][ \t]+[^\W\d][^\n]{0,200}[^\s.!?][ \t\r]*\n"
+MARKED = re.compile(
+    rf"{MARK}(?!{HEADING})(?=(?:[^\d\n]{{0,80}}?(?:[:=]|\b(?:is|are|was|equals)\b))?"
+    r"\W{0,20}(?:(?:boxed|[dt]?frac)\W{1,20}){0,3}\d)"
+)
+"""The mark before a number, or before a label without digits and its number. Before other words, or the number of a section, it is a heading."""
+DASH = re.compile(
+    r"(?<!\s)(?<!=)(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bequals)(?P<space>\s*\n[ \t]*|(?<=[\w*)\]%])[ \t]+)[-–](?=[ \t])"
+)
+"""A dash that is no sign: at the start of a further line, or between a word and what follows, but not behind a verb or `=`."""
 LATEX_COMMA = re.compile(r"\{,\}|,\\!")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
@@ -61,7 +67,7 @@ class Number(AnswerCheck):
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
     """Return the number that the text ends on; None if it has none."""
-    text = DASH.sub(" ;", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
+    text = DASH.sub(r"\g<space>;", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
     marks = list(MARKED.finditer(text))
     if marks:
         return next(iter(_numbers(text[marks[-1].end() :], decimal)), None)

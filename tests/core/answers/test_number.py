@@ -70,9 +70,19 @@ def test_a_tolerance_is_absolute_or_relative():
         ("#### $-72, of 3", -72),
         (r"#### \boxed{\frac{1}{2}}, of 3", Fraction(1, 2)),
         ("####\n72\nof 3", 72),
+        ("#### Answer: 42 (of 100)", 42),
+        ("#### x = 42\nChecked in 2 steps", 42),
+        ("#### Total: $42 for 3 apples", 42),
+        ("#### The answer is 42. It took 3 steps.", 42),
+        ("#### The answer is - 42, of 3", -42),
+        ("#### 2. Final\nThe answer is 42", 42),
+        ("#### **2) Steps**\n- Add 1.\n\nThe answer is 42", 42),
+        ("#### 42. It took 3 steps.", 42),
+        ("#### Step 2\nThe answer is 42", 42),
+        ("#### Step 1: 40 + 2\nThe answer is 42", 42),
     ],
 )
-def test_the_mark_counts_before_a_number_and_is_a_heading_before_words(text, number):
+def test_the_mark_counts_before_a_number_or_its_label_and_is_a_heading_before_words(text, number):
     assert last_number(text) == number
 
 
@@ -89,9 +99,15 @@ def test_the_mark_counts_before_a_number_and_is_a_heading_before_words(text, num
         ("x = - 42", -42),
         ("#### - 42", -42),
         (r"\boxed{- 42}", -42),
+        ("The answer is - 42", -42),
+        ("Temperature is - 42 °C", -42),
+        ("The answer is\n- 42", -42),
+        ("x =\n- 42", -42),
+        ("The answers are\n- 41\n- 42", 42),
+        ("10 - 42", 42),
     ],
 )
-def test_a_dash_of_a_list_or_after_a_word_is_no_sign(text, number):
+def test_a_dash_of_a_list_or_after_a_word_is_no_sign_unless_the_word_is_a_verb(text, number):
     assert last_number(text) == number
 
 
