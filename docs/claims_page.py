@@ -75,7 +75,7 @@ def _row(entry: ledger.Entry) -> Iterator[str]:
     if mean := claim.interval():
         bounds = f"[{shown(mean.low)}, {shown(mean.high)}]" if math.isfinite(mean.low) else "without bounds yet"
         over = f"over {unit}s {shown(mean.value)} {bounds}"
-        if mean.low == mean.high:
+        if mean.n > 1 and claim.detectable() is None:
             over = "without any spread to judge by"
         if claim.looks:
             over += f" at any number of {unit}s (looked at after {', '.join(map(str, claim.looks))} too)"

@@ -172,6 +172,8 @@ def _word(metric: str) -> str:
 
 def _shown(value: Estimate | float, sign: str = "") -> str:
     if isinstance(value, Estimate):
+        if not math.isfinite(value.high):  # of seeds that are all equal
+            return f"{_number(value.value, sign)} [no interval]"
         return f"{_number(value.value, sign)} [{_number(value.low, sign)}, {_number(value.high, sign)}]"
     return _number(value, sign)
 

@@ -310,6 +310,15 @@ def test_with_one_seed_the_interval_is_said_to_be_missing_and_with_several_it_is
     assert second[3].endswith("]")
 
 
+def test_seeds_that_are_all_equal_have_no_interval(trainings):
+    trainings(rate)
+    sweep = made(f"{RATE}=0.1,0.2", "tune.seed=0..2")
+    assert outcome.cells(sweep, sweeps.run(sweep, "parent"))[1][1:4:2] == [
+        "0.2000 [no interval]",
+        "+0.1000 [no interval]",
+    ]
+
+
 def test_taking_a_point_keeps_comments_and_adds_the_section_of_its_method(settings):
     sweep = made("tune.adapter=none,lora", "tune.warmup=0,0.25")
     before = settings.read_text()
