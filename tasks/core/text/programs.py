@@ -16,7 +16,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
 OPENING = re.compile(
-    r"^(?P<indent>[ \t]*)(?P<fence>```|~~~)[^`~\n]*\n"  # on a line of its own, with any note behind it
+    r"^(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>```|~~~)[^`~\n]*\n"  # on a line of its own or of a list, with any note behind it
     r"|```[a-zA-Z0-9]*[ \t]*\r?\n",  # behind a text
     re.MULTILINE,
 )
@@ -25,7 +25,8 @@ OPENING = re.compile(
 def locate(text: str) -> Span:
     """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block.
 
-    A block ends at a fence that is indented as its first one, or not at all: a deeper one may stand in a string of the program.
+    A block ends at a fence that is indented as its first one, whatever marker of a list stands before that, or not at all: a deeper one may stand in
+    a string of the program.
     """
     start = answer_start(text)
     opening = OPENING.search(text, start)
@@ -48,7 +49,8 @@ def block_end(answer: str, in_reasoning: bool) -> int | None:
 
 
 def _closing(text: str, opening: re.Match[str]) -> re.Match[str] | None:
-    closing = re.compile(rf"\r?\n(?:{opening['indent'] or ''})?{opening['fence'] or '```'}")
+    indent = re.sub(r"\S", " ", opening["indent"] or "")
+    closing = re.compile(rf"\r?\n(?:{indent})?{opening['fence'] or '```'}")
     return closing.search(text, opening.end())
 
 

@@ -27,6 +27,10 @@ def test_the_program_is_the_first_block_or_all_there_is(text, code):
     [
         ("1. Do:\n   ```python\n   def f():\n       return 1\n   ```\nDone", "def f():\n    return 1"),
         ("- Do:\n\t```\n\tx = 1\n\t```", "x = 1"),
+        ("Steps:\n\n1. ```python\n   def f():\n       return 1\n   ```\n2. Done", "def f():\n    return 1"),
+        ("- ```python\n  x = 1\n  ```\n- Done", "x = 1"),
+        ("  10) ~~~\n      x = 1\n      ~~~\nDone", "x = 1"),
+        ("* ```\n  x = 1", "x = 1"),
         ("  ```\n  x = 1\n```\nDone", "x = 1"),
         ("   ```\ndef f():\n  return 1\n   ```", "def f():\n  return 1"),
         ("```python\r\nx = 1\r\ny = 2\r\n```\r\nDone", "x = 1\r\ny = 2"),
