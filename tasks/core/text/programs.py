@@ -28,12 +28,9 @@ def locate(text: str) -> Span:
     A block ends at a fence that is indented as its first one, whatever marker of a list stands before that, or not at all: a deeper one may stand in
     a string of the program.
     """
-    start = answer_start(text)
-    opening = OPENING.search(text, start)
-    if opening is None:
-        return start, len(text)
-    closing = _closing(text, opening)
-    return opening.end(), closing.start() if closing else len(text)
+    opening, closing = _fences(text)
+    start = opening.end() if opening else answer_start(text)
+    return start, closing.start() if closing else len(text)
 
 
 def block_end(answer: str, in_reasoning: bool) -> int | None:
@@ -42,16 +39,18 @@ def block_end(answer: str, in_reasoning: bool) -> int | None:
     None if no fence closes it.
     """
     opened = START if in_reasoning else ""
-    text = opened + answer
-    opening = OPENING.search(text, answer_start(text))
-    closing = _closing(text, opening) if opening else None
+    _, closing = _fences(opened + answer)
     return closing.end() - len(opened) if closing else None
 
 
-def _closing(text: str, opening: re.Match[str]) -> re.Match[str] | None:
+def _fences(text: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """Return the fences that open and close the first code block behind any reasoning, as far as they are there."""
+    opening = OPENING.search(text, answer_start(text))
+    if opening is None:
+        return None, None
     indent = re.sub(r"\S", " ", opening["indent"] or "")
     closing = re.compile(rf"\r?\n(?:{indent})?{opening['fence'] or '```'}")
-    return closing.search(text, opening.end())
+    return opening, closing.search(text, opening.end())
 
 
 def program(text: str) -> str:
