@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.forkserver import client
-from tests.runner import ROOT, WAIT_S, Workspace
+from tests.runner import ROOT, SLEEP, WAIT_S, Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork server needs Linux")
 
@@ -120,7 +120,7 @@ def test_a_pool_of_threads_that_nothing_closed_ends_with_its_stage(workspace, se
 
 
 def test_processes_have_names_that_ps_shows(workspace, serve):
-    server = serve("time.sleep(60)")
+    server = serve(SLEEP)
     process = stage(workspace)
     child = began(process)
     names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (server.pid, child)]
@@ -147,7 +147,7 @@ def test_a_child_has_the_environment_of_its_client(workspace, serve):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_client_that_is_asked_to_stop_stops_its_stage_which_reads_killed(workspace, serve, number):
-    serve("time.sleep(600)")
+    serve(SLEEP)
     process = stage(workspace)
     child = began(process)
     process.send_signal(number)
@@ -158,7 +158,7 @@ def test_a_client_that_is_asked_to_stop_stops_its_stage_which_reads_killed(works
 
 
 def test_a_client_that_is_killed_takes_its_stage_with_it(workspace, serve):
-    server = serve("time.sleep(600)")
+    server = serve(SLEEP)
     process = stage(workspace)
     child = began(process)
     process.kill()
@@ -168,7 +168,7 @@ def test_a_client_that_is_killed_takes_its_stage_with_it(workspace, serve):
 
 
 def test_a_client_whose_parent_is_killed_stops_its_stage(workspace, serve):
-    serve("time.sleep(600)")
+    serve(SLEEP)
     shell = workspace.start("bash", "-c", f'"{sys.executable}" -m tasks.run fetch; true')
     child = began(shell)
     shell.kill()
@@ -177,7 +177,7 @@ def test_a_client_whose_parent_is_killed_stops_its_stage(workspace, serve):
 
 
 def test_a_server_that_is_killed_takes_its_stages_with_it_and_they_start_anew(workspace, serve):
-    server = serve("time.sleep(600)")
+    server = serve(SLEEP)
     process = stage(workspace)
     child = began(process)
     server.kill()
@@ -300,7 +300,7 @@ def test_a_stale_server_lets_a_stage_at_work_end_as_long_as_its_driver_lives(wor
 
 def test_a_stale_server_whose_driver_goes_ends_its_stages(workspace, serve):
     driver = subprocess.Popen(["sleep", "600"])
-    server = serve("time.sleep(600)", driver=driver.pid)
+    server = serve(SLEEP, driver=driver.pid)
     process = stage(workspace)
     child = began(process)
     workspace.env["HF_HOME"] = "elsewhere"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tasks import configuration
-from tests.runner import ROOT, WAIT_S, Workspace
+from tests.runner import ROOT, SLEEP, WAIT_S, Workspace
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_stage_that_was_shot_is_closed_as_killed_by_the_next_which_starts_afre
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread looks once a second")
 def test_a_stage_dies_with_the_process_that_started_it(workspace):
-    script = workspace.driver("print(os.getpid(), flush=True); time.sleep(600)")
+    script = workspace.driver(f"print(os.getpid(), flush=True)\n    {SLEEP}")
     shell = workspace.start("bash", "-c", f'"{sys.executable}" "{script}"; true')
     assert shell.stdout.readline() == "started\n"
     stage = int(shell.stdout.readline())
