@@ -23,6 +23,8 @@ SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab12])", re
 """A verdict for a side, which stands alone or behind words: `-1` and `A>B` are none."""
 SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
 """What a verdict for no side has in it where verdicts are points of a scale, and no words such as `tie`."""
+SIGNED = ("preference_strength", "overall_preference")
+"""Columns whose negative numbers prefer the first of two answers and positive ones the second, as in HelpSteer2 and HelpSteer3."""
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
 SCORES = ("overall_score", "score", "rating", "reward", "rank")
 """The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
@@ -39,22 +41,40 @@ def guess_judged(rows: Rows) -> Guess | None:
     if {better, worse} <= set(names):
         columns = {"prompt": asked(rows, (prompt, better, worse), prompt)[0], "response": better, "rejected": worse}
         return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
-    return _named_winner(rows, names, prompt) or _scored(rows, names, prompt)
+    pair = _two_answers(rows, names)
+    guess = pair and (_signed(rows, prompt, *pair) or _named_winner(rows, names, prompt, *pair))
+    return guess or _scored(rows, names, prompt)
 
 
-def _named_winner(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
+def _two_answers(rows: Rows, names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the columns of two answers, whose names differ in their end alone: `_a` and `_b`, or 1 and 2."""
+    for one in names:
+        if one.endswith(("_a", "_A", " A", "-a", "1")):
+            pair = one, one[:-1] + chr(ord(one[-1]) + 1)
+            if all(isinstance(row.get(name), str) and " " in row[name] for row in rows for name in pair):
+                return pair
+    return None
+
+
+def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:
+    """Return the guess for two answers, of which the sign of a number prefers one. A tie is refused."""
+    strength = next((name for name in SIGNED if all(name in row for row in rows)), None)
+    if strength is None:
+        return None
+    number = f"({as_expression(strength)} | float)"
+    columns = {
+        kind: f"{{{{ {{true: {as_expression(a)}, false: {as_expression(b)}}}[{number} < 0 if {number} else none] }}}}"
+        for kind, a, b in (("response", one, other), ("rejected", other, one))
+    }
+    reason = f"{strength!r} prefers {one!r} where it is negative and {other!r} where it is positive; a tie is refused"
+    return Guess({"prompt": asked(rows, (prompt, one, other), prompt)[0], **columns}, None, reason)
+
+
+def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other: str) -> Guess | None:
     """Return the guess for two answers, of which a column names the better one. A tie is refused."""
     verdict = first_named(names, VERDICTS)
-    answers = {name[:-1]: name for name in names if name.endswith(("_a", "_A", " A", "-a", "_1", " 1", "-1"))}
-    pairs = [(one, other) for stem, one in answers.items() if (other := stem + chr(ord(one[-1]) + 1)) in names]
-    texts = [
-        pair
-        for pair in pairs
-        if all(isinstance(row.get(name), str) and " " in row[name] for row in rows for name in pair)
-    ]
-    if verdict is None or not texts:
+    if verdict is None:
         return None
-    one, other = texts[0]
     told = {str(row[verdict]) for row in rows if row.get(verdict) is not None}
     sides = {value: match[1].lower() for value in told if (match := SIDE.fullmatch(value))}
     first, second = (name[-1].lower() for name in (one, other))

@@ -54,6 +54,21 @@ def test_points_of_a_scale_name_no_better_one_of_two_answers(tmp_path, ends, ver
     assert not any("rejected" in guess["columns"] for guess in plain["guesses"] if guess)
 
 
+@pytest.mark.parametrize("ends", [("_1", "_2"), ("1", "2")])
+@pytest.mark.parametrize(("column", "kind"), [("preference_strength", int), ("overall_preference", str)])
+def test_the_sign_of_a_strength_prefers_one_of_two_answers(tmp_path, ends, column, kind):
+    one, other = (f"response{end}" for end in ends)
+    answers = {one: lambda n: f"The first answer to {n}.", other: lambda n: f"The second answer to {n}."}
+    strength = {column: lambda n: kind((-2, 3, 0)[n % 3])}
+    plain, named = previewed(tmp_path / "a.jsonl", answers | strength)
+    assert "a tie is refused" in plain["guesses"][0]["reason"]
+    assert [(row["response"], row["rejected"]) for row in named["rows"][:3]] == [
+        ("The first answer to 0.", "The second answer to 0."),
+        ("The second answer to 1.", "The first answer to 1."),
+        ("The first answer to 3.", "The second answer to 3."),
+    ]
+
+
 @pytest.mark.parametrize(("verdicts", "others"), [((1, 2), (-1, -2, 11)), (("A", "B", "tie"), ("A>B", "tie"))])
 def test_a_verdict_below_that_is_none_of_the_guessed_ones_is_refused(tmp_path, verdicts, others):
     answers = {f"answer_{end}": f"The answer {end}." for end in ("12" if 1 in verdicts else "ab")}
