@@ -62,11 +62,20 @@ class Workspace:
         (folder / "params.yaml").write_text(yaml.safe_dump(shipped))
         self.env = os.environ | {"PYTHONPATH": str(ROOT)}
         self.env.pop("MLFLOW_TRACKING_URI")
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test has left at work: the next test would fail by it."""
+        for process in self._started:
+            with process:
+                process.kill()
 
     def stage(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and errors of `python -m tasks.run …`."""

@@ -39,27 +39,23 @@ sys.exit(server.main(int(sys.argv[1])))
 def workspace(tmp_path, empty_store):
     made = Workspace(tmp_path, empty_store)
     made.env["OPENBLAS_NUM_THREADS"] = "1"  # as the server sets it: else numpy, which tests bring, has threads
-    return made
+    yield made
+    made.end()
 
 
 @pytest.fixture
 def serve(workspace):
     """Starts a server whose stages do what a body says; `driver` is the process that it ends with."""
-    started = []
 
     def start(body="", driver=None):
         script = workspace.folder / "server.py"
         script.write_text(SERVER.format(body=body))
         process = workspace.start(sys.executable, str(script), str(driver or os.getpid()))
-        started.append(process)
         wait_for(lambda: answers(workspace.folder) or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def wait_for(condition):

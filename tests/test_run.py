@@ -19,7 +19,9 @@ from tests.runner import ROOT, SLEEP, WAIT_S, Workspace
 
 @pytest.fixture
 def workspace(tmp_path, empty_store):
-    return Workspace(tmp_path, empty_store)
+    made = Workspace(tmp_path, empty_store)
+    yield made
+    made.end()
 
 
 def gone(pid: int) -> bool:
