@@ -8,11 +8,12 @@ from safetensors.torch import load_file
 
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers
-from tasks.engine.forward import token_losses
+from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.training import checkpointing
 from tasks.methods.selectors.s2ft import method as s2ft
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 from tasks.methods.selectors.s2ft.method import choose, pick
+from tests import tiny as small
 from tests.engine.training.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
 from tests.methods.contract import part
@@ -119,6 +120,25 @@ def test_only_layers_that_train_are_chosen_from(tiny):
     found = model("llama", tiny)
     decoder_layers(found)[0].requires_grad_(False)
     assert {name.split(".")[2] for name in chosen(PARAMS, found)} == {"1"}
+
+
+@pytest.mark.parametrize("score", ["random", "weight", "activation", "product", "gradient"])
+@pytest.mark.parametrize("spread", ["even", "flat"])
+def test_a_shared_expert_has_its_share_of_its_own_channels(score, spread):
+    """Layer 0 of this mixture is dense, with 64 channels; the shared experts of the others have 40."""
+    experts = {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "num_experts": 4}
+    sizes = {"num_hidden_layers": 3, "vocab_size": 259, "num_experts_per_tok": 2, "mlp_only_layers": [0], **experts}
+    found = small.family("qwen2_moe", **sizes)
+    use_packed_attention(found)
+    expected = contract.losses(found)
+    choose(found, S2ftConfig(v=0, o=0, u=0.25, d=0.25, score=score, spread=spread), contract.probe(), 0)
+    torch.testing.assert_close(contract.losses(found), expected, rtol=0, atol=1e-5)
+    counts = {"up_proj": [0, 0], "down_proj": [0, 0]}
+    for name, layer in deltas.deltas(found).items():
+        width = layer.out_features if layer.form == "rows" else layer.in_features
+        assert layer.index.max() < width
+        counts[name.rpartition(".")[2]][width == 40] += len(layer.index)
+    assert counts == {"up_proj": [16, 20], "down_proj": [16, 20]}
 
 
 def test_flat_takes_as_many_units_as_the_authors_code_to_the_last_one():

@@ -37,7 +37,7 @@ class S2ftConfig(Config):
     """Share of the channels whose columns of down_proj train."""
     spread: Literal["even", "flat"] = "even"
     """`even`: as many units in every layer, the authors' advice for other models than theirs. `flat`: chosen from the units of all
-    layers together, units * layers * ratio of them, rounded down, as in their runs."""
+    layers of one size together, units * layers * ratio of them, rounded down, as in their runs."""
     score: Literal["random", "weight", "activation", "product", "gradient"] = "random"
     """The score that units are chosen by. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of what its columns read,
     or its rows write. `product`: both multiplied. `gradient`: the norm of the loss's gradient at the slice."""

@@ -1,7 +1,7 @@
 """Functions of S²FT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -96,16 +96,25 @@ def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> Non
     chosen: dict[str, tuple[Literal["columns", "rows"], Tensor]] = {}
     with evaluating(model):
         for target, ratio in config.ratios.items():
-            layers = {name: layer for name, layer in trained.items() if name.endswith(f".{target}")}
-            form, width = CUTS[target].form, _width(model, target, next(iter(layers.values())))
-            score_LU = _scores(model, list(layers.values()), form, width, config, probe, draw)
-            for name, units in zip(layers, pick(score_LU, ratio, config.spread), strict=True):
-                if len(units):
-                    chosen[name] = form, (units[:, None] * width + torch.arange(width, device=units.device)).flatten()
+            for layers in _alike({n: layer for n, layer in trained.items() if n.endswith(f".{target}")}):
+                form, width = CUTS[target].form, _width(model, target, next(iter(layers.values())))
+                score_LU = _scores(model, list(layers.values()), form, width, config, probe, draw)
+                for name, units in zip(layers, pick(score_LU, ratio, config.spread), strict=True):
+                    if len(units):
+                        index = (units[:, None] * width + torch.arange(width, device=units.device)).flatten()
+                        chosen[name] = form, index
 
     model.requires_grad_(False)
     for name, (form, index) in chosen.items():
         deltas.put(model, name, form, index)
+
+
+def _alike(layers: Mapping[str, nn.Linear]) -> list[dict[str, nn.Linear]]:
+    """Return the layers by the shape of their weight: a shared expert has fewer channels than a dense block of the same model."""
+    groups: dict[torch.Size, dict[str, nn.Linear]] = {}
+    for name, layer in layers.items():
+        groups.setdefault(layer.weight.shape, {})[name] = layer
+    return list(groups.values())
 
 
 def _width(model: Any, target: str, layer: nn.Linear) -> int:
