@@ -44,6 +44,16 @@ def test_a_tensor_of_more_values_is_rounded_as_the_adapters_see_it(bits):
     assert torch.equal(quantise({"w": rounded}, LevelsConfig(bits=bits))["w"], rounded), "and once only"
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_small_difference_is_rounded_as_a_large_one(bits):
+    """Whole weights trained at 1e-5 differ from the base by about as much; by 2^-20 the products are exact."""
+    large, small = ({"w": wave(12, 20, dtype=torch.float32) * size} for size in (1.0, 2.0**-20))
+    expected, found = (quantise(delta, LevelsConfig(bits=bits))["w"] for delta in (large, small))
+    torch.testing.assert_close(found * 2.0**20, expected)
+    assert len(found.unique()) == len(expected.unique())
+    assert not quantise({"w": wave(12, 20, dtype=torch.float32) * 1e-30}, LevelsConfig(bits=bits))["w"].isnan().any()
+
+
 def test_tensors_of_all_kinds_come_back_from_one_file(tmp_path):
     tensors = {
         "b": few(2, 3, 3),

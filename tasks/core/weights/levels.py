@@ -12,7 +12,7 @@ from torch import Tensor
 PRECISION = 1e-12
 """The iteration for the levels ends where none moves farther."""
 SPREAD = 1e-5
-"""Added to the deviation that a matrix is divided by."""
+"""Added to the deviation that a matrix is divided by while it trains, as the authors do."""
 
 
 @cache
@@ -45,14 +45,15 @@ class _Nearest(torch.autograd.Function):
         return gradients[0], None
 
 
-def quantised(matrix: Tensor, bits: int) -> Tensor:
+def quantised(matrix: Tensor, bits: int, spread: float = SPREAD) -> Tensor:
     """Return a matrix of two numbers or more in 2^bits values: its mean, plus its deviation times the nearest level of each number.
 
     Mean and deviation have their own gradients, and the levels pass theirs on. Quantised again, the result is another matrix: its
-    mean and deviation are not the first one's.
+    mean and deviation are not the first one's. `spread` is added to the deviation that numbers are divided by; a matrix whose deviation
+    is not far above it gets the inner levels alone.
     """
     mean, deviation = matrix.mean(), matrix.std()
-    nearest: Tensor = _Nearest.apply((matrix - mean) / (deviation + SPREAD), bits)  # type: ignore[no-untyped-call]
+    nearest: Tensor = _Nearest.apply((matrix - mean) / (deviation + spread), bits)  # type: ignore[no-untyped-call]
     return deviation * nearest + mean
 
 

@@ -16,6 +16,8 @@ OTHER = "other/"
 """Before the names of tensors that are stored as they are: whole numbers, and those of more than 16 values."""
 WIDTHS = (1, 2, 4)
 """Bits of a number that a file may have."""
+TINY = torch.finfo(torch.float32).tiny
+"""Added to a deviation that may be 0 by underflow. Weights that were trained whole differ from the base by as little as 1e-5."""
 
 
 def candidates(config: LevelsConfig) -> Sequence[LevelsConfig]:
@@ -30,7 +32,7 @@ def quantise(delta: Mapping[str, Tensor], config: LevelsConfig) -> dict[str, Ten
     def one(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or len(_values(tensor)[0]) <= 2**config.bits:
             return tensor
-        return levels.quantised(tensor.float(), config.bits).to(tensor.dtype)
+        return levels.quantised(tensor.float(), config.bits, TINY).to(tensor.dtype)
 
     return {name: one(tensor.detach()) for name, tensor in delta.items()}
 
