@@ -206,6 +206,27 @@ def test_the_exact_map_is_that_of_a_naive_loop():
         torch.testing.assert_close(block_map(attention, hidden, LemoConfig(block=4)), ones, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("blocks", ["score", "exact"])
+def test_a_norm_of_all_heads_together_comes_before_they_part(blocks):
+    """As in OLMo 2."""
+    model = small.family("olmo2", num_hidden_layers=4)
+    forward, attention = elimination(model, blocks=blocks)
+    for norm in (attention.q_norm, attention.k_norm):
+        nn.init.normal_(norm.weight)
+    hidden = torch.randn(12, model.config.hidden_size, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        found = block_map(attention, hidden, forward.config)
+        read = hidden if blocks == "exact" else torch.stack([piece.mean(0) for piece in hidden.split(4)])
+        q, k = attention.q_norm(attention.q_proj(read)), attention.k_norm(attention.k_proj(read))
+    heads, width = model.config.num_attention_heads, attention.head_dim
+    q_NAD, k_NAD = (states.view(len(read), -1, width) for states in (q, k))
+    each = [F.relu(q_NAD[:, head] @ k_NAD[:, head // attention.num_key_value_groups].T) for head in range(heads)]
+    expected = sum(each)
+    if blocks == "exact":
+        expected = torch.stack([torch.stack([part.max() for part in rows.split(4, 1)]) for rows in expected.split(4)])
+    torch.testing.assert_close(found, expected)
+
+
 def test_layers_from_the_one_below_the_middle_leave_out_but_not_the_last():
     attached = lemo(deep.llama(6), block=4, first=None)
     numbers = [

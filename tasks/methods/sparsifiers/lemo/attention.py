@@ -118,8 +118,13 @@ def block_map(attention: Any, hidden_TH: Tensor, config: LemoConfig) -> Tensor:
 
 def _heads(attention: Any, side: str, x_NH: Tensor) -> Tensor:
     """Return queries or keys before they are rotated, by the frozen projection, in fp32 at least, (A, N, D)."""
-    states_NAD = base_layer(getattr(attention, f"{side}_proj"))(x_NH).unflatten(-1, (-1, attention.head_dim))
-    if norm := getattr(attention, f"{side}_norm", None):  # as Qwen3 has
+    states = base_layer(getattr(attention, f"{side}_proj"))(x_NH)
+    norm: Any = getattr(attention, f"{side}_norm", None)
+    of_all_heads = norm is not None and norm.weight.shape[-1] == states.shape[-1]  # as OLMo 2 has
+    if of_all_heads:
+        states = norm(states)
+    states_NAD: Tensor = states.unflatten(-1, (-1, attention.head_dim))
+    if norm is not None and not of_all_heads:  # as Qwen3 has
         states_NAD = norm(states_NAD)
     if side == "k":
         states_NAD = states_NAD.repeat_interleave(attention.num_key_value_groups, dim=1)
