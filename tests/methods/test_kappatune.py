@@ -150,6 +150,20 @@ def test_quantised_weights_are_compared_by_their_values(tiny, tmp_path, base):
     assert all(layer.weight.dtype in (torch.int8, torch.uint8) for layer in layers.values()), "as they were stored"
 
 
+@pytest.mark.parametrize("base", ["int8", "nf4"])
+@pytest.mark.parametrize("read_before", [True, False])
+def test_a_quantised_model_computes_the_same_after_the_choice_and_learns(tiny, base, read_before):
+    part = contract.part("bases", base)
+    model, plain = (checkpoints.load(tiny, quantization=part.method.quantization(part.config))[0] for _ in range(2))
+    expected = contract.losses(plain)
+    if read_before:
+        contract.losses(model)
+    parts = contract.composition(bases=base, adapters="lora", selectors="kappatune")
+    attached, optimizer = contract.composed(model, parts)
+    assert torch.equal(contract.losses(attached.model), expected)
+    assert contract.steps(attached, optimizer, parts, count=2) == set(attached.trainable)
+
+
 def test_the_head_and_biases_never_train(tiny):
     model = deep.with_biases(contract.model("qwen2", tiny))
     choose(model, KappatuneConfig(share=1.0), contract.probe(), 0)

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from peft.helpers import KappaTuneSelector
-from peft.utils.integrations import dequantize_module_weight
+from peft.utils.integrations import dequantize_bnb_weight
 from torch import nn
 
 from tasks.core.config import share_of
@@ -31,7 +32,9 @@ def _scaled(layer: nn.Linear) -> nn.Linear:
     if layer.weight.dtype != torch.int8:
         return layer
     plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    plain.weight = nn.Parameter(dequantize_module_weight(layer).detach(), requires_grad=False)
+    state: Any = layer.state
+    # not `dequantize_module_weight`, which on a CPU gives the layer a copy of its integers without the scales
+    plain.weight = nn.Parameter(dequantize_bnb_weight(layer.weight, state).detach(), requires_grad=False)
     return plain
 
 
