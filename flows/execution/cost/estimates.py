@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from flows.execution.cost import gpu_plan, machine_speed, workload
-from flows.execution.cost.workload import Settings, Shape
+from flows.execution.cost import footprint, gpu_plan, machine_speed, workload
+from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
 from tasks.core.nested import flat
@@ -103,9 +103,7 @@ def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range
         weights_mb = gpu_plan.reading_bytes(shape) / MB
         return Range(weights_mb, 2 * weights_mb)
     section = getattr(config, stage)
-    least, most = gpu_plan.training_bytes(
-        stage, settings, shape, adapts=_adapts(stage, now), is_checkpointed=section.activation_checkpointing
-    )
+    least, most = gpu_plan.training_bytes(stage, settings, shape, is_checkpointed=section.activation_checkpointing)
     return Range(least / MB, most / MB)
 
 
@@ -166,16 +164,28 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
         return None if seconds is None else StageEstimate(_spread(seconds), None, None, "machine speed", runs=0)
     if not workload.is_known(stage) or shape is None:
         return None
-    weights_mb = workload.WEIGHT_BYTES * shape.parameters / MB
+    weights_mb = WEIGHT_BYTES * shape.parameters / MB
     work = workload.of(stage, settings)
     adapts = _adapts(stage, now)
     if not work.operations or now.get("compress.compressor") == "none":
         seconds_range, memory = Range(*IDLE_S), Range(*IDLE_MB)
     else:
         seconds_range = _spread(_start(speed) + work.seconds(shape, speed, adapts=adapts))
-        states_mb = 3 * weights_mb if work.trained and not adapts else 0.0  # gradients, both moments of AdamW
-        memory = Range(IDLE_MB[0] + weights_mb / 2 + states_mb, IDLE_MB[1] + MEMORY_SPREAD * (weights_mb + states_mb))
+        memory = _memory(stage, Settings(settings), shape, trains=bool(work.trained), adapts=adapts)
     return StageEstimate(seconds_range, memory, _disk(stage, now, weights_mb), "machine speed", runs=0)
+
+
+def _memory(stage: str, settings: Settings, shape: Shape, *, trains: bool, adapts: bool) -> Range:
+    """Return the memory of a stage that runs a model on a CPU."""
+    if not trains:
+        weights = WEIGHT_BYTES * shape.parameters
+        held = footprint.Footprint(weights, weights, 0.0, 0.0)
+    else:
+        held = footprint.of(stage, settings, shape)
+    least, most = (
+        (0.0, 0.0) if adapts else (held.least_states, held.most_states)
+    )  # those of an adapter lie within the spread
+    return Range(IDLE_MB[0] + (held.at_once / 2 + least) / MB, IDLE_MB[1] + MEMORY_SPREAD * (held.weights + most) / MB)
 
 
 def _recorded(stage: str, config: PipelineConfig) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Estimate time and memory on GPUs that are not at hand, by data sheets and assumed shares of their peaks. Nothing of it was measured."""
 
-from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape
+from flows.execution.cost import footprint
+from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape, computes_gradients
 from tasks.core import speed as speeds
 from tasks.core.speed import GPUS, Gpu, Pace, Speed
 
@@ -13,15 +14,9 @@ START_S = 10.0
 """Seconds in which a stage is assumed to start."""
 SCALES = 0.9
 """Share of a process's pace that is assumed to be left where several share a step."""
-STATES = 12
-"""Bytes of gradient and AdamW's moments for each number that trains, in fp32."""
-ADAPTER = 0.02
-"""Share of a model's numbers that an adapter is assumed to train."""
 KEPT, KEPT_CHECKPOINTED, INNER = 34, 2, 40
 """Bytes that a layer keeps for the backward pass, for each token and hidden channel: all of it, or its input alone where activations are checkpointed,
-beside the inner activations of one layer (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, without attention scores)."""
-VOCABULARY = 150_000
-"""Tokens of the vocabulary that is assumed; the head's logits have 8 bytes each, with their gradient."""
+beside the inner activations of one layer, which are all that a pass without gradients has (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, without attention scores)."""
 
 
 def gpu(name: str) -> Gpu:
@@ -41,18 +36,18 @@ def speed(of: Gpu, processes: int = 1) -> Speed:
     )
 
 
-def training_bytes(
-    stage: str, settings: Settings, shape: Shape, *, adapts: bool, is_checkpointed: bool
-) -> tuple[float, float]:
+def training_bytes(stage: str, settings: Settings, shape: Shape, *, is_checkpointed: bool) -> tuple[float, float]:
     """Return the least and the most bytes that a training is expected to take of each GPU."""
     share = settings.number("compute.processes", 1) if settings.text("compute.fsdp") == "True" else 1
-    trains = shape.parameters * (ADAPTER if adapts else 1)
-    weights = (WEIGHT_BYTES * shape.parameters + STATES * trains) / share
+    held = footprint.of(stage, settings, shape)
     tokens = settings.number(f"{stage}.pack_tokens", 1024)
-    kept = shape.layers * (KEPT_CHECKPOINTED if is_checkpointed else KEPT) + (INNER if is_checkpointed else 0)
-    inner = tokens * shape.hidden * kept
-    logits = 8 * tokens * VOCABULARY
-    return 0.85 * (weights + inner + 0.1 * logits), 1.25 * (weights + inner + logits)
+    goes_back = computes_gradients(stage, settings)
+    kept = shape.layers * (KEPT_CHECKPOINTED if is_checkpointed else KEPT) if goes_back else 0
+    inner = tokens * shape.hidden * (kept + (INNER if is_checkpointed or not goes_back else 0))
+    logits = (8 if goes_back else 4) * tokens * footprint.VOCABULARY
+    least = (held.at_once + held.least_states) / share + inner + 0.1 * logits
+    most = (held.at_once + held.most_states) / share + inner + logits
+    return 0.85 * least, 1.25 * most
 
 
 def reading_bytes(shape: Shape) -> float:

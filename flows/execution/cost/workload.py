@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.core.speed import Speed
 from tasks.io.system import packages
 
@@ -48,17 +49,22 @@ class Work:
     """Tokens that a training reads to measure its losses."""
     steps: float = 0
     """Steps in which the next token of each answer of a batch is written, one after the other."""
+    passes: float = 0
+    """Forward passes over each token that is trained on, where they are all there is; 0 where a backward pass follows."""
 
     @property
     def operations(self) -> float:
         """The operations for each parameter of the model, validations left out: what time is in proportion to."""
-        return READ * self.read + TRAIN * self.trained + WRITE * self.written
+        training = READ * self.passes if self.passes else TRAIN
+        return READ * self.read + training * self.trained + WRITE * self.written
 
     def seconds(self, shape: Shape, speed: Speed, *, adapts: bool) -> float:
         """Return the seconds of CPU time of this work on an idle machine."""
         pace = speed.pace(shape.hidden)
-        reading = READ * (self.read + self.validated + self.written) / pace.read_ops_per_s
-        training = TRAIN * (ADAPTED if adapts else 1.0) * self.trained / pace.train_ops_per_s
+        passed = self.passes * self.trained
+        reading = READ * (self.read + self.validated + self.written + passed) / pace.read_ops_per_s
+        backward = 0.0 if self.passes else self.trained
+        training = TRAIN * (ADAPTED if adapts else 1.0) * backward / pace.train_ops_per_s
         step_s = shape.layers * speed.layer_s + shape.parameters * WEIGHT_BYTES / speed.bytes_per_s
         return shape.parameters * (reading + training) + self.steps * step_s
 
@@ -116,9 +122,21 @@ def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
         save_every = settings.number(f"{stage}.save_every")
         measured = 2 + (tokens / step_tokens / save_every if save_every else 0)
         validated = sets * settings.number(f"{stage}.valid_tokens") * measured + (ADDED_VALIDATION - 1) * 3 * tokens
-        return Work(trained=tokens, validated=validated if tokens else 0)
+        passes = 0.0 if computes_gradients(stage, settings) else _passes(stage, settings)
+        return Work(trained=tokens, validated=validated if tokens else 0, passes=passes)
 
     return work
+
+
+def computes_gradients(stage: str, settings: Settings) -> bool:
+    """Return False if the optimizer of a training makes its steps of forward passes alone."""
+    optimizer = settings.text(f"{stage}.optimizer")
+    return not (optimizer and methods.spec("optimizers", optimizer).gradient_free)
+
+
+def _passes(stage: str, settings: Settings) -> float:
+    """Return the forward passes of a step without gradients: two for each direction."""
+    return 2 * settings.number(f"methods.{settings.text(f'{stage}.optimizer')}.directions", 1)
 
 
 def _diagnosed(settings: Settings) -> Work:

@@ -93,6 +93,14 @@ def test_an_adapter_takes_less_memory_and_disk_than_the_whole_model(profile):
     assert adapter.disk_mb.high < whole.disk_mb.low
 
 
+def test_without_gradients_weights_are_all_there_is(profile):
+    alone = {"adapter": "none", "optimizer": "mezo"}
+    config = profile("lab", tune=alone, methods={"mezo": {}})
+    weights_mb = 4 * workload.base_shape(config.fetch.model.model_dump()).parameters / estimates.MB
+    assert model_of("tune", config).memory_mb.low < estimates.IDLE_MB[0] + weights_mb
+    assert model_of("tune", profile("lab", tune={"adapter": "none"})).memory_mb.low > 3 * weights_mb
+
+
 def test_what_passes_through_takes_next_to_nothing(profile):
     through = profile("tiny", pretrain={"max_tokens": 0, "expander": "none"})
     assert model_of("pretrain", through).seconds.high <= estimates.IDLE_S[1]

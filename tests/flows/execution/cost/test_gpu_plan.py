@@ -63,6 +63,47 @@ def test_memory_is_that_of_each_gpu_and_fsdp_shares_it(planned):
     assert checkpointed[1] < shared[1]
 
 
+def composed(**names):
+    """Changes that put methods into `tune` of profile `gpu-7b`."""
+    text = (ROOT / "params/gpu-7b.yaml").read_text()
+    tune = before = text[text.index("\ntune:\n") : text.index("  max_tokens: 2000000")]
+    for family, name in names.items():
+        tune = re.sub(rf"  {family}: \w+\n", f"  {family}: {name}\n", tune)
+    sections = "".join(f"\n  {name}: {{}}" for name in names.values() if name != "none")
+    return {before: tune, "\nmethods:": f"\nmethods:{sections}"}
+
+
+@pytest.mark.parametrize(
+    ("names", "least", "most"),
+    [
+        ({"adapter": "none", "optimizer": "mezo"}, 22, 48),  # weights alone, in fp32: 28 GB
+        ({"adapter": "none", "optimizer": "zo2"}, 5, 20),  # some layers of them
+        ({"base": "nf4"}, 22, 46),  # 20 GB that layers keep, and weights of 3 GB beside embeddings in fp32
+    ],
+)
+def test_memory_is_that_of_the_methods(planned, names, least, most):
+    memory = planned(changes=composed(**names)).memory_mb
+    assert least < memory.low * MB / 1e9 < memory.high * MB / 1e9 < most
+
+
+def test_a_selector_trains_between_none_and_all_of_the_weights(planned):
+    memory, whole = (
+        planned(changes=composed(adapter="none", selector="lisa")).memory_mb,
+        planned(changes=FULL).memory_mb,
+    )
+    assert 28 * 0.85 < memory.low * MB / 1e9 < 60
+    assert memory.high == whole.high
+
+
+def test_a_training_without_gradients_takes_the_time_of_its_passes(planned):
+    plain = {"adapter": "none", "optimizer": "mezo"}
+    one = middle(planned(changes=composed(**plain))) - START
+    assert one == pytest.approx(4 * 7e9 * 2e6 / (gpu_plan.READS * 989e12), rel=0.25)
+    changes = composed(**plain)
+    many = middle(planned(changes=changes | {"\nmethods:": "\nmethods:\n  mezo: {directions: 4}"})) - START
+    assert many == pytest.approx(4 * one, rel=0.25)
+
+
 def test_a_gpu_that_nobody_knows_is_answered_with_those_that_are_known(planned):
     with pytest.raises(ValueError, match=r"--gpu GTX: no figures are known of it\. There are: B200, .*A100"):
         planned(gpu="GTX")
