@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tasks.configuration import PipelineConfig
 
 COLOURS = {"run": "yellow", "restored": "cyan", "unchanged": "green", "may change": "magenta"}
+LESS = " More processes with compute.fsdp, activation_checkpointing, or an adapter take less."
+"""What takes less memory of a GPU, for a training."""
 
 
 def plan(
@@ -50,7 +52,7 @@ def plan(
     by_stage = estimates.on_gpus(waiting, gpu) if gpu else memory_counts.refined(estimates.for_stages(waiting), config)
     if not as_json:
         _show(steps, by_stage, config)
-        for line in _too_large(by_stage, gpu) if gpu else ():
+        for line in _remarks(by_stage, gpu, config) if gpu else ():
             _terminal.show(line)
     total = _total(steps, by_stage)
     planned = [
@@ -60,18 +62,20 @@ def plan(
     return PlanReport(planned, total)
 
 
-def _too_large(by_stage: "Mapping[str, StageEstimate]", gpu: str) -> Iterator[str]:
-    """Yield a sentence for each stage whose memory is beyond that of the GPU, even at the least."""
+def _remarks(by_stage: "Mapping[str, StageEstimate]", gpu: str, config: "PipelineConfig") -> Iterator[str]:
+    """Yield a sentence for each stage whose memory is beyond that of the GPU, even at the least, and one if times are not of the precision."""
     from flows.execution.cost import gpu_plan
     from flows.execution.cost.estimates import MB, as_size
+    from tasks import configuration
 
     room = gpu_plan.gpu(gpu).gigabytes
     for stage, estimate in by_stage.items():
         if estimate.memory_mb and estimate.memory_mb.low * MB > room * 1e9:
-            yield (
-                f"{stage}: {as_size(estimate.memory_mb)} do not fit into the {room} GB of a {gpu}. More processes with compute.fsdp, "
-                "activation_checkpointing, or an adapter take less."
-            )
+            sentence = f"{stage}: {as_size(estimate.memory_mb)} do not fit into the {room} GB of a {gpu}."
+            trains = configuration.declaration(stage.partition("@")[0]).trains
+            yield sentence + (LESS if trains else "")
+    if by_stage and config.compute.precision == "fp32":
+        yield "Times are those of bf16, and compute.precision is fp32, in which a GPU takes several times as long."
 
 
 def _host(step: "Step", config: "PipelineConfig") -> str | None:

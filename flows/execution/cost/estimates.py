@@ -93,14 +93,22 @@ def on_gpus(stages: Sequence[str], name: str) -> dict[str, StageEstimate]:
     return estimates
 
 
+def _computes_nothing(now: Mapping[str, str], work: workload.Work) -> bool:
+    """Return True if a stage passes a model through."""
+    return not work.operations or now.get("compress.compressor") == "none"
+
+
 def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range | None:
-    """Return the memory that a stage takes of a GPU; None where it runs no model, or the model's size is not known."""
+    """Return the memory that a stage takes of a GPU; None where it runs no model on it, or the model's size is not known."""
     shape = workload.base_shape(config.fetch.model.model_dump())
     if shape is None or not workload.is_known(stage):
         return None
-    settings = Settings(_with_all(now, config))
-    if not workload.of(stage, now).trained:
-        weights_mb = gpu_plan.reading_bytes(shape) / MB
+    everything = _with_all(now, config)
+    settings, work = Settings(everything), workload.of(stage, everything)
+    if _computes_nothing(now, work):
+        return None
+    if not work.trained:
+        weights_mb = gpu_plan.reading_bytes(shape, config.compute.precision) / MB
         return Range(weights_mb, 2 * weights_mb)
     section = getattr(config, stage)
     least, most = gpu_plan.training_bytes(stage, settings, shape, is_checkpointed=section.activation_checkpointing)
@@ -167,7 +175,7 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
     weights_mb = WEIGHT_BYTES * shape.parameters / MB
     work = workload.of(stage, settings)
     adapts = _adapts(stage, now)
-    if not work.operations or now.get("compress.compressor") == "none":
+    if _computes_nothing(now, work):
         seconds_range, memory = Range(*IDLE_S), Range(*IDLE_MB)
     else:
         seconds_range = _spread(_start(speed) + work.seconds(shape, speed, adapts=adapts))

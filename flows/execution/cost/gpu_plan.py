@@ -1,5 +1,8 @@
 """Estimate time and memory on GPUs that are not at hand, by data sheets and assumed shares of their peaks. Nothing of it was measured."""
 
+import re
+from dataclasses import replace
+
 from flows.execution.cost import footprint
 from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape, computes_gradients
 from tasks.core import speed as speeds
@@ -24,7 +27,8 @@ def gpu(name: str) -> Gpu:
     known = speeds.gpu(name)
     if known is None:
         raise ValueError(f"--gpu {name}: no figures are known of it. There are: {', '.join(GPUS)}.")
-    return known
+    named = re.search(r"\b(\d+) ?GB\b", name)  # there are A100 of 40 GB too
+    return replace(known, gigabytes=int(named[1])) if named else known
 
 
 def speed(of: Gpu, processes: int = 1) -> Speed:
@@ -50,6 +54,6 @@ def training_bytes(stage: str, settings: Settings, shape: Shape, *, is_checkpoin
     return 0.85 * least, 1.25 * most
 
 
-def reading_bytes(shape: Shape) -> float:
-    """Return the bytes of a model's weights in bf16, which a stage that does not train holds."""
-    return WEIGHT_BYTES / 2 * shape.parameters
+def reading_bytes(shape: Shape, precision: str) -> float:
+    """Return the bytes of a model's weights as a stage holds them that does not train: in fp32 if that is the precision, else in bf16."""
+    return (WEIGHT_BYTES if precision == "fp32" else WEIGHT_BYTES / 2) * shape.parameters

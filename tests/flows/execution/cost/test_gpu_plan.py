@@ -18,16 +18,16 @@ CHECKPOINTED = {"  save_every: 50\n": "  activation_checkpointing: true\n  save_
 
 @pytest.fixture
 def planned(tmp_path):
-    """A function that returns the estimate of `tune` of profile `gpu-7b` on H100s."""
+    """A function that returns the estimate of a stage of profile `gpu-7b` on H100s."""
 
-    def estimate(compute="processes: 1", changes=None, gpu="H100"):
+    def estimate(compute="processes: 1", changes=None, gpu="H100", stage="tune@r0"):
         text = (ROOT / "params/gpu-7b.yaml").read_text()
         text = re.sub(r"compute: \{.*\}", f"compute: {{device: cuda, precision: bf16, threads: 8, {compute}}}", text)
         for old, new in (changes or {}).items():
             assert old in text
             text = text.replace(old, new)
         (tmp_path / "params.yaml").write_text(text)
-        return estimates.on_gpus(["tune@r0"], gpu)["tune@r0"]
+        return estimates.on_gpus([stage], gpu)[stage]
 
     return estimate
 
@@ -104,6 +104,19 @@ def test_a_training_without_gradients_takes_the_time_of_its_passes(planned):
     assert many == pytest.approx(4 * one, rel=0.25)
 
 
+def test_a_stage_that_passes_the_model_through_takes_nothing_of_a_gpu(planned):
+    assert planned(stage="pretrain").memory_mb is None, "its max_tokens are 0"
+    assert planned(stage="compress").memory_mb is None, "its compressor is none"
+    assert planned(stage="evaluate@r0").memory_mb.low * MB == pytest.approx(2 * 7e9)
+    in_fp32 = planned("processes: 1", {"precision: bf16": "precision: fp32"}, stage="evaluate@r0")
+    assert in_fp32.memory_mb.low * MB == pytest.approx(4 * 7e9)
+
+
+def test_the_name_of_a_gpu_may_tell_its_memory():
+    assert gpu_plan.gpu("NVIDIA A100-SXM4-40GB").gigabytes == 40
+    assert gpu_plan.gpu("NVIDIA H100 80GB HBM3").gigabytes == gpu_plan.gpu("H100").gigabytes == 80
+
+
 def test_a_gpu_that_nobody_knows_is_answered_with_those_that_are_known(planned):
     with pytest.raises(ValueError, match=r"--gpu GTX: no figures are known of it\. There are: B200, .*A100"):
         planned(gpu="GTX")
@@ -124,6 +137,12 @@ def test_the_command_tells_gpus_and_what_does_not_fit(workspace):
     report = json.loads(workspace.run("flows.commands", "plan", "--gpu", "H100", "--json").stdout)
     (tune,) = (stage for stage in report["stages"] if stage["stage"] == "tune@r0")
     assert tune["estimate"]["source"] == "data sheet"
+    workspace.path("params.yaml").write_text(
+        text.replace("precision: bf16", "precision: fp32").replace("Coder-7B", "Coder-32B")
+    )
+    said = " ".join(workspace.run("flows.commands", "plan", "--gpu", "H100").stdout.split())
+    assert re.search(r"evaluate@r0: \d+–\d+ GB do not fit into the 80 GB of a H100\. (?!More)", said)
+    assert "Times are those of bf16, and compute.precision is fp32" in said
     refused = workspace.run("flows.commands", "plan", "--gpu", "GTX")
     assert refused.returncode == 1
     assert "There are: B200" in refused.stderr
