@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ JUDGEMENTS = 6
 """Answers of the judge for each example (`diagnose.quality`)."""
 KINDS = 8
 """Kinds of generated tasks that are asked (`diagnose.probes`); the settings hold them in a list, which is not counted here."""
+SHARED = 5 / 6
+"""Share of `8x7B` that is left as experts have attention and embeddings in common (Mixtral has 46.7 and 140.6 billion)."""
 BASE = Path("models/base")
 WEIGHT_BYTES = 4.0
 
@@ -185,19 +187,45 @@ _WORK: dict[str, Callable[[Settings], Work]] = {
 """Stage → its work by its settings. That of the other stages follows from the data."""
 
 
+_FORMER = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
+"""Sizes in `config.json` → what GPT-2's calls them."""
+
+
 def base_shape(model: Mapping[str, Any]) -> Shape | None:
-    """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`)."""
-    if files := list(BASE.glob("*.safetensors")):
-        config = json.loads((BASE / "config.json").read_text(encoding="utf-8"))
-        width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
-        parameters = sum(file.stat().st_size for file in files) / width
-        return Shape(parameters, config.get("hidden_size") or 768, config.get("num_hidden_layers") or 12)
+    """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`, `…-8x7b-…`)."""
+    folder = Path(str(model["path"])) if model.get("path") else None
+    if shape := _of_files(BASE) or (folder and _of_files(folder)):
+        return shape
     if {"hidden", "layers", "mlp"} <= model.keys():
         parameters = float(model["layers"] * model["hidden"] * (4 * model["hidden"] + 3 * model["mlp"]))
         return Shape(parameters, model["hidden"], model["layers"])
     name = str(model.get("id") or model.get("path") or _packaged_file(model.get("name")))
-    named = re.search(r"(\d+(?:\.\d+)?)([MB])\b", name)
-    return _usual_shape(float(named[1]) * {"M": 1e6, "B": 1e9}[named[2]]) if named else None
+    shapes = (shape for part in reversed(Path(name).parts) if (shape := _named(part)))
+    return next(shapes, None)
+
+
+def _of_files(folder: Path) -> Shape | None:
+    """Return the size of the model in a folder; None if there is none."""
+    files = list(folder.glob("*.safetensors"))
+    if not files or not (folder / "config.json").is_file():
+        return None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
+    parameters = sum(file.stat().st_size for file in files) / width
+    inner = config.get("text_config") or config
+    hidden, layers = (inner.get(name) or inner.get(gpt2) for name, gpt2 in _FORMER.items())
+    return Shape(parameters, hidden or 768, layers or 12)
+
+
+def _named(name: str) -> Shape | None:
+    """Return the size of the most parameters that a name tells. Experts are as wide as a model of the size of one."""
+    found = re.findall(r"(?:(\d+)x)?(?<!-\d_)(\d+(?:\.\d+)?)([mb])\b", name.lower())
+    shapes = [
+        replace(one, parameters=one.parameters * (SHARED * int(experts) if experts else 1))
+        for experts, number, unit in found
+        if (one := _usual_shape(float(number) * {"m": 1e6, "b": 1e9}[unit])).parameters
+    ]
+    return max(shapes, key=lambda shape: shape.parameters, default=None)
 
 
 def _usual_shape(parameters: float) -> Shape:

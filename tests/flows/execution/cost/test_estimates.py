@@ -1,5 +1,6 @@
 """What a stage will take: from what it took, else from its work and the speed of the machine; and where a figure comes from."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -120,6 +121,47 @@ def test_the_name_of_a_model_may_tell_its_parameters():
     small = workload.base_shape({"from": "folder", "path": "../SmolLM2-135M"})
     assert small.parameters == 135e6
     assert small.hidden == pytest.approx(576, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("mistralai/Mixtral-8x7B-v0.1", 46.7),
+        ("mistralai/Mixtral-8x22B-v0.1", 140.6),
+        ("google/gemma-2-9b-it", 9),
+        ("EleutherAI/pythia-410m", 0.41),
+        ("allenai/OLMoE-1B-7B-0924", 7),  # one of which is at work for a token
+        ("Qwen/Qwen2.5-14B-Instruct-1M", 14),
+    ],
+)
+def test_names_are_read_as_their_authors_write_them(name, billions):
+    assert workload.base_shape({"from": "hub", "id": name}).parameters == pytest.approx(billions * 1e9, rel=0.05)
+
+
+def test_experts_are_as_wide_as_a_model_of_the_size_of_one():
+    experts, one = (workload.base_shape({"id": name}) for name in ("Mixtral-8x7B", "Mistral-7B"))
+    assert (experts.hidden, experts.layers) == (one.hidden, one.layers)
+    assert workload.base_shape({"id": "stablelm-2-1_6b"}) is None, "six are not meant"
+
+
+def test_the_folders_around_a_model_are_not_its_name(tmp_path):
+    assert workload.base_shape({"path": "/data/corpus-900B/Llama-3-8B"}).parameters == 8e9
+    assert workload.base_shape({"path": "/data/Llama-3-8B/final"}).parameters == 8e9
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_size": 40, "num_hidden_layers": 3, "dtype": "bfloat16"},
+        {"n_embd": 40, "n_layer": 3, "torch_dtype": "float16"},
+        {"text_config": {"hidden_size": 40, "num_hidden_layers": 3}, "dtype": "bfloat16"},
+    ],
+)
+def test_a_folder_of_a_model_tells_its_size_before_it_is_fetched(tmp_path, config):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text(json.dumps(config))
+    (tmp_path / "mine/model.safetensors").write_bytes(bytes(2_000_000))
+    assert workload.base_shape({"from": "folder", "path": tmp_path / "mine"}) == workload.Shape(1e6, 40, 3)
 
 
 def test_the_file_of_a_package_tells_the_parameters_before_it_is_fetched(monkeypatch):
