@@ -7,6 +7,9 @@ import typer
 from flows.commands import _completion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from flows.project.review import Proposal
     from tasks.core.records import Decision
 
@@ -38,7 +41,6 @@ def review(
     """
     from flows.project import review
     from tasks import configuration
-    from tasks.io import review_decisions
 
     config = configuration.load()
     name = turn or next(reversed(config.turns), None)
@@ -60,12 +62,28 @@ def review(
         for number, proposal in enumerate(proposals[start - 1 :], start):
             typer.echo(f"\n━━ {number} of {len(proposals)} · {review.as_text(proposal)}\n")
             decision = _ask(proposal, who)
-            if decision:
-                review_decisions.append(file, decision)
+            if decision and (other := _add(file, decision)):
+                typer.echo(f"{other.author} decided on it meanwhile ({other.decision}). Nothing was written.")
+            elif decision:
                 decided += 1
     except typer.Abort:
         typer.echo("\nStopped. `ratchet review` goes on with what is not decided yet.")
     typer.echo(f"{decided} decided, in {file}. `ratchet run` honours them.")
+
+
+def _add(file: "Path", decision: "Decision") -> "Decision | None":
+    """Add a decision at the end of the file; where somebody else has decided since the question, return that decision instead."""
+    from tasks.io import review_decisions
+
+    others: list[Decision] = []
+
+    def add(history: "Mapping[str, Sequence[Decision]]") -> "Sequence[Decision]":
+        other = review_decisions.decision_that_counts(history.get(decision.id, ()))
+        others.extend([other] if other else [])
+        return [] if other else [decision]
+
+    review_decisions.record(file, add)
+    return next(iter(others), None)
 
 
 def _ask(proposal: "Proposal", author: str) -> "Decision | None":

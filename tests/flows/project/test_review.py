@@ -14,7 +14,7 @@ from flows.commands import review as command
 from flows.project import review as project
 from flows.project import rounds
 from tasks import configuration
-from tasks.core.records import Lineage, Message, ToolCall
+from tasks.core.records import Decision, Lineage, Message, ToolCall
 from tasks.io import review_decisions, tables
 from tests.stages.report.material import HOSTILE, Round, trained
 
@@ -132,6 +132,20 @@ def test_one_can_begin_at_any_row(review):
     said = review("q", arguments=["--start", "2"])
     assert "2 of 2 · extend" in said
     assert "1 of 2" not in said
+
+
+def test_what_somebody_else_decided_meanwhile_is_told_and_not_written_over(review, monkeypatch):
+    ask = command._ask
+
+    def while_grace_decides(proposal, author):
+        review_decisions.append(DECIDED, Decision(proposal.lineage.reviewed, "reject", "Grace", "wrong"))
+        return ask(proposal, author)
+
+    monkeypatch.setattr(command, "_ask", while_grace_decides)
+    said = review("a", "", "q")
+    assert "Grace decided on it meanwhile (reject). Nothing was written." in said
+    assert "0 decided" in said
+    assert {found["author"] for found in decided()} == {"Grace"}
 
 
 def test_any_other_key_asks_again(review):
