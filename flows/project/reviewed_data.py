@@ -65,11 +65,19 @@ def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
 
 
 def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Example]:
-    """Return the examples of ingest with these ids, wherever they are."""
+    """Return the examples of ingest with these ids, and the documents as examples, wherever they are."""
     writes = configuration.files("ingest", None, config)[1]
-    paths = [writes["examples"], *(writes["ingested"] / f"{split}.parquet" for split in KEPT)]
+    folder = writes["ingested"]
+    examples = _those([writes["examples"], *(folder / f"{split}.parquet" for split in KEPT)], ids)
+    documents = _those([folder / f"{split}_documents.parquet" for split in ("train", *KEPT)], ids)
+    found = {one.id: one for frame in examples for one in tables.records(frame, Example)}
+    return found | {one.id: _as_example(one) for frame in documents for one in tables.records(frame, Document)}
+
+
+def _those(paths: Sequence[Path], ids: Collection[str]) -> list[pl.DataFrame]:
+    """Return the rows of tables that have these ids."""
     rows = [pl.scan_parquet(path).filter(pl.col("id").is_in(list(ids))) for path in paths if path.is_file()]
-    return {one.id: one for frame in pl.collect_all(rows) for one in tables.records(frame, Example)}
+    return pl.collect_all(rows)
 
 
 def evaluation_items(config: PipelineConfig, left_out: Collection[str]) -> dict[str, EvaluationItem]:

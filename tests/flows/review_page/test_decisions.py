@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.review_page import edits
-from tasks.core.records import Decision, Example, Message, Refusal, Result, ToolCall
+from tasks.core.records import Decision, Document, Example, Message, Refusal, Result, ToolCall
 from tasks.io import review_decisions, sandbox, tables
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decide, decided
 from tests.stages.report.material import trained
@@ -187,6 +187,15 @@ def test_what_a_run_has_honoured_can_still_be_undone(page):
     assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
     assert decide(page, "t1", "withdraw", view="items", seen=1).status_code == 200
     assert review_decisions.read(RECORDS) == review_decisions.read(ITEMS) == {}
+
+
+def test_the_rescue_of_a_text_can_be_undone_once_it_is_kept(page):
+    decide(page, "few", "accept", view="records")
+    tables.write(Path("data/ingested/quarantine.parquet"), [], Refusal)
+    kept = Document("few", "Too few words.", "general", "few", "train", "notes", "MIT")
+    tables.write(Path("data/ingested/train_documents.parquet"), [kept], Document)
+    assert "Too few words." in page.get("?view=records&state=decided").text
+    assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
 
 
 def test_many_records_are_rescued_after_a_count(page):
