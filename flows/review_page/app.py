@@ -95,9 +95,12 @@ class _Page:
         _check_verb(view, "edit")
         if edits.calls_a_tool(entry):
             raise Refused(422, edits.CALL)
-        if rendering.UNEDITABLE & set(entry.response):
+        history = self._turn.history(view)
+        standing = filters.state_of(entry, history)
+        text = standing.text if standing and standing.decision == "edit" else entry.response
+        if rendering.UNEDITABLE & set(text):
             raise Refused(422, "A browser would change the carriage returns of this text. Edit it by `ratchet review`.")
-        return HTMLResponse(rendering.editor(entry, view, len(self._turn.history(view).get(entry.id, ()))))
+        return HTMLResponse(rendering.editor(entry, view, text, len(history.get(entry.id, ()))))
 
     def neighbours(self, request: Request) -> Response:
         _, entry = self._asked(request)

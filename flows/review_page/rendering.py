@@ -98,9 +98,9 @@ def card(entry: Entry, view: View, history: History, note: str = "") -> str:
     )
 
 
-def editor(entry: Entry, view: View, seen: int) -> str:
-    """Return the form in which a response is edited."""
-    return _render("editor.html.j2", entry=entry, view=view, seen=seen)
+def editor(entry: Entry, view: View, text: str, seen: int) -> str:
+    """Return the form in which a response is edited, from `text`: the response, or what an earlier edit made of it."""
+    return _render("editor.html.j2", entry=entry, view=view, text=text, seen=seen)
 
 
 def neighbours(examples: Sequence[Example]) -> str:

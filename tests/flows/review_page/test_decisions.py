@@ -198,6 +198,14 @@ def test_the_rescue_of_a_text_can_be_undone_once_it_is_kept(page):
     assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
 
 
+def test_an_edit_goes_on_from_the_edit_that_counts(page):
+    review_decisions.append(DECISIONS, Decision("e", "edit", "Ada", "", "return 5  # by hand"))
+    field = page.get("edit?view=proposed&id=e", headers={"HX-Request": "true"}).text
+    assert "\nreturn 5  # by hand</textarea>" in field
+    decide(page, "e", "withdraw", seen=1)
+    assert "by hand" not in page.get("edit?view=proposed&id=e", headers={"HX-Request": "true"}).text
+
+
 def test_many_records_are_rescued_after_a_count(page):
     shown, form = bulk(page, "accept", "view=records")
     assert "Rescue 2 entries" in shown
