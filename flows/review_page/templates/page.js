@@ -31,6 +31,7 @@
     e: () => press('[data-key=e]'),
     n: () => press('[data-key=n]'),
   };
+  const typed = (author) => `ratchet author for ${author.defaultValue}`;  // who started the page as another is another
   const draft = (id) => `ratchet draft ${id}`;
   const close = (element) => {
     const card = element.closest('article.entry');
@@ -44,7 +45,7 @@
     if (field?.name === 'text' && event.key === 'Enter' && event.ctrlKey) return field.form.requestSubmit();
     if (field || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
     event.preventDefault();
-    KEYS[event.key]();
+    if (!event.repeat || 'jk'.includes(event.key)) KEYS[event.key]();  // held down, a key would decide on one entry after the other
   });
   document.addEventListener('click', (event) => {
     if (event.target.closest('[data-close]')) close(event.target);
@@ -52,7 +53,7 @@
   document.addEventListener('input', (event) => {
     const {id, dataset, value} = event.target;
     if (dataset.draft) localStorage.setItem(draft(dataset.draft), value);
-    if (id === 'author') localStorage.setItem('ratchet author', value);
+    if (id === 'author') localStorage.setItem(typed(event.target), value);
   });
 
   let acted = null;
@@ -83,5 +84,6 @@
   document.addEventListener('htmx:sendError', () => {
     say('The page’s server does not answer, so nothing was decided. Drafts stay in this browser; `ratchet review --web` starts it again.');
   });
-  document.getElementById('author').value = localStorage.getItem('ratchet author') || document.getElementById('author').value;
+  const author = document.getElementById('author');
+  author.value = localStorage.getItem(typed(author)) || author.value;
 })();

@@ -10,6 +10,8 @@ from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, 
 
 REFUSED = re.compile(r"(status of|Status Error Code) 4\d\d")
 """A refused decision in the browser's words, and in htmx's."""
+AS_BOB = "const field = document.getElementById('author'); field.value = field.defaultValue = 'Bob';\n"
+"""What makes a page that of a server which was started as Bob, before its own script runs."""
 
 pytestmark = NEEDS_BROWSER
 
@@ -180,6 +182,26 @@ def test_names_of_any_script_are_kept_and_shown_as_text(person):
     expect(card(page, "a2")).to_contain_text(f"accept by {name}")
     assert [line["author"] for line in decided()] == [name]
     expect(person(context=page.context).get_by_label("Decided by")).to_have_value(name)
+
+
+def test_a_name_that_was_typed_stands_in_for_the_name_that_it_replaced_alone(person):
+    """Who starts the page as somebody else decides under that name."""
+    page = person()
+    page.get_by_label("Decided by").fill("Grace")
+    other = page.context.new_page()
+    other.route("**/page.js", lambda route: route.fulfill(response=route.fetch(), body=AS_BOB + route.fetch().text()))
+    other.goto(page.url)
+    expect(other.get_by_label("Decided by")).to_have_value("Bob")
+    other.close()
+
+
+def test_a_key_that_is_held_down_decides_once(person):
+    page = person("view=examples")
+    press(page, "j")
+    held = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'r', repeat: true, bubbles: true}))"
+    page.evaluate(held)
+    page.wait_for_timeout(300)
+    assert decided() == []
 
 
 def test_a_program_that_holds_markup_is_text(person):
