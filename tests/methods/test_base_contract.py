@@ -171,6 +171,21 @@ def test_an_adapter_trains_over_it_or_says_why_not(tiny, name, adapter, dtype):
 
 
 @pytest.mark.parametrize("name", QUANTISED)
+@pytest.mark.parametrize("adapter", ["mola", "dept", "binadapter"])
+def test_an_adapter_of_our_own_trains_over_it_by_the_engine(tiny, tmp_path, name, adapter):
+    """Trainer takes quantised models with peft's adapters, and is told of others."""
+    model = load(tiny, name)
+    before = [p.detach().clone() for p in model.parameters()]
+    parts = replace(contract.composition(bases=name, adapters=adapter), optimizer=contract.part("optimizers", "adamw"))
+    outcome = engine.train(model.train(), engine.TrainData(SEQUENCES), parts, PLAN, small.FP32, tmp_path)
+    assert outcome.losses[-1][2] < outcome.losses[0][2]
+    trained = {id(p) for p in outcome.attached.trainable.values()}
+    after = [p for p in plain(outcome.model).parameters() if id(p) not in trained]
+    assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
+    assert not plain(outcome.model)._hf_peft_config_loaded, "transformers would look for peft's config"
+
+
+@pytest.mark.parametrize("name", QUANTISED)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
 def test_experts_over_it_are_kept(folder, tmp_path, name, dtype):
     parts = contract.composition(bases=name, adapters="mola")

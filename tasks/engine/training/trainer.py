@@ -1,6 +1,7 @@
 """`transformers.Trainer` as the engine uses it: on packs, with checkpoints of what trains, and with or without gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,14 @@ class PackTrainer(Trainer):
         objective_state: Callable[[], dict[str, Tensor]],
     ) -> None:
         """A step whose loss is below `floor` is left out. `settle` makes a step that is still due. `objective_state` returns the tensors that the objective's loss is given in every forward pass."""
-        super().__init__(
-            model=attached.model,
-            args=arguments,
-            train_dataset=PackDataset(batches),
-            data_collator=_first,
-            callbacks=callbacks,
-        )
+        with _known_to_train(attached.model):
+            super().__init__(
+                model=attached.model,
+                args=arguments,
+                train_dataset=PackDataset(batches),
+                data_collator=_first,
+                callbacks=callbacks,
+            )
         self.remove_callback(PrinterCallback)
         self.optimizer, self.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
         self._trainable, self._kept, self._floor = attached.trainable, attached.kept, floor
@@ -140,6 +142,19 @@ class PackTrainer(Trainer):
             )
         for name, tensor in saved.items():
             tensors[name].copy_(fsdp.sharded(tensor, tensors[name]))
+
+
+@contextmanager
+def _known_to_train(model: Any) -> Iterator[None]:
+    """Let Trainer take a quantised model with an adapter that is not peft's, which it knows by this mark alone (`compose.check` has seen to the adapter).
+
+    Afterwards the mark would have transformers look for peft's config.
+    """
+    model._hf_peft_config_loaded = True
+    try:
+        yield
+    finally:
+        del model._hf_peft_config_loaded
 
 
 def training_arguments(
