@@ -15,11 +15,15 @@ from tasks.core.records import Unfit
 
 MARK = "####"
 HEADING = r"\W{0,20}\d{1,2}[.)][ \t]+[^\W\d][^\n]{0,200}[^\s.!?][ \t\r]*\n"
-MARKED = re.compile(
-    rf"{MARK}(?!{HEADING})(?=(?:[^\d\n]{{0,80}}?(?:[:=]|\b(?:is|are|was|equals)\b))?"
-    r"\W{0,20}(?:(?:boxed|[dt]?frac)\W{1,20}){0,3}\d)"
-)
-"""The mark before a number, or before a label without digits and its number. Before other words, or the number of a section, it is a heading."""
+_WRAPPED = r"(?:(?:boxed|[dt]?frac)\W{1,20}){0,3}"
+_NAMING = r"(?:[:=]|\b(?:is|are|was|equals)\b)"
+_ON_LINE = rf"{_NAMING}[^\w\n]{{0,20}}{_WRAPPED}\d(?![\d.,/]*[^\n,;(]*(?:[+×÷*=]|\\times)\s*[$€£]?\d)"
+_ANSWER = r"[^\d\n]{0,80}?\b(?i:answers?)\b[^\d\n]{0,80}?"
+_NONE_BELOW = rf"(?![^\n]*\n(?s:.*?)(?:{_NAMING}|\b(?i:answer)\b|\bboxed\b)[^\d\n]{{0,20}}\d)"
+MARKED = re.compile(rf"{MARK}(?!{HEADING})(?=\W{{0,20}}{_WRAPPED}\d|{_ANSWER}{_ON_LINE})")
+"""The mark before a number, or before the word answer and its number. Before other words, or the number of a section, it is a heading."""
+LABELLED = re.compile(rf"{MARK}(?=[^\d\n]{{0,80}}?{_ON_LINE}){_NONE_BELOW}")
+"""The mark before another label and its number, not that of a sum, with no number named on a line below: else it heads a step."""
 DASH = re.compile(
     r"(?<!\s)(?<!=)(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bequals)(?P<space>\s*\n[ \t]*|(?<=[\w*)\]%])[ \t]+)[-–](?=[ \t])"
 )
@@ -68,8 +72,7 @@ class Number(AnswerCheck):
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
     """Return the number that the text ends on; None if it has none."""
     text = DASH.sub(r"\g<space>;", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
-    marks = list(MARKED.finditer(text))
-    if marks:
+    if marks := list(MARKED.finditer(text)) or list(LABELLED.finditer(text)):
         return next(iter(_numbers(text[marks[-1].end() :], decimal)), None)
     if boxes := BOXED.findall(text):
         text = boxes[-1]

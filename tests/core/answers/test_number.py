@@ -80,6 +80,14 @@ def test_a_tolerance_is_absolute_or_relative():
         ("#### 42. It took 3 steps.", 42),
         ("#### Step 2\nThe answer is 42", 42),
         ("#### Step 1: 40 + 2\nThe answer is 42", 42),
+        ("#### Calculations:\n1. Add 3 and 4: 7\n2. Double: 42\n\nIn all **42**", 42),
+        ("#### Calculation:\n6 × 7 = 42\n\nIt is \\boxed{42}", 42),
+        ("#### Calculation: 6 boxes × 7 = 42\nSo he has 42", 42),
+        ("#### Given: 20 red, 22 blue\nTotal: 42", 42),
+        ("#### Option A: $50\n#### Option B: $8\n\nThe **answer** is 42", 42),
+        ("#### Answer: 40 + 2 = 42", 42),
+        ("#### Answer: 42\n\nCheck: 42 / 6 = 7", 42),
+        ("#### 42\n#### Explanation: 3 steps", 42),
     ],
 )
 def test_the_mark_counts_before_a_number_or_its_label_and_is_a_heading_before_words(text, number):
