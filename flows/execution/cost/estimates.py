@@ -130,7 +130,8 @@ def _estimate(
     now = _recorded(stage, config) | (changes or {})
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
-    if comparable:
+    is_of_model = not workload.is_known(stage) or workload.is_fetched(config.fetch.model.model_dump())
+    if comparable and is_of_model:
         return from_runs(stage, now, comparable)
     if config.compute.device != "cpu":
         return None  # the speed of a GPU is not measured

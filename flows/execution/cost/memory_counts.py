@@ -6,6 +6,7 @@ Nothing of it enters an output: it serves `ratchet plan` before the first run, a
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from flows.execution.cost import remembered
+from flows.execution.cost import remembered, workload
 from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tasks.configuration import PipelineConfig
@@ -48,7 +49,7 @@ def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
 
     None where it trains nothing, its model is not there yet or has no room here, and where its parts contradict each other.
     """
-    folder = _base(stage)
+    folder = _base(stage, config.fetch.model.model_dump())
     settings = getattr(config, stage)
     if not settings.max_tokens or folder is None:
         return None
@@ -71,8 +72,11 @@ def _refined(stage: str, estimate: StageEstimate, config: PipelineConfig) -> Sta
     return replace(estimate, memory_mb=Range((1 - SPREAD) * megabytes, (1 + SPREAD) * megabytes))
 
 
-def _base(stage: str) -> Path | None:
-    """Return the folder of the model that a stage starts from: its own, or the base where that is not made yet."""
+def _base(stage: str, model: Mapping[str, Any]) -> Path | None:
+    """Return the folder of the model that a stage starts from: its own, or the base where that is not made yet; None if both are of another
+    `model`."""
+    if not workload.is_fetched(model):
+        return None
     folders = Path(configuration.declaration(stage).reads["base"]), Path("models/base")
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 

@@ -11,6 +11,7 @@ from typing import Any
 from tasks import methods
 from tasks.core.speed import Speed
 from tasks.io.system import packages
+from tasks.io.weights import checkpoints
 
 READ, TRAIN, WRITE = 2.0, 6.0, 20.0
 """Operations for each parameter and token that is read, trained on, or written; written tokens wait for memory."""
@@ -194,7 +195,7 @@ _FORMER = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
 def base_shape(model: Mapping[str, Any]) -> Shape | None:
     """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`, `…-8x7b-…`)."""
     folder = Path(str(model["path"])) if model.get("path") else None
-    if shape := _of_files(BASE) or (folder and _of_files(folder)):
+    if shape := (is_fetched(model) and _of_files(BASE)) or (folder and _of_files(folder)):
         return shape
     if {"hidden", "layers", "mlp"} <= model.keys():
         parameters = float(model["layers"] * model["hidden"] * (4 * model["hidden"] + 3 * model["mlp"]))
@@ -202,6 +203,13 @@ def base_shape(model: Mapping[str, Any]) -> Shape | None:
     name = str(model.get("id") or model.get("path") or _packaged_file(model.get("name")))
     shapes = (shape for part in reversed(Path(name).parts) if (shape := _named(part)))
     return next(shapes, None)
+
+
+def is_fetched(model: Mapping[str, Any]) -> bool:
+    """Return False if the base on disk is known to be another model: what was made or measured of it tells nothing of this one."""
+    source = checkpoints.read_card(BASE).get("source")
+    named = {name: value for name, value in model.items() if name not in ("path", "digest")}  # the card has neither
+    return source is None or named.items() <= source.items()
 
 
 def _of_files(folder: Path) -> Shape | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.execution.cost import estimates, machine_speed, workload
+from flows.execution.cost import estimates, machine_speed, memory_counts, workload
 from flows.execution.cost.estimates import Range, as_size, as_time
 from tasks import configuration, runner
 from tasks.core.speed import Pace, Speed
@@ -255,6 +255,27 @@ def test_a_training_of_so_many_tokens_is_told_by_trainings_alone(profile, store)
     longer, same = (estimates.for_training("tune", times * int(own["tune.max_tokens"])) for times in (10, 1))
     assert (longer.source, same.source) == ("other settings", "equal settings")
     assert longer.seconds.high == pytest.approx(10 * same.seconds.high)
+
+
+def test_of_a_base_that_is_not_fetched_yet_neither_files_nor_runs_of_the_one_before_tell(profile, store):
+    small = profile("tiny").fetch.model
+    workload.BASE.mkdir(parents=True)
+    (workload.BASE / "config.json").write_text(json.dumps({"hidden_size": 40, "num_hidden_layers": 3}))
+    (workload.BASE / "model.safetensors").write_bytes(bytes(4_000_000))
+    source = small.model_dump(mode="json", exclude={"path", "digest"})
+    (workload.BASE / "ratchet.json").write_text(json.dumps({"source": source | {"license": "MIT"}}))
+    large = {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": "1" * 40}
+    for name in ("tune", "report"):
+        record(name, runner.as_recorded(configuration.for_stage(name, configuration.load())))
+    before = estimates.for_stages(["tune", "report"])
+    assert workload.base_shape(small.model_dump()).parameters == 1e6
+    assert memory_counts._base("tune", small.model_dump()) == workload.BASE
+    config = profile("tiny", fetch={"model": large})
+    assert workload.base_shape(config.fetch.model.model_dump()).parameters == 7e9
+    assert memory_counts._base("tune", config.fetch.model.model_dump()) is None
+    after = estimates.for_stages(["tune", "report"])
+    assert (before["tune"].source, after["tune"].source) == ("equal settings", "machine speed")
+    assert after["report"] == before["report"], "it runs no model"
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///not-made-yet.db", "nonsense://store"])
