@@ -70,8 +70,8 @@ def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Exa
     folder = writes["ingested"]
     examples = _those([writes["examples"], *(folder / f"{split}.parquet" for split in KEPT)], ids)
     documents = _those([folder / f"{split}_documents.parquet" for split in ("train", *KEPT)], ids)
-    found = {one.id: one for frame in examples for one in tables.records(frame, Example)}
-    return found | {one.id: _as_example(one) for frame in documents for one in tables.records(frame, Document)}
+    kept = {one.id: one for frame in examples for one in tables.records(frame, Example)}
+    return kept | {one.id: _as_example(one) for frame in documents for one in tables.records(frame, Document)}
 
 
 def _those(paths: Sequence[Path], ids: Collection[str]) -> list[pl.DataFrame]:

@@ -227,10 +227,10 @@ def _of_files(folder: Path) -> Shape | None:
 
 def _named(name: str) -> Shape | None:
     """Return the size of the most parameters that a name tells. Experts are as wide as a model of the size of one."""
-    found = re.findall(r"(?:(\d+)x)?(?<!-\d_)(\d+(?:\.\d+)?)([mb])\b", name.lower())
+    numbers = re.findall(r"(?:(\d+)x)?(?<!-\d_)(\d+(?:\.\d+)?)([mb])\b", name.lower())
     shapes = [
         replace(one, parameters=one.parameters * (SHARED * int(experts) if experts else 1))
-        for experts, number, unit in found
+        for experts, number, unit in numbers
         if (one := _usual_shape(float(number) * {"m": 1e6, "b": 1e9}[unit])).parameters
     ]
     return max(shapes, key=lambda shape: shape.parameters, default=None)
