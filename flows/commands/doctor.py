@@ -147,10 +147,14 @@ def _memory() -> Iterator[Finding]:
             fix = "`ratchet run fetch` brings the model; one that this machine has no room to load is not counted"
             yield Finding("limited", f"the memory of {stage} ({words}) is not known", fix)
         elif config.compute.device != "cpu":
-            yield Finding("good", f"{stage} ({words}) takes about {count.tensors / 1e9:.2f} GB of a GPU's memory")
+            shares = ", less what FSDP shares of it" if config.compute.fsdp else ""
+            yield Finding(
+                "good", f"{stage} ({words}) takes about {count.tensors / 1e9:.2f} GB of a GPU's memory{shares}"
+            )
         else:
-            what = f"{stage} ({words}) takes about {count.total / 1e9:.2f} GB of memory; this machine has {available:.1f} GB"
-            fits = count.total / 1e9 <= available
+            gigabytes = memory_counts.here(count, stage, config) / 1e9
+            what = f"{stage} ({words}) takes about {gigabytes:.2f} GB of memory; this machine has {available:.1f} GB"
+            fits = gigabytes <= available
             yield Finding("good" if fits else "limited", what, "" if fits else _LESS_MEMORY.format(stage=stage))
 
 

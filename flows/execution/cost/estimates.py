@@ -16,6 +16,7 @@ from flows.execution.cost.workload import WEIGHT_BYTES, Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
 from tasks.core.nested import flat
+from tasks.core.operation import Resources
 from tasks.core.speed import Speed
 from tasks.forkserver import client
 from tasks.io import provenance
@@ -180,8 +181,17 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
         seconds_range, memory = Range(*IDLE_S), Range(*IDLE_MB)
     else:
         seconds_range = _spread(_start(speed) + work.seconds(shape, speed, adapts=adapts))
-        memory = _memory(stage, Settings(settings), shape, trains=bool(work.trained), adapts=adapts)
+        each = _memory(stage, Settings(settings), shape, trains=bool(work.trained), adapts=adapts)
+        processes = processes_here(stage, config)
+        memory = Range(processes * each.low, processes * each.high)
     return StageEstimate(seconds_range, memory, _disk(stage, now, weights_mb), "machine speed", runs=0)
+
+
+def processes_here(stage: str, config: PipelineConfig) -> int:
+    """Return the processes of this machine that hold a model in its own memory: those that share the steps of a training on a CPU."""
+    if config.compute.device != "cpu" or not configuration.declaration(stage).trains:
+        return 1
+    return max(1, config.compute.processes // config.resources.get(stage, Resources()).nodes)
 
 
 def _memory(stage: str, settings: Settings, shape: Shape, *, trains: bool, adapts: bool) -> Range:

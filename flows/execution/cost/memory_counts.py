@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from flows.execution.cost import remembered, workload
+from flows.execution.cost import estimates, remembered, workload
 from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tasks.configuration import PipelineConfig
@@ -57,9 +57,14 @@ def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
     return remembered.get(file, key, lambda values: MemoryCount(**values), partial(_count, stage, folder))
 
 
-def refined(estimates: dict[str, StageEstimate], config: PipelineConfig) -> dict[str, StageEstimate]:
+def here(count: MemoryCount, stage: str, config: PipelineConfig) -> int:
+    """Return the bytes of a training on this machine: on a CPU each process that shares its steps takes as much."""
+    return count.total * estimates.processes_here(stage, config)
+
+
+def refined(by_stage: dict[str, StageEstimate], config: PipelineConfig) -> dict[str, StageEstimate]:
     """Return the estimates with the counted memory of trainings that no run with these settings has measured."""
-    return {stage: _refined(stage.partition("@")[0], estimate, config) for stage, estimate in estimates.items()}
+    return {stage: _refined(stage.partition("@")[0], estimate, config) for stage, estimate in by_stage.items()}
 
 
 def _refined(stage: str, estimate: StageEstimate, config: PipelineConfig) -> StageEstimate:
@@ -68,7 +73,7 @@ def _refined(stage: str, estimate: StageEstimate, config: PipelineConfig) -> Sta
     counted = of(stage, config)
     if counted is None:
         return estimate
-    megabytes = counted.total / MB
+    megabytes = here(counted, stage, config) / MB
     return replace(estimate, memory_mb=Range((1 - SPREAD) * megabytes, (1 + SPREAD) * megabytes))
 
 

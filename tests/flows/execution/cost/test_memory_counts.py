@@ -1,6 +1,7 @@
 """What a training takes of memory is counted once, remembered, and said by plan and doctor."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -95,6 +96,21 @@ def test_a_plan_has_the_count_where_no_run_with_these_settings_tells(profile, co
     assert refined["tune@r0"].memory_mb == Range(pytest.approx(0.85 * megabytes), pytest.approx(1.15 * megabytes))
     assert refined["tune@r1"] == known
     assert refined["evaluate@r0"] == guessed
+
+
+@pytest.mark.parametrize(("nodes", "here"), [(1, 4), (2, 2)])
+def test_processes_on_a_cpu_take_as_much_each_and_those_of_other_machines_none_here(profile, counted, nodes, here):
+    profile()
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["compute"]["processes"] = 4
+    tree["resources"] = {"tune": {"nodes": nodes}}
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    config = configuration.load()
+    guessed = StageEstimate(Range(1, 2), Range(30, 4000), None, "machine speed", 0)
+    memory = memory_counts.refined({"tune@r0": guessed}, config)["tune@r0"].memory_mb
+    assert memory.low == pytest.approx(0.85 * here * 1_000_000_000 / MB)
+    (_, tune) = doctor.doctor(memory=True, as_json=True).findings
+    assert f"takes about {here}.00 GB of memory" in tune.what
 
 
 def test_the_doctor_says_what_each_training_takes_and_what_would_take_less(profile, counted, monkeypatch):
