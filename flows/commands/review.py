@@ -90,6 +90,7 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
     """Ask a person for a decision on a proposal; None if they skip it. Raises typer.Abort if they quit."""
     from datetime import UTC, datetime
 
+    from flows.review_page import edits
     from tasks.core.records import Decision
 
     while True:
@@ -98,6 +99,9 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
             raise typer.Abort
         if key == "s":
             return None
+        if key == "e" and (proposal.after or proposal.before).messages[-1].tool_calls:
+            typer.echo(edits.CALL)
+            continue
         text = _edited(proposal.response) if key == "e" else ""
         if key in CHOICES and (text or key != "e"):
             reason = typer.prompt("Reason", default="", show_default=False)
@@ -122,7 +126,11 @@ def _edited(text: str) -> str:
         file = Path(folder) / "response.md"
         file.write_bytes(text.encode())  # as text, its line ends would be changed
         subprocess.run([*editor, str(file)], check=False)
-        edited = file.read_bytes().decode()
+        try:
+            edited = file.read_bytes().decode()
+        except UnicodeDecodeError:
+            typer.echo("The editor left what is no UTF-8. Nothing was edited.")
+            return ""
     if not text.endswith("\n"):
         edited = edited.removesuffix("\n").removesuffix("\r")  # an editor ends the last line
     if edited == text or not edited.strip():

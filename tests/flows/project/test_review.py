@@ -106,6 +106,22 @@ def test_line_ends_are_no_edit(workspace, monkeypatch, capsys, response, body):
     assert command._edited(response) == ""
 
 
+def test_a_call_of_a_tool_cannot_be_edited_on_the_terminal_either(review, workspace, monkeypatch):
+    made = Round()
+    call = Message("assistant", "I look.", [ToolCall("weather", '{"city": "Bern"}', "c1")])
+    made.second[0] = replace(made.second[0], messages=[*made.second[0].messages[:-1], call])
+    made.write(Path("data/rounds"))
+    editor(workspace, monkeypatch, "echo 'Sunny.' > $2")
+    assert "Its answer calls a tool, which a text would not." in review("e", "q")
+    assert decided() == []
+
+
+def test_an_editor_that_writes_no_utf8_decides_nothing(review, workspace, monkeypatch):
+    editor(workspace, monkeypatch, "printf '\\351' > $2")
+    assert "The editor left what is no UTF-8." in review("e", "q")
+    assert decided() == []
+
+
 def test_an_editor_that_is_not_there_is_named(review, monkeypatch):
     monkeypatch.setenv("VISUAL", "no-such-editor")
     assert "There is no editor 'no-such-editor' here" in review("e", "q")
