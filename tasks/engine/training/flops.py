@@ -66,10 +66,10 @@ class Utilisation:
         known = compute.device == "cuda" and device.precision(compute) == "bf16"
         gpu = peak(torch.cuda.get_device_name()) if known else None
         self._peak = gpu * device.processes() if gpu else None
-        self._flops = count(model) if gpu else None
+        self._model = model
 
     def of(self, packs: Sequence[Pack], seconds: float) -> float | None:
-        """Return the MFU of a step on these packs."""
-        if self._flops is None or self._peak is None:
+        """Return the MFU of a step on these packs, just after it: what trains may be other weights in each step."""
+        if self._peak is None:
             return None
-        return self._flops.of(packs) / seconds / self._peak
+        return count(self._model).of(packs) / seconds / self._peak

@@ -227,5 +227,8 @@ def test_the_share_of_the_peak_is_that_of_all_gpus_and_unknown_elsewhere(tiny, m
     assert flops.Utilisation(model, on_gpus).of(pack, 2.0) == pytest.approx(
         flops.count(model).of(pack) / (2.0 * 2 * 312e12)
     )
+    utilisation = flops.Utilisation(model, on_gpus)
+    model.requires_grad_(False)  # as a selector lets layers rest in a step
+    assert utilisation.of(pack, 2.0) == flops.Utilisation(model, on_gpus).of(pack, 2.0)
     in_fp32 = SimpleNamespace(**vars(on_gpus) | {"precision": "fp32"})
     assert flops.Utilisation(model, in_fp32).of(pack, 2.0) is None
