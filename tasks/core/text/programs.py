@@ -25,8 +25,8 @@ OPENING = re.compile(
 def locate(text: str) -> Span:
     """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block.
 
-    A block ends at a fence that is indented as its first one, whatever marker of a list stands before that, or not at all: a deeper one may stand in
-    a string of the program.
+    A block ends at a fence that is indented as its first one, behind the marker of a list at most as that or the first line, or not at all: a deeper
+    one may stand in a string of the program.
     """
     opening, closing = _fences(text)
     start = opening.end() if opening else answer_start(text)
@@ -48,8 +48,11 @@ def _fences(text: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
     opening = OPENING.search(text, answer_start(text))
     if opening is None:
         return None, None
-    indent = re.sub(r"\S", " ", opening["indent"] or "")
-    closing = re.compile(rf"\r?\n(?:{indent})?{opening['fence'] or '```'}")
+    before = opening["indent"] or ""
+    code = text[opening.end() :]
+    widest = max(len(before), len(code) - len(code.lstrip(" \t")))
+    indent = rf"[ \t]{{0,{widest}}}" if before.strip() else rf"(?:{before})?"
+    closing = re.compile(rf"\r?\n{indent}{opening['fence'] or '```'}")
     return opening, closing.search(text, opening.end())
 
 
