@@ -149,6 +149,17 @@ def test_bounds_of_rare_changes_are_not_too_sure():
     assert nothing.high == pytest.approx(1 - 0.0125 ** (1 / 100))
 
 
+def test_bounds_of_a_share_hold_where_all_items_of_a_group_change_together():
+    # Counted by items, a change of a whole group that was not seen was ruled out in up to 64 draws of a hundred.
+    rng, names, missed = np.random.default_rng(0), np.repeat([str(n) for n in range(20)], 20), 0
+    for _ in range(300):
+        lost = np.repeat(rng.random(20) < 0.02, 20).astype(float)
+        missed += bounds.share_bounds(lost, names, 0.025).high < 0.02
+    assert missed <= 0.025 * 300
+    nothing = bounds.share_bounds(np.zeros(400), names, 0.025)
+    assert nothing.high == pytest.approx(1 - 0.0125 ** (1 / 20))
+
+
 @pytest.mark.parametrize("share", [0.005, 0.025, 0.05])
 def test_bounds_of_scores_hold_where_few_fall_far_and_others_move_a_little(share):
     # Student's interval alone misses the fall of these in 62, 7 and 14 draws of a hundred: where no far fall was seen, it is as narrow as the small ones.

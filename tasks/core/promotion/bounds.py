@@ -29,13 +29,13 @@ def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequenc
 def share_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
     """Return the mean of changes of -1, 0 or 1, with bounds that are each missed with chance `tail` at most.
 
-    They are the wider of two: Student's over groups, and the exact ones of how many items rose and how many fell, which
-    hold where changes are rare.
+    They are the widest of three, as those of scores: the exact ones of how many rose and how many fell hold where changes are rare. Groups are
+    counted, since items of one may change together; with one item each they are McNemar's cases.
     """
     change_N = vector(changes)
     over_groups = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
-    rose, fell = (exact(int((sign * change_N > 0).sum()), len(change_N), tail / 2) for sign in (1, -1))
-    return _wider(over_groups, [(rose[0] - fell[1], rose[1] - fell[0])])
+    further = [_unseen(over_groups, tail), _counted(group_means(change_N, groups), tail)]
+    return _wider(over_groups, further)
 
 
 def score_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
@@ -47,13 +47,23 @@ def score_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Esti
     """
     change_N = vector(changes)
     over_groups = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
-    _, unseen = exact(0, over_groups.n, tail)
-    further = [(over_groups.value - unseen, over_groups.value + unseen)]
+    further = [_unseen(over_groups, tail)]
     change_G = group_means(change_N, groups)
     if change_G.any() and few_differ(change_G):
-        rose, fell = (_of_few(np.maximum(sign * change_G, 0), tail / 2) for sign in (1, -1))
-        further.append((rose[0] - fell[1], rose[1] - fell[0]))
+        further.append(_counted(change_G, tail))
     return _wider(over_groups, further)
+
+
+def _unseen(over_groups: Estimate, tail: float) -> tuple[float, float]:
+    """Return bounds with what the share of groups adds that may change though none was seen to."""
+    _, unseen = exact(0, over_groups.n, tail)
+    return over_groups.value - unseen, over_groups.value + unseen
+
+
+def _counted(change_G: Vector, tail: float) -> tuple[float, float]:
+    """Return the exact bounds of how many groups rose and how many fell."""
+    rose, fell = (_of_few(np.maximum(sign * change_G, 0), tail / 2) for sign in (1, -1))
+    return rose[0] - fell[1], rose[1] - fell[0]
 
 
 def _wider(estimate: Estimate, further: Sequence[tuple[float, float]]) -> Estimate:

@@ -33,7 +33,7 @@ def test_the_program_is_the_first_block_or_all_there_is(text, code):
         ("* ```\n  x = 1", "x = 1"),
         ("- ```python\n    def f():\n        return 1\n    ```\nDone", "def f():\n    return 1"),
         ("1.\t```python\n\tx = 1\n\t```\nDone", "x = 1"),
-        ("1. ```\ndef f():\n    \"\"\"\n    ```\n    \"\"\"\n```\nDone", 'def f():\n    """\n    ```\n    """'),
+        ('1. ```\ndef f():\n    """\n    ```\n    """\n```\nDone', 'def f():\n    """\n    ```\n    """'),
         ("  ```\n  x = 1\n```\nDone", "x = 1"),
         ("   ```\ndef f():\n  return 1\n   ```", "def f():\n  return 1"),
         ("```python\r\nx = 1\r\ny = 2\r\n```\r\nDone", "x = 1\r\ny = 2"),
