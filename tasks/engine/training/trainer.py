@@ -161,7 +161,7 @@ def training_arguments(
     config: Training, compute: Compute, *, steps: int, work: Path, gradient_free: bool
 ) -> TrainingArguments:
     """Return Trainer's arguments for a training of so many steps with its checkpoints in `work`."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,  # an item is a pack
         gradient_accumulation_steps=config.accumulation,
@@ -184,6 +184,9 @@ def training_arguments(
         report_to=[],
         disable_tqdm=True,
     )
+    # With several, Trainer would split each pack among them by DataParallel. Here processes share a training.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _size(tensor: Tensor) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tasks.core.sequences import Encoded
 from tasks.core.training import Training
 from tasks.engine.packing import schedule
-from tasks.engine.training import checkpointing
+from tasks.engine.training import checkpointing, trainer
 from tasks.engine.training import train as engine
 from tasks.engine.training.compose import Part
 from tasks.methods.optimizers import Optimizer, OptimizerSpec
@@ -313,3 +313,10 @@ def test_a_checkpoint_of_other_settings_is_refused_by_the_settings_that_changed(
         train(tiny, tmp_path, another)
     _, rest = train(tiny, tmp_path, plan=change(PLAN, save_every=3))
     assert rest[0][0] == 5, "how often it is saved changes nothing"
+
+
+def test_a_process_that_sees_two_gpus_trains_on_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    compute = small.FP32.model_copy(update={"device": "cuda"})
+    arguments = trainer.training_arguments(PLAN, compute, steps=1, work=tmp_path, gradient_free=False)
+    assert arguments.n_gpu == 1
