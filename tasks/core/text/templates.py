@@ -36,7 +36,8 @@ def rendered(value: str, row: Mapping[str, Any]) -> Any:
     except (
         jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
     ) as error:  # fmt: skip
-        raise ValueError(f"the template {value!r} does not fit the row: {error}") from None
+        told = str(error).replace(f"{__name__}.{_Null.__name__} object", "null").replace(_Null.__name__, "null")
+        raise ValueError(f"the template {value!r} does not fit the row: {told}") from None
 
 
 class _Null:
@@ -98,6 +99,7 @@ def _parsed(value: str) -> tuple[Any, frozenset[str]]:
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
     )
     environment.tests["none"] = _is_none
+    environment.tests["sameas"] = lambda one, other: one is other or (_is_none(one) and _is_none(other))
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _as_json}
     try:
         tree = environment.parse(value)

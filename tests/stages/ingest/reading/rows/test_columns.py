@@ -83,6 +83,7 @@ def test_a_null_is_never_written_as_a_word(written):
     [
         ("{% if q %}{{ q }} {% endif %}B", "B"),
         ("{% if q is none and q == none and none == q and q is defined %}B{% endif %}", "B"),
+        ("{% if q is sameas none and text is not sameas none and about.year is sameas q %}B{% endif %}", "B"),
         ("{{ q or 'B' }}", "B"),
         ("{{ q | default('B', true) }}", "B"),
         ("{{ q | int(5) }}", "5"),
@@ -94,6 +95,18 @@ def test_a_null_is_never_written_as_a_word(written):
 )
 def test_a_null_is_none_to_a_template_that_asks(template, text):
     assert read(NULLS | {"a": "A"}, prompt=template, response="a") == [("user", text), ("assistant", "A")]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("q.name", "'null' has no attribute 'name'"),
+        ("q | length", "'null' has no len"),
+        ("q[:3]", "'null' object is not"),
+    ],
+)
+def test_what_a_null_cannot_do_is_told_of_a_null(written, told):
+    assert told in read(NULLS | {"a": "A"}, prompt=f"{{{{ {written} }}}}", response="a").detail
 
 
 def test_a_preference_under_other_names():
