@@ -166,5 +166,6 @@ def _figures(estimate: "StageEstimate | None", *, any_known: bool) -> tuple[str,
 
     if estimate is None:
         return ("–" if any_known else ""), ""
-    sizes = [as_size(megabytes) for megabytes in (estimate.memory_mb, estimate.disk_mb) if megabytes]
-    return f"{_MARKS[estimate.source]} {as_time(estimate.seconds)}", "  ".join(sizes)
+    sizes = {"memory": estimate.memory_mb, "disk": estimate.disk_mb}
+    told = ", ".join(f"{as_size(megabytes)} {name}" for name, megabytes in sizes.items() if megabytes)
+    return f"{_MARKS[estimate.source]} {as_time(estimate.seconds)}", told

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -80,7 +80,7 @@ def _explain(
         line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            known_keys = _known_keys(schema, place[:-1])
+            known_keys = _known_keys(schema, problem["loc"][:-1])
             near = difflib.get_close_matches(str(place[-1]), known_keys, n=2, cutoff=0.6)
             text = "there is no such key. " + (
                 f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known_keys))}."
@@ -93,13 +93,24 @@ def _explain(
     return "\n".join(dict.fromkeys(problems))
 
 
-def _known_keys(schema: Any, place: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that the model at `place` takes; of every member if it is a union."""
+def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that the model at Pydantic's `location` takes, as the file spells them.
+
+    They are those of one member of a union where the location names it, else those of all.
+    """
     models = [schema]
-    for part in place:
+    for part in location:
         steps = [model.model_fields[part].annotation for model in models if part in getattr(model, "model_fields", {})]
-        models = [inner for step in steps for inner in _models(step)] or models
-    return sorted({key for model in models for key in getattr(model, "model_fields", {})})
+        inner = [inner for step in steps for inner in _models(step)]
+        models = inner or [model for model in models if part in _tags(model)] or models
+    fields = [item for model in models for item in getattr(model, "model_fields", {}).items()]
+    return sorted({field.alias or name for name, field in fields})
+
+
+def _tags(model: Any) -> list[Any]:
+    """Return the names by which a union may tell that a member is this model: the values of its literals."""
+    fields = getattr(model, "model_fields", {}).values()
+    return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -18,6 +18,7 @@ class Net(Config):
     kind: Literal["net"]
     address: str
     retries: int = Field(3, ge=0)
+    from_: str = Field("here", alias="from")
 
 
 class Tune(Config):
@@ -101,6 +102,12 @@ def test_a_missing_key_is_reported_where_its_section_stands(read):
 def test_a_member_of_a_union_is_chosen_by_its_kind_and_checked_as_that(read):
     assert problems(read, "sources:\n  - kind: net\n    address: x\n    retires: 1\n") == [
         "params.yaml:4: sources.0.retires: there is no such key. Did you mean retries?"
+    ]
+
+
+def test_the_keys_of_a_member_of_a_union_are_listed_as_the_file_spells_them(read):
+    assert problems(read, "sources:\n  - kind: net\n    address: x\n    zzz: 1\n") == [
+        "params.yaml:4: sources.0.zzz: there is no such key. Known: address, from, kind, retries."
     ]
 
 
