@@ -176,12 +176,12 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
         return None
     weights_mb = WEIGHT_BYTES * shape.parameters / MB
     work = workload.of(stage, settings)
-    adapts = _adapts(stage, now)
     if _computes_nothing(now, work):
         seconds_range, memory = Range(*IDLE_S), Range(*IDLE_MB)
     else:
+        adapts = Settings(now).adapts(stage)
         seconds_range = _spread(_start(speed) + work.seconds(shape, speed, adapts=adapts))
-        each = _memory(stage, Settings(settings), shape, trains=bool(work.trained), adapts=adapts)
+        each = _memory(stage, Settings(settings), shape, trains=bool(work.trained))
         processes = processes_here(stage, config)
         memory = Range(processes * each.low, processes * each.high)
     return StageEstimate(seconds_range, memory, _disk(stage, now, weights_mb), "machine speed", runs=0)
@@ -194,17 +194,16 @@ def processes_here(stage: str, config: PipelineConfig) -> int:
     return max(1, config.compute.processes // config.resources.get(stage, Resources()).nodes)
 
 
-def _memory(stage: str, settings: Settings, shape: Shape, *, trains: bool, adapts: bool) -> Range:
+def _memory(stage: str, settings: Settings, shape: Shape, *, trains: bool) -> Range:
     """Return the memory of a stage that runs a model on a CPU."""
-    if not trains:
-        weights = WEIGHT_BYTES * shape.parameters
-        held = footprint.Footprint(weights, weights, 0.0, 0.0)
-    else:
+    at_once = weights = WEIGHT_BYTES * shape.parameters
+    least = most = 0.0
+    if trains:
         held = footprint.of(stage, settings, shape)
-    least, most = (
-        (0.0, 0.0) if adapts else (held.least_states, held.most_states)
-    )  # those of an adapter lie within the spread
-    return Range(IDLE_MB[0] + (held.at_once / 2 + least) / MB, IDLE_MB[1] + MEMORY_SPREAD * (held.weights + most) / MB)
+        at_once, weights = held.at_once, held.weights
+        if not settings.adapts(stage):  # those of an adapter lie within the spread
+            least, most = held.least_states, held.most_states
+    return Range(IDLE_MB[0] + (at_once / 2 + least) / MB, IDLE_MB[1] + MEMORY_SPREAD * (weights + most) / MB)
 
 
 def _recorded(stage: str, config: PipelineConfig) -> dict[str, str]:
@@ -267,14 +266,10 @@ _OF_DATA: dict[str, Callable[[Settings, Speed, Shape | None], float | None]] = {
 which measure how fast this machine runs Python; the numbers are those of profiles `tiny`, `lab` and `telecom`."""
 
 
-def _adapts(stage: str, now: Mapping[str, str]) -> bool:
-    return now.get(f"{stage}.adapter", "none") != "none"
-
-
 def _disk(stage: str, now: Mapping[str, str], weights_mb: float) -> Range | None:
     """Return the size of the model that a stage writes; other outputs are tables, and small."""
     if stage in ("pretrain", "tune"):
-        adapts = stage == "tune" and _adapts(stage, now)  # an adapter of `pretrain` is merged
+        adapts = stage == "tune" and Settings(now).adapts(stage)  # an adapter of `pretrain` is merged
         return Range(0, weights_mb / 4) if adapts else Range(weights_mb / 2, weights_mb * 1.5)
     return Range(0, weights_mb) if stage == "compress" else None
 

@@ -34,9 +34,8 @@ class Footprint:
 
 def of(stage: str, settings: Settings, shape: Shape) -> Footprint:
     """Return what a training of a model of this size holds; the share that a selector trains is not read from its settings."""
-    adapts = settings.text(f"{stage}.adapter") not in ("", "none")
     selects = settings.text(f"{stage}.selector") not in ("", "all")
-    whole = STATES * shape.parameters * (ADAPTER if adapts else 1.0)
+    whole = STATES * shape.parameters * (ADAPTER if settings.adapts(stage) else 1.0)
     most = whole if computes_gradients(stage, settings) else 0.0
     outside = WEIGHT_BYTES * min(2 * VOCABULARY * shape.hidden, OUTSIDE * shape.parameters)
     stored = STORED.get(settings.text(f"{stage}.base"), WEIGHT_BYTES)

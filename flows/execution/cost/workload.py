@@ -93,6 +93,10 @@ class Settings:
         """Return a setting as it is recorded; empty where it is missing."""
         return self._values.get(name, "")
 
+    def adapts(self, stage: str) -> bool:
+        """Return whether a stage trains an adapter."""
+        return self.text(f"{stage}.adapter") not in ("", "none")
+
     def kind(self, name: str) -> str:
         """Return the key `from` of a section, by which its kind is chosen."""
         return self.text(f"{name}.from") or self.text(f"{name}.from_")

@@ -41,7 +41,7 @@ def guess_judged(rows: Rows) -> Guess | None:
     if {better, worse} <= set(names):
         columns = {"prompt": asked(rows, (prompt, better, worse), prompt)[0], "response": better, "rejected": worse}
         return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
-    pair = _two_answers(rows, names)
+    pair = _two_answers(rows, [name for name in names if name != prompt])
     guess = pair and (_signed(rows, prompt, *pair) or _named_winner(rows, names, prompt, *pair))
     return guess or _scored(rows, names, prompt)
 

@@ -7,6 +7,7 @@ import pytest
 from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.reading.guesses.judged import guess_judged
 
 
 def previewed(path, columns, number=6):
@@ -67,6 +68,16 @@ def test_the_sign_of_a_strength_prefers_one_of_two_answers(tmp_path, ends, colum
         ("The second answer to 1.", "The first answer to 1."),
         ("The first answer to 3.", "The second answer to 3."),
     ]
+
+
+@pytest.mark.parametrize("verdict", [{"label": (1, 2)}, {"preference_strength": (-1, 1)}])
+def test_a_question_is_no_answer_to_itself(verdict):
+    rows = [
+        {"question1": f"What is {n} for?", "question2": f"Why is {n}?"}
+        | {name: of[n % 2] for name, of in verdict.items()}
+        for n in range(6)
+    ]
+    assert guess_judged(rows) is None
 
 
 @pytest.mark.parametrize(("verdicts", "others"), [((1, 2), (-1, -2, 11)), (("A", "B", "tie"), ("A>B", "tie"))])
