@@ -1,11 +1,13 @@
 """Checks before a flow: repair torn files, then find whatever is already known to fail, before anything runs."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.execution.cost import workload
 from flows.execution.dvc import forecast, repair
-from tasks import configuration, nodes
+from tasks import configuration, methods, nodes
 from tasks.configuration import PipelineConfig
 from tasks.core.promotion.candidate import choose
 from tasks.io import facts_file, review_decisions
@@ -22,6 +24,7 @@ def prepare(stages: Sequence[str]) -> list[forecast.Step]:
     steps = forecast.plan(stages)
     _check_hosts(steps, config)
     _check_facts(steps, config)
+    _check_compressor(steps, config)
     for line in unguarded(config):
         progress.say(line)
     if any(step.stage == "register" for step in steps):
@@ -57,6 +60,22 @@ def _check_facts(steps: Sequence[forecast.Step], config: Any) -> None:
     measures = any(step.stage.startswith("evaluate@") and step.state != "unchanged" for step in steps)
     if measures and (named := config.evaluate.facts):
         facts_file.chosen(named.path, named.digest, named.items)
+
+
+def _check_compressor(steps: Sequence[forecast.Step], config: Any) -> None:
+    """Raise ValueError where the compressor does not write models of the base's family: stage `compress` would, after all trainings."""
+    if not any(step.stage == "compress" and step.state != "unchanged" for step in steps):
+        return
+    name, base = config.compress.compressor, workload.base_folder(config.fetch.model.model_dump())
+    families = methods.spec("compressors", name).families
+    if base is None or not families:
+        return
+    family = json.loads((base / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if family not in families:
+        raise ValueError(
+            f"compress: {name} writes models of the families {', '.join(sorted(families))}, and {base} is a {family}. "
+            "Name another compressor in compress.compressor (`ratchet methods compressors` lists them), or `none`."
+        )
 
 
 def unguarded(config: Any) -> list[str]:

@@ -198,8 +198,8 @@ _FORMER = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
 
 def base_shape(model: Mapping[str, Any]) -> Shape | None:
     """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`, `…-8x7b-…`)."""
-    folder = Path(str(model["path"])) if model.get("path") else None
-    if shape := (is_fetched(model) and _of_files(BASE)) or (folder and _of_files(folder)):
+    folder = base_folder(model)
+    if shape := folder and _of_files(folder):
         return shape
     if {"hidden", "layers", "mlp"} <= model.keys():
         parameters = float(model["layers"] * model["hidden"] * (4 * model["hidden"] + 3 * model["mlp"]))
@@ -207,6 +207,12 @@ def base_shape(model: Mapping[str, Any]) -> Shape | None:
     name = str(model.get("id") or model.get("path") or _packaged_file(model.get("name")))
     shapes = (shape for part in reversed(Path(name).parts) if (shape := _named(part)))
     return next(shapes, None)
+
+
+def base_folder(model: Mapping[str, Any]) -> Path | None:
+    """Return the folder of the base, as it was fetched or where its source is one; None if it is not on this machine yet."""
+    folders = [*([BASE] if is_fetched(model) else []), *([Path(str(model["path"]))] if model.get("path") else [])]
+    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
 def is_fetched(model: Mapping[str, Any]) -> bool:

@@ -29,6 +29,8 @@ class CompressorSpec(Spec):
 
     readers: Mapping[str, str] = field(default_factory=dict)
     """The readers of `tasks.methods.interchange` that open what it writes, each with the way in which it does."""
+    families: frozenset[str] = frozenset()
+    """The `model_type`s of the models that it writes; empty where it writes any."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,33 @@ def test_facts_that_contradict_each_other_are_refused_before_they_are_written_in
 
 
 @pytest.mark.parametrize(
+    ("family", "compressor", "state", "refused"),
+    [
+        ("gemma3", "gguf", "run", True),
+        ("gemma3", "gguf", "unchanged", False),
+        ("gemma3", "compeft", "run", False),
+        ("qwen3", "gguf", "run", False),
+    ],
+)
+def test_a_base_that_the_compressor_does_not_write_is_refused_before_it_is_trained(
+    tmp_path, family, compressor, state, refused
+):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    values = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
+    values["fetch"]["model"] = {"from": "folder", "path": str(tmp_path)}
+    values["compress"]["compressor"] = compressor
+    values["methods"][compressor] = {}
+    config, steps = _loaded(tmp_path, values), [SimpleNamespace(stage="compress", state=state)]
+    if refused:
+        with pytest.raises(
+            ValueError, match=r"compress: gguf writes models of the families llama, qwen2, qwen3, and .* gemma3"
+        ):
+            preflight._check_compressor(steps, config)
+    else:
+        preflight._check_compressor(steps, config)
+
+
+@pytest.mark.parametrize(
     ("evaluate", "benchmark", "said"),
     [
         ({"human_eval": 8}, {"from": "human-eval"}, "evaluate.human_eval is measured, .* add {from: human-eval}"),

@@ -14,5 +14,8 @@ class GgufConfig(Config):
 
 
 SPEC = CompressorSpec(
-    config=GgufConfig, wraps="gguf.GGUFWriter", readers={"transformers": "by its `gguf_file`", "gguf": ""}
+    config=GgufConfig,
+    wraps="gguf.GGUFWriter",
+    readers={"transformers": "by its `gguf_file`", "gguf": ""},
+    families=frozenset({"llama", "qwen2", "qwen3"}),
 )

@@ -7,13 +7,15 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.methods.compressors.gguf.config import SPEC
+
 QWEN3_WIDTH = 128
 """The width of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
 
 
 def check(config: Any) -> None:
     """Raise ValueError for a model, by its config, that would come back as another."""
-    if config.model_type not in ("llama", "qwen2", "qwen3"):
+    if config.model_type not in SPEC.families:
         raise ValueError(f"GGUF: Ratchet writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
     own_width = config.hidden_size // config.num_attention_heads
     odd = {
