@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tasks.stages.ingest.reading.guesses.names import (
     Guess,
@@ -57,9 +58,12 @@ def _two_answers(rows: Rows, names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:
-    """Return the guess for two answers, of which the sign of a number prefers one. A tie is refused."""
-    strength = next((name for name in SIGNED if all(name in row for row in rows)), None)
-    if strength is None:
+    """Return the guess for two answers, of which the sign of a number prefers one. A tie is refused.
+
+    None where no number is negative: those of a scale from 0 or 1 on would prefer the second answer in every row.
+    """
+    strength = next((name for name in SIGNED if any(_number(row.get(name)) < 0 for row in rows)), None)
+    if strength is None or not all(strength in row for row in rows):
         return None
     number = f"({as_expression(strength)} | float)"
     columns = {
@@ -68,6 +72,14 @@ def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:
     }
     reason = f"{strength!r} prefers {one!r} where it is negative and {other!r} where it is positive; a tie is refused"
     return Guess({"prompt": asked(rows, (prompt, one, other), prompt)[0], **columns}, None, reason)
+
+
+def _number(value: Any) -> float:
+    """Return a value as templates read it with `float`: 0 for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other: str) -> Guess | None:

@@ -70,6 +70,16 @@ def test_the_sign_of_a_strength_prefers_one_of_two_answers(tmp_path, ends, colum
     ]
 
 
+@pytest.mark.parametrize("strengths", [(1, 2, 3, 4, 5), (0, 1, 2, 3), ("slightly", "much")])
+def test_a_strength_without_a_sign_prefers_no_answer(tmp_path, strengths):
+    answers = {f"answer_{end}": lambda n, end=end: f"The answer {end} to {n}." for end in "ab"}
+    strength = {"preference_strength": lambda n: strengths[n % len(strengths)]}
+    plain, _ = previewed(tmp_path / "a.jsonl", answers | strength)
+    assert not any("rejected" in guess["columns"] for guess in plain["guesses"] if guess)
+    _, named = previewed(tmp_path / "b.jsonl", answers | strength | {"winner": lambda n: "ab"[n % 2]})
+    assert [row["response"] for row in named["rows"][:2]] == ["The answer a to 0.", "The answer b to 1."]
+
+
 @pytest.mark.parametrize("verdict", [{"label": (1, 2)}, {"preference_strength": (-1, 1)}])
 def test_a_question_is_no_answer_to_itself(verdict):
     rows = [
