@@ -17,7 +17,8 @@ MARK = "####"
 HEADING = r"\W{0,20}\d{1,2}[.)][ \t]+[^\W\d][^\n]{0,200}[^\s.!?][ \t\r]*\n"
 _WRAPPED = r"(?:(?:boxed|[dt]?frac)\W{1,20}){0,3}"
 _NAMING = r"(?:[:=]|\b(?:is|are|was|equals)\b)"
-_ON_LINE = rf"{_NAMING}[^\w\n]{{0,20}}{_WRAPPED}\d(?![\d.,/]*[^\n,;(]*(?:[+×÷*=]|\\times)\s*[$€£]?\d)"
+_WITHIN = r"(?:[^\n,;(—]|—[ \t]+[$€£]?\d)*"  # of a sum; a dash before a number may be its minus
+_ON_LINE = rf"{_NAMING}[^\w\n]{{0,20}}{_WRAPPED}\d(?![\d.,/]*{_WITHIN}(?:[+×÷*=]|\\times)\s*[-−–]?[$€£]?\d)"
 _ANSWER = r"[^\d\n]{0,80}?\b(?i:answers?)\b[^\d\n]{0,80}?"
 _NONE_BELOW = rf"(?![^\n]*\n(?s:.*?)(?:{_NAMING}|\b(?i:answer)\b|\bboxed\b)[^\d\n]{{0,20}}\d)"
 MARKED = re.compile(rf"{MARK}(?!{HEADING})(?=\W{{0,20}}{_WRAPPED}\d|{_ANSWER}{_ON_LINE})")
@@ -71,7 +72,7 @@ class Number(AnswerCheck):
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
     """Return the number that the text ends on; None if it has none."""
-    text = DASH.sub(r"\g<space>;", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
+    text = DASH.sub(r"\g<space>—", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
     if marks := list(MARKED.finditer(text)) or list(LABELLED.finditer(text)):
         return next(iter(_numbers(text[marks[-1].end() :], decimal)), None)
     if boxes := BOXED.findall(text):
