@@ -19,6 +19,7 @@ from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.io import provenance
+from tasks.io.weights import checkpoints
 
 PATIENCE_S = 600
 """Seconds after which a count counts as failed: an adapter that decomposes weights takes minutes."""
@@ -82,8 +83,14 @@ def _base(stage: str, model: Mapping[str, Any]) -> Path | None:
     `model`."""
     if not workload.is_fetched(model):
         return None
-    folders = Path(configuration.declaration(stage).reads["base"]), Path("models/base")
-    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    folders = Path(configuration.declaration(stage).reads["base"]), workload.BASE
+    return next((folder for folder in folders if (folder / "config.json").is_file() and _is_of_base(folder)), None)
+
+
+def _is_of_base(folder: Path) -> bool:
+    """Return False if the card of a model names another base than the one that is there."""
+    weights, card = checkpoints.read_card(workload.BASE).get("weights"), checkpoints.read_card(folder)
+    return weights is None or not card or weights in (card.get("weights"), card.get("parent"))
 
 
 def _has_room(folder: Path) -> bool:

@@ -219,7 +219,15 @@ def is_fetched(model: Mapping[str, Any]) -> bool:
     """Return False if the base on disk is known to be another model: what was made or measured of it tells nothing of this one."""
     source = checkpoints.read_card(BASE).get("source")
     named = {name: value for name, value in model.items() if name not in ("path", "digest")}  # the card has neither
-    return source is None or named.items() <= source.items()
+    return source is None or (named.items() <= source.items() and _may_be_copied(model.get("path")))
+
+
+def _may_be_copied(path: Any) -> bool:
+    """Return False if the weights of the base are not those of this folder, by the sizes of their files; True if there is no folder."""
+    if path is None or not Path(str(path)).is_dir():
+        return True
+    originals = ((file, Path(str(path)) / file.name) for file in BASE.glob("*.safetensors"))
+    return all(other.is_file() and other.stat().st_size == file.stat().st_size for file, other in originals)
 
 
 def _of_files(folder: Path) -> Shape | None:

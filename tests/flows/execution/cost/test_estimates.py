@@ -278,6 +278,35 @@ def test_of_a_base_that_is_not_fetched_yet_neither_files_nor_runs_of_the_one_bef
     assert after["report"] == before["report"], "it runs no model"
 
 
+def test_runs_with_the_base_before_do_not_tell_of_the_one_that_is_fetched(profile, store):
+    def fetched(**sections):
+        config = profile("tiny", **sections)
+        record("fetch", runner.as_recorded(configuration.for_stage("fetch", config)))
+        return config.fetch.model
+
+    small = fetched().model_dump(by_alias=True)
+    for name in ("tune", "report"):
+        record(name, runner.as_recorded(configuration.for_stage(name, configuration.load())))
+    assert estimates.for_stages(["tune"])["tune"].source == "equal settings"
+    fetched(fetch={"model": {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": "1" * 40}})
+    after = estimates.for_stages(["tune", "report"])
+    assert (after["tune"].source, after["report"].source) == ("machine speed", "equal settings")
+    assert estimates.for_training("tune", 1000).source == "machine speed"
+    fetched(fetch={"model": small})
+    assert estimates.for_stages(["tune"])["tune"].source == "equal settings"
+
+
+def test_another_folder_is_not_fetched_yet_where_its_files_are_of_another_size(tmp_path):
+    for folder, size in ((workload.BASE, 4_000_000), (tmp_path / "one", 4_000_000), (tmp_path / "other", 8_000_000)):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"hidden_size": 40, "num_hidden_layers": 3}))
+        (folder / "model.safetensors").write_bytes(bytes(size))
+    (workload.BASE / "ratchet.json").write_text(json.dumps({"source": {"from": "folder"}}))
+    one, other, gone = ({"from": "folder", "path": tmp_path / name} for name in ("one", "other", "gone"))
+    assert [workload.is_fetched(model) for model in (one, other, gone)] == [True, False, True]
+    assert workload.base_shape(other).parameters == 2e6
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///not-made-yet.db", "nonsense://store"])
 def test_without_a_store_that_answers_the_model_steps_in(profile, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -1,5 +1,6 @@
 """What a training takes of memory is counted once, remembered, and said by plan and doctor."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 
 from flows.commands import doctor
 from flows.execution import resources
-from flows.execution.cost import memory_counts, remembered
+from flows.execution.cost import memory_counts, remembered, workload
 from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tests.flows.conftest import ROOT
@@ -75,6 +76,19 @@ def test_a_count_of_an_earlier_form_is_made_anew(profile, counted):
     file.write_text(file.read_text().replace('"process"', '"beside"'))
     assert memory_counts.of("tune", config).total == 1_000_000_000
     assert counted == ["tune"] * 2
+
+
+@pytest.mark.parametrize(
+    ("card", "counts"),
+    [({"parent": "new"}, True), ({"weights": "new"}, True), ({}, True), ({"parent": "old", "weights": "new2"}, False)],
+)
+def test_a_model_that_was_made_of_the_base_before_is_not_counted(profile, card, counts):
+    config = profile()
+    own = Path(configuration.declaration("tune").reads["base"])
+    shutil.copytree(workload.BASE, own)
+    for folder, facts in ((workload.BASE, {"weights": "new"}), (own, card)):
+        (folder / "ratchet.json").write_text(json.dumps(facts))
+    assert memory_counts._base("tune", config.fetch.model.model_dump()) == (own if counts else workload.BASE)
 
 
 def test_what_cannot_be_counted_is_not(profile, counted, monkeypatch):
