@@ -1,11 +1,14 @@
 """`params.yaml` as typed settings: every problem at once, each with its line and what would do."""
 
 import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 P = TypeVar("P", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -71,7 +74,7 @@ def _explain(
     path: Path, error: ValidationError, lines: dict[tuple[str | int, ...], int], schema: type[BaseModel]
 ) -> str:
     problems = []
-    for problem in error.errors():
+    for problem in _of_nearest_members(error.errors(), lines):
         # Pydantic puts the names of union members into the location; the file knows only keys and indices.
         place: tuple[str | int, ...] = ()
         for part in problem["loc"]:
@@ -82,15 +85,31 @@ def _explain(
         if problem["type"] == "extra_forbidden":
             known_keys = _known_keys(schema, problem["loc"][:-1])
             near = difflib.get_close_matches(str(place[-1]), known_keys, n=2, cutoff=0.6)
-            text = "there is no such key. " + (
-                f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known_keys))}."
-            )
+            known = f"Known: {', '.join(sorted(known_keys))}." if known_keys else "This section takes none."
+            text = "there is no such key. " + (f"Did you mean {' or '.join(near)}?" if near else known)
         elif problem["type"] == "missing":
             text = "this key is missing"
         elif not isinstance(problem["input"], (dict, list)):
             text = f"{text} (found {problem['input']!r})"
         problems.append(f"{path}:{line}: {_dotted(place)}: {text}")
     return "\n".join(dict.fromkeys(problems))
+
+
+def _of_nearest_members(
+    problems: Sequence[ErrorDetails], lines: Mapping[tuple[str | int, ...], int]
+) -> list[ErrorDetails]:
+    """Return the problems without those of members of a union that fit worse than another: Pydantic tells why each does not fit."""
+
+    def member(problem: ErrorDetails) -> tuple[tuple[str | int, ...], str | int] | None:
+        location = problem["loc"]
+        first = next((n for n in range(len(location) - 1) if location[: n + 1] not in lines), None)
+        return None if first is None else (location[:first], location[first])
+
+    counts = Counter(filter(None, map(member, problems)))
+    fewest: dict[tuple[str | int, ...], int] = {}
+    for (place, _), number in counts.items():
+        fewest[place] = min(number, fewest.get(place, number))
+    return [one for one in problems if (found := member(one)) is None or counts[found] == fewest[found[0]]]
 
 
 def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
@@ -108,9 +127,10 @@ def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
 
 
 def _tags(model: Any) -> list[Any]:
-    """Return the names by which a union may tell that a member is this model: the values of its literals."""
+    """Return the names by which a union may tell that a member is this model: its own, and the values of its literals."""
     fields = getattr(model, "model_fields", {}).values()
-    return [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
+    tags = [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
+    return [getattr(model, "__name__", None), *tags]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

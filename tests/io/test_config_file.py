@@ -27,11 +27,27 @@ class Tune(Config):
     adapter: str = "lora"
 
 
+class Server(Config):
+    url: str
+    model: str
+
+
+class Rules(Config):
+    rules: Literal["overlap"]
+    margin: float = 0.2
+
+
+class Empty(Config):
+    pass
+
+
 class Schema(Config):
     tune: Tune = Tune()
     sources: list[Annotated[Disk | Net, Field(discriminator="kind")]] = Field(default_factory=list)
     optional: Tune | None = None
     named: dict[str, Tune] = Field(default_factory=dict)
+    either: Server | Rules | None = None
+    empty: Empty = Empty()
 
 
 @pytest.fixture
@@ -108,6 +124,19 @@ def test_a_member_of_a_union_is_chosen_by_its_kind_and_checked_as_that(read):
 def test_the_keys_of_a_member_of_a_union_are_listed_as_the_file_spells_them(read):
     assert problems(read, "sources:\n  - kind: net\n    address: x\n    zzz: 1\n") == [
         "params.yaml:4: sources.0.zzz: there is no such key. Known: address, from, kind, retries."
+    ]
+
+
+def test_of_a_union_without_kinds_the_member_that_is_nearest_tells(read):
+    assert problems(read, "either:\n  url: x\n") == ["params.yaml:1: either.model: this key is missing"]
+    assert problems(read, "either:\n  rules: overlap\n  zzz: 1\n") == [
+        "params.yaml:3: either.zzz: there is no such key. Known: margin, rules."
+    ]
+
+
+def test_a_section_without_keys_takes_none(read):
+    assert problems(read, "empty:\n  zzz: 1\n") == [
+        "params.yaml:2: empty.zzz: there is no such key. This section takes none."
     ]
 
 
