@@ -109,7 +109,7 @@ def _of_nearest_members(
     fewest: dict[tuple[str | int, ...], int] = {}
     for (place, _), number in counts.items():
         fewest[place] = min(number, fewest.get(place, number))
-    return [one for one in problems if (found := member(one)) is None or counts[found] == fewest[found[0]]]
+    return [one for one in problems if (of := member(one)) is None or counts[of] == fewest[of[0]]]
 
 
 def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
