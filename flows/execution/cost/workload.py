@@ -136,9 +136,9 @@ def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
 
 
 def computes_gradients(stage: str, settings: Settings) -> bool:
-    """Return False if the optimizer of a training makes its steps of forward passes alone."""
+    """Return False if the optimizer of a training makes its steps of forward passes alone. An earlier run may name one that is gone."""
     optimizer = settings.text(f"{stage}.optimizer")
-    return not (optimizer and methods.spec("optimizers", optimizer).gradient_free)
+    return optimizer not in methods.names("optimizers") or not methods.spec("optimizers", optimizer).gradient_free
 
 
 def _passes(stage: str, settings: Settings) -> float:

@@ -247,6 +247,11 @@ def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile
     assert len(run_history.past(["tune"])["tune"]) == 2
 
 
+def test_a_run_with_an_optimizer_that_is_gone_is_compared(profile, store):
+    record("tune", runner.as_recorded(configuration.for_stage("tune", profile("tiny"))) | {"tune.optimizer": "gone"})
+    assert estimates.for_stages(["tune"])["tune"].source == "other settings"
+
+
 def test_a_training_of_so_many_tokens_is_told_by_trainings_alone(profile, store):
     own = runner.as_recorded(configuration.for_stage("tune", profile("tiny")))
     record("tune@r0", own | {"tune.max_tokens": 0})  # passed through, in no time
