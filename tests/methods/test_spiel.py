@@ -282,6 +282,20 @@ def test_a_density_that_the_layers_cannot_have_is_refused(tiny, density, targets
         choose(contract.model("llama", tiny), SpielConfig(density=density, targets=targets), contract.probe(), 0)
 
 
+def test_a_training_that_ends_before_the_first_change_is_refused(tiny, tmp_path):
+    parts, never = (
+        replace(FULL, selector=part("selectors", "spiel", density=0.02, period=period, accumulate=6))
+        for period in (8, 0)
+    )
+    plan, few = change(PLAN, epochs=1), SEQUENCES[:12]
+    _, steps = train(tiny, tmp_path / "never", never, plan, few)
+    with pytest.raises(
+        ValueError, match=f"selector 'spiel' first acts before step 7, and this training has {len(steps)}."
+    ):
+        train(tiny, tmp_path / "short", parts, plan, few)
+    assert len(steps) <= 6 < len(train(tiny, tmp_path / "long", parts, change(PLAN, epochs=9), few)[1])
+
+
 def test_an_optimizer_without_gradient_is_refused_by_name():
     with pytest.raises(
         ValueError, match="selector 'spiel' works with the gradients of steps, and optimizer 'mezo' has none"

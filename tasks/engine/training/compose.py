@@ -283,6 +283,15 @@ def check_floor(parts: Composition, config: Training) -> None:
         )
 
 
+def check_steps(parts: Composition, steps: int) -> None:
+    """Raise ValueError where a training ends before its selector has done what it is for."""
+    if steps < (least := parts.selector.spec.least_steps(parts.selector.config)):
+        raise ValueError(
+            f"selector {parts.selector.name!r} first acts before step {least}, and this training has {steps}. Raise epochs and max_tokens, "
+            f"lower pack_tokens or accumulation, or change the settings in methods.{parts.selector.name}."
+        )
+
+
 def _freeze_unread(model: Any) -> None:
     """Freeze what lies beside decoder and head, such as a vision tower: no text reads it, and an optimizer without gradient would move it."""
     read = {

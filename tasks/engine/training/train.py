@@ -115,6 +115,7 @@ def train(
     trained = tuple(sequences.facts.tasks.present)
     tasks = tuple(sorted({*trained, *(one.task for one in (*data.probe, *held_out))}))
     batches = lay_out(sequences, trained, parts.objective.spec.columns, config)
+    compose.check_steps(parts, batches.steps)
     probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks)
     valid = _probe(by_budget([one for one in held_out if one.task in trained], config.pack_tokens), trained)
 

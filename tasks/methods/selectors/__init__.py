@@ -27,6 +27,8 @@ class SelectorSpec(TrainingSpec):
     """True where it scales an adapter's update by the tensors that this is linear in (`AdapterSpec.linear`)."""
     needs_gradient: Callable[[Any], bool] = lambda config: False
     """Return whether, with this config, it reads or changes gradients of steps, which optimizers without gradient do not have."""
+    least_steps: Callable[[Any], int] = lambda config: 1
+    """Return the steps, with this config, of the shortest training in which it does what it is for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ class SpielConfig(Config):
     period: int = Field(20, ge=0)
     """R: steps between changes of the entries; 0 leaves those drawn first."""
     accumulate: int = Field(5, ge=1)
-    """A: steps over which gradients are added up before a change; the first change comes after as many steps."""
+    """A: steps over which gradients are added up before a change; the first change comes after as many steps. A training of no more steps is refused."""
     rate: float = Field(0.2, ge=0, le=1)
     """p0: share of a layer's entries that is dropped at most. With 0 there is the first change alone: the entries of the largest gradients."""
     policy: Literal["linear", "cosine"] = "linear"
@@ -38,5 +38,6 @@ SPEC = SelectorSpec(
     acts_between_steps=True,
     merges=True,
     needs_gradient=lambda config: True,
+    least_steps=lambda config: config.accumulate + 1 if config.period else 1,
     alone="the entries that train move by the gradients that one process sees",
 )
