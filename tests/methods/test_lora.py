@@ -47,6 +47,16 @@ def test_all_linear_of_a_model_that_sees_is_every_linear_layer_of_its_decoder():
     assert len(adapted) == 7
 
 
+def test_all_linear_of_a_mixture_leaves_out_the_gate_of_its_shared_expert():
+    experts = {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "num_experts": 4}
+    model = small.family("qwen2_moe", num_experts_per_tok=2, **experts)
+    known = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"}
+    gates = {name for name in known if name.endswith(".shared_expert_gate")}
+    attached = attach(model, LoraConfig(rank=4, targets="all-linear"), Start()).get_base_model()
+    assert {n for n, m in attached.named_modules() if hasattr(m, "lora_A")} == known - gates
+    assert len(gates) == 2
+
+
 def test_only_the_named_targets_are_adapted(tiny):
     model = attach(small.load(tiny), LoraConfig(targets=("v_proj",)), Start())
     assert hasattr(layer(model, "v_proj"), "lora_A")

@@ -15,7 +15,8 @@ M = TypeVar("M")
 Layer = TypeVar("Layer", bound="nn.Module")
 
 ALL_LINEAR = "all-linear"
-"""As `targets`: every linear layer of the decoder layers, and so never the head."""
+"""As `targets`: every linear layer of the decoder layers, and so never the head, but gates of one row, such as that of Qwen2-MoE's shared expert: they
+have no rank to adapt."""
 
 LISTS = ("layers", "h")
 """Names of a decoder's list of layers: in LLaMA and Qwen, and in GPT-2."""
@@ -121,7 +122,14 @@ def _named(
             f"{setting} {', '.join(missing)} match no linear layer of {type(plain(model)).__name__}. "
             f"Its linear layers end in: {', '.join(endings)}."
         )
-    return known if wanted == {ALL_LINEAR} else {n: m for n, m in known.items() if n.rpartition(".")[2] in wanted}
+    if wanted == {ALL_LINEAR}:
+        return {name: layer for name, layer in known.items() if not is_gate(layer)}
+    return {n: m for n, m in known.items() if n.rpartition(".")[2] in wanted}
+
+
+def is_gate(layer: Any) -> bool:
+    """Return True for a linear layer that gives one number."""
+    return getattr(layer, "out_features", 0) == 1
 
 
 BASES = ("base_layer", "base")

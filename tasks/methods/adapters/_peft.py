@@ -7,16 +7,20 @@ from typing import Any
 import peft
 from torch import nn
 
-from tasks.core.weights.surgery import ALL_LINEAR
+from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
 
 
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it."""
     if decoder := _decoder(model):
         layers = model.get_submodule(decoder).named_modules()
-        linear = {name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear)}
+        linear = {
+            name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear) and not is_gate(layer)
+        }
         endings = sorted(linear if config.target_modules == ALL_LINEAR else config.target_modules)
         config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(endings)})"
+    elif config.target_modules == ALL_LINEAR and any(map(is_gate, model.modules())):  # which peft would adapt too
+        config.target_modules = sorted({name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)})
     return peft.get_peft_model(model, config)
 
 

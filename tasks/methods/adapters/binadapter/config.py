@@ -20,7 +20,7 @@ class BinadapterConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout between A and B."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(

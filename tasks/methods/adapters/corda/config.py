@@ -20,7 +20,7 @@ class CordaConfig(Config):
     scale: float = Field(1.0, gt=0)
     """The update is scaled by it: the paper's 1, or peft's alpha / rank. The fresh model is the base with any."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(config=CordaConfig, merges=True, undecayed=("A_RI", "B_OR"), held=("A0_RI", "B0_OR"))

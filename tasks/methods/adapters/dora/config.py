@@ -16,7 +16,7 @@ class DoraConfig(Config):
     dropout: float = Field(0.05, ge=0, lt=1)
     """Dropout before A."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(config=DoraConfig, merges=True, wraps="peft.LoraConfig")

@@ -18,7 +18,7 @@ class FourierftConfig(Config):
     zero_start: bool = False
     """Start with coefficients of 0 rather than with noise: our design, not the paper's. A fresh model is the base then."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(

@@ -8,7 +8,7 @@ class Ia3Config(Config):
     """The `methods.ia3` section."""
 
     targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
-    """Last name segments of the layers to rescale, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to rescale, or `all-linear`: every linear layer but the head and gates of one row."""
     feedforward: tuple[str, ...] = ("down_proj",)
     """Those among them whose input is rescaled rather than their output: the last layer of the MLP."""
 

@@ -18,7 +18,7 @@ class LocaConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout of the update's input."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     places: Literal["learned", "frozen"] = "learned"
     """The places of the coefficients learn in turn with them; or, as a control, stay where they were drawn."""
     place_rate: float = Field(0.02, gt=0)

@@ -18,7 +18,7 @@ class LokrConfig(Config):
     decompose_both: bool = False
     """Give the first factor the rank too, where that is less than half of its longer side."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(config=LokrConfig, merges=True, wraps="peft.LoKrConfig")

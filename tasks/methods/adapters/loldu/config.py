@@ -16,7 +16,7 @@ class LolduConfig(Config):
     alpha: float = Field(1.0, gt=0)
     """The trained part is scaled by alpha / rank, which only changes how far a step of z goes."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     directions: Literal["lu", "random"] = "lu"
     """L_r and U_r of the weight, or random triangles whose columns and rows are as long as theirs."""
     init: Literal["lu", "uniform", "s_uniform", "normal", "s_normal", "constant", "ones", "zeros"] = "lu"

@@ -20,7 +20,7 @@ class MhrConfig(Config):
     alpha: float = Field(1.0, gt=0)
     """The change is scaled by alpha / rank."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     routing_rate: float = Field(100.0, gt=0)
     """Routing learns at so many times the optimizer's learning rate. The paper has 0.1 against 0.001."""
     adapt: Literal["mhr", "z", "mu"] = "mhr"

@@ -18,7 +18,7 @@ class MolaConfig(Config):
     dropout: float = Field(0.05, ge=0, lt=1)
     """Dropout before A. The router sees its input whole."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     experts: tuple[int, int, int, int] = (2, 8, 8, 2)
     """Experts in the layers of each quarter of the decoder, bottom up. The paper's shapes of equal size are 8642 (triangle),
     2468 (inverted), 8228 (hourglass), 2882 (diamond) and 5555 (rectangle)."""

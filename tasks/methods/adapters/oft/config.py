@@ -18,7 +18,7 @@ class OftConfig(Config):
     neumann: bool = False
     """Replace the inverse by five terms of its series, as OFTv2 does: faster, orthogonal only nearly, and turning the other way."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(config=OftConfig, merges=True, wraps="peft.OFTConfig")

@@ -21,7 +21,7 @@ class PatConfig(Config):
     mask_rate: float = Field(1.0, gt=0)
     """Learning rate of the mask, as a multiple of the optimizer's. 1 is the paper's, where channels are dropped after 10,000 steps."""
     rank: int = Field(20, ge=1)
-    """Inner width of the LoRA, which is on every linear layer but the head."""
+    """Inner width of the LoRA, which is on every linear layer but the head and gates of one row."""
     alpha: float = Field(4.0, gt=0)
     """The LoRA's update is scaled by alpha / rank."""
     dropout: float = Field(0.05, ge=0, lt=1)

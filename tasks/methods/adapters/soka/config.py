@@ -27,7 +27,7 @@ class SokaConfig(Config):
     init: Literal["svd", "random"] = "svd"
     """The weight's own leading products; or, as a control, as many with random A and B = 0."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -18,7 +18,7 @@ class VeraConfig(Config):
     projection_seed: int = Field(0, ge=0)
     """A and B are drawn from it, Kaiming uniform."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = AdapterSpec(config=VeraConfig, merges=True, linear=("vera_lambda_b",), wraps="peft.VeraConfig")

@@ -16,7 +16,7 @@ class NeuroadaConfig(Config):
     order: Literal["largest", "smallest", "random"] = "largest"
     """The entries that train: those of the largest magnitude, or as a control the smallest, or drawn."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers whose rows train, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers whose rows train, or `all-linear`: every linear layer but the head and gates of one row."""
 
 
 SPEC = SelectorSpec(config=NeuroadaConfig, merges=True)

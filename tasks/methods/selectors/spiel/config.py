@@ -24,7 +24,7 @@ class SpielConfig(Config):
     policy: Literal["linear", "cosine"] = "linear"
     """The way in which the share falls to 0."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Last name segments of the layers whose entries train, or `all-linear`: every linear layer but the head."""
+    """Last name segments of the layers whose entries train, or `all-linear`: every linear layer but the head and gates of one row."""
 
     @model_validator(mode="after")
     def _phases_do_not_overlap(self) -> Self:
