@@ -9,14 +9,18 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from tasks import methods
 from tasks.core.weights.surgery import plain
-from tasks.engine.training import checkpointing, compose, store
+from tasks.engine.training import checkpointing, compose, job, store
+from tasks.engine.training import train as engine
 from tasks.io.weights import checkpoints
 from tasks.methods.selectors.kappatune import method as kappatune
+from tests import tiny as small
 from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, straight_and_resumed, train
 from tests.methods import contract
+from tests.support import ScratchRun
 
 SELECTORS = methods.names("selectors")
 PAIRS = [(name, adapter) for name in SELECTORS for adapter in ("none", "lora")]
@@ -225,3 +229,18 @@ def test_what_stands_beside_weights_decays_as_they_would(tiny, name):
     parts = contract.composition(selectors=name)
     attached, _ = contract.composed(contract.model("llama", tiny), parts)
     assert [(group.name, group.decay) for group in compose.groups(attached, parts)] == [("matrices", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [("neuroada", True), ("spiel", True), ("kappatune", True), ("lisa", False)]
+)
+def test_experts_that_a_selector_leaves_frozen_are_told(tiny, tmp_path, name, frozen):
+    experts = {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "num_experts": 4}
+    model = small.family("qwen2_moe", vocab_size=259, num_experts_per_tok=2, **experts)
+    fused = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 3)
+    tokenizer, run = AutoTokenizer.from_pretrained(tiny), ScratchRun(tmp_path)
+    parts = replace(FULL, selector=contract.part("selectors", name))
+    how = {"card": {"parent": None}, "run": run, "output": tmp_path / "model", "compute": small.FP32}
+    job.execute(model, tokenizer, engine.TrainData(SEQUENCES[:12]), parts=parts, config=PLAN, **how)
+    told = [text for text in run.said if text.startswith(f"{fused:,} weights of experts stayed frozen")]
+    assert len(told) == frozen, run.said

@@ -12,7 +12,7 @@ from tasks.core.training import Training
 from tasks.engine import device
 from tasks.engine.first_batch import describe
 from tasks.engine.training import compose, store, train, validation
-from tasks.engine.training.compose import Composition
+from tasks.engine.training.compose import Attached, Composition
 from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
 from tasks.engine.training.train import TrainData, TrainResult
@@ -76,6 +76,11 @@ def execute(
     )
     if summary := telemetry.summary():
         run.say(f"trained: {summary}")
+    if frozen := _frozen_experts(result.attached, parts):
+        run.say(
+            f"{frozen:,} weights of experts stayed frozen: they are tensors of three dimensions, and selector {parts.selector.name!r} "
+            "chooses among linear layers"
+        )
     packs, sequences = result.left_out
     if packs:
         run.say(
@@ -93,6 +98,13 @@ def execute(
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course
+
+
+def _frozen_experts(attached: Attached, parts: Composition) -> int:
+    """Return the weights of a mixture's experts in a training of the model's own weights that moves none of them; 0 where some move."""
+    experts = {n: p for n, p in attached.model.named_parameters() if p.ndim == 3 and "experts" in n.split(".")}
+    moves = parts.adapter.name != "none" or not experts.keys().isdisjoint(attached.trainable)
+    return 0 if moves else sum(parameter.numel() for parameter in experts.values())
 
 
 def _identity(parts: Composition, data: TrainData, parent: str | None, seed: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ are chosen once, before training, and kept in checkpoints: another machine may b
 pulls towards the model's own weights.
 
 `order: smallest` and `random` are the authors' controls, per row as well. peft's `SupertuningConfig` looks alike and is another method: it
-takes the largest of a whole layer, which leaves neurons without any.
+takes the largest of a whole layer, which leaves neurons without any. Experts of a mixture whose weights are one tensor of three dimensions
+stay frozen, and the run says so.
 Shapes: I, O = features in and out; K = entries of a row that train; N = O K.
 """

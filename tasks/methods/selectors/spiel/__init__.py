@@ -20,4 +20,5 @@ Held against the authors' code (AlanAnsell/peft), with these differences:
 - MA steps by any optimizer, AdamW by default; theirs by SM3 itself. A grown entry starts with m = 0 and v = min(rho, kappa) / t, once
   more times 1 - b2^t: without v its first step would be three times too large.
 - Gradients are those before clipping, as theirs.
+- Experts of a mixture whose weights are one tensor of three dimensions stay frozen, and the run says so; they count in `density`.
 """
