@@ -48,7 +48,7 @@ def review(
         from flows.review_page import server
         from flows.review_page.entries import Turn
 
-        server.run(Turn(name, config), author or _git_name(), port)
+        server.run(Turn(name, config), author or _git_name(), port, refused=refused, start=start)
         return
     if name is None:
         raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")

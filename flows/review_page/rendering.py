@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
+from rapidfuzz.distance import Prefix
 
 from flows.project import review
 from flows.review_page import filters as listing
@@ -21,6 +22,8 @@ from tasks.core.text.wording import spoken
 FOLDER = files("flows.review_page")
 SHOWN = 10_000
 """Characters of a text that are shown. The editor has all of it."""
+AROUND = 1_000
+"""Characters before the first difference of two long texts that are shown with it."""
 UNEDITABLE = frozenset("\r\0")
 """Characters that a browser would change in an edited text."""
 VIEWS: Mapping[View, str] = {
@@ -137,7 +140,13 @@ def _spoken(messages: Sequence[Message]) -> str:
 
 
 def _compared(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
-    return compare(_safe(before), _safe(after))
+    """Return both texts in pieces; what is alike before a difference that would not be shown is left out."""
+    texts = [search.redacted(text, search.SECRETS) for text in (before, after)]
+    alike, most = Prefix.similarity(*texts), max(map(len, texts))
+    start = alike - AROUND if SHOWN - AROUND < alike < most else 0
+    lead = f"{start:,} characters, alike in both …\n" if start else ""
+    old, new = (lead + visible(text[start:], SHOWN) for text in texts)
+    return compare(old, new)
 
 
 def _safe(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.execution import ports
-from flows.review_page import app, server
+from flows.review_page import app, rendering, server
 from flows.review_page.differences import compare
 from flows.review_page.entries import Turn
 from flows.review_page.filters import PAGE
@@ -139,6 +139,16 @@ def test_words_that_differ_are_marked_and_no_others():
     assert "".join(piece.text for piece in new) == "return a new value"
 
 
+@pytest.mark.parametrize("length", [9_500, 10_000, 25_000])
+def test_texts_that_differ_beyond_what_is_shown_do_not_look_equal(length):
+    old, new = rendering._compared("a " * (length // 2) + "old end", "a " * (length // 2) + "new end")
+    assert [piece.text for piece in old if piece.is_changed] == ["old"]
+    assert [piece.text for piece in new if piece.is_changed] == ["new"]
+    assert old[0].text.startswith(f"{length - 1_000:,} characters, alike in both")
+    same, _ = rendering._compared("a " * length, "a " * length)
+    assert same[0].text.startswith("a a")
+
+
 def test_the_policy_lets_nothing_else_run(page):
     policy = page.get("").headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
@@ -209,6 +219,17 @@ def test_before_a_turn_has_run_the_data_can_be_reviewed(turn, monkeypatch, capsy
     assert [(one.name, one.views[0]) for one in served] == [("r1", "proposed"), (None, "records")]
     assert "The turn r1 did not run to its end yet" in capsys.readouterr().out
     assert "few" in served[1].entries("records")
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [({"refused": True}, ["x"]), ({"start": 2}, ["e"]), ({"start": 9}, []), ({"refused": True, "start": 2}, [])],
+)
+def test_the_address_begins_where_the_options_say(turn, page, monkeypatch, capsys, options, ids):
+    monkeypatch.setattr(server.uvicorn.Server, "run", lambda *_, **__: None)
+    server.run(turn, "Ada", 0, **options)
+    (query,) = re.findall(r"http://127\.0\.0\.1:\d+/[\w-]+/\?(\S+) has", capsys.readouterr().out)
+    assert shown(page, query) == ids
 
 
 def test_a_second_server_on_a_port_is_told_another(turn):
