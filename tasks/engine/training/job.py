@@ -17,7 +17,7 @@ from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
 from tasks.engine.training.train import TrainData, TrainResult
 from tasks.io import provenance
-from tasks.io.weights import checkpoints
+from tasks.io.weights import checkpoints, processors
 
 Course = Mapping[str, list[tuple[int, float]]]
 """Validation set → (tokens so far, loss in nats per token)."""
@@ -43,12 +43,13 @@ def execute(
     config: Training,
     compute: Compute,
     run: Run,
+    base: Path,
     output: Path,
-    card: Mapping[str, Any],
+    settings: Mapping[str, Any],
     facts: Mapping[str, Any] | None = None,
     standalone: bool = False,
 ) -> Course:
-    """Train `model` and write it to `output` with `training.json`, to which `facts` are added, and `ratchet.json`, to which `card` is.
+    """Train `model`, loaded from `base`, and write it to `output` with `training.json`, to which `facts` are added, and `ratchet.json` with the `settings`.
 
     Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
     output is a model that needs no other, whatever was trained.
@@ -57,10 +58,11 @@ def execute(
     for column in parts.objective.spec.columns:
         if column.missing and not any(column.name in sequence.columns for sequence in data.train):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
+    parent = checkpoints.read_card(base).get("weights")
     before = validation.losses(model, data.valid, compute)
     telemetry = Telemetry(run, before)
     track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
-    identity = _identity(parts, data, card["parent"], config.seed)
+    identity = _identity(parts, data, parent, config.seed)
     reference = partial(with_reference, identity=identity, compute=compute, cache=run.cache, track=track)
     result = train.train(
         model.train(),
@@ -95,8 +97,10 @@ def execute(
     validated_on = validation.digest(data.valid)
     report = {**_report(result, parts, course), "validated_on": validated_on, **(facts or {}), "first_batch": batch}
     store.save(result.attached, parts, tokenizer, output, standalone=standalone)  # which merges in place
+    if not checkpoints.is_adapter(output):
+        processors.copy(base, output)
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    checkpoints.write_card(output, method=parts.names, **card)
+    checkpoints.write_card(output, method=parts.names, settings=settings, parent=parent)
     return course
 
 

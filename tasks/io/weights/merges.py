@@ -12,7 +12,7 @@ from tasks.core.weights import sparse
 from tasks.core.weights.merging import Merge
 from tasks.io import provenance
 from tasks.io.system import files
-from tasks.io.weights import checkpoints, compressed, models, sparse_deltas
+from tasks.io.weights import checkpoints, compressed, models, processors, sparse_deltas
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
         _check_finite(model)
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+        processors.copy(base, partial)
         recorded = [
             {"path": str(expert.path), "weight": expert.weight, "digest": _digest(expert.path)} for expert in experts
         ]

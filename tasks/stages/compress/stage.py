@@ -20,7 +20,7 @@ from tasks.core.records import Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.io import tables
-from tasks.io.weights import checkpoints, compressed, models
+from tasks.io.weights import checkpoints, compressed, models, processors
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tasks.stages.compress import sparsity
 from tasks.stages.compress.config import StageConfig
@@ -156,6 +156,7 @@ def _store_weights(
     _check_plain(model, tuned)
     output.mkdir()
     method.write(model, tokenizer, output, method_config)
+    processors.copy(inputs["base"], output)
     del model
     chosen = method_config.model_dump(mode="json")
     compressed.write_note(output, config.compress.compressor, chosen)

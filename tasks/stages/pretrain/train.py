@@ -12,7 +12,7 @@ from tasks.engine import bank_training, context, encode, tokenized
 from tasks.engine.training import job
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.train import TrainData
-from tasks.io.weights import banks, checkpoints
+from tasks.io.weights import banks
 from tasks.stages.pretrain.config import StageConfig
 from tasks.stages.pretrain.mix import set_aside, with_replay
 
@@ -54,13 +54,11 @@ def train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageCo
         config=pretrain,
         compute=config.compute,
         run=run,
+        base=inputs["base"],
         output=output,
         standalone=not in_bank,
         facts={"sources": figures, **of_bank},
-        card={
-            "settings": config.model_dump(mode="json"),
-            "parent": checkpoints.read_card(inputs["base"]).get("weights"),
-        },
+        settings=config.model_dump(mode="json"),
     )
     if in_bank:
         np.save(output / banks.CENTROID, centroid_2LH)

@@ -99,12 +99,10 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         config=tune,
         compute=config.compute,
         run=run,
+        base=inputs["base"],
         output=output,
         facts={"sources": figures, **({"mixture": mixture} if mixture else {}), **of_bank},
-        card={
-            "settings": config.model_dump(mode="json"),
-            "parent": checkpoints.read_card(inputs["base"]).get("weights"),
-        },
+        settings=config.model_dump(mode="json"),
     )
     if in_bank:
         np.save(output / banks.CENTROID, centroid_2LH)

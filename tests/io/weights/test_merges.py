@@ -72,6 +72,13 @@ def test_one_expert_is_its_own_weights(tiny, tmp_path, folders, kind):
     assert sorted(file.name for file in (tmp_path / "merged").glob("*.safetensors")) == ["model.safetensors"]
 
 
+def test_a_merged_model_has_the_files_by_which_its_base_reads_images(tiny, tmp_path, folders):
+    base = shutil.copytree(tiny, tmp_path / "base")
+    (base / "preprocessor_config.json").write_text('{"image_processor_type": "SiglipImageProcessor"}')
+    merged(tmp_path, base, [Expert(folders["lora"])])
+    assert "SiglipImageProcessor" in (tmp_path / "merged/preprocessor_config.json").read_text()
+
+
 @pytest.mark.parametrize("method", DENSITIES)
 def test_every_method_merges_the_changes_tensor_by_tensor(tiny, tmp_path, folders, method):
     merge, factors = Merge(method), [1.0, 0.5]

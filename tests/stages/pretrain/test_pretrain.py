@@ -1,6 +1,7 @@
 """Stage `pretrain` trains on the domain, validates on both corpora, and writes a full model."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -208,6 +209,13 @@ def test_where_the_disk_cannot_link_the_base_is_copied(pretrain, inputs, monkeyp
     output, _ = pretrain(max_tokens=0)
     assert digests(output) == digests(inputs["base"])
     assert not any((output / name).samefile(inputs["base"] / name) for name in digests(output))
+
+
+def test_a_whole_model_has_the_files_by_which_its_base_reads_images(pretrain, inputs, tmp_path):
+    inputs["base"] = shutil.copytree(inputs["base"], tmp_path / "sees")
+    (inputs["base"] / "preprocessor_config.json").write_text("{}")
+    folder, _ = pretrain()
+    assert (folder / "preprocessor_config.json").read_text() == "{}"
 
 
 def test_the_card_names_the_parent_and_all_settings(baseline, tiny):
