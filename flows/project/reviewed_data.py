@@ -8,7 +8,7 @@ import polars as pl
 
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.records import Document, Example, Message, Refusal, Result
+from tasks.core.records import Document, Example, Message, Refusal, Result, content_id
 from tasks.io import tables
 
 FINAL = ("leak", "duplicate")
@@ -65,19 +65,25 @@ def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
 
 
 def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Example]:
-    """Return the examples of ingest with these ids, and the documents as examples, wherever they are."""
+    """Return the examples of ingest with these ids, and as examples the documents that had them before they were cut, wherever they are.
+
+    One that became several is not found.
+    """
     writes = configuration.files("ingest", None, config)[1]
     folder = writes["ingested"]
-    examples = _those([writes["examples"], *(folder / f"{split}.parquet" for split in KEPT)], ids)
-    documents = _those([folder / f"{split}_documents.parquet" for split in ("train", *KEPT)], ids)
-    kept = {one.id: one for frame in examples for one in tables.records(frame, Example)}
-    return kept | {one.id: _as_example(one) for frame in documents for one in tables.records(frame, Document)}
-
-
-def _those(paths: Sequence[Path], ids: Collection[str]) -> list[pl.DataFrame]:
-    """Return the rows of tables that have these ids."""
+    paths = [writes["examples"], *(folder / f"{split}.parquet" for split in KEPT)]
     rows = [pl.scan_parquet(path).filter(pl.col("id").is_in(list(ids))) for path in paths if path.is_file()]
-    return pl.collect_all(rows)
+    kept = {one.id: one for frame in pl.collect_all(rows) for one in tables.records(frame, Example)}
+    if kept.keys() >= set(ids):
+        return kept
+    documents = [folder / f"{split}_documents.parquet" for split in ("train", *KEPT)]
+    texts = (one for path in documents if path.is_file() for one in tables.read(path, Document))
+    return kept | {identity: _as_example(one) for one in texts if (identity := id_uncut(one)) in ids}
+
+
+def id_uncut(document: Document) -> str:
+    """Return the id by which a document is refused and rescued, if it is all of the text: in tables it has that of a piece."""
+    return content_id(document.domain, document.group, document.text)
 
 
 def evaluation_items(config: PipelineConfig, left_out: Collection[str]) -> dict[str, EvaluationItem]:

@@ -24,6 +24,8 @@ VERBS: Mapping[View, Sequence[Verb]] = {
     "items": ("reject",),
 }
 """The decisions that an entry of a view can get, beside `withdraw`."""
+UNFOUND = "rescued: kept in pieces, refused for good, or no longer read"
+"""What became of a rescued record that is neither among the refused nor among the kept ones."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,18 @@ class Turn:
         return [_of_proposal(one) for one in review.proposals(self.name, self._config, refused=view == "refused")]
 
     def _records(self, decided: Set[str]) -> Iterator[Entry]:
-        """Yield the refused records, and before them those that were rescued and are kept by now, so that it can be undone."""
-        refused = reviewed_data.refused_records(self._config)
-        for identity, example in reviewed_data.kept_examples(self._config, decided - refused.keys()).items():
+        """Yield the refused records, and before them those that were rescued and are kept by now, so that it can be undone.
+
+        So can the rescue of what is not found: a long text is kept in pieces, and what models are evaluated by stays refused.
+        """
+        refused, history = reviewed_data.refused_records(self._config), self.history("records")
+        kept = reviewed_data.kept_examples(self._config, decided - refused.keys())
+        for identity, example in kept.items():
             yield Entry(identity, example, None, example.response, None, None, (), outcome="kept", marks=["kept"])
+        for identity in sorted(decided - refused.keys() - kept.keys()):
+            if review_decisions.decision_that_counts(history[identity]):
+                shown = Example(identity, [Message("assistant", "")], "text", "", identity, "train", identity, "")
+                yield Entry(identity, shown, None, "", None, None, (), outcome=UNFOUND, marks=["rescued"])
         yield from map(_of_record, refused.values())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.project import reviewed_data
 from flows.review_page import edits
 from tasks.core.records import Decision, Document, Example, Message, Refusal, Result, ToolCall
 from tasks.io import review_decisions, sandbox, tables
@@ -189,13 +190,20 @@ def test_what_a_run_has_honoured_can_still_be_undone(page):
     assert review_decisions.read(RECORDS) == review_decisions.read(ITEMS) == {}
 
 
-def test_the_rescue_of_a_text_can_be_undone_once_it_is_kept(page):
-    decide(page, "few", "accept", view="records")
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_the_rescue_of_a_text_can_be_undone_once_it_is_kept(page, pieces):
+    kept = [Document(f"piece {n}", f"Too few words, {n}.", "general", "g", "train", "n", "MIT") for n in range(pieces)]
+    identity = reviewed_data.id_uncut(kept[0]) if pieces == 1 else "all of it"
+    refused = Refusal("notes", "notes", "quality: min_words", "it has 3", "Too few words", identity)
+    tables.write(Path("data/ingested/quarantine.parquet"), [refused], Refusal)
+    assert decide(page, identity, "accept", view="records").status_code == 200
     tables.write(Path("data/ingested/quarantine.parquet"), [], Refusal)
-    kept = Document("few", "Too few words.", "general", "few", "train", "notes", "MIT")
-    tables.write(Path("data/ingested/train_documents.parquet"), [kept], Document)
-    assert "Too few words." in page.get("?view=records&state=decided").text
-    assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
+    tables.write(Path("data/ingested/train_documents.parquet"), kept, Document)
+    shown = page.get("?view=records&state=decided").text
+    assert ("Too few words, 0." if pieces == 1 else "kept in pieces") in shown
+    assert decide(page, identity, "withdraw", view="records", seen=1).status_code == 200
+    tables.write(Path("data/ingested/quarantine.parquet"), [], Refusal)
+    assert "kept in pieces" not in page.get("?view=records&state=all").text
 
 
 def test_an_edit_goes_on_from_the_edit_that_counts(page):

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
+from flows.project import reviewed_data
 from tasks.core.records import Decision, Document, Refusal
 from tasks.io import tables
 from tests.stages.ingest.running import contents, examples_of, ingest
@@ -149,11 +150,12 @@ def test_a_text_of_a_corpus_is_rescued_too(tmp_path):
     decide(tmp_path, *(rescue(one.id) for one in refused.values()))
     _, report = ingest(tmp_path, [], "after", **changes)
     texts = [
-        one.text
+        one
         for split in ("train", "valid", "test")
         for one in tables.read(tmp_path / f"after/ingested/{split}_documents.parquet", Document)
     ]
-    assert "Few words." in texts
+    (few,) = (one for one in texts if one.text == "Few words.")
+    assert reviewed_data.id_uncut(few) == refused["quality: min_words"].id, "by which the page finds it"
     assert report["rescued"]["about nothing here"] == []
 
 
