@@ -1,6 +1,7 @@
 """What the paper's code computes, on vectors small enough to check by hand (population std for losses and prompts, sample for quality)."""
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,13 @@ def test_what_lies_on_the_threshold_is_in_no_set():
 )
 def test_a_score_counts_where_one_was_asked_for(text, expected):
     assert score(text) == expected
+
+
+@pytest.mark.parametrize("text", ["score (0=a ", "score (10=score ", "score (0=a 5="])
+def test_a_score_is_sought_in_time_that_grows_as_the_answer_does(text):
+    began = time.process_time()
+    assert score(text * 8_000) is None
+    assert time.process_time() - began < 2, "of a slow machine; as the square of the length it takes five"
 
 
 def test_quality_is_the_mean_of_six_and_none_where_one_is_missing():

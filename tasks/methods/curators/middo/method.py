@@ -132,11 +132,12 @@ ANSWER = (
 )
 _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
 _PLAIN, _END_OF_SCALE = r"[^)\]\d\n]", r"(?:0|10?)\s*="
-_ENDS = rf"{_END_OF_SCALE}{_PLAIN}*+(?:\d++\s*={_PLAIN}*+)*{_END_OF_SCALE}"
+_LABEL = rf"{_PLAIN}{{0,200}}+"  # without a limit, an answer of many open brackets would take time as the square of its length
+_ENDS = rf"{_END_OF_SCALE}{_LABEL}(?:\d++\s*={_LABEL}){{0,9}}{_END_OF_SCALE}"
 """Both ends explained, and what lies between: `8 = good` alone is a score."""
 _SCALE = (
     r"(?:[01]\s*(?:to|and|[-–])|/|\bout of|(?<=[(\[])of|\bmax(?:\.|imum)?)\s*10(?!\d)"
-    rf"(?:{_PLAIN}*+(?:{_ENDS}|{_END_OF_SCALE}))?|{_ENDS}"
+    rf"(?:{_LABEL}(?:{_ENDS}|{_END_OF_SCALE}))?|{_ENDS}"
 )
 _NOTE = rf"(?:\s*[(\[](?:{_SCALE}|{_PLAIN}){{0,120}}+[)\]])?"
 """A bracket behind the word whose numbers are ends of the scale (`0-10`, `max. 10`): one with another number may hold the score."""
