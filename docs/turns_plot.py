@@ -70,8 +70,12 @@ def picture(turns: Turns) -> str:
     lead, rounds = turns.arms[LEAD], len(turns.arms[LEAD])
     others = {arm: [one.value for one in course] for arm, course in turns.arms.items() if arm != LEAD}
     controls = [course for arm, course in others.items() if arm in CONTROLS]
-    highest = max(one.high if arm == LEAD else one.value for arm, course in turns.arms.items() for one in course)
-    ceiling = 0.1 * (int(10 * highest) + 1)
+    highest = max(
+        min(one.high, 1.0) if arm == LEAD else one.value for arm, course in turns.arms.items() for one in course
+    )
+    ceiling = min(
+        0.1 * (int(10 * highest) + 1), 1.0
+    )  # equal seeds have no bounds, and few may have some beyond all tasks
 
     def x(number: int) -> float:
         return LEFT + (RIGHT - LEFT) * number / (rounds - 1)
@@ -98,7 +102,7 @@ def picture(turns: Turns) -> str:
     )
     for number, one in enumerate(lead):
         place, name = x(number), f"turn {number}" if number else "first round"
-        shapes.append(f'<path d="M{place:.1f} {y(max(one.low, 0)):.1f}V{y(one.high):.1f}" stroke="#0b57d0"/>')
+        shapes.append(f'<path d="M{place:.1f} {y(max(one.low, 0)):.1f}V{y(min(one.high, 1.0)):.1f}" stroke="#0b57d0"/>')
         shapes.append(f'<circle cx="{place:.1f}" cy="{y(one.value):.1f}" r="4.5" fill="#0b57d0"/>')
         shapes.append(f'<text class="note" x="{place:.1f}" y="{BOTTOM + 24}" text-anchor="middle">{name}</text>')
     shapes += _labels({arm: (y(course[-1].value), course[-1].value) for arm, course in turns.arms.items()})

@@ -59,6 +59,19 @@ def test_the_band_reaches_from_the_least_to_the_best_control_whatever_other_arms
     assert shares == [0.2, 0.39, 0.45, 0.2, 0.2, 0.2]
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_an_interval_ends_where_shares_do(measured, spread):
+    """Equal seeds show no spread, so they bound nothing; those of two that differ reach beyond all tasks."""
+    measured(2)
+    rows = json.loads(turns_plot.FIGURES.read_text())
+    turns_plot.FIGURES.write_text(json.dumps([row | {"accuracy": 0.4 + spread * row["seed"]} for row in rows]))
+    page = turns_plot.picture(turns_plot.measured())
+    bars = re.findall(r'<path d="M[\d.]+ ([\d.-]+)V([\d.-]+)"', page)
+    assert {tuple(map(float, bar)) for bar in bars} == {(turns_plot.BOTTOM, turns_plot.TOP)}
+    assert "100 %" in page
+    assert "110 %" not in page
+
+
 def test_every_arm_is_named_at_its_end_and_no_two_labels_overlap(measured):
     page = turns_plot.picture(measured(1))
     heights = [float(y) for y in re.findall(rf'x="{turns_plot.RIGHT + 14}" y="([0-9.]+)"', page)]
