@@ -103,16 +103,36 @@ def test_a_server_that_cannot_is_not_asked_again(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def broken_off(reason, **usage):
+    return {"choices": [{"message": {"content": "answer t"}, "finish_reason": reason}], "usage": usage}
+
+
+WHOLE = {"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}
+
+
 @pytest.mark.parametrize("reason", ["error", "abort", None])
 def test_an_answer_that_the_server_broke_off_is_asked_for_again(server, tmp_path, reason):
-    broken = {"choices": [{"message": {"content": "answer t"}, "finish_reason": reason}]}
-    server.shapes[:] = [broken]
+    server.shapes[:] = [broken_off(reason)]
     assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
-    server.shapes[:] = [broken] * 4
+    server.shapes[:] = [*[broken_off(reason)] * 4, WHOLE]
     with pytest.raises(
         ValueError, match=f"does not answer: an answer that broke off for the reason {reason!r}, 4 times"
     ):
-        list(at(server, tmp_path).write(PROMPTS[1:2], KEYS[1:2], HOW))
+        list(at(server, tmp_path, concurrency=1).write(PROMPTS[1:3], KEYS[1:3], HOW))
+
+
+def test_a_server_that_never_says_why_an_answer_ended_is_not_asked_again_for_each(server, tmp_path, capsys):
+    server.shapes[:] = [broken_off(None, completion_tokens=20), *[broken_off(None, completion_tokens=2)] * 5]
+    first, second, third = at(server, tmp_path, concurrency=1).write(PROMPTS[:3], KEYS[:3], HOW)
+    assert [one.text for one in (first, second, third)] == ["answer t"] * 3
+    assert [one.ended for one in (first, second, third)] == [True, True, False], (
+        "20 tokens are as many as were asked for"
+    )
+    assert len(server.asked) == 6
+    assert capsys.readouterr().out.count("never says why an answer ended") == 1
+    server.shapes[:] = [*[broken_off(None)] * 4, WHOLE, *[broken_off(None)] * 4]
+    with pytest.raises(ValueError, match="does not answer"):
+        list(at(server, tmp_path / "later", concurrency=1).write(PROMPTS[:3], KEYS[:3], HOW))
 
 
 @pytest.mark.parametrize(

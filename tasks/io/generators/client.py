@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
 from tasks.core.text.writing import Answer, Server
+from tasks.io.system import progress
 
 TRIES = 4
 """Tries of one request, if the server is busy, does not answer, or breaks off."""
@@ -42,6 +43,24 @@ class _Incomplete(Exception):
     """Raised if an answer did not arrive completely."""
 
 
+class _Unexplained(_Incomplete):
+    """Raised for an answer with null as the reason for its end: it may have broken off."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__("an answer that broke off for the reason None")
+        self.body = body
+
+
+@dataclass
+class _Habit:
+    """What a server does with the reasons for the ends of its answers."""
+
+    tells: bool = False
+    """True once it gave one."""
+    is_silent: bool = False
+    """True once all tries of a request got null, from a server that never gave one: its null says nothing."""
+
+
 class Pace:
     """Rate limiter: admits at most `per_minute` requests, evenly spaced."""
 
@@ -64,6 +83,7 @@ class Client:
     server: Server
     _http: httpx.Client
     _pace: Pace
+    _habit: _Habit = field(default_factory=_Habit)
 
     def post(self, path: str, request: Any) -> Any:
         """Return the answer to a request, as JSON; `path` is relative to the server's `url`.
@@ -101,14 +121,17 @@ class Client:
             finally:
                 threads.shutdown(cancel_futures=True)
 
-    def answer(self, body: Any, text_of: Callable[[Any], Any]) -> Answer:
-        """Return the answer in a body; `text_of` returns the text of a choice. Raises ValueError if it has another shape."""
+    def answer(self, body: Any, text_of: Callable[[Any], Any], most: int) -> Answer:
+        """Return the answer in a body; `text_of` returns the text of a choice, and `most` tokens were asked for. Raises ValueError if it has another
+        shape."""
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
             if not isinstance(text := text_of(choice) or "", str):
                 raise self.misshapen(body)
             read, written = (int(usage.get(name) or 0) for name in USAGE)
-            return Answer(text, tokens_read=read, tokens_written=written, ended=choice.get("finish_reason") != CUT_OFF)
+            reason = choice.get("finish_reason")
+            ended = reason != CUT_OFF and (reason is not None or written < most)
+            return Answer(text, tokens_read=read, tokens_written=written, ended=ended)
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.misshapen(body) from None
 
@@ -123,6 +146,7 @@ class Client:
     def _ask(self, method: str, url: str, request: Any = None) -> Any:
         """Return the body of an answer, with retries if the server is busy."""
         problem = shown = ""
+        unexplained: list[Any] = []
         for attempt in range(TRIES):
             wait = 2.0**attempt
             self._pace.wait()
@@ -134,8 +158,16 @@ class Client:
                 shown = f" The last answer was {response.text[:200].strip()!r}."
             except (httpx.RequestError, _Incomplete) as error:
                 problem, shown = str(error) or type(error).__name__, ""
+                unexplained += [error.body] if isinstance(error, _Unexplained) else []
             if attempt + 1 < TRIES:
                 time.sleep(wait)
+        if len(unexplained) == TRIES and not self._habit.tells:
+            if not self._habit.is_silent:
+                progress.say(
+                    f"{self.server.url} never says why an answer ended: those that broke off cannot be told from whole ones."
+                )
+            self._habit.is_silent = True
+            return unexplained[-1]
         raise ValueError(
             f"{self.server.url} does not answer: {problem}, {TRIES} times. What was answered before is kept.{shown} "
             "Start the server, or set another `url`, a longer `timeout_s` or a lower `concurrency`."
@@ -154,8 +186,12 @@ class Client:
         except ValueError:
             raise _Incomplete(f"an answer that is no JSON, {shown}") from None
         match body:
-            case {"choices": [{"finish_reason": ("error" | "abort" | None) as reason}, *_]}:
+            case {"choices": [{"finish_reason": ("error" | "abort") as reason}, *_]}:
                 raise _Incomplete(f"an answer that broke off for the reason {reason!r}")
+            case {"choices": [{"finish_reason": None}, *_]} if not self._habit.is_silent:
+                raise _Unexplained(body)
+            case {"choices": [{"finish_reason": str()}, *_]}:
+                self._habit.tells, self._habit.is_silent = True, False
         return body
 
 

@@ -64,7 +64,7 @@ def _complete(client: Client, answers: Answers | None, identity: Any, request: d
             f"prompts as token ids, and to hold this one with {request['max_tokens']} more tokens: start it with a longer "
             "context, or lower `evaluate.max_new_tokens`."
         ) from rejection
-    answer = client.answer(body, lambda choice: choice["text"])
+    answer = client.answer(body, lambda choice: choice["text"], request["max_tokens"])
     if (reason := body["choices"][0].get("finish_reason")) not in ENDS:
         raise ValueError(
             f"{client.server.url} ended a completion for the reason {reason!r}, and {' or '.join(map(repr, ENDS))} is needed: "

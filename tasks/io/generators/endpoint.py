@@ -70,7 +70,7 @@ class Endpoint:
         seconds = time.time() - began
         if reason := _refusal(body):
             return Answer("", reason, began=began, seconds=seconds)
-        answer = client.answer(body, _text)
+        answer = client.answer(body, _text, request["max_tokens"])
         answers.keep(question, [answer.text, answer.ended])
         return replace(answer, began=began, seconds=seconds)
 
