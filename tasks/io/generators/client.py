@@ -53,7 +53,7 @@ class _Unexplained(_Incomplete):
 
 @dataclass
 class _Habit:
-    """What a server does with the reasons for the ends of its answers."""
+    """The way in which a server gives reasons for the ends of its answers."""
 
     tells: bool = False
     """True once it gave one."""

@@ -205,7 +205,7 @@ def test_a_rejected_prompt_is_told_with_its_size_and_what_would_do(of):
     [
         ("content_filter", "for the reason 'content_filter', and 'stop' or 'length' is needed"),
         ("abort", "does not answer: an answer that broke off for the reason 'abort', 4 times"),
-        (None, "does not answer: an answer that broke off for the reason None, 4 times"),
+        (None, "for the reason None, and 'stop' or 'length' is needed"),
     ],
 )
 def test_a_completion_without_a_known_end_is_refused(of, monkeypatch, reason, told):
