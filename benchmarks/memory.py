@@ -57,6 +57,7 @@ OF_ATTENTION = LORA | {"targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 SECTIONS: dict[str, dict[str, Any]] = {
     "adept": {"interval": 0},  # a few steps hold no look at the units
     "lora": LORA,
+    "spiel": {"accumulate": 1},  # it changes its entries before the second step
     "loca": {"coefficient_steps": 1, "place_steps": 2, "place_share": 1.0},  # both turns within a few steps
     "mhr": {"heads": 8},  # which divide the widths of all shapes
     "oft": {"block_size": 16},
@@ -81,7 +82,11 @@ def sides() -> dict[str, dict[str, Any]]:
     for name in methods.names("selectors"):
         needs_lora = methods.spec("selectors", name).needs_linear
         alone[name] = {"selector": name, "adapter": "lora" if needs_lora else "none"}
-    alone["spiel, ma"] = {"selector": "spiel", "adapter": "none", "methods": {"spiel": {"criterion": "ma"}}}
+    alone["spiel, ma"] = {
+        "selector": "spiel",
+        "adapter": "none",
+        "methods": {"spiel": {"criterion": "ma", "accumulate": 1}},
+    }
     alone |= {name: {"expander": name} for name in methods.names("expanders") if name != "none"}
     for name in methods.names("optimizers"):
         alone[name] = {"optimizer": name}

@@ -14,6 +14,20 @@ from tasks.core.sequences import Encoded
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
 from tests.support import ScratchRun
 
+ALONE = {
+    "gemma2": {"head_dim": 8, "attn_logit_softcapping": 1.0, "final_logit_softcapping": 2.0},
+    "gpt_oss": {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
+    "qwen3_5_text": {
+        "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "stablelm": {},
+    "bloom": {"n_head": 4, "n_layer": 2},
+    "mamba": {},
+}  # fmt: skip
+"""Families that read the sequences of a row one after the other: their scores or logits are capped, attention has sinks, or layers hand on states."""
+
 FP32 = Compute(precision="fp32", threads=1)
 BF16 = Compute(precision="bf16", threads=1)
 

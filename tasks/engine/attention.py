@@ -19,6 +19,10 @@ BLOCK = 128
 """Queries of a block. Keys after the last of them are left out."""
 
 
+class BeyondError(ValueError):
+    """A model's attention does what `attend` does not."""
+
+
 def attend(
     query_BATD: Tensor,
     key_BKSD: Tensor,
@@ -66,11 +70,11 @@ def _seen(
 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
-    """Raise ValueError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
+    """Raise BeyondError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
     further = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
     if further:
         family = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
-        raise ValueError(
+        raise BeyondError(
             f"Attention of family {family} {' and '.join(further)}, which attention within the sequences of a row does not. "
             "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
         )

@@ -1,15 +1,20 @@
 """The packed forward: every sequence of a row attends only to itself, and the head runs on trained positions only.
 
+A family that would be another model in such a row, as its layers hand a state from token to token or its attention does more than ours, reads
+the sequences of a row one after the other, as transformers has it (`reads_alone`).
+
 Shapes: T = tokens of the row, N = its trained tokens, M = those of its auxiliary sequences, H = hidden size, V = vocabulary, B A D = batch,
 heads, head width, P = tokens of a piece.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.core.weights.row import Row, listens
 from tasks.core.weights.surgery import evaluating
-from tasks.engine.attention import attend, check
+from tasks.engine.attention import BeyondError, attend, check
 from tasks.engine.packing import AUXILIARY, COLUMN, Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
 
@@ -30,6 +35,8 @@ HEAD_ROWS = 256
 """Rows of logits in memory at a time."""
 CHECKED = 6
 """Tokens of a sequence by which a model is checked."""
+ATTENDING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+"""The kinds of layers in `layer_types` of config.json that do no more than attend."""
 EXACT, ROUNDED = 0.02, 0.5
 """The largest difference in nats per token that is rounding, in fp32 and otherwise. SmolLM2 in bf16 has 0.1, and 1 if it sees its neighbour."""
 
@@ -54,7 +61,7 @@ def packed_attention(
 
     The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence. Of a row whose tokens
     are some of a longer one, `places` are theirs in that, (T,), by which windows are measured.
-    Raises ValueError for a model whose attention does more (`tasks.engine.attention.check`).
+    Raises BeyondError for a model whose attention does more (`tasks.engine.attention.check`).
     """
     check(module, softcap, s_aux)
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
@@ -79,6 +86,30 @@ AttentionInterface.register(ATTENTION, packed_attention)
 AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
+class Head(NamedTuple):
+    """The output layer of a model."""
+
+    weight: Tensor
+    """(V, H)."""
+    bias: Tensor | None
+    """(V,)."""
+    cap: float | None
+    """The bound that logits approach; None where they have none."""
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, vocabulary: int | None = None) -> "Head":
+        """Return the head of a model, for the first tokens of its vocabulary where their number is given."""
+        head, config = model.get_output_embeddings(), model.config.get_text_config()
+        bias = None if head.bias is None else head.bias[:vocabulary]
+        return cls(head.weight[:vocabulary], bias, getattr(config, "final_logit_softcapping", None))
+
+    def logits(self, hidden_PH: Tensor) -> Tensor:
+        """Return the logits of a piece, (P, V), in fp32 or better."""
+        logits_PV = F.linear(hidden_PH, self.weight.to(hidden_PH.dtype), self.bias)
+        logits_PV = logits_PV.to(torch.promote_types(logits_PV.dtype, torch.float32))
+        return logits_PV if self.cap is None else (logits_PV / self.cap).tanh() * self.cap
+
+
 def token_losses(model: PreTrainedModel, batch: dict[str, Tensor], *, exact: bool = False) -> Tensor:
     """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order.
 
@@ -93,22 +124,19 @@ def compared_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[T
     return _losses(*first), divergence(first[0], second[0], first[2])
 
 
-def divergence(first_NH: Tensor, second_NH: Tensor, head: nn.Linear) -> Tensor:
+def divergence(first_NH: Tensor, second_NH: Tensor, head: Head) -> Tensor:
     """Return the symmetric divergence of two looks at each token, ½ KL(p₂ ‖ p₁) + ½ KL(p₁ ‖ p₂), in nats, (N,).
 
     In each half the gradient goes to the second distribution alone. The logits of a piece are made, and made again going backward.
     """
     of_piece = partial(checkpoint, _divergence, use_reentrant=False, preserve_rng_state=False)
     pieces = zip(torch.split(first_NH, HEAD_ROWS), torch.split(second_NH, HEAD_ROWS), strict=True)
-    return torch.cat([of_piece(first_PH, second_PH, head.weight, head.bias) for first_PH, second_PH in pieces])
+    return torch.cat([of_piece(first_PH, second_PH, head) for first_PH, second_PH in pieces])
 
 
-def _divergence(first_PH: Tensor, second_PH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
+def _divergence(first_PH: Tensor, second_PH: Tensor, head: Head) -> Tensor:
     """Return `divergence` of a piece, (P,)."""
-    first_PV, second_PV = (
-        F.linear(hidden_PH, weight_VH.to(hidden_PH.dtype), bias_V).float().log_softmax(dim=1)
-        for hidden_PH in (first_PH, second_PH)
-    )
+    first_PV, second_PV = (head.logits(hidden_PH).log_softmax(dim=1) for hidden_PH in (first_PH, second_PH))
     return 0.5 * (_relative_entropy(second_PV.detach(), first_PV) + _relative_entropy(first_PV.detach(), second_PV))
 
 
@@ -117,37 +145,36 @@ def _relative_entropy(p_PV: Tensor, q_PV: Tensor) -> Tensor:
     return F.kl_div(q_PV, p_PV, reduction="none", log_target=True).sum(dim=1)
 
 
-def _losses(hidden_NH: Tensor, labels_N: Tensor, head: nn.Linear, *, exact: bool = False) -> Tensor:
+def _losses(hidden_NH: Tensor, labels_N: Tensor, head: Head, *, exact: bool = False) -> Tensor:
     """Return the negative log-likelihood of each token that its last hidden state is to predict, in nats, (N,)."""
-    weight_VH = head.weight.to(hidden_NH.dtype)
-    if hidden_NH.element_size() < 4 and (exact or not torch.is_grad_enabled()):
+    head = head._replace(weight=head.weight.to(hidden_NH.dtype))
+    if head.cap is not None or (hidden_NH.element_size() < 4 and (exact or not torch.is_grad_enabled())):
         of_piece = partial(checkpoint, _exact_losses, use_reentrant=False, preserve_rng_state=False)
         pieces = zip(torch.split(hidden_NH, HEAD_ROWS), torch.split(labels_N, HEAD_ROWS), strict=True)
-        return torch.cat([of_piece(hidden_PH, labels_P, weight_VH, head.bias) for hidden_PH, labels_P in pieces])
+        return torch.cat([of_piece(hidden_PH, labels_P, head) for hidden_PH, labels_P in pieces])
     options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
     return F.linear_cross_entropy(
-        hidden_NH, weight_VH, labels_N, linear_bias=head.bias, reduction="none", options=options
+        hidden_NH, head.weight, labels_N, linear_bias=head.bias, reduction="none", options=options
     ).float()
 
 
-def _exact_losses(hidden_PH: Tensor, labels_P: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
-    """Return `_losses` of a piece, (P,), from its logits in fp32: the fused function returns losses in the type of the hidden states."""
-    return F.cross_entropy(F.linear(hidden_PH, weight_VH, bias_V).float(), labels_P, reduction="none")
+def _exact_losses(hidden_PH: Tensor, labels_P: Tensor, head: Head) -> Tensor:
+    """Return `_losses` of a piece, (P,), from its logits in fp32: the fused function returns losses in the type of the hidden states, and knows
+    no cap."""
+    return F.cross_entropy(head.logits(hidden_PH), labels_P, reduction="none")
 
 
 def token_logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return the logits that each trained token of a packed row is predicted by, (N, V), in order. All are in memory at once."""
     hidden_NH, _, head = _trained(model, batch)
-    logits_NV = F.linear(hidden_NH, head.weight.to(hidden_NH.dtype), head.bias)
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    return head.logits(hidden_NH)
 
 
 @torch.no_grad()
 def token_hits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return 1.0 for each trained token of a packed row that is the model's first choice, 0.0 for the others, (N,)."""
     hidden_NH, labels_N, head = _trained(model, batch)
-    weight, bias = head.weight.to(hidden_NH.dtype), head.bias
-    choices = [F.linear(rows, weight, bias).argmax(dim=1) for rows in torch.split(hidden_NH, HEAD_ROWS)]
+    choices = [head.logits(hidden_PH).argmax(dim=1) for hidden_PH in torch.split(hidden_NH, HEAD_ROWS)]
     return (torch.cat(choices) == labels_N).float()
 
 
@@ -164,14 +191,11 @@ def combined_losses(
     a list of the other models' logits.
     """
     states = [_trained(model, batch) for model in models]
-    heads = [(head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary]) for *_, head in states]
+    heads = [Head.of(model, vocabulary) for model in models]
     pieces = [torch.split(hidden_NH, HEAD_ROWS) for hidden_NH, *_ in states]
     losses = []
     for labels, *hidden in zip(torch.split(states[0][1], HEAD_ROWS), *pieces, strict=True):
-        main, *helpers = (
-            F.linear(rows, weight.to(rows.dtype), bias).float()
-            for rows, (weight, bias) in zip(hidden, heads, strict=True)
-        )
+        main, *helpers = (head.logits(hidden_PH) for hidden_PH, head in zip(hidden, heads, strict=True))
         losses.append(F.cross_entropy(combine(main, helpers), labels, reduction="none"))
     return torch.cat(losses)
 
@@ -228,19 +252,26 @@ def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient:
     return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], _columns(row, trained_T))
 
 
-def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) -> tuple[Tensor, Tensor, nn.Linear]:
+def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], **told: Any) -> Tensor:
+    """Return the last hidden state of each token of a packed row, (T, H). A model that listens is `told` of the row."""
+    decoder, ids_1T, places_1T = model.get_decoder(), batch["input_ids"], batch["position_ids"]
+    if not reads_alone(model):
+        # With a cache, transformers takes the row for one sequence.
+        given = {"input_ids": ids_1T, "position_ids": places_1T, "boundaries": batch["boundaries"], **told}
+        states_TH: Tensor = decoder(**given, use_cache=False).last_hidden_state[0]
+        return states_TH
+    spans = [slice(start, end) for start, end in pairwise(batch["boundaries"].tolist())]
+    read = (decoder(input_ids=ids_1T[:, at], position_ids=places_1T[:, at], use_cache=False) for at in spans)
+    return torch.cat([output.last_hidden_state[0] for output in read])
+
+
+def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) -> tuple[Tensor, Tensor, Head]:
     """Return the last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
     told = {"row": Row(batch["task_keys"], batch["boundaries"], look, model.training)} if listens(model) else {}
-    hidden_TH = model.get_decoder()(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        boundaries=batch["boundaries"],
-        use_cache=False,  # with a cache, transformers takes the row for one sequence
-        **told,
-    ).last_hidden_state[0]
+    hidden_TH = hidden_states(model, batch, **told)
     labels_T = batch["labels"][0]
     trained_T = labels_T != IGNORE
-    head = model.get_output_embeddings()
+    head = Head.of(model)
     kind = hidden_TH.device.type  # autocast does not know this function: the cast is ours
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
     hidden_NH, scale = hidden_TH[trained_T], scale_of_logits(model)
@@ -248,57 +279,77 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) ->
 
 
 def scale_of_logits(model: PreTrainedModel) -> float:
-    """Return what a family multiplies its logits by after the head (Granite, Cohere): here it multiplies the head's input.
-
-    Raises ValueError for a model that caps its logits (Gemma 2).
-    """
+    """Return what a family multiplies its logits by after the head (Granite, Cohere): here it multiplies the head's input."""
     config = model.config.get_text_config()
-    if cap := getattr(config, "final_logit_softcapping", None):
-        raise ValueError(
-            f"Family {config.model_type} caps its logits at {cap:g} (`final_logit_softcapping` in config.json), which packed rows do not. "
-            "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
-        )
     return (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
 
+def reads_alone(model: PreTrainedModel) -> bool:
+    """Return True if the model reads the sequences of a row one after the other, and prompts without padding."""
+    return bool(getattr(model, "alone_by", ""))
+
+
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Make `model` attend within the sequences of a packed row from now on. Raises ValueError at the first time if it cannot (`_check`)."""
-    if model.config._attn_implementation == ATTENTION:  # setting it takes milliseconds, and rows may be as short
-        return
-    if hasattr(model, "packs") or listens(model) or model.get_output_embeddings() is None:
-        model.set_attn_implementation(ATTENTION)
-        return
-    before = model.config._attn_implementation
-    try:
-        _check(model)
-    except BaseException:
-        model.set_attn_implementation(before)  # else the next call would take it for one that is checked
-        raise
-    model.packs = True
+    """Make `model` read each sequence of a packed row as if it were alone, from now on: by attention within them, or one after the other.
+
+    Raises ValueError at the first time if it can do neither.
+    """
+    if not hasattr(model, "alone_by") and not listens(model) and model.get_output_embeddings() is not None:
+        model.alone_by = _chosen(model)
+    _set_attention(model, getattr(model, "alone_by", "") or ATTENTION)
+
+
+def use_own_attention(model: PreTrainedModel) -> None:
+    """Make `model` read whole texts in padded batches, or one of a kind that does not pack alone, as transformers has it. Raises as `use_packed_attention`."""
+    use_packed_attention(model)  # at the first time it checks the model
+    _set_attention(model, getattr(model, "alone_by", "") or "sdpa")
+
+
+def _set_attention(model: PreTrainedModel, name: str) -> None:
+    if model.config._attn_implementation != name:  # it takes milliseconds, and rows may be as short
+        model.set_attn_implementation(name)
 
 
 @torch.no_grad()
-def _check(model: PreTrainedModel) -> None:
-    """Make `model` attend within sequences, and raise ValueError if its losses of two sequences in a row are not those of its own forward.
+def _chosen(model: PreTrainedModel) -> str:
+    """Return the attention by which `model` reads sequences one after the other; empty where in a row they have the same losses as alone.
 
-    Families differ in what they hand on to attention, and in what they do beside it and after the head.
+    Families differ in what they hand on to attention, and in what they do beside it and after the head. Raises ValueError if neither way has
+    the losses of the model's own forward.
     """
+    own = model.config._attn_implementation
     draw = torch.Generator().manual_seed(0)
     ids_ST = torch.randint(model.get_output_embeddings().weight.shape[0], (2, CHECKED), generator=draw)
     row = collate([Pack(tuple(Encoded("", ids, [1.0] * CHECKED) for ids in ids_ST.tolist()))])
+    exact = all(parameter.dtype is torch.float32 for parameter in model.parameters())
+    gap, limit = math.inf, EXACT if exact else ROUNDED
     with evaluating(model), torch.autocast(model.device.type, enabled=False):
         logits_STV = model(input_ids=ids_ST.to(model.device), use_cache=False).logits.float().cpu()
-        model.set_attn_implementation(ATTENTION)
-        found_N = token_losses(model, {name: tensor.to(model.device) for name, tensor in row.items()}).cpu()
-    expected_N = F.cross_entropy(logits_STV[:, :-1].flatten(0, 1), ids_ST[:, 1:].flatten(), reduction="none")
-    gap = float((found_N - expected_N).abs().view(2, -1).mean(dim=1).max())
-    exact = all(parameter.dtype is torch.float32 for parameter in model.parameters())
-    if not gap < (EXACT if exact else ROUNDED):
-        raise ValueError(
-            f"Family {model.config.model_type} cannot be read in rows of several sequences: there the losses of two short ones differ by "
-            f"{gap:.2f} nats per token from those of the model's own forward, so it would be trained and measured as another model. "
-            "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
-        )
+        expected_N = F.cross_entropy(logits_STV[:, :-1].flatten(0, 1), ids_ST[:, 1:].flatten(), reduction="none")
+        try:
+            for attention, alone_by in [(own, own)] if _hands_on_states(model) else [(ATTENTION, ""), (own, own)]:
+                model.alone_by = alone_by
+                model.set_attn_implementation(attention)
+                with suppress(BeyondError):
+                    found_N = token_losses(model, {name: values.to(model.device) for name, values in row.items()}).cpu()
+                    gap = float((found_N - expected_N).abs().view(2, -1).mean(dim=1).max())
+                if gap < limit:
+                    return alone_by
+        finally:
+            del model.alone_by
+            model.set_attn_implementation(own)
+    raise ValueError(
+        f"Family {model.config.model_type} cannot be read: the losses of two short sequences differ by {gap:.2f} nats per token from those of "
+        "the model's own forward, so it would be trained and measured as another model. Take a base of another family, for example llama, "
+        "qwen3, gemma3 or olmo2."
+    )
+
+
+def _hands_on_states(model: PreTrainedModel) -> bool:
+    """Return True if layers hand a state on from token to token (convolutions, recurrences): a model that was hardly trained shows it too little
+    for its losses to tell."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return bool(getattr(model, "_is_stateful", False)) or not ATTENDING.issuperset(kinds)
 
 
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:

@@ -55,7 +55,6 @@ def run(
 
     manager = TaskManager(include_path=str(include) if include else None)
     check_names(tasks, manager.all_tasks)
-    model.set_attn_implementation("sdpa")
     evaluation = simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, trust_remote_code=False),
         tasks=list(tasks),

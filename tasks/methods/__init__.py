@@ -37,6 +37,8 @@ class TrainingSpec(Spec):
     """True where the method has `on_step`."""
     alone: str = ""
     """The reason why several processes cannot share its training, where they cannot."""
+    of_rows: bool = False
+    """True where it goes by which sequences share a row, or by what the last pass noted of all of them: not for models that read them one by one."""
 
 
 @dataclass(frozen=True)

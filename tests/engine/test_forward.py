@@ -90,22 +90,57 @@ def test_windows_and_scaled_logits_are_those_of_the_family(name, config):
     torch.testing.assert_close(nll, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "config", "reason"),
-    [
-        ("gemma2", {"head_dim": 8, "attn_logit_softcapping": 1.0}, "gemma2 caps its scores"),
-        ("gemma3_text", {"head_dim": 8, "final_logit_softcapping": 0.5}, "gemma3_text caps its logits at 0.5"),
-        ("gpt_oss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}, "gpt_oss has sinks"),
-        ("stablelm", {}, "stablelm cannot be read in rows of several sequences"),
-        ("bloom", {"n_head": 4, "n_layer": 2}, "bloom cannot be read in rows of several sequences"),
-        ("mamba", {}, "mamba cannot be read in rows of several sequences"),
-    ],
-)
-def test_a_family_that_would_be_another_model_in_a_row_is_refused(name, config, reason):
-    model = tiny.family(name, **config)
+@pytest.mark.usefixtures("of_pieces")
+@pytest.mark.parametrize("name", tiny.ALONE)
+def test_a_family_that_would_be_another_model_in_a_row_reads_its_sequences_alone(name):
+    model, plain = (tiny.family(name, **tiny.ALONE[name]) for _ in range(2))
+    use_packed_attention(model)
+    assert forward.reads_alone(model)
+    sequences = tiny.sequences(4, seed=3, vocabulary=128)
+    row = collate([Pack(tuple(sequences))])
+    found, expected = token_losses(model, row), torch.cat([reference(plain, sequence) for sequence in sequences])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    nll = F.cross_entropy(token_logits(model, row), row["labels"][row["labels"] >= 0], reduction="none")
+    torch.testing.assert_close(nll, expected, rtol=0, atol=1e-4)
+    found.sum().backward()
+    expected.sum().backward()
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("name", ["qwen3_5_text", "lfm2", "mamba"])
+def test_layers_that_hand_on_states_read_alone_though_their_weights_hardly_show_it(name):
+    model = tiny.family(name, **tiny.ALONE[name])
+    for parameter in model.parameters():
+        parameter.data *= 0.01
+    use_packed_attention(model)
+    assert forward.reads_alone(model)
+
+
+@torch.no_grad()
+def test_logits_that_are_capped_do_not_keep_sequences_apart():
+    config = {"head_dim": 8, "final_logit_softcapping": 0.5}
+    packed, plain = tiny.family("gemma3_text", **config), tiny.family("gemma3_text", **config)
+    use_packed_attention(packed)
+    assert not forward.reads_alone(packed)
+    sequences = tiny.sequences(4, seed=3, vocabulary=128)
+    expected = torch.cat([reference(plain, sequence) for sequence in sequences])
+    torch.testing.assert_close(token_losses(packed, collate([Pack(tuple(sequences))])), expected, rtol=0, atol=1e-4)
+
+
+def test_a_family_that_reads_neither_way_is_refused_and_left_as_it_was(monkeypatch):
+    model = tiny.family("gpt2")
+    monkeypatch.setattr(
+        forward, "scale_of_logits", lambda model: 3.0
+    )  # as of a family that does something after its head
     for _ in range(2):
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(
+            ValueError, match=r"Family gpt2 cannot be read: the losses of two short sequences differ by \d"
+        ):
             use_packed_attention(model)
+    assert model.config._attn_implementation == "sdpa"
+    assert not forward.reads_alone(model)
 
 
 def test_mixed_precision_does_not_look_like_another_model():
@@ -115,8 +150,8 @@ def test_mixed_precision_does_not_look_like_another_model():
 
 def test_a_model_is_checked_once_and_left_as_it_was(monkeypatch):
     model, checked = tiny.qwen2().train(), []
-    check = forward._check
-    monkeypatch.setattr(forward, "_check", lambda model: (checked.append(1), check(model)))
+    choose = forward._chosen
+    monkeypatch.setattr(forward, "_chosen", lambda model: (checked.append(1), choose(model))[1])
     drawn = torch.random.get_rng_state()
     use_packed_attention(model)
     model.set_attn_implementation("sdpa")

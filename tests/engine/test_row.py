@@ -13,7 +13,7 @@ from tasks.core.records import Message
 from tasks.core.weights.row import Row, listen, listens, task_key, unlisten
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine import forward
-from tasks.engine.forward import bind_loss, compared_losses, divergence, token_losses, use_packed_attention
+from tasks.engine.forward import Head, bind_loss, compared_losses, divergence, token_losses, use_packed_attention
 from tasks.engine.inference import generation, scoring
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Objective, ObjectiveSpec
@@ -174,8 +174,8 @@ def test_two_looks_are_as_far_apart_as_by_the_textbook_and_so_is_the_gradient(mo
     head, weigh = nn.Linear(6, 11, bias=bias), torch.randn(10)
     looks = [torch.randn(10, 6, requires_grad=True) for _ in range(2)]
     results = []
-    for function in (divergence, textbook):
-        value = function(*looks, head)
+    for function, of in ((divergence, Head(head.weight, head.bias, None)), (textbook, head)):
+        value = function(*looks, of)
         (value * weigh).sum().backward()
         results.append([value, *(p.grad for p in (*looks, *head.parameters()))])
         for parameter in (*looks, *head.parameters()):
@@ -189,7 +189,7 @@ def test_no_more_than_a_piece_of_the_logits_is_kept(monkeypatch):
     head, looks = nn.Linear(6, 5000, bias=False), [torch.randn(40, 6, requires_grad=True) for _ in range(2)]
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        divergence(*looks, head).sum()
+        divergence(*looks, Head(head.weight, None, None)).sum()
     assert max((size for size in kept if size != head.weight.numel()), default=0) < 5000
 
 

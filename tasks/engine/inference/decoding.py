@@ -12,13 +12,13 @@ Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate, groupby, takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.cache_utils import Cache, DynamicLayer
 
 from tasks.core.weights.row import Row, listens, task_key
@@ -296,3 +296,83 @@ def decode(
                 yield from step()
     while numbers:
         yield from step()
+
+
+def decode_alone(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    batches: Iterable[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    padding: int,
+    choose: Choose,
+    has_ended: HasEnded,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the same as `decode` from a model of which each family keeps another kind of cache: by transformers' own loop.
+
+    Prompts of equal length are read together, so that none is padded. `choose` is given logits that the model's generation config has changed.
+    """
+    for batch in batches:
+        for _, numbers in groupby(
+            sorted(batch, key=lambda number: len(prompts[number])), lambda number: len(prompts[number])
+        ):
+            answers = _Answers(list(numbers), choose, has_ended)
+            ids_RT = torch.tensor([prompts[number] for number in answers.numbers], device=model.device)
+            model.generate(
+                ids_RT,
+                attention_mask=torch.ones_like(ids_RT),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,  # `choose` leaves the token that it chose
+                pad_token_id=padding,
+                logits_processor=LogitsProcessorList([_Choice(answers)]),
+                stopping_criteria=StoppingCriteriaList([_End(answers)]),
+            )
+            yield from zip(answers.numbers, answers.responses, strict=True)
+
+
+class _Answers:
+    """The responses to some prompts that are written together."""
+
+    def __init__(self, numbers: list[int], choose: Choose, has_ended: HasEnded) -> None:
+        self.numbers, self._choose, self._has_ended = numbers, choose, has_ended
+        self.responses: list[list[int]] = [[] for _ in numbers]
+
+    def open_rows(self) -> list[int]:
+        """Return the rows whose responses have not ended."""
+        rows = enumerate(zip(self.numbers, self.responses, strict=True))
+        return [row for row, (number, tokens) in rows if not (tokens and self._has_ended(number, tokens))]
+
+    def choose(self, rows: Sequence[int], logits_AV: Tensor) -> Tensor:
+        """Return the next token of these rows, (A,), and append it."""
+        token_A = self._choose([self.numbers[row] for row in rows], [self.responses[row] for row in rows], logits_AV)
+        for row, token in zip(rows, token_A.tolist(), strict=True):
+            self.responses[row].append(token)
+        return token_A
+
+
+class _Choice(LogitsProcessor):
+    """Leaves each open row the token that was chosen for it."""
+
+    def __init__(self, answers: _Answers) -> None:
+        self._answers = answers
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if rows := self._answers.open_rows():
+            token_A = self._answers.choose(rows, scores[rows].float())
+            scores = scores.clone()
+            scores[rows] = torch.full_like(scores[rows], -torch.inf).scatter_(
+                1, token_A[:, None].to(scores.device), 0.0
+            )
+        return scores
+
+
+class _End(StoppingCriteria):
+    """True for each row whose response has ended."""
+
+    def __init__(self, answers: _Answers) -> None:
+        self._answers = answers
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        ended_R = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        ended_R[self._answers.open_rows()] = False
+        return ended_R

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tasks.core.weights import complete
 from tasks.engine import context
-from tasks.engine.forward import use_packed_attention
+from tasks.engine.forward import reads_alone, use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
 from tasks.engine.packing import groups
@@ -75,7 +75,9 @@ def by_layer(
 def of_row(loaded: Loaded, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> NDArray[np.float32]:
     """Return the mean hidden states in these layers of the texts of a row, (N, L, H)."""
     use_packed_attention(loaded.model)
-    means_NLH: NDArray[np.float32] = _means(_body(loaded.model), texts, layers).cpu().numpy()
+    parts = [[text] for text in texts] if reads_alone(loaded.model) else [texts]
+    means = [_means(_body(loaded.model), part, layers) for part in parts]
+    means_NLH: NDArray[np.float32] = torch.cat(means).cpu().numpy()
     return means_NLH
 
 
@@ -91,10 +93,11 @@ def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> 
         "position_ids": [place for length in lengths for place in range(length)],
     }
     inputs = {name: torch.tensor([values], device=body.device) for name, values in row.items()}
-    boundaries = torch.tensor([0, *accumulate(lengths)])
+    if len(texts) > 1:
+        inputs["boundaries"] = torch.tensor([0, *accumulate(lengths)])
     cache = {"use_cache": False} if getattr(body.config, "use_cache", False) else {}
     last = body.config.num_hidden_layers
-    hidden = body(**inputs, boundaries=boundaries, **cache, output_hidden_states=layers != [last])
+    hidden = body(**inputs, **cache, output_hidden_states=layers != [last])
     of_layer = {layer: hidden.hidden_states[layer] for layer in layers if layer != last} | {
         last: hidden.last_hidden_state
     }

@@ -26,6 +26,7 @@ from tasks.core.records import Message
 from tasks.core.text.programs import block_end
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.context import room
+from tasks.engine.forward import reads_alone, use_own_attention
 from tasks.engine.inference import decoding
 from tasks.engine.inference.batches import Track
 from tasks.engine.inference.grammar import Constraint
@@ -165,7 +166,7 @@ def continue_from(
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
     default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
     space = room(model, ids)
-    model.set_attn_implementation("sdpa")
+    use_own_attention(model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     lengths = lengths or [len(prompt) for prompt in ids]
@@ -179,18 +180,16 @@ def continue_from(
         written = _steered(model, beside, ids, batches, tokenizer, most, sampling, ended)
     else:
         chooser = _Chooser(model, ids, tokenizer, sampling, called)
-        written = decoding.decode(
-            model,
-            ids,
-            tasks or [""] * len(ids),
-            batches,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            choose=chooser.choose,
-            has_ended=lambda number, tokens: (
-                tokens[-1] in chooser.ends or (not calls[number] and ended.row(tokens)) or len(tokens) >= space[number]
-            ),
-        )
+
+        def has_ended(number: int, tokens: Sequence[int]) -> bool:
+            is_whole = tokens[-1] in chooser.ends or (not calls[number] and ended.row(tokens))
+            return is_whole or len(tokens) >= space[number]
+
+        how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "choose": chooser.choose, "has_ended": has_ended}
+        if reads_alone(model):
+            written = decoding.decode_alone(model, ids, batches, padding=tokenizer.pad_token_id, **how)
+        else:
+            written = decoding.decode(model, ids, tasks or [""] * len(ids), batches, batch_size=batch_size, **how)
     responses = dict(written)
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(ids))]
     end_tokens = turn_ends(model)
@@ -261,7 +260,8 @@ class _Chooser:
     ) -> None:
         self._prompts, self._sampling = prompts, sampling
         self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
-        self._processors, ends = generation_settings(model, tokenizer.pad_token_id)
+        processors, ends = generation_settings(model, tokenizer.pad_token_id)
+        self._processors = LogitsProcessorList() if reads_alone(model) else processors  # its loop has applied them
         self.ends = frozenset(ends)
         """The tokens that end a response."""
         self._constraint = Constraint(tokenizer, ends, called) if any(called) else None

@@ -1,6 +1,6 @@
 """Logits of a few tokens after each of several continuations of one text, from one forward pass.
 
-The shared text, the trunk, is read once. A branch continues the first tokens of its trunk and attends to these and to itself.
+The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`). A branch continues the first tokens of its trunk and attends to these and to itself.
 Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from tasks.core.sequences import Encoded
 from tasks.engine.attention import attend, check
-from tasks.engine.forward import scale_of_logits, use_packed_attention
+from tasks.engine.forward import Head, hidden_states, reads_alone, scale_of_logits, use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
-from tasks.engine.packing import groups
+from tasks.engine.packing import Pack, collate, groups
 
 ATTENTION = "ratchet_branches"
 
@@ -122,17 +122,29 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
     model = loaded.model
     if model.config._attn_implementation != ATTENTION:
         use_packed_attention(model)  # at the first time it checks the model
+    hidden_QH = _of_texts(model, trees) if reads_alone(model) else _of_pieces(model, trees)
+    head, chosen = Head.of(model), torch.tensor(list(candidates), device=model.device)
+    of_chosen = head._replace(weight=head.weight[chosen], bias=None if head.bias is None else head.bias[chosen].float())
+    logits_QC = of_chosen.logits(hidden_QH.float() * scale_of_logits(model)).cpu().double().numpy()
+    return np.split(logits_QC, np.cumsum([len(tree.branches) for tree in trees])[:-1])
+
+
+def _of_pieces(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
+    """Return the last hidden state of each branch's last token, (Q, H), from one pass over all trees."""
+    if model.config._attn_implementation != ATTENTION:
         model.set_attn_implementation(ATTENTION)
-    head = model.get_output_embeddings()
-    chosen = torch.tensor(list(candidates), device=model.device)
-    weight = head.weight[chosen].float()
-    bias = None if head.bias is None else head.bias[chosen].float()
     row, pieces, ends = _row(trees)
     inputs = {name: values.to(model.device) for name, values in row.items()}
-    hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
-    hidden_QH = hidden_TH[ends].float() * scale_of_logits(model)
-    logits_QC = F.linear(hidden_QH, weight, bias).cpu().double().numpy()
-    return np.split(logits_QC, np.cumsum([len(tree.branches) for tree in trees])[:-1])
+    hidden_TH: Tensor = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
+    return hidden_TH[ends]
+
+
+def _of_texts(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
+    """Return the same from a pass over each branch behind its trunk."""
+    texts = [[*tree.trunk[: branch.stands_on], *branch.ids] for tree in trees for branch in tree.branches]
+    sequences = tuple(Encoded("", ids, [1.0] * len(ids)) for ids in texts)
+    row = {name: values.to(model.device) for name, values in collate([Pack(sequences)]).items()}
+    return hidden_states(model, row)[row["boundaries"][1:].long() - 1]
 
 
 def _row(trees: Sequence[Tree]) -> tuple[dict[str, Tensor], list[_Piece], list[int]]:

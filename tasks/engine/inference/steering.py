@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer
 from tasks.engine.context import room
-from tasks.engine.forward import combined_losses, use_packed_attention
+from tasks.engine.forward import combined_losses, reads_alone, use_own_attention, use_packed_attention
 from tasks.engine.inference import decoding
 from tasks.engine.inference.prompt_encoding import ids_of
 
@@ -74,7 +74,7 @@ class Steering:
                 raise ValueError("A steered model writes one answer to a prompt: no beams, no `num_return_sequences`.")
             readers = [_Reader(model, ids_BT, torch.ones_like(ids_BT) if mask_BT is None else mask_BT)]
             for helper, tokenizer in self.helpers:
-                helper.set_attn_implementation("sdpa")
+                use_own_attention(helper)
                 ids = ids_of(prompts, tokenizer, tools)
                 readers.append(_Reader(helper, *decoding.left_padded(ids, helper.device)))
             done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
@@ -128,7 +128,17 @@ class _Reader:
 
 
 def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Steering:
-    """Steer `main` by `helpers`. Raises ValueError if an id stands for different tokens in two of the tokenizers."""
+    """Steer `main` by `helpers`.
+
+    Raises ValueError if an id stands for different tokens in two of the tokenizers, and for a model that reads only one text at a time.
+    """
+    for model, _ in (main, *helpers):
+        use_packed_attention(model)
+        if reads_alone(model):
+            raise ValueError(
+                f"{model.name_or_path}: family {model.config.model_type} reads one text at a time, and models that steer each other read padded "
+                "batches. Use decoder `plain`."
+            )
     vocabularies = [
         {number: token for token, number in tokenizer.get_vocab().items()} for _, tokenizer in (main, *helpers)
     ]

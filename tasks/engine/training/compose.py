@@ -11,7 +11,7 @@ from tasks import methods
 from tasks.core.training import FAMILIES, Group, Probe, Start, Training
 from tasks.core.weights import deltas
 from tasks.engine import device
-from tasks.engine.forward import bind_loss
+from tasks.engine.forward import bind_loss, reads_alone
 from tasks.io.weights import banks, checkpoints
 
 
@@ -92,6 +92,7 @@ def compose(
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
+    _check_rows(model, parts)
     _freeze_unread(model)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
     start = Start(
@@ -266,6 +267,16 @@ def _stays(parts: Composition) -> str:
     if reads_auxiliary and reads_auxiliary(parts.objective.config):
         return f"objective {parts.objective.name!r} reads a row and its auxiliary sequences, each by a pass of its own"
     return ""
+
+
+def _check_rows(model: Any, parts: Composition) -> None:
+    """Raise ValueError for a part that needs rows of a model that reads their sequences one after the other."""
+    of_rows = [f"{kind} {part.name!r}" for kind, part in vars(parts).items() if part.spec.of_rows]
+    if of_rows and reads_alone(model):
+        raise ValueError(
+            f"Family {model.config.model_type} reads the sequences of a row one after the other, and {of_rows[0]} goes by a row as a whole. "
+            "Take another one, or a base whose sequences share rows, for example of llama, qwen3, gemma3 or olmo2."
+        )
 
 
 def check_floor(parts: Composition, config: Training) -> None:

@@ -19,7 +19,7 @@ from tasks.core.training import FAMILIES, Moment, Probe, Training
 from tasks.core.weights import activations
 from tasks.core.weights.surgery import decoder_layers, evaluating, plain
 from tasks.engine import device
-from tasks.engine.forward import HEAD_ROWS, token_logits, token_losses
+from tasks.engine.forward import HEAD_ROWS, hidden_states, token_logits, token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose
 from tasks.engine.training.allocations import allocations, saved_bytes
@@ -288,9 +288,8 @@ def _passing(inner: Any, rows: list[dict[str, Tensor]], compute: Compute) -> Gro
 
 def _transient(inner: Any, row: Mapping[str, Tensor]) -> int:
     """Return the most bytes that a pass of the decoder has in memory at a time, weights left out."""
-    inputs = {name: row[name] for name in ("input_ids", "position_ids", "boundaries")}
     with allocations() as running:
-        inner.get_decoder()(**inputs, use_cache=False)
+        hidden_states(inner, row)
     return max(running)
 
 

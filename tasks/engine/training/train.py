@@ -24,7 +24,7 @@ from tasks.core.training import Moment, Probe, Training
 from tasks.core.weights import activations
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
-from tasks.engine.forward import observe, token_logits, token_losses
+from tasks.engine.forward import observe, reads_alone, token_logits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, Packs, by_budget, collate
 from tasks.engine.sequences import Sequences, listed, numbered
 from tasks.engine.training import checkpointing, compose, fsdp, validation
@@ -116,8 +116,10 @@ def train(
     tasks = tuple(sorted({*trained, *(one.task for one in (*data.probe, *held_out))}))
     batches = lay_out(sequences, trained, parts.objective.spec.columns, config)
     compose.check_steps(parts, batches.steps)
-    probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks)
-    valid = _probe(by_budget([one for one in held_out if one.task in trained], config.pack_tokens), trained)
+    use_packed_attention(model)
+    each = reads_alone(model)
+    probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks, each=each)
+    valid = _probe(by_budget([one for one in held_out if one.task in trained], config.pack_tokens), trained, each=each)
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
@@ -275,8 +277,10 @@ def _by_tokens(
     return {name: points for name, points in values.items() if points}
 
 
-def _probe(packs: Iterable[Pack], tasks: tuple[str, ...]) -> Probe:
-    """Return the packs for methods to look at."""
+def _probe(packs: Iterable[Pack], tasks: tuple[str, ...], *, each: bool) -> Probe:
+    """Return the packs for methods to look at, or each sequence as one: what a hook sees in one pass is then a whole pack."""
+    if each:
+        packs = [Pack((sequence,)) for pack in packs for sequence in pack.sequences]
 
     def apply(function: Callable[..., Tensor], model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         inner: Any = plain(model)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import statistics
+from tasks.engine.forward import use_own_attention
 from tasks.io import harness, pinned, provenance
 from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
@@ -15,6 +16,7 @@ def measure(model: Any, tokenizer: Any, config: Harness, evaluate_config: Evalua
     """
     if config.include:
         _check(config.include, config.digest)
+    use_own_attention(model)
     scores = harness.run(
         model,
         tokenizer,

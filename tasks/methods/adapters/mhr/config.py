@@ -30,6 +30,7 @@ class MhrConfig(Config):
 
 SPEC = AdapterSpec(
     config=MhrConfig,
+    of_rows=True,
     merges=False,
     linear=("B_QERO",),
     undecayed=("Z_KQE",),

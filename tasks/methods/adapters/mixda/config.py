@@ -27,6 +27,7 @@ class MixdaConfig(Config):
 
 SPEC = AdapterSpec(
     config=MixdaConfig,
+    of_rows=True,
     merges=False,
     of_domains=True,
     held=("down_NRI", "down_NR", "up_NHR", "up_NH"),

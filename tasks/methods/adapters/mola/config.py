@@ -37,6 +37,7 @@ class MolaConfig(Config):
 
 SPEC = AdapterSpec(
     config=MolaConfig,
+    of_rows=True,
     merges=False,
     linear=("B_OER",),
     no_lora="Every token has its own mixture of experts, and a LoRA is one matrix for all tokens.",

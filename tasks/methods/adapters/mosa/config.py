@@ -24,6 +24,7 @@ class MosaConfig(Config):
 
 SPEC = AdapterSpec(
     config=MosaConfig,
+    of_rows=True,
     merges=False,
     held=("start_OI", "part_OI"),
     acts_between_steps=True,

@@ -26,6 +26,7 @@ class MoslConfig(Config):
 
 SPEC = AdapterSpec(
     config=MoslConfig,
+    of_rows=True,
     merges=True,
     linear=("up",),
     held=("start_OI", "part_OI"),

@@ -18,5 +18,6 @@ SPEC = OptimizerSpec(
     config=Zo2Config,
     gradient_free=True,
     streams=True,
+    of_rows=True,
     alone="two passes are under way at a time, and DDP follows one",
 )

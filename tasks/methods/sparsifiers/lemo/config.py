@@ -26,4 +26,4 @@ class LemoConfig(Config):
     train."""
 
 
-SPEC = SparsifierSpec(config=LemoConfig, acts_between_steps=True)
+SPEC = SparsifierSpec(config=LemoConfig, acts_between_steps=True, of_rows=True)
