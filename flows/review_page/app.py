@@ -96,8 +96,7 @@ class _Page:
         if edits.calls_a_tool(entry):
             raise Refused(422, edits.CALL)
         history = self._turn.history(view)
-        standing = filters.state_of(entry, history)
-        text = standing.text if standing and standing.decision == "edit" else entry.response
+        text = _text_of(entry, history)
         if rendering.UNEDITABLE & set(text):
             raise Refused(422, "A browser would change the carriage returns of this text. Edit it by `ratchet review`.")
         return HTMLResponse(rendering.editor(entry, view, text, len(history.get(entry.id, ()))))
@@ -128,8 +127,10 @@ class _Page:
         _check_verb(form.view, form.decision)
         entry = self._entry(form.view, form.id)
         text = form.text.replace("\r\n", "\n") if form.decision == "edit" else ""
-        if form.decision == "edit" and (problem := edits.problem(entry, text)):
-            raise Refused(422, f"{problem.rstrip('.')}. Nothing was decided, and the text is still here.")
+        if form.decision == "edit":
+            before = _text_of(entry, self._turn.history(form.view))
+            if problem := edits.problem(entry, text, before):
+                raise Refused(422, f"{problem.rstrip('.')}. Nothing was decided, and the text is still here.")
 
         def add(history: History) -> Sequence[Decision]:
             earlier = history.get(entry.id, ())
@@ -182,6 +183,12 @@ class _Page:
                 410, "A run has written this turn anew, and the entry is no longer there. Load the page again."
             )
         return entry
+
+
+def _text_of(entry: Entry, history: History) -> str:
+    """Return the text that an edit begins with: the response, or the edit of it that counts."""
+    standing = filters.state_of(entry, history)
+    return standing.text if standing and standing.decision == "edit" else entry.response
 
 
 def _check_verb(view: View, verb: Verb | str) -> None:

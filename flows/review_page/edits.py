@@ -10,8 +10,8 @@ RUNS = 2
 """Runs that must both pass, as the next run of the pipeline asks."""
 
 
-def problem(entry: Entry, text: str) -> str:
-    """Return the sentence that says why an edit cannot be taken; empty if it can.
+def problem(entry: Entry, text: str, before: str) -> str:
+    """Return the sentence that says why an edit cannot be taken; empty if it can. It was made of `before`: the response, or an earlier edit of it.
 
     Programs run in the sandbox, other answers are judged by their verifier. The tests of a refused addition are not kept, so that
     the next run alone can run them.
@@ -20,8 +20,10 @@ def problem(entry: Entry, text: str) -> str:
         return CALL
     if not text.strip():
         return "The text is empty. To leave it out, reject it."
-    if text == entry.response:
+    if text == before:
         return "Nothing was edited."
+    if text == entry.response:
+        return "That is the text as it was before it was edited. Undo the edit instead."
     if not entry.knows_tests:
         return ""
     tests = entry.answered.tests

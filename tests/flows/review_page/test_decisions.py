@@ -12,7 +12,7 @@ from flows.review_page import edits
 from tasks.core.records import Decision, Document, Example, Message, Refusal, Result, ToolCall
 from tasks.io import review_decisions, sandbox, tables
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decide, decided
-from tests.stages.report.material import trained
+from tests.stages.report.material import HOSTILE, trained
 
 
 def test_a_decision_is_a_line_with_author_reason_and_time(page):
@@ -212,6 +212,16 @@ def test_an_edit_goes_on_from_the_edit_that_counts(page):
     assert "\nreturn 5  # by hand</textarea>" in field
     decide(page, "e", "withdraw", seen=1)
     assert "by hand" not in page.get("edit?view=proposed&id=e", headers={"HX-Request": "true"}).text
+
+
+def test_an_edit_that_changes_nothing_of_the_edit_before_is_not_taken(page):
+    """Its undoing would leave that edit."""
+    assert decide(page, "a2", "edit", text=f"{PASSES}# by hand").status_code == 200
+    again = decide(page, "a2", "edit", text=f"{PASSES}# by hand", seen=1)
+    back = decide(page, "a2", "edit", text=f"{PASSES}# {HOSTILE}", seen=1)
+    assert (again.status_code, back.status_code, len(decided())) == (422, 422, 1)
+    assert "Nothing was edited." in again.text
+    assert "Undo the edit instead." in back.text
 
 
 def test_many_records_are_rescued_after_a_count(page):
