@@ -136,7 +136,7 @@ def _of_base(stage: str, config: PipelineConfig, runs: Sequence[Past], fetched: 
     Their own settings do not name it: the latest run of `fetch` before them does. `fetched` begins with the latest. A digest that is set later is of
     the same model.
     """
-    if not workload.is_known(stage):
+    if not workload.is_of_base(stage, _recorded(stage, config)):
         return runs
     now = {
         name: value
@@ -157,8 +157,8 @@ def _estimate(
     now = _recorded(stage, config) | (changes or {})
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
-    is_of_model = not workload.is_known(stage) or workload.is_fetched(config.fetch.model.model_dump())
-    if comparable and is_of_model:
+    is_of_base = not workload.is_of_base(stage, now) or workload.is_fetched(config.fetch.model.model_dump())
+    if comparable and is_of_base:
         return from_runs(stage, now, comparable)
     if config.compute.device != "cpu":
         return None  # the speed of a GPU is not measured

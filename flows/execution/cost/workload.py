@@ -122,6 +122,11 @@ def is_known(stage: str) -> bool:
     return stage in _WORK
 
 
+def is_of_base(stage: str, settings: Mapping[str, str]) -> bool:
+    """Return True if a stage runs the base or a model made of it, so that its time is that of this base."""
+    return is_known(stage) or (stage == "refine" and Settings(settings).kind("refine.generator") in ("local", "tasks"))
+
+
 def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
     def work(settings: Settings) -> Work:
         tokens = settings.number(f"{stage}.max_tokens")

@@ -301,6 +301,18 @@ def test_runs_with_the_base_before_do_not_tell_of_the_one_that_is_fetched(profil
     assert estimates.for_stages(["tune"])["tune"].source == "equal settings"
 
 
+@pytest.mark.parametrize(("kind", "known"), [("rules", True), ("local", False)])
+def test_runs_of_refine_tell_of_the_base_that_wrote_in_them_alone(profile, store, kind, known):
+    refine = {"generator": {"from": kind}}
+    record("fetch", runner.as_recorded(configuration.for_stage("fetch", profile("tiny", refine=refine))))
+    record("refine", runner.as_recorded(configuration.for_stage("refine", configuration.load())))
+    assert "refine" in estimates.for_stages(["refine"])
+    large = {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": "1" * 40}
+    config = profile("tiny", refine=refine, fetch={"model": large})
+    record("fetch", runner.as_recorded(configuration.for_stage("fetch", config)))
+    assert ("refine" in estimates.for_stages(["refine"])) is known
+
+
 def test_another_folder_is_not_fetched_yet_where_its_files_are_of_another_size(tmp_path):
     for folder, size in ((workload.BASE, 4_000_000), (tmp_path / "one", 4_000_000), (tmp_path / "other", 8_000_000)):
         folder.mkdir(parents=True)
