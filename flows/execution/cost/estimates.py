@@ -9,6 +9,7 @@ in proportion to the tokens. Without a run they follow from the work (`flows.exe
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from flows.execution.cost import footprint, gpu_plan, machine_speed, workload
@@ -31,6 +32,8 @@ IDLE_S, IDLE_MB = (0.1, 0.5), (100.0, 2000.0)
 SPREAD = 1.5
 """Factor by which the seconds may be longer or shorter than the speed of the machine says: data are shorter than the settings allow,
 methods cost more than a plain training."""
+LINE = (12e6, 120e6)
+"""Bytes a second in which a model is assumed to come from the hub, by lines of 100 and of 1,000 Mbit/s. Nobody measures the line."""
 MEMORY_SPREAD = 3.0
 FORKED = 0.2
 """Share of a start that remains where stages are children of a process that has imported their libraries."""
@@ -157,6 +160,8 @@ def _estimate(
     now = _recorded(stage, config) | (changes or {})
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
+    if stage == "fetch":  # how long one model took says nothing of another
+        comparable = [past for past in comparable if _fetched_model(past.config) == _fetched_model(now)]
     is_of_base = not workload.is_of_base(stage, now) or workload.is_fetched(config.fetch.model.model_dump())
     if comparable and is_of_base:
         return from_runs(stage, now, comparable)
@@ -164,6 +169,10 @@ def _estimate(
         return None  # the speed of a GPU is not measured
     speed = machine_speed.of(config.compute)
     return from_speed(stage, now, config, speed) if speed else None
+
+
+def _fetched_model(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in settings.items() if name.startswith("fetch.model.")}
 
 
 def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> StageEstimate:
@@ -197,7 +206,11 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
     settings = _with_all(now, config)
     if stage in _OF_DATA:
         seconds = _OF_DATA[stage](Settings(settings), speed, shape)
-        return None if seconds is None else StageEstimate(_spread(seconds), None, None, "machine speed", runs=0)
+        if seconds is None:
+            return None
+        span, download = _spread(seconds), _downloaded_bytes(Settings(settings), shape) if stage == "fetch" else 0.0
+        span = Range(span.low + download / max(LINE), span.high + download / min(LINE))
+        return StageEstimate(span, None, None, "machine speed", runs=0)
     if not workload.is_known(stage) or shape is None:
         return None
     weights_mb = WEIGHT_BYTES * shape.parameters / MB
@@ -255,6 +268,17 @@ def _fetched(settings: Settings, speed: Speed, shape: Shape | None) -> float:
     """Return the seconds of `fetch`: a start, and where the model is dequantised (GGUF) some for each parameter."""
     is_quantised = settings.kind("fetch.model") in ("package", "gguf")
     return speed.start_s * (1 + 2e-8 * (shape.parameters if shape and is_quantised else 0))
+
+
+def _downloaded_bytes(settings: Settings, shape: Shape | None) -> float:
+    """Return the bytes of the weights that `fetch` has to download, two for each parameter; 0 where the hub's cache has the model."""
+    if settings.kind("fetch.model") != "hub" or shape is None:
+        return 0.0
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = f"models--{settings.text('fetch.model.id').replace('/', '--')}"
+    is_cached = (Path(HF_HUB_CACHE) / folder / "snapshots" / settings.text("fetch.model.revision")).is_dir()
+    return 0.0 if is_cached else 2 * shape.parameters
 
 
 def _ingested(settings: Settings, speed: Speed, _shape: Shape | None) -> float:

@@ -324,6 +324,21 @@ def test_another_folder_is_not_fetched_yet_where_its_files_are_of_another_size(t
     assert workload.base_shape(other).parameters == 2e6
 
 
+def test_a_model_of_the_hub_takes_as_long_as_its_download_whatever_another_took(profile, store, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    small = profile("tiny")
+    record("fetch", runner.as_recorded(configuration.for_stage("fetch", small)))
+    assert estimates.for_stages(["fetch"])["fetch"].source == "equal settings"
+    revision = "1" * 40
+    profile("tiny", fetch={"model": {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": revision}})
+    found = estimates.for_stages(["fetch"])["fetch"]
+    assert found.source == "machine speed"
+    assert found.seconds.low > 14e9 / max(estimates.LINE)
+    assert found.seconds.high > 14e9 / min(estimates.LINE)
+    (tmp_path / "hub/models--Qwen--Qwen2.5-7B/snapshots" / revision).mkdir(parents=True)
+    assert estimates.for_stages(["fetch"])["fetch"].seconds.high < 60, "the hub's cache has it"
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///not-made-yet.db", "nonsense://store"])
 def test_without_a_store_that_answers_the_model_steps_in(profile, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
