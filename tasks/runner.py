@@ -7,6 +7,7 @@ another of its items copies that item's outputs: a round that changed nothing co
 
 import fcntl
 import importlib
+import json
 import os
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from tasks.io.system import locks, process, progress, usage
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
+BASE_CARD = Path("models/base/ratchet.json")
 WORK = SCRATCH / "work"
 """Folder for unfinished work, from which a stage continues after a kill."""
 
@@ -264,7 +266,7 @@ def _open_run(
         tags["prefect.flow_run_id"] = flow
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(environment.PARENT_RUN), tags=tags)
-    recorder.params(**as_recorded(stage_config))
+    recorder.params(**as_recorded(stage_config), **base_weights())
     recorder.datasets(dvc_hashes(reads.values()))
     status: tracking.Status = "FAILED"
     try:
@@ -282,6 +284,14 @@ def _open_run(
 def as_recorded(stage_config: Config) -> dict[str, Any]:
     """Return the settings of a stage as its MLflow run records them: full name → value."""
     return {name: _portable(value) for name, value in flat(stage_config.model_dump())}
+
+
+def base_weights() -> dict[str, str]:
+    """Return the digest of the base on disk, as an MLflow run records it: its size decides how long a stage takes. Empty without a base."""
+    try:
+        return {"base_weights": json.loads(BASE_CARD.read_text(encoding="utf-8"))["weights"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _portable(value: Any) -> Any:

@@ -73,11 +73,8 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
     """Return the estimate of each stage that has one."""
     config, known = configuration.load(), set(configuration.stage_names())
     families = dict.fromkeys(name for stage in stages if (name := stage.partition("@")[0]) in known)
-    runs = run_history.past({**families, "fetch": None})
-    estimates = {
-        name: _estimate(name, config, _of_base(name, config, runs.get(name, []), runs.get("fetch", [])))
-        for name in families
-    }
+    runs = run_history.past(families)
+    estimates = {name: _estimate(name, config, runs.get(name, [])) for name in families}
     return {stage: estimate for stage in stages if (estimate := estimates.get(stage.partition("@")[0]))}
 
 
@@ -124,34 +121,11 @@ def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range
 
 def for_training(stage: str, tokens: int) -> StageEstimate | None:
     """Return the estimate of a stage that trains on so many tokens, with params.yaml's other settings; None if nothing is known."""
-    config, past = configuration.load(), run_history.past([stage, "fetch"])
+    past = run_history.past([stage]).get(stage, [])
     runs = [
-        run
-        for run in _of_base(stage, config, past.get(stage, []), past.get("fetch", []))
-        if workload.of(stage, run.config).trained  # a model that passed through was not trained
-    ]
-    return _estimate(stage, config, runs, {f"{stage}.max_tokens": str(tokens)})
-
-
-def _of_base(stage: str, config: PipelineConfig, runs: Sequence[Past], fetched: Sequence[Past]) -> Sequence[Past]:
-    """Return the runs of a stage that worked with the base of `config`; all of them where the work is no model's.
-
-    Their own settings do not name it: the latest run of `fetch` before them does. `fetched` begins with the latest. A digest that is set later is of
-    the same model.
-    """
-    if not workload.is_of_base(stage, _recorded(stage, config)):
-        return runs
-    now = {
-        name: value
-        for name, value in _recorded("fetch", config).items()
-        if name.startswith("fetch.model.") and name != "fetch.model.digest"
-    }
-
-    def is_of_base(run: Past) -> bool:
-        before = next((fetch for fetch in fetched if fetch.started <= run.started), None)
-        return before is None or now.items() <= before.config.items()
-
-    return [run for run in runs if is_of_base(run)]
+        run for run in past if workload.of(stage, run.config).trained
+    ]  # a model that passed through was not trained
+    return _estimate(stage, configuration.load(), runs, {f"{stage}.max_tokens": str(tokens)})
 
 
 def _estimate(
@@ -162,8 +136,11 @@ def _estimate(
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
     if stage == "fetch":  # how long one model took says nothing of another
         comparable = [past for past in comparable if _fetched_model(past.config) == _fetched_model(now)]
-    is_of_base = not workload.is_of_base(stage, now) or workload.is_fetched(config.fetch.model.model_dump())
-    if comparable and is_of_base:
+    is_of_base = workload.is_of_base(stage, now)
+    if is_of_base:  # runs of earlier releases do not say which base they had
+        base = runner.base_weights()
+        comparable = [past for past in comparable if base.items() <= {**base, **past.config}.items()]
+    if comparable and (not is_of_base or workload.is_fetched(config.fetch.model.model_dump())):
         return from_runs(stage, now, comparable)
     if config.compute.device != "cpu":
         return None  # the speed of a GPU is not measured

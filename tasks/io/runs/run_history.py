@@ -27,8 +27,6 @@ class Past:
     seconds: float
     memory_mb: float | None
     output_mb: float | None
-    started: float = 0.0
-    """Seconds since 1970."""
 
 
 def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
@@ -62,7 +60,6 @@ def _of(run: Any) -> Past:
         seconds=(run.info.end_time - run.info.start_time) / 1000,
         memory_mb=metrics.get("peak_memory_mb"),
         output_mb=metrics.get("output_mb"),
-        started=run.info.start_time / 1000,
     )
 
 

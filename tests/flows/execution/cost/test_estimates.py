@@ -283,33 +283,35 @@ def test_of_a_base_that_is_not_fetched_yet_neither_files_nor_runs_of_the_one_bef
     assert after["report"] == before["report"], "it runs no model"
 
 
-def test_runs_with_the_base_before_do_not_tell_of_the_one_that_is_fetched(profile, store):
-    def fetched(**sections):
-        config = profile("tiny", **sections)
-        record("fetch", runner.as_recorded(configuration.for_stage("fetch", config)))
-        return config.fetch.model
-
-    small = fetched().model_dump(by_alias=True)
-    for name in ("tune", "report"):
-        record(name, runner.as_recorded(configuration.for_stage(name, configuration.load())))
-    assert estimates.for_stages(["tune"])["tune"].source == "equal settings"
-    fetched(fetch={"model": {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": "1" * 40}})
-    after = estimates.for_stages(["tune", "report"])
-    assert (after["tune"].source, after["report"].source) == ("machine speed", "equal settings")
-    assert estimates.for_training("tune", 1000).source == "machine speed"
-    fetched(fetch={"model": small})
-    assert estimates.for_stages(["tune"])["tune"].source == "equal settings"
+def test_runs_of_another_base_are_no_equals_once_a_new_one_was_fetched(profile, store):
+    sources = [profile("tiny").fetch.model.model_dump(mode="json", exclude={"path", "digest"})]
+    sources.append({"from": "hub", "id": "Qwen/Qwen2.5-0.5B", "revision": "1" * 40})
+    workload.BASE.mkdir(parents=True)
+    found = []
+    for source in sources:
+        runner.BASE_CARD.write_text(json.dumps({"source": source, "weights": json.dumps(source)}))
+        profile("tiny", fetch={"model": source})
+        found.append(estimates.for_stages(["tune", "report"]))
+        for name in ("tune", "report"):
+            record(
+                name, runner.as_recorded(configuration.for_stage(name, configuration.load())), **runner.base_weights()
+            )
+        found.append(estimates.for_stages(["tune", "report"]))
+    assert [one["tune"].source for one in found] == ["machine speed", "equal settings"] * 2
+    assert [one["tune"].runs for one in found] == [0, 1, 0, 1]
+    assert [one["report"].runs for one in found] == [0, 1, 1, 2], "it runs no model"
 
 
 @pytest.mark.parametrize(("kind", "known"), [("rules", True), ("local", False)])
 def test_runs_of_refine_tell_of_the_base_that_wrote_in_them_alone(profile, store, kind, known):
-    refine = {"generator": {"from": kind}}
-    record("fetch", runner.as_recorded(configuration.for_stage("fetch", profile("tiny", refine=refine))))
-    record("refine", runner.as_recorded(configuration.for_stage("refine", configuration.load())))
+    profile("tiny", refine={"generator": {"from": kind}})
+    workload.BASE.mkdir(parents=True)
+    runner.BASE_CARD.write_text(json.dumps({"weights": "one"}))
+    record(
+        "refine", runner.as_recorded(configuration.for_stage("refine", configuration.load())), **runner.base_weights()
+    )
     assert "refine" in estimates.for_stages(["refine"])
-    large = {"from": "hub", "id": "Qwen/Qwen2.5-7B", "revision": "1" * 40}
-    config = profile("tiny", refine=refine, fetch={"model": large})
-    record("fetch", runner.as_recorded(configuration.for_stage("fetch", config)))
+    runner.BASE_CARD.write_text(json.dumps({"weights": "other"}))
     assert ("refine" in estimates.for_stages(["refine"])) is known
 
 
