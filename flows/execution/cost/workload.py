@@ -28,6 +28,8 @@ KINDS = 8
 """Kinds of generated tasks that are asked (`diagnose.probes`); the settings hold them in a list, which is not counted here."""
 SHARED = 5 / 6
 """Share of `8x7B` that is left as experts have attention and embeddings in common (Mixtral has 46.7 and 140.6 billion)."""
+ROUTED = 2
+"""Experts of `8x7B` that a token passes through."""
 BASE = Path("models/base")
 WEIGHT_BYTES = 4.0
 
@@ -39,6 +41,13 @@ class Shape:
     parameters: float
     hidden: float
     layers: float
+    idle: float = 0
+    """Parameters of experts that a token does not pass through."""
+
+    @property
+    def active(self) -> float:
+        """The parameters that a token passes through."""
+        return self.parameters - self.idle
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Work:
         backward = 0.0 if self.passes else self.trained
         training = TRAIN * (ADAPTED if adapts else 1.0) * backward / pace.train_ops_per_s
         step_s = shape.layers * speed.layer_s + shape.parameters * WEIGHT_BYTES / speed.bytes_per_s
-        return shape.parameters * (reading + training) + self.steps * step_s
+        return shape.active * (reading + training) + self.steps * step_s
 
 
 class Settings:
@@ -245,18 +254,37 @@ def _of_files(folder: Path) -> Shape | None:
     parameters = sum(file.stat().st_size for file in files) / width
     inner = config.get("text_config") or config
     hidden, layers = (inner.get(name) or inner.get(gpt2) for name, gpt2 in _FORMER.items())
-    return Shape(parameters, hidden or 768, layers or 12)
+    shape = Shape(parameters, hidden or 768, layers or 12)
+    return replace(shape, idle=min(_idle(inner, shape), 0.95 * parameters))
+
+
+_UNITS = {"m": 1e6, "b": 1e9}
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def _idle(config: Mapping[str, Any], shape: Shape) -> float:
+    """Return the parameters of the experts that a token does not pass through: three matrices each; 0 for a model without experts."""
+    experts = next((config[name] for name in _EXPERTS if config.get(name)), 0)
+    width = config.get("moe_intermediate_size") or config.get("intermediate_size") or 0
+    dense = (config.get("first_k_dense_replace") or 0) + len(config.get("mlp_only_layers") or ())
+    idle = max(0, experts - (config.get("num_experts_per_tok") or experts))
+    return 3.0 * (shape.layers - dense) * idle * shape.hidden * width
 
 
 def _named(name: str) -> Shape | None:
-    """Return the size of the most parameters that a name tells. Experts are as wide as a model of the size of one."""
+    """Return the size of the most parameters that a name tells, and how many of them a token passes through (`30B-A3B`, `8x7B`). Experts are as wide as
+    a model of the size of one."""
     numbers = re.findall(r"(?:(\d+)x)?(?<!-\d_)(\d+(?:\.\d+)?)([mb])\b", name.lower())
     shapes = [
-        replace(one, parameters=one.parameters * (SHARED * int(experts) if experts else 1))
+        replace(one, parameters=one.parameters * share, idle=one.parameters * (share - at_work))
         for experts, number, unit in numbers
-        if (one := _usual_shape(float(number) * {"m": 1e6, "b": 1e9}[unit])).parameters
+        if (one := _usual_shape(_UNITS[unit] * float(number))).parameters
+        for share, at_work in [(SHARED * int(experts), SHARED * min(ROUTED, int(experts))) if experts else (1, 1)]
     ]
-    return max(shapes, key=lambda shape: shape.parameters, default=None)
+    largest = max(shapes, key=lambda shape: shape.parameters, default=None)
+    if largest and (active := re.search(r"\ba(\d+(?:\.\d+)?)([mb])\b", name.lower())):
+        return replace(largest, idle=max(0.0, largest.parameters - _UNITS[active[2]] * float(active[1])))
+    return largest
 
 
 def _usual_shape(parameters: float) -> Shape:

@@ -138,6 +138,45 @@ def test_names_are_read_as_their_authors_write_them(name, billions):
     assert workload.base_shape({"from": "hub", "id": name}).parameters == pytest.approx(billions * 1e9, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Mixtral-8x7B", 12.9),
+        ("Mixtral-8x22B", 39.1),
+        ("Qwen3-30B-A3B", 3.3),
+        ("granite-3.0-1b-a400m", 0.4),
+        ("Llama-3-8B", 8),
+    ],
+)
+def test_time_is_that_of_the_experts_that_a_token_passes_through(name, billions):
+    shape = workload.base_shape({"id": name})
+    assert shape.active == pytest.approx(billions * 1e9, rel=0.12)
+    one = workload.Work(trained=1000).seconds(shape, SPEED, adapts=False)
+    other = workload.Work(trained=1000).seconds(
+        workload.Shape(billions * 1e9, shape.hidden, shape.layers), SPEED, adapts=False
+    )
+    assert one == pytest.approx(other, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("config", "idle"),
+    [
+        ({"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 10}, 3 * 3 * 6 * 40 * 10),
+        (
+            {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 5, "mlp_only_layers": [0]},
+            2 * 3 * 2 * 40 * 5,
+        ),
+        ({"intermediate_size": 10}, 0),
+    ],
+)
+def test_the_files_of_a_mixture_tell_what_a_token_does_not_pass_through(tmp_path, config, idle):
+    (tmp_path / "mine").mkdir()
+    sizes = {"hidden_size": 40, "num_hidden_layers": 3, "dtype": "bfloat16"}
+    (tmp_path / "mine/config.json").write_text(json.dumps(sizes | config))
+    (tmp_path / "mine/model.safetensors").write_bytes(bytes(2_000_000))
+    assert workload.base_shape({"from": "folder", "path": tmp_path / "mine"}).idle == idle
+
+
 def test_experts_are_as_wide_as_a_model_of_the_size_of_one():
     experts, one = (workload.base_shape({"id": name}) for name in ("Mixtral-8x7B", "Mistral-7B"))
     assert (experts.hidden, experts.layers) == (one.hidden, one.layers)
