@@ -145,6 +145,8 @@ def _estimate(
     if config.compute.device != "cpu":
         return None  # the speed of a GPU is not measured
     speed = machine_speed.of(config.compute)
+    if speed and configuration.declaration(stage).trains:
+        speed = machine_speed.shared(speed, config.compute, config.resources.get(stage, Resources()).nodes)
     return from_speed(stage, now, config, speed) if speed else None
 
 

@@ -6,6 +6,7 @@ Nothing of it enters an output: it serves the estimates of `ratchet plan` before
 import os
 import platform
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tasks.io import provenance
 
 PATIENCE_S = 180
 """Seconds after which a measurement counts as failed: a busy machine takes a minute for what an idle one does in ten seconds."""
+SCALES = 0.9
+"""Share of a process's pace that is assumed to be left where several share a step, as on GPUs (`gpu_plan`)."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -27,6 +30,24 @@ def of(compute: Compute) -> Speed | None:
     return remembered.get(cache_file(), machine_key(compute), _speed, partial(_measure, compute))
 
 
+def shared(speed: Speed, compute: Compute, nodes: int = 1) -> Speed:
+    """Return the pace of the processes that share the steps of a training, on machines like this one: of so many as have cores of their own."""
+    here = max(1, compute.processes // nodes)
+    at_once = nodes * min(here, max(1, _cores() // compute.threads))
+    if at_once == 1:
+        return speed
+    factor = SCALES * at_once
+    narrow, wide = (
+        replace(pace, read_ops_per_s=factor * pace.read_ops_per_s, train_ops_per_s=factor * pace.train_ops_per_s)
+        for pace in (speed.narrow, speed.wide)
+    )
+    return replace(speed, narrow=narrow, wide=wide)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cache_file() -> Path:
     """Return the file that remembers speeds, by machine."""
     return remembered.cache_file("machine_speed.json")
@@ -35,12 +56,11 @@ def cache_file() -> Path:
 def machine_key(compute: Compute) -> str:
     """Return the facts that a speed depends on: processor, cores, versions of torch and transformers, precision and threads."""
     facts = provenance.machine_class()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return " · ".join(
         [
             _processor(),
             facts["processor"],
-            f"{cores} cores",
+            f"{_cores()} cores",
             f"torch {facts['torch']}",
             f"transformers {facts['transformers']}",
             compute.precision,

@@ -65,7 +65,7 @@ def profile(tmp_path):
     def use(name, **sections):
         tree = yaml.safe_load((ROOT / f"params/{name}.yaml").read_text())
         for section, changes in sections.items():
-            tree[section] |= changes
+            tree[section] = tree.get(section, {}) | changes
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
         return configuration.load()
 
@@ -261,6 +261,21 @@ def test_a_stage_of_a_fork_server_starts_sooner(profile, monkeypatch):
     alone = model_of("compress", profile("tiny"))
     monkeypatch.setattr(estimates.client, "is_wanted", lambda: True)
     assert model_of("compress", profile("tiny")).seconds.high < alone.seconds.high / 2
+
+
+@pytest.mark.parametrize(("processes", "nodes", "times"), [(2, 1, 1.8), (8, 1, 3.6), (8, 4, 7.2), (1, 1, 1)])
+def test_processes_that_share_a_training_divide_its_time_where_they_have_cores(
+    profile, monkeypatch, processes, nodes, times
+):
+    monkeypatch.setattr(machine_speed, "_cores", lambda: 4)
+    compute = {"threads": 1, "device": "cpu"}
+    long = {"max_tokens": 10**9}
+    profile("lab", compute=compute, tune=long)
+    one = estimates.for_stages(["tune", "evaluate"])
+    profile("lab", compute=compute | {"processes": processes}, tune=long, resources={"tune": {"nodes": nodes}})
+    many = estimates.for_stages(["tune", "evaluate"])
+    assert one["tune"].seconds.high / many["tune"].seconds.high == pytest.approx(times, rel=0.02)
+    assert many["evaluate"].seconds == one["evaluate"].seconds, "no other processes answer"
 
 
 def record(stage, values, machine=None, **facts):
