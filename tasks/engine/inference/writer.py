@@ -57,8 +57,8 @@ Batch = tuple[Sequence[Sequence[Message]], Sequence[str]]
 """Prompts that are answered together, and the seed of each."""
 
 
-def answer(decoding: Decoding, loaded: Loaded, batch: Batch) -> list[Answer]:
-    """Return a model's answers to a batch."""
+def answer(decoding: Decoding, programs: bool, loaded: Loaded, batch: Batch) -> list[Answer]:
+    """Return a model's answers to a batch; `programs` end with the block of their program."""
     with lasting():
         from tasks.engine.inference import generation
     prompts, keys = batch
@@ -70,6 +70,7 @@ def answer(decoding: Decoding, loaded: Loaded, batch: Batch) -> list[Answer]:
         max_new_tokens=decoding.max_new_tokens,
         batch_size=len(prompts),
         sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
+        programs=programs,
     )
     seconds = time.time() - began
     return [
@@ -93,21 +94,24 @@ def of_model(
     parent: Path | None = None,
     load: Load = checkpoints.load,
     workers: Workers | None = None,
+    *,
+    programs: bool = False,
 ) -> Write:
-    """Return a function that has the model in `folder` write; `parent` is the base of an adapter.
+    """Return a function that has the model in `folder` write; `parent` is the base of an adapter. Of `programs` nothing but the program is judged, so
+    they end with its block.
 
     Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes. If there are
     enough of them, the nodes of a cluster that the environment names answer them; `workers` are those that have a way to it already.
     """
     placed(compute)  # what else a stage computes, embeddings for instance, is computed with it
     local = LocalModel(folder, parent, load, compute)
-    work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))))
+    work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))), programs)
     answers, model = Answers(run.cache / "answers"), identity(folder, parent, compute)
 
     def question(batch: Batch) -> Any:
         prompts, keys = batch
         conversations = [[asdict(message) for message in prompt] for prompt in prompts]
-        return [model, decoding.model_dump(mode="json"), conversations, keys]
+        return [model, decoding.model_dump(mode="json"), conversations, keys, *(["programs"] if programs else [])]
 
     def answered(batches: Sequence[Batch]) -> Iterator[list[Answer]]:
         """Yield the answers to each batch, those kept from earlier runs among them."""

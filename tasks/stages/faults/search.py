@@ -12,8 +12,8 @@ from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, S
 from tasks.stages.faults.findings import Findings
 from tasks.stages.faults.pair import Candidate, Encode, meaning, pair
 
-Writer = Callable[[Drawn], Write]
-"""Returns the function that generates text, for a source that needs a model."""
+Writer = Callable[[Drawn, bool], Write]
+"""Returns the function that generates text, for a source that needs a model; True if programs are all that it is asked for."""
 Examples = Callable[[], Iterable[Example]]
 """Returns all examples, from the first one on."""
 
@@ -130,7 +130,7 @@ class PairSearch:
             if example.id in chosen
         ]
         ask = generate.attempts if isinstance(source, Sampled) else generate.on_purpose
-        candidates = ask(source, asked, self.config.seed, self._writer(source))
+        candidates = ask(source, asked, self.config.seed, self._writer(source, all(map(holds_program, asked))))
         return {name: iter(some) for name, some in candidates.items()}
 
     def _verify(self, proposals: dict[str, Iterator[Candidate]]) -> None:

@@ -54,8 +54,8 @@ def find_pairs(
     def encoded(example: Example, pair: FaultPair | None) -> Encoded | None:
         return encode_example(example, [pair] if pair else [], tools)
 
-    def writer(source: Drawn) -> Write:
-        return _writer(source, model, base, config, run)
+    def writer(source: Drawn, programs: bool) -> Write:
+        return _writer(source, model, base, config, run, programs=programs)
 
     examples = partial(tables.stream, table, Example)
     judge = partial(sandbox.run, minimum=2)
@@ -63,13 +63,13 @@ def find_pairs(
     pair_search.find(examples, tables.count(table, Example))
 
 
-def _writer(source: Drawn, model: Path, base: Path | None, config: StageConfig, run: Run) -> Write:
+def _writer(source: Drawn, model: Path, base: Path | None, config: StageConfig, run: Run, *, programs: bool) -> Write:
     """Return the function that generates text for a source: by its server, or by the model on this machine."""
     from tasks.engine.inference import writer
 
     if isinstance(source, Teacher) and source.server:
         return writer.of_server(source.server, source, run)
-    return writer.of_model(model, source, config.compute, run, base)
+    return writer.of_model(model, source, config.compute, run, base, programs=programs)
 
 
 def summary(label: str, num_examples: int, pairs: pl.DataFrame, refused: Counter[str]) -> str:

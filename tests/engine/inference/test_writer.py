@@ -46,6 +46,19 @@ def test_an_answer_that_was_cut_off_is_one_when_it_is_kept_too(folder, tmp_path,
     assert len(run.calls) == 2
 
 
+def test_programs_end_with_their_block_and_other_answers_do_not(folder, tmp_path, monkeypatch):
+    from tasks.engine.inference import generation
+
+    def respond(*_, programs, **__):
+        return [generation.Response("a block" if programs else "a block and more", True)]
+
+    monkeypatch.setattr(generation, "respond", respond)
+    for programs, text in ((True, "a block"), (False, "a block and more"), (True, "a block")):
+        run = ScratchRun(tmp_path)
+        write = writer.of_model(folder, Decoding(max_new_tokens=3), small.FP32, run, programs=programs)
+        assert [answer.text for answer in write([[Message("user", "Write.")]], ["key"])] == [text], "kept apart"
+
+
 def test_another_chat_template_asks_anew(folder, tmp_path):
     run = ScratchRun(tmp_path)
     calls(folder, run)

@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 
 from tasks.core.records import Tests
+from tasks.engine.inference import generation
 from tests import tiny as small
+from tests.stages.faults import test_faults
 
 SAMPLED = {"from": "sampled", "samples": 2}
 WORDS = "The words in order: apple, bread, cloud, drum, eagle, flute"
@@ -86,3 +88,18 @@ def test_such_pairs_train(faults, speaks, tiny):
     assert marked
     (wrong,) = sequence.auxiliary
     assert len(wrong)
+
+
+def test_answers_end_with_their_program_where_programs_are_all_that_is_asked_for(faults, monkeypatch):
+    asked = []
+
+    def write(model, prompts, tokenizer, *, programs, **_):
+        asked.append(programs)
+        return [generation.Response("nothing", True)] * len(prompts)
+
+    monkeypatch.setattr(generation, "respond", write)
+    program = test_faults.example(0, test_faults.BINARY, test_faults.FIND)
+    faults([program], SAMPLED, {"from": "teacher"}, name="programs")
+    faults([program, sorted_words(1)], SAMPLED, {"from": "teacher"}, name="both")
+    assert set(asked[:2]) == {True}
+    assert asked[2:] == [False, True], "a teacher is asked for programs alone"
