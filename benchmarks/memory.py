@@ -54,13 +54,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
 OF_ATTENTION = LORA | {"targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 """LoRA beside MLPs that are frozen, as sparsifiers may want them."""
+SPIEL = {"accumulate": 1}
+"""The first change of entries comes in the second step."""
 SECTIONS: dict[str, dict[str, Any]] = {
     "adept": {"interval": 0},  # a few steps hold no look at the units
     "lora": LORA,
-    "spiel": {"accumulate": 1},  # it changes its entries before the second step
     "loca": {"coefficient_steps": 1, "place_steps": 2, "place_share": 1.0},  # both turns within a few steps
     "mhr": {"heads": 8},  # which divide the widths of all shapes
     "oft": {"block_size": 16},
+    "spiel": SPIEL,
 }
 """Name → settings of a method, where its defaults do not suit the shapes or a few steps."""
 CHECKPOINTED = {"activation_checkpointing": True}
@@ -82,11 +84,7 @@ def sides() -> dict[str, dict[str, Any]]:
     for name in methods.names("selectors"):
         needs_lora = methods.spec("selectors", name).needs_linear
         alone[name] = {"selector": name, "adapter": "lora" if needs_lora else "none"}
-    alone["spiel, ma"] = {
-        "selector": "spiel",
-        "adapter": "none",
-        "methods": {"spiel": {"criterion": "ma", "accumulate": 1}},
-    }
+    alone["spiel, ma"] = {"selector": "spiel", "adapter": "none", "methods": {"spiel": SPIEL | {"criterion": "ma"}}}
     alone |= {name: {"expander": name} for name in methods.names("expanders") if name != "none"}
     for name in methods.names("optimizers"):
         alone[name] = {"optimizer": name}
