@@ -39,6 +39,7 @@ SLOW = (
     "tests/io/sources/test_archives.py",
     "tests/io/sources/test_formats.py",
     "tests/io/test_generators.py",
+    "tests/io/test_verifiers.py",
     "tests/io/weights/test_merges.py",
     "tests/io/weights/test_mlflow_format.py",
     "tests/methods/test_adapter_contract.py",

@@ -1,20 +1,61 @@
-"""Verifiers of answers that are no programs: those of reasoning-gym, and the checks of sources."""
+"""Verifiers of answers that are no programs: those of reasoning-gym, and the checks of sources.
+
+The first run in the sandbox, since some evaluate the answer. One process serves a whole stage: reasoning-gym takes seconds to import.
+"""
+
+import atexit
+import os
+from functools import cache
+from pathlib import Path
 
 from tasks.core.answers import registry
 from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.records import Tests
 from tasks.core.text.reasoning import answer_of
+from tasks.io import gym_verifier
+from tasks.io.sandbox import Failed, Judge, Limits
 from tasks.io.sources import gym
+from tasks.io.system import packages
+
+LIMITS = Limits(wall_s=10.0, cpu_s=86400.0, memory_mb=2048)
+"""Time counts by the clock alone, for each answer: the process lives longer, and most verifiers take microseconds."""
 
 
 def grade(tests: Tests, answer: str) -> Grade:
     """Return the grade of an answer, whatever reasoning stands before it. Raises ValueError if only a judge can grade it."""
     answer = answer_of(answer)
     if tests.kind == "answer":
-        right = gym.score(tests, answer) >= 1
+        right = judged(tests, answer) >= 1
         return Grade(float(right), PASSED if right else WRONG)
     check, expected = registry.of(tests)
     return check.grade(answer, expected)
+
+
+def judged(tests: Tests, answer: str) -> float:
+    """Return the score by the verifier of a generated task: 1 is right, and 0 an answer that ends its process or takes too long.
+
+    Raises RuntimeError if the answer would be evaluated and the machine has no sandbox for programs of models.
+    """
+    judge, arguments = _judge(os.getpid()), f"{tests.code!r}, {tests.prelude!r}"
+    call = f"judged({arguments}, {tests.entry!r}, {answer!r}, {judge.isolated})"
+    try:
+        score = judge.ask(call, before=f"load({arguments})")
+    except Failed:
+        return 0.0
+    if score is None:
+        raise RuntimeError(
+            f"The verifier of {tests.code} evaluates answers, and there is no sandbox on this machine (`ratchet doctor` says what would do)."
+        )
+    return float(score)
+
+
+@cache
+def _judge(process: int) -> Judge:
+    """Return the judge of this process; a fork of it needs another. Raises ValueError if reasoning-gym is not installed."""
+    packages.version("reasoning-gym", gym.KEY)
+    judge = Judge(Path(gym_verifier.__file__).read_text(encoding="utf-8"), "reasoning-gym", LIMITS)
+    atexit.register(judge.close)
+    return judge
 
 
 def decides(tests: Tests) -> bool:

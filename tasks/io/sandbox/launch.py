@@ -15,8 +15,10 @@ from tasks.io.sandbox.layout import (
     PYTHON_FLAGS,
     SERVER,
     WORK,
+    folders_of,
     host_interpreter,
     layout,
+    module_of,
 )
 from tasks.io.sandbox.records import Limits
 
@@ -28,7 +30,7 @@ LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 FILES_A_CASE = 4  # each of the largest size
 
 
-def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
+def bubblewrap(limits: Limits, rules: IO[bytes], package: str) -> list[str]:
     """Return bwrap's command line for the layout; it reads the system-call filter from `rules`, which is written here.
 
     It is the second choice. It limits the size of the work folder but not the number of its files (the time limit does), and it does
@@ -37,7 +39,7 @@ def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
     """
     rules.write(seccomp.program(times=False))
     rules.seek(0)
-    parts = layout()
+    parts = layout(package)
     command = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
     for name, value in ENVIRONMENT.items():
@@ -50,22 +52,22 @@ def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
         command += ["--tmpfs", str(mask), "--remount-ro", str(mask)]
     command += ["--size", str(FILES_A_CASE * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
     command += ["--remount-ro", "/", "--seccomp", str(rules.fileno())]
-    return [*command, *parts.command, limits_of(limits)]
+    return [*command, *parts.command, *arguments(limits, package)]
 
 
-def limits_of(limits: Limits) -> str:
-    """Return the last argument of the server."""
-    return json.dumps(dataclasses.asdict(limits))
+def arguments(limits: Limits, package: str) -> list[str]:
+    """Return the last arguments of the server: the limits, and the module that it imports before it forks if a distribution is named."""
+    return [json.dumps(dataclasses.asdict(limits)), *module_of(package)]
 
 
-def namespaces(limits: Limits) -> list[str]:
+def namespaces(limits: Limits, package: str) -> list[str]:
     """Return the command line of `namespaces.py` with its plan.
 
     RuntimeError without Landlock: our own launcher needs a second wall.
     """
     if not landlock.version():
         raise RuntimeError("this kernel has no Landlock")
-    parts = layout()
+    parts = layout(package)
     plan = {
         "binds": [(str(bind.source), str(bind.target)) for bind in parts.binds],
         "devices": [str(device) for device in DEVICES],
@@ -73,23 +75,24 @@ def namespaces(limits: Limits) -> list[str]:
         "work": str(WORK),
         "bytes": FILES_A_CASE * limits.file_bytes,
         "filter": seccomp.program().hex(),
-        "command": [*parts.command, limits_of(limits)],
+        "command": [*parts.command, *arguments(limits, package)],
         "environment": ENVIRONMENT,
     }
     launcher = Path(__file__).with_name("namespaces.py")
     return [str(host_interpreter()), "-I", "-S", "-B", str(launcher), json.dumps(plan)]
 
 
-def bare(limits: Limits, folder: Path) -> list[str]:
+def bare(limits: Limits, folder: Path, package: str) -> list[str]:
     """Return the command line of the server without isolation; its modules and its work folder are in `folder`."""
     modules, work = folder / "server", folder / "work"
     (modules / GUEST).parent.mkdir(parents=True)
     (modules / GUEST).symlink_to(Path(__file__).with_name(GUEST.name))
     work.mkdir()
-    return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work), limits_of(limits)]
+    return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work), *arguments(limits, package)]
 
 
-def bare_environment(folder: Path) -> dict[str, str]:
-    """Return the sandbox's environment with paths in `folder`, and the variables that the dynamic loader may need."""
+def bare_environment(folder: Path, package: str) -> dict[str, str]:
+    """Return the sandbox's environment with paths in `folder` and of the distribution, and the variables that the dynamic loader may need."""
     loading = {name: os.environ[name] for name in LOADING if name in os.environ}
-    return ENVIRONMENT | loading | {"HOME": str(folder / "work"), "PYTHONPATH": str(folder / "server")}
+    modules = os.pathsep.join([str(folder / "server"), *folders_of(package)])
+    return ENVIRONMENT | loading | {"HOME": str(folder / "work"), "PYTHONPATH": modules}

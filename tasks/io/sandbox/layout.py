@@ -1,6 +1,7 @@
 """The file system of a sandbox: a Python interpreter, its standard library, and the shared libraries it needs.
 
-All of it is below `/python`, wherever it is on the host, so that programs see the same paths on every machine.
+All of it is below `/python`, wherever it is on the host, so that programs see the same paths on every machine. A sandbox may hold
+an installed package too, with those that it requires.
 """
 
 import json
@@ -12,10 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.io.system import packages
+
 ROOT = Path("/python")
 INTERPRETER = ROOT / "bin" / "python3"
 LIBRARIES = ROOT / "libraries"
 MODULES = ROOT / "server"
+INSTALLED = ROOT / "packages"
 GUEST = Path("tasks", "io", "sandbox", "guest")
 SERVER = ("-m", ".".join((*GUEST.parts, "server")))
 WORK = Path("/work")
@@ -28,8 +32,9 @@ ENVIRONMENT = {
     "HOME": str(WORK),
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",  # or each thread would reserve 64 MB of the limit on address space
+    "OPENBLAS_NUM_THREADS": "1",  # and numpy would start one for each core
     "PYTHONHASHSEED": "0",
-    "PYTHONPATH": str(MODULES),
+    "PYTHONPATH": f"{MODULES}{os.pathsep}{INSTALLED}",
     "PYTHONUTF8": "1",
     "TZ": "UTC",
 }
@@ -70,15 +75,17 @@ class Layout(NamedTuple):
 
 
 @cache
-def layout() -> Layout:
-    """Return the layout for the running interpreter."""
+def layout(package: str = "") -> Layout:
+    """Return the layout for the running interpreter, with an installed distribution and what it requires if one is named."""
     stdlib = Path(sysconfig.get_path("stdlib")).resolve()
     inside = ROOT / sys.platlibdir / stdlib.name
-    libraries, loader = shared_libraries(stdlib)
+    installed = installed_files(package)
+    libraries, loader = shared_libraries(stdlib, [bind.source for bind in installed])
     binds = [
         Bind(host_interpreter(), INTERPRETER),
         Bind(stdlib, inside),
         Bind(Path(__file__).with_name(GUEST.name).resolve(), MODULES / GUEST),
+        *installed,
         *libraries,
     ]
     masks = tuple(inside / name for name in PACKAGES if (stdlib / name).is_dir())
@@ -92,16 +99,48 @@ def host_interpreter() -> Path:
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
-def shared_libraries(stdlib: Path) -> tuple[list[Bind], Path | None]:
-    """Return the libraries that Python and its extension modules load, under each of their names, and the dynamic loader."""
+def installed_files(package: str) -> list[Bind]:
+    """Return the files and folders of a distribution and of those that it requires; none without a name."""
+    sources: dict[Path, Path] = {}
+    for distribution in packages.with_requirements(package) if package else ():
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+        sources |= {INSTALLED / top: Path(str(distribution.locate_file(top))).resolve() for top in tops}
+    return [Bind(source, target) for target, source in sorted(sources.items()) if source.exists()]
+
+
+def folders_of(package: str) -> list[str]:
+    """Return the folders of the host from which a distribution and those that it requires are imported; none without a name."""
+    installed = packages.with_requirements(package) if package else ()
+    return list(dict.fromkeys(str(distribution.locate_file("")) for distribution in installed))
+
+
+def module_of(package: str) -> list[str]:
+    """Return the module of a distribution's name; none without a name."""
+    return [package.replace("-", "_")] if package else []
+
+
+def shared_libraries(stdlib: Path, installed: list[Path]) -> tuple[list[Bind], Path | None]:
+    """Return the libraries that Python, its extension modules and those of installed files load, under each of their names, and the
+    dynamic loader."""
     beside = stdlib / "lib-dynload"  # a relocated interpreter reports another path in its config
     extensions = beside if beside.is_dir() else sysconfig.get_config_var("DESTSHARED")
     command = [str(host_interpreter()), "-I", "-S", "-c", LIST_MAPPED, str(extensions)]
     mapped = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     real = {Path(name).resolve() for name in mapped if not Path(name).is_relative_to(stdlib)}
+    loader = min((path for path in real if path.name.startswith("ld-")), default=None)
+    for path in installed:
+        for own in [path] if path.is_file() else path.rglob("*.so"):
+            real |= {name for name in loaded_by(own, loader) if not any(map(name.is_relative_to, installed))}
     binds = [Bind(path, LIBRARIES / name) for path in sorted(real) for name in names_of(path)]
-    loaders = [bind.target for bind in binds if bind.target.name.startswith("ld-")]
-    return binds, min(loaders, default=None)
+    return binds, loader and LIBRARIES / loader.name
+
+
+def loaded_by(library: Path, loader: Path | None) -> set[Path]:
+    """Return the libraries that a library needs where the dynamic loader finds them; it runs nothing of them."""
+    if loader is None or library.suffix != ".so":
+        return set()
+    listed = subprocess.run([loader, "--list", library], capture_output=True, text=True, check=False).stdout
+    return {Path(word).resolve() for word in listed.split() if word.startswith("/")}
 
 
 def names_of(library: Path) -> list[str]:

@@ -29,7 +29,7 @@ def run(
         raise ValueError(
             f"minimum={minimum} is for code of the user's own installed packages: say trusted=True if it is."
         )
-    return verdicts(cases, _isolation(1 if trusted else minimum), limits or Limits(), workers)
+    return verdicts(cases, isolation(1 if trusted else minimum), limits or Limits(), workers)
 
 
 def outputs(cases: Iterable[Case], *, limits: Limits | None = None, workers: int = 2) -> Iterator[Outputs | Verdict]:
@@ -37,7 +37,7 @@ def outputs(cases: Iterable[Case], *, limits: Limits | None = None, workers: int
 
     An example that raises gives None; a program that ends before its last example gives a verdict. Raises as `run` does.
     """
-    return _each(cases, Sandbox.observe, _isolation(2), limits or Limits(), workers)
+    return _each(cases, Sandbox.observe, isolation(2), limits or Limits(), workers)
 
 
 def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: int) -> Iterator[Verdict]:
@@ -45,7 +45,8 @@ def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: in
     return _each(cases, Sandbox.judge, name, limits, workers)
 
 
-def _isolation(minimum: int) -> Isolation:
+def isolation(minimum: int) -> Isolation:
+    """Return the machine's isolation, proven if it is one for programs of models; RuntimeError if it is below level `minimum`."""
     level = demand(minimum)
     if level.number >= 2:
         prove(level.name)
@@ -83,7 +84,7 @@ def _each(
                 worker.close()
 
 
-def start_sandbox(name: Isolation, limits: Limits) -> Sandbox:
+def start_sandbox(name: Isolation, limits: Limits, package: str = "") -> Sandbox:
     """Start a sandbox, with retries: a machine may be short of memory or processes for a moment.
 
     RuntimeError after the last try.
@@ -91,7 +92,7 @@ def start_sandbox(name: Isolation, limits: Limits) -> Sandbox:
     for pause in PAUSES_S:
         time.sleep(pause)
         try:
-            return Sandbox(name, limits)
+            return Sandbox(name, limits, package)
         except RuntimeError as error:
             problem = error
     raise RuntimeError(

@@ -34,10 +34,13 @@ class Died(Exception):
 
 
 class Sandbox:
-    """A fork server under the isolation `name`. RuntimeError if it does not start."""
+    """A fork server under the isolation `name`. RuntimeError if it does not start.
 
-    def __init__(self, name: Isolation, limits: Limits) -> None:
-        self.name, self.limits = name, limits
+    Its programs can import the installed distribution `package` too, if one is named.
+    """
+
+    def __init__(self, name: Isolation, limits: Limits, package: str = "") -> None:
+        self.name, self.limits, self.package = name, limits, package
         self.usable = True  # False once it has died, or a case has left files that cannot be removed
         self.folder = Path(tempfile.mkdtemp(prefix="ratchet-")) if name == "limits" else None
         self.server, other = socket.socketpair()
@@ -78,13 +81,14 @@ class Sandbox:
         if name != "limits" and not memory.can_be_watched():
             raise RuntimeError("this kernel does not report the memory of child processes, so it cannot be limited")
         if name == "namespaces":
-            return launch.namespaces(self.limits), {}
+            return launch.namespaces(self.limits, self.package), {}
         if name == "bubblewrap":
             # bwrap would keep the user root, and the kernel does not limit the number of root's processes.
             nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
-            return launch.bubblewrap(self.limits, rules), {"pass_fds": [rules.fileno()], **nobody}
+            return launch.bubblewrap(self.limits, rules, self.package), {"pass_fds": [rules.fileno()], **nobody}
         assert self.folder
-        return launch.bare(self.limits, self.folder), {"env": launch.bare_environment(self.folder)}
+        environment = launch.bare_environment(self.folder, self.package)
+        return launch.bare(self.limits, self.folder, self.package), {"env": environment}
 
     def judge(self, case: Case) -> Verdict:
         """Run a case and return its verdict."""

@@ -98,9 +98,7 @@ def test_another_system_than_linux_has_no_sandbox(monkeypatch):
 
 
 def test_a_sandbox_that_cannot_start_says_so(monkeypatch):
-    monkeypatch.setattr(
-        process.launch, "namespaces", lambda limits: [sys.executable, "-c", "raise SystemExit('no luck')"]
-    )
+    monkeypatch.setattr(process.launch, "namespaces", lambda *_: [sys.executable, "-c", "raise SystemExit('no luck')"])
     with pytest.raises(RuntimeError, match="no luck"):
         process.Sandbox("namespaces", probes.LIMITS)
 

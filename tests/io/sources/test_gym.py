@@ -1,11 +1,11 @@
 """Generated tasks: kinds by their names, fresh tasks that nothing else has, verifiers that are tried with wrong answers."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from tasks.core.records import Tests
+from tasks.io import gym_verifier
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
 
@@ -120,7 +120,7 @@ def test_a_grid_is_right_by_the_entry_as_it_is_stored(task):
 
 
 def test_an_answer_that_its_verifier_refuses_once_stored_makes_no_example(monkeypatch):
-    monkeypatch.setattr(gym, "GRIDS", ())
+    monkeypatch.setattr(gym_verifier, "GRIDS", ())
     (puzzle,) = gym.puzzles("rearc", 1, 0, {})
     assert gym.example(puzzle, "rearc", 0, "Apache-2.0").reason == "unverified"
 
@@ -132,40 +132,7 @@ def test_an_answer_at_which_a_verifier_raises_is_wrong(task, answer):
     assert gym.score(generated(task)[0], answer) == 0
 
 
-@pytest.mark.parametrize("task", [*gym.BY_EVAL, *gym.BY_SYMPY])
-@pytest.mark.parametrize("before", ["", "-", "3 + ", "2 ** ", "x, "])
-def test_no_verifier_runs_the_code_of_an_answer(task, before, tmp_path):
-    tests, _ = generated(task)
-    for file, code in (
-        ("a", "open({0!r}, 'w')"),
-        ("b", "[open][0]({0!r}, 'w')"),
-        ("c", "(lambda: open({0!r}, 'w'))()"),
-    ):
-        assert gym.score(tests, before + code.format(str(tmp_path / file))) < 1
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("task", [*gym.BY_EVAL, *gym.BY_SYMPY, "coin_flip"])
-def test_a_number_that_no_machine_holds_is_wrong_and_not_computed(task):
-    tests, _ = generated(task)
-    for answer in (
-        "9**9**9**9",
-        "((9**99)**99)**99",
-        "10**1000000000",
-        "factorial(10**9)",
-        "exp(exp(exp(99)))",
-        "1e999999999",
-    ):
-        assert gym.score(tests, answer) == 0
-
-
-@pytest.mark.parametrize("task", [*gym.BY_EVAL, *gym.BY_SYMPY, "coin_flip"])
-def test_the_answers_of_generators_are_arithmetic(task):
-    puzzles = list(gym.puzzles(task, 20, 0, {}))
-    assert all(puzzle.score == 1 for puzzle in puzzles if "Integral(" not in puzzle.answer)
-
-
-def test_an_integral_that_is_left_as_it_stands_is_no_answer():
-    tests, _ = generated("simple_integration")
-    integrand, variable = (json.loads(tests.entry)["metadata"][name] for name in ("integrand", "variable"))
-    assert gym.score(tests, f"Integral({integrand}, {variable})") < 1
+def test_an_integral_that_is_left_as_it_stands_makes_no_example():
+    puzzles = list(gym.puzzles("intermediate_integration", 40, 3, {}))
+    assert {puzzle.score for puzzle in puzzles if "Integral(" in puzzle.answer} == {0}
+    assert {puzzle.score for puzzle in puzzles if "Integral(" not in puzzle.answer} == {1}

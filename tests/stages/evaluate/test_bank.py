@@ -55,7 +55,7 @@ def inputs(tiny, tmp_path_factory):
 @pytest.fixture
 def measure(inputs, tmp_path, monkeypatch):
     """Measure under a router: the metrics, and the results by measure and item."""
-    monkeypatch.setattr(stage.verifiers.gym, "score", lambda tests, text: float(len(text) % 2))
+    monkeypatch.setattr(stage.verifiers, "judged", lambda tests, text: float(len(text) % 2))
 
     def of(router="task", run=None, **evaluate):
         files = {name: tmp_path / f"{name}.out" for name in ("metrics", "results")}

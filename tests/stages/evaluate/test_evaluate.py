@@ -62,7 +62,7 @@ def inputs(tiny, tmp_path):
 @pytest.fixture
 def evaluate(inputs, tmp_path, monkeypatch):
     """Run the stage with this decoder and return its outputs; an answer's score is its length modulo 2."""
-    monkeypatch.setattr(stage.verifiers.gym, "score", lambda tests, text: float(len(text) % 2))
+    monkeypatch.setattr(stage.verifiers, "judged", lambda tests, text: float(len(text) % 2))
 
     def of(decoder="plain", config=None, more=None, item="r0", outputs=(), **files):
         outputs = {

@@ -24,7 +24,7 @@ WRONG = "example-0001"
 @pytest.fixture
 def evaluate(tiny, tmp_path, monkeypatch):
     """Run the stage with these decisions and return the run, the metrics and the results of both sets."""
-    monkeypatch.setattr(stage.verifiers.gym, "score", lambda tests, text: float(len(text) % 2))
+    monkeypatch.setattr(stage.verifiers, "judged", lambda tests, text: float(len(text) % 2))
     tests = Tests("answer", "{}", "x")
     for split, first in (("test", 0), ("gate", 10)):
         rows = [small.example(n, prompt=f"Is {n} odd?", tests=tests, split=split) for n in range(first, first + 4)]

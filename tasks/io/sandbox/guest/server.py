@@ -1,4 +1,4 @@
-"""The fork server of a sandbox: `python -m tasks.io.sandbox.guest.server WORK LIMITS`.
+"""The fork server of a sandbox: `python -m tasks.io.sandbox.guest.server WORK LIMITS [MODULE]`, of which a module is imported before the forks.
 
 It reads commands from descriptor 0, a socket, and replies:
 
@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ MOST_WORD = 64  # bytes
 PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
 
 
-def main(work: Path, limits: dict[str, Any]) -> None:
+def main(work: Path, limits: dict[str, Any], *modules: str) -> None:
     """Serve cases until the client closes the socket."""
     client = private_socket()
-    prepare(work)
+    prepare(work, modules)
     folder = fresh_folder(work)
+    os.dup2(0, 2)  # until here, errors tell why it does not start
     client.send(b"ready")
     clean = True
     while clean and (descriptors := await_case(client)):
@@ -56,7 +58,7 @@ def private_socket() -> socket.socket:
     """Move the socket away from descriptor 0, so that reading standard input does not reach it."""
     client = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
+    for descriptor in (0, 1):
         os.dup2(null, descriptor)
     return client
 
@@ -69,7 +71,7 @@ def await_case(client: socket.socket) -> list[int]:
     return descriptors
 
 
-def prepare(work: Path) -> None:
+def prepare(work: Path, modules: Iterable[str]) -> None:
     """Prepare the state that every program's process is forked from."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -77,7 +79,7 @@ def prepare(work: Path) -> None:
         landlock.restrict(work)
     else:
         adopt_orphans()
-    for name in COMMON:
+    for name in (*COMMON, *modules):
         importlib.import_module(name)
     for name in os.environ.keys() - set(PROGRAMS_SEE):
         del os.environ[name]
@@ -116,4 +118,4 @@ def fresh_folder(work: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]), *sys.argv[3:])

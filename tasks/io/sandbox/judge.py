@@ -1,0 +1,90 @@
+"""Call functions of one program again and again, in a process of a sandbox that stays alive between the calls."""
+
+import contextlib
+import time
+from typing import Any
+
+from tasks.io.sandbox.connection import Connection, Failed
+from tasks.io.sandbox.guest.program import FILE
+from tasks.io.sandbox.guest.values import decode
+from tasks.io.sandbox.levels import probe
+from tasks.io.sandbox.pool import isolation, start_sandbox
+from tasks.io.sandbox.process import Died, Sandbox
+from tasks.io.sandbox.records import Limits
+from tasks.io.sandbox.run_tests import expect_success
+
+LOAD_S = 60.0
+
+
+class Judge:
+    """A program of this project in a sandbox, with an installed distribution that it imports.
+
+    It runs at level 2 if the machine has it, else at level 1, where it must run nothing that a model wrote. Raises RuntimeError if neither
+    starts.
+    """
+
+    def __init__(self, program: str, package: str, limits: Limits) -> None:
+        self.program, self.package, self.limits = program, package, limits
+        self.isolated = probe().number >= 2
+        self.name = isolation(2 if self.isolated else 1)
+        self.sandbox: Sandbox | None = None
+        self.process = contextlib.ExitStack()
+        self.connection: Connection | None = None
+        self.prepared: set[str] = set()
+        """The calls that have prepared this process."""
+
+    def ask(self, call: str, before: str) -> Any:
+        """Return the value of a call, for which another call prepares the process once.
+
+        Failed if the call raises, ends its process or takes longer than the limit: then the next one has a new process. RuntimeError if
+        the preparation fails.
+        """
+        if before not in self.prepared:
+            try:
+                self._run(before, "eval", LOAD_S)
+            except Failed as failure:
+                raise RuntimeError(f"{before} fails in the sandbox: {failure.detail}") from None
+            self.prepared.add(before)
+        return self._run(call, "eval", self.limits.wall_s)
+
+    def _run(self, source: str, mode: str, seconds: float) -> Any:
+        try:
+            connection = self.connection or self._start()
+            connection.deadline = time.monotonic() + seconds
+            answer = connection.execute(source, mode, FILE)
+            expect_success(answer)
+            return decode(answer.value) if mode == "eval" else None
+        except Died:
+            self.close()
+            raise Failed("killed", "the sandbox died with it") from None
+        except Failed:
+            self._end()
+            raise
+
+    def _start(self) -> Connection:
+        """Start a process and run the program in it."""
+        self.sandbox = self.sandbox or start_sandbox(self.name, self.limits, self.package)
+        self.connection = self.process.enter_context(self.sandbox.program())
+        self._run(self.program, "exec", LOAD_S)
+        return self.connection
+
+    def _end(self) -> None:
+        """End the process and all that it has started, if there is one; the sandbox goes on if nothing is left of it."""
+        if self.sandbox is None or self.connection is None:
+            return
+        self.connection = None
+        self.prepared.clear()
+        self.process.close()
+        with contextlib.suppress(Died):
+            if self.sandbox.ask("end") == "clean":
+                return
+        self.close()
+
+    def close(self) -> None:
+        """End the process and its sandbox."""
+        self.connection = None
+        self.prepared.clear()
+        self.process.close()
+        if self.sandbox:
+            self.sandbox.close()
+        self.sandbox = None
