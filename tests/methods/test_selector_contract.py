@@ -240,7 +240,7 @@ def test_experts_that_a_selector_leaves_frozen_are_told(tiny, tmp_path, name, fr
     fused = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 3)
     tokenizer, run = AutoTokenizer.from_pretrained(tiny), ScratchRun(tmp_path)
     parts = replace(FULL, selector=contract.part("selectors", name))
-    how = {"card": {"parent": None}, "run": run, "output": tmp_path / "model", "compute": small.FP32}
+    how = {"settings": {}, "run": run, "base": tiny, "output": tmp_path / "model", "compute": small.FP32}
     job.execute(model, tokenizer, engine.TrainData(SEQUENCES[:12]), parts=parts, config=PLAN, **how)
     told = [text for text in run.said if text.startswith(f"{fused:,} weights of experts stayed frozen")]
     assert len(told) == frozen, run.said

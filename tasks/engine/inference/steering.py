@@ -133,7 +133,7 @@ def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequen
     Raises ValueError if an id stands for different tokens in two of the tokenizers, and for a model that reads only one text at a time.
     """
     for model, _ in (main, *helpers):
-        use_packed_attention(model)
+        use_own_attention(model)
         if reads_alone(model):
             raise ValueError(
                 f"{model.name_or_path}: family {model.config.model_type} reads one text at a time, and models that steer each other read padded "

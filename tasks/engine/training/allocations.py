@@ -3,6 +3,7 @@
 The allocator counts tensors of this process on the CPU; what Python and libraries take beside them is not among it.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +20,14 @@ def allocations() -> Iterator[list[int]]:
     from torch.profiler import ProfilerActivity, profile
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would tell standard error of each beginning and end
-    running = [0]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        yield running
+    running, collects = [0], gc.isenabled()
+    gc.disable()  # it would release what was made before
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            yield running
+    finally:
+        if collects:
+            gc.enable()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         running.append(running[-1] + event.nbytes())

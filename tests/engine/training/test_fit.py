@@ -96,6 +96,12 @@ def test_a_count_prints_nothing_of_its_own(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_the_collector_does_not_release_what_was_made_before_while_memory_is_counted():
+    with allocations():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
 def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, capsys):
     from flows.commands.methods import methods as command
 

@@ -22,6 +22,7 @@ def measure(monkeypatch):
         evaluate_config = EvaluateConfig(harness=Harness.model_validate({"tasks": ["arc"]} | config), seed=3)
         return standard_benchmarks.measure(None, None, evaluate_config.harness, evaluate_config), arguments
 
+    monkeypatch.setattr(standard_benchmarks, "use_own_attention", lambda model: None)
     monkeypatch.setattr(harness, "run", run)
     monkeypatch.setattr(harness, "version", lambda: "1.2")
     return of
