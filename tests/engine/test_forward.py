@@ -109,8 +109,8 @@ def test_a_family_that_would_be_another_model_in_a_row_reads_its_sequences_alone
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("name", ["qwen3_5_text", "lfm2", "mamba"])
-def test_layers_that_hand_on_states_read_alone_though_their_weights_hardly_show_it(name):
+@pytest.mark.parametrize("name", ["qwen3_5_text", "lfm2", "mamba", "gemma2", "gpt_oss"])
+def test_states_that_layers_hand_on_caps_and_sinks_are_known_though_weights_hardly_show_them(name):
     model = tiny.family(name, **tiny.ALONE[name])
     for parameter in model.parameters():
         parameter.data *= 0.01

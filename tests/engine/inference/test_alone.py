@@ -53,12 +53,13 @@ def test_answers_are_those_of_a_plain_loop_in_the_order_of_the_prompts(model, to
 
 
 def test_a_penalty_of_the_models_own_config_counts_once(model, tokenizer):
-    ids = [tokenizer("once")["input_ids"]]
-    model.generation_config.repetition_penalty = 1.7
-    given = torch.tensor(ids)
-    expected = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=8, do_sample=False)
-    (found,) = generation.continue_from(model, ids, tokenizer, max_new_tokens=8, batch_size=2)
-    assert found.text == tokenizer.decode(expected[0, len(ids[0]) :], skip_special_tokens=True)
+    ids = [[first, 7, 7, first + 1] for first in range(40, 60)]
+    model.generation_config.repetition_penalty = 1.15
+    found = generation.continue_from(model, ids, tokenizer, max_new_tokens=8, batch_size=20)
+    for prompt, response in zip(ids, found, strict=True):
+        given = torch.tensor([prompt])
+        written = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=8, do_sample=False)
+        assert response.text == tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True)
 
 
 def test_drawn_answers_follow_from_their_keys_whatever_is_in_the_batch(model, tokenizer):
