@@ -5,11 +5,11 @@ compile something is stopped, by Python's audit hook; what it does then happens 
 can change how the next is judged. Which verifiers evaluate need not be known.
 """
 
+import ast
 import contextlib
 import gc
 import json
 import os
-import re
 import resource
 import sys
 from functools import cache
@@ -19,8 +19,11 @@ GRIDS = ("arc_agi", "rearc")
 """Data sets whose verifiers compare the answer with a tuple of tuples, which JSON has as lists."""
 ELEMENTARY = {"sin", "cos", "tan", "asin", "acos", "atan", "exp", "log", "ln", "sqrt", "Abs"}
 """What an answer that is evaluated may call. By `integrate` and `expand` its verifier would solve the task, and `Integral` is the question."""
-CALLED = re.compile(r"([^\s(\[{,:;=<>!&|^~%@*/+-]+)\s*\(")
-"""What stands before a bracket and is no operator."""
+PLAIN = (
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Constant, ast.Name, ast.Load,
+    ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Call,
+)  # fmt: skip
+"""What an answer that is evaluated may consist of. A comprehension could give `integrate` the name `sin`."""
 MOST_SCORE = 64  # characters
 WARM = 4  # items
 watch = {"on": False, "stopped": False}
@@ -73,9 +76,27 @@ def judged(task: str, config: str, entry: str, answer: str, isolated: bool) -> f
         watch["on"] = False
     if not watch["stopped"]:
         return value
-    if not ELEMENTARY.issuperset(CALLED.findall(answer)):
+    if not is_plain(answer):
         return 0.0
     return score_apart(task, config, entry, answer) if isolated else None
+
+
+def is_plain(answer: str) -> bool:
+    """Return True if an answer that is evaluated can call nothing but elementary functions.
+
+    Strings too are held to it, since sympy evaluates one where it takes an expression; `%` would write a bracket into it.
+    """
+    try:  # sympy takes 5! for a factorial
+        nodes = list(ast.walk(ast.parse(answer.strip().replace("!", ""), mode="eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return not any(mark in answer for mark in "('\"")  # sympy reads more, and needs one of these for a call
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)]
+    return (
+        all(isinstance(node, PLAIN) for node in nodes)
+        and all(isinstance(called, ast.Name) and called.id in ELEMENTARY for called in calls)
+        and not any(mark in str(text) for text in texts for mark in "(%")
+    )
 
 
 def score_apart(*arguments: str) -> float:

@@ -81,7 +81,7 @@ def test_a_number_that_no_machine_holds_is_wrong_in_time(task, judged):
 @pytest.fixture(scope="module")
 def unguarded():
     """Judge answers that call anything."""
-    text = TEXT.replace("ELEMENTARY.issuperset(", "(lambda names: True)(")
+    text = TEXT.replace("if not is_plain(answer):", "if False:")
     assert text != TEXT
     with_calls = Judge(text, "reasoning-gym", LIMITS)
     yield with_calls
@@ -129,12 +129,68 @@ def test_a_verifier_that_evaluates_is_noticed_whatever_its_name():
         naive.close()
 
 
-@pytest.mark.parametrize("call", ["Integral({0}, {1})", "integrate({0}, {1})", "({0}).integrate({1})"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "Integral({0}, {1})",
+        "integrate({0}, {1})",
+        "({0}).integrate({1})",
+        "(integrate # sin\n({0}, {1}))",
+        "[sin({0}, {1}) for sin, {1} in [(integrate, {1})]][0]",
+        "'integrate({0}, {1})'",
+        r"'integrate\x28{0}, {1})'",
+        "'integrate%c{0}, {1})' % 40",
+    ],
+)
 def test_an_answer_by_which_its_verifier_would_solve_the_task_is_wrong(call, judged):
     tests, _ = generated("simple_integration")
     fields = [json.loads(tests.entry)["metadata"][name] for name in ("integrand", "variable")]
     assert gym.score(tests, call.format(*fields)) == 1
     assert judged(tests, call.format(*fields)) == 0
+
+
+@pytest.mark.parametrize(
+    "answer", ["(expand # sin\n({0}))", "[sin({0}) for sin in [expand]][0]", "expand # sin\n({0}) + 0!"]
+)
+def test_a_product_is_not_expanded_whatever_the_call_is_written_as(answer, judged):
+    tests, product = generated("polynomial_multiplication")
+    assert judged(tests, answer.format(product)) == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x**2/2 + C",
+        "-exp(x)*sin(2*x)/3",
+        "[[0, 1], [1, 0]]",
+        "['A', 'B']",
+        "(5! - 20) / 4",
+        "2x",
+        "007",
+        "{'a': -1.5, 'b': None}",
+    ],
+)
+def test_what_only_computes_is_evaluated(answer):
+    assert gym_verifier.is_plain(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x.y",
+        "(1, 2)[0]",
+        "lambda: 1",
+        "(sin := 1)",
+        "f'{x}'",
+        "sin(*x)",
+        "sin(x)(x)",
+        "integrate!(x)",
+        "0(\0",
+        "(" * 9999,
+    ],
+)
+def test_what_does_more_than_compute_is_not(answer):
+    assert not gym_verifier.is_plain(answer)
 
 
 def test_a_product_that_is_only_asked_to_be_expanded_is_no_answer(judged):
