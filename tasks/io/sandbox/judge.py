@@ -1,6 +1,7 @@
 """Call functions of one program again and again, in a process of a sandbox that stays alive between the calls."""
 
 import contextlib
+import threading
 import time
 from typing import Any
 
@@ -30,6 +31,8 @@ class Judge:
         self.sandbox: Sandbox | None = None
         self.process = contextlib.ExitStack()
         self.connection: Connection | None = None
+        self.alone = threading.Lock()
+        """Held during a call: the process answers one at a time, and the page of reviews has a thread for each edit."""
         self.prepared: set[str] = set()
         """The calls that have prepared this process."""
 
@@ -39,13 +42,14 @@ class Judge:
         Failed if the call raises, ends its process or takes longer than the limit: then the next one has a new process. RuntimeError if
         the preparation fails.
         """
-        if before not in self.prepared:
-            try:
-                self._run(before, "eval", LOAD_S)
-            except Failed as failure:
-                raise RuntimeError(f"{before} fails in the sandbox: {failure.detail}") from None
-            self.prepared.add(before)
-        return self._run(call, "eval", self.limits.wall_s)
+        with self.alone:
+            if before not in self.prepared:
+                try:
+                    self._run(before, "eval", LOAD_S)
+                except Failed as failure:
+                    raise RuntimeError(f"{before} fails in the sandbox: {failure.detail}") from None
+                self.prepared.add(before)
+            return self._run(call, "eval", self.limits.wall_s)
 
     def _run(self, source: str, mode: str, seconds: float) -> Any:
         try:

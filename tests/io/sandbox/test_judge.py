@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +51,12 @@ def test_every_call_has_its_own_time(counting):
     for _ in range(3):
         counting.ask("__import__('time').sleep(0.5)", "prepare()")
     assert counting.ask("count()", "prepare()") == 1
+
+
+def test_threads_wait_for_each_other(counting):
+    with ThreadPoolExecutor(4) as threads:
+        counted = threads.map(lambda _: counting.ask("count()", "prepare()"), range(40))
+    assert sorted(counted) == list(range(1, 41))
 
 
 def test_a_sandbox_that_dies_between_two_calls_is_replaced(counting):
