@@ -5,6 +5,7 @@ The first run in the sandbox, since some evaluate the answer. One process serves
 
 import atexit
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -12,13 +13,19 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.records import Tests
 from tasks.core.text.reasoning import answer_of
-from tasks.io import gym_verifier
+from tasks.io import gym_verifier, sandbox
 from tasks.io.sandbox import Failed, Judge, Limits
 from tasks.io.sources import gym
 from tasks.io.system import packages
 
 LIMITS = Limits(wall_s=10.0, cpu_s=86400.0, memory_mb=2048)
 """Time counts by the clock alone, for each answer: the process lives longer, and most verifiers take microseconds."""
+TRIED = "0"
+"""The answer by which a verifier shows whether it evaluates answers. A right one may be compared before."""
+
+
+class Unisolated(RuntimeError):
+    """Raised for an answer that would be evaluated where nothing isolates it."""
 
 
 def grade(tests: Tests, answer: str) -> Grade:
@@ -34,7 +41,7 @@ def grade(tests: Tests, answer: str) -> Grade:
 def judged(tests: Tests, answer: str) -> float:
     """Return the score by the verifier of a generated task: 1 is right, and 0 an answer that ends its process or takes too long.
 
-    Raises RuntimeError if the answer would be evaluated and the machine has no sandbox for programs of models.
+    Raises Unisolated if the answer would be evaluated and the machine has no sandbox for programs of models.
     """
     judge, arguments = _judge(os.getpid()), f"{tests.code!r}, {tests.prelude!r}"
     call = f"judged({arguments}, {tests.entry!r}, {answer!r}, {judge.isolated})"
@@ -43,10 +50,21 @@ def judged(tests: Tests, answer: str) -> float:
     except Failed:
         return 0.0
     if score is None:
-        raise RuntimeError(
-            f"The verifier of {tests.code} evaluates answers, and there is no sandbox on this machine (`ratchet doctor` says what would do)."
-        )
+        why = f"no sandbox on this machine, and the verifier of {tests.code} evaluates answers"
+        raise Unisolated(f"{why} (`ratchet doctor` says what would do)")
     return float(score)
+
+
+def reason_not_judged(tests: Iterable[Tests]) -> str | None:
+    """Return the reason if answers to some of these tasks cannot be judged on this machine, told before any is written; else None."""
+    kinds = {(each.code, each.prelude): each for each in tests if each.kind == "answer"}
+    if kinds and sandbox.probe().number < 2:
+        for each in kinds.values():
+            try:
+                judged(each, TRIED)
+            except Unisolated as reason:
+                return str(reason)
+    return None
 
 
 @cache

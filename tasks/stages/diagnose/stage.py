@@ -90,6 +90,8 @@ def _measure_tasks(
     kinds = gym.read_kinds(inputs["ingested"] / "generated.json")
     seed = f"probes {config.diagnose.seed} {1 + max(example.round for example in examples)}"
     tasks = probing.fresh_tasks(kinds, probing_config.each, seed, known)
+    if reason := verifiers.reason_not_judged(task.tests for some in tasks.values() for task in some if task.tests):
+        raise RuntimeError(f"diagnose asks no fresh tasks: {reason}. Or leave their kinds out of `ingest.sources`.")
 
     def grade(task: Example, answer: str) -> float:
         assert task.tests is not None, "generated tasks have verifiers"

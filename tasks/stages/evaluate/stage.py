@@ -235,7 +235,8 @@ def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planne
 
 
 def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
-    return problem_set, problem_set.reason_not_run(level)
+    tests = (problem.tests for problem in problem_set.problems if problem.tests)
+    return problem_set, problem_set.reason_not_run(level) or verifiers.reason_not_judged(tests)
 
 
 def _facts(

@@ -1,11 +1,13 @@
 """Fresh tasks for the tuned model: what it is asked, how it is judged, and where new tasks are to be added."""
 
 import json
+from functools import cache
 
 import pytest
 
 from tasks.core.records import Example, Probe, Signals
-from tasks.io import diagnosis, tables
+from tasks.io import diagnosis, sandbox, tables, verifiers
+from tasks.io.sandbox import judge
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
 from tasks.methods.curators import NO_SHARE
@@ -85,6 +87,15 @@ def test_a_model_that_fails_everything_is_told_of(asked):
 def test_without_a_source_that_generates_tasks_the_reason_is_said(asked):
     with pytest.raises(ValueError, match=r"no source of `ingest.sources` generates any: add one"):
         asked([small.example(0)], kinds=[])
+
+
+def test_without_a_sandbox_nothing_is_asked_whose_verifier_evaluates(asked, monkeypatch):
+    for module in (judge, sandbox):
+        monkeypatch.setattr(module, "probe", lambda: sandbox.Level(1, "limits"))
+    monkeypatch.setattr(verifiers, "_judge", cache(verifiers._judge.__wrapped__))
+    monkeypatch.setattr(stage, "_answer", lambda *_, **__: pytest.fail("an answer is written"))
+    with pytest.raises(RuntimeError, match=r"asks no fresh tasks: no sandbox .* verifier of countdown evaluates"):
+        asked([small.example(0)], kinds=[*KINDS, Kind("countdown", "countdown", {})])
 
 
 def test_where_no_kind_has_a_task_left_the_reason_is_said():

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from tasks.core.records import Document, Example, Result, Tests
 from tasks.core.sequences import Encoded
 from tasks.engine import encode
 from tasks.engine.inference import generation, scoring
-from tasks.io import tables
-from tasks.io.sandbox import Level
-from tasks.io.sources import benchmarks
+from tasks.io import sandbox, tables, verifiers
+from tasks.io.sandbox import Level, judge
+from tasks.io.sources import benchmarks, gym
 from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import measured_model, stage
@@ -219,6 +220,17 @@ def test_human_eval_waits_for_a_sandbox_where_answers_that_are_compared_do_not(e
     metrics, answers = evaluate(more={"human_eval": 2})
     assert metrics["human_eval"]["pass@1"]["not_run"].startswith("no sandbox on this machine")
     assert len(answers) == 4
+
+
+def test_tasks_whose_verifier_evaluates_wait_for_a_sandbox_before_any_answer_is_written(evaluate, inputs, monkeypatch):
+    monkeypatch.undo()  # of what judges in place of verifiers
+    for module in (judge, sandbox):
+        monkeypatch.setattr(module, "probe", lambda: Level(1, "limits"))
+    monkeypatch.setattr(verifiers, "_judge", cache(verifiers._judge.__wrapped__))
+    monkeypatch.setattr(stage.generation, "respond", lambda *_, **__: pytest.fail("an answer is written"))
+    tables.write(inputs["test"], gym.new_examples(gym.Kind("countdown", "countdown", {}), 2, "test", []), Example)
+    not_run = evaluate(more={"max_tokens": 2000})[0]["pass@1"]["not_run"]
+    assert not_run.startswith("no sandbox on this machine, and the verifier of countdown evaluates answers")
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 5}, {"samples": 5, "ks": [6]}])
