@@ -31,7 +31,12 @@ def problem(entry: Entry, text: str, before: str) -> str:
         return _untestable(entry)
     if tests.run_programs:
         return _problem_of_program(text, tests)
-    return "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier does not take it."
+    try:
+        return (
+            "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier does not take it."
+        )
+    except verifiers.Unisolated as reason:
+        return f"The edit cannot be tested: {reason}."
 
 
 def calls_a_tool(entry: Entry) -> bool:

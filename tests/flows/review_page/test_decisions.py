@@ -9,8 +9,9 @@ import pytest
 
 from flows.project import reviewed_data
 from flows.review_page import edits
-from tasks.core.records import Decision, Document, Example, Message, Refusal, Result, ToolCall
-from tasks.io import review_decisions, sandbox, tables
+from flows.review_page.entries import Entry
+from tasks.core.records import Decision, Document, Example, Message, Refusal, Result, Tests, ToolCall
+from tasks.io import review_decisions, sandbox, tables, verifiers
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decide, decided
 from tests.stages.report.material import HOSTILE, trained
 
@@ -71,6 +72,21 @@ def test_an_edit_that_cannot_be_tested_is_not_taken(page, monkeypatch):
     answer = decide(page, "a2", "edit", text=PASSES)
     assert answer.status_code == 422
     assert "runs no programs: no user namespaces" in answer.text
+    assert decided() == []
+
+
+def test_an_edit_that_a_verifier_would_evaluate_without_a_sandbox_is_not_taken(page, monkeypatch):
+    reason = "no sandbox on this machine, and the verifier of countdown evaluates answers (`ratchet doctor` says what would do)"
+
+    def unisolated(tests, text):
+        raise verifiers.Unisolated(reason)
+
+    monkeypatch.setattr(edits.verifiers, "acceptance", unisolated)
+    answered = replace(trained("a2", "1 + 2"), tests=Tests("answer", "countdown", "{}"))
+    monkeypatch.setattr(Entry, "answered", answered)
+    answer = decide(page, "a2", "edit", text="2 + 1")
+    assert answer.status_code == 422
+    assert f"cannot be tested: {html.escape(reason)}." in answer.text
     assert decided() == []
 
 
