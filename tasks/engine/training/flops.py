@@ -1,6 +1,7 @@
 """FLOPs of a training step and the peak of GPUs, which make its MFU: the share of the peak that the model's products take."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,11 @@ from tasks.core import speed
 from tasks.core.compute import Compute
 from tasks.core.weights.surgery import ALL_LINEAR, decoder_layers, plain, sizes
 from tasks.engine import device
+from tasks.engine.forward import ATTENDING
 from tasks.engine.packing import Pack
+
+CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
+"""Names that families give the number of experts that a token passes through (gemma4, ernie4_5_moe and hunyuan have their own)."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,11 @@ class TrainingFlops:
     """
 
     per_token: float
-    """Linear layers of the decoder."""
+    """Linear layers of the decoder, and of its experts as many as a token passes through."""
     per_trained_token: float
     """The head, which runs on trained tokens only."""
-    per_squared_length: float
-    """Causal attention: scores and values of half of a sequence's pairs."""
+    per_pair: Mapping[float, float]
+    """Causal attention by its window, which is infinite where there is none: scores and values of two tokens, of which one sees the other."""
 
     def of(self, packs: Sequence[Pack]) -> float:
         """Return the FLOPs of one pass over the packs."""
@@ -35,8 +40,14 @@ class TrainingFlops:
         return (
             self.per_token * sum(map(len, sequences))
             + self.per_trained_token * sum(sequence.num_trained for sequence in sequences)
-            + self.per_squared_length * sum(len(sequence) ** 2 for sequence in sequences)
+            + sum(flops * _pairs(len(one), window) for window, flops in self.per_pair.items() for one in sequences)
         )
+
+
+def _pairs(length: int, window: float) -> float:
+    """Return the pairs of a sequence's tokens of which one sees the other: half of all, or those in a window."""
+    seen = min(length, window)
+    return length * seen - seen**2 / 2
 
 
 def count(model: nn.Module) -> TrainingFlops:
@@ -45,12 +56,57 @@ def count(model: nn.Module) -> TrainingFlops:
     layers, head, config = decoder_layers(inner), inner.get_output_embeddings(), inner.config.get_text_config()
     weights = sum(rows * columns for rows, columns in sizes(inner, ALL_LINEAR).values())
     training = sum(p.numel() for p in layers.parameters() if p.requires_grad and p.ndim == 2)
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_pair: dict[float, float] = {}
+    routed = routed_training = 0.0
+    for number, layer in enumerate(layers):
+        settings = config.per_layer_config[number] if getattr(config, "is_heterogeneous", False) else config
+        if width := _attends(config, number) * _heads_width(settings):
+            window = _window(config, settings, number)
+            per_pair[window] = per_pair.get(window, 0.0) + 12 * width
+        for experts in _experts(layer):
+            passed = experts.numel() * min(1.0, _chosen(settings) / len(experts))
+            routed += passed
+            routed_training += passed * experts.requires_grad
     return TrainingFlops(
-        per_token=4 * weights + 2 * training,
+        per_token=4 * (weights + routed) + 2 * (training + routed_training),
         per_trained_token=head.weight.numel() * (6 if head.weight.requires_grad else 4),
-        per_squared_length=6 * len(layers) * config.num_attention_heads * width,
+        per_pair=per_pair,
     )
+
+
+def _kind(config: Any, number: int) -> str | None:
+    """Return what a decoder layer does, by the model's settings; None where they do not say it of each."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return kinds[number] if number < len(kinds) else None
+
+
+def _attends(config: Any, number: int) -> bool:
+    """Return False for a layer without attention: one that hands a state on, or an MLP alone."""
+    return (_kind(config, number) or "full_attention") in ATTENDING
+
+
+def _heads_width(settings: Any) -> int:
+    """Return the width of all heads together, of one layer; 0 for a family without heads, such as Mamba."""
+    heads = getattr(settings, "num_attention_heads", None) or 0
+    return heads * (getattr(settings, "head_dim", None) or settings.hidden_size // max(1, heads))
+
+
+def _window(config: Any, settings: Any, number: int) -> float:
+    """Return the tokens that one sees in a layer; infinite where it sees all before it."""
+    slides = _kind(config, number) in (None, "sliding_attention")
+    return (getattr(settings, "sliding_window", None) if slides else None) or math.inf
+
+
+def _experts(layer: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the tensors that hold a matrix of each expert of a layer; kernels of a convolution have three dimensions too, and are none."""
+    for module in layer.modules():
+        if not isinstance(module, nn.Conv1d):
+            yield from (p for p in module.parameters(recurse=False) if p.ndim == 3)
+
+
+def _chosen(settings: Any) -> int:
+    """Return the experts that a token passes through; 0 for a model without."""
+    return next((int(number) for name in CHOSEN if (number := getattr(settings, name, None))), 0)
 
 
 def peak(name: str) -> float | None:

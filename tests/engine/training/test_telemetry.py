@@ -1,6 +1,7 @@
 """Every step is reported as it was, validation during training leaves no trace in it, and MFU is claimed only where it is known."""
 
 import hashlib
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 
 from tasks.core.compute import Compute
 from tasks.core.training import Training
+from tasks.core.weights import surgery
 from tasks.engine.packing import Pack
 from tasks.engine.training import flops, validation
 from tasks.engine.training import train as engine
@@ -215,6 +217,44 @@ def test_flops_are_six_a_weight_where_all_trains_and_four_where_it_is_frozen(tin
     assert flops.count(model).of(pack) == 6 * weights * tokens + 6 * head * trained + attention
     model.requires_grad_(False)
     assert flops.count(model).of(pack) == 4 * weights * tokens + 4 * head * trained + attention
+
+
+FAMILIES = {
+    "qwen3_moe": {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "gpt_oss": {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 1, "sliding_window": 8},
+    "gemma4_text": {
+        "head_dim": 8, "global_head_dim": 16, "sliding_window": 8, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0,
+        "layer_types": ["sliding_attention", "full_attention"], "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "experts", "per_pair"),
+    [
+        ("qwen3_moe", 2 * 3 * 32 * 16, {math.inf: 2 * 12 * 4 * 8}),
+        ("gpt_oss", 1 * 3 * 32 * 64, {8: 12 * 4 * 8, math.inf: 12 * 4 * 8}),
+        ("gemma4_text", 2 * 3 * 32 * 16, {8: 12 * 4 * 8, math.inf: 12 * 4 * 16}),
+        ("lfm2", 0, {math.inf: 12 * 32}),
+    ],
+)
+def test_flops_are_those_of_the_experts_and_pairs_of_each_layer(name, experts, per_pair):
+    model = small.family(name, **FAMILIES[name])
+    linear = sum(out * into for out, into in surgery.sizes(model, surgery.ALL_LINEAR).values())
+    trained = sum(p.numel() for p in surgery.decoder_layers(model).parameters() if p.ndim == 2)
+    counted = flops.count(model)
+    assert counted.per_token == 4 * linear + 2 * trained + 6 * 2 * experts
+    assert counted.per_pair == per_pair
+
+
+def test_the_pairs_of_a_window_are_those_that_see_each_other(tiny):
+    (sequence,) = small.sequences(1, longest=20)
+    pairs = flops.TrainingFlops(0, 0, {4: 1}).of([Pack((sequence,))])
+    seen = sum(min(place, 4) for place in range(len(sequence)))
+    assert len(sequence) > 4
+    assert pairs == pytest.approx(seen, abs=len(sequence))
 
 
 def test_the_share_of_the_peak_is_that_of_all_gpus_and_unknown_elsewhere(tiny, monkeypatch):
