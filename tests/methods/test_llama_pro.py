@@ -9,6 +9,7 @@ from transformers import MptConfig, MptForCausalLM
 from tasks.core.weights import surgery
 from tasks.methods.expanders.llama_pro.config import LlamaProConfig
 from tasks.methods.expanders.llama_pro.method import expand, uniform
+from tests import tiny as small
 from tests.methods import contract, deep
 
 SMALL = {"layers": 1}
@@ -93,3 +94,12 @@ def test_a_model_of_other_layers_is_refused():
     with pytest.raises(ValueError, match=r"Layer 1 of LlamaForCausalLM has no linear layer mlp\.down_proj"):
         expand(model, LlamaProConfig(layers=1), contract.probe(), 0)
     assert len(surgery.decoder_layers(model)) == 2
+
+
+def test_gemma4_whose_upper_layers_are_told_by_their_number_is_refused():
+    kinds = ["sliding_attention", "full_attention"]
+    sizes = {"head_dim": 8, "global_head_dim": 16, "sliding_window": 8, "num_kv_shared_layers": 0, "layer_types": kinds}
+    embeds = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 128}
+    model = small.family("gemma4_text", **sizes, **embeds)
+    with pytest.raises(ValueError, match="Gemma4ForCausalLM is made for the number of its layers"):
+        expand(model, LlamaProConfig(layers=1), contract.probe(), 0)

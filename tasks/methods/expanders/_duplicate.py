@@ -19,7 +19,7 @@ def depth(model: nn.Module, layers: int) -> int:
     """The number of the model's decoder layers.
 
     Raises ValueError where there are fewer than `layers`, where a layer writes by other ways than `WRITERS`, and where what it
-    computes depends on its place.
+    computes depends on its place or on their number.
     """
     layers_of_model = decoder_layers(model)
     kind = type(plain(model)).__name__
@@ -32,6 +32,14 @@ def depth(model: nn.Module, layers: int) -> int:
             )
     if getattr(plain(model).config, "scale_attn_by_inverse_layer_idx", False):
         raise ValueError(f"{kind} scales attention by the layer index, which copies of lower layers would change.")
+    inner: Any = plain(model)
+    if hasattr(
+        inner.get_decoder(), "first_kv_shared_layer_idx"
+    ):  # and Gemma 4 of small size embeds tokens for each layer
+        raise ValueError(
+            f"{kind} is made for the number of its layers: the upper ones may take keys and values of lower ones, so none can be added. "
+            "Set `expander: none`."
+        )
     if layers > len(layers_of_model):
         raise ValueError(
             f"layers={layers} are to be copied, and {kind} has {len(layers_of_model)}. Set at most so many."
