@@ -86,3 +86,24 @@ def test_gpt2_whose_weights_lie_the_other_way_is_adapted_too():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LoraConfig(**wrong)
+
+
+NEMOTRON_H = {
+    "hybrid_override_pattern": "M*-",
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "ssm_state_size": 8,
+    "n_groups": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("nemotron_h", NEMOTRON_H), ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8})],
+)
+def test_all_linear_leaves_out_the_layer_that_a_recurrent_kernel_reads_past_an_adapter(name, config):
+    model = small.family(name, **config)
+    linears = {name.rpartition(".")[2] for name in surgery.linears(model, surgery.ALL_LINEAR)}
+    modules = attach(model, LoraConfig(rank=4), Start()).get_base_model().named_modules()
+    assert {n.rpartition(".")[2] for n, m in modules if hasattr(m, "lora_A")} == linears - {"out_proj"}
+    assert "out_proj" in linears

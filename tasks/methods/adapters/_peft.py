@@ -9,19 +9,34 @@ from torch import nn
 
 from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
 
+RECURRENT = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Families whose recurrent layers read the weight of `BYPASSED` in one kernel on a GPU, past an adapter's module, so that peft puts no LoRA there."""
+BYPASSED = "out_proj"
+
 
 def wrap(model: nn.Module, config: Any) -> nn.Module:
-    """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it."""
+    """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
+
+    With `all-linear` a LoRA leaves out what peft refuses to adapt.
+    """
+    left_out = {BYPASSED} if _bypasses(model, config) else set()
     if decoder := _decoder(model):
         layers = model.get_submodule(decoder).named_modules()
         linear = {
             name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear) and not is_gate(layer)
         }
-        endings = sorted(linear if config.target_modules == ALL_LINEAR else config.target_modules)
+        endings = sorted(linear - left_out if config.target_modules == ALL_LINEAR else config.target_modules)
         config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(endings)})"
-    elif config.target_modules == ALL_LINEAR and any(map(is_gate, model.modules())):  # which peft would adapt too
-        config.target_modules = sorted({name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)})
+    elif config.target_modules == ALL_LINEAR and (
+        left_out or any(map(is_gate, model.modules()))
+    ):  # which peft would adapt too
+        config.target_modules = sorted({name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)} - left_out)
     return peft.get_peft_model(model, config)
+
+
+def _bypasses(model: Any, config: Any) -> bool:
+    """Return True if the update of `BYPASSED` would be passed over where layers run in one kernel."""
+    return config.peft_type == peft.PeftType.LORA and model.config.get_text_config().model_type in RECURRENT
 
 
 def _decoder(model: Any) -> str:
