@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -250,25 +250,61 @@ def _of_files(folder: Path) -> Shape | None:
     if not files or not (folder / "config.json").is_file():
         return None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
-    parameters = sum(file.stat().st_size for file in files) / width
     inner = config.get("text_config") or config
     hidden, layers = (inner.get(name) or inner.get(gpt2) for name, gpt2 in _FORMER.items())
-    shape = Shape(parameters, hidden or 768, layers or 12)
-    return replace(shape, idle=min(_idle(inner, shape), 0.95 * parameters))
+    layers = layers or len(inner.get("layers_block_type") or ()) or 12
+    tensors = [
+        tensor for file in files for tensor in _tensors(file, _PACKED if "quantization_config" in config else {})
+    ]
+    if not tensors:  # they are still being copied
+        width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
+        return Shape(sum(file.stat().st_size for file in files) / width, hidden or 768, layers)
+    idle = _idle_share(inner) * sum(tensor.numbers for tensor in tensors if tensor.is_of_experts(inner))
+    return Shape(sum(tensor.numbers for tensor in tensors), hidden or 768, layers, idle)
 
 
 _UNITS = {"m": 1e6, "b": 1e9}
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
+_PACKED = {"U8": 2, "I32": 8}
+"""Type in which weights of 4 bits are stored → weights in one of its numbers."""
 
 
-def _idle(config: Mapping[str, Any], shape: Shape) -> float:
-    """Return the parameters of the experts that a token does not pass through: three matrices each; 0 for a model without experts."""
-    experts = next((config[name] for name in _EXPERTS if config.get(name)), 0)
-    width = config.get("moe_intermediate_size") or config.get("intermediate_size") or 0
-    dense = (config.get("first_k_dense_replace") or 0) + len(config.get("mlp_only_layers") or ())
-    idle = max(0, experts - (config.get("num_experts_per_tok") or experts))
-    return 3.0 * (shape.layers - dense) * idle * shape.hidden * width
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor of a file of weights."""
+
+    name: str
+    shape: Sequence[int]
+    numbers: int
+
+    def is_of_experts(self, config: Mapping[str, Any]) -> bool:
+        """Return True if it belongs to experts of which a token passes through some: to one, or a matrix of each to all of a layer."""
+        return ".experts." in self.name or (len(self.shape) == 3 and self.shape[0] == _first(config, _EXPERTS))
+
+
+def _tensors(file: Path, packed: Mapping[str, int]) -> list[_Tensor]:
+    """Return the weights in a file by its header; none where it cannot be read. Scales of weights of few bits are left out."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            parts = {name: opened.get_slice(name) for name in opened.keys() if not name.endswith("scales")}  # noqa: SIM118
+            shapes = {name: (part.get_shape(), packed.get(part.get_dtype(), 1)) for name, part in parts.items()}
+    except SafetensorError:
+        return []
+    return [_Tensor(name, shape, math.prod(shape) * times) for name, (shape, times) in shapes.items()]
+
+
+def _idle_share(config: Mapping[str, Any]) -> float:
+    """Return the share of experts that a token does not pass through; 0 for a model without experts."""
+    experts = _first(config, _EXPERTS)
+    return max(0.0, 1 - (_first(config, _CHOSEN) or experts) / experts) if experts else 0.0
+
+
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> int:
+    """Return the first of these settings that names a number; 0 if none does."""
+    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
 
 
 def _named(name: str) -> Shape | None:

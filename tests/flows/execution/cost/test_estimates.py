@@ -1,11 +1,14 @@
 """What a stage will take: from what it took, else from its work and the speed of the machine; and where a figure comes from."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from flows.execution.cost import estimates, machine_speed, memory_counts, workload
 from flows.execution.cost.estimates import Range, as_size, as_time
@@ -159,22 +162,59 @@ def test_time_is_that_of_the_experts_that_a_token_passes_through(name, billions)
 
 
 @pytest.mark.parametrize(
-    ("config", "idle"),
+    ("config", "tensors", "idle"),
     [
-        ({"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 10}, 3 * 3 * 6 * 40 * 10),
         (
-            {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 5, "mlp_only_layers": [0]},
-            2 * 3 * 2 * 40 * 5,
+            {"num_local_experts": 4, "num_experts_per_tok": 1},  # Mixtral
+            {f"layers.0.block_sparse_moe.experts.{number}.w1.weight": (10, 40) for number in range(4)},
+            3 * 400,
         ),
-        ({"intermediate_size": 10}, 0),
+        (
+            {"num_experts": 4, "top_k_experts": 2},  # Gemma 4
+            {"layers.0.experts.gate_up_proj": (4, 20, 40), "layers.0.mlp.up_proj.weight": (10, 40)},
+            2 * 800,
+        ),
+        (
+            {
+                "n_routed_experts": 2,
+                "num_experts_per_tok": 1,
+            },  # DeepSeek, Nemotron-H: a shared expert is at work for each token
+            {"layers.1.mlp.experts.0.up_proj.weight": (10, 40), "layers.1.mlp.experts.1.up_proj.weight": (10, 40)}
+            | {"layers.1.mlp.shared_experts.up_proj.weight": (10, 40)},
+            400,
+        ),
+        (
+            {"num_local_experts": 4, "num_experts_per_tok": 3},
+            {"layers.0.block_sparse_moe.input_linear.weight": (4, 20, 40)},
+            800,
+        ),
+        ({}, {"layers.0.mlp.up_proj.weight": (10, 40), "layers.0.conv.weight": (40, 1, 3)}, 0),
     ],
 )
-def test_the_files_of_a_mixture_tell_what_a_token_does_not_pass_through(tmp_path, config, idle):
-    (tmp_path / "mine").mkdir()
-    sizes = {"hidden_size": 40, "num_hidden_layers": 3, "dtype": "bfloat16"}
-    (tmp_path / "mine/config.json").write_text(json.dumps(sizes | config))
-    (tmp_path / "mine/model.safetensors").write_bytes(bytes(2_000_000))
-    assert workload.base_shape({"from": "folder", "path": tmp_path / "mine"}).idle == idle
+def test_the_files_of_a_mixture_tell_what_a_token_does_not_pass_through(tmp_path, config, tensors, idle):
+    sizes = {"hidden_size": 40, "layers_block_type": ["moe"] * 3, "dtype": "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | config))
+    save_file({name: np.zeros(shape, np.float32) for name, shape in tensors.items()}, tmp_path / "model.safetensors")
+    numbers = sum(math.prod(shape) for shape in tensors.values())
+    found = workload.base_shape({"from": "folder", "path": tmp_path})
+    assert found == workload.Shape(numbers, 40, 3, pytest.approx(idle))
+
+
+def test_weights_of_few_bits_are_counted_one_by_one(tmp_path):
+    sizes = {
+        "hidden_size": 40,
+        "num_hidden_layers": 3,
+        "dtype": "bfloat16",
+        "quantization_config": {"quant_method": "mxfp4"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(sizes | {"num_local_experts": 4, "num_experts_per_tok": 1}))
+    blocks = {
+        "mlp.experts.down_proj_blocks": np.zeros((4, 40, 2, 16), np.uint8),
+        "mlp.experts.down_proj_scales": np.zeros((4, 40, 2), np.uint8),
+    }
+    save_file(blocks | {"embed_tokens.weight": np.zeros((9, 40), np.float16)}, tmp_path / "model.safetensors")
+    found = workload.base_shape({"from": "folder", "path": tmp_path})
+    assert (found.parameters, found.active) == (4 * 40 * 64 + 9 * 40, 40 * 64 + 9 * 40)
 
 
 def test_experts_are_as_wide_as_a_model_of_the_size_of_one():
