@@ -1,5 +1,6 @@
 """Models of which a folder has all weights: transformers gives random numbers to those that are not there, others at each load, and goes on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,21 @@ from typing import Any
 def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
     """Return the model in a folder by `from_pretrained` of this class of transformers, which runs no code of it and downloads nothing.
 
-    Raises ValueError where files lack weights, except those whose names begin with `unused`, if it is given.
+    Raises ValueError where files lack weights, except those whose names begin with `unused`, if it is given, and for a family that this class
+    does not know.
     """
-    model, info = kind.from_pretrained(
-        folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, **how
-    )
+    try:
+        model, info = kind.from_pretrained(
+            folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, **how
+        )
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized configuration class"):
+            raise
+        family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        raise ValueError(  # transformers lists all families that there are
+            f"{folder} holds a model of family {family}, which {kind.__name__} of transformers does not open. Take a base of another family, "
+            "or save its language model alone, if it reads images too."
+        ) from None
     missing = sorted(name for name in info["missing_keys"] if not (unused and name.startswith(unused)))
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")

@@ -70,6 +70,14 @@ def test_weights_that_a_folder_lacks_are_named_and_not_made_up(folder, rename, n
         checkpoints.load(folder)
 
 
+def test_a_family_that_is_no_language_model_is_refused_in_one_sentence(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mistral3"}))
+    with pytest.raises(ValueError, match=r"family mistral3, which AutoModelForCausalLM .* does not open") as caught:
+        checkpoints.load(folder)
+    assert len(str(caught.value)) < 400
+
+
 def test_a_folder_that_lacks_one_of_several_files_of_weights_is_incomplete(folder):
     model, _ = checkpoints.load(folder)
     (folder / checkpoints.WHOLE).unlink()
