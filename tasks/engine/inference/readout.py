@@ -1,6 +1,6 @@
 """Logits of a few tokens after each of several continuations of one text, from one forward pass.
 
-The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`). A branch continues the first tokens of its trunk and attends to these and to itself.
+The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`) or take no attention of ours. A branch continues the first tokens of its trunk and attends to these and to itself.
 Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
@@ -122,17 +122,28 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
     model = loaded.model
     if model.config._attn_implementation != ATTENTION:
         use_packed_attention(model)  # at the first time it checks the model
-    hidden_QH = _of_texts(model, trees) if reads_alone(model) else _of_pieces(model, trees)
+    hidden_QH = _of_pieces(model, trees) if _branches(model) else _of_texts(model, trees)
     head, chosen = Head.of(model), torch.tensor(list(candidates), device=model.device)
     of_chosen = head._replace(weight=head.weight[chosen], bias=None if head.bias is None else head.bias[chosen].float())
     logits_QC = of_chosen.logits(hidden_QH.float() * scale_of_logits(model)).cpu().double().numpy()
     return np.split(logits_QC, np.cumsum([len(tree.branches) for tree in trees])[:-1])
 
 
-def _of_pieces(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
-    """Return the last hidden state of each branch's last token, (Q, H), from one pass over all trees."""
+def _branches(model: PreTrainedModel) -> bool:
+    """Return True if `branch_attention` is the model's attention from now on.
+
+    It is not where texts are read alone, nor where a family computes attention by itself (Falcon, GPT-Neo): transformers then warns and
+    leaves it.
+    """
+    if reads_alone(model):
+        return False
     if model.config._attn_implementation != ATTENTION:
         model.set_attn_implementation(ATTENTION)
+    return bool(model.config._attn_implementation == ATTENTION)
+
+
+def _of_pieces(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
+    """Return the last hidden state of each branch's last token, (Q, H), from one pass over all trees."""
     row, pieces, ends = _row(trees)
     inputs = {name: values.to(model.device) for name, values in row.items()}
     hidden_TH: Tensor = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]

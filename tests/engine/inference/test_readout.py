@@ -47,6 +47,18 @@ def test_windows_and_scaled_logits_are_those_of_the_family(name, config):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("falcon", {}), ("gpt_neo", {"attention_types": [[["global", "local"], 1]]})]
+)
+def test_a_family_that_takes_no_attention_of_ours_reads_each_branch_behind_its_trunk(name, config):
+    sizes = {"num_layers": 2, "num_heads": 4, "window_size": 6} if name == "gpt_neo" else {}
+    model, plain = (small.family(name, vocab_size=259, **config, **sizes) for _ in range(2))
+    for _ in range(2):
+        found = readout.log_odds(model, trees(3), DIGITS)
+        for tree, odds in zip(trees(3), found, strict=True):
+            np.testing.assert_allclose(odds, by_hand(plain, tree), rtol=1e-4, atol=1e-4)
+
+
 def test_the_trunk_is_read_once():
     model, seen = small.qwen2().eval(), []
     use_packed_attention(model)  # which reads, to check the model
