@@ -29,6 +29,8 @@ PADDED = 1.25
 """The largest ratio of the lengths of prompts that are read together."""
 SHARED = 32
 """The fewest tokens of a shared beginning that are read apart: a pass of its own costs about as much as so few."""
+MIXED = frozenset({"rwkv"})
+"""Families whose states transformers mixes up between the rows of a batch, once a token follows the prompts."""
 Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
 """The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
 HasEnded = Callable[[int, Sequence[int]], bool]
@@ -310,12 +312,15 @@ def decode_alone(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the same as `decode` from a model of which each family keeps another kind of cache: by transformers' own loop.
 
-    Prompts of equal length are read together, so that none is padded. `choose` is given logits that the model's generation config has changed.
+    Prompts of equal length are read together, so that none is padded, but by a family of `MIXED`. `choose` is given logits that the model's generation config has changed.
     """
+    apart = model.config.model_type in MIXED
+
+    def together(number: int) -> tuple[int, int]:
+        return len(prompts[number]), number if apart else 0
+
     for batch in batches:
-        for _, numbers in groupby(
-            sorted(batch, key=lambda number: len(prompts[number])), lambda number: len(prompts[number])
-        ):
+        for _, numbers in groupby(sorted(batch, key=together), together):
             answers = _Answers(list(numbers), choose, has_ended)
             ids_RT = torch.tensor([prompts[number] for number in answers.numbers], device=model.device)
             model.generate(

@@ -52,6 +52,14 @@ def test_answers_are_those_of_a_plain_loop_in_the_order_of_the_prompts(model, to
     assert [response.ended for response in found] == [end in tokens for tokens in expected]
 
 
+def test_a_family_that_mixes_up_the_states_of_a_batch_writes_one_answer_at_a_time(tokenizer):
+    model = small.family("rwkv", vocab_size=259, attention_hidden_size=32)
+    ids = [[5, 6, 7], [7, 8, 9], [5, 6, 7], [4]]
+    expected = [tokenizer.decode(alone(model, prompt, 6)[len(prompt) :], skip_special_tokens=True) for prompt in ids]
+    found = generation.continue_from(model, ids, tokenizer, max_new_tokens=6, batch_size=4)
+    assert [response.text for response in found] == expected
+
+
 def test_a_penalty_of_the_models_own_config_counts_once(model, tokenizer):
     ids = [[first, 7, 7, first + 1] for first in range(40, 60)]
     model.generation_config.repetition_penalty = 1.15
