@@ -17,6 +17,10 @@ from tasks.io.sandbox.run_tests import expect_success
 LOAD_S = 60.0
 
 
+class Killed(Failed):
+    """Raised if the process of a call was killed."""
+
+
 class Judge:
     """A program of this project in a sandbox, with an installed distribution that it imports.
 
@@ -40,16 +44,24 @@ class Judge:
         """Return the value of a call, for which another call prepares the process once.
 
         Failed if the call raises, ends its process or takes longer than the limit: then the next one has a new process. RuntimeError if
-        the preparation fails.
+        the preparation fails. A process that is killed is replaced once: a kernel that is short of memory may have done it, not the call.
         """
         with self.alone:
-            if before not in self.prepared:
-                try:
-                    self._run(before, "eval", LOAD_S)
-                except Failed as failure:
-                    raise RuntimeError(f"{before} fails in the sandbox: {failure.detail}") from None
-                self.prepared.add(before)
-            return self._run(call, "eval", self.limits.wall_s)
+            try:
+                return self._ask(call, before)
+            except Killed:
+                return self._ask(call, before, last=True)
+
+    def _ask(self, call: str, before: str, last: bool = False) -> Any:
+        if before not in self.prepared:
+            try:
+                self._run(before, "eval", LOAD_S)
+            except Failed as failure:
+                if isinstance(failure, Killed) and not last:
+                    raise
+                raise RuntimeError(f"{before} fails in the sandbox: {failure.detail}") from None
+            self.prepared.add(before)
+        return self._run(call, "eval", self.limits.wall_s)
 
     def _run(self, source: str, mode: str, seconds: float) -> Any:
         try:
@@ -60,9 +72,11 @@ class Judge:
             return decode(answer.value) if mode == "eval" else None
         except Died:
             self.close()
-            raise Failed("killed", "the sandbox died with it") from None
-        except Failed:
+            raise Killed("killed", "the sandbox died with it") from None
+        except Failed as failure:
             self._end()
+            if failure.kind == "killed":
+                raise Killed(failure.kind, failure.detail) from None
             raise
 
     def _start(self) -> Connection:

@@ -1,5 +1,6 @@
 """A process of a sandbox answers call after call, with an installed package at hand; a call that breaks it costs that process alone."""
 
+import contextlib
 import os
 import signal
 import time
@@ -59,13 +60,26 @@ def test_threads_wait_for_each_other(counting):
     assert sorted(counted) == list(range(1, 41))
 
 
-def test_a_sandbox_that_dies_between_two_calls_is_replaced(counting):
+@pytest.mark.parametrize("first", [0, -1], ids=["sandbox", "process"])
+@pytest.mark.parametrize("before", ["prepare()", "tabulate.__version__"])
+def test_what_is_killed_between_two_calls_is_replaced_and_costs_the_next_nothing(first, before, counting):
     assert counting.ask("count()", "prepare()") == 1
-    for process in descendants(counting.sandbox.process.pid):
-        os.kill(process, signal.SIGKILL)
-    with pytest.raises(Failed):
-        counting.ask("count()", "prepare()")
+    for process in sorted(descendants(counting.sandbox.process.pid))[first:]:
+        with contextlib.suppress(ProcessLookupError):  # it ends with the one before
+            os.kill(process, signal.SIGKILL)
+    assert counting.ask("count()", before) == 1
+    assert counting.ask("count()", before) == 2
+
+
+def test_a_call_that_kills_its_process_does_so_twice_and_no_more(counting):
+    with pytest.raises(Failed, match="SIGKILL"):
+        counting.ask("__import__('os').kill(__import__('os').getpid(), 9)", "prepare()")
     assert counting.ask("count()", "prepare()") == 1
+
+
+def test_what_is_killed_whenever_it_prepares_is_no_wrong_answer(counting):
+    with pytest.raises(RuntimeError, match=r"kill.* fails in the sandbox: ended by SIGKILL"):
+        counting.ask("count()", "__import__('os').kill(__import__('os').getpid(), 9)")
 
 
 def test_a_process_that_cannot_be_prepared_is_no_wrong_answer(counting):
