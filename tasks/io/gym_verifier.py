@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Set
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,8 @@ PLAIN = (
 MOST_SCORE = 64  # characters
 WARM = 4  # items
 watch = {"on": False, "stopped": False}
+within_reach = set[str]()
+"""The variables of the verifier that was stopped: one may hold the solution, and `eval` would read it by its name."""
 
 
 class Evaluated(BaseException):
@@ -68,6 +71,7 @@ def load(task: str, config: str) -> None:
 def judged(task: str, config: str, entry: str, answer: str, isolated: bool) -> float | None:
     """Return the score of an answer that a model wrote; None if the verifier would evaluate it and nothing isolates this process."""
     watch.update(on=True, stopped=False)
+    within_reach.clear()
     try:
         value = score(task, config, entry, answer)
     except Evaluated:
@@ -76,13 +80,13 @@ def judged(task: str, config: str, entry: str, answer: str, isolated: bool) -> f
         watch["on"] = False
     if not watch["stopped"]:
         return value
-    if not is_plain(answer):
+    if not is_plain(answer, within_reach):
         return 0.0
     return score_apart(task, config, entry, answer) if isolated else None
 
 
-def is_plain(answer: str) -> bool:
-    """Return True if an answer that is evaluated can call nothing but elementary functions.
+def is_plain(answer: str, variables: Set[str] = frozenset()) -> bool:
+    """Return True if an answer that is evaluated can call nothing but elementary functions, and names none of the verifier's `variables`.
 
     Strings too are held to it, since sympy evaluates one where it takes an expression; `%` would write a bracket into it.
     """
@@ -90,10 +94,12 @@ def is_plain(answer: str) -> bool:
         nodes = list(ast.walk(ast.parse(answer.strip().replace("!", ""), mode="eval")))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return not any(mark in answer for mark in "('\"")  # sympy reads more, and needs one of these for a call
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
     calls = [node.func for node in nodes if isinstance(node, ast.Call)]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)]
     return (
         all(isinstance(node, PLAIN) for node in nodes)
+        and names.isdisjoint(variables)
         and all(isinstance(called, ast.Name) and called.id in ELEMENTARY for called in calls)
         and not any(mark in str(text) for text in texts for mark in "(%")
     )
@@ -125,6 +131,7 @@ def stop(event: str, arguments: tuple[Any, ...]) -> None:
     """Stop the verifier that is watched before it compiles a text; a module that it imports is a file's."""
     if watch["on"] and event == "compile" and not str(arguments[1]).endswith(".py"):
         watch["stopped"] = True
+        within_reach.update(sys._getframe(1).f_locals)
         raise Evaluated
 
 

@@ -21,7 +21,8 @@ TEXT = Path(gym_verifier.__file__).read_text(encoding="utf-8")
 NAIVE = """
 class Naive:
     def score_answer(self, answer, entry):
-        return eval(answer)
+        expected = 1
+        return eval(answer) == expected
 
 def verifier(task, config):
     return Naive()
@@ -81,7 +82,7 @@ def test_a_number_that_no_machine_holds_is_wrong_in_time(task, judged):
 @pytest.fixture(scope="module")
 def unguarded():
     """Judge answers that call anything."""
-    text = TEXT.replace("if not is_plain(answer):", "if False:")
+    text = TEXT.replace("if not is_plain(answer, within_reach):", "if False:")
     assert text != TEXT
     with_calls = Judge(text, "reasoning-gym", LIMITS)
     yield with_calls
@@ -125,6 +126,7 @@ def test_a_verifier_that_evaluates_is_noticed_whatever_its_name():
         assert naive.ask("judged('new', '', '{}', '2 - 1', False)", "None") is None
         assert naive.ask("judged('new', '', '{}', '2 - 1', True)", "None") == 1
         assert naive.ask("judged('new', '', '{}', 'open(1)', True)", "None") == 0
+        assert naive.ask("judged('new', '', '{}', 'expected', True)", "None") == 0, "it would read the solution"
     finally:
         naive.close()
 
