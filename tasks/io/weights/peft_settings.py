@@ -11,6 +11,7 @@ FREE = {
         "r",
         "oft_block_size",
         "target_modules",
+        "target_parameters",
         "exclude_modules",
         "layers_to_transform",
         "layers_pattern",

@@ -148,3 +148,18 @@ def test_an_adapter_of_other_settings_is_refused(tiny, saved):
     other = contract.part("adapters", "lora", rank=4, dropout=0.1, alpha=7)
     with pytest.raises(ValueError, match=r"was trained with methods\.lora\.alpha: 32\.0, and it is 7\.0 now"):
         start.folder_of(saved, tiny, other)
+
+
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")  # of peft, though they match
+def test_a_training_goes_on_from_an_adapter_of_experts(tmp_path):
+    sizes = {"vocab_size": 259, "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    parts = contract.composition(adapters="lora")
+    attached, optimizer = contract.composed(small.family("qwen3_moe", **sizes), parts)
+    contract.steps(attached, optimizer, parts)
+    store.save(attached, parts, None, tmp_path / "first")
+    tensors = checkpoints.read_adapter(tmp_path / "first")
+    assert any(".experts." in name for name in tensors)
+    begun, _ = contract.composed(small.family("qwen3_moe", **sizes), parts)
+    checkpoints.fill(begun.model, "lora", tensors, tmp_path / "first")
+    for name, tensor in attached.trainable.items():
+        torch.testing.assert_close(begun.trainable[name], tensor)
