@@ -107,3 +107,13 @@ def test_all_linear_leaves_out_the_layer_that_a_recurrent_kernel_reads_past_an_a
     modules = attach(model, LoraConfig(rank=4), Start()).get_base_model().named_modules()
     assert {n.rpartition(".")[2] for n, m in modules if hasattr(m, "lora_A")} == linears - {"out_proj"}
     assert "out_proj" in linears
+
+
+def test_experts_in_one_tensor_take_no_dropout_and_the_layers_that_do_are_named():
+    sizes = {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    with pytest.raises(
+        ValueError, match=r"`dropout: 0`, or set `targets` .*: k_proj, o_proj, q_proj, v_proj\.$"
+    ) as told:
+        attach(small.family("qwen3_moe", **sizes), LoraConfig(rank=4, dropout=0.1), Start())
+    targets = tuple(str(told.value).rpartition(": ")[2].rstrip(".").split(", "))
+    attach(small.family("qwen3_moe", **sizes), LoraConfig(rank=4, dropout=0.1, targets=targets), Start())

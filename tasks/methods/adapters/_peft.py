@@ -12,6 +12,8 @@ from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
 RECURRENT = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 """Families whose recurrent layers read the weight of `BYPASSED` in one kernel on a GPU, past an adapter's module, so that peft puts no LoRA there."""
 BYPASSED = "out_proj"
+OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
+"""Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
 
 
 def wrap(model: nn.Module, config: Any) -> nn.Module:
@@ -31,7 +33,18 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
         left_out or any(map(is_gate, model.modules()))
     ):  # which peft would adapt too
         config.target_modules = sorted({name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)} - left_out)
-    return peft.get_peft_model(model, config)
+    beside = sorted(
+        {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)} - OF_EXPERTS
+    )  # peft changes the model before it fails
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        if "ParamWrapper does not work" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(model).__name__} holds the weights of its experts in one tensor a layer, and peft adapts such tensors by a LoRA without dropout alone. "
+            f"Take adapter lora with `dropout: 0`, or set `targets` to layers beside the experts: {', '.join(beside)}."
+        ) from None
 
 
 def _bypasses(model: Any, config: Any) -> bool:
