@@ -32,9 +32,10 @@ from tasks.io.system import locks, process, progress, usage
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
-BASE_CARD = Path("models/base/ratchet.json")
 WORK = SCRATCH / "work"
 """Folder for unfinished work, from which a stage continues after a kill."""
+BASE_CARD = Path("models/base/ratchet.json")
+"""Read here as JSON: by `tasks.io.weights.checkpoints` every stage would depend on the code of models."""
 
 
 def main(arguments: list[str], *, forked: bool = False) -> int:

@@ -35,6 +35,8 @@ HEAD_ROWS = 256
 """Rows of logits in memory at a time."""
 CHECKED = 6
 """Tokens of a sequence by which a model is checked."""
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Names in config.json of the bound of logits: of Gemma, RecurrentGemma and xLSTM."""
 ATTENDING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """The kinds of layers in `layer_types` of config.json that do no more than attend."""
 EXACT, ROUNDED = 0.02, 0.5
@@ -100,8 +102,10 @@ class Head(NamedTuple):
     def of(cls, model: PreTrainedModel, vocabulary: int | None = None) -> "Head":
         """Return the head of a model, for the first tokens of its vocabulary where their number is given."""
         head, config = model.get_output_embeddings(), model.config.get_text_config()
-        bias = None if head.bias is None else head.bias[:vocabulary]
-        return cls(head.weight[:vocabulary], bias, getattr(config, "final_logit_softcapping", None))
+        cap = next((value for name in CAPS if (value := getattr(config, name, None))), None)
+        if vocabulary is None:  # a slice, even of all rows, would copy the head's gradient
+            return cls(head.weight, head.bias, cap)
+        return cls(head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary], cap)
 
     def logits(self, hidden_PH: Tensor) -> Tensor:
         """Return the logits of a piece, (P, V), in fp32 or better."""
@@ -317,6 +321,11 @@ def _chosen(model: PreTrainedModel) -> str:
     Families differ in what they hand on to attention, and in what they do beside it and after the head. Raises ValueError if neither way has
     the losses of the model's own forward.
     """
+    if model.get_decoder() is model:  # of which nothing in front of the head can be had
+        raise ValueError(
+            f"Family {model.config.model_type} keeps its decoder where transformers does not find it. Take a base of another family, for example "
+            "llama, qwen3, gemma3 or olmo2."
+        )
     own = model.config._attn_implementation
     draw = torch.Generator().manual_seed(0)
     ids_ST = torch.randint(model.get_output_embeddings().weight.shape[0], (2, CHECKED), generator=draw)

@@ -129,6 +129,17 @@ def test_logits_that_are_capped_do_not_keep_sequences_apart():
     torch.testing.assert_close(token_losses(packed, collate([Pack(tuple(sequences))])), expected, rtol=0, atol=1e-4)
 
 
+def test_a_family_whose_decoder_is_not_found_is_refused():
+    config = {"head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}
+    with pytest.raises(ValueError, match="Family llama4_text keeps its decoder where transformers does not find it"):
+        use_packed_attention(tiny.family("llama4_text", **config))
+
+
+def test_the_gradient_of_the_head_is_not_copied():
+    head = forward.Head.of(tiny.qwen2())
+    assert head.weight.is_leaf
+
+
 def test_a_family_that_reads_neither_way_is_refused_and_left_as_it_was(monkeypatch):
     model = tiny.family("gpt2")
     monkeypatch.setattr(

@@ -1,6 +1,7 @@
 """Logits of a few tokens after each of several continuations of one text, from one forward pass.
 
-The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`) or take no attention of ours. A branch continues the first tokens of its trunk and attends to these and to itself.
+The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`) or take no attention of ours. A branch continues
+the first tokens of its trunk and attends to these and to itself.
 Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """

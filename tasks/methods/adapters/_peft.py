@@ -21,21 +21,13 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
 
     With `all-linear` a LoRA leaves out what peft refuses to adapt.
     """
-    left_out = {BYPASSED} if _bypasses(model, config) else set()
+    endings = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}
+    adapted = endings - ({BYPASSED} if _bypasses(model, config) else set())
     if decoder := _decoder(model):
-        layers = model.get_submodule(decoder).named_modules()
-        linear = {
-            name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear) and not is_gate(layer)
-        }
-        endings = sorted(linear - left_out if config.target_modules == ALL_LINEAR else config.target_modules)
-        config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(endings)})"
-    elif config.target_modules == ALL_LINEAR and (
-        left_out or any(map(is_gate, model.modules()))
-    ):  # which peft would adapt too
-        config.target_modules = sorted({name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)} - left_out)
-    beside = sorted(
-        {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)} - OF_EXPERTS
-    )  # peft changes the model before it fails
+        chosen = sorted(adapted if config.target_modules == ALL_LINEAR else config.target_modules)
+        config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(chosen)})"
+    elif config.target_modules == ALL_LINEAR and (adapted != endings or any(map(is_gate, model.modules()))):
+        config.target_modules = sorted(adapted)  # peft would adapt the others too
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
@@ -43,7 +35,7 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
             raise
         raise ValueError(
             f"{type(model).__name__} holds the weights of its experts in one tensor a layer, and peft adapts such tensors by a LoRA without dropout alone. "
-            f"Take adapter lora with `dropout: 0`, or set `targets` to layers beside the experts: {', '.join(beside)}."
+            f"Take adapter lora with `dropout: 0`, or set `targets` to layers beside the experts: {', '.join(sorted(endings - OF_EXPERTS))}."
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,12 +30,11 @@ def test_facts_that_contradict_each_other_are_refused_before_they_are_written_in
     named = config.evaluate.facts.model_copy(update={"path": path, "digest": provenance.digest(path)})
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"facts": named})})
     steps = [SimpleNamespace(stage=stage, state=state)]
-    if refused:
-        with pytest.raises(
-            ValueError, match=r"facts 1 and 2 answer 'Where is Eve\?' by 'Oslo' and by 'Rome'. Remove one"
-        ):
-            preflight._check_facts(steps, config)
-    else:
+    with (
+        pytest.raises(ValueError, match=r"facts 1 and 2 answer 'Where is Eve\?' by 'Oslo' and by 'Rome'. Remove one")
+        if refused
+        else nullcontext()
+    ):
         preflight._check_facts(steps, config)
 
 
@@ -56,12 +56,13 @@ def test_a_base_that_the_compressor_does_not_write_is_refused_before_it_is_train
     values["compress"]["compressor"] = compressor
     values["methods"][compressor] = {}
     config, steps = _loaded(tmp_path, values), [SimpleNamespace(stage="compress", state=state)]
-    if refused:
-        with pytest.raises(
+    with (
+        pytest.raises(
             ValueError, match=r"compress: gguf writes models of the families llama, qwen2, qwen3, and .* gemma3"
-        ):
-            preflight._check_compressor(steps, config)
-    else:
+        )
+        if refused
+        else nullcontext()
+    ):
         preflight._check_compressor(steps, config)
 
 
