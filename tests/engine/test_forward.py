@@ -155,8 +155,10 @@ def test_a_family_that_reads_neither_way_is_refused_and_left_as_it_was(monkeypat
 
 
 def test_mixed_precision_does_not_look_like_another_model():
+    model = tiny.family("llama", num_hidden_layers=8)
     with torch.autocast("cpu", torch.bfloat16):
-        use_packed_attention(tiny.family("llama", num_hidden_layers=8))
+        use_packed_attention(model)
+    assert not forward.reads_alone(model), "a rounded row was taken for one that mixes its sequences"
 
 
 def test_a_model_is_checked_once_and_left_as_it_was(monkeypatch):
