@@ -204,6 +204,59 @@ def test_who_starts_a_server_waits_until_it_serves_or_has_ended(workspace, serve
     assert not client.answers()
 
 
+IMPORTS_UNTIL_TOLD = """
+import pathlib, time
+pathlib.Path("imports").touch()
+while not pathlib.Path("imported").exists():
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def importing(workspace):
+    """A server that imports until there is a file `imported`."""
+    (workspace.folder / "slow_library.py").write_text(IMPORTS_UNTIL_TOLD)
+    script = workspace.folder / "server.py"
+    script.write_text(SERVER.format(body="").replace("MODULES = ()", "MODULES = ('slow_library',)"))
+    process = workspace.start(sys.executable, str(script), str(os.getpid()))
+    wait_for(lambda: (workspace.folder / "imports").exists())
+    return process
+
+
+def test_a_stage_waits_for_a_server_that_still_imports(workspace, importing):
+    process = stage(workspace)
+    time.sleep(1)
+    assert process.poll() is None
+    (workspace.folder / "imported").touch()
+    assert began(process) != process.pid
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, out + err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_that_waits_for_a_server_that_ends_runs_in_its_own_process(workspace, importing, number):
+    process = stage(workspace)
+    time.sleep(1)
+    importing.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, out + err
+    assert "models/base/config.json" in workspace.digests()
+    if number == signal.SIGTERM:
+        assert not list((workspace.folder / ".ratchet").glob("*.sock"))
+
+
+def test_a_stage_that_was_killed_while_the_server_imported_does_not_run(workspace, importing):
+    process = stage(workspace)
+    time.sleep(1)
+    process.kill()
+    process.wait()  # what it prints to is still open in its request
+    (workspace.folder / "imported").touch()
+    wait_for(lambda: answers(workspace.folder))
+    out, err = stage(workspace).communicate(timeout=WAIT_S)
+    assert out.count("started") == 1, err
+    assert workspace.last_words == ["FINISHED"]
+
+
 def test_a_server_that_is_asked_to_stop_leaves_no_socket(workspace, serve):
     server = serve()
     assert (workspace.folder / ".ratchet/forkserver.sock").exists()

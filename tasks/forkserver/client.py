@@ -37,10 +37,10 @@ def run(
     """
     if not is_wanted():
         return None
+    if ends_with_parent and not _ask_for_signal_with(os.getppid()):  # the server may take long to answer
+        sys.exit(128 + signal.SIGTERM)
     with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(str(protocol.SOCKET))
-        except OSError:
+        if not _connect(connection):
             return None
         request = {
             "program": program,
@@ -56,7 +56,18 @@ def run(
             return None
         if answer is None or "pid" not in answer[0]:
             return None
+        connection.settimeout(None)
         return _wait(connection, answer[0]["pid"], ends_with_parent=ends_with_parent)
+
+
+def _connect(connection: socket.socket) -> bool:
+    """Connect to the workspace's server, also to one that still imports: to import the same beside it would be work done twice."""
+    connection.settimeout(START_S)
+    for path in (protocol.SOCKET, protocol.STARTING, protocol.SOCKET):  # it may have become ready between the first two
+        with contextlib.suppress(OSError):
+            connection.connect(str(path))
+            return True
+    return False
 
 
 def is_wanted() -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 SOCKET = Path(".ratchet/forkserver.sock")
 """Relative to the workspace: the path of a Unix socket may have 107 bytes."""
+STARTING = Path(".ratchet/forkserver.starting.sock")
+"""The socket while the server imports: who asks there has an answer once it is ready."""
 CODE = Path(__file__).resolve().parents[1]
 """The code of stages: package `tasks`."""
 DRIVERS = Path(".ratchet/forkserver.driver")

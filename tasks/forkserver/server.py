@@ -12,6 +12,7 @@ import gc
 import importlib
 import os
 import pkgutil
+import select
 import selectors
 import signal
 import socket
@@ -101,8 +102,10 @@ class Server:
             received = protocol.receive(connection, files=3)
         except (OSError, ValueError):  # it said nothing in time, or what is no message
             received = None
-        if received is None:
+        if received is None or _has_gone(connection):
             connection.close()
+            for file in received[1] if received else ():
+                os.close(file)
             return
         request, files = received
         if request["fingerprint"] != self._fingerprint or len(files) != 3 or _count_threads() != 1:
@@ -150,21 +153,24 @@ class Server:
 
 
 def main(driver: int) -> int:
-    """Import, listen, and serve; the exit code."""
-    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
-    _use_threads_of_settings()
-    fingerprint = protocol.fingerprint(_BEFORE)
-    with imports.lasting():
-        for module in MODULES:
-            importlib.import_module(module)
-    gc.freeze()
-    if _count_threads() != 1 or fingerprint != protocol.fingerprint(_BEFORE):
-        return 1  # a library of this environment starts threads, or a file changed meanwhile: stages run as ever
-    listener = _listen()
-    if listener is None:
+    """Listen, import, and serve; the exit code."""
+    if (listener := _listen()) is None:
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
+    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    fingerprint = protocol.fingerprint(_BEFORE)
+    try:
+        _use_threads_of_settings()
+        with imports.lasting():
+            for module in MODULES:
+                importlib.import_module(module)
+        gc.freeze()
+        if _count_threads() != 1 or fingerprint != protocol.fingerprint(_BEFORE):
+            return 1  # a library of this environment starts threads, or a file changed meanwhile: stages run as ever
+        protocol.STARTING.rename(protocol.SOCKET)
+    finally:
+        protocol.STARTING.unlink(missing_ok=True)
     _name_process(protocol.NAME)
     try:
         Server(listener, driver, fingerprint).serve()
@@ -188,26 +194,32 @@ def _use_threads_of_settings() -> None:
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     """End at once, and leave no socket: programs that copy a folder stumble over one. The kernel ends the children."""
-    protocol.SOCKET.unlink(missing_ok=True)
+    for path in (protocol.STARTING, protocol.SOCKET):
+        path.unlink(missing_ok=True)
     os._exit(128 + number)
 
 
 def _listen() -> socket.socket | None:
-    """Return the listening socket; None where another server has it."""
+    """Return the listening socket; None where another server has it, or is about to."""
     listener = socket.socket(socket.AF_UNIX)
-    with contextlib.suppress(OSError):
-        with socket.socket(socket.AF_UNIX) as other:
-            other.connect(str(protocol.SOCKET))
-        return None
     protocol.SOCKET.parent.mkdir(exist_ok=True)
-    protocol.SOCKET.unlink(missing_ok=True)
+    for path in (protocol.STARTING, protocol.SOCKET):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as other:
+            other.connect(str(path))
+            return None
+        path.unlink(missing_ok=True)
     mask = os.umask(0o077)  # for this user alone
     try:
-        listener.bind(str(protocol.SOCKET))
+        listener.bind(str(protocol.STARTING))
     finally:
         os.umask(mask)
     listener.listen(BACKLOG)
     return listener
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    """Return True if a client that has asked was killed meanwhile: it may have waited long. Nothing else can be read from it."""
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def _work(server: int, request: Mapping[str, Any], files: list[int], connections: list[socket.socket]) -> NoReturn:

@@ -127,6 +127,8 @@ def test_a_text_of_a_table_is_left_out_by_its_place_and_no_other_tables(tmp_path
     ]
     expected = {f"file {name}.jsonl: line {number}" for name in ("prose", "verse") for number in range(1, 10)}
     assert set(left) == expected - {"file verse.jsonl: line 3", "file prose.jsonl: line 5"}
+    refused = tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal)
+    assert [row.record for row in refused if row.reason == "forgotten"] == ["", ""]
     for bare in ("line 3", "texts, row 3", "part.jsonl line 3"):
         with pytest.raises(ValueError, match=rf"ingest\.exclude: {bare}: no file is named.*`file NAME: {bare}`"):
             check(["file prose.jsonl: line 3", bare, "3f2a9c10"])
