@@ -88,7 +88,15 @@ def _axis(text: str) -> Axis:
         raise ValueError(f"{setting}: a span of numbers stands alone (found {values}). Name the values instead.")
     if spans:
         return Axis(setting, span=spans[0])
-    return Axis(setting, tuple({json.dumps(value): value for value in expanded}.values()))
+    different: dict[str, Any] = {}
+    for value in expanded:
+        different.setdefault(_identity(value), value)
+    return Axis(setting, tuple(different.values()))
+
+
+def _identity(value: Any) -> str:
+    """Return a text that equal values share: 8 and 8.0 train the same, and a seed that counts twice makes intervals too narrow."""
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _expanded(setting: str, item: Any) -> Sequence[Any]:

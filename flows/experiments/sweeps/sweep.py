@@ -119,7 +119,7 @@ def make(
     varied = tuple(axis for axis in axes if axis.setting != f"{stage}.seed")
     if not varied:
         raise ValueError(f"{stage}.seed alone chooses nothing: vary another setting too, with a second `--set`.")
-    if any(axis.span for axis in axes if axis not in varied):
+    if any(type(seed) is not int for seed in seeds) or any(axis.span for axis in axes if axis not in varied):
         raise ValueError(f"{stage}.seed: seeds are whole numbers, as in {stage}.seed=0..2.")
     config = configuration.load()
     made = Sweep(

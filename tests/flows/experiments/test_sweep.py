@@ -75,12 +75,14 @@ def rate(sections):
         ("tune.a=cosine,linear,cosine", Axis("tune.a", ("cosine", "linear"))),
         ("tune.a=[q_proj, v_proj],all-linear", Axis("tune.a", (["q_proj", "v_proj"], "all-linear"))),
         ("tune.a=true,null", Axis("tune.a", (True, None))),
+        ("tune.a=true,1,8,8.0", Axis("tune.a", (True, 1, 8))),
         ("tune.a.my-data.b=1,2", Axis("tune.a.my-data.b", (1, 2))),
         ("tune.a='2024-01-01'", Axis("tune.a", ("2024-01-01",))),
     ],
 )
 def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
     assert axes.read([text]) == [expected]
+    assert str(axes.read([text])) == str([expected])  # 8.0 equals 8, and params.yaml would not be the same
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,7 @@ def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
         (["methods.lora.rank=8,16"], {}, r"methods\.lora\.rank: stage tune trains the same whatever it is"),
         (["ingest.seed=1,2"], {}, r"ingest\.seed: stage tune trains the same"),
         (["tune.seed=0..3"], {}, "alone chooses nothing"),
+        (["tune.warmup=0,1", "tune.seed=0,x"], {}, r"^tune\.seed: seeds are whole numbers"),
         (["tune.warmup=0,1"], {"metric": "domain"}, "--metric domain: no trial of stage tune has it.*validation"),
         (["tune.warmup=0,1"], {"stop": "loss=2"}, "--stop loss=2: expected a time"),
         (["tune.warmup=0,1"], {"stop": "validation=low"}, "--stop validation=low: expected"),
