@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tasks import configuration, methods
 from tasks.core.config import Config
@@ -23,7 +23,21 @@ TESTS = {"tune": Path("data/ingested/test.parquet"), "pretrain": Path("data/inge
 """The table whose items each stage is measured on in the end."""
 BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
 """The model that each stage starts from."""
-Seeds = Annotated[tuple[int, ...], BeforeValidator(lambda given: range(given) if isinstance(given, int) else given)]
+
+
+def _differ(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Raise ValueError for a seed that is named twice: its training would count as two, and intervals over seeds be too narrow."""
+    if len({*seeds}) < len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise ValueError(f"seed {twice} is named twice. Name each once.")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[int, ...],
+    BeforeValidator(lambda given: range(given) if isinstance(given, int) else given),
+    AfterValidator(_differ),
+]
 """Seeds by name, or how many from 0 on."""
 Figures = dict[str, Any]
 """The contents of a trial's result.json, and its folder."""

@@ -159,7 +159,7 @@ def test_seeds_are_a_list_or_so_many_from_0_on():
         listed = Recipe.model_validate(TWO | {"seeds": given})
         assert {trial.seed for trial in search.finals(listed, best) if trial.composition} == set(trained)
         assert Recipe.model_validate(listed.model_dump()) == listed
-    for none in (0, []):
+    for none in (0, [], [0, 1, 0]):
         with pytest.raises(ValueError, match="seeds"):
             Recipe.model_validate(TWO | {"seeds": none})
 
