@@ -31,6 +31,7 @@ METRICS = {
     "pretrain": {VALIDATION: 1, "general": 1} | COSTS,
 }
 """Stage → the figures of a training by which a point may be chosen; 1 where lower is better, -1 where higher is. None is of a test set."""
+FEW_STEPS = {"tokens_per_s": " Speed is timed from the second step on: train more tokens."}
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -312,9 +313,10 @@ def figure(result: Figures, metric: str) -> float:
     if value is None and (points := result.get("measured", {}).get(metric)):
         value = points[-1][1]
     if value is None:
-        known = {*result, *result.get("measured", {})}
+        known = {name for name, there in {**result, **result.get("measured", {})}.items() if there is not None}
         there = ", ".join(name for name in {**METRICS["tune"], **METRICS["pretrain"]} if name in known)
-        raise ValueError(f"--metric {metric}: this training has no such figure. It has: {there}.")
+        few = FEW_STEPS.get(metric, "")
+        raise ValueError(f"--metric {metric}: this training has no such figure. It has: {there}.{few}")
     return float(value)
 
 

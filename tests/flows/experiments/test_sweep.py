@@ -242,6 +242,8 @@ def test_a_figure_that_no_trial_came_to_is_told_with_those_there_are(trainings):
     trainings(rate)
     with pytest.raises(ValueError, match=r"rewards/margins: this training has no such figure\. It has: validation"):
         sweeps.run(made(f"{RATE}=0.1,0.2", metric="rewards/margins"), "parent")
+    with pytest.raises(ValueError, match=r"It has: validation\. Speed is timed from the second step on: train more"):
+        sweeps.figure({"validation": 1.0, "tokens_per_s": None}, "tokens_per_s")
 
 
 @pytest.mark.parametrize(("stop", "number"), [("validation=0.25", 2), ("0s", 1), ("9h", 4), (None, 4)])
