@@ -43,7 +43,7 @@ def tokens(**known):
 def wrong_programs(nll, marks, owners):
     """The tokens of wrong programs, one of each sequence that has tokens here."""
     owners, segments = torch.tensor(owners).unique(return_inverse=True)
-    return Auxiliary(torch.tensor(nll), segments, owners, {"marks": torch.tensor(marks)})
+    return Auxiliary(torch.tensor(nll), segments, owners, torch.tensor(len(owners)), {"marks": torch.tensor(marks)})
 
 
 def bound(base, **config):

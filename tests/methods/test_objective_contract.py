@@ -56,7 +56,10 @@ def test_a_loss_that_is_more_than_weighted_losses_of_tokens_says_so(name):
     part = contract.part("objectives", name)
     nll, weights = torch.ones(6), torch.arange(6.0)
     marked = {column.name: torch.full((6,), 7) for column in part.spec.columns}  # every flag of every token
-    wrong = Auxiliary(nll=torch.ones(6), segments=SEGMENTS, owners=torch.arange(3), columns=marked)
+    owners = torch.arange(3)
+    wrong = Auxiliary(
+        nll=torch.ones(6), segments=SEGMENTS, owners=owners, with_auxiliary=torch.tensor(3), columns=marked
+    )
     given = replace(tokens(part.spec), weights=weights, columns=marked, auxiliary=wrong)
     if part.spec.looks == 2:
         given = replace(given, divergence=torch.zeros(6))

@@ -27,6 +27,14 @@ def test_with_the_prompts_among_the_tuned_tokens_the_whole_loss_is_trls(tmp_path
     assert abs(orpo.item() - trl["loss"]) > 1e-3, "the two conventions differ on these pairs"
 
 
+def test_texts_that_train_beside_the_pairs_leave_its_odds_ratio_as_it_is(tmp_path):
+    trl = frozen("orpo")
+    texts = [preferences.sequence([n], [5, 6, 7]) for n in range(9)]
+    whole = preferences.loss("orpo", [*preferences.pairs(), *texts], tmp_path, {"weight": trl["settings"]["weight"]})
+    tuning = preferences.loss("cross_entropy", [*preferences.pairs(), *texts], tmp_path, {})
+    preferences.same(whole - tuning, trl["odds"])
+
+
 def test_an_answer_known_by_heart_has_finite_log_odds_and_a_gradient():
     known = torch.zeros(1, requires_grad=True)  # p rounds to 1
     odds = log_odds(known)

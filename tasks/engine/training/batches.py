@@ -49,6 +49,11 @@ class Batches:
         tokens = np.bincount(tasks, facts.trained[places], len(self.tasks) + 1)[1:]
         return tokens.astype(np.int64).tolist(), np.bincount(tasks, minlength=len(self.tasks) + 1)[1:].tolist()
 
+    def with_auxiliary(self, step: int) -> int:
+        """Return the number of sequences with auxiliary sequences in a step, counted from 1."""
+        size = self.packs_per_step
+        return int(self.packs.sequences.facts.auxiliary[self.packs.places_of((step - 1) * size, size)].sum())
+
     @cached_property
     def tokens_after(self) -> list[int]:
         """Tokens seen after each step."""
@@ -84,7 +89,7 @@ def lay_out(
 
 
 class PackDataset(Dataset[dict[str, Tensor]]):
-    """The packs as rows of tensors, each with the number of trained tokens and examples of every task in its step."""
+    """The packs as rows of tensors, each with what its step has: trained tokens and examples of every task, and examples with auxiliary sequences."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -94,6 +99,8 @@ class PackDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         batches = self._batches
-        tokens, examples = batches.by_task(index // batches.packs_per_step + 1)
+        step = index // batches.packs_per_step + 1
+        tokens, examples = batches.by_task(step)
         row = collate([batches.packs[index]], batches.tasks, batches.columns)
-        return row | {"task_tokens": torch.tensor(tokens), "task_examples": torch.tensor(examples)}
+        row |= {"task_tokens": torch.tensor(tokens), "task_examples": torch.tensor(examples)}
+        return row | {"with_auxiliary": torch.tensor(batches.with_auxiliary(step))}

@@ -74,6 +74,8 @@ class Auxiliary:
     """Number of the auxiliary sequence that each token belongs to, (M,)."""
     owners: "Tensor"
     """Number within the pack of the sequence that each auxiliary sequence belongs to, (A,)."""
+    with_auxiliary: "Tensor"
+    """Sequences of the whole step that have auxiliary sequences, a scalar."""
     columns: "Mapping[str, Tensor]" = field(default_factory=dict)
     """Values of each token in the objective's columns, by name, (M,)."""
 

@@ -27,6 +27,12 @@ def mean_over_step(values: Tensor, tokens: Tokens) -> Tensor:
     return values.sum() * tokens.task_tokens.sum() / tokens.task_examples.sum()
 
 
+def mean_over_pairs(values: Tensor, tokens: Tokens) -> Tensor:
+    """Return `mean_over_step` over the sequences with a worse answer alone: texts may train beside them. The pack has such a sequence."""
+    assert tokens.auxiliary is not None
+    return values.sum() * tokens.task_tokens.sum() / tokens.auxiliary.with_auxiliary
+
+
 def _answers(nll_N: Tensor, segments_N: Tensor, reference_N: Tensor | None, count: int) -> Answers:
     zeros = nll_N.new_zeros(count)
     reference = zeros if reference_N is None else -zeros.index_copy(0, segments_N, reference_N.to(zeros))

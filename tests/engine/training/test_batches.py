@@ -41,6 +41,13 @@ def test_a_row_knows_the_trained_tokens_and_examples_of_every_task_in_its_step()
     assert [row["task_examples"].tolist() for row in rows] == [[3, 0], [3, 0], [1, 1], [1, 1], [1, 0]]
 
 
+def test_a_row_knows_the_examples_with_auxiliary_sequences_in_its_step():
+    (one, *_), worse = pack(3), pack(4)
+    pair = replace(one, auxiliary=tuple(worse))
+    batches = Batches(Packs.of([[pair, one], [pair], [one], [one], [pair]]), packs_per_step=2, tasks=TASKS)
+    assert [row["with_auxiliary"].item() for row in PackDataset(batches)] == [2, 2, 0, 0, 1]
+
+
 def test_a_mixture_that_draws_nothing_is_refused_with_what_would_draw():
     rarely = listed(pack(4, 5, 6)).seen(np.full(3, 1e-6))
     with pytest.raises(

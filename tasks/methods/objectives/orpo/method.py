@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasks.methods.objectives import Answers, Objective, Tokens
-from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
+from tasks.methods.objectives._answers import auxiliary, mean_over_pairs, own
 from tasks.methods.objectives._pairs import encode_pairs
 from tasks.methods.objectives.orpo.config import OrpoConfig
 
@@ -16,7 +16,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: OrpoConfig) -> Tensor:
         return nll_N.sum()
     rejected, owners_S = worse
     ratios_S = log_odds(own(nll_N, tokens).mean_log_p[owners_S]) - log_odds(rejected.mean_log_p)
-    return nll_N.sum() + config.weight * mean_over_step(-F.logsigmoid(ratios_S), tokens)
+    return nll_N.sum() + config.weight * mean_over_pairs(-F.logsigmoid(ratios_S), tokens)
 
 
 def log_odds(mean_log_p_S: Tensor) -> Tensor:
