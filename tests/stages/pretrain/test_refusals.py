@@ -43,6 +43,14 @@ def test_without_general_text_the_domain_alone_is_measured(pretrain, inputs):
     assert "pretrain: trained, and there was no general text to validate on" in run.said
 
 
+@pytest.mark.parametrize("objective", ["dpo", "kto", "orpo", "simpo"])
+def test_an_objective_of_answers_is_refused_as_texts_have_none(pretrain, objective):
+    with pytest.raises(
+        ValueError, match=rf"pretrain\.objective: '{objective}' learns from answers, and texts have none"
+    ):
+        pretrain("first", METHODS | {objective: {}}, objective=objective)
+
+
 def test_missing_domain_text_is_refused(pretrain, inputs):
     only(inputs, "general")
     with pytest.raises(ValueError, match=r"holds no domain text. Name its sources in ingest\.corpora\.domain"):
