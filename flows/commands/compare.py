@@ -54,8 +54,9 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
     finals = len(recipe.compositions) * len(recipe.seeds)
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     duration = trials.duration(recipe)
+    number = len(recipe.compositions)
     progress.say(
-        f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
+        f"{name}: {number} composition{'s' if number > 1 else ''}, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search tries more rates if the best is the first or last, "
         "or none beats no training. "
         f"{_time(duration)}The bar tells the time that is left once the first is done."

@@ -1,5 +1,6 @@
 """Read the recipe of a comparison: compositions of methods to train on one task at equal tokens."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +69,11 @@ class Recipe(Config):
     def rates(self, name: str) -> tuple[float, ...]:
         """Return the learning rates to try for a composition. Raises ValueError if they are missing or too few to choose from."""
         rates = self.learning_rates if isinstance(self.learning_rates, tuple) else self.learning_rates.get(name, ())
-        if len(rates) < 4:
-            raise ValueError(f"learning_rates of {name}: a fair choice needs at least 4 values (found {len(rates)}).")
-        return rates
+        if len(distinct := tuple(dict.fromkeys(rates))) < 4:
+            raise ValueError(
+                f"learning_rates of {name}: a fair choice needs at least 4 different values (found {len(distinct)})."
+            )
+        return distinct
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ class Trial:
 
 
 def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
-    """Return the name and the recipe for arguments: a file of params/compare, or methods, one composition each."""
+    """Return the name and the recipe for arguments: a file of params/compare, or methods, one composition each.
+
+    Raises FileNotFoundError for a file that is not there, ValueError for what is no method or is named twice.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
     file = known.get(names[0], Path(names[0]))
@@ -94,6 +100,10 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
             raise ValueError(f"{file}: its sides differ in more than what trains. `python {script}` runs it.")
         recipe: Recipe = config_file.read(file, Recipe)
         return file.stem, Recipe.model_validate(recipe.model_dump() | given)
+    if missing := [name for name in names if Path(name).suffix in (".yaml", ".yml") and not Path(name).is_file()]:
+        raise FileNotFoundError(f"There is no recipe {missing[0]}. There are: {', '.join(known) or 'none'}.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{twice[0]} is named twice: a comparison has each composition once.")
     try:
         compositions = {name: _alone(name) for name in names}
     except ValueError as error:

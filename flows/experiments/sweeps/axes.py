@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+MOST = 10_000
+"""Values of one range of whole numbers."""
 FORM = "`--set SETTING=VALUE,VALUE`, or `--set SETTING=FIRST..LAST`"
 SPAN = re.compile(r"(?P<first>[-+.\deE]+?)\.\.(?P<last>[-+.\deE]+)")
 DECADE = 10
@@ -109,6 +111,8 @@ def _expanded(setting: str, item: Any) -> Sequence[Any]:
     if last < first:
         raise ValueError(f"{setting}: the range {item} is empty. Did you mean {match['last']}..{match['first']}?")
     if isinstance(first, int) and isinstance(last, int):
+        if last - first >= MOST:
+            raise ValueError(f"{setting}: the range {item} has {last - first + 1:,} values. {MOST:,} are the most.")
         return range(first, last + 1)
     return [Span(float(first), float(last))]
 

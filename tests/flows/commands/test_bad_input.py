@@ -84,6 +84,13 @@ def test_a_prefect_server_of_another_version(done, other_server, monkeypatch):
     assert fix.startswith("pip install prefect==2.19.0")
 
 
+def test_a_hosts_file_that_is_named_and_not_there_is_found(workspace, monkeypatch):
+    monkeypatch.setenv("RATCHET_HOSTS", "none.yaml")
+    assert findings(doctor._hosts) == [
+        ("limited", "RATCHET_HOSTS names none.yaml, and there is no such file", "correct it")
+    ]
+
+
 def test_a_tracking_server_that_does_not_answer(done, monkeypatch):
     done.run("flows.commands", "tidy")
     said = done.run("flows.commands", "run", MLFLOW_TRACKING_URI="http://127.0.0.1:9")

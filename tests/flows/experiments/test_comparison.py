@@ -55,8 +55,8 @@ def test_the_rate_of_the_lowest_validation_loss_is_taken(recipe):
 
 
 def test_a_choice_among_few_rates_is_refused():
-    few = Recipe.model_validate(TWO | {"learning_rates": [1e-3, 1e-4]})
-    with pytest.raises(ValueError, match=r"learning_rates of lora: .* at least 4 values \(found 2\)"):
+    few = Recipe.model_validate(TWO | {"learning_rates": [1e-3, 1e-4, 1e-3, 1e-3]})
+    with pytest.raises(ValueError, match=r"learning_rates of lora: .* at least 4 different values \(found 2\)"):
         search.grid(few)
 
 
@@ -151,6 +151,13 @@ def test_methods_named_on_the_command_line_are_compositions_of_their_family():
     assert recipe.seeds == (0, 1)
     assert recipe.compositions["lora"] == {"adapter": "lora", "selector": "all"}
     assert recipe.compositions["lisa"] == {"adapter": "none", "selector": "lisa"}
+
+
+def test_a_recipe_that_is_not_there_and_a_method_that_is_named_twice_are_told():
+    with pytest.raises(FileNotFoundError, match=r"There is no recipe params/compare/nothere\.yaml\. There are: "):
+        recipes.read(["params/compare/nothere.yaml"])
+    with pytest.raises(ValueError, match="lora is named twice"):
+        recipes.read(["lora", "dora", "lora"])
 
 
 def test_seeds_are_a_list_or_so_many_from_0_on():

@@ -92,6 +92,7 @@ def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
         (["tuen.warmup=0,0.1"], {}, r"tuen: there is no such key\. Did you mean tune"),
         (["tune.warmup.x=0,1"], {}, r"tune\.warmup holds a value"),
         (["tune.warmup=0..-1"], {}, r"the range 0\.\.-1 is empty\. Did you mean -1\.\.0\?"),
+        (["tune.seed=0..1000000000"], {}, r"the range 0\.\.1000000000 has 1,000,000,001 values\. 10,000 are the most"),
         (["tune.warmup="], {}, "there is no value"),
         (["tune.warmup=2024-01-01"], {}, r"tune\.warmup: 2024-01-01 holds a date .* Put it into quotes"),
         (["tune.warmup"], {}, "names no setting and values"),
