@@ -95,11 +95,25 @@ NEMOTRON_H = {
     "ssm_state_size": 8,
     "n_groups": 1,
 }
+GRANITE_4 = {
+    "layer_types": ["mamba", "attention"],
+    "shared_intermediate_size": 64,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 1,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+}
 
 
 @pytest.mark.parametrize(
     ("name", "config"),
-    [("nemotron_h", NEMOTRON_H), ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8})],
+    [
+        ("nemotron_h", NEMOTRON_H),
+        ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}),
+        ("granitemoehybrid", GRANITE_4),
+        ("bamba", {"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1}),
+    ],
 )
 def test_all_linear_leaves_out_the_layer_that_a_recurrent_kernel_reads_past_an_adapter(name, config):
     model = small.family(name, **config)

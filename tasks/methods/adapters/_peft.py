@@ -9,8 +9,9 @@ from torch import nn
 
 from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
 
-RECURRENT = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Families whose recurrent layers read the weight of `BYPASSED` in one kernel on a GPU, past an adapter's module, so that peft puts no LoRA there."""
+RECURRENT = ("bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "mamba", "mamba2", "nemotron_h", "zamba2")
+"""Families whose recurrent layers read the weight of `BYPASSED` in one kernel on a GPU, past an adapter's module. Peft refuses a LoRA there in five of them,
+and puts one there in Bamba, Granite 4 and Zamba 2, which would not train."""
 BYPASSED = "out_proj"
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
