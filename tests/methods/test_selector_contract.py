@@ -232,14 +232,23 @@ def test_what_stands_beside_weights_decays_as_they_would(tiny, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "frozen"), [("neuroada", True), ("spiel", True), ("kappatune", True), ("lisa", False)]
+    ("chosen", "frozen"),
+    [
+        ({"selector": contract.part("selectors", "neuroada")}, True),
+        ({"selector": contract.part("selectors", "spiel")}, True),
+        ({"selector": contract.part("selectors", "kappatune")}, True),
+        ({"selector": contract.part("selectors", "lisa")}, False),
+        ({"adapter": contract.part("adapters", "lora")}, True),
+        ({"adapter": contract.part("adapters", "lora", targets=("q_proj",))}, False),
+    ],
+    ids=["neuroada", "spiel", "kappatune", "lisa", "lora", "lora of a layer"],
 )
-def test_experts_that_a_selector_leaves_frozen_are_told(tiny, tmp_path, name, frozen):
+def test_experts_that_a_part_leaves_frozen_are_told(tiny, tmp_path, chosen, frozen):
     experts = {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "num_experts": 4}
     model = small.family("qwen2_moe", vocab_size=259, num_experts_per_tok=2, **experts)
     fused = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 3)
     tokenizer, run = AutoTokenizer.from_pretrained(tiny), ScratchRun(tmp_path)
-    parts = replace(FULL, selector=contract.part("selectors", name))
+    parts = replace(FULL, **chosen)
     how = {"settings": {}, "run": run, "base": tiny, "output": tmp_path / "model", "compute": small.FP32}
     job.execute(model, tokenizer, engine.TrainData(SEQUENCES[:12]), parts=parts, config=PLAN, **how)
     told = [text for text in run.said if text.startswith(f"{fused:,} weights of experts stayed frozen")]

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.core.compute import Compute
 from tasks.core.stage import Run
 from tasks.core.training import Training
+from tasks.core.weights.surgery import ALL_LINEAR
 from tasks.engine import device
 from tasks.engine.first_batch import describe
 from tasks.engine.training import compose, store, train, validation
@@ -79,10 +80,10 @@ def execute(
     if summary := telemetry.summary():
         run.say(f"trained: {summary}")
     if frozen := _frozen_experts(result.attached, parts):
-        run.say(
-            f"{frozen:,} weights of experts stayed frozen: they are tensors of three dimensions, and selector {parts.selector.name!r} "
-            "chooses among linear layers"
-        )
+        cause = f"selector {parts.selector.name!r} chooses among linear layers"
+        if parts.adapter.name != "none":
+            cause = f"adapter {parts.adapter.name!r} changes linear layers here"
+        run.say(f"{frozen:,} weights of experts stayed frozen: they are tensors of three dimensions, and {cause}")
     packs, sequences = result.left_out
     if packs:
         run.say(
@@ -105,10 +106,12 @@ def execute(
 
 
 def _frozen_experts(attached: Attached, parts: Composition) -> int:
-    """Return the weights of a mixture's experts in a training of the model's own weights that moves none of them; 0 where some move."""
+    """Return the weights of a mixture's experts in a training that moves or adapts none of them; 0 where some move, and where nobody asked for them:
+    an adapter was told its layers by name, or has none to be told."""
     experts = {n: p for n, p in attached.model.named_parameters() if p.ndim == 3 and "experts" in n.split(".")}
-    moves = parts.adapter.name != "none" or not experts.keys().isdisjoint(attached.trainable)
-    return 0 if moves else sum(parameter.numel() for parameter in experts.values())
+    moves = any("experts" in name.split(".") for name in attached.trainable)  # peft's LoRA lies inside the module
+    asked = parts.adapter.name == "none" or getattr(parts.adapter.config, "targets", ()) in (ALL_LINEAR, (ALL_LINEAR,))
+    return 0 if moves or not asked else sum(parameter.numel() for parameter in experts.values())
 
 
 def _identity(parts: Composition, data: TrainData, parent: str | None, seed: int) -> dict[str, Any]:
