@@ -14,6 +14,7 @@ from torch import nn
 
 from tasks.core.training import Moment, Start
 from tasks.core.weights import surgery
+from tasks.engine.forward import token_losses
 from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
 from tasks.methods.adapters.loca import method as loca
@@ -298,3 +299,17 @@ def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LocaConfig(**wrong)
+
+
+def test_a_recurrent_layer_trains_though_it_asks_for_the_weight():
+    sizes = {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}
+    model = contract.attached(contract.part("adapters", "loca"), small.family("mamba2", vocab_size=259, **sizes))
+    for layer in surgery.layers_of(model, loca.LocaLinear).values():
+        torch.nn.init.normal_(layer.a_K)
+    token_losses(model.train(), contract.batch()).sum().backward()
+    assert all(layer.a_K.grad.any() for layer in surgery.layers_of(model, loca.LocaLinear).values())
+    with torch.no_grad():
+        layer = next(iter(surgery.layers_of(model.eval(), loca.LocaLinear).values()))
+        x = torch.randn(3, layer.base.in_features)
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+        assert not torch.equal(layer.weight, layer.base.weight)

@@ -99,6 +99,19 @@ class LocaLinear(nn.Module):
         row_K, column_K = (place.round().long() for place in self.places())
         return row_K, column_K
 
+    @property
+    def weight(self) -> Tensor:
+        """Return the changed weight, without dropout: recurrent layers hand that of a layer to a kernel instead of calling it (Granite 4, Mamba 2)."""
+        row_K, column_K = self.places()
+        row_KO, column_KI = waves_at(row_K, self.cosines_out), waves_at(column_K, self.cosines_in)
+        change_OI = (row_KO.T * (self.scale * self.a_K)) @ column_KI
+        return self.base.weight + change_OI.to(self.base.weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Return the bias of the layer, for the same kernels."""
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:
         row_K, column_K = self.places()
         row_KO, column_KI = waves_at(row_K, self.cosines_out), waves_at(column_K, self.cosines_in)
