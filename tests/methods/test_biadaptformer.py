@@ -141,3 +141,22 @@ def test_weights_of_the_mlp_stay_frozen(tiny):
     model = attach(contract.model("llama", tiny), BiadaptformerConfig(**SMALL), Start())
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[-3] for name in names} == {"biadaptformer"}
+
+
+@torch.no_grad()
+def test_a_mixture_that_returns_the_scores_of_its_router_is_adapted():
+    model = small.family("gpt_oss", **small.ALONE["gpt_oss"])
+    plain, ids = copy.deepcopy(model), torch.tensor([[3, 1, 4, 1, 5]])
+    attach(model, BiadaptformerConfig(**SMALL), Start())
+    mlps, streams = [one.model.layers[0].mlp for one in (plain, model)], []
+    outputs = []
+    for mlp in mlps:
+        mlp.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+    layer = model.model.layers[0]
+    layer.post_attention_layernorm.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0]))
+    for one in (plain, model):
+        one.eval()(input_ids=ids)
+    expected = layer.biadaptformer.branch(streams[0])
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(outputs[1][0] - outputs[0][0], expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(outputs[1][1], outputs[0][1])

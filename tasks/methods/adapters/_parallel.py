@@ -28,8 +28,10 @@ class ParallelBranch(nn.Module):
         """Keep the stream: a hook before the norm."""
         (self.stream,) = inputs
 
-    def add(self, mlp: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        """Return the MLP's output with the branch's added: a hook after it."""
+    def add(self, mlp: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Return the MLP's output with the branch's added: a hook after it. Mixtures such as gpt-oss return the scores of their router beside it."""
+        if isinstance(output, tuple):
+            return (self.add(mlp, inputs, output[0]), *output[1:])
         stream, self.stream = self.stream, None
         return output + self.branch(stream).to(output.dtype)
 
