@@ -106,21 +106,40 @@ GRANITE_4 = {
 }
 
 
+JAMBA = {
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "expert_layer_period": 2,
+    "num_experts": 2,
+    "mamba_dt_rank": 8,
+    "use_mamba_kernels": False,
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "config"),
+    ("name", "config", "left_out"),
     [
-        ("nemotron_h", NEMOTRON_H),
-        ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}),
-        ("granitemoehybrid", GRANITE_4),
-        ("bamba", {"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1}),
+        ("nemotron_h", NEMOTRON_H, {"out_proj"}),
+        ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}, {"out_proj"}),
+        ("granitemoehybrid", GRANITE_4, {"out_proj"}),
+        (
+            "bamba",
+            {"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1},
+            {"out_proj"},
+        ),
+        ("mamba", {"time_step_rank": 8}, {"x_proj", "dt_proj", "out_proj"}),
+        ("jamba", JAMBA, {"dt_proj"}),
     ],
 )
-def test_all_linear_leaves_out_the_layer_that_a_recurrent_kernel_reads_past_an_adapter(name, config):
+def test_all_linear_leaves_out_the_layers_that_are_read_past_an_adapter(name, config, left_out):
     model = small.family(name, **config)
     linears = {name.rpartition(".")[2] for name in surgery.linears(model, surgery.ALL_LINEAR)}
-    modules = attach(model, LoraConfig(rank=4), Start()).get_base_model().named_modules()
-    assert {n.rpartition(".")[2] for n, m in modules if hasattr(m, "lora_A")} == linears - {"out_proj"}
-    assert "out_proj" in linears
+    adapted = attach(model, LoraConfig(rank=4), Start()).get_base_model()
+    assert {n.rpartition(".")[2] for n, m in adapted.named_modules() if hasattr(m, "lora_A")} == linears - left_out
+    assert left_out <= linears
+    adapted(input_ids=torch.arange(12)[None], labels=torch.arange(12)[None]).loss.backward()
+    unmoved = [n for n, p in adapted.named_parameters() if "lora_B" in n and not p.grad.any()]
+    assert all("experts" in name for name in unmoved), unmoved  # no token may go to one
 
 
 def test_experts_in_one_tensor_take_no_dropout_and_the_layers_that_do_are_named():

@@ -9,10 +9,13 @@ from torch import nn
 
 from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
 
-RECURRENT = ("bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "mamba", "mamba2", "nemotron_h", "zamba2")
-"""Families whose recurrent layers read the weight of `BYPASSED` in one kernel on a GPU, past an adapter's module. Peft refuses a LoRA there in five of them,
-and puts one there in Bamba, Granite 4 and Zamba 2, which would not train."""
-BYPASSED = "out_proj"
+BYPASSED = {
+    **dict.fromkeys(("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"), ("out_proj",)),
+    **dict.fromkeys(("falcon_mamba", "mamba"), ("x_proj", "dt_proj", "out_proj")),
+    "jamba": ("dt_proj",),
+}
+"""Family → the linear layers whose weight its recurrent layers read past an adapter's module: Jamba and Mamba that of `dt_proj` always, the others in
+one kernel on a GPU. A LoRA there would not train. Peft refuses some of them."""
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
 
@@ -20,10 +23,10 @@ OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
 
-    With `all-linear` a LoRA leaves out what peft refuses to adapt.
+    With `all-linear` a LoRA leaves out the layers of `BYPASSED`.
     """
     endings = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}
-    adapted = endings - ({BYPASSED} if _bypasses(model, config) else set())
+    adapted = endings.difference(BYPASSED.get(_family(model), ()) if config.peft_type == peft.PeftType.LORA else ())
     if decoder := _decoder(model):
         chosen = sorted(adapted if config.target_modules == ALL_LINEAR else config.target_modules)
         config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(chosen)})"
@@ -40,9 +43,9 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
         ) from None
 
 
-def _bypasses(model: Any, config: Any) -> bool:
-    """Return True if the update of `BYPASSED` would be passed over where layers run in one kernel."""
-    return config.peft_type == peft.PeftType.LORA and model.config.get_text_config().model_type in RECURRENT
+def _family(model: Any) -> str:
+    family: str = model.config.get_text_config().model_type
+    return family
 
 
 def _decoder(model: Any) -> str:
