@@ -103,6 +103,7 @@ SLOW = (
     "tests/stages/tune",
     "tests/test_chat.py",
     "tests/test_forkserver.py",
+    "tests/test_forkserver_protocol.py",
     "tests/test_monitor.py",
     "tests/test_mutants.py",
     "tests/test_nodes.py",

@@ -48,15 +48,15 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
     """Say what a comparison costs, and return its report so far."""
     from flows.commands._comparisons import CompareReport
     from flows.experiments import search, trials
+    from flows.experiments.logs.records import counted
     from tasks.io.system import progress
 
     searched = len(search.grid(recipe))
     finals = len(recipe.compositions) * len(recipe.seeds)
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     duration = trials.duration(recipe)
-    number = len(recipe.compositions)
     progress.say(
-        f"{name}: {number} composition{'s' if number > 1 else ''}, {searched} trainings to choose learning rates, {finals} to measure, "
+        f"{name}: {counted(len(recipe.compositions), 'composition')}, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search tries more rates if the best is the first or last, "
         "or none beats no training. "
         f"{_time(duration)}The bar tells the time that is left once the first is done."

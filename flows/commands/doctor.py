@@ -306,7 +306,7 @@ def _hosts() -> Iterator[Finding]:
     from flows.execution.elsewhere import hosts, job
     from tasks import configuration
 
-    if environment.HOSTS in os.environ and not hosts.path().is_file():
+    if os.environ.get(environment.HOSTS) and not hosts.path().is_file():
         yield Finding("limited", f"{environment.HOSTS} names {hosts.path()}, and there is no such file", "correct it")
     try:
         used = {declared.host: stage for stage, declared in configuration.load().resources.items() if declared.host}

@@ -253,8 +253,8 @@ def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient:
     trained_T = row["labels"][0] != IGNORE
     with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
         nll_M = token_losses(model, row, exact=exact)
-    count = batch.get("with_auxiliary", torch.tensor(len(set(row["owners"].tolist()))))
-    return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], count, _columns(row, trained_T))
+    pairs = batch["with_auxiliary"] if "with_auxiliary" in batch else torch.tensor(len({*row["owners"].tolist()}))
+    return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], pairs, _columns(row, trained_T))
 
 
 def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], **told: Any) -> Tensor:

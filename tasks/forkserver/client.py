@@ -37,7 +37,7 @@ def run(
     """
     if not is_wanted():
         return None
-    if ends_with_parent and not _ask_for_signal_with(os.getppid()):  # the server may take long to answer
+    if ends_with_parent and not _ask_for_signal_with(os.getppid()):
         sys.exit(128 + signal.SIGTERM)
     with socket.socket(socket.AF_UNIX) as connection:
         if not _connect(connection):
@@ -57,7 +57,7 @@ def run(
         if answer is None or "pid" not in answer[0]:
             return None
         connection.settimeout(None)
-        return _wait(connection, answer[0]["pid"], ends_with_parent=ends_with_parent)
+        return _wait(connection, answer[0]["pid"])
 
 
 def _connect(connection: socket.socket) -> bool:
@@ -94,8 +94,6 @@ def start_for_driver() -> bool:
             protocol.DRIVERS.write_text(" ".join([*known, name] if name in known else [name]))
     if server is None:
         return False
-    if not _ask_for_signal_with(driver):
-        sys.exit(128 + signal.SIGTERM)
     return wait_until_ready(server)
 
 
@@ -129,9 +127,9 @@ def command(driver: int) -> list[str]:
     return [sys.executable, "-m", "tasks.forkserver.server", str(driver)]
 
 
-def _wait(connection: socket.socket, child: int, *, ends_with_parent: bool) -> int | None:
+def _wait(connection: socket.socket, child: int) -> int | None:
     """Return the exit code of the child; None where it ended with its server, so that the stage has to run again."""
-    with _forwarding(child, ends_with_parent=ends_with_parent), contextlib.suppress(OSError):
+    with _forwarding(child), contextlib.suppress(OSError):
         if answer := protocol.receive(connection):
             return int(answer[0]["code"])
     deadline = time.monotonic() + PATIENCE_S
@@ -147,17 +145,14 @@ def _wait(connection: socket.socket, child: int, *, ends_with_parent: bool) -> i
 
 
 @contextmanager
-def _forwarding(child: int, *, ends_with_parent: bool) -> Iterator[None]:
+def _forwarding(child: int) -> Iterator[None]:
     """Within, hand on to the child what asks this process to stop."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    parent = os.getppid()
     before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    if ends_with_parent and not _ask_for_signal_with(parent):
-        forward(signal.SIGTERM, None)
     try:
         yield
     finally:

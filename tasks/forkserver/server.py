@@ -102,13 +102,10 @@ class Server:
             received = protocol.receive(connection, files=3)
         except (OSError, ValueError):  # it said nothing in time, or what is no message
             received = None
+        request, files = received or ({}, [])
         if received is None or _has_gone(connection):
             connection.close()
-            for file in received[1] if received else ():
-                os.close(file)
-            return
-        request, files = received
-        if request["fingerprint"] != self._fingerprint or len(files) != 3 or _count_threads() != 1:
+        elif request["fingerprint"] != self._fingerprint or len(files) != 3 or _count_threads() != 1:
             with contextlib.suppress(OSError):
                 protocol.send(connection, {"refused": "stale"})
             connection.close()

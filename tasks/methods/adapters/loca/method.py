@@ -102,8 +102,7 @@ class LocaLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Return the changed weight, without dropout: recurrent layers hand that of a layer to a kernel instead of calling it (Granite 4, Mamba 2)."""
-        row_K, column_K = self.places()
-        row_KO, column_KI = waves_at(row_K, self.cosines_out), waves_at(column_K, self.cosines_in)
+        row_KO, column_KI = self.factors()
         change_OI = (row_KO.T * (self.scale * self.a_K)) @ column_KI
         return self.base.weight + change_OI.to(self.base.weight.dtype)
 
@@ -112,9 +111,13 @@ class LocaLinear(nn.Module):
         """Return the bias of the layer, for the same kernels."""
         return self.base.bias
 
-    def forward(self, x: Tensor) -> Tensor:
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return the cosines of each coefficient along the rows, (K, O), and along the columns, (K, I)."""
         row_K, column_K = self.places()
-        row_KO, column_KI = waves_at(row_K, self.cosines_out), waves_at(column_K, self.cosines_in)
+        return waves_at(row_K, self.cosines_out), waves_at(column_K, self.cosines_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        row_KO, column_KI = self.factors()
         spectrum_TK = F.linear(self.dropout(x.to(self.a_K.dtype)), column_KI)
         change = F.linear(spectrum_TK * (self.scale * self.a_K), row_KO.T)
         out: Tensor = self.base(x)
