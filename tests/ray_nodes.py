@@ -1,14 +1,15 @@
 """A Ray cluster on this machine's loopback, for tests."""
 
 import re
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
+from flows.execution import ports
 
 HERE = "127.0.0.1"
 NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
@@ -57,9 +58,7 @@ def cluster() -> Iterator[Any]:
 
 def _node() -> dict[str, Any]:
     """Return what a node on the loopback is started with, with ports that are free."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HERE, 0))) for _ in PORTS]
-        return NODE | {name: server.getsockname()[1] for name, server in zip(PORTS, sockets, strict=True)}
+    return NODE | dict(zip(PORTS, ports.free_ports(len(PORTS)), strict=True))
 
 
 def _told(start: Callable[..., Any]) -> Callable[..., Any]:

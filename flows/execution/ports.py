@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,9 +55,17 @@ def refusal(headers: Mapping[str, str], hosts: Collection[str] = HOSTS) -> str |
 
 def free_port() -> int:
     """Return a port that nothing listens to."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that nothing listens to, no two of them the same: one that was let go is free, and may come again."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def port_owner(port: int) -> str | None:

@@ -128,8 +128,10 @@ def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
     assert f"PREFECT_SERVER_API_PORT={int(port) + 1} ratchet up" in refused.stderr
 
 
-def test_a_free_port_has_no_listener():
-    assert ports.port_owner(ports.free_port()) is None
+def test_free_ports_have_no_listener_and_are_distinct():
+    found = ports.free_ports(500)  # of 28,000: were each let go before the next, some would come twice
+    assert len(set(found)) == 500
+    assert {ports.port_owner(port) for port in found[:3]} == {None}
 
 
 def test_drift_starts_a_retraining(up):

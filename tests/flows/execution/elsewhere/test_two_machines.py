@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.execution.ports import free_port
+from flows.execution.ports import free_ports
 from tests.flows.conftest import ROOT, processes, wait_for
 from tests.flows.execution.elsewhere.conftest import of_git, sshd_at
 
@@ -163,7 +163,7 @@ def cluster(machines, tmp_path, monkeypatch) -> Iterator[str]:
     """The address of a Ray cluster whose head is here and does no work, and whose other node is at the end of a cable."""
     pytest.importorskip("ray", reason="needs the extra `ray`")
     here, there = machines["box-0"].addresses
-    port, agent = free_port(), free_port()
+    port, agent = free_ports(2)
     monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)  # this cluster leaves the loopback
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=80000000"]
     head = ["--head", f"--node-ip-address={here}", f"--port={port}", f"--dashboard-agent-listen-port={agent}"]
