@@ -1,5 +1,7 @@
 """LoRA is W + (alpha / rank) B A, on the layers it was told."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from tasks.core.weights import surgery
 from tasks.methods.adapters.lora.config import LoraConfig
 from tasks.methods.adapters.lora.method import attach
 from tests import tiny as small
-from tests.methods import deep
+from tests.methods import contract, deep
 
 SMALL = {"rank": 4}
 
@@ -140,6 +142,37 @@ def test_all_linear_leaves_out_the_layers_that_are_read_past_an_adapter(name, co
     adapted(input_ids=torch.arange(12)[None], labels=torch.arange(12)[None]).loss.backward()
     unmoved = [n for n, p in adapted.named_parameters() if "lora_B" in n and not p.grad.any()]
     assert all("experts" in name for name in unmoved), unmoved  # no token may go to one
+
+
+@pytest.mark.parametrize("name", ["fourierft", "ia3", "lokr", "oft", "vera"])
+def test_nor_do_pefts_other_adapters_hold_what_no_training_moves(name):
+    adapter = contract.part("adapters", name, targets="all-linear")
+    parts = replace(contract.composition(), adapter=adapter)
+    attached, optimizer = contract.composed(small.family("jamba", vocab_size=259, **JAMBA), parts)
+    unmoved = attached.trainable.keys() - contract.steps(attached, optimizer, parts, 3)
+    assert all("experts" in parameter for parameter in unmoved), unmoved  # no token may go to one
+
+
+ZAMBA_2 = {
+    "mamba_d_state": 8,
+    "n_mamba_heads": 4,
+    "mamba_headdim": 16,
+    "mamba_ngroups": 1,
+    "layers_block_type": ["mamba", "hybrid"],
+    "hybrid_layer_ids": [1],
+    "num_mem_blocks": 1,
+    "adapter_rank": 8,
+}
+
+
+@pytest.mark.parametrize("name", ["ia3", "lora", "oft"])
+def test_layers_that_are_named_by_numbers_are_adapted_and_decoder_layers_are_not(name):
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, targets="all-linear"))
+    model = small.family("zamba2", vocab_size=259, **ZAMBA_2)
+    linears = {n for n in surgery.sizes(model, surgery.ALL_LINEAR) if not n.endswith(".out_proj")}
+    assert any(name[-1].isdigit() for name in linears)
+    attached, _ = contract.composed(model, parts)
+    assert set(surgery.owners(attached.model).values()) == linears
 
 
 def test_experts_in_one_tensor_take_no_dropout_and_the_layers_that_do_are_named():

@@ -15,7 +15,7 @@ BYPASSED = {
     "jamba": ("dt_proj",),
 }
 """Family → the linear layers whose weight its recurrent layers read past an adapter's module: Jamba and Mamba that of `dt_proj` always, the others in
-one kernel on a GPU. A LoRA there would not train. Peft refuses some of them."""
+one kernel on a GPU. What peft puts there would not train, and peft refuses some of them."""
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
 
@@ -23,10 +23,9 @@ OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
 
-    With `all-linear` a LoRA leaves out the layers of `BYPASSED`.
+    With `all-linear` it leaves out the layers of `BYPASSED`.
     """
-    endings = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}
-    adapted = endings.difference(BYPASSED.get(_family(model), ()) if config.peft_type == peft.PeftType.LORA else ())
+    endings, adapted = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}, all_linear(model)
     if decoder := _decoder(model):
         chosen = sorted(adapted if config.target_modules == ALL_LINEAR else config.target_modules)
         config.target_modules = rf"{re.escape(decoder)}\..*\.({'|'.join(chosen)})"
@@ -41,6 +40,13 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
             f"{type(model).__name__} holds the weights of its experts in one tensor a layer, and peft adapts such tensors by a LoRA without dropout alone. "
             f"Take adapter lora with `dropout: 0`, or set `targets` to layers beside the experts: {', '.join(sorted(endings - OF_EXPERTS))}."
         ) from None
+
+
+def all_linear(model: Any) -> set[str]:
+    """Return the names of the layers that `all-linear` adapts as peft takes them: how they end, or all of one that ends in a number, as decoder
+    layers do too (Zamba 2)."""
+    names = {name if (end := name.rpartition(".")[2]).isdigit() else end for name in sizes(model, ALL_LINEAR)}
+    return names.difference(BYPASSED.get(_family(model), ()))
 
 
 def _family(model: Any) -> str:

@@ -4,14 +4,15 @@ import peft
 from torch import nn
 
 from tasks.core.training import Start
-from tasks.core.weights.surgery import sizes
+from tasks.core.weights.surgery import ALL_LINEAR, sizes
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.ia3.config import Ia3Config
 
 
 def attach(model: nn.Module, config: Ia3Config, start: Start) -> nn.Module:
     """Freeze `model` and put a vector of ones beside each target. Raises ValueError where one is missing."""
-    chosen = {name.rpartition(".")[2] for name in sizes(model, config.targets)}
+    named = {name.rpartition(".")[2] for name in sizes(model, config.targets)}
+    chosen = _peft.all_linear(model) if _peft.named(config.targets) == ALL_LINEAR else named
     if config.feedforward:
         sizes(model, config.feedforward)  # a name that no layer has is refused
     return _peft.wrap(
