@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.core.records import Example, Message, identify
+from tasks.core.text.contamination import prompt_of
 from tasks.core.text.wording import spoken
 
 
@@ -20,6 +21,11 @@ def as_text(prompt: Sequence[Message]) -> str:
 def conversation(messages: Sequence[Message]) -> str:
     """Return messages as one text, each behind its role."""
     return "\n\n".join(f"[{message.role}]\n{spoken(message)}" for message in messages)
+
+
+def prompt_key(example: Example) -> str:
+    """Return all messages before the response as one text with white space collapsed; examples of equal keys are asked the same."""
+    return " ".join(prompt_of(example).split())
 
 
 def normalized(example: Example) -> str:

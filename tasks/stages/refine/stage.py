@@ -24,6 +24,7 @@ from tasks.io.weights import checkpoints, embedders, models
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
 from tasks.stages.refine.config import Endpoint, Local, Rules, StageConfig, Tasks
+from tasks.stages.refine.example_text import prompt_key
 from tasks.stages.refine.new_tasks import NewTasks, OwnAnswers
 from tasks.stages.refine.proposals import Generator, Operator, create_jobs
 from tasks.stages.refine.refiner import Refiner
@@ -148,15 +149,17 @@ def _refiner(
     accept = config.refine.accept
     level = sandbox.probe()
     run.note(sandbox=str(level))
+    held_out = _evaluation_examples(inputs["ingested"])
     acceptor = Acceptor(
         accept,
         examples,
-        _evaluation_texts(inputs["ingested"]),
+        [*sides(held_out), *_evaluation_documents(inputs["ingested"])],
         _plainness_check(inputs["base"]),
         sandbox.run if level.number >= 2 else None,
         lambda example: verifiers.acceptance(example.tests, example.response) if example.tests else 1.0,
         partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
         _judge(config, run),
+        set(map(prompt_key, held_out)),
     )
     return Refiner(
         _generator(inputs, config, run), acceptor, decision_of, 1 + max(example.round for example in examples)
@@ -203,12 +206,11 @@ def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     return embedders.embed(folder, texts)
 
 
-def _evaluation_texts(folder: Path) -> list[str]:
-    """Read every text that models are evaluated by."""
-    documents = [
-        document for name in EVALUATION_DOCUMENTS for document in tables.read(folder / f"{name}.parquet", Document)
+def _evaluation_documents(folder: Path) -> list[str]:
+    """Read the text of every document that models are evaluated by."""
+    return [
+        document.text for name in EVALUATION_DOCUMENTS for document in tables.read(folder / f"{name}.parquet", Document)
     ]
-    return [*sides(_evaluation_examples(folder)), *(document.text for document in documents)]
 
 
 def _evaluation_examples(folder: Path) -> list[Example]:

@@ -7,8 +7,10 @@ import pytest
 from tasks.core.records import Tests
 from tasks.stages.refine.acceptance.acceptor import REPEATED, Acceptor
 from tasks.stages.refine.config import Acceptance
+from tasks.stages.refine.prompting.prompts import MARK
 from tasks.stages.refine.proposals import Job, Proposal
 from tests import tiny as small
+from tests.chat_server import serving
 
 EXAMPLES = [small.example(number, response=f"answer {number % 2}") for number in range(8)]
 
@@ -52,3 +54,22 @@ def test_an_answer_that_a_verifier_judges_may_be_the_same_to_many(acceptor):
     judged = replace(acceptor, score_answer=lambda example: 1.0)
     made = [replace(p, example=replace(p.example, tests=Tests("answer", "sums", "{}"))) for p in proposals(["4"] * 6)]
     assert reasons(judged, made) == [None] * 6
+
+
+def test_a_prompt_of_a_few_words_that_models_are_evaluated_by_is_not_taken(refine):
+    rows = [small.example(number, prompt=f"Capital of {land}?") for number, land in enumerate(("Peru", "Mali"))]
+    held_out = [small.example(5, prompt="Capital of Chad?"), small.example(6, prompt="Capital of Mali?")]
+
+    def reply(request):
+        if request["messages"][0]["role"] != "system":
+            return f"That of {request['messages'][-1]['content']}"
+        return f"{MARK}\nCapital of {'Chad' if 'Peru' in request['messages'][-1]['content'] else 'Mali'}?"
+
+    with serving(reply) as server:
+        writer = {"from": "endpoint", "server": {"url": server.url, "model": "m"}}
+        turn = refine(rows, {0: ["low"], 1: ["low"]}, evaluation=held_out, generator=writer, accept={"likeness": None})
+    assert [(line.reason, line.detail) for line in turn.lineage] == [
+        ("contaminated", "overlaps 'Capital of Chad?'"),
+        ("", ""),
+    ], "Mali is asked for in the round already"
+    assert [example.prompt[0].content for example in turn.examples] == ["Capital of Peru?", "Capital of Mali?"]

@@ -1,7 +1,7 @@
 """Accept or reject proposals: cheap checks of the text first, then tests and contamination, then checks that need a model."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from tasks.core.records import Example, Unfit
@@ -12,7 +12,7 @@ from tasks.stages.refine.acceptance.model_checks import Embed, check_similarity,
 from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_answer, check_programs
 from tasks.stages.refine.acceptance.text_checks import check_foreign_content, check_length, check_protected_text
 from tasks.stages.refine.config import Acceptance
-from tasks.stages.refine.example_text import normalized
+from tasks.stages.refine.example_text import normalized, prompt_key
 from tasks.stages.refine.proposals import Proposal
 
 DUPLICATE = Unfit("double", "another example says the same")
@@ -37,6 +37,8 @@ class Acceptor:
     """The verifier of puzzles."""
     embed: Embed | None = None
     ask_judge: Write | None = None
+    evaluation_prompts: Set[str] = frozenset()
+    """The prompts that models are evaluated by (`prompt_key`): those of a few words are no overlap, but must not be asked for."""
     known_texts: set[str] = field(default_factory=set)
     """The normalised texts of the examples and of accepted proposals."""
 
@@ -118,7 +120,23 @@ class Acceptor:
         overlapping = overlaps(sides(training), self.evaluation, self.config.contamination)
         leaks = {side % len(training): excerpt(self.evaluation[text], 80) for side, text in overlapping.items()}
         positions = range(len(self.examples), len(training))
+        leaks |= {
+            at: excerpt(prompt, 80)
+            for at, prompt in zip(positions, self._leaked_prompts(examples), strict=True)
+            if prompt
+        }
         return [Unfit("contaminated", f"overlaps {leaks[at]!r}") if at in leaks else None for at in positions]
+
+    def _leaked_prompts(self, examples: Sequence[Example]) -> list[str]:
+        """Return for each example its prompt if models are evaluated by it, else an empty text.
+
+        A prompt that the round has is none: the examples of both share it.
+        """
+        prompts = [prompt_key(example) for example in examples]
+        leaked = self.evaluation_prompts & set(prompts)
+        if leaked:
+            leaked -= {prompt_key(example) for example in self.examples}
+        return [prompt if prompt in leaked else "" for prompt in prompts]
 
     def _check_similarity(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
         embed, least = self.embed, self.config.likeness
