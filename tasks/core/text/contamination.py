@@ -48,11 +48,13 @@ def prompt_of(example: Example) -> str:
     return "\n".join(text for message in example.prompt for text in message.texts)
 
 
-def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contamination) -> dict[int, int]:
+def overlaps(
+    training: Sequence[str], evaluation: Sequence[str], params: Contamination, known: int | None = None
+) -> dict[int, int]:
     """Map the position of each contaminated training text to that of the evaluation text it shares most with; see `find_overlaps`."""
     with tempfile.TemporaryDirectory() as folder:
         trained, held_out = (Selection.all(Texts.of(contents)) for contents in (training, evaluation))
-        return find_overlaps(trained, held_out, params, Path(folder))
+        return find_overlaps(trained, held_out, params, Path(folder), known=known)
 
 
 def find_overlaps(
@@ -62,6 +64,7 @@ def find_overlaps(
     folder: Path,
     track: Track = untracked,
     apply: Apply = apply_here,
+    known: int | None = None,
 ) -> dict[int, int]:
     """Map the place of each contaminated training text to that of the evaluation text it shares most with.
 
@@ -69,19 +72,21 @@ def find_overlaps(
     half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
     fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing; an evaluation text of
     twice `ngram` words or more that is held as a whole is a leak however many hold it, unless `TEMPLATE` says that it is a template.
+    Only the first `known` training texts tell what is a phrase or a template, if not all: those that a generator has just written may repeat a leak.
     Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts
     are made and sifted a block at a time, by other processes if `apply` has any.
     """
     lengths = _lengths(training), _lengths(evaluation)
+    known = len(training) if known is None else known
     best: dict[int, tuple[float, int]] = {}
     for size in (params.ngram, params.ngram // 2):
-        join = _Join(*lengths, size, params, folder / f"runs-{size}")
+        join = _Join(*lengths, size, params, folder / f"runs-{size}", known)
         join.add_evaluation(evaluation.blocks())
         join.add_training(training.blocks(), track, apply)
         pairs = list(join.overlaps(training))
         if size == params.ngram and len(repeated := join.repeated()):
-            again = params.model_copy(update={"share": 1.0, "common": max(params.common, len(training) // TEMPLATE)})
-            join = _Join(*lengths, size, again, folder / "repeated", whole=True)
+            again = params.model_copy(update={"share": 1.0, "common": max(params.common, known // TEMPLATE)})
+            join = _Join(*lengths, size, again, folder / "repeated", known, whole=True)
             join.add_evaluation(evaluation.blocks(), repeated)
             join.add_training(training.blocks(), track, apply)
             pairs += join.overlaps(training)
@@ -105,11 +110,12 @@ class _Join:
         size: int,
         params: Contamination,
         folder: Path,
+        known: int,
         *,
         whole: bool = False,
     ) -> None:
-        """The arrays are the words of each text. With `whole` an evaluation text has to be held as a whole."""
-        self._size, self._params, self._whole = size, params, whole
+        """The arrays are the words of each text; the first `known` training texts tell what is a phrase. With `whole` an evaluation text has to be held as a whole."""
+        self._size, self._params, self._known, self._whole = size, params, known, whole
         self._lengths = training, evaluation
         self._phrases = np.zeros(len(training), np.int64)
         """The runs of each training text that are phrases."""
@@ -191,9 +197,10 @@ class _Join:
         held_out_hashes = np.ascontiguousarray(evaluation["hash"])
         training = training[contains(held_out_hashes, training["hash"])]
         hashes, counts = np.unique(training["hash"], return_counts=True)
-        is_phrase = np.repeat(counts > self._params.common, counts)
+        known_holders = np.add.reduceat((training["text"] < self._known).astype(np.int64), np.cumsum(counts) - counts)
+        is_phrase = np.repeat(known_holders > self._params.common, counts)
         np.add.at(self._phrases, training["text"][is_phrase], 1)
-        phrases = hashes[counts > self._params.common]
+        phrases = hashes[known_holders > self._params.common]
         np.subtract.at(self._runs, evaluation["text"][contains(phrases, held_out_hashes)], 1)
         training = training[~is_phrase]
         first = np.searchsorted(held_out_hashes, training["hash"], side="left")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.core.records import Tests
+from tasks.core.text.contamination import sides
 from tasks.stages.refine.acceptance.acceptor import REPEATED, Acceptor
 from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.prompting.prompts import MARK
@@ -54,6 +55,21 @@ def test_an_answer_that_a_verifier_judges_may_be_the_same_to_many(acceptor):
     judged = replace(acceptor, score_answer=lambda example: 1.0)
     made = [replace(p, example=replace(p.example, tests=Tests("answer", "sums", "{}"))) for p in proposals(["4"] * 6)]
     assert reasons(judged, made) == [None] * 6
+
+
+@pytest.mark.parametrize("prompt", ["How far is it from the old bridge of {} to the new one by the river?", "{} " * 40])
+def test_a_leak_that_a_generator_repeats_is_no_phrase(prompt):
+    words = [f"word{number}" for number in range(40)]
+    leak = prompt.format(*words)
+    rows = [small.example(number, prompt=f"A question about the thing of number {number}.") for number in range(30)]
+    evaluation = sides([small.example(99, prompt=leak)])
+    acceptor = Acceptor(Acceptance(likeness=None), rows, evaluation, lambda example: True, None, lambda example: 0.0)
+    most = acceptor.config.contamination.common
+    new = [small.example(100 + n, prompt=f"{leak} Say {n}.", response=f"It is {n}.") for n in range(most + 1)]
+    made = [
+        Proposal(row, Job(parent, "extend"), "writer", (parent.id,)) for row, parent in zip(new, rows, strict=False)
+    ]
+    assert reasons(acceptor, made) == ["contaminated"] * (most + 1)
 
 
 def test_a_prompt_of_a_few_words_that_models_are_evaluated_by_is_not_taken(refine):

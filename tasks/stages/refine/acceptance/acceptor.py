@@ -116,15 +116,15 @@ class Acceptor:
         """Reject what overlaps an evaluation text. N-grams that many examples of the round share do not count."""
         if not examples or not self.evaluation:
             return [None] * len(examples)
-        training = [*self.examples, *examples]
-        overlapping = overlaps(sides(training), self.evaluation, self.config.contamination)
-        leaks = {side % len(training): excerpt(self.evaluation[text], 80) for side, text in overlapping.items()}
-        positions = range(len(self.examples), len(training))
-        leaks |= {
-            at: excerpt(prompt, 80)
-            for at, prompt in zip(positions, self._leaked_prompts(examples), strict=True)
-            if prompt
+        known = sides(self.examples)
+        overlapping = overlaps([*known, *sides(examples)], self.evaluation, self.config.contamination, known=len(known))
+        leaks = {
+            (side - len(known)) % len(examples): excerpt(self.evaluation[text], 80)
+            for side, text in overlapping.items()
+            if side >= len(known)
         }
+        leaks |= {at: excerpt(prompt, 80) for at, prompt in enumerate(self._leaked_prompts(examples)) if prompt}
+        positions = range(len(examples))
         return [Unfit("contaminated", f"overlaps {leaks[at]!r}") if at in leaks else None for at in positions]
 
     def _leaked_prompts(self, examples: Sequence[Example]) -> list[str]:
