@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from tasks.core.records import Example, Lineage, Message
+from tasks.core.text.writing import Decoding, Server
+from tasks.engine.inference import writer
 from tasks.io import tables
 from tasks.io.generators import client
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.chat_server import FAULTS, serving
 from tests.stages.refine.turns import prepare, work
+from tests.support import ScratchRun
 
 ROOT = Path(__file__).resolve().parents[4]
 ROWS = [small.example(n, prompt=f"Say something of the number {n}.", response=f"It is {n}.") for n in range(10)]
@@ -123,3 +126,25 @@ def test_a_server_that_is_gone_stops_the_stage_and_what_it_gave_stays(tiny, tmp_
         work(inputs, folder, settings(server))
         assert set(server.paid.values()) == {1}
         assert len(server.paid) == 20
+
+
+def test_what_generator_and_judge_cost_is_logged_as_one_sum(tiny, tmp_path, reply):
+    folder = tmp_path / "turn"
+    inputs = prepare(folder, tiny, ROWS, CHOSEN)
+    with serving(lambda request: "Score: 8" if request["model"] == "judge" else reply(request)) as server:
+        how = settings(server, prompt_price=2.0, answer_price=5.0)
+        how["accept"]["judge"] = {"server": {"url": server.url, "model": "judge", "prompt_price": 10.0}}
+        run = work(inputs, folder, how)
+        assert sum(server.paid.values()) == 30
+    total = {"tokens_read": 150, "tokens_written": 60, "cost": pytest.approx(0.0004 + 50 * 10 / 1e6)}
+    assert run.metrics[-1][1] == total, "MLflow shows the last figure of a name"
+
+
+def test_what_was_paid_before_a_server_was_gone_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    run, prompts = ScratchRun(tmp_path), [[Message("user", f"number {n}")] for n in range(6)]
+    with serving(lambda request: "yes", lambda *_: "500" if len(server.paid) >= 4 else "") as server:
+        about = Server(url=server.url, model="m", concurrency=1, prompt_price=1e6)
+        with pytest.raises(ValueError, match="does not answer"):
+            list(writer.of_server(about, Decoding(), run)(prompts, list("abcdef")))
+    assert run.metrics == [(None, {"tokens_read": 20, "tokens_written": 8, "cost": 20.0})]
