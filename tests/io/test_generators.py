@@ -164,6 +164,15 @@ def test_the_text_of_an_answer_in_parts_or_without_any_is_read(server, tmp_path,
     assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [text]
 
 
+def test_half_a_character_is_marked_as_unreadable_and_the_answer_is_kept(server, tmp_path):
+    server.shapes[:] = [
+        {"choices": [{"message": {"content": "Well done \N{PARTY POPPER} \ud83c"}, "finish_reason": "stop"}]}
+    ]
+    for _ in range(2):
+        assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["Well done \N{PARTY POPPER} \ufffd"]
+    assert len(server.asked) == 1
+
+
 def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
     server.statuses[:] = [503, 429]
     assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]

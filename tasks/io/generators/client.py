@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -29,6 +30,8 @@ REMEDIES = {
     403: " Name the environment variable of its key in `key`.",
     404: " Its API is below `/v1`: see that `url` ends so, and that `model` is one of its models.",
 }
+HALF = re.compile("[\ud800-\udfff]")
+"""Half a character, as a server leaves it that cuts texts in UTF-16: no file takes it."""
 USAGE = ("prompt_tokens", "completion_tokens")
 CUT_OFF = "length"
 """The reason for the end of an answer that has as many tokens as were asked for."""
@@ -131,7 +134,9 @@ class Client:
             read, written = (int(usage.get(name) or 0) for name in USAGE)
             reason = choice.get("finish_reason")
             ended = reason != CUT_OFF and (reason is not None or written < most)
-            return Answer(text, tokens_read=read, tokens_written=written, ended=ended)
+            return Answer(
+                HALF.sub("\N{REPLACEMENT CHARACTER}", text), tokens_read=read, tokens_written=written, ended=ended
+            )
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self.misshapen(body) from None
 
