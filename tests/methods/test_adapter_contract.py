@@ -10,8 +10,11 @@ from torch import nn
 
 from tasks import methods
 from tasks.core.weights.surgery import decoder_layers, owners, plain
+from tasks.engine.forward import token_losses
+from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
+from tests import tiny as small
 from tests.methods import contract
 
 ADAPTERS = methods.names("adapters")
@@ -88,6 +91,27 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
         merged.config.hidden_size < contract.model(kind, tiny).config.hidden_size
     )
     torch.testing.assert_close(contract.losses(merged), expected, rtol=tolerance, atol=tolerance)
+
+
+ON_STATES = [name for name in MERGEABLE if name in TARGETING and not methods.spec("adapters", name).of_rows]
+RECURRENT = {"mamba": {"time_step_rank": 8}, "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}}
+
+
+@pytest.mark.parametrize("name", ON_STATES)
+@pytest.mark.parametrize("family", RECURRENT)
+def test_recurrent_layers_that_ask_for_a_weight_train_and_are_merged(family, name):
+    targets = {"targets": "all-linear", **({"feedforward": ()} if name == "ia3" else {})}
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, **targets))
+    probe = contract.looking([collate([Pack((one,))]) for one in small.sequences(3, seed=2)])
+    attached = compose.compose(small.family(family, vocab_size=259, **RECURRENT[family]), parts, probe, seed=0)
+    training = {n: p for n, p in attached.model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for parameter in training.values():
+            parameter += 0.05 * torch.randn(parameter.shape)  # what starts at zero holds back gradients
+    token_losses(plain(attached.model).eval(), contract.batch()).sum().backward()
+    assert not [n for n, p in training.items() if p.grad is None or not p.grad.any()]
+    expected = contract.losses(attached.model)
+    torch.testing.assert_close(contract.losses(compose.merge(attached.model, parts)), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -7,10 +7,11 @@ from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter, LowRank
 from tasks.methods.adapters._binary import Branch
+from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.binadapter.config import BinadapterConfig
 
 
-class BinadapterLinear(nn.Module):
+class BinadapterLinear(ChangedLinear):
     """A frozen linear layer plus s B A, whose matrices are used in 2^b values."""
 
     def __init__(self, base: nn.Linear, config: BinadapterConfig) -> None:
@@ -21,6 +22,11 @@ class BinadapterLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
         return out + self.branch(x).to(out.dtype)
+
+    def update(self) -> Tensor:
+        """Return s B A as it is used, (O, I), without dropout."""
+        down_RI, up_OR = self.branch.used()
+        return self.branch.scale * up_OR @ down_RI
 
     @torch.no_grad()
     def change(self) -> LowRank:

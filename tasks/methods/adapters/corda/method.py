@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tasks.core.training import Probe, Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter, LowRank
+from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.corda.config import CordaConfig
 
 DAMPING = 0.01
@@ -80,7 +81,7 @@ def decompose(name: str, weight_OI: Tensor, covariance_II: Tensor | None, config
     return Components(LowRank(u_OR.T @ w_OI / root_R[:, None], u_OR * (root_R / config.scale)), damped)
 
 
-class CordaLinear(nn.Module):
+class CordaLinear(ChangedLinear):
     """A frozen linear layer plus s (B A - B0 A0)."""
 
     A0_RI: Tensor
@@ -106,6 +107,10 @@ class CordaLinear(nn.Module):
         change = F.linear(F.linear(y, self.A_RI), self.B_OR) - F.linear(F.linear(y, self.A0_RI), self.B0_OR)
         out: Tensor = self.base(x)
         return out + (self.scale * change).to(out.dtype)
+
+    def update(self) -> Tensor:
+        """Return s (B A - B0 A0), (O, I)."""
+        return self.scale * (self.B_OR @ self.A_RI - self.B0_OR @ self.A0_RI)
 
     @torch.no_grad()
     def change(self) -> LowRank:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tasks.core.training import Moment, Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter, LowRank
+from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.loca.config import LocaConfig
 
 LAST = 0.999
@@ -63,7 +64,7 @@ class _Waves(torch.autograd.Function):
         return ((above_KN - below_KN) * gradient_KN).sum(dim=1).div(2).clamp(-1, 1), None
 
 
-class LocaLinear(nn.Module):
+class LocaLinear(ChangedLinear):
     """A frozen linear layer plus alpha C_O^T S C_I."""
 
     row_K: Tensor
@@ -99,17 +100,10 @@ class LocaLinear(nn.Module):
         row_K, column_K = (place.round().long() for place in self.places())
         return row_K, column_K
 
-    @property
-    def weight(self) -> Tensor:
-        """Return the changed weight, without dropout: recurrent layers hand that of a layer to a kernel instead of calling it (Granite 4, Mamba 2)."""
+    def update(self) -> Tensor:
+        """Return alpha C_O^T S C_I, (O, I), without dropout."""
         row_KO, column_KI = self.factors()
-        change_OI = (row_KO.T * (self.scale * self.a_K)) @ column_KI
-        return self.base.weight + change_OI.to(self.base.weight.dtype)
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Return the bias of the layer, for the same kernels."""
-        return self.base.bias
+        return (row_KO.T * (self.scale * self.a_K)) @ column_KI
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """Return the cosines of each coefficient along the rows, (K, O), and along the columns, (K, I)."""

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter, LowRank
+from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.loldu.config import LolduConfig
 
 SMALLEST_PIVOT = 1e-8
@@ -61,7 +62,7 @@ def initial(d_R: Tensor, init: str) -> Tensor:
     return starts[init]()
 
 
-class LolduLinear(nn.Module):
+class LolduLinear(ChangedLinear):
     """A frozen linear layer plus s P L_r diag(z - d_r) U_r."""
 
     pl_OR: Tensor
@@ -84,11 +85,14 @@ class LolduLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + F.linear(F.linear(x, self.u_RI) * self.change().to(x.dtype), self.pl_OR)
 
+    def update(self) -> Tensor:
+        """Return s P L_r diag(z - d_r) U_r, (O, I)."""
+        return (self.pl_OR.float() * self.change()) @ self.u_RI.float()
+
     @torch.no_grad()
     def merge(self) -> nn.Linear:
         """The plain linear layer that computes the same function."""
-        update_OI = (self.pl_OR.float() * self.change()) @ self.u_RI.float()
-        self.base.weight.copy_(self.base.weight.float() + update_OI)
+        self.base.weight.copy_(self.base.weight.float() + self.update())
         return self.base
 
 

@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter
+from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.soka import terms
 from tasks.methods.adapters.soka.config import SokaConfig
 from tasks.methods.adapters.soka.terms import Shape, Spectrum, Terms
 
 
-class SokaLinear(nn.Module):
+class SokaLinear(ChangedLinear):
     """A frozen linear layer plus a sum of Kronecker products less the sum that it started from."""
 
     A0_RMN: Tensor
@@ -31,9 +32,12 @@ class SokaLinear(nn.Module):
         self.A_RMN, self.B_RPQ = nn.Parameter(self.A0_RMN.clone()), nn.Parameter(self.B0_RPQ.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        change_OI = terms.total(Terms(self.A_RMN, self.B_RPQ)) - terms.total(Terms(self.A0_RMN, self.B0_RPQ))
         out: Tensor = self.base(x)
-        return out + F.linear(x, change_OI.to(x.dtype)).to(out.dtype)
+        return out + F.linear(x, self.update().to(x.dtype)).to(out.dtype)
+
+    def update(self) -> Tensor:
+        """Return the sum of products less the first one, (O, I)."""
+        return terms.total(Terms(self.A_RMN, self.B_RPQ)) - terms.total(Terms(self.A0_RMN, self.B0_RPQ))
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
