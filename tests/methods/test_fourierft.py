@@ -7,9 +7,11 @@ import torch
 
 from tasks.core.training import Start
 from tasks.core.weights import surgery
+from tasks.engine.training import compose
 from tasks.methods.adapters.fourierft.config import FourierftConfig
 from tasks.methods.adapters.fourierft.method import attach
 from tests import tiny as small
+from tests.methods import contract
 
 SMALL = {"n": 16, "alpha": 30.0}
 
@@ -80,3 +82,13 @@ def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FourierftConfig(**wrong)
+
+
+def test_noise_stands_in_no_layer_that_is_read_past_an_adapter():
+    """It would be in the merged weights and not in the model that trained."""
+    model = small.family("mamba", vocab_size=259, time_step_rank=8)
+    parts = contract.composition(adapters="fourierft")
+    attached, optimizer = contract.composed(model, parts)
+    assert contract.steps(attached, optimizer, parts) == set(attached.trainable)
+    expected = contract.losses(attached.model)
+    torch.testing.assert_close(contract.losses(compose.merge(attached.model, parts)), expected, rtol=1e-4, atol=1e-4)
