@@ -13,7 +13,7 @@ from typing import Any
 from flows.execution import workspace
 from flows.execution.elsewhere import connection, far_side, hosts, pins
 from flows.execution.elsewhere.channel import Unreachable
-from flows.execution.elsewhere.frames import Frame, Link
+from flows.execution.elsewhere.frames import Frame, Gone, Link
 from flows.execution.elsewhere.over_ray import Work
 from tasks.core import environment
 from tasks.io import provenance, stage_outputs
@@ -133,8 +133,7 @@ def _follow(
                 wanted = [by_digest[digest] for digest in frame["digests"]]
                 megabytes = sum(file["size"] for file in wanted) / 2**20
                 say(f"on {name}: {len(given)} files, of which {len(wanted)} ({megabytes:.1f} MiB) are sent")
-                for file in wanted:
-                    link.send_file(Path(file["path"]), "object", digest=file["digest"], path=file["path"])
+                _send_files(name, link, wanted)
             case "line":
                 say(frame["text"])
             case "event":
@@ -151,6 +150,17 @@ def _follow(
             case "complete":
                 break
     return code
+
+
+def _send_files(name: str, link: Link, files: Sequence[Mapping[str, Any]]) -> None:
+    """Send files, as many as the far side takes. Raises Unreachable where one is not there any more, or not as a whole."""
+    try:
+        for file in files:
+            link.send_file(Path(file["path"]), "object", digest=file["digest"], path=file["path"])
+    except Gone:
+        return  # it may have ended with a problem, which is the next to be received
+    except OSError as error:
+        raise Unreachable(f"{name}: {file['path']} {far_side.CHANGED} ({error}). Run it again.") from None
 
 
 def _received(link: Link) -> Iterator[Frame]:

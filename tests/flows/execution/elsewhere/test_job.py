@@ -133,6 +133,38 @@ def test_a_file_that_changes_while_it_is_sent_is_sent_anew_and_not_for_ever(fold
     assert said.count("changed while it was sent; once more") == 1
 
 
+@pytest.mark.parametrize("happens", ["changed", "removed"])
+def test_a_file_that_changes_or_goes_before_others_that_fill_the_connection_is_looked_at_anew(
+    folder, monkeypatch, happens
+):
+    """The far side ends at the first file that is another, while this side sends the next one."""
+    files, first = job._files, folder / "changes"
+    first.write_text("as it was")
+    (folder / "large").write_bytes(os.urandom(8 << 20))
+
+    def changed_afterwards(work):
+        given = files(work)
+        if happens == "removed":
+            first.unlink(missing_ok=True)
+        else:
+            first.write_text("as it is")
+        return given
+
+    monkeypatch.setattr(job, "_files", changed_afterwards)
+    code, said = ran("ls > out.txt")
+    assert (code, said.count("changed while it was sent; once more")) == (0, 1)
+    assert ("changes" in (folder / "out.txt").read_text().split()) == (happens == "changed")
+
+
+def test_a_disk_there_that_is_full_while_files_are_sent_is_told(folder, monkeypatch, tmp_path):
+    (folder / "large").write_bytes(os.urandom(8 << 20))
+    full = Path(far_side.__file__).read_text().replace("partial.chmod(0o444)", "raise OSError(errno.ENOSPC, 'full')")
+    (tmp_path / "far_side.py").write_text(full)
+    monkeypatch.setattr(far_side, "__file__", str(tmp_path / "far_side.py"))
+    with pytest.raises(channel.Unreachable, match=r"gpu-box: the disk is full there"):
+        ran("cp in.txt out.txt")
+
+
 def test_what_arrives_damaged_is_refused_on_both_sides(folder, monkeypatch):
     digests = job.provenance.digests
     with monkeypatch.context() as patch:
