@@ -8,7 +8,15 @@ from tasks.core import environment
 
 SCRATCH = Path(".ratchet")
 LOGS = SCRATCH / "logs"
-SECRETS = (".dvc/config.local", ".ratchet/keys/*", ".ratchet/prefect/profiles.toml", ".env", ".env.*")
+SECRETS = (
+    ".dvc/config.local",
+    ".ratchet/keys/*",
+    ".ratchet/prefect/profiles.toml",
+    ".env",
+    ".env.*",
+    "*/.env",
+    "*/.env.*",
+)
 """Files whose purpose is to hold secrets."""
 
 
@@ -16,5 +24,5 @@ def holds_secrets(path: Path) -> bool:
     """Return True for a file of the workspace whose purpose is to hold secrets, the private key that the environment names among them."""
     key = os.environ.get(environment.SIGNING_KEY)
     return any(fnmatch(path.as_posix(), pattern) for pattern in SECRETS) or (
-        bool(key) and path.absolute() == Path(str(key)).absolute()
+        bool(key) and path.resolve() == Path(str(key)).resolve()  # either may be named through a link
     )

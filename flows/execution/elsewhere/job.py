@@ -196,12 +196,15 @@ def _workspace() -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', here.name)}-{digest[:8]}"
 
 
+def _holds_secrets(path: Path) -> bool:
+    """Return True for a file of secrets, and for a link to one, which is sent as the file it leads to."""
+    return workspace.holds_secrets(path) or workspace.holds_secrets(Path(os.path.relpath(path.resolve())))
+
+
 def _files(job: Job) -> list[dict[str, Any]]:
     """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on."""
     outs = {Path(out) for out in job.of_any}
-    files = [
-        path for path in git.workspace_files() if not path.name.startswith(RECORD) and not workspace.holds_secrets(path)
-    ]
+    files = [path for path in git.workspace_files() if not path.name.startswith(RECORD) and not _holds_secrets(path)]
     known = [path for path in files if outs.isdisjoint({path, *path.parents})]
     graph = [path for path in map(Path, GRAPH) if path.is_file()]
     digests: dict[Path, str] = {}

@@ -29,6 +29,19 @@ def test_files_of_secrets_stay_here(folder, monkeypatch):
     assert not given & {".env", ".env.team", "team.pem"}
 
 
+def test_files_of_secrets_stay_here_by_whatever_name_they_are_found(folder, tmp_path, monkeypatch):
+    (folder / "app").mkdir()
+    for name in (".env", "app/.env", "app/.env.team", "team.pem", "app/notes.md"):
+        (folder / name).write_text("PASSWORD=hunter2hunter2")
+    (tmp_path / ".env").write_text("PASSWORD=hunter2hunter2")
+    for link, target in {"settings": ".env", "beside": "../.env", "key": "team.pem", "notes": "app/notes.md"}.items():
+        (folder / link).symlink_to(target)
+    (tmp_path / "home").symlink_to(folder)
+    monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / "home/team.pem"))
+    given = {file["path"] for file in job._files(Job("one", ["true"], [], ["out.txt"], []))}
+    assert given == {".gitignore", "in.txt", "tool", "app/notes.md", "notes"}
+
+
 def test_folders_that_hold_nothing_have_one_order_whatever_the_disk_says(monkeypatch):
     walked = [("in", ["b", "a"], []), ("in/b", [], []), ("in/a", [], [])]
     monkeypatch.setattr(far_side.os, "walk", lambda _: walked)
