@@ -158,7 +158,9 @@ def _locked(checkout: Path, link: Link) -> IO[str]:
 
 
 def _digest_of_job(job: Frame) -> str:
+    """Return a digest of all that decides the outputs of a job: what it is given, and by which versions it is run."""
     wanted = {name: job[name] for name in ("files", "folders", "outs", "commands", "folder")}
+    wanted |= {"python": platform.python_version(), "packages": packages()}
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 

@@ -91,23 +91,39 @@ def test_what_lies_outside_the_workspace_is_refused_on_both_sides(folder, tmp_pa
         ran("true")
 
 
+def cut_off(monkeypatch, command):
+    """Let the connection end when the outputs are there and none has arrived."""
+
+    def cut(*_args):
+        raise ConnectionError("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_take_file", cut)
+        with pytest.raises(ConnectionError):
+            ran(command)
+
+
 def test_what_was_finished_when_the_connection_ended_is_fetched_and_not_computed_again(
     folder, box, tmp_path, monkeypatch
 ):
     command = f"echo ran >> {tmp_path}/count; cp in.txt out.txt"
-    with monkeypatch.context() as patch:
-
-        def cut(*_args):
-            raise ConnectionError("cut")
-
-        patch.setattr(job, "_take_file", cut)
-        with pytest.raises(ConnectionError):
-            ran(command)
+    cut_off(monkeypatch, command)
     assert ran(command)[0] == 0
     assert (folder / "out.txt").read_text() == "b\na\n"
     assert (tmp_path / "count").read_text() == "ran\n"
     assert ran(command)[0] == 0  # whoever has received it and asks again wants it computed
     assert (tmp_path / "count").read_text() == "ran\nran\n"
+
+
+def test_what_was_finished_by_other_versions_is_computed_again(folder, box, tmp_path, monkeypatch):
+    package = tmp_path / "packages/own-1.0.dist-info"
+    package.mkdir(parents=True)
+    box.write(python=f"env PYTHONPATH={package.parent} {sys.executable}")
+    command = f"ls {package.parent} > out.txt"
+    cut_off(monkeypatch, command)
+    package.rename(package.with_name("own-2.0.dist-info"))
+    assert ran(command)[0] == 0
+    assert (folder / "out.txt").read_text() == "own-2.0.dist-info\n"
 
 
 @pytest.mark.parametrize("changes", [1, job.ATTEMPTS])
