@@ -44,7 +44,7 @@ def main(folder: str) -> int:
     link = Link(sys.stdin.buffer, outgoing)
     threading.Thread(target=_end_when_silent, args=(link,), name="end-when-silent", daemon=True).start()
     try:
-        place = Path(folder).expanduser()
+        place = Path(folder).expanduser().absolute()  # commands run in another folder
         link.open()
         link.send("facts", python=platform.python_version(), packages=packages(), free=shutil.disk_usage(place).free)
         _serve(link, place, link.receive())

@@ -52,6 +52,13 @@ def test_a_stage_is_given_what_git_has_and_what_it_depends_on_and_nothing_else(f
         assert f"4 files, of which {1 - number} " in said
 
 
+def test_a_folder_that_is_named_from_the_home_has_its_place_in_the_environment_of_the_stage(folder, box, tmp_path):
+    (tmp_path / "home").mkdir()
+    box.write(folder="own stages", python=f"""sh -c 'cd {tmp_path}/home; exec "$0" "$@"' {sys.executable}""")
+    assert ran('cp "$DVC_ROOT/in.txt" out.txt')[0] == 0
+    assert (tmp_path / "home/own stages").is_dir()
+
+
 def test_a_stage_that_fails_or_writes_nothing_leaves_nothing_here(folder):
     code, said = ran("echo row 3 is bad; echo x > out.txt; exit 7", "echo not reached")
     assert code == 7
