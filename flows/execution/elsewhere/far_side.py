@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -265,8 +266,11 @@ def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:
     """Run the commands of a stage one after the other until one fails, and return the last exit code."""
     spool = checkout / ".ratchet/spool"
     shutil.rmtree(spool, ignore_errors=True)  # of a run that the near side has closed
-    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    env = os.environ | {"PATH": paths, "PYTHONUNBUFFERED": "1", "DVC_ROOT": str(checkout)} | job["environment"]
+    env = (
+        os.environ
+        | {"PATH": _programs(checkout / ".ratchet/bin"), "PYTHONUNBUFFERED": "1", "DVC_ROOT": str(checkout)}
+        | job["environment"]
+    )
     (checkout / job["folder"]).mkdir(parents=True, exist_ok=True)
     code = 0
     for command in job["commands"]:
@@ -292,6 +296,21 @@ def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:
         if code:
             break
     return code
+
+
+def _programs(own: Path) -> str:
+    """Return a path of programs on which `python` is the interpreter that runs this, whose versions are those that were compared.
+
+    Beside a `python3.12` there may be no `python`, or that of the system: a folder of our own then leads to the right one.
+    """
+    folder = Path(sys.executable).parent
+    folders = [str(folder), os.environ.get("PATH", "")]
+    if not (folder / "python").exists() or not (folder / "python").samefile(sys.executable):
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        (own / "python").chmod(0o755)  # and no link, by which Python would not find the environment that it belongs to
+        folders.insert(0, str(own))
+    return os.pathsep.join(folders)
 
 
 def _forward_events(link: Link, spool: Path, ended: threading.Event) -> None:

@@ -59,6 +59,20 @@ def test_a_folder_that_is_named_from_the_home_has_its_place_in_the_environment_o
     assert (tmp_path / "home/own stages").is_dir()
 
 
+@pytest.mark.parametrize("beside", ["another", "none"])
+def test_python_in_a_command_is_the_one_whose_versions_were_compared(folder, box, tmp_path, beside):
+    """As on a system whose `python` is an older one, and `python: python3.12` in the hosts file."""
+    (tmp_path / "its bin").mkdir()
+    own = tmp_path / "its bin/python3.own"
+    own.symlink_to(Path(sys.executable).resolve())
+    if beside == "another":
+        (own.parent / "python").write_text("#!/bin/sh\necho another\n")
+        (own.parent / "python").chmod(0o755)
+    box.write(python=f"env PYTHONPATH={os.pathsep.join(sys.path)} '{own}'")
+    code, said = ran("python -c 'import sys; print(sys.executable)' > out.txt")
+    assert (code, (folder / "out.txt").read_text()) == (0, f"{own}\n"), said
+
+
 def test_a_stage_that_fails_or_writes_nothing_leaves_nothing_here(folder):
     code, said = ran("echo row 3 is bad; echo x > out.txt; exit 7", "echo not reached")
     assert code == 7
