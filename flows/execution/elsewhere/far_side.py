@@ -179,14 +179,15 @@ def _stamp(path: Path) -> int:
     return int(path.name[:7], 16)
 
 
-def _is_whole(path: Path) -> bool:
-    return path.is_file() and path.stat().st_mtime == _stamp(path)
+def _is_whole(path: Path, size: int) -> bool:
+    """Return True if a file is kept as it arrived. After a power failure its name and times may be there, and its contents not."""
+    return path.is_file() and (path.stat().st_mtime, path.stat().st_size) == (_stamp(path), size)
 
 
 def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> None:
     """Ask for the files that are not here yet, and keep them."""
     sizes = {file["digest"]: file["size"] for file in files}
-    missing = [digest for digest in sizes if not _is_whole(_object(objects, digest))]
+    missing = [digest for digest, size in sizes.items() if not _is_whole(_object(objects, digest), size)]
     needed = sum(sizes[digest] for digest in missing)
     objects.mkdir(exist_ok=True)
     if needed > (free := shutil.disk_usage(objects).free):

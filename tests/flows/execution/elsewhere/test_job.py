@@ -59,6 +59,18 @@ def test_a_folder_that_is_named_from_the_home_has_its_place_in_the_environment_o
     assert (tmp_path / "home/own stages").is_dir()
 
 
+def test_a_file_there_that_a_power_failure_has_emptied_is_sent_again(folder, box):
+    assert ran("./tool > out.txt")[0] == 0
+    for kept in box.folder.glob("objects/??/*"):
+        stat = kept.stat()
+        kept.chmod(0o644)
+        os.truncate(kept, 0)
+        os.utime(kept, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    code, said = ran("./tool > out.txt")
+    assert (code, (folder / "out.txt").read_text()) == (0, "a\nb\n")
+    assert "4 files, of which 4 " in said
+
+
 @pytest.mark.parametrize("beside", ["another", "none"])
 def test_python_in_a_command_is_the_one_whose_versions_were_compared(folder, box, tmp_path, beside):
     """As on a system whose `python` is an older one, and `python: python3.12` in the hosts file."""
