@@ -10,6 +10,7 @@ from flows.execution.elsewhere import far_side, frames
 PROGRAM = """\
 import os, sys
 if sys.version_info < (3, 11): sys.exit("Python " + sys.version.split()[0] + " is older than 3.11")
+sys.path = [folder for folder in sys.path if folder]  # a json.py in the home is none of ours
 data = b""
 while len(data) < int(sys.argv[2]): data += os.read(0, int(sys.argv[2]) - len(data)) or sys.exit("the connection ended")
 import json; from pathlib import Path

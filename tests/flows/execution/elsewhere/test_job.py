@@ -302,6 +302,14 @@ def test_a_shell_that_greets_is_no_obstacle(box):
     assert job.check.__wrapped__("gpu-box", "tune").python == sys.version.split()[0]
 
 
+def test_a_module_in_the_home_is_none_of_the_far_side(box, tmp_path):
+    (tmp_path / "home").mkdir()
+    for name in ("json", "platform"):
+        (tmp_path / f"home/{name}.py").write_text("raise SystemExit('mine')")
+    box.write(python=f"""sh -c 'cd {tmp_path}/home; exec "$0" "$@"' {sys.executable}""")
+    assert job.check.__wrapped__("gpu-box", "tune").python == sys.version.split()[0]
+
+
 def test_other_versions_there_are_named():
     same = far_side.packages()
     other = {name: version for name, version in same.items() if name != "peft"} | {"numpy": "1.0"}
