@@ -1,5 +1,6 @@
 """Ask git about the workspace's files and commits."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,7 +86,7 @@ def untracked(folder: Path) -> list[Path]:
 
 def workspace_files() -> list[Path]:
     """Return the files that git tracks or would add, edited or not."""
-    names = run("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
+    names = os.fsdecode(run("ls-files", "-z", "--cached", "--others", "--exclude-standard")).split("\0")  # of any bytes
     return [Path(name) for name in names if name and Path(name).is_file()]
 
 

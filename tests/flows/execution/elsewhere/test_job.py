@@ -59,6 +59,15 @@ def test_a_folder_that_is_named_from_the_home_has_its_place_in_the_environment_o
     assert (tmp_path / "home/own stages").is_dir()
 
 
+def test_names_of_any_bytes_are_sent_there_and_back(folder):
+    names = [b"-rf", b"caf\xe9.txt", b"a\nb", "\u00fc \u2028.txt".encode(), b'it\'s "$(so)"', b"back\\slash"]
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes(name)
+    code, said = ran("mkdir sub && cp -- * sub/ 2>/dev/null; test -e sub/-rf", outs=("sub",))
+    assert code == 0, said
+    assert {name: Path(os.fsdecode(b"sub/" + name)).read_bytes() for name in names} == {name: name for name in names}
+
+
 def test_a_file_there_that_a_power_failure_has_emptied_is_sent_again(folder, box):
     assert ran("./tool > out.txt")[0] == 0
     for kept in box.folder.glob("objects/??/*"):
