@@ -19,6 +19,7 @@ from tasks.core import environment
 from tasks.io import provenance, stage_outputs
 from tasks.io.runs import tracking
 from tasks.io.system import git
+from tasks.io.system.files import sibling
 
 GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
 """Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
@@ -203,7 +204,7 @@ def _holds_secrets(path: Path) -> bool:
 
 def _files(job: Job) -> list[dict[str, Any]]:
     """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on."""
-    outs = {Path(out) for out in job.of_any}
+    outs = {place for out in map(Path, job.of_any) for place in (out, sibling(out))}
     files = [path for path in git.workspace_files() if not path.name.startswith(RECORD) and not _holds_secrets(path)]
     known = [path for path in files if outs.isdisjoint({path, *path.parents})]
     graph = [path for path in map(Path, GRAPH) if path.is_file()]

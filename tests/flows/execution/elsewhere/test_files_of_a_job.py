@@ -42,6 +42,15 @@ def test_files_of_secrets_stay_here_by_whatever_name_they_are_found(folder, tmp_
     assert given == {".gitignore", "in.txt", "tool", "app/notes.md", "notes"}
 
 
+def test_an_output_that_another_stage_is_writing_stays_here(folder):
+    """It grows while it is sent, and goes before."""
+    (folder / "one.txt.partial").write_text("half of it")
+    (folder / "two.partial").mkdir()
+    (folder / "two.partial/part").write_text("half of it")
+    given = {file["path"] for file in job._files(Job("one", ["true"], [], ["out.txt"], ["one.txt", "two"]))}
+    assert given == {".gitignore", "in.txt", "tool"}
+
+
 def test_folders_that_hold_nothing_have_one_order_whatever_the_disk_says(monkeypatch):
     walked = [("in", ["b", "a"], []), ("in/b", [], []), ("in/a", [], [])]
     monkeypatch.setattr(far_side.os, "walk", lambda _: walked)
