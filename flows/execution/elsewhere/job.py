@@ -202,6 +202,22 @@ def _holds_secrets(path: Path) -> bool:
     return workspace.holds_secrets(path) or workspace.holds_secrets(Path(os.path.relpath(path.resolve())))
 
 
+def _by_links(digests: Mapping[Path, str]) -> dict[Path, str]:
+    """Return the files that are given already by the names that they have through git's links to folders of the workspace."""
+    here = Path.cwd()
+    led = {
+        link: place.relative_to(here)
+        for link in git.workspace_links()
+        if (place := link.resolve()).is_relative_to(here)
+    }
+    return {
+        link / path.relative_to(folder): digest
+        for link, folder in led.items()
+        for path, digest in digests.items()
+        if path.is_relative_to(folder) and not path.is_relative_to(link)
+    }
+
+
 def _files(job: Job) -> list[dict[str, Any]]:
     """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on."""
     outs = {place for out in map(Path, job.of_any) for place in (out, sibling(out))}
@@ -212,6 +228,7 @@ def _files(job: Job) -> list[dict[str, Any]]:
     for path in (*known, *graph, *map(Path, job.deps)):
         digests |= provenance.digests(path)
     provenance.save_digests()
+    digests |= _by_links(digests)
     stats = {path: path.stat() for path in digests}
     return [
         {

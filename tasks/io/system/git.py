@@ -86,8 +86,17 @@ def untracked(folder: Path) -> list[Path]:
 
 def workspace_files() -> list[Path]:
     """Return the files that git tracks or would add, edited or not."""
+    return [path for path in _workspace_entries() if path.is_file()]
+
+
+def workspace_links() -> list[Path]:
+    """Return the links to folders that git tracks or would add."""
+    return [path for path in _workspace_entries() if path.is_symlink() and path.is_dir()]
+
+
+def _workspace_entries() -> list[Path]:
     names = os.fsdecode(run("ls-files", "-z", "--cached", "--others", "--exclude-standard")).split("\0")  # of any bytes
-    return [Path(name) for name in names if name and Path(name).is_file()]
+    return [Path(name) for name in names if name]
 
 
 def _answer(*arguments: str) -> str:

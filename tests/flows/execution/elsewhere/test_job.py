@@ -59,6 +59,22 @@ def test_a_folder_that_is_named_from_the_home_has_its_place_in_the_environment_o
     assert (tmp_path / "home/own stages").is_dir()
 
 
+def test_a_link_to_a_folder_of_the_workspace_is_that_folder_there(folder, tmp_path):
+    (folder / "sources/v2").mkdir(parents=True)
+    (folder / "sources/v2/rows.txt").write_text("of v2\n")
+    (folder / "sources/v2/.env").write_text("PASSWORD=hunter2hunter2")
+    (folder / "sources/current").symlink_to("v2")
+    (folder / "seen").symlink_to("data")
+    (folder / "loop").symlink_to(".")
+    (folder / "outside").symlink_to(tmp_path)
+    shown = "find -L sources seen outside -type f 2>/dev/null | sort"
+    code, said = ran(f"cat sources/current/rows.txt > out.txt; {shown} >> out.txt")
+    assert code == 0, said
+    assert (folder / "out.txt").read_text().splitlines() == [
+        "of v2", "seen/seen.txt", "sources/current/rows.txt", "sources/v2/rows.txt"
+    ]  # fmt: skip
+
+
 def test_names_of_any_bytes_are_sent_there_and_back(folder):
     names = [b"-rf", b"caf\xe9.txt", b"a\nb", "\u00fc \u2028.txt".encode(), b'it\'s "$(so)"', b"back\\slash"]
     for name in names:
