@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -44,7 +46,7 @@ def server(monkeypatch):
             body = shapes.pop() if shapes else {"choices": [{"message": {"content": text}}]}
             self.send_response(status)
             if status == 429:
-                self.send_header("retry-after", "3")
+                self.send_header("retry-after", http.retry_after)
             self.end_headers()
             with lock:
                 http.now -= 1
@@ -57,7 +59,7 @@ def server(monkeypatch):
         threading.Thread(target=http.serve_forever, daemon=True).start()
         http.url, http.asked, http.waits = f"http://127.0.0.1:{http.server_port}/v1", asked, waits
         http.statuses, http.shapes = statuses, shapes
-        http.gate, http.now, http.most = None, 0, 0
+        http.gate, http.now, http.most, http.retry_after = None, 0, 0, "3"
         yield http
         http.shutdown()
 
@@ -177,6 +179,21 @@ def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
     server.statuses[:] = [503, 429]
     assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
     assert server.waits == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("named", "waited"),
+    [
+        ("20.5", 20.5), ("3600", 60.0), ("0", 1.0), ("\N{SUPERSCRIPT TWO}", 1.0), ("soon", 1.0), (30, pytest.approx(30, abs=15)),
+        (3600, 60.0), (-60, 1.0), ("Wed, 99 Dec 2026 00:00:00 GMT", 1.0),
+    ],
+)  # fmt: skip
+def test_the_time_that_a_busy_server_names_is_waited_for_in_each_form(server, tmp_path, named, waited):
+    """A number is so many seconds from now, as a date."""
+    server.retry_after = named if isinstance(named, str) else formatdate(time.time() + named, usegmt=True)
+    server.statuses[:] = [429]
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
+    assert server.waits == [waited]
 
 
 def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_path):

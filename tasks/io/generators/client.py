@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -32,6 +33,7 @@ REMEDIES = {
 }
 HALF = re.compile("[\ud800-\udfff]")
 """Half a character, as a server leaves it that cuts texts in UTF-16: no file takes it."""
+SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 USAGE = ("prompt_tokens", "completion_tokens")
 CUT_OFF = "length"
 """The reason for the end of an answer that has as many tokens as were asked for."""
@@ -230,6 +232,10 @@ def _headers(server: Server) -> dict[str, str]:
 
 
 def _retry_after(response: httpx.Response, default: float) -> float:
-    """Return the seconds of a busy server's Retry-After header, a minute at most; else `default`."""
+    """Return the seconds until the time of a busy server's Retry-After header, a minute at most; `default` where it names none to come."""
     named = response.headers.get("retry-after", "")
-    return min(float(named), 60.0) if named.isdigit() else default
+    try:
+        seconds = float(named) if SECONDS.fullmatch(named) else parsedate_to_datetime(named).timestamp() - time.time()
+    except ValueError:
+        return default
+    return min(seconds, 60.0) if seconds > 0 else default
