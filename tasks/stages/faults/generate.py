@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from tasks.core.records import Example, Message
-from tasks.core.text.programs import judged, program
+from tasks.core.text.programs import locate_judged, program
 from tasks.core.text.wording import field
-from tasks.core.text.writing import Write
+from tasks.core.text.writing import Answer, Write
 from tasks.stages.faults.config import Drawn
 from tasks.stages.faults.pair import Candidate
 
@@ -53,5 +53,12 @@ def _candidates(
     keys = [f"{seed} {example.id} {number % samples}" for number, (example, _) in enumerate(rows)]
     candidates: defaultdict[str, list[Candidate]] = defaultdict(list)
     for (example, _), answer in zip(rows, write([prompt for _, prompt in rows], keys), strict=True):
-        candidates[example.id].append(Candidate(example, judged(example, answer.text), source, refused=answer.refused))
+        candidates[example.id].append(_candidate(example, answer, source))
     return candidates
+
+
+def _candidate(example: Example, answer: Answer, source: str) -> Candidate:
+    """Return an answer as a candidate. A program whose block is closed is whole, though the text behind it was cut off."""
+    start, end = locate_judged(example, answer.text)
+    is_cut_off = not answer.ended and end >= len(answer.text.rstrip())
+    return Candidate(example, answer.text[start:end], source, refused=answer.refused, is_cut_off=is_cut_off)

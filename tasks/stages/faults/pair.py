@@ -27,12 +27,16 @@ class Candidate:
     """Operator of a mutation, or place of a given pair."""
     refused: str = ""
     """Message of a server that refused to generate a program."""
+    is_cut_off: bool = False
+    """True if `max_new_tokens` ended it."""
 
 
 def pair(candidate: Candidate, config: FaultsConfig, encode: Encode) -> FaultPair | Unfit:
     """Return the pair of an example's program and a candidate, not yet verified, or the reason if there is none."""
     if candidate.refused:
         return Unfit("the server refuses", candidate.refused)
+    if candidate.is_cut_off:  # its lack of an end is no mistake, and would be marked as one
+        return Unfit("cut off", "it has as many tokens as `max_new_tokens` allows, and no end")
     example, incorrect = candidate.example, candidate.incorrect
     correct = judged(example, example.response)
     if (longest := max(len(correct), len(incorrect))) > config.max_chars:

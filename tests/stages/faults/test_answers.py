@@ -11,6 +11,7 @@ from tests import tiny as small
 from tests.stages.faults import test_faults
 
 SAMPLED = {"from": "sampled", "samples": 2}
+WRONG = test_faults.BINARY.replace("low = middle + 1", "low = middle + 2")
 WORDS = "The words in order: apple, bread, cloud, drum, eagle, flute"
 
 
@@ -70,6 +71,23 @@ def test_a_score_of_likeness_tells_no_right_answer_from_a_wrong_one(faults, spea
 def test_mistakes_are_made_in_programs_alone(faults, speaks, source):
     pairs, refused, _ = faults([sorted_words()], {"from": source})
     assert (pairs, reasons(refused)) == ([], {"no program": 1})
+
+
+def test_an_answer_that_was_cut_off_is_no_mistake(faults, monkeypatch):
+    texts = iter(
+        [WORDS[:44], f"```python\n{WRONG.partition('    return')[0]}", f"```python\n{WRONG}```\nThis fails since"]
+    )
+
+    def write(model, prompts, tokenizer, **_):
+        return [generation.Response(next(texts), False) for _ in prompts]
+
+    monkeypatch.setattr(generation, "respond", write)
+    pairs, refused, _ = faults([sorted_words()], {"from": "sampled", "samples": 1}, name="words")
+    assert (pairs, reasons(refused)) == ([], {"cut off": 1})
+    program = test_faults.example(1, test_faults.BINARY, test_faults.FIND)
+    pairs, refused, _ = faults([program], {"from": "teacher", "samples": 2, "batch_size": 1}, name="programs")
+    assert [pair.incorrect for pair in pairs] == [WRONG.rstrip()]
+    assert reasons(refused) == {"cut off": 1}
 
 
 def test_such_pairs_train(faults, speaks, tiny):
