@@ -270,6 +270,16 @@ def test_a_server_that_takes_no_prompt_at_all_is_an_error(server, tmp_path):
         list(at(server, tmp_path).write(PROMPTS[:3], KEYS[:3], HOW))
 
 
+@pytest.mark.parametrize("other", [{"model": "other"}, {"model": "m", "path": "/v1/"}])
+def test_answers_of_another_model_in_the_cache_hide_no_server_that_takes_no_prompt(server, tmp_path, other):
+    path = other.pop("path", "/v1")
+    list(Endpoint(Server(url=server.url.replace("/v1", path), **other), tmp_path).write(PROMPTS, KEYS, HOW))
+    (tmp_path / "damaged.json").write_text("[")
+    server.statuses[:] = [400] * 3
+    with pytest.raises(ValueError, match=r"refuses every request: status 400"):
+        list(at(server, tmp_path).write(PROMPTS[:3], KEYS[:3], HOW))
+
+
 def test_a_server_that_answered_before_refuses_these_prompts_alone(server, tmp_path):
     list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
     server.statuses[:] = [400] * 3

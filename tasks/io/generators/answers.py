@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ class Answers:
         """Store an answer; both arguments must be serialisable as JSON."""
         text = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
         files.write_atomically(self._place(question), text, concurrent=True)  # two stages may ask the same
+
+    def questions(self) -> Iterator[Any]:
+        """Yield all questions that have an answer, in no order."""
+        for place in self.folder.glob("*.json"):
+            try:
+                record = json.loads(place.read_text(encoding="utf-8"))
+            except (FileNotFoundError, ValueError):
+                continue
+            if isinstance(record, dict):
+                yield record.get("question")
 
     def _place(self, question: Any) -> Path:
         return self.folder / f"{hashlib.sha256(_written(question).encode()).hexdigest()}.json"

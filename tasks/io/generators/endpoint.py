@@ -42,8 +42,17 @@ class Endpoint:
                 answers[json.dumps(request)] = answer
                 yield answer
         reasons = [answer.refused for answer in answers.values()]
-        if len(reasons) >= MIN_REFUSALS and all(reasons) and not any(self.cache.glob("*.json")):
+        if len(reasons) >= MIN_REFUSALS and all(reasons) and not self._has_answered():
             raise ValueError(f"{self.server.url} refuses every request: {reasons[0]}.")
+
+    def _has_answered(self) -> bool:
+        """Return True if an answer of this very model is kept: the cache may be shared with other models."""
+        return any(
+            isinstance(question, list)
+            and question[:1] == [self.server.url]
+            and [request.get("model") for request in question[1:] if isinstance(request, dict)] == [self.server.model]
+            for question in Answers(self.cache).questions()
+        )
 
     def _request(self, prompt: Sequence[Message], key: str, decoding: Decoding) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.core.records import Tests
 from tasks.core.text.contamination import sides
+from tasks.core.text.writing import Answer
 from tasks.stages.refine.acceptance.acceptor import REPEATED, Acceptor
 from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.prompting.prompts import MARK
@@ -45,6 +46,19 @@ def test_a_generator_that_repeats_one_answer_is_named_and_nothing_of_it_is_taken
     assert [why and why.reason for why in unfit] == ["repeated"] * (REPEATED + 1) + [None]
     assert unfit[0].detail == f"{REPEATED + 1} proposals have this answer"
     assert reasons(acceptor, proposals(["another reply"] * REPEATED)) == [None] * REPEATED
+
+
+def test_a_judge_whose_server_refuses_is_told_from_one_without_a_score(acceptor):
+    judge = {"server": {"url": "http://127.0.0.1:1/v1", "model": "judge"}}
+    config = Acceptance.model_validate({"likeness": None, "judge": judge})
+    replies = Answer("", "status 413"), Answer("Good."), Answer("Score: 9")
+    judged = replace(acceptor, config=config, ask_judge=lambda prompts, keys: replies)
+    unfit = judged.accept_or_reject(proposals(["a", "b", "c"]))
+    assert [why and (why.reason, why.detail) for why in unfit] == [
+        ("not judged", "the judge's server refuses: status 413"),
+        ("not judged", "the judge's answer holds no score"),
+        None,
+    ]
 
 
 def test_a_label_that_examples_have_may_be_the_answer_to_many(acceptor):

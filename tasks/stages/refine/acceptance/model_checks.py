@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Unfit
-from tasks.core.text.writing import Write
+from tasks.core.text.writing import Answer, Write
 from tasks.stages.refine.example_text import as_text
 from tasks.stages.refine.prompting.answers import parse_score
 from tasks.stages.refine.prompting.prompts import judge_prompt
@@ -30,7 +30,7 @@ def check_with_judge(proposals: Sequence[Proposal], ask_judge: Write, least: flo
     """Reject texts that the judge scores below `least`, or whose score cannot be read."""
     prompts = [judge_prompt(proposal.example) for proposal in proposals]
     answers = list(ask_judge(prompts, [proposal.example.id for proposal in proposals]))
-    return (_check_score(answer.text, least) for answer in answers)
+    return (_check_score(answer, least) for answer in answers)
 
 
 def _compared_texts(proposal: Proposal) -> tuple[str, str]:
@@ -40,8 +40,10 @@ def _compared_texts(proposal: Proposal) -> tuple[str, str]:
     return prompts if prompts[0] != prompts[1] else (new.response, old.response)
 
 
-def _check_score(text: str, least: float) -> Unfit | None:
-    score = parse_score(text)
+def _check_score(answer: Answer, least: float) -> Unfit | None:
+    if answer.refused:
+        return Unfit("not judged", f"the judge's server refuses: {answer.refused}")
+    score = parse_score(answer.text)
     if score is None:
         return Unfit("not judged", "the judge's answer holds no score")
     return None if score >= least else Unfit("judged poor", f"{score} of 10")
