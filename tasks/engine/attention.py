@@ -69,6 +69,16 @@ def _seen(
     return seen_TS if before is None else seen_TS & (back_TS >= 0)
 
 
+def window_of_mask(*, local_size: int | None = None, **_: Any) -> int | None:
+    """Return the window of a mask in its place, None where it has none: Phi-MoE tells its attention of it by the mask alone."""
+    return local_size
+
+
+def window(told: int | None, mask: Any) -> int | None:
+    """Return the window that attention is told of, or that stands for its mask."""
+    return mask if told is None and isinstance(mask, int) else told
+
+
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
     """Raise BeyondError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
     further = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]

@@ -39,7 +39,14 @@ def test_the_odds_are_those_of_a_plain_forward(make, row_tokens, monkeypatch):
         np.testing.assert_allclose(odds, by_hand(plain, tree), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "config"), [("mistral", {"sliding_window": 6}), ("granite", {"logits_scaling": 8.0})])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("mistral", {"sliding_window": 6}),
+        ("phimoe", {"sliding_window": 6, "num_local_experts": 2}),
+        ("granite", {"logits_scaling": 8.0}),
+    ],
+)
 def test_windows_and_scaled_logits_are_those_of_the_family(name, config):
     asked = [Tree(list(range(20, 40)), [Branch(18, [50, 51, 52]), Branch(20, [60])])]
     (found,) = readout.log_odds(small.family(name, **config), asked, DIGITS)
