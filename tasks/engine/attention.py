@@ -17,6 +17,8 @@ from tasks.engine.device import is_amd_with_bf16
 
 BLOCK = 128
 """Queries of a block. Keys after the last of them are left out."""
+BY_MASK = frozenset({"phimoe"})
+"""Families that window by the mask alone, and tell attention of no window."""
 
 
 class BeyondError(ValueError):
@@ -69,14 +71,10 @@ def _seen(
     return seen_TS if before is None else seen_TS & (back_TS >= 0)
 
 
-def window_of_mask(*, local_size: int | None = None, **_: Any) -> int | None:
-    """Return the window of a mask in its place, None where it has none: Phi-MoE tells its attention of it by the mask alone."""
-    return local_size
-
-
-def window(told: int | None, mask: Any) -> int | None:
-    """Return the window that attention is told of, or that stands for its mask."""
-    return mask if told is None and isinstance(mask, int) else told
+def window(module: nn.Module, told: int | None) -> int | None:
+    """Return the window of a model's attention: the one that it is told of, or for a family of `BY_MASK` that of the model's settings."""
+    config: Any = getattr(module, "config", None)
+    return config.sliding_window if getattr(config, "model_type", "") in BY_MASK else told
 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:

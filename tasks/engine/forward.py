@@ -26,7 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.core.weights.row import Row, listens
 from tasks.core.weights.surgery import evaluating
-from tasks.engine.attention import BeyondError, attend, check, window, window_of_mask
+from tasks.engine.attention import BeyondError, attend, check, window
 from tasks.engine.packing import AUXILIARY, COLUMN, Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
 
@@ -48,7 +48,7 @@ def packed_attention(
     query_BATD: Tensor,
     key_BATD: Tensor,
     value_BATD: Tensor,
-    attention_mask: Any,
+    attention_mask: Tensor | None,
     *,
     dropout: float = 0.0,
     scaling: float | None = None,
@@ -61,7 +61,7 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Return attention within each of the row's sequences, causal if the model is, without a mask over the row.
 
-    The result is (B, T, A, D), as of transformers' attention functions. `attention_mask` is that of `window_of_mask`. Without `boundaries` the row is one sequence. Of a row whose tokens
+    The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence. Of a row whose tokens
     are some of a longer one, `places` are theirs in that, (T,), by which windows are measured.
     Raises BeyondError for a model whose attention does more (`tasks.engine.attention.check`).
     """
@@ -74,7 +74,7 @@ def packed_attention(
             key_BATD[:, :, start:end],
             value_BATD[:, :, start:end],
             before=before,
-            window=window(sliding_window, attention_mask),
+            window=window(module, sliding_window),
             scale=scaling,
             dropout=dropout,
             places=None if places is None else places[start:end],
@@ -85,7 +85,7 @@ def packed_attention(
 
 
 AttentionInterface.register(ATTENTION, packed_attention)
-AttentionMaskInterface.register(ATTENTION, window_of_mask)
+AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
 class Head(NamedTuple):

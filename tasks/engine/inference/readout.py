@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.core.sequences import Encoded
-from tasks.engine.attention import attend, check, window, window_of_mask
+from tasks.engine.attention import attend, check, window
 from tasks.engine.forward import Head, hidden_states, reads_alone, scale_of_logits, use_packed_attention
 from tasks.engine.inference.batches import ROWS, Apply, Loaded, Track, here
 from tasks.engine.inference.scoring import PACK_TOKENS
@@ -67,7 +67,7 @@ def branch_attention(
     query_BATD: Tensor,
     key_BATD: Tensor,
     value_BATD: Tensor,
-    attention_mask: Any,
+    attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -84,7 +84,7 @@ def branch_attention(
             piece.sees(key_BATD),
             piece.sees(value_BATD),
             before=piece.seen,
-            window=window(sliding_window, attention_mask),
+            window=window(module, sliding_window),
             scale=scaling,
         )
         for piece in pieces
@@ -93,7 +93,7 @@ def branch_attention(
 
 
 AttentionInterface.register(ATTENTION, branch_attention)
-AttentionMaskInterface.register(ATTENTION, window_of_mask)
+AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
 def log_odds(
