@@ -29,6 +29,13 @@ from tasks.trial_on_node import NodeTrial
 
 FOLDER = Path(".ratchet/compare")
 RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
+ENDINGS = {
+    signal.SIGKILL: ", as the system does where memory runs out",
+    signal.SIGSEGV: "",
+    signal.SIGBUS: "",
+    signal.SIGABRT: "",
+}
+"""Signals that end a trial without a word of its own → the likely reason."""
 SETTINGS = "settings.yaml"
 """The settings of the trial whose folder is written, for messages about them."""
 OF_TRAINING = frozenset(
@@ -160,8 +167,8 @@ class Runner:
             self._forks = False
             self._stack.enter_context(_fork_server())
         for folder in waiting:
-            if _run(folder, os.environ | {environment.PARENT_RUN: self._parent}):
-                raise _failure(folder)
+            if code := _run(folder, os.environ | {environment.PARENT_RUN: self._parent}):
+                raise _failure(folder, code)
             yield folder
 
     def _on_cluster(self, address: str, waiting: Sequence[Path]) -> Generator[Path]:
@@ -178,15 +185,18 @@ class Runner:
                 tracking.adopt(ended.runs)
                 if ended.code:
                     progress.say(ended.said)
-                    raise _failure(waiting[number])
+                    raise _failure(waiting[number], ended.code)
                 trial_on_node.keep(ended, waiting[number], RESULT)
                 progress.say(ended.said.rstrip())
                 yield waiting[number]
 
 
-def _failure(folder: Path) -> RuntimeError:
+def _failure(folder: Path, code: int) -> RuntimeError:
     title = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["title"]
-    return RuntimeError(f"{title} failed; the lines above say why. What is finished is kept in {FOLDER}.")
+    why = "failed; the lines above say why"
+    if (number := -code if code < 0 else code - 128) in ENDINGS:  # it could say nothing
+        why = f"was ended by {signal.Signals(number).name}{ENDINGS[signal.Signals(number)]}"
+    return RuntimeError(f"{title} {why}. What is finished is kept in {FOLDER}.")
 
 
 def _for_node(folder: Path, parent: str) -> NodeTrial:

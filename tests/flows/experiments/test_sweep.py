@@ -188,6 +188,21 @@ def test_only_the_models_of_the_best_point_so_far_are_kept(trainings):
     assert {path.parent for path in trial_store.FOLDER.glob("*/model")} == set(rows[1].folders)
 
 
+def test_a_trial_that_is_killed_is_told_so(tmp_path, monkeypatch):
+    """The kernel ends what takes too much memory: no line above would say why."""
+    folder, python = tmp_path / "trial", tmp_path / "python"
+    folder.mkdir()
+    (folder / "trial.json").write_text('{"title": "large"}')
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(trial_store.sys, "executable", str(python))
+    with (
+        trial_store.Runner("sweep", "parent", forks=False) as runner,
+        pytest.raises(RuntimeError, match=r"large was ended by SIGKILL, as the system does where memory runs out\."),
+    ):
+        list(runner.results([folder]))
+
+
 def test_a_point_that_diverged_is_never_the_best_and_is_told(trainings):
     trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
     sweep = made(f"{RATE}=0.1,0.2,0.3")
