@@ -5,10 +5,11 @@ It is local to a user and machine, like ~/.ssh/config: params.yaml, which git tr
 
 import difflib
 import os
+import shlex
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core import environment
 from tasks.core.config import Config
@@ -25,12 +26,23 @@ class Host(Config):
     ray: str = ""
     """In place of `ssh`: the address of a Ray cluster, `HOST:PORT`, or `auto` for the one of this machine. A stage is one task of it, and
     nodes are found by it with their Python."""
-    folder: str = "~/ratchet"
+    folder: str = Field("~/ratchet", min_length=1)
     """The folder there for inputs, outputs and unfinished work."""
     python: str = "python3"
     """The command by which its Python is found, the one that has the packages."""
     options: tuple[str, ...] = ()
     """Further arguments of `ssh`, `["-p", "2222"]` for instance."""
+
+    @field_validator("python")
+    @classmethod
+    def _is_a_command(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"no shell reads this command: {error}") from None
+        if not words:
+            raise ValueError("a command is wanted, or leave `python` out for python3")
+        return value
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
@@ -45,6 +57,14 @@ class Hosts(Config):
     """The hosts file."""
 
     hosts: dict[str, Host] = Field(min_length=1)
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _may_be_names_alone(cls, value: object) -> object:
+        """`gpu-box:` with nothing behind it is a host of which ~/.ssh/config knows all."""
+        return (
+            {name: {} if host is None else host for name, host in value.items()} if isinstance(value, dict) else value
+        )
 
 
 def path() -> Path:

@@ -350,3 +350,12 @@ def test_a_host_that_the_file_lacks_and_no_file_are_told(box, monkeypatch):
     monkeypatch.setenv("RATCHET_HOSTS", "none.yaml")
     with pytest.raises(ValueError, match=r"there is no hosts file none\.yaml"):
         hosts.find("gpu-box", "tune")
+
+
+def test_a_host_may_be_a_name_alone_and_what_no_shell_reads_is_told_with_its_place(box):
+    box.hosts.write_text("hosts:\n  gpu-box:\n")
+    assert hosts.find("gpu-box", "tune") == hosts.Host(ssh="gpu-box")
+    for changes in {"python": "it's"}, {"python": ""}, {"folder": ""}:
+        box.write(**changes)
+        with pytest.raises(ValueError, match=rf"hosts\.yaml:\d+: hosts\.gpu-box\.{next(iter(changes))}: "):
+            hosts.known()
