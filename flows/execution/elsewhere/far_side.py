@@ -180,8 +180,17 @@ def _stamp(path: Path) -> int:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Return True if a file is kept as it arrived. After a power failure its name and times may be there, and its contents not."""
-    return path.is_file() and (path.stat().st_mtime, path.stat().st_size) == (_stamp(path), size)
+    """Return True if a file is kept as it arrived, and keep it for another while: a stage beside this one may be forgetting files.
+
+    After a power failure its name and times may be there, and its contents not.
+    """
+    try:
+        if (path.stat().st_mtime, path.stat().st_size) != (_stamp(path), size):
+            return False
+        os.utime(path, times=(_stamp(path), _stamp(path)))  # the time of this is told by `st_ctime`
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> None:

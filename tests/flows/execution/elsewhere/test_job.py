@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -82,6 +83,19 @@ def test_names_of_any_bytes_are_sent_there_and_back(folder):
     code, said = ran("mkdir sub && cp -- * sub/ 2>/dev/null; test -e sub/-rf", outs=("sub",))
     assert code == 0, said
     assert {name: Path(os.fsdecode(b"sub/" + name)).read_bytes() for name in names} == {name: name for name in names}
+
+
+def test_files_in_use_are_not_forgotten_there_and_others_are(folder, box, monkeypatch, tmp_path):
+    """A file that stages may execute is a copy: its links do not tell that it is in use."""
+    far_side_with(monkeypatch, tmp_path, "FORGET_S = 7 * 24 * 3600.0", "FORGET_S = 3.0")
+    (folder / "old").write_text("of no use")
+    (folder / "old").chmod(0o755)
+    assert ran("./tool > out.txt")[0] == 0
+    (folder / "old").unlink()
+    wait_for(lambda: all(time.time() - path.stat().st_ctime > 3 for path in box.folder.glob("objects/??/*")))
+    assert ran("./tool > out.txt")[0] == 0
+    assert {path.read_text() for path in box.folder.glob("objects/??/*")} >= {(folder / "tool").read_text()}
+    assert "of no use" not in {path.read_text() for path in box.folder.glob("objects/??/*")}
 
 
 def test_a_file_there_that_a_power_failure_has_emptied_is_sent_again(folder, box):
@@ -230,11 +244,17 @@ def test_a_file_that_changes_or_goes_before_others_that_fill_the_connection_is_l
     assert ("changes" in (folder / "out.txt").read_text().split()) == (happens == "changed")
 
 
+def far_side_with(monkeypatch, tmp_path, old, new):
+    """Let the far side have another text at a place."""
+    text = Path(far_side.__file__).read_text()
+    assert old in text
+    (tmp_path / "far_side.py").write_text(text.replace(old, new))
+    monkeypatch.setattr(far_side, "__file__", str(tmp_path / "far_side.py"))
+
+
 def test_a_disk_there_that_is_full_while_files_are_sent_is_told(folder, monkeypatch, tmp_path):
     (folder / "large").write_bytes(os.urandom(8 << 20))
-    full = Path(far_side.__file__).read_text().replace("partial.chmod(0o444)", "raise OSError(errno.ENOSPC, 'full')")
-    (tmp_path / "far_side.py").write_text(full)
-    monkeypatch.setattr(far_side, "__file__", str(tmp_path / "far_side.py"))
+    far_side_with(monkeypatch, tmp_path, "partial.chmod(0o444)", "raise OSError(errno.ENOSPC, 'full')")
     with pytest.raises(channel.Unreachable, match=r"gpu-box: the disk is full there"):
         ran("cp in.txt out.txt")
 
