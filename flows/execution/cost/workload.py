@@ -302,9 +302,10 @@ def _idle_share(config: Mapping[str, Any]) -> float:
     return max(0.0, 1 - (_first(config, _CHOSEN) or experts) / experts) if experts else 0.0
 
 
-def _first(config: Mapping[str, Any], names: Sequence[str]) -> int:
-    """Return the first of these settings that names a number; 0 if none does."""
-    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> float:
+    """Return the first of these settings that names a number, or the mean of one for each layer (Hunyuan); 0 if none does."""
+    given = (number if isinstance(number, list) else [number] for name in names if (number := config.get(name)))
+    return next((sum(numbers) / len(numbers) for numbers in given if all(isinstance(one, int) for one in numbers)), 0)
 
 
 def _named(name: str) -> Shape | None:

@@ -64,7 +64,7 @@ def count(model: nn.Module) -> TrainingFlops:
             window = _window(config, settings, number)
             per_pair[window] = per_pair.get(window, 0.0) + 12 * width
         for experts in _experts(layer):
-            passed = experts.numel() * min(1.0, _chosen(settings) / len(experts))
+            passed = experts.numel() * min(1.0, _chosen(settings, number) / len(experts))
             routed += passed
             routed_training += passed * experts.requires_grad
     return TrainingFlops(
@@ -104,9 +104,10 @@ def _experts(layer: nn.Module) -> Iterator[nn.Parameter]:
             yield from (p for p in module.parameters(recurse=False) if p.ndim == 3)
 
 
-def _chosen(settings: Any) -> int:
-    """Return the experts that a token passes through; 0 for a model without."""
-    return next((int(number) for name in CHOSEN if (number := getattr(settings, name, None))), 0)
+def _chosen(settings: Any, number: int) -> int:
+    """Return the experts that a token passes through in a layer; 0 for a model without. Hunyuan has a number for each layer."""
+    chosen = next((found for name in CHOSEN if (found := getattr(settings, name, None))), 0)
+    return int(chosen[number] if isinstance(chosen, list | tuple) else chosen)
 
 
 def peak(name: str) -> float | None:

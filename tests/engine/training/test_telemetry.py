@@ -228,6 +228,7 @@ FAMILIES = {
         "moe_intermediate_size": 16,
     },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "hunyuan_v1_moe": {"head_dim": 8, "num_experts": 4, "moe_topk": [3, 1]},
 }  # fmt: skip
 
 
@@ -238,6 +239,7 @@ FAMILIES = {
         ("gpt_oss", 1 * 3 * 32 * 64, {8: 12 * 4 * 8, math.inf: 12 * 4 * 8}),
         ("gemma4_text", 2 * 3 * 32 * 16, {8: 12 * 4 * 8, math.inf: 12 * 4 * 16}),
         ("lfm2", 0, {math.inf: 12 * 32}),
+        ("hunyuan_v1_moe", 2 * 3 * 32 * 64, {math.inf: 2 * 12 * 4 * 8}),
     ],
 )
 def test_flops_are_those_of_the_experts_and_pairs_of_each_layer(name, experts, per_pair):

@@ -81,6 +81,11 @@ def test_time_is_that_of_the_experts_that_a_token_passes_through(name, billions)
             {"layers.0.block_sparse_moe.input_linear.weight": (4, 20, 40)},
             800,
         ),
+        (
+            {"num_experts": 4, "moe_topk": [1, 1, 1]},  # Hunyuan
+            {f"layers.0.mlp.experts.{number}.up_proj.weight": (10, 40) for number in range(4)},
+            3 * 400,
+        ),
         ({}, {"layers.0.mlp.up_proj.weight": (10, 40), "layers.0.conv.weight": (40, 1, 3)}, 0),
     ],
 )
