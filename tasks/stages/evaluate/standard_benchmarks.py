@@ -8,6 +8,9 @@ from tasks.engine.forward import use_own_attention
 from tasks.io import harness, pinned, provenance
 from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
+UNPADDED = frozenset({"recurrent_gemma", "rwkv"})
+"""Families whose states take in the padding before a shorter prompt, so that its answer depends on the others of a batch."""
+
 
 def measure(model: Any, tokenizer: Any, config: Harness, evaluate_config: EvaluateConfig) -> dict[str, Any]:
     """Return each score by name, with an interval from its standard error, and the version of the harness.
@@ -23,7 +26,7 @@ def measure(model: Any, tokenizer: Any, config: Harness, evaluate_config: Evalua
         config.tasks,
         include=config.include,
         limit=config.limit,
-        batch_size=config.batch_size,
+        batch_size=1 if model.config.model_type in UNPADDED else config.batch_size,
         chat=config.chat,
         seed=evaluate_config.seed,
     )
