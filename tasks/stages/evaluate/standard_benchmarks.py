@@ -8,7 +8,7 @@ from tasks.engine.forward import use_own_attention
 from tasks.io import harness, pinned, provenance
 from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
-UNPADDED = frozenset({"recurrent_gemma", "rwkv"})
+UNPADDED = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
 """Families whose states take in the padding before a shorter prompt, so that its answer depends on the others of a batch."""
 
 

@@ -49,12 +49,13 @@ def test_figures_carry_intervals_and_the_version_of_the_harness(measure):
     assert (arguments["limit"], arguments["batch_size"], arguments["seed"], arguments["include"]) == (7, 2, 3, None)
 
 
-@pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "mamba", "qwen3_5_text", "lfm2"])
+@pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "xlstm", "mamba", "qwen3_5_text", "lfm2"])
 @torch.no_grad()
 def test_a_family_whose_states_take_in_padding_is_asked_one_prompt_at_a_time(name, measure):
     further = {
         "rwkv": {"attention_hidden_size": 32},
         "recurrent_gemma": {"head_dim": 8, "lru_width": 32, "block_types": ["recurrent", "attention"]},
+        "xlstm": {"hidden_size": 128, "num_heads": 4, "qk_dim_factor": 0.5, "v_dim_factor": 1.0},
     }
     model = small.family(name, **small.ALONE.get(name, {}) | further.get(name, {}))
     ids, padding = torch.arange(5, 9)[None], torch.zeros(1, 8, dtype=torch.long)
