@@ -130,10 +130,16 @@ def test_logits_that_are_capped_do_not_keep_sequences_apart():
     torch.testing.assert_close(token_losses(packed, collate([Pack(tuple(sequences))])), expected, rtol=0, atol=1e-4)
 
 
-def test_a_family_whose_decoder_is_not_found_is_refused():
-    config = {"head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}
-    with pytest.raises(ValueError, match="Family llama4_text keeps its decoder where transformers does not find it"):
-        use_packed_attention(tiny.family("llama4_text", **config))
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("llama4_text", {"head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 48}),
+        ("modernbert-decoder", {}),  # whose head is called `decoder`
+    ],
+)
+def test_a_family_whose_decoder_is_not_found_is_refused(name, config):
+    with pytest.raises(ValueError, match=f"Family {name} keeps its decoder where transformers does not find it"):
+        use_packed_attention(tiny.family(name, **config))
 
 
 def test_the_gradient_of_the_head_is_not_copied():
