@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -41,9 +42,18 @@ class Server(Config):
 
     @field_validator("url")
     @classmethod
-    def _holds_no_password(cls, url: str) -> str:
+    def _is_address(cls, url: str) -> str:
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise ValueError("it holds a password: leave it out, and name the environment variable of a key in `key`")
+        try:
+            parts = urlsplit(url)
+            is_address = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise ValueError(
+                "it is no address of a server, such as http://127.0.0.1:8000/v1: see its host and its port"
+            )
         return url
 
 

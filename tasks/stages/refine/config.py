@@ -1,9 +1,10 @@
 """The `refine` section: the generator of proposals, the thresholds of acceptance, the size of the next round."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config
@@ -117,6 +118,16 @@ class Acceptance(Config):
     """Overlap with an evaluation text above which a proposal is rejected."""
     judge: Judge | None = None
     """The judge of texts without tests."""
+
+    @field_validator("protected")
+    @classmethod
+    def _are_expressions(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
 
 
 class RefineConfig(Config):

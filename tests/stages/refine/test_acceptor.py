@@ -61,6 +61,11 @@ def test_a_judge_whose_server_refuses_is_told_from_one_without_a_score(acceptor)
     ]
 
 
+def test_what_is_no_regular_expression_is_refused_before_anything_is_proposed():
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression: missing \)"):
+        Acceptance.model_validate({"protected": [r"\d+", "("]})
+
+
 def test_a_label_that_examples_have_may_be_the_answer_to_many(acceptor):
     assert reasons(acceptor, proposals(["answer 1"] * 6)) == [None] * 6
 
