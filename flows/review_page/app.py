@@ -39,12 +39,13 @@ HEADERS = {
 
 
 class Stale(Exception):
-    """A decision on an entry that somebody else has decided on since the page was made."""
+    """A decision on an entry whose decisions are others than when the page was made."""
 
-    def __init__(self, latest: Decision) -> None:
-        super().__init__(
-            f"{latest.author} decided on it meanwhile ({latest.decision}). Nothing was written; look again."
-        )
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        what = "What was decided on it is no longer in the file"  # as after `git checkout`
+        if decisions:
+            what = f"{decisions[-1].author} decided on it meanwhile ({decisions[-1].decision})"
+        super().__init__(f"{what}. Nothing was written; look again.")
 
 
 def application(turn: Turn, author: str, token: str) -> ASGIApp:
@@ -135,7 +136,7 @@ class _Page:
         def add(history: History) -> Sequence[Decision]:
             earlier = history.get(entry.id, ())
             if len(earlier) != form.seen:
-                raise Stale(earlier[-1])
+                raise Stale(earlier)
             return [_decision(entry, form, text)]
 
         try:

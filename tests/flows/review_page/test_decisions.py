@@ -50,6 +50,16 @@ def test_a_stale_page_is_told_and_writes_nothing(page):
     assert len(decided()) == 1
 
 
+def test_a_decision_that_was_taken_out_of_the_file_is_told_and_nothing_is_written(page):
+    decide(page, "a2", "reject")
+    DECISIONS.write_text("# what people decided\n")
+    answer = decide(page, "a2", "withdraw", seen=1)
+    assert answer.status_code == 412
+    assert "What was decided on it is no longer in the file. Nothing was written" in answer.text
+    assert 'name="seen" value="0"' in answer.text
+    assert decided() == []
+
+
 def test_of_two_people_at_once_one_is_told(page):
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda author: decide(page, "a2", "accept", author=author), ("Ada", "Grace")))
