@@ -29,8 +29,16 @@ def prompt_key(example: Example) -> str:
 
 
 def normalized(example: Example) -> str:
-    """Return all messages as one text with white space collapsed; duplicates have equal texts."""
-    return "\n".join(f"{message.role} {' '.join(message.content.split())}" for message in example.messages)
+    """Return all messages as one text with white space collapsed, but for that within lines of code; duplicates have equal texts."""
+    *prompt, response = example.messages
+    texts = [(message.role, message.content, "```" in message.content) for message in prompt]
+    texts.append((response.role, response.content, "```" in response.content or is_code(example)))
+    return "\n".join(f"{role} {_lines(text) if has_code else ' '.join(text.split())}" for role, text, has_code in texts)
+
+
+def _lines(text: str) -> str:
+    """Return the lines that hold anything: their indentation tells one program from another."""
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def with_response(example: Example, response: str) -> Example:

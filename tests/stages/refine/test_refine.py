@@ -138,6 +138,17 @@ def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
     assert (turn.folder / "new_examples").read_bytes() == (turn.folder / "examples.parquet").read_bytes()
 
 
+def test_an_edit_of_the_indentation_alone_is_an_edit_of_a_program(refine):
+    wrong = "```python\ndef total(xs):\n    n = 0\n    for x in xs:\n        n += x\n        return n\n```"
+    row = small.example(
+        1, prompt="Write `total`.", response=wrong, task="function", tests=Tests("doctest", ">>> total([1, 2])\n3\n", "total")
+    )  # fmt: skip
+    for name, text in (("mended", wrong.replace("        return", "    return")), ("spaced", f"{wrong} \n")):
+        turn = refine([row], {}, decided=[{"id": row.id, "decision": "edit", "text": text}], name=name)
+        assert turn.reasons == ([] if name == "mended" else ["unchanged"])
+        assert turn.examples[0].response == (text if name == "mended" else wrong)
+
+
 def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
     inputs = prepare(tmp_path / "turn", tiny, ROWS, {})
     tables.write(inputs["examples"], ROWS[:3], Example)
