@@ -149,6 +149,16 @@ def test_an_edit_of_the_indentation_alone_is_an_edit_of_a_program(refine):
         assert turn.examples[0].response == (text if name == "mended" else wrong)
 
 
+def test_a_person_may_lay_out_an_answer_anew(refine):
+    row = small.example(1, prompt="Why?", response="First this. Then that.")
+    for name, text in (("parted", "First this.\n\nThen that."), ("spaced", "First this. Then that. \n")):
+        turn = refine(
+            [row, small.example(2)], {}, decided=[{"id": row.id, "decision": "edit", "text": text}], name=name, accept={"likeness": None}
+        )  # fmt: skip
+        assert turn.reasons == ([] if name == "parted" else ["unchanged"])
+        assert turn.examples[0].response == (text if name == "parted" else row.response)
+
+
 def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
     inputs = prepare(tmp_path / "turn", tiny, ROWS, {})
     tables.write(inputs["examples"], ROWS[:3], Example)

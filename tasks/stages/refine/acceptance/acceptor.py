@@ -60,7 +60,7 @@ class Acceptor:
             for position, rejection in zip(remaining, checked, strict=True):
                 rejections[position] = rejection
         return [
-            rejection or self._check_duplicate(proposal.example)
+            rejection or (None if _lays_out(proposal) else self._check_duplicate(proposal.example))
             for proposal, rejection in zip(proposals, rejections, strict=True)
         ]
 
@@ -80,9 +80,10 @@ class Acceptor:
         decision = proposal.decision
         if decision and decision.decision == "reject":
             return Unfit("rejected", f"{decision.author}: {decision.reason}")
-        if normalized(proposal.example) == normalized(proposal.job.example):
+        is_new_layout = _lays_out(proposal)
+        if normalized(proposal.example) == normalized(proposal.job.example) and not is_new_layout:
             return Unfit("unchanged", "it says what the example says")
-        if (unfit := self._check_itself(proposal.example)) or decision:
+        if (unfit := self._check_itself(proposal.example, may_be_known=is_new_layout)) or decision:
             return unfit
         return (
             check_length(proposal, self.config)
@@ -90,11 +91,11 @@ class Acceptor:
             or check_foreign_content(proposal)
         )
 
-    def _check_itself(self, example: Example) -> Unfit | None:
+    def _check_itself(self, example: Example, *, may_be_known: bool = False) -> Unfit | None:
         """Check what needs no other text than those known."""
         if not example.response.strip() or not example.prompt[-1].content.strip():
             return Unfit("empty", "prompt or response is empty")
-        if normalized(example) in self.known_texts:
+        if normalized(example) in self.known_texts and not may_be_known:
             return DUPLICATE
         if not self.is_plain(example):
             return Unfit("control token", "it spells a token of the model that parts turns")
@@ -156,6 +157,17 @@ class Acceptor:
             return DUPLICATE
         self.known_texts.add(text)
         return None
+
+
+def _lays_out(proposal: Proposal) -> bool:
+    """Return True if a person changed an example's lines and no word of it, as where paragraphs are parted. Of a generator that is no change."""
+    old, new = proposal.job.example, proposal.example
+    is_edit = proposal.decision is not None and proposal.decision.decision == "edit"
+    return is_edit and normalized(old) == normalized(new) and _lines(old) != _lines(new)
+
+
+def _lines(example: Example) -> list[str]:
+    return [line.rstrip() for line in example.response.strip().splitlines()]
 
 
 def _answer(example: Example) -> str:
