@@ -51,13 +51,17 @@ def test_a_generator_that_repeats_one_answer_is_named_and_nothing_of_it_is_taken
 def test_a_judge_whose_server_refuses_is_told_from_one_without_a_score(acceptor):
     judge = {"server": {"url": "http://127.0.0.1:1/v1", "model": "judge"}}
     config = Acceptance.model_validate({"likeness": None, "judge": judge})
-    replies = Answer("", "status 413"), Answer("Good."), Answer("Score: 9")
+    replies = Answer("", "status 413"), Answer("Good."), Answer("Score: 9"), Answer("<think>Well", ended=False)
     judged = replace(acceptor, config=config, ask_judge=lambda prompts, keys: replies)
-    unfit = judged.accept_or_reject(proposals(["a", "b", "c"]))
+    unfit = judged.accept_or_reject(proposals(["a", "b", "c", "d"]))
     assert [why and (why.reason, why.detail) for why in unfit] == [
         ("not judged", "the judge's server refuses: status 413"),
         ("not judged", "the judge's answer holds no score"),
         None,
+        (
+            "not judged",
+            "the judge's answer was cut off before a score, as of a model that reasons: name one that does not",
+        ),
     ]
 
 

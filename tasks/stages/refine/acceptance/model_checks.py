@@ -44,6 +44,11 @@ def _check_score(answer: Answer, least: float) -> Unfit | None:
     if answer.refused:
         return Unfit("not judged", f"the judge's server refuses: {answer.refused}")
     score = parse_score(answer.text)
+    if score is None and not answer.ended:
+        return Unfit(
+            "not judged",
+            "the judge's answer was cut off before a score, as of a model that reasons: name one that does not",
+        )
     if score is None:
         return Unfit("not judged", "the judge's answer holds no score")
     return None if score >= least else Unfit("judged poor", f"{score} of 10")
