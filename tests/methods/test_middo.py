@@ -180,6 +180,18 @@ def test_the_expected_digit_is_stretched_to_ten():
     assert expect([3.0] * 10) == pytest.approx(5)
 
 
+@pytest.mark.parametrize("m", [0.0, 0.5, 1.0])
+def test_rounding_puts_nothing_beyond_a_threshold(m):
+    """Of equal values, and of two that as many rows have each, none lies beyond the mean by more than the spread."""
+    for number in range(2, 60):
+        for values in ([0.1] * number, [25 / 3] * number, *([[0.1, 0.7] * number] if m == 1 else [])):
+            found, _ = choose(
+                rows(before=values, after=values, similarity=values, judged=[25 / 3] * len(values)),
+                MiddoConfig(complexity=m, quality=m, diversity=m, cap=1),
+            )
+            assert not any(one.flags for one in found), (number, values[:2])
+
+
 def test_a_set_keeps_its_worst():
     losses = [1.0] * 14 + [8, 9, 8.5, 9, 8.7, 8.2]
     for cap, kept in (

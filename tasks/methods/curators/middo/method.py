@@ -26,6 +26,8 @@ BADNESS: Mapping[str, Callable[[Signals], float]] = {
     "sparse": lambda row: -(row.neighbour_similarity or 0.0),
 }
 """The order within a set: a larger figure is a worse member."""
+ROUNDING = 1e-12
+"""Of a threshold: equal values differ by less from a mean of theirs, and must not all lie beyond it."""
 
 
 def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit | None:
@@ -62,7 +64,7 @@ def flags(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
 def _beyond(value: float | None, bound: Limit | None, side: int) -> bool:
     if value is None or bound is None or bound.threshold is None:
         return False
-    return side * (value - bound.threshold) > 0
+    return side * (value - bound.threshold) > ROUNDING * abs(bound.threshold)
 
 
 def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signals], dict[str, Limit]]:
