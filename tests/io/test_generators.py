@@ -259,6 +259,20 @@ def test_a_key_goes_without_its_line_break_and_is_never_shown(server, tmp_path, 
         assert "s3cr" not in str(told.value)
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 503])
+def test_a_key_that_a_server_repeats_is_not_shown(server, tmp_path, monkeypatch, status):
+    monkeypatch.setenv("SECRET", "s3cret-key")
+    server.statuses[:] = [status] * 4
+    server.shapes[:] = [{"error": "x" * 170 + "invalid key s3cret-key"}] * 4
+    try:
+        told = at(server, tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], HOW)
+        said = " ".join(answer.refused for answer in told)
+    except ValueError as error:
+        said = str(error)
+    assert "invalid key ***" in said
+    assert "s3cr" not in said
+
+
 def test_equal_questions_are_asked_once(server, tmp_path):
     written = texts(at(server, tmp_path).write([PROMPTS[0]] * 5, [KEYS[0]] * 5, HOW))
     assert (written, len(server.asked)) == (["answer to number 0"] * 5, 1)

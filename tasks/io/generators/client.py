@@ -144,7 +144,12 @@ class Client:
 
     def misshapen(self, body: Any) -> ValueError:
         """Return the error for an answer that does not have the shape of OpenAI's API."""
-        return ValueError(f"{self.server.url} answers in another shape: {json.dumps(body)[:200]!r}.")
+        return ValueError(f"{self.server.url} answers in another shape: {self._shown(json.dumps(body))}.")
+
+    def _shown(self, text: str) -> str:
+        """Return the beginning of what a server answered, without the key: some repeat it in their errors, and those are kept."""
+        secret = self._http.headers.get("authorization", "").removeprefix("Bearer ")
+        return repr((text.replace(secret, "***") if secret else text)[:200].strip())
 
     @property
     def _url(self) -> str:
@@ -162,7 +167,7 @@ class Client:
                 if not _is_busy(response.status_code):
                     return self._read(response)
                 problem, wait = f"status {response.status_code}", _retry_after(response, wait)
-                shown = f" The last answer was {response.text[:200].strip()!r}."
+                shown = f" The last answer was {self._shown(response.text)}."
             except (httpx.RequestError, _Incomplete) as error:
                 problem, shown = str(error) or type(error).__name__, ""
                 unexplained += [error.body] if isinstance(error, _Unexplained) else []
@@ -182,7 +187,7 @@ class Client:
 
     def _read(self, response: httpx.Response) -> Any:
         """Parse a response. Raises _Incomplete if it is not JSON or broke off, and Rejected or ValueError if a retry would not help."""
-        status, shown = response.status_code, repr(response.text[:200].strip())
+        status, shown = response.status_code, self._shown(response.text)
         if status in REJECTED:
             raise Rejected(f"status {status}, {shown}")
         if status != 200:
