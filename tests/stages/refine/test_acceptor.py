@@ -40,6 +40,16 @@ def test_of_equal_proposals_the_first_is_taken(acceptor):
     assert reasons(acceptor, proposals(["b"], prompt="One prompt.")) == ["double"]
 
 
+def test_programs_that_differ_in_their_indentation_are_two(acceptor):
+    inside = "Here it is:\n```python\nfor x in xs:\n    n += x\n    print(n)\n```"
+    outside, spaced = inside.replace("    print", "print"), inside.replace("xs:", "xs: \n")
+    made = proposals([inside, outside, spaced], prompt="Add them up.")
+    assert reasons(acceptor, made) == ["brings code"] * 3
+    parent = small.example(50, prompt="Add up.", response="```python\n```")
+    made = [replace(proposal, job=Job(parent, "extend")) for proposal in made]
+    assert reasons(acceptor, made) == [None, None, "double"]
+
+
 def test_a_generator_that_repeats_one_answer_is_named_and_nothing_of_it_is_taken(acceptor):
     made = proposals(["As an AI model I cannot."] * REPEATED + ["As an  AI model I cannot.", "a reply"])
     unfit = acceptor.accept_or_reject(made)
