@@ -10,11 +10,14 @@ from flows.execution import flow_runs
 from flows.execution.dvc import cache, forecast
 from flows.project.data_import import RAW
 from flows.registry import history, versions
+from flows.registry.evidence import signing
 from tasks.io.runs import run_history, tracking
 from tasks.io.system import git, progress
 
 RUNS = Path("data/runs.jsonl")
 """The MLflow runs that made the present outputs, for git to carry."""
+DECISIONS = tuple(Path(f"data/review_{of}.jsonl") for of in ("decisions", "records", "items"))
+"""What people decided: stages read it, so without it the other machine would make their outputs anew."""
 
 
 def share_workspace(address: str | None) -> None:
@@ -33,7 +36,7 @@ def share_workspace(address: str | None) -> None:
         )
     progress.say(_export_runs())
     cache.push()
-    carried = " ".join(str(path) for path in (RUNS, history.HISTORY) if path.is_file())
+    carried = " ".join(str(path) for path in (RUNS, history.HISTORY, *DECISIONS, signing.TRUSTED) if path.is_file())
     progress.say(
         f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml {carried} && git commit && git push\n"
         f"{_untracked_files()}{_versions()}"

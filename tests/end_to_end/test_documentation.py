@@ -83,7 +83,7 @@ NOT_RUN = {
     'pip install -e ".[evidence]" -c constraints.txt': "it changes the environment, which has it",
     "dvc pull": "tests/end_to_end/test_tiny.py hands a run over",
     "ratchet restore ../backups": "this workspace is not empty; tests/flows/registry/test_backup.py restores in a clone",
-    "git clone …": "tests/end_to_end/test_tiny.py hands a run over",
+    "make install && source .venv/bin/activate": "this test runs in such an environment",
 }
 """Commands that cannot run here → the reason."""
 INSTEAD = {
