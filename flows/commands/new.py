@@ -100,6 +100,11 @@ def new(
     typer.echo(f"{configuration.PARAMS} has the settings: {new_settings.in_words(answers)}.")
     if chosen_machine == "cuda" and not available.gpus:
         typer.echo("No GPU is seen here: run it on a machine that has one.")
+    if chosen_goal == "loop" and sources and not all("functions" in source for source in sources.examples):
+        typer.echo(
+            "The turn rewrites programs that have tests, by rules. For other answers name a model that writes: refine.generator: "
+            "{from: local}, or {from: endpoint, server: …}."
+        )
     typer.echo("Next: ratchet plan, then ratchet run")
 
 

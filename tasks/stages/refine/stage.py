@@ -31,6 +31,10 @@ from tasks.stages.refine.refiner import Refiner
 
 EVALUATION_EXAMPLES = ("valid", "test", "gate", "benchmark")
 EVALUATION_DOCUMENTS = ("valid_documents", "test_documents", "gate_documents")
+TEXTS_ALONE = (
+    "none of the chosen examples is a program with tests, and rules rewrite nothing else: for other answers name a model in params.yaml, "
+    "refine.generator: {from: local}, or {from: endpoint, server: …}"
+)
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -98,6 +102,9 @@ def _rewritten(
     refiner.flagged = flagged
     refiner.apply_decisions(examples)
     refiner.propose_and_accept(jobs)
+    by_rules = isinstance(config.refine.generator, Rules)
+    if by_rules and jobs and not any(job.example.tests and job.example.tests.run_programs for job in jobs):
+        run.say(TEXTS_ALONE)
     refined = refiner.next_round(examples, signals, keep_scale)
     return Refined(refined, chosen, refiner.lineage, refiner.matched_decisions)
 

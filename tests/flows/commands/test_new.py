@@ -120,8 +120,9 @@ def test_a_clone_holds_no_data_of_its_own(workspace):
     assert written()["ingest"] == yaml.safe_load(Path("params/workstation.yaml").read_text())["ingest"]
 
 
-def test_a_loop_has_a_turn(workspace, questions):
+def test_a_loop_has_a_turn(workspace, questions, capsys):
     command.new(data=str(questions), goal="loop", yes=True)
+    assert "For other answers name a model that writes: refine.generator: {from: local}" in capsys.readouterr().out
     settings = written()
     assert list(settings["rounds"]) == ["r0", "r1"]
     assert settings["turns"] == {"r1": {"prev": "r0"}}

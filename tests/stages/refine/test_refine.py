@@ -103,6 +103,12 @@ def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
     assert "not taken: 2 no rule applies" in turn.run.said[0]
 
 
+def test_a_turn_by_rules_over_texts_alone_names_what_could_rewrite_them(refine):
+    texts = [small.example(number, prompt=f"Who is {number}?", response="Nobody.") for number in (1, 2)]
+    assert "{from: local}" in " ".join(refine(texts, {0: ["hard"]}, name="texts").run.said)
+    assert "{from: local}" not in " ".join(refine([*ROWS, *texts], {0: ["hard"]}, name="mixed").run.said)
+
+
 def test_what_several_rules_wrote_is_not_taken_for_a_persons(refine):
     code = "def f(xs):\n    c = 0\n    for x in xs:\n        if not x is None:\n            c += 1\n    return c"
     row = function(1, code, ">>> f([1])\n1\n")
