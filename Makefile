@@ -45,6 +45,7 @@ reference: install ## the pages of the documentation that are made from the code
 docs: reference ## the documentation as a site in site/, offline, with strict links
 	$(BIN)/zensical build --clean --strict
 
-clean: ## forget the environment and all scratch; data, models, keys and the DVC cache stay
+# Of .ratchet stays what nothing can make anew: keys, runs that MLflow has not taken yet, nights, what was looked at for drift, Prefect's records.
+clean: ## forget the environment, caches, logs and unfinished work; data, models, keys, records and the DVC cache stay
 	rm -rf .venv
-	test ! -d .ratchet || find .ratchet -mindepth 1 -maxdepth 1 ! -name keys -exec rm -rf {} +
+	test ! -d .ratchet || find .ratchet -mindepth 1 -maxdepth 1 ! -name keys ! -name spool ! -name nights.jsonl ! -name monitor ! -name prefect ! -name asked -exec rm -rf {} +

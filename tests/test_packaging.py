@@ -1,6 +1,8 @@
 """What is installed is what is here: `flows` and `tasks`, and a version that everybody agrees on."""
 
 import importlib
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -37,3 +39,15 @@ def test_the_distribution_has_its_name_and_licence():
     assert PROJECT["project"]["name"] == "ratchet-llm"
     assert PROJECT["project"]["license"] == "Apache-2.0"
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
+
+
+def test_make_clean_keeps_of_the_scratch_what_nothing_makes_anew(tmp_path):
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    kept = ("keys/evidence.pem", "spool/run.jsonl", "nights.jsonl", "monitor/basis.json", "prefect/prefect.db")
+    for name in (*kept, "work/checkpoint", "cache/answers"):
+        file = tmp_path / ".ratchet" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    scratch = tmp_path / ".ratchet"
+    assert {str(file.relative_to(scratch)) for file in scratch.rglob("*") if file.is_file()} == {*kept}
