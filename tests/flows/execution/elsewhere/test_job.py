@@ -259,6 +259,12 @@ def test_a_disk_there_that_is_full_while_files_are_sent_is_told(folder, monkeypa
         ran("cp in.txt out.txt")
 
 
+def test_outputs_are_fetched_though_the_disk_there_is_full_by_then(folder, monkeypatch, tmp_path):
+    far_side_with(monkeypatch, tmp_path, "finished.write_text(name)", "raise OSError(errno.ENOSPC, 'full')")
+    assert ran("cp in.txt out.txt")[0] == 0
+    assert (folder / "out.txt").read_text() == "b\na\n"
+
+
 def test_what_arrives_damaged_is_refused_on_both_sides(folder, monkeypatch):
     digests = job.provenance.digests
     with monkeypatch.context() as patch:
