@@ -61,10 +61,18 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) ->
 def attach(model: nn.Module, config: DeptConfig, start: Start) -> nn.Module:
     """Freeze `model` and let its decoder read X. The decoder's output is that of the tokens alone.
 
-    Raises ValueError for a rank above the longest sequence or the hidden size.
+    Raises ValueError for a rank above the longest sequence or the hidden size, and for a family without attention: its states do not tell whether
+    they hold P already, so that none or wrong answers would be written.
     """
+    inner: Any = plain(model)
+    config_of_model = inner.config.get_text_config()
+    kinds = set(getattr(config_of_model, "layer_types", None) or ())
+    if getattr(inner, "_is_stateful", False) and kinds <= {"linear_attention"}:
+        raise ValueError(
+            f"Family {config_of_model.model_type} has no attention, and dept goes by the keys that a model holds. Use adapter lora."
+        )
     model.requires_grad_(False)
-    decoder: Any = plain(model).get_decoder()  # type: ignore[operator]
+    decoder: Any = inner.get_decoder()
     first = first_tensors(decoder.get_input_embeddings(), config)
     decoder.dept = nn.ParameterDict({name: nn.Parameter(tensor) for name, tensor in first.items()})
     decoder.register_forward_pre_hook(partial(_before, config=config), with_kwargs=True)
