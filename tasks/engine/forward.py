@@ -322,10 +322,7 @@ def _chosen(model: PreTrainedModel) -> str:
     Families differ in what they hand on to attention, and in what they do beside it and after the head. Raises ValueError if neither way has
     the losses of the model's own forward.
     """
-    if model.get_decoder() in (
-        model,
-        model.get_output_embeddings(),
-    ):  # of which nothing in front of the head can be had
+    if model.get_decoder() in (model, model.get_output_embeddings()):  # nothing in front of the head can be had
         raise ValueError(
             f"Family {model.config.model_type} keeps its decoder where transformers does not find it. Take a base of another family, for example "
             "llama, qwen3, gemma3 or olmo2."

@@ -106,7 +106,7 @@ def _experts(layer: nn.Module) -> Iterator[nn.Parameter]:
 
 def _chosen(settings: Any, number: int) -> int:
     """Return the experts that a token passes through in a layer; 0 for a model without. Hunyuan has a number for each layer."""
-    chosen = next((found for name in CHOSEN if (found := getattr(settings, name, None))), 0)
+    chosen = next((value for name in CHOSEN if (value := getattr(settings, name, None))), 0)
     return int(chosen[number] if isinstance(chosen, list | tuple) else chosen)
 
 
