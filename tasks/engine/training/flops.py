@@ -116,11 +116,20 @@ def peak(name: str) -> float | None:
     return gpu.tflops * 1e12 if gpu else None
 
 
+def _has_layers(model: nn.Module) -> bool:
+    """Return False for a family whose decoder layers are not found (MPT, RWKV): adapters by peft train it, and nothing can be counted."""
+    try:
+        decoder_layers(model)
+    except ValueError:
+        return False
+    return True
+
+
 class Utilisation:
-    """The MFU of training steps; None for CPUs, for fp32, and for GPUs whose peak is not in the table."""
+    """The MFU of training steps; None for CPUs, for fp32, for GPUs whose peak is not in the table, and for models without a known list of layers."""
 
     def __init__(self, model: nn.Module, compute: Compute) -> None:
-        known = compute.device == "cuda" and device.precision(compute) == "bf16"
+        known = compute.device == "cuda" and device.precision(compute) == "bf16" and _has_layers(model)
         gpu = peak(torch.cuda.get_device_name()) if known else None
         self._peak = gpu * device.processes() if gpu else None
         self._model = model

@@ -274,3 +274,5 @@ def test_the_share_of_the_peak_is_that_of_all_gpus_and_unknown_elsewhere(tiny, m
     assert utilisation.of(pack, 2.0) == flops.Utilisation(model, on_gpus).of(pack, 2.0)
     in_fp32 = SimpleNamespace(**vars(on_gpus) | {"precision": "fp32"})
     assert flops.Utilisation(model, in_fp32).of(pack, 2.0) is None
+    without_layers = small.family("rwkv", attention_hidden_size=32)
+    assert flops.Utilisation(without_layers, on_gpus).of(pack, 2.0) is None
