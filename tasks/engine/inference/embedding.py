@@ -27,6 +27,9 @@ from tasks.io.weights import checkpoints
 DEPTHS = (0.25, 0.5, 0.75, 1.0)
 """The layers that `by_layer` looks at, as shares of the model's depth; the last is what its head reads."""
 
+FROM_FIRST = ("falcon_mamba", "mamba", "mamba2", "rwkv")
+"""Families whose hidden states begin, in transformers, with those after the first layer: all others' begin with what it reads."""
+
 ENCODERS = ("albert", "bert", "distilbert", "electra", "eurobert", "modernbert", "nomic_bert")
 """Families (`model_type`) of encoders that read texts in one row as each alone. Others count positions or masks otherwise (RoBERTa, MPNet,
 DeBERTa), and are left to sentence-transformers."""
@@ -98,9 +101,10 @@ def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> 
     cache = {"use_cache": False} if getattr(body.config, "use_cache", False) else {}
     last = body.config.num_hidden_layers
     hidden = body(**inputs, **cache, output_hidden_states=layers != [last])
-    of_layer = {layer: hidden.hidden_states[layer] for layer in layers if layer != last} | {
-        last: hidden.last_hidden_state
-    }
+    states = hidden.hidden_states or ()
+    if body.config.model_type in FROM_FIRST:
+        states = (body.get_input_embeddings()(inputs["input_ids"]), *states)
+    of_layer = {layer: states[layer] for layer in layers if layer != last} | {last: hidden.last_hidden_state}
     states_TLH = torch.stack([of_layer[layer][0].float() for layer in layers], dim=1)
     return torch.stack([part_TLH.mean(dim=0) for part_TLH in torch.split(states_TLH, lengths)])
 

@@ -91,6 +91,23 @@ def test_a_vector_is_the_mean_of_a_plain_forward(model):
     np.testing.assert_allclose(found, [one.mean(dim=0).numpy() for one in states], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "rwkv", "falcon_mamba", "qwen3_5_text", "gpt_oss"])
+def test_states_of_a_layer_are_what_it_reads_whatever_the_family_calls_them(name):
+    sizes = {
+        "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8},
+        "rwkv": {"attention_hidden_size": 32},
+    }
+    model = small.family(name, vocab_size=259, **small.ALONE.get(name, sizes.get(name, {})))
+    text, body, read = small.sequences(1, seed=3)[0].ids, model.get_decoder(), []
+    for layer in getattr(body, "blocks" if name == "rwkv" else "layers"):
+        layer.register_forward_pre_hook(lambda _, given: read.append(given[0][0].mean(dim=0)))
+    with torch.no_grad():
+        last = body(input_ids=torch.tensor([text])).last_hidden_state[0].mean(dim=0)
+    expected = [read[0], read[1], last]
+    found = embedding.by_layer(model, [text], depths=(0.0, 0.5, 1.0))
+    np.testing.assert_allclose(found[0], [one.numpy() for one in expected], rtol=1e-4, atol=1e-5)
+
+
 def test_the_odds_are_those_of_a_plain_forward(model):
     found = readout.log_odds(model, trees(3), DIGITS)
     for tree, odds in zip(trees(3), found, strict=True):
