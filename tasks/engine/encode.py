@@ -42,13 +42,19 @@ class ExampleEncoder:
         return Tokenized(kept, row.domain, too_long, unusable, encoding.unused if kept else 0)
 
     def encoding(self, row: Example) -> Encoding:
-        """Return an example as the objective encodes it, else each answer that trains."""
+        """Return an example as the objective encodes it, else each answer that trains.
+
+        An objective that compares answers has the last alone; any other has earlier ones too that its conversation leaves without weight.
+        """
         if not self._is_by_objective:
             return Encoding(training_sequences(row, self.tokenizer, self.train_on))
         tools = encoder(self.tokenizer, self.train_on)
         of_table = self._table.get(row.id, ())
         encoding: Encoding = self.objective.method.encode(row, of_table, tools, self.pack_tokens, self.objective.config)
-        return encoding
+        if self.objective.spec.of_answers:
+            return encoding
+        earlier = training_sequences(row, self.tokenizer, self.train_on)[:-1]
+        return replace(encoding, sequences=[*earlier, *encoding.sequences])
 
     @property
     def columns(self) -> Sequence[Column]:

@@ -8,6 +8,8 @@ from tasks.core.records import Document, Message
 from tasks.engine import chat_template, encode
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
+from tests.engine import chat_templates
+from tests.methods.contract import part
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id
@@ -78,6 +80,26 @@ def test_no_token_lies_across_the_border_of_prompt_and_response():
     ]
     assert found.ids[: len(context)] == context, "the model will see this prompt when it writes"
     assert found.weights == [0.0] * len(context) + [1.0, 1.0]
+
+
+@pytest.mark.parametrize("objective", [None, "fait"])
+@pytest.mark.parametrize(("train_on", "trained"), [("all", ["one", "two"]), ("last", ["two"])])
+def test_each_answer_trains_whatever_the_template_makes_of_earlier_ones(objective, train_on, trained):
+    words = chat_templates.tokenizer(chat_templates.REASONING)
+    turns = [
+        ("user", "1?"),
+        ("assistant", "<think>1</think>\none"),
+        ("user", "2?"),
+        ("assistant", "<think>2</think>\ntwo"),
+    ]
+    row = tiny.example(messages=[Message(*turn) for turn in turns])
+    made = encode.ExampleEncoder(words, 200, train_on, part("objectives", objective) if objective else None)(row)
+    texts = [
+        words.decode([token for token, weight in zip(sequence.ids, sequence.weights, strict=True) if weight])
+        for sequence in made.sequences
+    ]
+    assert [text.partition("</think>\n")[2] for text in texts] == [f"{answer}<|im_end|>" for answer in trained]
+    assert (made.too_long, made.unusable) == (0, 0)
 
 
 def test_an_earlier_answer_of_the_conversation_is_prompt():
