@@ -101,6 +101,7 @@ def load(path: Path = PARAMS) -> PipelineConfig:
         + _resources_problems(config)
         + _turn_problems(config)
         + _bank_problems(config)
+        + _replay_problems(config)
         + [
             problem
             for stage in stage_names()
@@ -213,6 +214,18 @@ def _bank_problems(config: PipelineConfig) -> list[str]:
             f"evaluate.router: {router} chooses among the adapters of a bank, and there is none. Set tune.bank: task or pretrain.bank: domain, or router: none."
         )
     return problems
+
+
+def _replay_problems(config: PipelineConfig) -> list[str]:
+    """General text that `tune` replays is validated nowhere, as an objective may need it."""
+    values: Any = config
+    objective, replay = values.tune.objective, values.tune.replay
+    if not replay or not getattr(getattr(config.methods, objective, None), "follows_validation", False):
+        return []
+    return [
+        f"tune.replay: {replay:g} does not go with objective {objective!r} that follows the validation loss of every task: general text has none. "
+        f"Set tune.replay: 0, or methods.{objective}.balance: none."
+    ]
 
 
 def _is_run(stage: str, config: PipelineConfig) -> bool:

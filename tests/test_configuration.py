@@ -92,6 +92,17 @@ def test_a_bank_goes_with_one_round(load):
     load(tune={"adapter": "lora", "bank": "task"})
 
 
+def test_replay_goes_with_no_weights_that_follow_validation_losses(load):
+    methods = {**GOOD["methods"], "mftcoder": {"balance": "coba"}}
+    tune = {**GOOD["tune"], "objective": "mftcoder"}
+    with pytest.raises(
+        ValueError, match=r"tune\.replay: 0\.2 does not go with objective 'mftcoder' .*methods\.mftcoder\.balance: none"
+    ):
+        load(methods=methods, tune=tune | {"replay": 0.2})
+    load(methods=methods, tune=tune)
+    load(methods=methods | {"mftcoder": {}}, tune=tune | {"replay": 0.2})
+
+
 def test_a_router_needs_a_bank(load):
     with pytest.raises(
         ValueError, match=r"evaluate\.router: task chooses among the adapters of a bank, and there is none"

@@ -46,6 +46,11 @@ class MftcoderConfig(Config):
         return self
 
     @property
+    def follows_validation(self) -> bool:
+        """Return whether the weights of tasks follow their validation losses, so that each task has to have one."""
+        return self.balance != "none"
+
+    @property
     def compared(self) -> int:
         """The number of updates whose slopes coba compares, as the authors' code has it."""
         return self.history - self.warmup // self.interval + 1
