@@ -1,7 +1,10 @@
-"""Edit params.yaml by a command, and keep its comments and other settings."""
+"""Edit params.yaml by a command, and keep its comments, its other settings, and the lines of what is not edited as they are."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import SequenceMatcher
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,40 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
     yaml = YAML()
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
-    tree = yaml.load(start or path)
+
+    def written(tree: Any) -> str:
+        text = io.StringIO()
+        yaml.dump(tree, text)
+        return text.getvalue()
+
+    original = (start or path).read_text(encoding="utf-8")
+    tree = yaml.load(original)
+    before = written(tree)
     yield tree
     with files.atomic_path(path) as edited:
-        with edited.open("w", encoding="utf-8") as file:
-            yaml.dump(tree, file)
+        edited.write_text(_with_lines_of(original, before, written(tree)), encoding="utf-8")
         configuration.load(edited)
+
+
+def _with_lines_of(original: str, before: str, after: str) -> str:
+    """Return the text `after` with the lines of `original` where it is as `before`, which says what `original` says in another layout."""
+    import yaml
+
+    end = "# end\n"  # what is added behind all lines stands before this one, too
+    first, middle, last = ([*text.splitlines(keepends=True), end] for text in (original, before, after))
+    of_first, of_last = (_places(middle, lines) for lines in (first, last))
+    pieces = []
+    for here, there in pairwise(sorted(of_first.keys() & of_last.keys())):
+        edited = last[of_last[here] : of_last[there]]
+        pieces += first[of_first[here] : of_first[there]] if edited == middle[here:there] else edited
+    merged = "".join(pieces).removesuffix(end)
+    return merged if yaml.safe_load(merged) == yaml.safe_load(after) else after
+
+
+def _places(lines: list[str], others: list[str]) -> dict[int, int]:
+    """Return the places in `lines` that no difference to `others` contains, each with its place there. What is added belongs to the line behind it."""
+    places: dict[int, int] = {}
+    for kind, start, stop, other, _ in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
+        for number in range(max(stop - start, 1) if kind == "equal" else 1):
+            places.setdefault(start + number, other + number)
+    return places | {len(lines): len(others)}

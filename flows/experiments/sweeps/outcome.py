@@ -158,7 +158,7 @@ def _request(sweep: Sweep, rows: Sequence[Row], below: Sequence[str], folder: Pa
 
 
 def take(sweep: Sweep, point: Point) -> None:
-    """Write the values of a point into params.yaml, with a section for each method that it chooses. Comments stay."""
+    """Write the values of a point into params.yaml, with a section for each method that it chooses. All other lines stay."""
     wanted: Mapping[str, Any] = sweeps.sections_of(sweep, point, sweep.seeds[0])["methods"]
     with edited_config(configuration.PARAMS) as tree:
         sweeps.put(tree, point)

@@ -19,7 +19,7 @@ from flows.experiments.sweeps import samplers
 from flows.experiments.sweeps.axes import Axis
 from flows.experiments.sweeps.samplers import Kind, Point, Sampler
 from flows.experiments.trial_store import MODEL, Runner, TrialPlan
-from tasks import configuration
+from tasks import configuration, methods
 from tasks.configuration import PipelineConfig
 from tasks.core.statistics import Estimate, over_seeds
 from tasks.io import config_file
@@ -161,7 +161,7 @@ def sections_of(sweep: Sweep, point: Point, seed: int) -> dict[str, Any]:
     section["save_every"] = 0  # what is measured on the way chooses nothing
     if sweep.tokens:
         section |= {"max_tokens": sweep.tokens, "epochs": 1000}
-    for method in _methods(sweep.stage, whole, config):
+    for method in filter(methods.configs().__contains__, _methods(sweep.stage, whole, config)):
         whole.setdefault("methods", {}).setdefault(method, {})
     return whole
 

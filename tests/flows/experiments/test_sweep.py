@@ -351,6 +351,31 @@ def test_taking_a_point_keeps_comments_and_adds_the_section_of_its_method(settin
     assert [line.partition("#")[2] for line in settings.read_text().splitlines() if "#" in line] == comments
 
 
+def test_taking_a_point_leaves_every_other_line_as_it_is(settings):
+    text = settings.read_text().replace("tune:\n", "tune:  # of a round\n\n  # twice\n", 1)
+    text = text.replace("  warmup: ", "  warmup:   ", 1).replace(
+        ": constant_with_warmup", ":  'constant_with_warmup'", 1
+    )
+    text = text.replace("fetch:", "'fetch' :", 1)
+    settings.write_text(text)
+    outcome.take(made("tune.adapter=none,lora"), {"tune.adapter": "lora"})
+    before, after = text.splitlines(), settings.read_text().splitlines()
+    assert [line for line in before if line not in after] == ["  adapter: none"]
+    assert [line for line in after if line not in before] == ["  adapter: lora", "  lora: {}"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("tune.adapter=lora,nono", r"^tune\.adapter: adapters has no method 'nono'\. There are: .*lora, "),
+        ("tune.optimizer=adamw,adam", r"^tune\.optimizer: optimizers has no method 'adam'\. There are: adamw, "),
+    ],
+)
+def test_a_method_that_is_not_there_is_told_by_the_setting_that_names_it(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        made(wrong)
+
+
 def test_what_is_saved_is_a_table_figures_and_a_page_that_loads_nothing(trainings):
     trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
     sweep = made(f"{RATE}=0.1,0.2,0.3", "tune.schedule=cosine,linear")
