@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.methods import contract
+from tests.methods.test_lora import JAMBA
 
 ADAPTERS = methods.names("adapters")
 OWN = [name for name in ADAPTERS if name != "none"]
@@ -99,7 +101,7 @@ RECURRENT = {"mamba": {"time_step_rank": 8}, "mamba2": {"num_heads": 4, "head_di
 
 @pytest.mark.parametrize("name", ON_STATES)
 @pytest.mark.parametrize("family", RECURRENT)
-def test_recurrent_layers_that_ask_for_a_weight_train_and_are_merged(family, name):
+def test_recurrent_layers_train_and_are_merged(family, name):
     targets = {"targets": "all-linear", **({"feedforward": ()} if name == "ia3" else {})}
     parts = replace(contract.composition(), adapter=contract.part("adapters", name, **targets))
     probe = contract.looking([collate([Pack((one,))]) for one in small.sequences(3, seed=2)])
@@ -280,3 +282,38 @@ def test_what_adapts_all_linear_layers_is_loaded_as_it_was_saved(tiny, tmp_path,
     store.save(attached, parts, None, tmp_path / "saved")
     loaded, _ = checkpoints.load(tmp_path / "saved", tiny)
     torch.testing.assert_close(contract.losses(loaded), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["binadapter", "corda", "loca", "loldu", "soka"])
+@pytest.mark.parametrize(
+    ("family", "config", "targets"),
+    [
+        ("mamba", {"time_step_rank": 8}, ["in_proj", "x_proj", "dt_proj", "out_proj"]),
+        ("mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}, ["in_proj", "out_proj"]),
+    ],
+)
+def test_recurrent_layers_train_though_they_ask_for_the_weight(name, family, config, targets):
+    model = small.family(family, vocab_size=259, **config)
+    settings = {"targets": targets} | ({"covariance": "identity"} if name == "corda" else {})
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, **settings))
+    attached, optimizer = contract.composed(model, parts, hasty=True)
+    assert contract.steps(attached, optimizer, parts, contract.said(name, "STEPS", 3)) == set(attached.trainable)
+    trained = contract.losses(attached.model)
+    merged = compose.merge(attached.model, parts)
+    torch.testing.assert_close(contract.losses(merged), trained, rtol=1e-4, atol=1e-4)
+    fresh = small.family(family, vocab_size=259, **config)
+    assert not torch.allclose(contract.losses(fresh), trained, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["binadapter", "corda", "loca", "loldu", "soka"])
+def test_all_linear_leaves_out_what_a_lora_of_it_would_not_reach(name, tmp_path):
+    make = partial(small.family, "jamba", vocab_size=259, **JAMBA)
+    settings = {"targets": "all-linear"} | ({"covariance": "identity"} if name == "corda" else {})
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, **settings))
+    attached, optimizer = contract.composed(make(), parts, hasty=True)
+    contract.steps(attached, optimizer, parts, contract.said(name, "STEPS", 3))
+    assert not any("dt_proj" in parameter for parameter in attached.trainable)
+    if name in FINISHING:
+        store.save(attached, parts, None, tmp_path / "saved")
+        loaded = PeftModel.from_pretrained(make(), str(tmp_path / "saved"))
+        torch.testing.assert_close(contract.losses(loaded), contract.losses(attached.model), rtol=1e-3, atol=1e-3)

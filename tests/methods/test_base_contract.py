@@ -209,3 +209,22 @@ def test_its_own_weights_do_not_train(tiny, name):
 def test_an_expander_over_it_is_refused(tiny, name, expander):
     with pytest.raises(ValueError, match=f"expander '{expander}' .* base '{name}' stores"):
         contract.composed(load(tiny, name), contract.composition(bases=name, expanders=expander))
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+@pytest.mark.parametrize("adapter", ["lora", "binadapter"])
+def test_layers_whose_weight_is_read_past_them_keep_its_numbers(tiny, tmp_path, name, adapter):
+    base = shutil.copytree(tiny, tmp_path / "base")
+    small.family("mamba", vocab_size=259, time_step_rank=8).save_pretrained(base)
+    parts = contract.composition(bases=name)
+    parts = replace(parts, adapter=contract.part("adapters", adapter, targets="all-linear"))
+    model = load(base, name)
+    plain_ones = {n.rpartition(".")[2] for n, m in model.named_modules() if type(m) is torch.nn.Linear}
+    assert plain_ones == {"lm_head", *surgery.BYPASSED["mamba"]}
+    attached, optimizer = contract.composed(model, parts)
+    assert contract.steps(attached, optimizer, parts) == set(attached.trainable)
+    store.save(attached, parts, None, tmp_path / "saved")
+    config = {"methods": {name: parts.base.config.model_dump(mode="json")}}
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=config)
+    loaded, _ = checkpoints.load(tmp_path / "saved", base)
+    torch.testing.assert_close(contract.losses(loaded), contract.losses(attached.model), rtol=0, atol=1e-3)

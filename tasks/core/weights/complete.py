@@ -4,13 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.core.weights.surgery import BYPASSED
+
 
 def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
     """Return the model in a folder by `from_pretrained` of this class of transformers, which runs no code of it and downloads nothing.
 
     Raises ValueError where files lack weights, except those whose names begin with `unused`, if it is given, and for a family that this class
-    does not know.
+    does not know. A quantization spares the layers of `BYPASSED`.
     """
+    quantization: Any = how.get("quantization_config")
+    if hasattr(quantization, "llm_int8_skip_modules") and (spared := BYPASSED.get(_family(folder))):
+        # The head is spared by transformers only where no names are given.
+        quantization.llm_int8_skip_modules = [*spared, "lm_head"]
     try:
         model, info = kind.from_pretrained(
             folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, **how
@@ -18,9 +24,8 @@ def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
     except ValueError as error:
         if not str(error).startswith("Unrecognized configuration class"):
             raise
-        family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         raise ValueError(  # transformers lists all families that there are
-            f"{folder} holds a model of family {family}, which {kind.__name__} of transformers does not open. Take a base of another family, "
+            f"{folder} holds a model of family {_family(folder)}, which {kind.__name__} of transformers does not open. Take a base of another family, "
             "or save its language model alone, if it reads images too."
         ) from None
     missing = sorted(name for name in info["missing_keys"] if not (unused and name.startswith(unused)))
@@ -31,3 +36,8 @@ def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
             f"and wrappers give: save the {type(model).__name__} alone, by `save_pretrained`."
         )
     return model
+
+
+def _family(folder: Path) -> str:
+    family: str = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    return family

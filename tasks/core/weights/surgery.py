@@ -18,6 +18,14 @@ ALL_LINEAR = "all-linear"
 """As `targets`: every linear layer of the decoder layers, and so never the head, but gates of one row, such as that of Qwen2-MoE's shared expert: they
 have no rank to adapt."""
 
+BYPASSED = {
+    **dict.fromkeys(("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"), ("out_proj",)),
+    **dict.fromkeys(("falcon_mamba", "mamba"), ("x_proj", "dt_proj", "out_proj")),
+    "jamba": ("dt_proj",),
+}
+"""Family → the linear layers whose weight its recurrent layers read past an adapter's module: Jamba and Mamba that of `dt_proj` always, the others in
+one kernel on a GPU. What peft puts there would not train, and peft refuses some of them; weights that are stored in integers are none there."""
+
 LISTS = ("layers", "h")
 """Names of a decoder's list of layers: in LLaMA and Qwen, and in GPT-2."""
 
@@ -72,6 +80,16 @@ def linears(
                 f"{name} is stored as {layer.weight.dtype}, and this method needs its numbers. Use `base: none`."
             )
     return layers
+
+
+def adaptable(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
+    """Return `linears` for an adapter of our own: `all-linear` leaves out the layers of `BYPASSED`, where the LoRA that it is saved as would do nothing."""
+    layers = linears(model, targets, numbers=numbers)
+    inner: Any = plain(model)
+    bypassed = (
+        BYPASSED.get(inner.config.get_text_config().model_type, ()) if targets in (ALL_LINEAR, (ALL_LINEAR,)) else ()
+    )
+    return {name: layer for name, layer in layers.items() if name.rpartition(".")[2] not in bypassed}
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:

@@ -7,15 +7,8 @@ from typing import Any
 import peft
 from torch import nn
 
-from tasks.core.weights.surgery import ALL_LINEAR, is_gate, sizes
+from tasks.core.weights.surgery import ALL_LINEAR, BYPASSED, is_gate, sizes
 
-BYPASSED = {
-    **dict.fromkeys(("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"), ("out_proj",)),
-    **dict.fromkeys(("falcon_mamba", "mamba"), ("x_proj", "dt_proj", "out_proj")),
-    "jamba": ("dt_proj",),
-}
-"""Family → the linear layers whose weight its recurrent layers read past an adapter's module: Jamba and Mamba that of `dt_proj` always, the others in
-one kernel on a GPU. What peft puts there would not train, and peft refuses some of them."""
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
 

@@ -48,7 +48,7 @@ def attach(model: nn.Module, config: BinadapterConfig, start: Start) -> nn.Modul
     Raises ValueError where the targets match nothing or are smaller than the rank.
     """
     surgery.check_rank(model, config.targets, config.rank)
-    layers = surgery.linears(model, config.targets, numbers=False)
+    layers = surgery.adaptable(model, config.targets, numbers=False)
     model.requires_grad_(False)
     for name, base in layers.items():
         surgery.replace(model, name, BinadapterLinear(base, config))

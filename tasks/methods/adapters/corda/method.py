@@ -143,7 +143,7 @@ def attach(model: nn.Module, config: CordaConfig, start: Start) -> nn.Module:
     `decompose` does.
     """
     surgery.check_rank(model, config.targets, config.rank)
-    layers = surgery.linears(model, config.targets)
+    layers = surgery.adaptable(model, config.targets)
     components: dict[str, Components] = {}
     if not start.tensors:
         of_inputs: Mapping[str, Tensor] = {}

@@ -152,7 +152,7 @@ def attach(model: nn.Module, config: LocaConfig, start: Start) -> nn.Module:
 
     Raises ValueError where the targets match nothing, and where a layer has fewer numbers than n.
     """
-    layers = surgery.linears(model, config.targets, numbers=False)
+    layers = surgery.adaptable(model, config.targets, numbers=False)
     sizes = {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
     name, (out, into) = min(sizes.items(), key=lambda item: math.prod(item[1]))
     if config.n > out * into:

@@ -104,7 +104,7 @@ def attach(model: nn.Module, config: LolduConfig, start: Start) -> nn.Module:
     """
     surgery.check_rank(model, config.targets, config.rank)
     draw = RandomState(0)
-    linears = surgery.linears(model, config.targets)
+    linears = surgery.adaptable(model, config.targets)
     model.requires_grad_(False)
     for name, base in linears.items():
         pl_OR, d_R, u_RI = factor(base.weight, config.rank)

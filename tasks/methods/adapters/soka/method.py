@@ -54,7 +54,7 @@ def attach(model: nn.Module, config: SokaConfig, start: Start) -> nn.Module:
     Raises ValueError where the targets match nothing, where `shapes` or `max_terms` do not fit a layer, and as `decompose` and
     `share_out` do.
     """
-    layers = surgery.linears(model, config.targets)
+    layers = surgery.adaptable(model, config.targets)
     shapes = _shapes(layers, config)
     if start.tensors:
         begun = {name: _empty(shape, start.tensors.get(f"{name}.A_RMN")) for name, shape in shapes.items()}
