@@ -79,9 +79,8 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
             _forget(folder / "objects")
             code = _run(link, checkout, job, lock)
             if code == 0 and _has_whole_outputs(checkout, job["outs"]):
-                with contextlib.suppress(
-                    OSError
-                ):  # a disk that is full by now: it only saves time, and the outputs are here
+                # It only saves time, and the outputs are here, though the disk may be full by now.
+                with contextlib.suppress(OSError):
                     finished.write_text(name)
         link.send("ended", code=code)
         if code == 0:
