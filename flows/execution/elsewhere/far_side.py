@@ -181,8 +181,8 @@ def _stamp(path: Path) -> int:
     return int(path.name[:7], 16)
 
 
-def _is_whole(path: Path, size: int) -> bool:
-    """Return True if a file is kept as it arrived, and keep it for another while: a stage beside this one may be forgetting files.
+def _renew(path: Path, size: int) -> bool:
+    """Keep a file for another while, since a stage beside this one may be forgetting files; return False if it is not here as it arrived.
 
     After a power failure its name and times may be there, and its contents not.
     """
@@ -198,7 +198,7 @@ def _is_whole(path: Path, size: int) -> bool:
 def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> None:
     """Ask for the files that are not here yet, and keep them."""
     sizes = {file["digest"]: file["size"] for file in files}
-    missing = [digest for digest, size in sizes.items() if not _is_whole(_object(objects, digest), size)]
+    missing = [digest for digest, size in sizes.items() if not _renew(_object(objects, digest), size)]
     needed = sum(sizes[digest] for digest in missing)
     objects.mkdir(exist_ok=True)
     if needed > (free := shutil.disk_usage(objects).free):

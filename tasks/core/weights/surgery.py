@@ -85,11 +85,13 @@ def linears(
 def adaptable(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
     """Return `linears` for an adapter of our own: `all-linear` leaves out the layers of `BYPASSED`, where the LoRA that it is saved as would do nothing."""
     layers = linears(model, targets, numbers=numbers)
-    inner: Any = plain(model)
-    bypassed = (
-        BYPASSED.get(inner.config.get_text_config().model_type, ()) if targets in (ALL_LINEAR, (ALL_LINEAR,)) else ()
-    )
-    return {name: layer for name, layer in layers.items() if name.rpartition(".")[2] not in bypassed}
+    left_out = bypassed(plain(model)) if targets in (ALL_LINEAR, (ALL_LINEAR,)) else ()
+    return {name: layer for name, layer in layers.items() if name.rpartition(".")[2] not in left_out}
+
+
+def bypassed(model: Any) -> tuple[str, ...]:
+    """Return the last name segments of the layers of `BYPASSED` in a model of transformers; none for other families."""
+    return BYPASSED.get(model.config.get_text_config().model_type, ())
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:

@@ -31,15 +31,13 @@ class Bill:
         self._server, self._run, self._prefix = server, run, prefix
 
     def count(self, answers: Iterable[Answer], total: int) -> Iterator[Answer]:
-        """Yield the answers, and log what all answers of the run so far have cost, also where an error of the server ends them."""
+        """Yield the answers, and log what all answers of the run so far have cost, also where they end early."""
         try:
             for answer in self._run.track(answers, total=total, unit="answer"):
                 self._add(answer.tokens_read, answer.tokens_written)
                 yield answer
-        except Exception:
+        finally:
             self._log()
-            raise
-        self._log()
 
     def _add(self, read: int, written: int) -> None:
         cost = (read * self._server.prompt_price + written * self._server.answer_price) / 1e6

@@ -7,7 +7,7 @@ from typing import Any
 import peft
 from torch import nn
 
-from tasks.core.weights.surgery import ALL_LINEAR, BYPASSED, is_gate, sizes
+from tasks.core.weights.surgery import ALL_LINEAR, bypassed, is_gate, sizes
 
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
@@ -16,7 +16,7 @@ OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
 
-    With `all-linear` it leaves out the layers of `BYPASSED`.
+    With `all-linear` it leaves out the layers that are `bypassed`.
     """
     endings, adapted = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}, all_linear(model)
     if decoder := _decoder(model):
@@ -39,12 +39,7 @@ def all_linear(model: Any) -> set[str]:
     """Return the names of the layers that `all-linear` adapts as peft takes them: how they end, or all of one that ends in a number, as decoder
     layers do too (Zamba 2)."""
     names = {name if (end := name.rpartition(".")[2]).isdigit() else end for name in sizes(model, ALL_LINEAR)}
-    return names.difference(BYPASSED.get(_family(model), ()))
-
-
-def _family(model: Any) -> str:
-    family: str = model.config.get_text_config().model_type
-    return family
+    return names.difference(bypassed(model))
 
 
 def _decoder(model: Any) -> str:
