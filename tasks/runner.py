@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,6 +160,7 @@ class StageRun:
         self.item = item
         self._stage, self._label, self._recorder = stage, _name(stage, item), recorder
         self._is_traced = traces.wanted(stage)
+        self._sums: dict[str, float] = defaultdict(float)
         # Another class of machine continues nobody's work: its last digits would differ.
         machine = provenance.facts_digest(provenance.machine_class())
         self._work = WORK / self._label / f"{key[:16]}-{machine[:8]}"
@@ -182,6 +184,11 @@ class StageRun:
     def log(self, step: int | None = None, **metrics: float) -> None:
         if self._recorder:
             self._recorder.metrics(metrics, step)
+
+    def add(self, **metrics: float) -> None:
+        for name, figure in metrics.items():
+            self._sums[name] += figure
+        self.log(None, **{name: self._sums[name] for name in metrics})
 
     def trace(self, call: Call) -> None:
         if self._recorder and self._is_traced:

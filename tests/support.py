@@ -1,6 +1,7 @@
 """What tests of many stages need."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ class ScratchRun:
         self.said: list[str] = []
         self.notes: dict[str, Any] = {}
         self.metrics: list[tuple[int | None, dict[str, float]]] = []
+        self._sums: dict[str, float] = defaultdict(float)
         self.calls: list[Call] = []
         self.statuses: list[str] = []
         self.tracked: list[tuple[str, int | None]] = []
@@ -42,6 +44,11 @@ class ScratchRun:
 
     def log(self, step: int | None = None, **metrics: float) -> None:
         self.metrics.append((step, metrics))
+
+    def add(self, **metrics: float) -> None:
+        for name, figure in metrics.items():
+            self._sums[name] += figure
+        self.log(None, **{name: self._sums[name] for name in metrics})
 
     def trace(self, call: Call) -> None:
         self.calls.append(call)

@@ -77,6 +77,15 @@ def test_what_a_stage_says_notes_and_logs_is_passed_on(workspace):
     assert {"fact": "7"} in [event["values"] for event in events if event["kind"] == "params"]
 
 
+def test_what_a_stage_adds_to_a_metric_is_passed_on_as_the_sum(workspace):
+    code, _, err = workspace.drive("run.add(cost=0.5, read=3); run.add(cost=0.25); run.add(read=4)")
+    assert code == 0, err
+    (events,) = workspace.spooled
+    figures = [event["values"] for event in events if event["kind"] == "metrics"]
+    assert [values["cost"] for values in figures if "cost" in values] == [0.5, 0.75]
+    assert [values["read"] for values in figures if "read" in values] == [3, 7]
+
+
 def test_nothing_is_in_place_before_all_is_written(workspace):
     code, _, err = workspace.drive('assert not os.path.exists("models/base"); assert os.listdir("models")')
     assert code == 0, err

@@ -78,6 +78,9 @@ class Run(Protocol):
     def log(self, step: int | None = None, **metrics: float) -> None:
         """Record metrics, at a step where they have one."""
 
+    def add(self, **metrics: float) -> None:
+        """Add to metrics that are sums over the whole run, and record the sums."""
+
     def trace(self, call: Call) -> None:
         """Record a call of a model, where traces of this stage are on."""
 

@@ -76,6 +76,9 @@ class MemberRun:
     def log(self, step: int | None = None, **metrics: float) -> None:
         self._run.log(step, **{f"{self._name}/{key}": value for key, value in metrics.items()})
 
+    def add(self, **metrics: float) -> None:
+        self._run.add(**{f"{self._name}/{key}": value for key, value in metrics.items()})
+
     def trace(self, call: Call) -> None:
         self._run.trace(call)
 

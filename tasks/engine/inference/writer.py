@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from tasks.core.compute import Compute
 from tasks.core.imports import lasting
@@ -20,36 +19,27 @@ from tasks.io.generators.answers import Answers
 from tasks.io.system.workers import Workers
 from tasks.io.weights import checkpoints
 
-_spent: WeakKeyDictionary[Run, dict[str, float]] = WeakKeyDictionary()
-"""The figures of each run: generator, judge and teachers of a stage are logged as one sum, since MLflow shows the last of a name."""
-
 
 class Bill:
-    """Counts the tokens of a server's answers and logs them with their cost, under names that begin with `prefix`."""
+    """Counts the tokens of a server's answers and logs them with their cost, under names that begin with `prefix`.
+
+    All servers that a stage asks are logged as one sum, since MLflow shows the last figure of a name.
+    """
 
     def __init__(self, server: Server, run: Run, prefix: str = "") -> None:
         self._server, self._run, self._prefix = server, run, prefix
 
     def count(self, answers: Iterable[Answer], total: int) -> Iterator[Answer]:
-        """Yield the answers, and log what all answers of the run so far have cost, also where they end early."""
+        """Yield the answers, and log what those asked for have cost, also where they end early."""
+        read = written = 0
         try:
             for answer in self._run.track(answers, total=total, unit="answer"):
-                self._add(answer.tokens_read, answer.tokens_written)
+                read, written = read + answer.tokens_read, written + answer.tokens_written
                 yield answer
         finally:
-            self._log()
-
-    def _add(self, read: int, written: int) -> None:
-        cost = (read * self._server.prompt_price + written * self._server.answer_price) / 1e6
-        spent = _spent.setdefault(self._run, {})
-        for name, figure in (("tokens_read", read), ("tokens_written", written), ("cost", cost)):
-            spent[self._prefix + name] = spent.get(self._prefix + name, 0) + figure
-
-    def _log(self) -> None:
-        self._add(0, 0)
-        self._run.log(
-            None, **{name: figure for name, figure in _spent[self._run].items() if name.startswith(self._prefix)}
-        )
+            cost = (read * self._server.prompt_price + written * self._server.answer_price) / 1e6
+            figures = {"tokens_read": read, "tokens_written": written, "cost": cost}
+            self._run.add(**{self._prefix + name: figure for name, figure in figures.items()})
 
 
 def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
