@@ -57,6 +57,13 @@ class Server(Config):
         return url
 
 
+class JudgeServer(Server):
+    """A server whose model judges answers."""
+
+    max_new_tokens: int = Field(16, ge=1, exclude_if=lambda value: value == 16)
+    """Length of a judgement in tokens. A model that reasons before it judges needs some thousand."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer to one prompt, or the reason for having none."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
-from tasks.core.text.writing import Server
+from tasks.core.text.writing import JudgeServer, Server
 
 STAGE = Stage(
     reads={
@@ -147,7 +147,7 @@ class EvaluateConfig(Config):
     """A server with OpenAI's completions that writes the answers in place of this machine. It has to hold the measured model under the
     name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine, and
     so do answers to the gate set, which versions are asked that no server lists."""
-    judge: Server | Rules | None = None
+    judge: JudgeServer | Rules | None = None
     """What judges the answers of sources with `check: judge`: a server with OpenAI's chat completions, which is sent questions, answers and
     references, or rules."""
     tests: SuitesConfig | None = None

@@ -36,7 +36,7 @@ from tasks.stages.evaluate import (
     wrong_items,
 )
 from tasks.stages.evaluate.checks import calls, likelihood
-from tasks.stages.evaluate.checks.judging import DECODING, Judging
+from tasks.stages.evaluate.checks.judging import Judging, decoding
 from tasks.stages.evaluate.config import EvaluateConfig, Rules, StageConfig
 from tasks.stages.evaluate.measured_model import MeasuredModel
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
@@ -272,7 +272,9 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a judge the set is not run"
         judge = config.judge
-        judging = Judging(judge if isinstance(judge, Rules) else writer.of_server(judge, DECODING, run), config.seed)
+        judging = Judging(
+            judge if isinstance(judge, Rules) else writer.of_server(judge, decoding(judge), run), config.seed
+        )
         return solve(problem_set, config, write, judging.grade) + judging.planted
     if isinstance(problem_set.check, UnitTests):
         assert config.tests is not None, "without settings the set is not run"

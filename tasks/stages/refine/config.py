@@ -10,7 +10,7 @@ from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.writing import Decoding, Server
+from tasks.core.text.writing import Decoding, JudgeServer, Server
 
 STAGE = Stage(
     reads={
@@ -98,7 +98,7 @@ Generator = Annotated[Rules | Local | Endpoint | Tasks, Field(discriminator="fro
 class Judge(Config):
     """A model that scores rewritten texts from 0 to 10."""
 
-    server: Server
+    server: JudgeServer
     least: float = Field(6.0, ge=0, le=10)
     """Proposals with a lower score are rejected."""
 

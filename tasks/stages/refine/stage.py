@@ -205,7 +205,9 @@ def _judge(config: StageConfig, run: Run) -> Write | None:
         return None
     from tasks.engine.inference import writer
 
-    return writer.of_server(judge.server, Decoding(temperature=0.1, top_p=1.0, max_new_tokens=16), run)
+    return writer.of_server(
+        judge.server, Decoding(temperature=0.1, top_p=1.0, max_new_tokens=judge.server.max_new_tokens), run
+    )
 
 
 def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:

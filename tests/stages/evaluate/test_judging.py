@@ -7,9 +7,9 @@ import pytest
 from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Example
-from tasks.core.text.writing import Answer, Server
+from tasks.core.text.writing import Answer, JudgeServer
 from tasks.engine.inference import writer
-from tasks.stages.evaluate.checks.judging import DECODING, Judging, _Pair, likeness
+from tasks.stages.evaluate.checks.judging import Judging, _Pair, decoding, likeness
 from tasks.stages.evaluate.config import EvaluateConfig, Rules
 from tasks.stages.evaluate.problem_sets import problem_sets
 from tests import chat_server
@@ -85,11 +85,31 @@ def test_nonsense_is_counted_and_nothing_but_nonsense_is_an_error():
         judged(lambda text: "As a model, I cannot", ["is it"] * 12)
 
 
+def served(server, folder, **settings):
+    """The judge of a server."""
+    judge = JudgeServer(url=server.url, model="m", **settings)
+    return writer.of_server(judge, decoding(judge), ScratchRun(folder))
+
+
+def reasoning(request):
+    """The reply of a judge that reasons in 99 tokens before its verdict, as far as the request lets it."""
+    if request["max_tokens"] < 100:
+        return "<think>\nBoth answers", "length"
+    return f"<think>\nBoth answers say something.\n</think>\n{fair(request['messages'][-1]['content'])}"
+
+
+def test_a_judge_that_reasons_is_cut_off_before_a_verdict_and_the_setting_that_lets_it_end_is_named(tmp_path):
+    with chat_server.serving(reasoning) as server:
+        with pytest.raises(ValueError, match=r"none of 24 .* cut off: raise evaluate\.judge\.max_new_tokens"):
+            Judging(served(server, tmp_path), 0).grade(PROBLEMS, ["no idea"] * 12)
+        grades = Judging(served(server, tmp_path, max_new_tokens=100), 0).grade(PROBLEMS, ["no idea"] * 12)
+    assert [grade.score for grade in grades] == [0.0] * 12
+
+
 def test_a_server_is_asked_once_for_each_pair(tmp_path):
     with chat_server.serving(lambda request: fair(request["messages"][-1]["content"])) as server:
         for _ in range(2):
-            write = writer.of_server(Server(url=server.url, model="m"), DECODING, ScratchRun(tmp_path))
-            judging = Judging(write, 0)
+            judging = Judging(served(server, tmp_path), 0)
             grades = judging.grade(PROBLEMS, ["no idea"] * 12)
         assert [grade.score for grade in grades] == [0.0] * 12
         assert len(server.asked) == 24

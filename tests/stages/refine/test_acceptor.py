@@ -70,7 +70,7 @@ def test_a_judge_whose_server_refuses_is_told_from_one_without_a_score(acceptor)
         None,
         (
             "not judged",
-            "the judge's answer was cut off before a score, as of a model that reasons: name one that does not",
+            "the judge's answer was cut off before a score: raise refine.accept.judge.server.max_new_tokens for a model that reasons",
         ),
     ]
 

@@ -16,11 +16,11 @@ from tasks.core.answers.judge import AGREEMENT, Judge
 from tasks.core.records import Example, Message, Result
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.reasoning import answer_of
-from tasks.core.text.writing import Answer, Decoding, Write
+from tasks.core.text.writing import Answer, Decoding, JudgeServer, Write
 from tasks.stages.evaluate.config import Rules
 
-DECODING = Decoding(temperature=0.01, top_p=1.0, max_new_tokens=16)
 NO_VERDICT = "no verdict"
+CUT_OFF = "Some were cut off: raise evaluate.judge.max_new_tokens for a model that reasons."
 MOST_PLANTED = 20
 WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
 VERDICT = re.compile(
@@ -100,7 +100,8 @@ class Judging:
         if not any(preference is not None for preference in preferences.values()):
             first = "; ".join(repr(reply.refused or reply.text[:60]) for reply in replies[:3])
             raise ValueError(
-                f"evaluate.judge: none of {len(replies)} answers is A, B or TIE. The first: {first}. Another model would do."
+                f"evaluate.judge: none of {len(replies)} answers is A, B or TIE. The first: {first}. "
+                + ("Another model would do." if all(reply.ended for reply in replies) else CUT_OFF)
             )
         self.planted = [_agreement(pair, preferences[pair.key]) for pair in planted]
         return [_grade(preferences[pair.key]) for pair in real]
@@ -109,6 +110,11 @@ class Judging:
         if isinstance(self._judge, Rules):
             return [Answer(_by_overlap(pair, self._judge.margin)) for pair in pairs]
         return list(self._judge([pair.request() for pair in pairs], [pair.key for pair in pairs]))
+
+
+def decoding(judge: JudgeServer) -> Decoding:
+    """Return how a judge writes: its likeliest tokens, as far as the API lets one ask for them."""
+    return Decoding(temperature=0.01, top_p=1.0, max_new_tokens=judge.max_new_tokens)
 
 
 def _by_overlap(pair: _Pair, margin: float) -> str:

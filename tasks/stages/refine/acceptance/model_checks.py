@@ -47,7 +47,7 @@ def _check_score(answer: Answer, least: float) -> Unfit | None:
     if score is None and not answer.ended:
         return Unfit(
             "not judged",
-            "the judge's answer was cut off before a score, as of a model that reasons: name one that does not",
+            "the judge's answer was cut off before a score: raise refine.accept.judge.server.max_new_tokens for a model that reasons",
         )
     if score is None:
         return Unfit("not judged", "the judge's answer holds no score")

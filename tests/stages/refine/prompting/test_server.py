@@ -140,6 +140,16 @@ def test_what_generator_and_judge_cost_is_logged_as_one_sum(tiny, tmp_path, repl
     assert run.metrics[-1][1] == total, "MLflow shows the last figure of a name"
 
 
+def test_a_judge_that_reasons_is_given_the_tokens_that_its_setting_names(tiny, tmp_path, reply):
+    folder = tmp_path / "turn"
+    inputs = prepare(folder, tiny, ROWS, CHOSEN)
+    with serving(lambda request: "Score: 8" if request["model"] == "judge" else reply(request)) as server:
+        how = settings(server)
+        how["accept"]["judge"] = {"server": {"url": server.url, "model": "judge", "max_new_tokens": 3000}}
+        work(inputs, folder, how)
+        assert {request["max_tokens"] for request in server.asked if request["model"] == "judge"} == {3000}
+
+
 def test_what_was_paid_before_a_server_was_gone_is_logged(tmp_path, monkeypatch):
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     run, prompts = ScratchRun(tmp_path), [[Message("user", f"number {n}")] for n in range(6)]
