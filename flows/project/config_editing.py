@@ -31,7 +31,8 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
         yaml.dump(tree, text)
         return text.getvalue()
 
-    original = (start or path).read_text(encoding="utf-8")
+    # What is added behind the last line begins a line of its own.
+    original = (start or path).read_text(encoding="utf-8").removesuffix("\n") + "\n"
     tree = yaml.load(original)
     before = written(tree)
     yield tree
@@ -52,7 +53,10 @@ def _with_lines_of(original: str, before: str, after: str) -> str:
         edited = last[of_last[here] : of_last[there]]
         pieces += first[of_first[here] : of_first[there]] if edited == middle[here:there] else edited
     merged = "".join(pieces).removesuffix(end)
-    return merged if yaml.safe_load(merged) == yaml.safe_load(after) else after
+    try:
+        return merged if yaml.safe_load(merged) == yaml.safe_load(after) else after
+    except yaml.YAMLError:  # they do not go together, as where something is added behind the mark of the file's end
+        return after
 
 
 def _places(lines: list[str], others: list[str]) -> dict[int, int]:

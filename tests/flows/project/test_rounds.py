@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from flows import commands
-from flows.project import rounds
+from flows.project import config_editing, rounds
 from tasks import configuration
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,6 +62,22 @@ def test_comments_stay(params):
     first = (ROOT / "params/reasoning.yaml").read_text().splitlines()[0]
     assert first.startswith("#")
     assert params.read_text().startswith(first)
+
+
+@pytest.mark.parametrize("ending", ["\n", "", "\n\n# the end"])
+def test_lines_may_be_added_behind_whatever_the_file_ends_in(params, ending):
+    text = params.read_text()
+    params.write_text(text.rstrip("\n") + ending)
+    with config_editing.edited_config(params) as tree:
+        tree["resources"] = {}
+    found = params.read_text()
+    assert found.startswith(text.rstrip("\n") + "\n")
+    assert yaml.safe_load(found) == yaml.safe_load(text) | {"resources": {}}
+
+
+def test_lines_of_the_file_that_do_not_go_with_what_is_added_are_given_up():
+    added = "a: 1\nb: 2\n"  # behind the end of the document
+    assert config_editing._with_lines_of("---\na:   1\n...\n", "a: 1\n", added) == added
 
 
 def test_a_profile_that_measures_nothing_goes_on_measuring_nothing(params):
