@@ -17,7 +17,7 @@ from tasks.engine.device import is_amd_with_bf16
 
 BLOCK = 128
 """Queries of a block. Keys after the last of them are left out."""
-BY_MASK = frozenset({"phimoe"})
+BY_MASK = frozenset({"phimoe", "qwen2_moe"})
 """Families that window by the mask alone, and tell attention of no window."""
 
 
@@ -74,7 +74,10 @@ def _seen(
 def window(module: nn.Module, told: int | None) -> int | None:
     """Return the window of a model's attention: the one that it is told of, or for a family of `BY_MASK` that of the model's settings."""
     config: Any = getattr(module, "config", None)
-    return config.sliding_window if getattr(config, "model_type", "") in BY_MASK else told
+    if getattr(config, "model_type", "") not in BY_MASK:
+        return told
+    kinds, layer = getattr(config, "layer_types", None), getattr(module, "layer_idx", 0)
+    return config.sliding_window if kinds is None or kinds[layer] == "sliding_attention" else None
 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:

@@ -75,6 +75,7 @@ def test_losses_depend_on_the_context(pair):
         ("gemma3_text", {"sliding_window": 8, "head_dim": 8}),
         ("olmo3", {"sliding_window": 8}),
         ("phimoe", {"sliding_window": 8, "num_local_experts": 2}),
+        ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 8, "num_experts": 4}),  # in every other layer
         ("granite", {"logits_scaling": 8.0}),
         ("cohere", {"logit_scale": 0.0625}),
     ],

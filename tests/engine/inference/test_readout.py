@@ -44,6 +44,7 @@ def test_the_odds_are_those_of_a_plain_forward(make, row_tokens, monkeypatch):
     [
         ("mistral", {"sliding_window": 6}),
         ("phimoe", {"sliding_window": 6, "num_local_experts": 2}),
+        ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 6, "num_experts": 4}),
         ("granite", {"logits_scaling": 8.0}),
     ],
 )
