@@ -317,3 +317,16 @@ def test_all_linear_leaves_out_what_a_lora_of_it_would_not_reach(name, tmp_path)
         store.save(attached, parts, None, tmp_path / "saved")
         loaded = PeftModel.from_pretrained(make(), str(tmp_path / "saved"))
         torch.testing.assert_close(contract.losses(loaded), contract.losses(attached.model), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["binadapter", "corda", "dora", "fourierft", "loldu", "lokr", "lora", "oft"])
+def test_layers_that_are_left_out_limit_no_setting(name):
+    model = small.family("mamba", vocab_size=259, time_step_rank=2)  # dt_proj reads 2 features
+    limits = {"fourierft": {"n": 129}, "oft": {"block_size": 8}}
+    settings = limits.get(name, {"rank": 8}) | ({"covariance": "identity"} if name == "corda" else {})
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, targets="all-linear", **settings))
+    attached, _ = contract.composed(model, parts)
+    assert {n.rpartition(".")[2] for n in owners(attached.model).values()} == {"in_proj"}
+    named = contract.part("adapters", name, targets=("in_proj", "dt_proj"), **settings)
+    with pytest.raises(ValueError, match=r"dt_proj"):
+        contract.composed(small.family("mamba", vocab_size=259, time_step_rank=2), replace(parts, adapter=named))

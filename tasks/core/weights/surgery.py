@@ -84,7 +84,15 @@ def linears(
 
 def adaptable(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
     """Return `linears` for an adapter of our own: `all-linear` leaves out the layers of `BYPASSED`, where the LoRA that it is saved as would do nothing."""
-    layers = linears(model, targets, numbers=numbers)
+    return _without_bypassed(model, targets, linears(model, targets, numbers=numbers))
+
+
+def adapted_sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
+    """Return `sizes` of the layers that an adapter is put beside: `all-linear` leaves out those of `BYPASSED`, whatever their size."""
+    return _without_bypassed(model, targets, sizes(model, targets))
+
+
+def _without_bypassed(model: nn.Module, targets: Sequence[str] | str, layers: dict[str, M]) -> dict[str, M]:
     left_out = bypassed(plain(model)) if targets in (ALL_LINEAR, (ALL_LINEAR,)) else ()
     return {name: layer for name, layer in layers.items() if name.rpartition(".")[2] not in left_out}
 
@@ -117,8 +125,8 @@ def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int
 
 
 def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> None:
-    """Raise ValueError where a layer that `targets` name is smaller than `rank`."""
-    name, size = min(sizes(model, targets).items(), key=lambda item: min(item[1]))
+    """Raise ValueError where a layer that an adapter with these targets is put beside is smaller than `rank`."""
+    name, size = min(adapted_sizes(model, targets).items(), key=lambda item: min(item[1]))
     if rank > min(size):
         raise ValueError(
             f"rank {rank} is above {name}, whose weight is {size[0]} × {size[1]}: take at most {min(size)}."

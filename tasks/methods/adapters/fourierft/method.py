@@ -4,14 +4,14 @@ import peft
 from torch import nn
 
 from tasks.core.training import Start
-from tasks.core.weights.surgery import sizes
+from tasks.core.weights.surgery import adapted_sizes
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.fourierft.config import FourierftConfig
 
 
 def attach(model: nn.Module, config: FourierftConfig, start: Start) -> nn.Module:
     """Freeze `model` and put c beside each target. Raises ValueError where one is missing or has fewer numbers than n."""
-    name, (out, into) = min(sizes(model, config.targets).items(), key=lambda item: item[1][0] * item[1][1])
+    name, (out, into) = min(adapted_sizes(model, config.targets).items(), key=lambda item: item[1][0] * item[1][1])
     if config.n > out * into:
         raise ValueError(
             f"n {config.n} is above the number of weights of {name}, {out} × {into}: take at most {out * into}."

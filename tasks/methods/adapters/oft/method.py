@@ -4,14 +4,14 @@ import peft
 from torch import nn
 
 from tasks.core.training import Start
-from tasks.core.weights.surgery import sizes
+from tasks.core.weights.surgery import adapted_sizes
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.oft.config import OftConfig
 
 
 def attach(model: nn.Module, config: OftConfig, start: Start) -> nn.Module:
     """Freeze `model` and put Q beside each target. Raises ValueError where one is missing or no multiple of the block."""
-    for name, (_, into) in sizes(model, config.targets).items():
+    for name, (_, into) in adapted_sizes(model, config.targets).items():
         if into % config.block_size:
             raise ValueError(f"block_size {config.block_size} does not divide the {into} inputs of {name}.")
     return _peft.wrap(
