@@ -184,7 +184,8 @@ def test_the_expected_digit_is_stretched_to_ten():
 def test_rounding_puts_nothing_beyond_a_threshold(m):
     """Of equal values, and of two that as many rows have each, none lies beyond the mean by more than the spread."""
     for number in range(2, 60):
-        for values in ([0.1] * number, [25 / 3] * number, *([[0.1, 0.7] * number] if m == 1 else [])):
+        of_two = [[0.1, 0.7] * number, [0, 0.1] * number] if m == 1 else []
+        for values in ([0.1] * number, [25 / 3] * number, *of_two):
             found, _ = choose(
                 rows(before=values, after=values, similarity=values, judged=[25 / 3] * len(values)),
                 MiddoConfig(complexity=m, quality=m, diversity=m, cap=1),

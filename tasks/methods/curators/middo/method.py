@@ -27,7 +27,7 @@ BADNESS: Mapping[str, Callable[[Signals], float]] = {
 }
 """The order within a set: a larger figure is a worse member."""
 ROUNDING = 1e-12
-"""Of a threshold: equal values differ by less from a mean of theirs, and must not all lie beyond it."""
+"""Of a mean or a threshold, whichever is larger: by less a value may miss a threshold that it equals, and must not lie beyond it."""
 
 
 def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit | None:
@@ -64,7 +64,7 @@ def flags(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
 def _beyond(value: float | None, bound: Limit | None, side: int) -> bool:
     if value is None or bound is None or bound.threshold is None:
         return False
-    return side * (value - bound.threshold) > ROUNDING * abs(bound.threshold)
+    return side * (value - bound.threshold) > ROUNDING * max(abs(bound.mean), abs(bound.threshold))
 
 
 def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signals], dict[str, Limit]]:
