@@ -32,7 +32,7 @@ def branch() -> str:
 
 def names(command: str, *arguments: str) -> list[str]:
     """Return the files that a git command lists, as seen from this folder. Raises ValueError with git's message if it fails."""
-    return [name for name in run(command, "-z", *arguments).decode().split("\0") if name]
+    return [name for name in os.fsdecode(run(command, "-z", *arguments)).split("\0") if name]  # of any bytes
 
 
 def origin() -> str:
@@ -95,15 +95,14 @@ def workspace_links() -> list[Path]:
 
 
 def _workspace_entries() -> list[Path]:
-    names = os.fsdecode(run("ls-files", "-z", "--cached", "--others", "--exclude-standard")).split("\0")  # of any bytes
-    return [Path(name) for name in names if name]
+    return [Path(name) for name in names("ls-files", "--cached", "--others", "--exclude-standard")]
 
 
 def _answer(*arguments: str) -> str:
     """Return what a git command prints; empty if it fails or git is not installed."""
     if shutil.which("git") is None:
         return ""
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    return os.fsdecode(subprocess.run(["git", *arguments], capture_output=True, check=False).stdout).strip()
 
 
 def _succeeds(*arguments: str) -> bool:
