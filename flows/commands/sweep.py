@@ -149,9 +149,8 @@ def _next(winner: "Row | None", made: "Sweep", *, taken: bool) -> Sequence[str]:
 def _point(row: "Row", winner: "Row | None") -> "SweptPoint":
     from flows.commands._comparisons import Interval, SweptPoint
     from flows.experiments.sweeps import outcome
-    from flows.experiments.sweeps import sweep as sweeps
 
-    interval = sweeps.spread(row.values)
+    interval = outcome.spread(row.values)
     difference = outcome.against_best(row, winner) if winner else None
     return SweptPoint(
         settings=row.point,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,6 +66,11 @@ class Recipe(Config):
     """The stage in which the compositions train."""
     changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Changes of params.yaml for all compositions and for the base, by section: `{tune: {pack_tokens: 256}}`."""
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The contents of params.yaml when they were first asked for: who edits it meanwhile changes no trial."""
+        return configuration.load().model_dump(mode="json", exclude_none=True, by_alias=True)
 
     def rates(self, name: str) -> tuple[float, ...]:
         """Return the learning rates to try for a composition. Raises ValueError if they are missing or too few to choose from."""

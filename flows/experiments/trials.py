@@ -1,5 +1,6 @@
 """Make the trials of a comparison from its recipe, run them, and estimate the time they take."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def write_folder(recipe: Recipe, name: str, trial: Trial) -> Path:
 
 def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """Return the sections of a trial's settings: those of params.yaml with the recipe's changes."""
-    sections: dict[str, Any] = configuration.load().model_dump(mode="json", exclude_none=True, by_alias=True)
+    sections = copy.deepcopy(recipe.settings)
     for section, values in recipe.changes.items():
         sections[section] = sections.get(section, {}) | values
     if trial.composition is None:

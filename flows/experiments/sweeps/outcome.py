@@ -54,6 +54,11 @@ def against_best(row: Row, winner: Row) -> Estimate | None:
     return over_seeds([value - best for value, best in zip(row.values, winner.values, strict=True)])
 
 
+def spread(values: Sequence[float]) -> Estimate | None:
+    """Return the mean over seeds with its interval; None for a single seed, which has none."""
+    return over_seeds(values) if len(values) > 1 else None
+
+
 def head(sweep: Sweep) -> list[str]:
     """Return the head of the table."""
     costs = [WORDS[name] for name in COSTS if name != sweep.metric]
@@ -69,7 +74,7 @@ def cells(sweep: Sweep, rows: Sequence[Row]) -> list[list[str]]:
 def _cells(sweep: Sweep, row: Row, winner: Row | None) -> Iterator[str]:
     for number, axis in enumerate(sweep.axes):
         yield f"{row.point[axis.setting]}{' *' if number == 0 and row is winner else ''}"
-    yield _shown(sweeps.spread(row.values) or row.mean) if math.isfinite(row.mean) else "diverged"
+    yield _shown(spread(row.values) or row.mean) if math.isfinite(row.mean) else "diverged"
     yield ", ".join(_number(value) for value in row.values)
     difference = against_best(row, winner) if winner else None
     yield _shown(difference, "+") if difference else "—"

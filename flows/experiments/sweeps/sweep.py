@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from flows.experiments.sweeps.samplers import Kind, Point, Sampler
 from flows.experiments.trial_store import MODEL, Runner, TrialPlan
 from tasks import configuration, methods
 from tasks.configuration import PipelineConfig
-from tasks.core.statistics import Estimate, over_seeds
 from tasks.io import config_file
 
 VALIDATION = "validation"
@@ -58,6 +57,9 @@ class Sweep:
     trials: int | None = None
     """Points to draw."""
     stop: Stop | None = None
+    raw: Mapping[str, Any] = field(default_factory=lambda: config_file.parse(configuration.PARAMS)[0], repr=False)
+    """The contents of params.yaml when the sweep began: who edits it meanwhile changes no trial."""
+    config: PipelineConfig = field(default_factory=configuration.load, repr=False)
 
     @property
     def name(self) -> str:
@@ -153,15 +155,14 @@ def _stop(text: str | None, known: Mapping[str, int]) -> Stop | None:
 
 
 def sections_of(sweep: Sweep, point: Point, seed: int) -> dict[str, Any]:
-    """Return the contents of params.yaml for one trial: what it holds, with the point's values and the seed."""
-    raw, config = config_file.parse(configuration.PARAMS)[0], configuration.load()
-    whole: dict[str, Any] = copy.deepcopy(raw)
+    """Return the contents of params.yaml for one trial: what it held at first, with the point's values and the seed."""
+    whole: dict[str, Any] = copy.deepcopy(dict(sweep.raw))
     put(whole, {**point, f"{sweep.stage}.seed": seed})
     section = whole[sweep.stage]
     section["save_every"] = 0  # what is measured on the way chooses nothing
     if sweep.tokens:
         section |= {"max_tokens": sweep.tokens, "epochs": 1000}
-    for method in filter(methods.configs().__contains__, _methods(sweep.stage, whole, config)):
+    for method in filter(methods.configs().__contains__, _methods(sweep.stage, whole, sweep.config)):
         whole.setdefault("methods", {}).setdefault(method, {})
     return whole
 
@@ -206,7 +207,7 @@ def _check(sweep: Sweep) -> None:
             others = str({name: value for name, value in point.items() if name != axis.setting})
             seen.setdefault(others, set()).add(settings)
         if len(axis.examples) > 1 and all(len(settings) == 1 for settings in seen.values()):
-            used = ", ".join(_methods(sweep.stage, sections_of(sweep, points[0], 0), configuration.load()))
+            used = ", ".join(_methods(sweep.stage, sections_of(sweep, points[0], 0), sweep.config))
             raise ValueError(
                 f"{axis.setting}: stage {sweep.stage} trains the same whatever it is. A sweep varies settings of {sweep.stage} and of the "
                 f"methods that it composes: {used}."
@@ -343,18 +344,13 @@ def best(sweep: Sweep, rows: Sequence[Row]) -> Row | None:
     return min(finite, key=lambda row: sweep.sign * row.mean, default=None)
 
 
-def spread(values: Sequence[float]) -> Estimate | None:
-    """Return the mean over seeds with its interval; None for a single seed, which has none."""
-    return over_seeds(values) if len(values) > 1 else None
-
-
 def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figures]:
     """Measure the winner on the test sets with every seed, and the base; a model that is no longer kept is trained again."""
     base = TrialPlan(
         "sweep · base",
         sweep.name,
         sweep.stage,
-        config_file.parse(configuration.PARAMS)[0],
+        sweep.raw,
         trains=False,
         test=True,
         facts={"composition": "base"},

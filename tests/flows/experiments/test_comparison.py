@@ -234,6 +234,17 @@ def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
         assert whole["tune"]["objective"] == "cross_entropy", "what is not named stays"
 
 
+def test_settings_that_are_edited_while_a_comparison_works_change_no_trial_that_comes(recipe, monkeypatch, tmp_path):
+    params = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params/micro.yaml", params)
+    monkeypatch.chdir(tmp_path)
+    first = trials.sections_of(recipe, Trial("lora", 1e-3, 0, False))
+    params.write_text(params.read_text().replace("pack_tokens: 512", "pack_tokens: 77"))
+    later = trials.sections_of(recipe, Trial("lora", 1e-3, 1, True))
+    assert first["tune"]["pack_tokens"] == later["tune"]["pack_tokens"] == 512
+    assert Recipe.model_validate(recipe.model_dump()).settings["tune"]["pack_tokens"] == 77
+
+
 def test_keys_are_written_as_people_write_them(recipe, monkeypatch, tmp_path):
     text = (
         (ROOT / "params/workstation.yaml")

@@ -139,6 +139,22 @@ def test_a_sweep_that_was_interrupted_runs_what_is_left_and_another_sweep_nothin
     assert [rate(sections) for sections in ran] == [0.3, 0.4]
 
 
+def test_settings_that_are_edited_while_a_sweep_works_change_no_trial_that_comes(settings, trainings):
+    def loss(sections):
+        settings.write_text(settings.read_text().replace("domain_tokens: 1000", "domain_tokens: 77"))
+        return rate(sections)
+
+    ran = trainings(loss)
+    before = settings.read_text()
+    sweep = made(f"{RATE}=0.1,0.2")
+    rows = sweeps.run(sweep, "parent")
+    shutil.rmtree(rows[0].folders[0] / "model")
+    sweeps.measure(sweep, rows[0], "parent")
+    assert settings.read_text() != before
+    assert len(ran) == 4
+    assert len({json.dumps(sections["evaluate"]) for sections in ran}) == 1
+
+
 def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_figures(trainings):
     ran = trainings(rate)
     sweep = made(f"{RATE}=0.1,0.2")
