@@ -78,7 +78,7 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
     with flow_runs.recorded(title=f"compare · {name}", command=f"ratchet compare {name}") as run:
         results = search.choose(recipe, name, run.id)
         best = search.best_rates(recipe, results)
-        results |= trials.execute(recipe, name, search.finals(recipe, best), run.id)
+        results |= trials.execute(recipe, name, search.finals(recipe, best), run.id, results.values())
     folder = results_table.save_figures(name, results_table.figures(recipe, results))
     rows = results_table.rows(recipe, best, results)
     diverged = results_rendering.diverged_lines(results_table.diverged(recipe, best, results), best)

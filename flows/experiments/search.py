@@ -84,6 +84,6 @@ def choose(recipe: Recipe, name: str, parent: str) -> dict[Trial, Figures]:
     results: dict[Trial, Figures] = {}
     chosen = grid(recipe)
     while chosen:
-        results |= trials.execute(recipe, name, chosen, parent)
+        results |= trials.execute(recipe, name, chosen, parent, results.values())
         chosen = widened(recipe, results)
     return results

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from flows.experiments.recipes import BASES, ITEMS, Figures
 from tasks import configuration, trial_on_node
+from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.operation import Resources
 from tasks.forkserver import client
@@ -88,16 +89,12 @@ def write_folder(plan: TrialPlan) -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / SETTINGS).write_text(text, encoding="utf-8")
     config = configuration.load(FOLDER / SETTINGS)
-    training = configuration.key(plan.stage, ITEMS[plan.stage], config) if plan.trains else ""
-    key = [training]
-    if plan.test:
-        key += [provenance.digest(path) for path in _read_by_test(BASES[plan.stage])]
-        key += [configuration.for_stage("evaluate", config).model_dump_json()]
-        key += [provenance.code_digest(configuration.code("evaluate", config))]
-    folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    key = _key(plan.stage, config, trains=plan.trains, test=plan.test)
+    training, folder = key[0], FOLDER / _name(key)
     folder.mkdir(exist_ok=True)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     request = {
+        "of": plan.stage,
         "stage": plan.stage if plan.trains and plan.trained is None else None,
         "trained": str(plan.trained) if plan.trained else None,
         "base": BASES[plan.stage],
@@ -112,6 +109,36 @@ def write_folder(plan: TrialPlan) -> Path:
     if plan.trains and not plan.test and not is_finished(folder):
         _take_over(training, folder)
     return folder
+
+
+def _key(stage: str, config: PipelineConfig, *, trains: bool, test: bool) -> list[str]:
+    """Return everything that a trial's result follows from, what it trains first."""
+    key = [configuration.key(stage, ITEMS[stage], config) if trains else ""]
+    if test:
+        key += [provenance.digest(path) for path in _read_by_test(BASES[stage])]
+        key += [configuration.for_stage("evaluate", config).model_dump_json()]
+        key += [provenance.code_digest(configuration.code("evaluate", config))]
+    return key
+
+
+def _name(key: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+
+
+def check_unchanged(folders: Iterable[Path]) -> None:
+    """Raise ValueError if the data or the code that a trial was planned with have changed.
+
+    What trains now would be other than what it is named by, and is not to be compared with those before.
+    """
+    for folder in folders:
+        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        config = configuration.load(folder / "params.yaml")
+        key = _key(request["of"], config, trains=bool(request["training"]), test=request["test"])
+        if _name(key) != folder.name:
+            raise ValueError(
+                f"{request['title']}: its data or its code have changed since it was planned, so trials from here on could not be compared with "
+                f"those before. The same command plans them all anew. What is finished is kept in {FOLDER}, for when the earlier ones are back."
+            )
 
 
 def _read_by_test(base: str) -> list[Path]:
@@ -167,8 +194,14 @@ class Runner:
             self._forks = False
             self._stack.enter_context(_fork_server())
         for folder in waiting:
+            check_unchanged([folder])
             if code := _run(folder, os.environ | {environment.PARENT_RUN: self._parent}):
                 raise _failure(folder, code)
+            try:
+                check_unchanged([folder])
+            except ValueError:  # nobody knows whether it read the earlier or the later
+                (folder / RESULT).unlink()
+                raise
             yield folder
 
     def _on_cluster(self, address: str, waiting: Sequence[Path]) -> Generator[Path]:

@@ -1,7 +1,7 @@
 """Make the trials of a comparison from its recipe, run them, and estimate the time they take."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,14 @@ from flows.experiments.trial_store import Runner, TrialPlan
 from tasks import configuration
 
 
-def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Figures]:
-    """Run the trials without a result, and return all results."""
+def execute(
+    recipe: Recipe, name: str, trials: Sequence[Trial], parent: str, earlier: Iterable[Figures] = ()
+) -> dict[Trial, Figures]:
+    """Run the trials without a result, and return all results.
+
+    Raises ValueError where data or code have changed since the `earlier` ones of the comparison were planned.
+    """
+    trial_store.check_unchanged(Path(result["folder"]) for result in earlier)
     folders = [write_folder(recipe, name, trial) for trial in trials]
     with Runner(f"compare {name}", parent, forks="compute" not in recipe.changes) as runner:
         return dict(zip(trials, runner.results(folders), strict=True))

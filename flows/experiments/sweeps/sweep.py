@@ -264,6 +264,7 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
     forks = not any(axis.setting.startswith("compute.") for axis in sweep.axes)
     with Runner("sweep", parent, forks=forks) as runner:
         while batch := points.ask():
+            trial_store.check_unchanged(row.folders[0] for row in rows)
             folders = [trial_store.write_folder(plan(sweep, point, seed)) for point in batch for seed in sweep.seeds]
             with closing(runner.results(folders)) as results:
                 for row in _rows(sweep, batch, results):
@@ -346,6 +347,7 @@ def best(sweep: Sweep, rows: Sequence[Row]) -> Row | None:
 
 def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figures]:
     """Measure the winner on the test sets with every seed, and the base; a model that is no longer kept is trained again."""
+    trial_store.check_unchanged(winner.folders)
     base = TrialPlan(
         "sweep · base",
         sweep.name,

@@ -77,7 +77,7 @@ def losses(monkeypatch):
     def of(loss, before=math.inf):
         ran = []
 
-        def execute(recipe, name, trials, parent):
+        def execute(recipe, name, trials, parent, earlier):
             ran.extend(trials)
             course = [(0, before), (1000, before)]
             return {trial: {"validation": loss(trial.rate), "measured": {"validation": course}} for trial in trials}

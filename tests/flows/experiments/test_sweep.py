@@ -15,48 +15,13 @@ from flows.experiments.sweeps import sweep as sweeps
 from tasks import configuration
 from tasks.core.records import Example
 from tasks.io import tables
-from tests.flows.conftest import ROOT
 
 RATE = "methods.adamw.learning_rate"
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch, tmp_path):
-    """Profile micro with the code of this repository, and an input for each that a trial reads."""
-    for name in ("tasks", "flows"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copyfile(ROOT / "params/micro.yaml", tmp_path / "params.yaml")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RATCHET_FORKSERVER", "0")
-    for path in configuration.files("tune", "r0", configuration.load())[0].values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
-    return tmp_path / "params.yaml"
+pytestmark = pytest.mark.usefixtures("settings")
 
 
 def made(*texts, **options):
     return sweeps.make(axes.read(texts), **options)
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """Trials end at once, with the loss that a function of their settings says; the settings of those that ran, in order."""
-
-    def of(loss):
-        ran = []
-
-        def run(folder, _variables):
-            sections = yaml.safe_load((folder / "params.yaml").read_text())
-            ran.append(sections)
-            (folder / "model").mkdir()
-            figures = {"validation": loss(sections), "bytes": 10, "trainable": 5, "tokens_per_s": 2.0}
-            (folder / "result.json").write_text(json.dumps(figures))
-            return 0
-
-        monkeypatch.setattr(trial_store, "_run", run)
-        return ran
-
-    return of
 
 
 def rate(sections):
@@ -139,22 +104,6 @@ def test_a_sweep_that_was_interrupted_runs_what_is_left_and_another_sweep_nothin
     assert [rate(sections) for sections in ran] == [0.3, 0.4]
 
 
-def test_settings_that_are_edited_while_a_sweep_works_change_no_trial_that_comes(settings, trainings):
-    def loss(sections):
-        settings.write_text(settings.read_text().replace("domain_tokens: 1000", "domain_tokens: 77"))
-        return rate(sections)
-
-    ran = trainings(loss)
-    before = settings.read_text()
-    sweep = made(f"{RATE}=0.1,0.2")
-    rows = sweeps.run(sweep, "parent")
-    shutil.rmtree(rows[0].folders[0] / "model")
-    sweeps.measure(sweep, rows[0], "parent")
-    assert settings.read_text() != before
-    assert len(ran) == 4
-    assert len({json.dumps(sections["evaluate"]) for sections in ran}) == 1
-
-
 def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_figures(trainings):
     ran = trainings(rate)
     sweep = made(f"{RATE}=0.1,0.2")
@@ -184,15 +133,14 @@ def test_only_the_models_of_the_best_point_so_far_are_kept(trainings):
 
 def test_a_trial_that_is_killed_is_told_so(tmp_path, monkeypatch):
     """The kernel ends what takes too much memory: no line above would say why."""
-    folder, python = tmp_path / "trial", tmp_path / "python"
-    folder.mkdir()
-    (folder / "trial.json").write_text('{"title": "large"}')
+    python = tmp_path / "python"
+    folder = trial_store.write_folder(sweeps.plan(made(f"{RATE}=0.1,0.2"), {RATE: 0.1}, 3))
     python.write_text("#!/bin/sh\nkill -9 $$\n")
     python.chmod(0o755)
     monkeypatch.setattr(trial_store.sys, "executable", str(python))
     with (
         trial_store.Runner("sweep", "parent", forks=False) as runner,
-        pytest.raises(RuntimeError, match=r"large was ended by SIGKILL, as the system does where memory runs out\."),
+        pytest.raises(RuntimeError, match=r"seed 3 was ended by SIGKILL, as the system does where memory runs out\."),
     ):
         list(runner.results([folder]))
 
