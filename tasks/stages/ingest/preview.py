@@ -24,6 +24,7 @@ from tasks.core.text.visible import excerpt
 from tasks.io import sandbox
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
+from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
@@ -39,6 +40,7 @@ from tasks.stages.ingest.reading.examples import (
 )
 from tasks.stages.ingest.reading.guesses import table
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
+from tasks.stages.ingest.reading.guesses.names import Guess
 from tasks.stages.ingest.reading.rows import reasoning
 from tasks.stages.ingest.reading.rows.columns import missing
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
@@ -152,7 +154,10 @@ def _rules_in(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
-    """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
+    """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has.
+
+    A guess is for all rows of the source, so none is made that would cost more of those that are read without it than it gains.
+    """
     if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
     first = list(islice(_rows(source), GUESSED))
@@ -161,9 +166,31 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     if answer is None and has_unknown:
         unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
         answer = table.guess(list(islice(unknown, GUESSED)))
+        if answer is not None and not _gains(answer, source):
+            return None
     if answer is None or (answer.text and not isinstance(source, File)):  # corpora read tables of files
         return None
     return asdict(answer)
+
+
+def _gains(answer: Guess, source: File | Query | Datasets) -> bool:
+    """Return True if a source has no row that is read without the guess, or the guess makes more rows usable than it changes of these."""
+    settings = {"columns": Columns(**answer.columns)} if answer.columns else {}
+    guessed = source.model_copy(update=settings)
+    own = {answer.thread[name] for name in ("by", "role", "content")} if answer.thread else set[str]()
+    num_usable = num_gained = num_changed = 0
+    for row in _rows(source):
+        before = example_from_row(row, label(source), source, "")
+        after = example_from_row(row, label(source), guessed, "")
+        if isinstance(before, Refusal):
+            num_gained += isinstance(after, Example)
+            continue
+        num_usable += 1
+        is_same = isinstance(after, Example) and after.id == before.id
+        num_changed += not is_same or (bool(own) and own <= row.values.keys())
+    if answer.columns:
+        return not num_changed or num_gained > num_changed
+    return not (num_changed if answer.thread else num_usable)
 
 
 def _first_rows(source: File | Query | Datasets) -> list[Mapping[str, Any]]:

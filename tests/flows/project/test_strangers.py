@@ -124,6 +124,26 @@ def test_texts_in_a_table_go_to_the_corpus(tmp_path):
     assert sources.corpus == ({"from": "file", "path": (tmp_path / "texts.csv").as_posix(), "text": "text"},)
 
 
+def test_texts_beside_chats_do_not_make_texts_of_these(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/chats.jsonl").write_bytes(lines(CHAT))
+    (tmp_path / "mine/notes.csv").write_text("id,body\n" + "".join(f"{n},A long note of day {n}.\n" for n in range(9)))
+    view, sources = taken(tmp_path / "mine")
+    assert sources.corpus == ()
+    assert (view["kept"], view["refused"]) == (12, {"unknown shape": 9})
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "kept"), [(1, {"a": 1}, 12), (5, {"text": "So."}, 12), (30, {"text": "So."}, 30)]
+)
+def test_a_guess_for_odd_rows_costs_no_more_of_the_others_than_it_gains(tmp_path, number, answer, kept):
+    odd = [{"question": f"What is {n}?", "answer": answer} for n in range(number)]
+    usual = [{"question": prompt, "answer": completion} for prompt, completion in PAIRS]
+    (tmp_path / "rows.jsonl").write_bytes(lines([*odd, *usual]))
+    view, sources = taken(tmp_path / "rows.jsonl")
+    assert (sources.corpus, view["kept"]) == ((), kept)
+
+
 def test_a_database_of_one_table_is_used_and_of_two_is_asked_about(tmp_path):
     path = tmp_path / "own.sqlite"
     with sqlite3.connect(path) as connection:
