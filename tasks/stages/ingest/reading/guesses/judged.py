@@ -15,9 +15,12 @@ from tasks.stages.ingest.reading.guesses.names import (
     prompt_of,
     quoted,
 )
+from tasks.stages.ingest.reading.guesses.nested import talk_columns
 
 BY_CUSTOM = ("response_j", "response_k")
 """The better and the worse answer in data sets of pairs from Stack Exchange."""
+PREFERENCE = ("input", "preferred_output", "non_preferred_output")
+"""The columns of OpenAI's files of preferences."""
 VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
 """Columns that name the better one of two answers, `a` or `b`, 1 or 2, maybe behind a word: `model_a`."""
 SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab12])", re.IGNORECASE)
@@ -34,6 +37,8 @@ SCORES = ("overall_score", "score", "rating", "reward", "rank")
 def guess_judged(rows: Rows) -> Guess | None:
     """Return the guess for a prompt with a better and a worse answer."""
     names = names_of(rows)
+    if guess := _preferred(rows, names) or _better_talk(rows, names):
+        return guess
     told = [name for name in names if not is_about(name)]
     prompt = prompt_of(rows, told)
     if prompt is None:
@@ -45,6 +50,36 @@ def guess_judged(rows: Rows) -> Guess | None:
     pair = _two_answers(rows, [name for name in names if name != prompt])
     guess = pair and (_signed(rows, prompt, *pair) or _named_winner(rows, names, prompt, *pair))
     return guess or _scored(rows, names, prompt)
+
+
+def _preferred(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for OpenAI's preferences: the messages of an input, and the turns of a better and a worse answer to them."""
+    asked, better, worse = PREFERENCE
+    if not set(PREFERENCE) <= set(names) or not all(isinstance(row.get(asked), Mapping) for row in rows):
+        return None
+    said = f"{asked}['messages']"
+    columns = {"prompt": f"{{{{ {said} | tojson }}}}"} | {
+        kind: f"{{{{ ({said} + {name}) | tojson }}}}" for kind, name in (("response", better), ("rejected", worse))
+    }
+    return Guess(
+        columns, None, f"{better!r} is the better answer to the messages of {asked!r}, and {worse!r} the worse one"
+    )
+
+
+def _better_talk(rows: Rows, names: Sequence[str]) -> Guess | None:
+    """Return the guess for two conversations, of which a column names the better one. A tie is refused."""
+    talks = talk_columns(rows, names)
+    talks = [name for name in talks if all(isinstance(row.get(name), list) for row in rows)]
+    pair = next(((one, other) for one in talks for other in talks if one[:-1] == other[:-1] and one < other), None)
+    guess = pair and _named_winner(rows, names, pair[0], *pair)
+    if not pair or not guess:
+        return None
+    columns = {
+        kind: value.replace("{{ ", "{{ (").replace(" }}", " + []) | tojson }}")
+        for kind, value in guess.columns.items()
+        if kind != "prompt"
+    }
+    return Guess({"prompt": pair[0], **columns}, None, guess.reason)
 
 
 def _two_answers(rows: Rows, names: Sequence[str]) -> tuple[str, str] | None:

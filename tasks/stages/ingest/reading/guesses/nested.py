@@ -1,18 +1,22 @@
 """Guess the conversations that lie in lists and objects within the columns of a table."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.stages.ingest.reading.guesses.names import (
+    RESPONSES,
     Guess,
     Rows,
     as_expression,
     first_named,
+    is_about,
     names_of,
     quoted,
     topic_of,
 )
-from tasks.stages.ingest.reading.rows.conversations import PAIRS
+from tasks.stages.ingest.reading.rows.conversations import PAIRS, TURNS
+from tasks.stages.ingest.reading.rows.turns import role_of
 
 TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat")
 """Columns, and fields of objects, that may hold the texts of a conversation, one speaker after the other."""
@@ -37,8 +41,8 @@ COMMA = "{{ ', ' if not loop.last }}"
 
 
 def guess_nested(rows: Rows) -> Guess | None:
-    """Return the guess for conversations in lists and objects: texts in turn, pairs, questions beside answers, requests beside responses."""
-    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _paired, _parallel, _alternating)
+    """Return the guess for conversations in lists and objects: turns, texts in turn, pairs, questions beside answers, requests beside responses."""
+    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _spoken, _paired, _parallel, _alternating)
     return next((answer for make in makers if (answer := make(rows)) is not None), None)
 
 
@@ -54,6 +58,38 @@ def _logged(rows: Rows) -> Guess | None:
     said = f"{as_expression(request)}['messages'] + [{as_expression(response)}['choices'][0]['message']]"
     reason = f"{request!r} holds the messages of a request, and {response!r} what was answered"
     return Guess({"messages": f"{{{{ ({said}) | tojson }}}}"}, None, reason)
+
+
+def _spoken(rows: Rows) -> Guess | None:
+    """Return the guess for a column of turns with their speakers, or an object with such a list. Beside an answer they are what came before it."""
+    names = names_of(rows)
+    talks = talk_columns(rows, names)
+    if first_named([name for name in names if name not in talks and not is_about(name)], RESPONSES) is not None:
+        return None
+    exact = [name for name in talks if name.strip().lower() in TALKS]
+    if len(talks) == 1 or exact:
+        name = (exact or talks)[0]
+        return Guess({"messages": name}, None, f"{name!r} holds turns with their speakers")
+    for name in _columns(rows, Mapping) if not talks else ():
+        inner = [row[name] for row in rows]
+        if field := next((field for field in talk_columns(inner, names_of(inner)) if field in (*TURNS, *TALKS)), None):
+            messages = f"{{{{ {as_expression(name)}[{quoted(field)}] | tojson }}}}"
+            return Guess({"messages": messages}, None, f"{name!r} holds turns with their speakers in {field!r}")
+    return None
+
+
+def talk_columns(rows: Rows, names: Sequence[str]) -> list[str]:
+    """Return the columns that hold turns of a user and an assistant in most rows, as a list or as JSON."""
+    return [name for name in names if 2 * sum(_is_talk(row.get(name)) for row in rows) > len(rows)]
+
+
+def _is_talk(value: Any) -> bool:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(value, list) and {"user", "assistant"} <= {role_of(turn) for turn in value}
 
 
 def _paired(rows: Rows) -> Guess | None:

@@ -70,6 +70,8 @@ MOST = 0.8
 """The share of rows from which on a column is one of transcripts."""
 DEEPEST = 3
 """Lists and objects, one in the other, in which a text is looked for."""
+WRITTEN = r"\s*(?:\[\s*)?\{\s*['\"]|\s*\[\s*['\"]"
+"""What a list or object begins with that is written as text."""
 LONG_NAME = 40
 """Characters beyond which a name of a column may be a row."""
 
@@ -223,6 +225,13 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
     return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
 
 
+def _holds_data(rows: Rows, name: str) -> bool:
+    """Return True for a column whose texts are lists and objects as JSON or Python writes them, or a few words that come again and again."""
+    texts = [text for row in rows if isinstance(text := row.get(name), str) and text]
+    num_written = sum(bool(re.match(WRITTEN, text)) for text in texts)
+    return 2 * num_written > len(texts) or (num_words(rows, name) < FEWEST_WORDS and 2 * len(set(texts)) < len(texts))
+
+
 def _within(rows: Rows, names: Sequence[str]) -> Guess | None:
     """Return the guess for the prompt and response that lie in one object of each row."""
     for name in names:
@@ -242,7 +251,7 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     by, speaker = thread_columns(rows, names)
     is_thread = by is not None and speaker is not None
     texts = [name for name in text_columns(rows, names) if not is_thread or name not in (by, speaker)]
-    if not texts:
+    if not texts or _holds_data(rows, texts[0]):
         return None
     if len(texts) == 1:
         reason = f"{texts[0]!r} is its only column of text, so there is nothing to answer"

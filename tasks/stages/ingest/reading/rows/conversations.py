@@ -159,7 +159,10 @@ def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
         case (name,):
             turns = transcript(row[name]) if isinstance(row[name], str) else row[name]
             if not isinstance(turns, list):
-                return Unfit("not a list of turns", f"{name} is {described(row[name])}")
+                what = (
+                    "a text, and neither JSON nor a transcript" if isinstance(row[name], str) else described(row[name])
+                )
+                return Unfit("not a list of turns", f"{name} is {what}")
             return _with_system(row, turns)
     return Unfit("unknown shape", f"found {', '.join(sorted(map(str, row))) or 'nothing'}; expected {EXPECTED}")
 

@@ -124,7 +124,7 @@ def turns(*pairs):
         ({"question": "Why?", "answer": {"value": "Because."}}, "unknown shape", "answer holds a dict"),
         ({"question": "Why?", "answer": ["Because.", "So."]}, "unknown shape", "answer holds a list"),
         ({"prompt": "Why?", "completion": "  \n"}, "empty content", "turn 2"),
-        ({"messages": "Why?"}, "not a list of turns", "str"),
+        ({"messages": "Why?"}, "not a list of turns", "neither JSON nor a transcript"),
         ({"messages": ["Why?"]}, "turn is no object", "turn 1"),
         ({"messages": []}, "no answer", "none"),
         (turns(("user", "Why?"), ("critic", "x")), "unknown role", "'critic'"),
