@@ -1,10 +1,11 @@
 """Guess which of a row's answers is the better one, where the data say it otherwise than by `chosen` and `rejected`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.stages.ingest.reading.guesses.names import (
+    RESPONSES,
     Guess,
     Rows,
     as_expression,
@@ -22,8 +23,8 @@ BY_CUSTOM = ("response_j", "response_k")
 PREFERENCE = ("input", "preferred_output", "non_preferred_output")
 """The columns of OpenAI's files of preferences."""
 VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
-"""Columns that name the better one of two answers, `a` or `b`, 1 or 2, maybe behind a word: `model_a`."""
-SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab12])", re.IGNORECASE)
+"""Columns that name the better one of two answers, `a` or `b`, 1 or 2, 0 or 1, maybe behind a word: `model_a`."""
+SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab012])", re.IGNORECASE)
 """A verdict for a side, which stands alone or behind words: `-1` and `A>B` are none."""
 SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
 """What a verdict for no side has in it where verdicts are points of a scale, and no words such as `tie`."""
@@ -82,14 +83,31 @@ def _better_talk(rows: Rows, names: Sequence[str]) -> Guess | None:
     return Guess({"prompt": pair[0], **columns}, None, guess.reason)
 
 
+def is_undecided(rows: Rows) -> bool:
+    """Return True if rows hold two answers and a verdict on them that no guess reads: to take the first one would be wrong in many rows."""
+    names = names_of(rows)
+    pairs = [pair for pair in _pairs(rows, names) if first_named(pair[:1], RESPONSES)]
+    return any(first_named([name for name in names if name not in pair], VERDICTS) for pair in pairs)
+
+
 def _two_answers(rows: Rows, names: Sequence[str]) -> tuple[str, str] | None:
-    """Return the columns of two answers, whose names differ in their end alone: `_a` and `_b`, or 1 and 2."""
+    """Return the columns of two answers, whose names differ in their end alone."""
+    return next(_pairs(rows, names), None)
+
+
+def _pairs(rows: Rows, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of columns of texts whose names end in `_a` and `_b`, in 1 and 2, or in 0 and 1.
+
+    Unless the names are words for answers, which may be as short as `Yes`, most of the texts have several words.
+    """
     for one in names:
-        if one.endswith(("_a", "_A", " A", "-a", "1")):
-            pair = one, one[:-1] + chr(ord(one[-1]) + 1)
-            if all(isinstance(row.get(name), str) and " " in row[name] for row in rows for name in pair):
-                return pair
-    return None
+        if one.endswith(("_a", "_A", " A", "-a", "0", "1")):
+            other = one[:-1] + chr(ord(one[-1]) + 1)
+            texts = [text for row in rows for name in (one, other) if isinstance(text := row.get(name), str)]
+            if len(texts) == 2 * len(rows) and (
+                2 * sum(" " in text for text in texts) > len(texts) or first_named([one], RESPONSES)
+            ):
+                yield one, other
 
 
 def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:

@@ -19,13 +19,13 @@ RESPONSES = (
     "response", "answer", "completion", "output", "reply", "assistant", "target", "solution", "gpt", "bot", "result", "expected", "chosen",
     "antwort", "ausgabe", "losung", "loesung", "respuesta", "salida", "resposta", "saida", "reponse", "risposta", "antwoord", "svar",
     "odpowiedz", "odpoved", "yanit", "cevap", "ответ", "решение", "回答", "答案", "輸出", "输出", "답변", "جواب", "उत्तर",
-    "answers", "responses", "replies", "outputs", "resolution", "antworten", "respuestas", "respostas", "reponses",
+    "answers", "responses", "replies", "outputs", "targets", "resolution", "antworten", "respuestas", "respostas", "reponses",
 )  # fmt: skip
 TEXTS = (
     "utterance", "text", "content", "sentence", "document", "documentation", "docstring", "body", "review", "message", "comment", "article", "dialogue", "dialog", "passage",
     "inhalt", "texto", "texte", "testo",
 )  # fmt: skip
-ABOUT = (*EXTRAS, "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
+ABOUT = (*EXTRAS, "premise", "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """What a question is about."""
 WEAK = ("input", "inputs", "context", "ctx", "source", "task")
 """Words for a prompt that stand for other things where instructions are there."""
@@ -40,6 +40,8 @@ CODE = r"[!-~]*\d[!-~]*"
 """A name of a thing, such as a UUID, a date, an address: characters of ASCII without a space, and a digit among them."""
 FEWEST_WORDS = 3
 """Words on average below which a column is no text that was made of another."""
+HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
+"""Where a word begins within a name such as `botReply`."""
 ACCENTS = str.maketrans("áàâäãåéèêëíìîïóòôöõúùûüçñýšžřťďěůłśżź", "aaaaaaeeeeiiiiooooouuuucnyszrtdeulszz")
 
 
@@ -63,21 +65,26 @@ def names_of(rows: Rows) -> list[str]:
 
 def first_named(names: Sequence[str], words: Sequence[str]) -> str | None:
     """Return the name that is one of these words, or holds one; the exact ones first, in the order of the words."""
-    plain = {name: name.strip().lower().translate(ACCENTS) for name in names}
     for word in words:
-        for name, spelled in plain.items():
-            if spelled == word:
+        for name in names:
+            if name.strip().lower().translate(ACCENTS) == word:
                 return name
+    spelled = {name: words_of(name) for name in names}
     for word in words:
-        for name, spelled in plain.items():
-            if word in re.split(r"[\W_\d]+", spelled):
+        for name in names:
+            if word in spelled[name]:
                 return name
     return None
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in small letters and without accents, whether signs, digits or capitals part them."""
+    return re.split(r"[\W_\d]+", HUMP.sub(" ", name.strip()).lower().translate(ACCENTS))
+
+
 def is_about(name: str, facts: Sequence[str] = FACTS) -> bool:
     """Return True for a name of several words that ends in what is known of a thing, as `user_id` and `answer_count`."""
-    spelled = re.split(r"[\W_]+", name.lower())
+    spelled = re.split(r"[\W_]+", HUMP.sub(" ", name).lower())
     return len(spelled) > 1 and spelled[-1] in facts
 
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from tasks.core.text import templates
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
-from tasks.stages.ingest.reading.guesses.judged import guess_judged
+from tasks.stages.ingest.reading.guesses.judged import guess_judged, is_undecided
 from tasks.stages.ingest.reading.guesses.names import (
     FEWEST_WORDS,
     IDS,
@@ -15,6 +16,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     RESPONSES,
     TEXTS,
     VALUES,
+    WEAK,
     Guess,
     Rows,
     as_expression,
@@ -26,6 +28,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     prompt_of,
     quoted,
     text_columns,
+    words_of,
 )
 from tasks.stages.ingest.reading.guesses.nested import guess_nested
 from tasks.stages.ingest.reading.guesses.threads import guess_thread, thread_columns
@@ -86,9 +89,11 @@ def guess(rows: Rows) -> Guess | None:
         guess_nested(rows),
         guess_judged(rows),
         guess_thread(rows),
-        *(by_name(rows, names) for by_name in by_names),
     )
-    return next((answer for answer in guesses if answer is not None), None)
+    answer = next((answer for answer in guesses if answer is not None), None)
+    if answer is not None or is_undecided(rows):
+        return answer
+    return next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
 
 
 def _translated(rows: Rows) -> Guess | None:
@@ -107,7 +112,7 @@ def _translated(rows: Rows) -> Guess | None:
 
 def _begins_as(name: str, words: Sequence[str]) -> bool:
     """Return True for a name of several words whose first is one of these: an `input_output` is no output."""
-    spelled = re.split(r"[\W_]+", name.lower())
+    spelled = words_of(name)
     return len(spelled) > 1 and spelled[0] in words
 
 
@@ -147,10 +152,16 @@ def _edited(rows: Rows, names: Sequence[str]) -> Guess | None:
     return Guess({"prompt": prompt, "response": after}, None, f"{told!r} tells what became {after!r} of {before!r}")
 
 
-def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
+def _sides(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the columns whose names are words for a prompt and for a response."""
     told = [name for name in names if not is_about(name)]
     prompt = prompt_of(rows, [name for name in told if not _is_numeric(rows, name)])
-    response = first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
+    return prompt, first_named([name for name in told if name != prompt and not _begins_as(name, PROMPTS)], RESPONSES)
+
+
+def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
+    told = [name for name in names if not is_about(name)]
+    prompt, response = _sides(rows, names)
     if (
         "solution" in names
         and response is not None
@@ -160,7 +171,11 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     kind = "prompt"
     if prompt is not None and response is None:
         others = [name for name in told if name != prompt]
-        response = first_named(others, (*PROGRAMS, *MADE) if first_named([prompt], INSTRUCTIONS) else PROGRAMS)
+        made = (*PROGRAMS, *MADE) if first_named([prompt], INSTRUCTIONS) else PROGRAMS
+        # A `language_code` is none.
+        response = first_named(
+            [name for name in others if name.lower() in made or num_words(rows, name) >= FEWEST_WORDS], made
+        )
         if response is None and not text_columns(rows, others):
             response = first_named([name for name in names if is_about(name, VALUES) and _is_varied(rows, name)], ASKED)
     elif prompt is None and response is not None and num_words(rows, response) >= FEWEST_WORDS:
@@ -179,17 +194,24 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _text_in(rows: Rows, name: str) -> str | None:
-    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None where there is none."""
-    value = next((row[name] for row in rows if row.get(name)), "")
-    path = as_expression(name)
+    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None where there is none.
+
+    What is empty in the first rows, as answers that nobody knows are, may hold a text in later ones.
+    """
+    values = [row[name] for row in rows if row.get(name)]
+    paths = (_path_to_text(value, as_expression(name)) for value in values)
+    path = next((path for path in paths if path is not None), None) if values else as_expression(name)
+    return name if path == as_expression(name) else path and f"{{{{ {path} }}}}"
+
+
+def _path_to_text(value: Any, path: str) -> str | None:
+    """Return the path of the first text or number within a value, which has this path itself."""
     for _ in range(DEEPEST):
         if isinstance(value, list) and value:
             value, path = value[0], f"{path}[0]"
         elif isinstance(value, Mapping) and (key := first_named(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
             value, path = value[key], f"{path}[{quoted(key)}]"
-    if isinstance(value, list | Mapping):
-        return None
-    return name if path == as_expression(name) else f"{{{{ {path} }}}}"
+    return None if isinstance(value, list | Mapping) else path
 
 
 def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
@@ -251,7 +273,9 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     by, speaker = thread_columns(rows, names)
     is_thread = by is not None and speaker is not None
     texts = [name for name in text_columns(rows, names) if not is_thread or name not in (by, speaker)]
-    if not texts or _holds_data(rows, texts[0]):
+    asked, answer = _sides(rows, names)
+    is_unread = answer is not None and asked is not None and first_named([asked], WEAK) is None
+    if not texts or is_unread or _holds_data(rows, texts[0]):
         return None
     if len(texts) == 1:
         reason = f"{texts[0]!r} is its only column of text, so there is nothing to answer"
@@ -264,7 +288,13 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     if text := first_named(texts[:1], TEXTS):
         return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")
     prompt, response = sorted(texts[:2], key=list(names).index)
-    reason = f"{prompt!r} and {response!r} have the longest texts, in this order"
+    if first_named([response], PROMPTS):
+        if first_named([prompt], PROMPTS):
+            return None  # a context and a question, say: neither is the answer
+        prompt, response, order = response, prompt, f"and {response!r} is a word for a prompt"
+    else:
+        order = "in this order"
+    reason = f"{prompt!r} and {response!r} have the longest texts, {order}"
     if all(len(name) > LONG_NAME for name in (prompt, response)):
         reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
     return Guess({"prompt": prompt, "response": response}, None, reason)

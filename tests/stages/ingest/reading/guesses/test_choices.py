@@ -26,6 +26,7 @@ def previewed(path, columns, number=6):
         ("ab", {"winner": lambda n: "ab"[n % 2]}),
         ("ab", {"winner": lambda n: ("answer_a", "answer_b")[n % 2]}),
         ("12", {"preference": lambda n: n % 2 + 1}),
+        ("01", {"better_response_id": lambda n: n % 2, "safer_response_id": 1}),  # PKU-SafeRLHF
     ],
 )
 def test_two_answers_of_which_one_is_preferred_are_a_pair(tmp_path, ends, verdict):
@@ -78,6 +79,28 @@ def test_a_strength_without_a_sign_prefers_no_answer(tmp_path, strengths):
     assert not any("rejected" in guess["columns"] for guess in plain["guesses"] if guess)
     _, named = previewed(tmp_path / "b.jsonl", answers | strength | {"winner": lambda n: "ab"[n % 2]})
     assert [row["response"] for row in named["rows"][:2]] == ["The answer a to 0.", "The answer b to 1."]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        {"winner_model_a": lambda n: n % 2, "winner_model_b": lambda n: 1 - n % 2},  # Chatbot Arena on Kaggle
+        {"preference": lambda n: ("slightly the first", "much the second")[n % 2]},
+    ],
+)
+def test_of_two_answers_none_is_taken_where_the_verdict_on_them_is_not_known(tmp_path, verdict):
+    answers = {f"response_{end}": lambda n, end=end: f"The answer {end} to {n}." for end in "ab"}
+    plain, _ = previewed(tmp_path / "a.jsonl", answers | verdict)
+    assert plain["guesses"] == [None]
+
+
+def test_an_answer_of_one_word_makes_no_other_thing_of_a_pair(tmp_path):
+    answers = {f"answer_{end}": lambda n, end=end: f"{end} to {n}" if n else "Yes." for end in "ab"}
+    _, named = previewed(tmp_path / "a.jsonl", answers | {"winner": lambda n: "ab"[n % 2]})
+    assert [(row["response"], row["rejected"]) for row in named["rows"][:2]] == [
+        ("b to 1", "a to 1"),
+        ("a to 2", "b to 2"),
+    ]
 
 
 @pytest.mark.parametrize("verdict", [{"label": (1, 2)}, {"preference_strength": (-1, 1)}])

@@ -115,6 +115,18 @@ def guessed(**columns):
             {"mol_id": lambda n: f"TOX{n}-long-name-of-a-molecule", "smiles": lambda n: f"CC(=O)OC{n}=CC", "label": lambda n: ("toxic", "safe", "unknown")[n % 3]},
             {"prompt": "smiles", "response": "label"},
         ),
+        (  # Aya
+            {"inputs": lambda n: f"Why is it {n}?", "targets": lambda n: f"It is {n}.", "language_code": "eng"},
+            {"prompt": "inputs", "response": "targets"},
+        ),
+        (  # names with capitals
+            {"userId": lambda n: f"u{n}", "userMessage": lambda n: f"Why, {n}?", "botReply": lambda n: f"So it is {n}.", "replyDate": "2026-03-01"},
+            {"prompt": "userMessage", "response": "botReply"},
+        ),
+        (  # SWE-bench: what is asked, whichever column comes first
+            {"patch": lambda n: f"+ a = {n} * b of course", "problem_statement": lambda n: f"It breaks at {n}."},
+            {"prompt": "problem_statement", "response": "patch"},
+        ),
         (  # what is known of an answer is the answer where there is no other
             {"question": lambda n: f"When was number {n} born?", "question_id": lambda n: f"q{n}", "answer_date": lambda n: f"1969-03-{n + 1:02d}"},
             {"prompt": "question", "response": "answer_date"},
@@ -123,6 +135,35 @@ def guessed(**columns):
 )  # fmt: skip
 def test_the_columns_that_are_meant_are_guessed(columns, expected):
     assert guessed(**columns).columns == expected
+
+
+def test_an_answer_is_found_though_the_first_rows_have_none():
+    """SQuAD 2: without it the question was taken for the answer."""
+    rows = [
+        {
+            "context": f"It was in the year {n}.",
+            "question": f"When, {n}?",
+            "answers": {"text": [str(n)] if n > 1 else []},
+        }
+        for n in range(6)
+    ]
+    answer = guess(rows)
+    assert read(rows[2], answer).response == "2"
+    assert read(rows[0], answer).reason == "columns do not fit"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"context": lambda n: f"It was in the year {n}, they say.", "question": lambda n: f"When was {n}?"},
+        {"instruction": lambda n: f"Sum up page {n}.", "input": lambda n: f"This is the page {n}."},
+        {"passage": lambda n: f"It was in {n}, they say.", "question": lambda n: f"When is {n}?", "answers_spans": {"spans": ["so"]}},
+        {"question": lambda n: f"What does country {n} speak?", "country_code": lambda n: ("de", "fr")[n % 2]},
+    ],
+)  # fmt: skip
+def test_questions_and_codes_answer_nothing(columns):
+    answer = guessed(**columns)
+    assert answer is None or answer.text == "question"
 
 
 def test_prompt_and_response_in_an_object_are_guessed():
