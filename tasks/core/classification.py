@@ -42,13 +42,14 @@ def macro_f1_difference(
 ) -> Estimate:
     """Return macro-F1 after minus that before; one draw of groups serves both.
 
-    Where every answer has the label that it had, the bounds are those of `statistics.score_difference`.
+    Where few answers have another label, or none, the bounds are widened as those of `statistics.score_difference`.
     """
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     if list(before) == list(after):
         unchanged = np.zeros(len(groups))
         return statistics.score_difference(unchanged, unchanged, groups, how)
-    return _estimate(counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), -1.0)
+    estimate = _estimate(counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), -1.0)
+    return statistics.with_rare_changes(estimate, _added(counts_GK, labels), how)
 
 
 def macro_f1_bounds(
@@ -56,13 +57,14 @@ def macro_f1_bounds(
 ) -> Estimate:
     """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
 
-    Student's t with the jackknife's error over groups, as `bounds.ratio_bounds`. Where every answer has the label that it had, they are those of
-    `bounds.score_bounds`.
+    Student's t with the jackknife's error over groups, as `bounds.ratio_bounds`. Where few answers have another label, or none, they are
+    widened as those of `bounds.score_bounds`: one label that is mended says little of what others may become.
     """
     if list(before) == list(after):
         return bounds.score_bounds(np.zeros(len(groups)), groups, tail)
     counts_GK, labels = _paired_counts(expected, before, after, groups)
-    return _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
+    over_groups = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
+    return bounds.with_rare_changes(over_groups, _added(counts_GK, labels), tail)
 
 
 def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -119,3 +121,11 @@ def _f1(sums_K: Vector, labels: int) -> Vector:
 
 def _rise(sums_K: Vector, labels: int) -> Vector:
     return _f1(sums_K[..., 3 * labels :], labels) - _f1(sums_K[..., : 3 * labels], labels)
+
+
+def _added(counts_GK: Vector, labels: int) -> Vector:
+    """Return what each group adds to the rise, times the number of groups: its pseudo-value of the jackknife, 0 where its counts are equal, (G,)."""
+    sums_K, num_groups = counts_GK.sum(axis=0), len(counts_GK)
+    before_GK, after_GK = np.split(counts_GK, 2, axis=1)
+    added_G = num_groups * _rise(sums_K, labels) - (num_groups - 1) * _rise(sums_K - counts_GK, labels)
+    return np.where((before_GK != after_GK).any(axis=1), added_G, 0.0)  # that of others is how little they weigh

@@ -197,8 +197,11 @@ def score_difference(
     was seen to: exact, none of n.
     """
     change_N = _differences(before, after)
-    estimate = mean(change_N, groups, how)
-    change_G = group_means(change_N, groups)
+    return with_rare_changes(mean(change_N, groups, how), group_means(change_N, groups), how)
+
+
+def with_rare_changes(estimate: Estimate, change_G: Vector, how: Bootstrap) -> Estimate:
+    """Return a change of -1 to 1 that is the mean of what each group adds, its interval widened as that of `score_difference`."""
     by_direction = _by_direction(change_G, how.confidence)
     low, high = min(estimate.low, by_direction[0]), max(estimate.high, by_direction[1])
     if few_differ(change_G) and by_direction[0] <= 0 <= by_direction[1]:

@@ -47,8 +47,12 @@ def score_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Esti
     """
     change_N = vector(changes)
     over_groups = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
+    return with_rare_changes(over_groups, group_means(change_N, groups), tail)
+
+
+def with_rare_changes(over_groups: Estimate, change_G: Vector, tail: float) -> Estimate:
+    """Return a change of -1 to 1 that is the mean of what each group adds, with the widest of Student's bounds and those of rare changes."""
     further = [_unseen(over_groups, tail)]
-    change_G = group_means(change_N, groups)
     if change_G.any() and few_differ(change_G):
         further.append(_counted(change_G, tail))
     return _wider(over_groups, further)
