@@ -59,6 +59,26 @@ def test_a_call_is_right_by_name_by_schema_and_by_what_it_gives(measured):
     assert all(row.value == (row.outcome == "passed") for row in measured)
 
 
+@pytest.mark.parametrize(
+    ("written", "outcome"),
+    [
+        ((9, 2, 4), "passed"),  # in another order, one by another argument
+        ((2, 4, 2), "assertion"),
+        ((2, 4), "assertion"),
+        ((2, 4, 8, 8), "assertion"),
+    ],
+)
+def test_several_calls_may_come_in_any_order(written, outcome):
+    problem = replace(
+        small.example(0),
+        tests=registry.tests(registry.parse("tool_call"), Row("", "".join(call(n=n) for n in (2, 4, 8)))),
+    )
+    text = "".join(call(n=n) for n in written)
+    result = Result("tool_call accuracy", "0", "g", None, 0.0, 1, 1, "", text)
+    rows = calls.measure([problem], [result], FUNCTIONS, partial(sandbox.run, minimum=2))
+    assert {row.measure: row.outcome for row in rows}[RESULT] == outcome
+
+
 def test_without_tools_and_schemas_only_names_are_compared():
     problem = replace(small.example(0), tests=registry.tests(registry.parse("tool_call"), Row("", call(n=8))))
     rows = calls.measure([problem], [Result("tool_call accuracy", "0", "g", None, 1.0, 1, 1, "passed", call(n=8))])
