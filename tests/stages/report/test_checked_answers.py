@@ -134,6 +134,16 @@ def test_a_judge_has_a_row_for_its_score_and_one_for_its_agreement(report):
     assert re.search(r'no verdict</th><td class="n">1</td><td class="n">1</td>', page)
 
 
+def test_each_answer_is_shown_once_and_nothing_that_no_model_wrote(report):
+    """What is planted for a judge are references, and a call has up to three measures beside its accuracy."""
+    planted = [replace(row, output="the reference of another question") for row in graded("judge agreement", [1] * 8)]
+    beside = [row for name in ("name accuracy", "schema validity") for row in graded(f"tool_call {name}", [1] * 8)]
+    side = [*judged([0, 0.5, 1, 0], []), *planted, *graded("tool_call accuracy", [1] * 8), *beside]
+    page = (report(side, side)[0] / "index.html").read_text()
+    assert re.search(r"of 12 tasks, one of each kind in turn", page)
+    assert "the reference of another question" not in page
+
+
 def test_macro_f1_stands_beside_the_accuracy_of_labels(report):
     sides = [graded("labels accuracy", BEFORE, labels=labels) for labels in LABELS]
     _, _, rows = report(*sides)

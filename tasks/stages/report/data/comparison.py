@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from tasks.core import classification, paired, records, statistics
 from tasks.core.answers import registry
-from tasks.core.answers.choice import ACC, ACC_NORM
+from tasks.core.answers.choice import Choice
+from tasks.core.answers.judge import Judge
+from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.promotion import bounds
 from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
@@ -20,8 +22,9 @@ HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
 """The unit of standard benchmarks, each with a scale of its own."""
-LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE, *UnitTests.beside)
-"""The measures for which the model writes nothing: of the likeliest of given answers, and what else is told of answers that are measured."""
+NOT_WRITTEN = (PREFERENCE, *Choice.beside, *Judge.beside, *ToolCall.beside, *UnitTests.beside)
+"""The measures for which the model writes nothing: of the likeliest of given answers, of pairs that are planted for a judge, and what else is
+told of answers that another measure has."""
 CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE, *EDITS)
 """The measures of answers that a check grades, that data prefer, or that tell facts."""
 TIERS = ("short", "medium", "long")
@@ -82,7 +85,7 @@ class Comparison:
     @property
     def written(self) -> list[Pair]:
         """Return the greedy answers that both wrote to held-out tasks and questions."""
-        kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in LIKELIHOODS))
+        kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in NOT_WRITTEN))
         return [pair for kind in kinds for pair in self.answers.get(kind, [])]
 
     @property
@@ -93,7 +96,7 @@ class Comparison:
     @property
     def accuracy(self) -> Row | None:
         """Return the share of all held-out tasks that the first answer solves, or of answers that a check takes; None without any."""
-        measures = ((PASS, "all"), *((measure, "") for measure in CHECKS if measure not in LIKELIHOODS))
+        measures = ((PASS, "all"), *((measure, "") for measure in CHECKS if measure not in NOT_WRITTEN))
         return next((row for name, part in measures if (row := self.row(name, part, "share"))), None)
 
     def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row | None:
