@@ -13,7 +13,7 @@ from tasks.core.answers.judge import Judge
 from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.promotion import bounds
-from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
+from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, STRONG_PASS, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
@@ -123,7 +123,9 @@ def compare(
     ]
     rows += [pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
-        if "sampled" in measure:
+        if measure == STRONG_PASS:  # of the gate set, whose results hold a part of its first answers again
+            rows.append(pass_row(PASS, STRONG_PASS.removeprefix(PASS).strip(), pairs, bootstrap))
+        elif "sampled" in measure:
             rows.append(_score_row(measure, "", pairs, bootstrap))
         elif measure.endswith(PASS) and measure != PASS:
             rows.append(pass_row(measure, "", pairs, bootstrap))
@@ -274,7 +276,9 @@ def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootst
 def _answers(tasks: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     answers: dict[str, list[Pair]] = {}
     for measure, pairs in tasks.items():
-        if "sampled" not in measure:  # those are not answers, but probabilities over several
+        if (
+            "sampled" not in measure and measure != STRONG_PASS
+        ):  # probabilities over several answers, and first answers again
             answers.setdefault(_kind(measure), []).extend(pairs)
     return answers
 

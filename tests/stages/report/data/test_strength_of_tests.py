@@ -1,11 +1,15 @@
 """Answers to problems with strong tests and with weak ones have a row each, where strength was measured."""
 
+from dataclasses import replace
+
 import pytest
 
+from tasks.core.records import STRONG_PASS
 from tasks.core.statistics import DEFAULT
+from tasks.stages.report.data.availability import untrusted_passes
 from tasks.stages.report.data.comparison import compare
 from tasks.stages.report.data.strength_of_tests import sentence, strength_rows
-from tests.stages.report.material import human_eval, results
+from tests.stages.report.material import answers, human_eval, results
 
 
 def strength(items, weak, constants=0, strengthened=0):
@@ -54,3 +58,13 @@ def test_the_sentence_counts_weak_tests_constants_and_inputs_of_ours():
     plain = {"human_eval": {"strength": strength(HUMAN, [])}}
     assert sentence(plain).startswith("Tests of HumanEval notice 40 %")
     assert "further inputs" not in sentence(plain)
+
+
+def test_results_of_the_gate_set_hold_answers_to_strong_tests_again_which_count_once():
+    first = [replace(row, inside=True) for row in answers([True, False, False])]
+    of_gate = [*first, *(replace(row, measure=STRONG_PASS) for row in first[:2])]
+    compared = compare(("v1", of_gate), ("v2", of_gate))
+    parts = {row.part: (row.items, row.after.value) for row in compared.rows if row.measure == "pass@1"}
+    assert (parts["all"], parts["strong tests"]) == ((3, pytest.approx(1 / 3)), (2, 0.5))
+    assert {kind: len(pairs) for kind, pairs in compared.answers.items()} == {"held-out tasks, first answers": 3}
+    assert untrusted_passes(compared).endswith(": 1 of v1 and 1 of v2.")
