@@ -84,6 +84,24 @@ def test_a_task_of_a_domains_name_stands_beside_it_and_an_unnamed_one_is_no_part
     assert {"r0_json_score_math_difference", "r0_json_score_math_task_difference"} <= run.metrics[0][1].keys()
 
 
+def test_a_task_that_data_name_takes_no_effect_in_a_table(report):
+    """A column of the data may name it, and the summary is shown on a terminal."""
+    name = "a|b <img src=x>\n[c](https://evil.example)\x1b[2J"
+    sides = [
+        [replace(row, task=name if n % 2 else "chat") for n, row in enumerate(graded("json score", [1.0, score] * 20))]
+        for score in (0.9, 0.1)
+    ]
+    folder, run, rows = report(*sides)
+    assert rows["json score", name]["items"] == 20
+    card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    told, line = [line for line in card.splitlines() if "evil" in line]
+    assert "and worse: json score, json score (a\\|b \\<img src=x\\> \\[c\\](https" in told
+    assert re.sub(r"\\.", "", line).count("|") == 7
+    assert "\\<img src=x\\> \\[c\\](https" in line
+    for text in ((folder / "summary.txt").read_text(encoding="utf-8"), *run.said):
+        assert "a|b <img src=x> [c](https://evil.example)\\u001b[2J" in text
+
+
 def test_scores_of_one_group_are_flipped_together(report):
     """Twenty answers that rose in three groups are three rises: two flips of eight are as large."""
     before, after = (graded("rouge score", [value] * 20, groups=3) for value in (0.4, 0.6))

@@ -276,10 +276,9 @@ def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootst
 def _answers(tasks: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     answers: dict[str, list[Pair]] = {}
     for measure, pairs in tasks.items():
-        if (
-            "sampled" not in measure and measure != STRONG_PASS
-        ):  # probabilities over several answers, and first answers again
-            answers.setdefault(_kind(measure), []).extend(pairs)
+        if "sampled" in measure or measure == STRONG_PASS:
+            continue  # probabilities over several answers, and first answers again
+        answers.setdefault(_kind(measure), []).extend(pairs)
     return answers
 
 

@@ -1,9 +1,11 @@
 """Write the report as plain text: aligned tables and verdicts, no line longer than a terminal."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from tasks.core.records import EDITS, PASS, PREFERENCE
+from tasks.core.text.visible import escaped
 from tasks.stages.report import number_format
 from tasks.stages.report.data.availability import (
     Metrics,
@@ -129,6 +131,7 @@ def _block(heading: str, rows: Sequence[Row]) -> Iterator[str]:
 
 def _cells(row: Row, label: str) -> Line:
     before, after = number_format.level(row.before, row.unit), number_format.level(row.after, row.unit)
+    label = escaped(re.sub(r"\s", " ", label))  # a column of data may name the task
     return (f"  {label}", f"{row.items:,}", before, after, number_format.change(row.difference, row.unit))
 
 
