@@ -153,6 +153,13 @@ def test_nor_do_pefts_other_adapters_hold_what_no_training_moves(name):
     assert all("experts" in parameter for parameter in unmoved), unmoved  # no token may go to one
 
 
+@pytest.mark.parametrize("name", ["fourierft", "lora", "vera"])
+def test_a_layer_that_is_read_past_an_adapter_is_refused_where_it_is_named(name):
+    parts = replace(contract.composition(), adapter=contract.part("adapters", name, targets=["in_proj", "dt_proj"]))
+    with pytest.raises(ValueError, match="targets dt_proj: recurrent layers of JambaForCausalLM read their weights"):
+        contract.composed(small.family("jamba", vocab_size=259, **JAMBA), parts)
+
+
 ZAMBA_2 = {
     "mamba_d_state": 8,
     "n_mamba_heads": 4,

@@ -16,8 +16,13 @@ OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 def wrap(model: nn.Module, config: Any) -> nn.Module:
     """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
 
-    With `all-linear` it leaves out the layers that are `bypassed`.
+    With `all-linear` it leaves out the layers that are `bypassed`. Raises ValueError where they are named.
     """
+    if config.target_modules != ALL_LINEAR and (named := sorted({*config.target_modules} & {*bypassed(model)})):
+        raise ValueError(
+            f"targets {', '.join(named)}: recurrent layers of {type(model).__name__} read their weights past an adapter, some only in the kernel of a GPU, "
+            "so that it would train nothing there. Leave them out."
+        )
     endings, adapted = {name.rpartition(".")[2] for name in sizes(model, ALL_LINEAR)}, all_linear(model)
     if decoder := _decoder(model):
         chosen = sorted(adapted if config.target_modules == ALL_LINEAR else config.target_modules)
