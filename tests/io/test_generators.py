@@ -213,7 +213,13 @@ def test_no_server_at_all_is_named(tmp_path, monkeypatch):
         list(Endpoint(Server(url="http://127.0.0.1:9/v1", model="m"), tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
 
 
-@pytest.mark.parametrize("url", ["http://localhost:80a/v1", "http://", "http://[::1/v1", "http://host:99999/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *["http://localhost:80a/v1", "http://", "http://[::1/v1", "http://host:99999/v1"],
+        *["http://192.168.1.256:8000/v1", "http://localhost..:8000/v1", "http://local\thost/v1", "http://host/v1\n"],
+    ],
+)
 def test_an_address_that_is_none_is_refused_as_a_setting(url):
     with pytest.raises(ValueError, match="it is no address of a server"):
         Server(url=url, model="m")

@@ -1,7 +1,9 @@
 """Generation of new text by a model: its settings and its answers."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -9,6 +11,9 @@ from pydantic import Field, field_validator
 from tasks.core.config import Config
 from tasks.core.records import Message
 from tasks.core.text.calls import Call
+
+NUMBERS = re.compile(r"\d+(\.\d+){3}")
+"""A host that is named by its address in IPv4."""
 
 
 class Decoding(Config):
@@ -46,8 +51,12 @@ class Server(Config):
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise ValueError("it holds a password: leave it out, and name the environment variable of a key in `key`")
         try:
-            parts = urlsplit(url)
-            is_address = bool(parts.hostname) and parts.port != 0
+            parts = urlsplit(url)  # which passes over line breaks and tabs
+            host = parts.hostname or ""
+            host.encode("idna")  # a label of no or too many signs
+            if NUMBERS.fullmatch(host):
+                IPv4Address(host)
+            is_address = bool(host) and parts.port != 0 and url.isprintable()
         except ValueError:
             is_address = False
         if not is_address:
