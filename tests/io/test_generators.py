@@ -196,6 +196,24 @@ def test_the_time_that_a_busy_server_names_is_waited_for_in_each_form(server, tm
     assert server.waits == [waited]
 
 
+@pytest.fixture
+def in_berlin(monkeypatch):
+    with monkeypatch.context() as zone:
+        zone.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize("written", [formatdate, lambda moment: time.asctime(time.gmtime(moment))])
+def test_a_date_without_a_zone_is_in_utc_wherever_the_client_is(server, tmp_path, written):
+    server.retry_after = written(time.time() + 30)
+    server.statuses[:] = [429]
+    list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
+    assert server.waits == [pytest.approx(30, abs=15)]
+
+
 def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_path):
     list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
     server.statuses[:] = [503] * 10

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -240,7 +241,13 @@ def _retry_after(response: httpx.Response, default: float) -> float:
     """Return the seconds until the time of a busy server's Retry-After header, a minute at most; `default` where it names none to come."""
     named = response.headers.get("retry-after", "")
     try:
-        seconds = float(named) if SECONDS.fullmatch(named) else parsedate_to_datetime(named).timestamp() - time.time()
+        seconds = float(named) if SECONDS.fullmatch(named) else _timestamp(named) - time.time()
     except ValueError:
         return default
     return min(seconds, 60.0) if seconds > 0 else default
+
+
+def _timestamp(date: str) -> float:
+    """Return the time that a date of HTTP names. One without a zone is in UTC: `-0000`, as Python's `formatdate` writes it, and dates of C."""
+    named = parsedate_to_datetime(date)
+    return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()
