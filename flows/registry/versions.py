@@ -36,8 +36,9 @@ def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, 
 
     A version is stored whole or not at all.
     """
-    partial = FOLDER / f"{decision.version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, replaced = (FOLDER / f"{decision.version}.{state}" for state in ("partial", "replaced"))
+    for rest in (partial, replaced):
+        shutil.rmtree(rest, ignore_errors=True)
     partial.mkdir(parents=True)
     shutil.copyfile(results, partial / RESULTS)
     for path in map(Path, EVIDENCE):
@@ -46,8 +47,10 @@ def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, 
     for kind, source in model_files.items():
         shutil.copytree(source, partial / kind, copy_function=link_file)
     files.write_atomically(partial / DECISION, decision.model_dump_json())
-    shutil.rmtree(folder(decision.version), ignore_errors=True)  # of one that was refused before
+    if folder(decision.version).is_dir():  # of one that was refused before; half a folder would stop all that comes
+        folder(decision.version).rename(replaced)
     partial.rename(folder(decision.version))
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def store_line(line: PromotionDecision | Rollback) -> None:

@@ -154,6 +154,25 @@ def test_whatever_breaks_a_promotion_the_next_attempt_ends_it_once(nights, store
     assert nights.champion == "one"
 
 
+def test_a_refused_version_that_is_stored_anew_stops_nothing_where_its_removal_is_broken_off(nights, monkeypatch):
+    nights.night("one", 1.9, general=3.2)
+    assert promotion.promote().verdict == "refused"
+    nights.set(gate={"margins": {"general": 0.5}})
+
+    def stop(path, **_):
+        if path.is_dir():
+            (path / "decision.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            promotion.promote()
+    assert promotion.promote().verdict == "promoted"
+    assert [line["verdict"] for line in nights.lines()] == ["refused", "promoted"]
+    assert nights.champion == "one"
+
+
 def test_one_that_is_not_better_is_a_challenger_and_costs_a_look(nights, store):
     nights.night("one", 1.9)
     promotion.promote()
