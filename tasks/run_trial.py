@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.stage import Model
 from tasks.io.runs import tracking
-from tasks.io.system import files, process, usage
+from tasks.io.system import files, locks, process, progress, usage
 from tasks.io.weights import banks, checkpoints
 from tasks.runner import StageRun, code
 
-RESULT, MODEL = "result.json", "model"
+RESULT, MODEL, LOCK = "result.json", "model", ".lock"
+PACE_S = 0.5
 ITEM = "r0"
 
 
@@ -33,7 +35,32 @@ def run(arguments: list[str], *, forked: bool = False) -> int:
 
 
 def main(folder: Path) -> None:
-    """Train and measure as the folder says, and write the result."""
+    """Train and measure as the folder says, and write the result, unless another process has done so by the time that it lets the folder go."""
+    with _alone(folder):
+        if not (folder / RESULT).is_file():
+            _make(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a trial's folder. Waits for another process that has it: a command that was started twice, or the child of one that was killed."""
+    with ExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stack.enter_context(locks.exclusive(folder.with_suffix(LOCK)))
+                break
+            except locks.Taken as taken:
+                if taken.owner.elsewhere:
+                    raise RuntimeError(f"{taken}. If nothing works there any more: rm {taken.path}") from None
+                if not told:
+                    progress.say(f"{taken.owner} is at work on the trial in {folder}. This one waits for it.")
+                told = True
+            time.sleep(PACE_S)
+        yield
+
+
+def _make(folder: Path) -> None:
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     config = configuration.load(folder / "params.yaml")
     process.set_threads(config.compute)

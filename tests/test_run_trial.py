@@ -1,10 +1,13 @@
 """What a trial of a comparison measures of its training."""
 
+import os
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from tasks import run_trial
+from tasks.io.system import locks
 from tasks.io.weights import banks, checkpoints
 
 LOSSES = [(1, 10, 5.0), (2, 30, 5.0), (3, 60, 5.0), (4, 100, 5.0), (5, 150, 5.0)]
@@ -62,3 +65,31 @@ def test_a_bank_is_measured_by_its_one_adapter(tmp_path):
     banks.write_card(bank, members, "domain")
     with pytest.raises(ValueError, match="measures one model, and there are adapters of code, law"):
         run_trial.measured(tmp_path)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_trial_waits_for_another_process_that_is_at_it_and_is_made_once(tmp_path, monkeypatch, capsys, is_finished):
+    """A command was started twice, or one that was killed has left its child."""
+    folder, made = tmp_path / "trial", []
+    folder.mkdir()
+    monkeypatch.setattr(run_trial, "_make", made.append)
+    monkeypatch.setattr(run_trial, "PACE_S", 0.01)
+    this = threading.Thread(target=run_trial.main, args=(folder,))
+    with locks.exclusive(tmp_path / "trial.lock"):
+        this.start()
+        this.join(timeout=1)
+        assert this.is_alive()
+        assert made == []
+        if is_finished:
+            (folder / "result.json").write_text("{}")
+    this.join(timeout=10)
+    assert made == ([] if is_finished else [folder])
+    assert (
+        f"process {os.getpid()} is at work on the trial in {folder}. This one waits for it." in capsys.readouterr().out
+    )
+
+
+def test_a_trial_that_another_machine_may_be_at_is_left_to_it(tmp_path):
+    (tmp_path / "trial.lock").write_text("12 elsewhere another-boot")
+    with pytest.raises(RuntimeError, match=r"trial\.lock is held by process 12 of elsewhere\. .*: rm .*trial\.lock"):
+        run_trial.main(tmp_path / "trial")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ ENDINGS = {
 }
 """Signals that end a trial without a word of its own → the likely reason."""
 SETTINGS = "settings.yaml"
-"""The settings of the trial whose folder is written, for messages about them."""
+"""The settings of the last trial that was refused, for messages about them."""
 OF_TRAINING = frozenset(
     {
         "validation",
@@ -86,13 +87,11 @@ def write_folder(plan: TrialPlan) -> Path:
     import yaml
 
     text = yaml.dump(dict(plan.sections), Dumper=config_file.DUMPER, sort_keys=False)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / SETTINGS).write_text(text, encoding="utf-8")
-    config = configuration.load(FOLDER / SETTINGS)
+    config = read_settings(text)
     key = _key(plan.stage, config, trains=plan.trains, test=plan.test)
     training, folder = key[0], FOLDER / _name(key)
     folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    files.write_atomically(folder / "params.yaml", text)
     request = {
         "of": plan.stage,
         "stage": plan.stage if plan.trains and plan.trained is None else None,
@@ -109,6 +108,22 @@ def write_folder(plan: TrialPlan) -> Path:
     if plan.trains and not plan.test and not is_finished(folder):
         _take_over(training, folder)
     return folder
+
+
+def read_settings(text: str) -> PipelineConfig:
+    """Return the config of a trial's settings, from a file of our own: other commands may plan trials meanwhile.
+
+    Raises ValueError with every problem of the settings, which stand in `SETTINGS` then.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as place:
+        own = Path(place) / SETTINGS
+        own.write_text(text, encoding="utf-8")
+        try:
+            return configuration.load(own)
+        except ValueError as error:
+            files.write_atomically(FOLDER / SETTINGS, text)
+            raise ValueError(str(error).replace(str(own), str(FOLDER / SETTINGS))) from None
 
 
 def _key(stage: str, config: PipelineConfig, *, trains: bool, test: bool) -> list[str]:

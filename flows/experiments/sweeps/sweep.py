@@ -227,10 +227,8 @@ def _read(sweep: Sweep, point: Point) -> str:
     """Return what the stage reads of a trial's settings."""
     import yaml
 
-    trial_store.FOLDER.mkdir(parents=True, exist_ok=True)
-    path = trial_store.FOLDER / trial_store.SETTINGS
-    path.write_text(yaml.safe_dump(sections_of(sweep, point, sweep.seeds[0])), encoding="utf-8")
-    settings = configuration.for_stage(sweep.stage, configuration.load(path))
+    config = trial_store.read_settings(yaml.safe_dump(sections_of(sweep, point, sweep.seeds[0])))
+    settings = configuration.for_stage(sweep.stage, config)
     return str(settings.model_dump_json())
 
 

@@ -1,15 +1,17 @@
-"""Settings, data and code that change while trials run: no table holds trainings that are not to be compared."""
+"""Settings, data and code that change while trials run, and other commands beside: no table holds trainings that are not to be compared."""
 
 import json
 import shutil
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
-from flows.experiments import search, trials
+from flows.experiments import search, trial_store, trials
 from flows.experiments.recipes import Trial
 from flows.experiments.sweeps import samplers
 from flows.experiments.sweeps import sweep as sweeps
+from tasks import configuration
 from tests.flows.experiments.test_sweep import RATE, made, rate
 
 
@@ -81,3 +83,26 @@ def test_an_optimiser_proposes_nothing_from_losses_on_other_data(settings, train
     monkeypatch.setattr(samplers, "make", lambda *_: SimpleNamespace(ask=ask, tell=lambda _: None))
     with pytest.raises(ValueError, match="have changed since it was planned"):
         sweeps.run(sweep, "parent")
+
+
+def test_a_trial_has_its_own_settings_where_another_command_plans_one_meanwhile(settings, trainings, monkeypatch):
+    sweep, load, planned = made(f"{RATE}=0.1,0.2"), configuration.load, []
+    folders = {one: trial_store.write_folder(sweeps.plan(sweep, {RATE: one}, 0)) for one in (0.1, 0.2)}
+
+    def beside(path=configuration.PARAMS):
+        if path.name == trial_store.SETTINGS and not planned:
+            planned.append(path)
+            trial_store.write_folder(sweeps.plan(sweep, {RATE: 0.2}, 0))
+        return load(path)
+
+    monkeypatch.setattr(configuration, "load", beside)
+    assert trial_store.write_folder(sweeps.plan(sweep, {RATE: 0.1}, 0)) == folders[0.1]
+    assert [rate(yaml.safe_load((folders[one] / "params.yaml").read_text())) for one in folders] == [0.1, 0.2]
+
+
+def test_the_settings_of_a_trial_that_are_refused_stand_in_the_file_that_is_named(settings, recipe):
+    wrong = recipe.model_copy(update={"changes": {"tune": {"warmup": 7.0}}})
+    with pytest.raises(ValueError, match=r"^\.ratchet/compare/settings\.yaml:(\d+): tune\.warmup: ") as told:
+        trials.write_folder(wrong, "wrong", Trial("lora", 1e-3, 0, False))
+    line = int(str(told.value).split(":")[1])
+    assert "warmup: 7.0" in (trial_store.FOLDER / trial_store.SETTINGS).read_text().splitlines()[line - 1]
