@@ -8,12 +8,12 @@ from typing import Any
 from tasks.core.records import Unfit
 from tasks.core.text import templates
 from tasks.stages.ingest.columns_config import Columns
-from tasks.stages.ingest.reading.rows.conversations import EXTRAS, TURNS
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS, HISTORY, TURNS
 
-NESTED = (*TURNS, "chosen", "rejected", "tools")
+NESTED = (*TURNS, HISTORY, "chosen", "rejected", "tools")
 """Columns that hold lists, which a table without nesting writes as JSON."""
 USUAL = frozenset({
-    *TURNS, *EXTRAS, "prompt", "completion", "response", "instruction", "output", "question", "answer", "correct",
+    *TURNS, *EXTRAS, HISTORY, "prompt", "completion", "response", "instruction", "output", "question", "answer", "correct",
 })  # fmt: skip
 """Columns that say what a conversation is. Where settings name others, these would contradict them."""
 LABEL = "label"

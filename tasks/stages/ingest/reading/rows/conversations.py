@@ -46,6 +46,8 @@ EXTRAS = ("input", "context", "passage")
 TURNS = ("messages", "conversations", "contents", "chat_messages")
 """The columns of whole conversations."""
 SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
+HISTORY = "history"
+"""The column of what was said before a prompt: pairs of question and answer (LLaMA-Factory, ChatGLM), or turns."""
 CHOSEN, REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
 """The columns of the two sides of a preference pair."""
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages", "input")
@@ -110,6 +112,7 @@ def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
     if not columns:
         return set()
     beside = extras(row, columns[0]) if len(columns) > 1 else []
+    beside += [HISTORY] if len(columns) > 1 and _history(row) else []
     return {*columns, *beside, *SYSTEM, *([branches.LAST] if branches.is_tree(row) else [])}
 
 
@@ -153,7 +156,7 @@ def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
             answer = row[response]
             if isinstance(answer, Mapping) or (isinstance(answer, list) and not all(map(_is_turn, answer))):
                 return Unfit("unknown shape", f"{response} holds {described(answer)}, and neither a text nor turns")
-            return _system(row) + _question(row, prompt) + _answer(answer)
+            return _with_system(row, [*_history(row), *_question(row, prompt)]) + _answer(answer)
         case (branches.MESSAGES,):
             return shown_branch(row)
         case (name,):
@@ -179,7 +182,23 @@ def _chosen_turns(row: Mapping[str, Any], prompt: str, chosen: Any) -> list[Any]
             "no prompt",
             f"a preference pair needs a prompt in one of {', '.join(PROMPTS)}, or whole conversations on both sides",
         )
-    return _system(row) + _question(row, prompt) + _answer(chosen)
+    return _with_system(row, [*_history(row), *_question(row, prompt)]) + _answer(chosen)
+
+
+def _history(row: Mapping[str, Any]) -> list[Any]:
+    """Return the turns before the prompt of a row; none where its column of that name holds anything else."""
+    value = row.get(HISTORY)
+    if not isinstance(value, list) or all(map(_is_turn, value)):
+        return value if isinstance(value, list) else []
+    if not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in value
+    ):
+        return []
+    return [
+        {"role": role, "content": text}
+        for pair in value
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
 
 
 def _system(row: Mapping[str, Any]) -> list[Any]:
@@ -191,8 +210,14 @@ def _system(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _with_system(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
-    """Return turns below the row's own system message; those that begin with one keep theirs."""
+    """Return turns below the row's own system message; those that begin with one keep theirs, unless it is empty, which says nothing."""
+    if turns and role_of(turns[0]) == "system" and _is_empty(content_of(turns[0])):
+        turns = turns[1:]
     return turns if role_of(turns[0] if turns else None) == "system" else [*_system(row), *turns]
+
+
+def _is_empty(content: Any) -> bool:
+    return content is None or (isinstance(content, str) and not content.strip())
 
 
 def _question(row: Mapping[str, Any], name: str) -> list[Any]:

@@ -10,11 +10,20 @@ from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import Rows
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.rows import preferences, tool_calls
-from tasks.stages.ingest.reading.rows.conversations import CHOSEN, EXTRAS, PAIRS, REJECTED, SYSTEM, TURNS, is_decoded
+from tasks.stages.ingest.reading.rows.conversations import (
+    CHOSEN,
+    EXTRAS,
+    HISTORY,
+    PAIRS,
+    REJECTED,
+    SYSTEM,
+    TURNS,
+    is_decoded,
+)
 
 NEVER = frozenset({*TURNS, *CHOSEN, *REJECTED})
 """Columns that make something else of a row, whatever they hold."""
-EMPTY = (*SYSTEM, *tool_calls.TOOLS, "label", preferences.TAG)
+EMPTY = (*SYSTEM, *tool_calls.TOOLS, HISTORY, "label", preferences.TAG)
 """Columns that do so unless they are empty."""
 NOTHING = (None, "")
 

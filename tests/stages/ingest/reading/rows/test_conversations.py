@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from tasks.core.records import Message, Unfit
-from tasks.stages.ingest.reading.rows.conversations import context_answers, conversation
+from tasks.stages.ingest.reading.rows.conversations import columns_of_shape, context_answers, conversation
 
 PROMPT, RESPONSE = Message("user", "Why?"), Message("assistant", "Because.")
 SPOKEN = {"system": "Be brief.", "user": "Why?", "assistant": "Because."}
@@ -58,6 +58,38 @@ def test_a_number_is_an_answer():
 def test_several_turns_are_kept():
     turns = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user", "assistant")]
     assert [message.role for message in conversation({"messages": turns})] == [turn["role"] for turn in turns]
+
+
+EARLIER = [Message("user", "Who?"), Message("assistant", "You.")]
+
+
+@pytest.mark.parametrize(
+    "history", [[["Who?", "You."]], [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "You."}]]
+)
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Why?", "input": "", "output": "Because."},  # LLaMA-Factory
+        {"prompt": "Why?", "response": "Because."},  # ChatGLM
+        {"question": "Why?", "chosen": "Because.", "rejected": "No."},
+        {"prompt": "Why?", "response": "Because.", "system": "Be brief."},
+    ],
+)
+def test_what_was_said_before_the_prompt_stands_before_it(row, history):
+    system = [Message("system", "Be brief.")] if "system" in row else []
+    assert conversation(row | {"history": history}) == [*system, *EARLIER, PROMPT, RESPONSE]
+    assert "history" in columns_of_shape(row | {"history": history})
+    for other in (None, [], "Long ago.", ["Who?"], [["Who?", None]]):
+        assert conversation(row | {"history": other}) == [*system, PROMPT, RESPONSE]
+        assert "history" not in columns_of_shape(row | {"history": other})
+
+
+@pytest.mark.parametrize("empty", ["", " \n", None, []])
+def test_an_empty_system_message_says_nothing(empty):
+    spoken = [{"role": "system", "content": empty}, *turns_of("user", "assistant")]
+    assert conversation({"messages": spoken}) == [PROMPT, RESPONSE]
+    assert conversation({"messages": spoken, "system": "Be brief."})[0] == Message("system", "Be brief.")
+    assert conversation({"prompt": spoken[:2], "completion": "Because."}) == [PROMPT, RESPONSE]
 
 
 def test_only_a_system_message_of_the_row_itself_becomes_one():

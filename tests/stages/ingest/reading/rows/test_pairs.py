@@ -13,9 +13,22 @@ from tasks.stages.ingest.reading.rows.pairs import PairReader
 
 OPTIONS = File.model_validate({"from": "file", "path": "a.jsonl"})
 NAMES = sorted(
-    {*(name for pair in PAIRS for name in pair), *EXTRAS, *SYSTEM, *TURNS, "label", "tools", "chosen", "rejected", "id"}
+    {
+        *(name for pair in PAIRS for name in pair),
+        *EXTRAS,
+        *SYSTEM,
+        *TURNS,
+        "label",
+        "tools",
+        "chosen",
+        "rejected",
+        "history",
+        "id",
+    }
 )
-values = st.sampled_from(["Why?", " Because.\r\n", "", " ", "a\x00", None, 7, True, ["Why?"], {"text": "So."}])
+values = st.sampled_from(
+    ["Why?", " Because.\r\n", "", " ", "a\x00", None, 7, True, ["Why?"], [["Who?", "You."]], {"text": "So."}]
+)
 rows = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
 
 
@@ -38,3 +51,9 @@ def test_plain_rows_are_read_as_pairs(pair):
     row = {pair[0]: "Why?", pair[1]: "Because.", "context": "It is so.", "system": ""}
     read = PairReader(OPTIONS).read(Row("line 1", row))
     assert (read.prompt, read.response) == ("Why?\n\nIt is so.", "Because.")
+
+
+def test_a_row_with_a_history_is_no_plain_pair():
+    row = {"prompt": "Why?", "response": "Because.", "history": [["Who?", "You."]]}
+    assert PairReader(OPTIONS).read(Row("line 1", row)) is None
+    assert PairReader(OPTIONS).read(Row("line 1", row | {"history": None})) is not None
