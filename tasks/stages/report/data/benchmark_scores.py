@@ -12,7 +12,7 @@ Metrics = Mapping[str, Any]
 
 
 def benchmark_rows(comparison: Comparison, metrics: Mapping[str, Metrics], bootstrap: Bootstrap) -> Iterator[Row]:
-    """Yield a row for each score of both models. Raises ValueError if one of them lacks a score.
+    """Yield a row for each score of both models. Raises ValueError if one of them lacks a score, or has it of other items.
 
     The harness gives standard errors and no items, so the scores are treated as independent: the interval of a difference is wider than
     a paired one's.
@@ -25,6 +25,11 @@ def benchmark_rows(comparison: Comparison, metrics: Mapping[str, Metrics], boots
             f"{names[0]} and {names[1]} have not the same scores ({unpaired}): run stage evaluate for both."
         )
     for name, before in first.items():
+        if before["n"] != second[name]["n"]:
+            raise ValueError(
+                f"{name} was measured on {before['n']:,} items for {names[0]} and {second[name]['n']:,} for {names[1]}: run stage evaluate "
+                "for both with the same `evaluate.harness`."
+            )
         yield _row(name, before, second[name], bootstrap)
 
 

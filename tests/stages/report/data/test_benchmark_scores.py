@@ -43,3 +43,10 @@ def test_models_without_scores_have_no_row():
 def test_scores_of_one_model_alone_are_refused_by_name():
     with pytest.raises(ValueError, match=r"base and r0 have not the same scores \(arc\): run stage evaluate for both"):
         rows(scores(arc=(0.5, 0.1)), {})
+
+
+def test_scores_on_other_items_are_refused():
+    """A smaller `limit` takes the first items, which may be easier."""
+    fewer = {"harness": {"scores": {"arc": {"value": 0.6, "error": 0.1, "n": 50}}}}
+    with pytest.raises(ValueError, match=r"arc was measured on 101 items for base and 50 for r0: run stage evaluate"):
+        rows(scores(arc=(0.5, 0.03)), fewer)
