@@ -146,7 +146,9 @@ def _measure(
     evaluated.check(preferences.sides(pairs), "evaluate.max_tokens")
     losses = [
         result
-        for measure, sequences, known in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
+        for measure, sequences, known in _texts(
+            examples, tables.read(documents, Document), tokenizer, config, run, pick
+        )
         for result in _score(measure, sequences, known, evaluated, run)
     ]
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
@@ -185,19 +187,25 @@ def _of_gate_set(config: EvaluateConfig) -> EvaluateConfig:
 
 
 def _texts(
-    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, config: EvaluateConfig, pick: Pick
+    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, config: EvaluateConfig, run: Run, pick: Pick
 ) -> Iterable[tuple[str, list[Encoded], dict[str, tuple[str, str]]]]:
     """Yield each measure of loss that has data: its name, the sequences to score, and group and task of each item.
 
-    Raises ValueError if there are examples and none fits.
+    The run says how many examples are left out. Those whose answer is judged undesirable are none: no loss on them is to fall. Raises
+    ValueError if there are examples and none fits.
     """
-    if test:
-        fitting = [row for row in encode.examples(test, tokenizer, config.max_tokens) if row is not None]
+    if examples := [example for example in test if example.desirable is not False]:
+        fitting = [row for row in encode.examples(examples, tokenizer, config.max_tokens) if row is not None]
         if not fitting:
             raise ValueError(
-                f"evaluate.max_tokens={config.max_tokens}: none of the {len(test)} held-out examples fits."
+                f"evaluate.max_tokens={config.max_tokens}: none of the {len(examples)} held-out examples fits."
             )
-        known = {example.id: (example.group, example.task) for example in test}
+        if left_out := len(examples) - len(fitting):
+            run.say(
+                f"evaluate {run.item}: the loss leaves out {left_out} of {len(examples)} held-out examples, which are longer than "
+                f"evaluate.max_tokens={config.max_tokens}, or spell a control token"
+            )
+        known = {example.id: (example.group, example.task) for example in examples}
         yield "domain", pick(fitting, config.domain_tokens), known
     for measure, corpus in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.corpus == corpus]

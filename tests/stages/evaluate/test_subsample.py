@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.records import Example
 from tasks.core.sequences import Encoded
+from tasks.io import tables
 from tasks.stages.evaluate.subsample import sample, shuffled
+from tests import tiny
+from tests.stages.evaluate.test_evaluate import evaluate, inputs  # noqa: F401
+from tests.support import ScratchRun
 
 
 @given(st.lists(st.integers(), unique=True), st.integers(0, 50), st.integers(0, 3))
@@ -56,3 +61,22 @@ def test_the_choice_does_not_favour_short_sequences(seed):
     lengths = [100, *[1] * 3]
     firsts = [shuffled(rows(lengths), 10, number)[0].id for number in range(200 * seed, 200 * (seed + 1))]
     assert 25 <= firsts.count("0") <= 75
+
+
+def test_examples_that_the_loss_leaves_out_are_counted(evaluate, inputs, monkeypatch):  # noqa: F811
+    said = []
+    monkeypatch.setattr(ScratchRun, "say", lambda run, text: said.append(text))
+    rows = [tiny.example(n, response=text) for n, text in enumerate(["short", "long " * 300])]
+    rows.append(tiny.example(2, desirable=False))
+    tables.write(inputs["test"], rows, Example)
+    assert evaluate()[0]["domain"]["items"] == 1
+    assert said[0] == (
+        "evaluate r0: the loss leaves out 1 of 2 held-out examples, which are longer than evaluate.max_tokens=200, or spell a control token"
+    )
+
+
+def test_where_every_answer_is_undesirable_the_texts_are_measured_alone(evaluate, inputs):  # noqa: F811
+    tables.write(inputs["test"], [tiny.example(0, desirable=False)], Example)
+    metrics, _ = evaluate()
+    assert "domain" not in metrics
+    assert metrics["domain_text"]["items"] == 3
