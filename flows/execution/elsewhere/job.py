@@ -219,7 +219,10 @@ def _by_links(digests: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _files(job: Job) -> list[dict[str, Any]]:
-    """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on."""
+    """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on.
+
+    Raises ValueError where that holds secrets: without them the stage would have other inputs than here.
+    """
     outs = {place for out in map(Path, job.of_any) for place in (out, sibling(out))}
     files = [path for path in git.workspace_files() if not path.name.startswith(RECORD) and not _holds_secrets(path)]
     known = [path for path in files if outs.isdisjoint({path, *path.parents})]
@@ -228,6 +231,11 @@ def _files(job: Job) -> list[dict[str, Any]]:
     for path in (*known, *graph, *map(Path, job.deps)):
         digests |= provenance.digests(path)
     provenance.save_digests()
+    if secret := next(filter(_holds_secrets, digests), None):
+        raise ValueError(
+            f"{job.stage}: {secret} is a file of secrets, and would be sent as an input. Move it out of what the stage depends on, or run the "
+            "stage here: leave its `host` out of `resources`."
+        )
     digests |= _by_links(digests)
     stats = {path: path.stat() for path in digests}
     return [

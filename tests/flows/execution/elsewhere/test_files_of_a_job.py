@@ -42,6 +42,21 @@ def test_files_of_secrets_stay_here_by_whatever_name_they_are_found(folder, tmp_
     assert given == {".gitignore", "in.txt", "tool", "app/notes.md", "notes"}
 
 
+@pytest.mark.parametrize("name", [".env", ".env.team", "key"])
+def test_a_file_of_secrets_among_the_inputs_is_told_and_nothing_is_sent(folder, name):
+    (folder / "raw/app").mkdir(parents=True)
+    with (folder / ".gitignore").open("a") as ignored:
+        ignored.write("/raw\n.ratchet\n")
+    (folder / "raw/app/notes.md").write_text("notes")
+    (folder / ".ratchet/keys").mkdir(parents=True)
+    (folder / ".ratchet/keys/evidence.pem").write_text("PRIVATE KEY")
+    one = Job("one", ["true"], ["raw"], ["out.txt"], [])
+    assert {file["path"] for file in job._files(one)} == {".gitignore", "in.txt", "tool", "raw/app/notes.md"}
+    (folder / "raw/app" / name).symlink_to("../../.ratchet/keys/evidence.pem")
+    with pytest.raises(ValueError, match=rf"^one: raw/app/{name} is a file of secrets, and would be sent as an input"):
+        job._files(one)
+
+
 def test_an_output_that_another_stage_is_writing_stays_here(folder):
     """It grows while it is sent, and goes before."""
     (folder / "one.txt.partial").write_text("half of it")
