@@ -66,7 +66,7 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
     checkout.mkdir(parents=True, exist_ok=True)
     with _locked(checkout, link) as lock:
         finished, name = checkout.with_name(f"{checkout.name}.finished"), _digest_of_job(job)
-        if finished.is_file() and finished.read_text() == name:
+        if finished.is_file() and finished.read_text() == _receipt(name, checkout, job["outs"]):
             link.send("missing", digests=[])
             link.send("line", text="it was finished there when the connection ended: its outputs are fetched")
             code = 0
@@ -81,7 +81,7 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
             if code == 0 and _has_whole_outputs(checkout, job["outs"]):
                 # It only saves time, and the outputs are here, though the disk may be full by now.
                 with contextlib.suppress(OSError):
-                    finished.write_text(name)
+                    finished.write_text(_receipt(name, checkout, job["outs"]))
         link.send("ended", code=code)
         if code == 0:
             for path in empty_folders(checkout, job["outs"]):
@@ -165,6 +165,12 @@ def _digest_of_job(job: Frame) -> str:
     wanted = {name: job[name] for name in ("files", "folders", "outs", "commands", "folder")}
     wanted |= {"python": platform.python_version(), "packages": packages()}
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+def _receipt(job: str, checkout: Path, outs: list[str]) -> str:
+    """Return a digest of a job's digest and of the sizes of its outputs, which are others where they were removed or lost in a power failure."""
+    sizes = {path.relative_to(checkout).as_posix(): path.lstat().st_size for path in _files_of(checkout, outs)}
+    return hashlib.sha256(json.dumps([job, sizes]).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -198,6 +198,18 @@ def test_what_was_finished_by_other_versions_is_computed_again(folder, box, tmp_
     assert (folder / "out.txt").read_text() == "own-2.0.dist-info\n"
 
 
+@pytest.mark.parametrize("left", [None, b""])
+def test_what_was_finished_and_is_no_longer_there_as_it_was_is_computed_again(folder, box, monkeypatch, left):
+    """Somebody tidied up there, or a power failure left the name of an output without its contents."""
+    cut_off(monkeypatch, "cp in.txt out.txt")
+    output = box.checkout("one") / "out.txt"
+    output.unlink()
+    if left is not None:
+        output.write_bytes(left)
+    assert ran("cp in.txt out.txt")[0] == 0
+    assert (folder / "out.txt").read_text() == "b\na\n"
+
+
 @pytest.mark.parametrize("changes", [1, job.ATTEMPTS])
 def test_a_file_that_changes_while_it_is_sent_is_sent_anew_and_not_for_ever(folder, monkeypatch, changes):
     """DVC writes `.gitignore` where it takes in the outputs of a stage that ran beside this one."""
@@ -260,7 +272,8 @@ def test_a_disk_there_that_is_full_while_files_are_sent_is_told(folder, monkeypa
 
 
 def test_outputs_are_fetched_though_the_disk_there_is_full_by_then(folder, monkeypatch, tmp_path):
-    far_side_with(monkeypatch, tmp_path, "finished.write_text(name)", "raise OSError(errno.ENOSPC, 'full')")
+    noted = 'finished.write_text(_receipt(name, checkout, job["outs"]))'
+    far_side_with(monkeypatch, tmp_path, noted, "raise OSError(errno.ENOSPC, 'full')")
     assert ran("cp in.txt out.txt")[0] == 0
     assert (folder / "out.txt").read_text() == "b\na\n"
 
