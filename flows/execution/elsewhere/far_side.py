@@ -260,7 +260,10 @@ def _link(source: Path, target: Path, *, is_executable: bool) -> None:
 def _forget(objects: Path) -> None:
     """Remove files that no stage has had for long, and what a connection that ended left unfinished."""
     for path in objects.glob("??/*"):
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # a stage beside this one has received it by now, or forgotten it
+            continue
         if stat.st_nlink == 1 and time.time() - stat.st_ctime > FORGET_S:
             path.unlink(missing_ok=True)
 

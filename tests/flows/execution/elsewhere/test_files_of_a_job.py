@@ -66,6 +66,16 @@ def test_an_output_that_another_stage_is_writing_stays_here(folder):
     assert given == {".gitignore", "in.txt", "tool"}
 
 
+def test_a_file_that_a_stage_beside_is_receiving_is_not_missed(tmp_path, monkeypatch):
+    (tmp_path / "00").mkdir()
+    kept = tmp_path / "00/kept"
+    kept.touch()
+    monkeypatch.setattr(far_side, "FORGET_S", -1.0)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([tmp_path / "00/received.partial", kept]))
+    far_side._forget(tmp_path)
+    assert not kept.exists(), "what stands behind it is looked at too"
+
+
 def test_folders_that_hold_nothing_have_one_order_whatever_the_disk_says(monkeypatch):
     walked = [("in", ["b", "a"], []), ("in/b", [], []), ("in/a", [], [])]
     monkeypatch.setattr(far_side.os, "walk", lambda _: walked)
