@@ -66,6 +66,7 @@ def _cost(made: "Sweep") -> "SweepReport":
     """Say what a sweep costs, and return its report so far."""
     from flows.commands._comparisons import SweepReport
     from flows.execution.cost import estimates
+    from flows.experiments.logs.records import counted
     from flows.experiments.sweeps import sweep as sweeps
     from tasks.io.system import progress
 
@@ -73,10 +74,10 @@ def _cost(made: "Sweep") -> "SweepReport":
     left = len(sweeps.missing(made))
     duration = sweeps.duration(made)
     time = f" Time: {estimates.as_time(duration[0])}, by {estimates.BASIS_IN_WORDS[duration[1]]}." if duration else ""
-    done = points * len(made.seeds) - left
+    done = 0 if made.adapts else len(sweeps.different(made)) - left
     progress.say(
-        f"{made.name}: {points} points, each with {len(made.seeds)} {'seeds' if len(made.seeds) > 1 else 'seed'}; {left} trainings"
-        f"{f' ({done} are there)' if done else ''}, and the best is measured on the test set.{time}"
+        f"{made.name}: {points} points, each with {len(made.seeds)} {'seeds' if len(made.seeds) > 1 else 'seed'}; {counted(left, 'training')}"
+        f"{f' ({done} are there)' if done > 1 else ' (1 is there)' if done else ''}, and the best is measured on the test set.{time}"
     )
     return SweepReport(
         name=made.name,

@@ -1,5 +1,6 @@
 """Compute the results of a comparison: a row for each composition, and the figures of each training."""
 
+import hashlib
 import json
 import math
 import statistics
@@ -105,6 +106,8 @@ def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figu
 
 FIGURES = "figures.json"
 """The file beside the table of a comparison or a sweep that holds what the table is made of, training by training."""
+LONGEST = 200
+"""Bytes of a folder's name; most disks take 255."""
 
 
 def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
@@ -133,10 +136,17 @@ def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
 
 def save_figures(name: str, rows: Sequence[Figures]) -> Path:
     """Write the figures of a comparison, a line for each training, and return their folder."""
-    folder = trial_store.FOLDER / name
+    folder = trial_store.FOLDER / as_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     write_figures(folder / FIGURES, rows)
     return folder
+
+
+def as_folder(name: str) -> str:
+    """Return a name that a disk takes for a folder. One of many methods or settings is cut, and told from others by its hash."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name[: LONGEST // 2]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def write_figures(file: Path, rows: Sequence[Figures]) -> None:

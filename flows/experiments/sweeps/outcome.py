@@ -120,7 +120,7 @@ def table(sweep: Sweep, rows: Sequence[Row]) -> str:
 
 def save(sweep: Sweep, rows: Sequence[Row], below: Sequence[str]) -> Path:
     """Write the table, the figures of each trial and the page with the picture, and return their folder."""
-    folder = FOLDER / sweep.name
+    folder = FOLDER / results_table.as_folder(sweep.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text("\n".join([table(sweep, rows), "", *below]) + "\n", encoding="utf-8")
     figures = [

@@ -391,6 +391,10 @@ def missing(sweep: Sweep) -> list[tuple[Point, int]]:
     if sweep.adapts:
         unknown: Point = {axis.setting: axis.examples[0] for axis in sweep.axes}
         return [(unknown, seed) for _ in range(sweep.trials or samplers.TRIALS) for seed in sweep.seeds]
+    return [trial for folder, trial in different(sweep).items() if not trial_store.is_finished(folder)]
+
+
+def different(sweep: Sweep) -> dict[Path, tuple[Point, int]]:
+    """Return a trial for each folder, of points that are known before: those that train the same share one."""
     trials = [(point, seed) for point in sweep.points().ask() for seed in sweep.seeds]
-    folders = {trial_store.write_folder(plan(sweep, *trial)): trial for trial in trials}
-    return [trial for folder, trial in folders.items() if not trial_store.is_finished(folder)]
+    return {trial_store.write_folder(plan(sweep, *trial)): trial for trial in trials}

@@ -1,5 +1,6 @@
 """Sweeps: what may be varied, points that repeat, trials that are trained once, a best that validation chooses."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from flows.commands import sweep as command
-from flows.experiments import trial_store
+from flows.experiments import results_table, trial_store
 from flows.experiments.sweeps import axes, outcome, samplers
 from flows.experiments.sweeps import sweep as sweeps
 from tasks import configuration
@@ -336,6 +337,29 @@ def test_what_is_saved_is_a_table_figures_and_a_page_that_loads_nothing(training
     assert drawn[4, RATE] == 1.0
     assert drawn[2, "validation loss"] == 1.0, "the better the higher"
     assert {row["point"] for row in lines[1]["data"]["values"]} == {2}
+
+
+def test_points_that_train_the_same_are_one_training_that_is_not_said_to_be_there(trainings, capsys):
+    trainings(rate)
+    texts = ["tune.adapter=none,lora", "methods.lora.rank=8,16"]
+    command.sweep(texts, dry=True)
+    assert "4 points, each with 1 seed; 3 trainings, and the best" in capsys.readouterr().out
+    sweeps.run(made("tune.adapter=none,lora", "methods.lora.rank=8"), "parent")
+    command.sweep(texts, dry=True)
+    assert "4 points, each with 1 seed; 1 training (2 are there), and the best" in capsys.readouterr().out
+
+
+def test_a_sweep_of_many_settings_has_a_folder_that_a_disk_takes(trainings):
+    trainings(rate)
+    names = ["warmup", "accumulation", "schedule", "pack_tokens", "epochs", "max_tokens", "selector", "objective"]
+    section = configuration.load().tune
+    narrow = made(f"{RATE}=0.1", *(f"tune.{name}={getattr(section, name)}" for name in names))
+    wide = dataclasses.replace(narrow, axes=narrow.axes * 2)
+    assert len(wide.name) > 255
+    folder = outcome.save(wide, sweeps.run(narrow, "parent"), [])
+    assert (folder / "figures.json").is_file()
+    assert results_table.as_folder(wide.name) != results_table.as_folder(f"{wide.name}x")
+    assert results_table.as_folder(narrow.name) == narrow.name
 
 
 def test_the_trials_of_an_optimiser_are_counted_at_most(trainings):
