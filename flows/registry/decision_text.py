@@ -34,9 +34,11 @@ def _row(check: Mapping[str, Any]) -> str:
 
 
 def _interval(worse_by: Mapping[str, float | None] | None) -> str:
-    """Return a difference with its bounds, which few items have none of."""
-    if worse_by is None or worse_by["value"] is None:
+    """Return a difference with its bounds, which few items have none of. There is none where one of the two diverged."""
+    if worse_by is None:
         return "not measured"
+    if worse_by["value"] is None:
+        return "no number"
     bounds = (worse_by["low"], worse_by["high"])
     shown = ", ".join("none" if bound is None else f"{bound:+.3f}" for bound in bounds)
     return f"{worse_by['value']:+.3f} [{shown}]"

@@ -143,7 +143,8 @@ def in_words(check: Check) -> str:
     if change_for_worse is None:
         return f"{check.measure}: not measured against {check.bar}"
     if not np.isfinite(change_for_worse.value):
-        return f"{check.measure} worse than {check.bar}: a value of the candidate is no number"
+        whose = "the candidate" if change_for_worse.value > 0 else check.bar
+        return f"{check.measure} {check.finding} than {check.bar}: a value of {whose} is no number"
     word = f" {check.finding} than" if check.finding != "not decided" else ": not decided against"
     if check.measure in LOSSES:
         change, limit = (

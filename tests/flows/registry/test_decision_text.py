@@ -27,6 +27,7 @@ def test_a_decision_has_its_verdict_its_bar_and_every_measure_with_its_interval(
     ("worse_by", "cell"),
     [
         (None, "not measured"),
+        ({"value": None, "low": None, "high": None}, "no number"),
         ({"value": -0.3433, "low": None, "high": None}, "-0.343 [none, none]"),
         ({"value": 0.1, "low": -0.05, "high": None}, "+0.100 [-0.050, none]"),
     ],
