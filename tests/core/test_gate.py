@@ -241,11 +241,13 @@ def test_a_candidate_whose_loss_is_no_number_is_refused(value):
     judgement = gate.judge(diverged, BASE, [BASE], 1, RULES)
     assert judgement.verdict == "refused"
     assert judgement.reason.startswith("domain worse than base: a value of the candidate is no number")
+    assert [check.worse_by.record()["value"] for check in judgement.checks] == [None, None]
     against = gate.Bar("version 3", diverged)
     judgement = gate.judge(model(1.9, 3.0, 1), against, [against], 1, RULES)
     assert judgement.verdict == "promoted"
-    assert judgement.reason.startswith("domain better than version 3: a value of version 3 is no number; general no worse")
-    assert [check.worse_by.record()["value"] for check in judgement.checks] == [None, None]
+    assert judgement.reason.startswith(
+        "domain better than version 3: a value of version 3 is no number; general no worse"
+    )
 
 
 def test_what_is_measured_is_better_than_what_diverged():
