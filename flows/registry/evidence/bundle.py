@@ -30,6 +30,10 @@ def write(name: str, to: Path | None = None) -> Path:
         raise ValueError(f"{lock_file.PATH} has no stage that made {model.name}. `ratchet run` makes it.")
     if not subject.REPORT_CARD.is_file():
         raise FileNotFoundError(f"{subject.REPORT_CARD} is missing. `ratchet run report` makes it.")
+    if model.decision is None and not subject.is_reported():
+        raise ValueError(
+            f"{subject.REPORT_CARD} tells other results than those that are here. `ratchet run report` brings it up to date."
+        )
     signing.check_installed()
     target = to or layout.FOLDER / model.label
     work = target.parent / ".partial"
@@ -66,7 +70,12 @@ def _fill(folder: Path, model: Subject) -> None:
 
 
 def _card(model: Subject) -> str:
-    """Return the report's card, without the metadata above it where they are another model's: the card tells of every model."""
+    """Return the report's card, without the metadata above it where they are another model's: the card tells of every model.
+
+    The report of a version cannot be made once it is promoted, since dvc.lock would be another: where it tells other results, none are told.
+    """
+    if not subject.is_reported():
+        return f"# {model.name}\n\nThe report was not up to date when this was written, so that no results on the test set are told.\n"
     card = subject.REPORT_CARD.read_text(encoding="utf-8")
     _, metadata, text = card.split("---\n", 2)
     named = [entry["name"] for entry in yaml.safe_load(metadata).get("model-index", ())]

@@ -22,6 +22,8 @@ from tasks.io.weights import checkpoints, compressed
 CANDIDATE = Path("models/candidate.json")
 SUMMARY = Path("data/report/summary.json")
 REPORT_CARD = Path("data/report/README.md")
+FIGURES = ("data/results", "data/metrics")
+"""Folders whose contents the report tells."""
 RESULTS = "data/gate"
 TABLE = re.compile(r"data/(rounds/\w+/examples|ingested/(train|valid|test|gate|benchmark)(_documents)?)\.parquet")
 """The tables that are the data of a model; others hold what was made of them."""
@@ -98,8 +100,8 @@ class Subject:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """The measures of the report with their intervals; empty for a model that it does not compare."""
-        if not SUMMARY.is_file():
+        """The measures of the report with their intervals; empty for a model that it does not compare, and where it is not up to date."""
+        if not SUMMARY.is_file() or not is_reported():
             return []
         comparisons = json.loads(SUMMARY.read_text(encoding="utf-8")).get("comparisons", {})
         return list(comparisons.get(self.entry, {}).get("rows", []))
@@ -123,6 +125,13 @@ def is_present(number: int) -> bool:
     """Return True if the workspace holds the state that a version was promoted from."""
     then = versions.folder(number) / lock_file.PATH.name
     return then.is_file() and lock_file.PATH.is_file() and then.read_bytes() == lock_file.PATH.read_bytes()
+
+
+def is_reported() -> bool:
+    """Return True unless the report was made of other results than those that are here, as after `ratchet run register`."""
+    told = lock_graph.hashes(lock_file.stages().get("report", {}), "deps")
+    here = {path: {file: _md5(file) for file in lock_graph.members(Path(path))} for path in FIGURES if path in told}
+    return all(lock_graph.digest(Path(path), md5_of) == told[path] for path, md5_of in here.items())
 
 
 def _champion() -> str:

@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
+from flows.execution.dvc import lock_file
 from flows.registry import promotion, verification
 from flows.registry.evidence import bundle, layout, secrets, signing, subject
 from tasks.core import environment
@@ -50,6 +51,29 @@ def test_a_promotion_leaves_evidence_that_verify_accepts(workspace_of_model):
     names = {path.relative_to(EVIDENCE).as_posix() for path in EVIDENCE.rglob("*") if path.is_file()}
     assert {*layout.RECORDS, layout.PROVENANCE, layout.SIGNATURE, layout.SIGNING_KEY} <= names
     assert {"model/model.safetensors", "base/model.safetensors"} <= names
+
+
+def test_figures_of_a_report_that_is_of_other_results_are_not_signed(tmp_path, store):
+    """`ratchet run register` measures a model anew and makes no report."""
+    made = MadeModel(tmp_path)
+    results, metrics = Path("data/results/rounds/r0.parquet"), Path("data/metrics/rounds/r0.json")
+    for path in (results, metrics):
+        path.parent.mkdir(parents=True)
+        path.write_text("of the model before")
+    made.lock()
+    report = {"cmd": "x", "deps": [made.entry(path) for path in subject.FIGURES], "outs": [made.entry("data/report")]}
+    lock_file.write(lock_file.stages() | {"report": report})
+    assert bundle._card(subject.load("r0")) == subject.REPORT_CARD.read_text()
+    assert subject.load("r0").results != []
+    results.write_text("of this model")
+    made.register()
+    assert promotion.promote().verdict == "promoted"
+    assert not_holding() == []
+    assert "no results on the test set are told" in (EVIDENCE / layout.CARD).read_text()
+    metrics_of = read(layout.BOM)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert {metric["slice"].partition(",")[0] for metric in metrics_of} == {"gate"}
+    with pytest.raises(ValueError, match=r"tells other results than those that are here\. `ratchet run report`"):
+        bundle.write("r0")
 
 
 def test_model_signing_verifies_the_folder_wherever_it_lies(workspace_of_model, tmp_path):
