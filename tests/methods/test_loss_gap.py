@@ -35,3 +35,22 @@ def test_the_interval_holds_the_true_gap_as_often_as_it_says():
         found = score(fit(losses(random, 100), "", LossGapConfig(**SMALL)), losses(random, 100, 1.5), trial)
         held += found.low <= truth <= found.high
     assert proportion(held, trials, 0.999).high >= 0.95, f"held in {held} of {trials}"
+
+
+def test_the_interval_of_few_items_holds_the_true_gap_as_often_as_it_says():
+    """A plain bootstrap of five items misses it in one case of five."""
+    random, missed, trials = np.random.default_rng(2), 0, 300
+    for trial in range(trials):
+        known, came = (np.maximum(random.normal(level, 0.5, count), 0.05) for level, count in ((2.0, 100), (2.5, 5)))
+        sides = [
+            np.stack([30 * level, np.full(len(level), 30.0)], axis=1).astype(np.float32) for level in (known, came)
+        ]
+        found = score(fit(sides[0], "", LossGapConfig(permutations=99, resamples=400)), sides[1], trial)
+        missed += not found.low <= 0.5 <= found.high
+    assert proportion(missed, trials, 0.999).low <= 0.05, f"missed in {missed} of {trials}"
+
+
+def test_what_one_item_tells_has_no_interval():
+    reference = np.array([[30, 10]] * 6, dtype=np.float32)
+    found = score(fit(reference, "", LossGapConfig(**SMALL)), np.array([[9, 3], *[[0, 0]] * 4], dtype=np.float32), 0)
+    assert (found.value, found.low, found.high) == (0, None, None)

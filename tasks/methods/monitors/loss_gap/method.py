@@ -1,11 +1,14 @@
 """Functions of the loss gap. Equations and the legend of symbols are in the card, `__init__.py`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core import statistics
+from tasks.core.statistics import Bootstrap
 from tasks.methods.monitors import Finding, Monitor
 from tasks.methods.monitors._permutations import chance, relabelled
 from tasks.methods.monitors.loss_gap.config import LossGapConfig
@@ -31,12 +34,8 @@ def score(fitted: Fitted, incoming_M2: NDArray[np.float32], seed: int) -> Findin
     y_BT = relabelled(len(reference_N2), len(incoming), fitted.config.permutations, seed)
     sums_B2 = y_BT @ pooled_T2
     gap_B = _ratio(sums_B2) - _ratio(pooled_T2.sum(axis=0) - sums_B2)
-    random = np.random.default_rng(seed)
-    drawn_B = _resampled(incoming, fitted.config.resamples, random) - _resampled(
-        reference_N2, fitted.config.resamples, random
-    )
-    low, high = np.quantile(drawn_B, [0.025, 0.975])
-    return Finding(float(gap_B[0]), chance(abs(gap_B)), float(low), float(high))
+    low, high = _interval(reference_N2, incoming, Bootstrap(fitted.config.resamples, seed))
+    return Finding(float(gap_B[0]), chance(abs(gap_B)), low, high)
 
 
 def _ratio(sums_B2: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,9 +43,18 @@ def _ratio(sums_B2: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(sums_B2[:, 0], sums_B2[:, 1], out=np.zeros(len(sums_B2)), where=sums_B2[:, 1] > 0)
 
 
-def _resampled(items_N2: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
-    draws_BN = random.multinomial(len(items_N2), [1 / len(items_N2)] * len(items_N2), size=count)
-    return _ratio(draws_BN @ items_N2)
+def _interval(
+    reference_N2: NDArray[np.float64], incoming_M2: NDArray[np.float64], how: Bootstrap
+) -> tuple[float | None, float | None]:
+    """Return the interval of the gap; None where one side has tokens in fewer than two items, which bound nothing."""
+    if min((items[:, 1] > 0).sum() for items in (reference_N2, incoming_M2)) < 2:
+        return None, None
+    known, came = (statistics.ratio(items[:, 0], items[:, 1], None, how) for items in (reference_N2, incoming_M2))
+    gap = came.value - known.value
+    return (
+        gap - math.hypot(came.value - came.low, known.high - known.value),
+        gap + math.hypot(came.high - came.value, known.value - known.low),
+    )
 
 
 METHOD = Monitor(fit=fit, score=score)
