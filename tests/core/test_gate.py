@@ -256,6 +256,15 @@ def test_what_is_measured_is_better_than_what_diverged():
     assert (change.value, change.high, items) == (-np.inf, -np.inf, 40)
 
 
+def test_answers_that_were_held_against_other_references_do_not_compare():
+    """A column that is corrected leaves an item its id, and answers of then their grades."""
+    now = [replace(row, expected="4") for row in graded("number accuracy", [1] * 40)]
+    then = [replace(row, expected="5", value=0.0) if n < 12 else row for n, row in enumerate(now)]
+    assert gate.uncovered(now, Bar("then", then)) == 12 / 40
+    change, items = gate.worse_by("number accuracy", now, then, 0.025)
+    assert (change.value, items) == (0, 28)
+
+
 def test_macro_f1_can_be_guarded_by_the_labels_that_were_given():
     right = ["ab"[n % 2] for n in range(400)]
     before = graded("labels accuracy", [1] * 400, [label if n % 4 else "b" for n, label in enumerate(right)])

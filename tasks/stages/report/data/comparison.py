@@ -13,7 +13,7 @@ from tasks.core.answers.judge import Judge
 from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.promotion import bounds
-from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, STRONG_PASS, Result
+from tasks.core.records import DOMAIN_LOSSES, EDITS, LOCALITY, PASS, PREFERENCE, STRONG_PASS, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
@@ -152,6 +152,12 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
         )
     pairs = [(first[item], second[item]) for item in sorted(first)]
     for a, b in pairs:
+        # Older tables have no reference, and locality holds a model against its own earlier answers.
+        if a.expected != b.expected and a.expected and b.expected and measure != LOCALITY:
+            raise ValueError(
+                f"{measure} {a.item} was held against {a.expected[:40]!r} for {names[0]} and {b.expected[:40]!r} for {names[1]}: the data "
+                "have another reference since. Run stage evaluate for both on the same data."
+            )
         if (a.tokens, a.size) != (b.tokens, b.size):
             raise ValueError(
                 f"{measure} {a.item} has {a.tokens} tokens in {a.size} bytes for {names[0]}, {b.tokens} in "

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.core.records import Result
 from tasks.stages.report.data.comparison import Comparison, compare
 from tasks.stages.report.data.verdict import compute_verdict
 from tests.stages.report.material import answers, drawn, human_eval, losses, results
@@ -138,3 +139,16 @@ def test_losses_of_several_tasks_have_a_row_each_below_that_of_all():
     assert [row.part for row in rows] == ["", "radio", "routing"]
     assert [row.items for row in rows] == [8, 4, 4]
     assert all(row.difference.value == pytest.approx(-0.5) for row in rows)
+
+
+def test_answers_that_were_held_against_another_reference_are_refused_by_name():
+    """A column that is corrected leaves an item its id; macro-F1 had the first model's references for both."""
+    row = Result("labels accuracy", "t0", "g0", None, 1.0, 1, 1, "passed", "x", parsed="x", expected="x")
+    other = replace(row, value=0.0, outcome="wrong", expected="y")
+    with pytest.raises(
+        ValueError, match=r"labels accuracy t0 was held against 'x' for base and 'y' for r0: .*the same data"
+    ):
+        compared([row], [other])
+    assert compared([row], [replace(row, expected="")]).row("labels accuracy", unit="share")
+    locality = replace(row, measure="edit locality")
+    assert compared([locality], [replace(locality, expected="y")]).row("edit locality", unit="share")
