@@ -6,9 +6,13 @@ import pytest
 import yaml
 
 from tasks import configuration, gate_eval
+from tasks.core.answers import registry
+from tasks.core.answers.base import Row
+from tasks.core.compute import Compute
 from tasks.core.records import CONDITIONS, Document, Example, Result
 from tasks.io import tables
 from tasks.stages.evaluate import stage
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 from tests.test_configuration import ROOT
@@ -44,3 +48,18 @@ def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"others than the candidate was measured by\. `ratchet run` measures it anew"):
         measure("other.parquet", max_new_tokens=7)
     assert not (tmp_path / "other.parquet").exists()
+
+
+def test_another_check_is_another_way_to_measure(tmp_path):
+    """An example keeps its id under another check, whose grades are others."""
+
+    def conditions(check, count=2, items=4):
+        tests = registry.tests(registry.parse(check), Row("", "4"))
+        rows = [small.example(n, response="4", split="gate", tests=tests) for n in range(count)]
+        tables.write(tmp_path / "gate.parquet", rows, Example)
+        config = StageConfig(compute=Compute(), evaluate=EvaluateConfig(gate_items=items), methods={})
+        return stage._gate_facts(config, tmp_path / "gate.parquet")[CONDITIONS]
+
+    strict, tolerant = {"kind": "number"}, {"kind": "number", "tolerance": 1}
+    assert conditions(strict) == conditions(strict, count=5) != conditions(tolerant)
+    assert conditions(strict, items=0) == conditions(tolerant, items=0), "nothing is checked"

@@ -92,7 +92,7 @@ def _evaluate(
     if "gate" in outputs:  # a trial of a comparison has none
         alone = replace(evaluated, served=None)
         gate_results, strengths = _measure_gate(inputs, alone, tokenizer, _of_gate_set(evaluate_config), run)
-        tables.write(outputs["gate"], gate_results, Result, _gate_facts(config))
+        tables.write(outputs["gate"], gate_results, Result, _gate_facts(config, inputs["gate"]))
         metrics |= {GATE: {"strength": strengths}} if strengths else {}
     if wrong:
         metrics["left_out"] = wrong_items.record(wrong, measured.results, gate_results)
@@ -114,10 +114,10 @@ def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run
 
     Raises ValueError if these settings are others.
     """
-    facts = _gate_facts(config)
+    facts = _gate_facts(config, inputs["gate"])
     if facts[CONDITIONS] != conditions:
         raise ValueError(
-            "The settings of `evaluate`, or the precision, are others than the candidate was measured by. `ratchet run` measures it anew; "
+            "The settings of `evaluate`, the checks, or the precision are others than the candidate was measured by. `ratchet run` measures it anew; "
             "if `compute.precision: auto` chose another here, name one first."
         )
     config = config.model_copy(update={"evaluate": _of_gate_set(config.evaluate)})
@@ -324,9 +324,15 @@ def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any
     return {"harness": standard_benchmarks.measure(evaluated.model, evaluated.tokenizer, config.harness, config)}
 
 
-def _gate_facts(config: StageConfig) -> dict[str, str]:
-    """Return a digest of the settings on which the figures of an item of the gate set depend: only under equal ones two models compare."""
+def _gate_facts(config: StageConfig, gate: Path) -> dict[str, str]:
+    """Return a digest of the settings on which the figures of an item of the gate set depend: only under equal ones two models compare.
+
+    The options of its checks are among them, since another check makes no other example; more examples under the same checks change nothing.
+    """
+    tests = [example.tests for example in tables.read(gate, Example)] if config.evaluate.gate_items else []
+    checks = sorted({one.code for one in tests if one and one.kind == "check"})
     settings = {
+        **({"checks": checks} if checks else {}),
         **_of_gate_set(config.evaluate).model_dump(mode="json", exclude=OF_NO_ITEM, exclude_none=True),
         "precision": device.precision(config.compute),
         "methods": config.methods,

@@ -310,10 +310,12 @@ def test_the_gate_set_has_a_measure_of_strong_tests_and_its_strength_is_told(mea
     assert (metrics["gate_set"]["strength"]["weak"], metrics["gate_set"]["strength"]["strengthened"]) == (2, 0)
 
 
-def test_inputs_of_ours_which_the_gate_set_never_gets_are_no_other_way_to_measure_it():
+def test_inputs_of_ours_which_the_gate_set_never_gets_are_no_other_way_to_measure_it(tmp_path):
     def facts(**config):
         evaluate = EvaluateConfig(strength=StrengthConfig(**config))
-        return stage._gate_facts(StageConfig(compute=Compute(), evaluate=evaluate, methods={}))
+        return stage._gate_facts(
+            StageConfig(compute=Compute(), evaluate=evaluate, methods={}), tmp_path / "gate.parquet"
+        )
 
     assert facts(inputs=3) == facts()
     assert facts(mutants=3) != facts()
