@@ -68,6 +68,8 @@ def test_a_judge_that_prefers_a_place_is_told_by_the_planted_pairs():
         ("A", "A"), ("**B**.", "B"), ("A is better.", "A"), ("TIE", "tie"), ("Tie.", "tie"), ("A tie.", "tie"), ("tie", "tie"),
         ("Answer B", "B"), ("[Answer A]", "A"), ("**Answer:** B", "B"), ("Option A.", "A"), ("verdict: A", "A"), ("Verdict: TIE", "tie"),
         ("Answer A and Answer B are alike", None), ("Answer a", None), ("Answer Bad", None),
+        ("A close call, but B", None), ("A fair comparison shows that B is better", None), ("A less complete answer than B", None),
+        ("A clearly wins", "A"), ("A because of its numbers", "A"), ("Option A clearly", "A"), ("A's numbers are right", "A"), ("A\nthe first", "A"),
         ("A and B are equally good", None), ("A/B", None), ("B or A", None), ("Answers", None), ("a", None),
     ],
 )  # fmt: skip

@@ -23,8 +23,11 @@ NO_VERDICT = "no verdict"
 CUT_OFF = "Some were cut off: raise evaluate.judge.max_new_tokens for a model that reasons."
 MOST_PLANTED = 20
 WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
+ARTICLE = r"[ \t]+(?!(?:[a-z]+ly\s+)*(?!less\b)[a-z]+s\b|(?:because|since|over|by|for|would|will|could|should|might|may)\b)[a-z]"
+"""What follows an A that is an article, `A close call`: a word in lower case that is no verb, `A wins`, `A clearly explains`, and no reason."""
 VERDICT = re.compile(
-    r"\W*(?:(?i:answer|option|verdict)\b\W*)?(?:(?:A\s+)?(?i:tie)|(?P<better>[AB]))\b(?!\s*(?:and\b|or\b|[&/]))"
+    r"\W*(?P<named>(?i:answer|option|verdict)\b\W*)?"
+    rf"(?:(?:A\s+)?(?i:tie)|(?P<better>B|A(?(named)|(?!{ARTICLE}))))\b(?!\s*(?:and\b|or\b|[&/]))"
 )
 """What an answer begins with that is a verdict, under the name that the request has for an answer or without: "A and B are equally good"
 prefers neither."""
