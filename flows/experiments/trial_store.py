@@ -31,13 +31,6 @@ from tasks.trial_on_node import NodeTrial
 
 FOLDER = Path(".ratchet/compare")
 RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
-ENDINGS = {
-    signal.SIGKILL: ", as the system does where memory runs out",
-    signal.SIGSEGV: "",
-    signal.SIGBUS: "",
-    signal.SIGABRT: "",
-}
-"""Signals that end a trial without a word of its own → the likely reason."""
 SETTINGS = "settings.yaml"
 """The settings of the last trial that was refused, for messages about them."""
 OF_TRAINING = frozenset(
@@ -242,8 +235,9 @@ class Runner:
 def _failure(folder: Path, code: int) -> RuntimeError:
     title = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["title"]
     why = "failed; the lines above say why"
-    if (number := -code if code < 0 else code - 128) in ENDINGS:  # it could say nothing
-        why = f"was ended by {signal.Signals(number).name}{ENDINGS[signal.Signals(number)]}"
+    if (number := -code if code < 0 else code - 128) in [*signal.Signals]:  # it could say nothing
+        why = f"was ended by {signal.Signals(number).name}"
+        why += ", as the system does where memory runs out" if number == signal.SIGKILL else ""
     return RuntimeError(f"{title} {why}. What is finished is kept in {FOLDER}.")
 
 

@@ -132,16 +132,24 @@ def test_only_the_models_of_the_best_point_so_far_are_kept(trainings):
     assert {path.parent for path in trial_store.FOLDER.glob("*/model")} == set(rows[1].folders)
 
 
-def test_a_trial_that_is_killed_is_told_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("kill -9 $$", "was ended by SIGKILL, as the system does where memory runs out"),
+        ("exit 143", "was ended by SIGTERM"),
+        ("exit 1", "failed; the lines above say why"),
+    ],
+)
+def test_a_trial_that_is_killed_is_told_so(tmp_path, monkeypatch, ending, told):
     """The kernel ends what takes too much memory: no line above would say why."""
     python = tmp_path / "python"
     folder = trial_store.write_folder(sweeps.plan(made(f"{RATE}=0.1,0.2"), {RATE: 0.1}, 3))
-    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.write_text(f"#!/bin/sh\n{ending}\n")
     python.chmod(0o755)
     monkeypatch.setattr(trial_store.sys, "executable", str(python))
     with (
         trial_store.Runner("sweep", "parent", forks=False) as runner,
-        pytest.raises(RuntimeError, match=r"seed 3 was ended by SIGKILL, as the system does where memory runs out\."),
+        pytest.raises(RuntimeError, match=rf"seed 3 {told}\."),
     ):
         list(runner.results([folder]))
 
