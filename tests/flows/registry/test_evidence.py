@@ -186,6 +186,20 @@ def test_the_key_is_the_owners_alone_and_stands_in_no_record(workspace_of_model)
         bundle.write("1")
 
 
+def test_a_disk_that_is_full_leaves_no_half_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signing.os, "fdopen", full)
+        with pytest.raises(OSError, match="No space left"):
+            signing.private_key()
+    assert signing.public_key(signing.private_key()).startswith("-----BEGIN PUBLIC KEY-----")
+    assert stat.S_IMODE(signing.KEY.stat().st_mode) == 0o600
+
+
 def test_a_chosen_key_is_used_and_one_that_is_missing_is_told(workspace_of_model, monkeypatch, tmp_path):
     monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / "team.pem"))
     with pytest.raises(ValueError, match=r"RATCHET_SIGNING_KEY names .*team\.pem, and there is no such file"):
