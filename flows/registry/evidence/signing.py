@@ -57,9 +57,9 @@ def _make(path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with files.atomic_path(path) as whole:  # half a key on a full disk would be taken for one
-        with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
+    with files.atomic_path(path) as partial:  # half a key on a full disk would be taken for one
+        partial.touch(mode=0o600, exist_ok=False)
+        partial.write_bytes(pem)
 
 
 def public_key(private: Path) -> str:

@@ -193,7 +193,7 @@ def test_a_disk_that_is_full_leaves_no_half_key(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(signing.os, "fdopen", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="No space left"):
             signing.private_key()
     assert signing.public_key(signing.private_key()).startswith("-----BEGIN PUBLIC KEY-----")
