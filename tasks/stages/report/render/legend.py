@@ -20,9 +20,9 @@ def legend(comparisons: Sequence[Comparison], bootstrap: Bootstrap) -> str:
 def _intervals(bootstrap: Bootstrap) -> str:
     return (
         f"Brackets hold {100 * bootstrap.confidence:g} % intervals: of losses and differences by a bootstrap over groups of items "
-        f"({bootstrap.resamples:,} resamples; a group is a module or a file; Student's t for fewer than {FEW} groups), of pass@1 exact, "
-        "for independent tasks. Differences are paired item by item; those of pass@1 have the gate's interval, which knows how few "
-        "answers changed. "
+        f"({bootstrap.resamples:,} resamples; a group is a module or a file; Student's t for fewer than {FEW} groups), of shares of "
+        "right answers (pass@1, accuracies) exact, for independent items. Differences are paired item by item; those of such shares have the "
+        "gate's interval, which counts the groups that changed. "
         "Loss: lower is better. pass@1, the share of tasks whose first answer passes its tests: higher is better."
     )
 
