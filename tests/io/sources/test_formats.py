@@ -300,3 +300,35 @@ def test_an_answer_of_the_data_set_viewer_is_the_table_in_it(tmp_path):
     assert [record.values for record in table.rows(tmp_path / "a.json")] == [row["row"] for row in rows]
     (tmp_path / "b.json").write_text(json.dumps({"features": [{"name": "a"}], "rows": [{"a": 1}]}))
     assert [record.values for record in table.rows(tmp_path / "b.json")] == [{"a": 1}]
+
+
+TURN = {"role": "user", "content": "q"}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"train": [{"q": 1}, {"q": 2}], "test": [{"q": 3, "a": 4}]}, [{"split": "train", "q": 1}, {"split": "train", "q": 2}, {"split": "test", "q": 3, "a": 4}]),
+        ({"one": [{"q": 1, "a": 2}], "{other}": [{"q": 3, "a": 4}], "n": 2}, [{"q": 1, "a": 2}, {"q": 3, "a": 4}]),
+        ({"data": {"tickets": [{"q": 1}, {"q": 2}], "n": 2}}, [{"q": 1}, {"q": 2}]),
+        ({"faq": {"one": [{"q": 1, "a": 2}], "other": [{"q": 3, "a": 4}]}}, [{"q": 1, "a": 2}, {"q": 3, "a": 4}]),
+    ],
+)  # fmt: skip
+def test_the_tables_of_a_document_are_read_row_by_row(tmp_path, document, expected):
+    """They were one record, of which a guess made one conversation of one of the tables."""
+    records = read(tmp_path, "a.json", json.dumps(document, indent=1).encode())
+    assert [record.values for record in records] == expected
+    assert len({record.where for record in records}) == len(records)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [TURN], "tools": [{"name": "f"}]},
+        {"prompt": "p", "chosen": [TURN], "rejected": [TURN]},
+        {"questions": [{"id": 1, "text": "q"}], "answers": [{"id": 1, "text": "a", "of": 1}]},
+    ],
+)
+def test_the_lists_of_one_record_are_no_tables(tmp_path, record):
+    (read_one,) = read(tmp_path, "a.json", json.dumps(record, indent=1).encode())
+    assert read_one.values == record

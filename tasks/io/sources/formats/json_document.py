@@ -3,9 +3,11 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from tasks.core.split_names import named_split
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, SAMPLED, detected, unicode_of
 from tasks.io.sources.containers.streams import Opened
@@ -16,6 +18,10 @@ BUFFER = 1 << 15
 """Bytes that are read at a time. An error of the parser counts the lines of all text before it."""
 TURNS = ("messages", "conversations")
 """Lists of objects that belong to one record."""
+SPEAKERS = frozenset({"role", "from", "speaker", "sender"})
+"""The fields of turns, which are no rows."""
+SPLIT = "split"
+"""The column that the names of tables become where each is that of a split."""
 VIEWER = frozenset({"features", "rows"})
 """The lists in an answer of Hugging Face's data set viewer: the second holds the table."""
 KEY = "id"
@@ -74,8 +80,8 @@ def encoding_of(entry: Entry) -> str:
     return detected(sample) or "utf-8"
 
 
-def _list(text: "_Text", where: str = "row {}") -> Iterator[Record]:
-    """Yield the elements of the list at the text's place."""
+def _list(text: "_Text", where: str = "row") -> Iterator[Record]:
+    """Yield the elements of the list at the text's place. Their places are `where` and their numbers."""
     text.peek()
     text.skip(1)
     number = 0
@@ -84,7 +90,7 @@ def _list(text: "_Text", where: str = "row {}") -> Iterator[Record]:
             text.skip(1)
             return
         number += 1
-        place = where.format(number)
+        place = f"{where} {number}"
         try:
             yield as_row(place, text.value())
         except MalformedError as error:
@@ -105,25 +111,42 @@ def _list(text: "_Text", where: str = "row {}") -> Iterator[Record]:
 
 def _object(entry: Entry, encoding: str) -> Iterator[Record]:
     """Yield the records in an object, or in objects one after the other."""
-    kinds = _kinds(entry, encoding)
-    tables = [key for key, kind in kinds.items() if kind == "table" and key not in TURNS]
+    kinds, firsts = _kinds(entry, encoding)
+    tables = _tables(firsts)
     is_keyed = bool(kinds) and set(kinds.values()) == {"object"}
     with entry.open() as opened:
         text = _Text(opened, encoding)
-        if set(tables) >= VIEWER:
-            yield from map(_unwrapped, _under_key(text, "rows"))
-        elif len(tables) == 1:
-            yield from _under_key(text, tables[0])
+        if firsts.keys() >= VIEWER:
+            yield from map(_unwrapped, _under_keys(text, ["rows"]))
+        elif tables:
+            yield from _under_keys(text, tables)
         elif is_keyed:
-            yield from _keyed(text)
+            yield from _keyed(text, is_only=len(kinds) == 1)
         else:
             yield from _whole(entry, text, kinds)
         yield from _rest(text)
 
 
-def _kinds(entry: Entry, encoding: str) -> dict[str, str]:
-    """Return the kind of the value of each key: `table` (a list that begins with an object), `list`, `object` or `value`."""
+def _tables(firsts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the keys of the tables of an object, of which these are the first rows by their keys: the only one, or several that are alike.
+
+    None if one is a list of turns, or they differ: these are lists of one record.
+    """
+    if not firsts.keys().isdisjoint(TURNS):
+        return []
+    tables = [*firsts]
+    if len(tables) < 2 or all(map(named_split, tables)):
+        return tables
+    are_alike = len({frozenset(row) for row in firsts.values()}) == 1
+    are_rows = all(len(row) > 1 and SPEAKERS.isdisjoint(row) for row in firsts.values())
+    return tables if are_alike and are_rows else []
+
+
+def _kinds(entry: Entry, encoding: str) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
+    """Return the kind of the value of each key: `table` (a list that begins with an object), `list`, `object` or `value`; and the first row
+    of each table."""
     kinds: dict[str, str] = {}
+    firsts: dict[str, Mapping[str, Any]] = {}
     with entry.open() as opened:
         text = _Text(opened, encoding)
         try:
@@ -134,15 +157,16 @@ def _kinds(entry: Entry, encoding: str) -> dict[str, str]:
                     text.skip(1)
                     kinds[key] = "table" if text.peek() == "{" else "list"
                     if kinds[key] == "table":
-                        for _ in _list_after_bracket(text):
-                            pass
+                        firsts[key] = {}
+                        for number, value in enumerate(_list_after_bracket(text)):
+                            firsts[key] = firsts[key] if number else value
                         continue
                     text.skip_list()
                 else:
                     text.value()
         except MalformedError:
-            return kinds
-    return kinds
+            return kinds, firsts
+    return kinds, firsts
 
 
 def _list_after_bracket(text: "_Text") -> Iterator[Any]:
@@ -172,16 +196,24 @@ def _keys(text: "_Text") -> Iterator[str]:
     text.skip(1)
 
 
-def _under_key(text: "_Text", table: str) -> Iterator[Record]:
+def _under_keys(text: "_Text", tables: Sequence[str]) -> Iterator[Record]:
+    """Yield the rows of the tables under some keys of the object at the text's place."""
     try:
         for key in _keys(text):
-            if key == table:
-                yield from _list(text, f"{table}, row {{}}")
+            if key in tables:
+                yield from map(partial(_of_table, tables, key), _list(text, f"{key}, row"))
             else:
                 text.value()
     except MalformedError as error:
         yield Broken("the end of the document", "not JSON", str(error), text.shown())
         text.skip_all()
+
+
+def _of_table(tables: Sequence[str], table: str, record: Record) -> Record:
+    """Return a row with the split that the name of its table is, where those of all tables are."""
+    if isinstance(record, Broken) or len(tables) < 2 or not all(map(named_split, tables)):
+        return record
+    return Row(record.where, {SPLIT: table, **record.values})
 
 
 def _unwrapped(record: Record) -> Record:
@@ -191,8 +223,9 @@ def _unwrapped(record: Record) -> Record:
     return record
 
 
-def _keyed(text: "_Text") -> Iterator[Record]:
-    """Yield the objects of an object, each with its key as its id; or the rows of columns, as pandas writes them."""
+def _keyed(text: "_Text", *, is_only: bool) -> Iterator[Record]:
+    """Yield the objects of an object, each with its key as its id; or the rows of columns, as pandas writes them; or the rows of the tables
+    in its only object."""
     place = "the beginning"
     columns: dict[str, dict[str, Any]] = {}
     try:
@@ -200,6 +233,10 @@ def _keyed(text: "_Text") -> Iterator[Record]:
             place, value = f"key {key!r}", text.value()
             if list(value)[:1] in (["0"], ["1"]) and not any(isinstance(cell, dict) for cell in value.values()):
                 columns[key] = value
+            elif is_only and (tables := _tables(_first_rows(value))):
+                for table in tables:
+                    for count, row in enumerate(value[table], 1):
+                        yield _of_table(tables, table, as_row(f"{key}, {table}, row {count}", row))
             else:
                 yield as_row(place, {KEY: key, **value})
     except MalformedError as error:
@@ -208,6 +245,12 @@ def _keyed(text: "_Text") -> Iterator[Record]:
     numbers = dict.fromkeys(number for column in columns.values() for number in column)
     for number in numbers:
         yield Row(f"row {number}", {name: column.get(number) for name, column in columns.items()})
+
+
+def _first_rows(value: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the first object of each list of an object that begins with one."""
+    lists = {key: rows for key, rows in value.items() if isinstance(rows, list)}
+    return {key: rows[0] for key, rows in lists.items() if rows and isinstance(rows[0], dict)}
 
 
 def _whole(entry: Entry, text: "_Text", kinds: dict[str, str]) -> Iterator[Record]:
