@@ -34,13 +34,18 @@ def compare(
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
     """
     from flows.experiments import recipes
+    from tasks.io.system import progress
 
     name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
     recipes.check_inputs(recipe.stage, recipe.profile)
     report = _cost(name, recipe)
+    if not recipes.has_data_of(recipe.profile):
+        progress.say(
+            f"{name} is written for profile {recipe.profile}, and params.yaml has other data or another model: its figures are of these."
+        )
     if dry:
         return report
-    recipes.check_test(recipe.stage)
+    recipes.check_test(recipe.stage, recipe.profile)
     return _measure(name, recipe, report, as_json=as_json)
 
 

@@ -129,18 +129,34 @@ def check_inputs(stage: str, profile: str | None = None) -> None:
     reads, _ = configuration.files(stage, item, config)
     if missing := [str(path) for path in reads.values() if not path.exists()]:
         place = f"{stage}@{item}" if item else stage
-        written_for = f" This one is written for profile {profile}: `ratchet use {profile}` first." if profile else ""
+        first = "" if has_data_of(profile) else f" {_written_for(profile)}"
         raise FileNotFoundError(
-            f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs.{written_for}"
+            f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs.{first}"
         )
 
 
-def check_test(stage: str) -> None:
-    """Raise ValueError if there is nothing to measure trials of a stage on."""
+def check_test(stage: str, profile: str | None = None) -> None:
+    """Raise ValueError if there is nothing to measure trials of a stage on. `profile` is the one that they are written for."""
     if (table := TESTS[stage]).is_file() and _is_empty(table, stage):
+        remedy = "Hold something out in `ingest`, and run it." if has_data_of(profile) else _written_for(profile)
         raise ValueError(
-            f"{table} holds nothing of {MEASURES[stage]}, by which trials are measured in the end. Hold something out in `ingest`, and run it."
+            f"{table} holds nothing of {MEASURES[stage]}, by which trials are measured in the end. {remedy}"
         )
+
+
+def has_data_of(profile: str | None) -> bool:
+    """Return True if params.yaml names the data and the model of a profile; without one, whatever it names."""
+    if profile is None:
+        return True
+    file = Path(f"params/{profile}.yaml")
+    if not file.is_file():
+        return False
+    wanted, present = configuration.load(file), configuration.load()
+    return all(getattr(wanted, section) == getattr(present, section) for section in ("fetch", "ingest"))
+
+
+def _written_for(profile: str | None) -> str:
+    return f"This one is written for profile {profile}: `ratchet use {profile}` first."
 
 
 def _is_empty(table: Path, stage: str) -> bool:

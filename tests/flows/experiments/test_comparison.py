@@ -210,6 +210,25 @@ def test_a_recipe_without_its_data_names_the_profile_that_has_them(tmp_path, mon
         recipes.check_inputs(recipe.stage, recipe.profile)
 
 
+def test_a_recipe_on_other_data_names_its_profile_and_on_its_own_what_is_missing(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copy(ROOT / "params/micro.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / recipes.TESTS["pretrain"]
+    table.parent.mkdir(parents=True)
+    tables.write(table, [Document("1", "text", "general", "group", "test", "source", "MIT")], Document)
+    assert not recipes.has_data_of("lab-telecom")
+    with pytest.raises(ValueError, match=r"domain_text.*profile lab-telecom: `ratchet use lab-telecom` first"):
+        recipes.check_test("pretrain", "lab-telecom")
+
+    shutil.copy(tmp_path / "params/lab-telecom.yaml", tmp_path / "params.yaml")
+    assert recipes.has_data_of("lab-telecom")
+    with pytest.raises(ValueError, match="Hold something out in `ingest`"):
+        recipes.check_test("pretrain", "lab-telecom")
+    with pytest.raises(FileNotFoundError, match=r"makes what a comparison needs\.$"):
+        recipes.check_inputs("pretrain", "lab-telecom")
+
+
 @pytest.mark.parametrize(("domain", "is_empty"), [("general", True), ("telecom", False), ("domain", False)])
 def test_a_pretraining_is_measured_by_texts_of_the_domain(tmp_path, domain, is_empty):
     row = Document("1", "text", domain, "group", "test", "source", "MIT")
