@@ -48,6 +48,9 @@ from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
 from tasks.stages.ingest.shards.shard import Shard
 from tasks.stages.ingest.splits import NEEDED, SPLITS
 
+REASONS = 5
+"""Reasons of refusal that the summary names; those that are rarer it counts together."""
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -254,15 +257,15 @@ def summary(report: Mapping[str, Any]) -> str:
     sizes = report["splits"]
     splits = ", ".join(f"{sizes[split]['examples']} {split}" for split in SPLITS if split in sizes) or "none"
     reasons = sorted(report["dropped"].items(), key=lambda entry: -entry[1])
-    dropped = ", ".join(f"{number} {reason}" for reason, number in reasons[:5]) or "nothing"
+    if len(others := reasons[REASONS:]) > 1:  # one alone is as short by its name
+        reasons = [*reasons[:REASONS], (f"for {len(others)} other reasons", sum(number for _, number in others))]
+    dropped = ", ".join(f"{number} {reason}" for reason, number in reasons) or "nothing"
     corpora = ", ".join(f"{name} {row['chars']:,}" for name, row in report["corpora"].items()) or "none"
     shares = ", ".join(
         f"{row['examples']:.1%} {split} ({row['asked']:.1%} asked for)" for split, row in report["shares"].items()
     )
     drift = f"\nshares: {shares}" if shares else ""
-    return (
-        f"examples: {splits}{drift}\ndropped: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
-    )
+    return f"examples: {splits}{drift}\ndropped of examples and texts: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
 
 
 def overlapping_examples(

@@ -1,6 +1,7 @@
 """The stage on a handful of files: kept and refused records, messages, written tables."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
     assert report["splits"]["train"] == {"examples": 18, "groups": 18}
     assert report["licenses"] == {"CC0-1.0": 30}
     assert "18 train, 6 valid, 6 test" in run.said[-1]
+    (dropped,) = re.findall("dropped of examples and texts: (.*) [(]all", run.said[-1])
+    assert sum(int(reason.split()[0]) for reason in dropped.split(", ")) == 9, dropped
+    assert dropped.endswith(", 4 for 4 other reasons")
 
 
 def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path, rows):
