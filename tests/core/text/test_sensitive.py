@@ -91,6 +91,7 @@ def test_a_rule_finds_its_own_and_its_hint_too(rule):
         "https://user:${TOKEN}@github.com/a/b",
         "eyJhbGciOiJub3QganNvbg.eyJhbGciOiJub3QganNvbg.abcdefghijklmnop",
         "ghp_tooshort",
+        "hf_" + "x" * 34,
         "write to someone@example.com or a@b.test",
         "y = x@w.reshape(3)",
         "@decorator.name and a @ b",
@@ -135,6 +136,7 @@ def test_what_resembles_them_is_left(text):
             "ES9121000418450200051332 SWIFT, AT61 1904 3002 3457 3201 CODE",
             ["ES9121000418450200051332", "AT61 1904 3002 3457 3201"],
         ),
+        *((f"a {key}.", [key]) for key in ("hf_" + letters(34, "aBdEgHjKmNpQ"), "AKIA" + letters(16, "QWERTZUI"))),
         ("redis://:hunter2Pass@cache:6379/0", ["hunter2Pass"]),
         ("database:\n  password: tr0ub4dor3\n  user: a", ["tr0ub4dor3"]),
         (

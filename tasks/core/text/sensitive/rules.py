@@ -18,9 +18,11 @@ Kind = Literal["secret", "personal"]
 
 DUMMIES = re.compile(
     r"(?i)^(?:.*(?:example|placeholder|changeme|your[-_ ]?|dummy|redacted|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|%\(|\$\().*"
-    r"|\[[\w-]+\]|pass(?:word|wd)?|secret|token|(.)\1*|[a-z_]+|\d{1,5})$"
+    r"|\[[\w-]+\]|pass(?:word|wd)?|secret|token|(.)\1*|\d{1,5})$"
 )
-"""Values that stand for a secret in documentation, and words and small numbers."""
+"""Values that stand for a secret in documentation, and small numbers."""
+WORDS = re.compile(r"(?i)^[a-z_]+$")
+"""What is a word where a person chose it; a key that was drawn may have no digit, and those of Hugging Face never have one."""
 EXAMPLE_DOMAINS = re.compile(r"(?i)[@.](?:example\.(?:com|org|net|edu)|[\w.-]*\.(?:example|test|invalid|localhost))$")
 """Domains that RFC 2606 sets aside for examples."""
 
@@ -40,9 +42,14 @@ class Rule:
     """Returns the beginning of a match that is the value, where more may stand behind it."""
 
 
-def is_real(value: str) -> bool:
-    """Return False for what documentation writes in place of a secret."""
+def is_issued(value: str) -> bool:
+    """Return False for what documentation writes in place of a key whose shape its issuer gave it."""
     return not DUMMIES.match(value)
+
+
+def is_real(value: str) -> bool:
+    """Return False for what documentation writes in place of a secret, and for words."""
+    return is_issued(value) and not WORDS.match(value)
 
 
 def is_strong(value: str) -> bool:
@@ -117,7 +124,7 @@ def is_public(value: str) -> bool:
         return False
 
 
-def _secret(name: str, pattern: str, hint: str, check: Callable[[str], bool] = is_real) -> Rule:
+def _secret(name: str, pattern: str, hint: str, check: Callable[[str], bool] = is_issued) -> Rule:
     return Rule(name, "secret", re.compile(pattern), hint, check)
 
 
@@ -144,6 +151,7 @@ RULES = (
         "aws-secret-key",
         r"(?i)aws.{0,20}(?:secret|key).{0,20}?['\"=: ](?P<value>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
         r"(?i)aws.{0,20}(?:secret|key)",
+        is_real,
     ),
     _secret("github-token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{82})\b", "gh[pousr]_|github_pat_"),
     _secret("gitlab-token", r"\bglpat-[\w-]{20,}", "glpat-"),
@@ -161,7 +169,7 @@ RULES = (
     _secret("azure-storage-key", r"AccountKey=(?P<value>[A-Za-z0-9+/]{86}==)", "AccountKey="),
     _secret("json-web-token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", "eyJ", is_jwt),
     _secret(
-        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>]{3,200})@", "://[^ /]*:[^ /]+@"
+        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>]{3,200})@", "://[^ /]*:[^ /]+@", is_real
     ),  # RFC 3986, section 3.2.1
     _secret(
         "password",
