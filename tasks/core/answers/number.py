@@ -1,10 +1,12 @@
 """Check `number`: the last number of the answer equals that of the reference.
 
 What comes after the last `####` before a number counts alone, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168), and what
-stands in the last `\\boxed{…}`. Units and currencies are ignored, thousands may be separated, fractions are compared as what they are.
+stands in the last `\\boxed{…}`. Units, their exponents and currencies are ignored, thousands may be separated, fractions and powers of ten are
+compared as what they are.
 """
 
 import re
+import unicodedata
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from tasks.core.records import Unfit
 
 MARK = "####"
 HEADING = r"\W{0,20}\d{1,2}[.)][ \t]+[^\W\d][^\n]{0,200}[^\s.!?][ \t\r]*\n"
-_WRAPPED = r"(?:(?:boxed|[dt]?frac)\W{1,20}){0,3}"
+_WRAPPED = r"(?:(?:boxed|[dt]?frac)\W{0,20}){0,3}"
 _NAMING = r"(?:[:=]|\b(?:is|are|was|equals)\b)"
 _WITHIN = r"(?:[^\n,;(—]|—[ \t]+[$€£]?\d)*"  # of a sum; a dash before a number may be its minus
 _ON_LINE = rf"{_NAMING}[^\w\n]{{0,20}}{_WRAPPED}\d(?![\d.,/]*{_WITHIN}(?:[+×÷*=]|\\times)\s*[-−–]?[$€£]?\d)"
@@ -31,11 +33,23 @@ DASH = re.compile(
 """A dash that is no sign: at the start of a further line, or between a word and what follows, but not behind a verb or `=`."""
 LATEX_COMMA = re.compile(r"\{,\}|,\\!")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
+FRACTION_SIGN = re.compile(r"(\d?)[ \u2009\u202f]?([¼-¾⅐-⅞])")
+RAISED = re.compile(r"(?<=10)([⁺⁻]?)([⁰¹²³⁴-⁹]{1,3})")
+TEN = re.compile(
+    r"(?:(?P<digit>\d)\s{0,3}(?:[x×·⋅*]|\\times|\\cdot)\s{0,3}|(?<![\w.,^]))"
+    r"10\s?(?:\^|\*\*)\s?(?P<brace>\{\s?)?(?P<minus>[-−–]?)\+?(?P<power>\d{1,3})(?!\.?\d)(?(brace)\s?\})"
+)
+"""A power of ten, alone or behind the digits that it is multiplied by."""
+UNIT_POWER = re.compile(
+    r"((?<![^\W\d])(?:[kcdmnµμ]?m|s|in|ft|yd|mi|inch(?:es)?|feet|units?|(?:centi|kilo)?met(?:er|re)s?)"
+    r"|\\(?:text|mathrm|mbox)\s?\{[^{}\n]{0,40}\})\s?\^\s?(?:\{\s?[-−–]?\d\s?\}|[-−–]?\d(?!\d))"
+)
+"""A unit with its exponent."""
 GAP = "[ \u00a0\u2009\u202f]"
 NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-+−–]?)\s?[$€£¥]?\s?"
-    rf"(?P<whole>\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:{GAP}\d{{3}})+(?!\d)|\d+|(?=\.\d))"
+    rf"(?P<whole>\d{{1,2}}(?:,\d\d)+,\d{{3}}(?!\d)|\d{{1,3}}(?:['’٬_]\d{{3}})+(?!\d)|\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:{GAP}\d{{3}})+(?!\d)|\d+|(?=\.\d))"
     r"(?P<decimals>\.\d+)?(?P<power>[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?(?P<denominator>\d+)(?![\d/]))?"
 )
@@ -72,7 +86,8 @@ class Number(AnswerCheck):
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
     """Return the number that the text ends on; None if it has none."""
-    text = DASH.sub(r"\g<space>—", LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
+    text = _plain(LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
+    text = DASH.sub(r"\g<space>—", text)
     if marks := list(MARKED.finditer(text)) or list(LABELLED.finditer(text)):
         return next(iter(_numbers(text[marks[-1].end() :], decimal)), None)
     if boxes := BOXED.findall(text):
@@ -81,10 +96,25 @@ def last_number(text: str, decimal: str = ".") -> Fraction | None:
     return numbers[-1] if numbers else None
 
 
+def _plain(text: str) -> str:
+    """Return the text with signs for fractions as `1/2`, powers of ten as `1e6`, and units without exponents."""
+    text = FRACTION_SIGN.sub(lambda sign: " ".join(filter(None, (sign[1], _spelt_out(sign[2])))), text).replace(
+        "⁄", "/"
+    )
+    text = RAISED.sub(lambda raised: "^" + _spelt_out(raised[0]).replace("−", "-"), text)
+    text = TEN.sub(lambda ten: f"{ten['digit'] or 1}e{'-' * bool(ten['minus'])}{ten['power']} ", text)
+    return UNIT_POWER.sub(r"\1", text)
+
+
+def _spelt_out(sign: str) -> str:
+    """Return the plain characters that a sign stands for: `1⁄2` of `½`."""
+    return unicodedata.normalize("NFKC", sign)
+
+
 def _numbers(text: str, decimal: str) -> list[Fraction]:
     if decimal == ",":
         text = text.translate(str.maketrans(".,", ",."))
-    text = LATEX_FRACTION.sub(r" \1/\2 ", text)
+    text = LATEX_FRACTION.sub(r" \1\2/\3\4 ", text)
     text = MIXED.sub(lambda part: _improper(*map(int, part.groups())) if len(part[0]) <= LONGEST else part[0], text)
     return [_value(match) for match in NUMBER.finditer(text) if len(match[0]) <= LONGEST]
 

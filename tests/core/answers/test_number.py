@@ -129,6 +129,75 @@ def test_thousands_of_latex_are_read(text):
     assert last_number(text) == 1000
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1'234'567", "1’234’567", "12,34,567", "1_234_567", "1٬234٬567", "1 234 567", "so 1,234,567 or 12,34,567."],
+)
+def test_thousands_are_read_as_several_countries_write_them(text):
+    assert last_number(text) == 1_234_567
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "½ of it",
+        "1⁄2",
+        r"\boxed{\frac12}",
+        r"\frac1{2}",
+        r"#### \dfrac12, of 3",
+        "#### ½",
+    ],
+)
+def test_a_half_is_read_from_its_sign_and_from_short_latex(text):
+    assert last_number(text) == Fraction(1, 2)
+
+
+def test_a_sign_of_a_fraction_behind_a_number_is_added():
+    assert last_number("1½ cups") == last_number("1 ½") == last_number("1 1⁄2") == -last_number("-1½") == Fraction(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("10^6", 10**6),
+        ("10⁶ people", 10**6),
+        ("3 × 10^6.", 3 * 10**6),
+        ("3x10^6m", 3 * 10**6),
+        ("#### 3 × 10⁶", 3 * 10**6),
+        ("#### Answer: 3 × 10^6 of 7", 3 * 10**6),
+        (r"\boxed{1.5 \times 10^{-4}\text{ m}^2}", Fraction("1.5e-4")),
+        ("1.5·10⁻⁴", Fraction("1.5e-4")),
+        ("2 * 10**3", 2000),
+        ("5 × 10^2 = 500", 500),
+        ("5 × 10 = 50", 50),
+        ("it is 10 of 6", 6),
+    ],
+)
+def test_a_power_of_ten_is_what_it_is(text, number):
+    assert last_number(text) == number
+    assert graded("number", text, str(number)).score == 1
+
+
+@given(st.integers(-999, 999), st.integers(-99, 99))
+def test_a_power_of_ten_is_the_same_however_it_is_written(number, power):
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    ways = (
+        f"= {number} × 10^{power}",
+        rf"= ${number} \times 10^{{{power}}}$",
+        f"= {number}·10{raised}.",
+        f"{number}e{power}",
+    )
+    assert {last_number(way) for way in ways} == {Fraction(number) * Fraction(10) ** power}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5 m^2.", "5 cm^{3}", r"\boxed{5\text{ cm}^2}", r"5\ \mathrm{m/s}^{2}", "5 m/s^2", "5 kg·s^-2", "5 square units"],
+)
+def test_the_exponent_of_a_unit_is_no_answer(text):
+    assert last_number(text) == 5
+
+
 def test_decimals_of_latex_are_read():
     assert last_number(r"es sind $1{,}5$", ",") == Fraction(3, 2)
 
