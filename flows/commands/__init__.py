@@ -134,18 +134,31 @@ def _run_as_json(arguments: list[str]) -> int:
             returned = _invoke(arguments)
     except Exception as error:
         code, failure = _as_json.failure(error, arguments)
-        _print(_as_json.plain(failure))
+        is_read = _print(_as_json.plain(failure))
         if code == ExitCode.FAILED and os.environ.get(environment.TRACEBACK):
             raise
-        return code
-    if returned is not None and not isinstance(returned, int):
-        _print(_as_json.plain(returned))
+        return code if is_read else ExitCode.FAILED
+    if returned is not None and not isinstance(returned, int) and not _print(_as_json.plain(returned)):
+        return ExitCode.FAILED
     return _exit_code(returned)
 
 
-def _print(value: object) -> None:
-    """Print JSON in which no control character of the data acts on a terminal: its escapes are JSON's."""
-    typer.echo(visible.escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
+def _print(value: object) -> bool:
+    """Print JSON in which no control character of the data acts on a terminal: its escapes are JSON's.
+
+    Returns False where it could not be written: who reads it has ended, of which nothing is said, or its disk is full.
+    """
+    text = visible.escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    try:
+        typer.echo(text)
+    except OSError as error:
+        from tasks.io.system import process
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer would fail once more at the end
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(process.explain(error), err=True)
+        return False
+    return True
 
 
 def _invoke(arguments: list[str]) -> "Report | int | None":

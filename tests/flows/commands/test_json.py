@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -177,3 +181,15 @@ def test_numbers_that_are_not_finite_are_null():
 def test_a_message_is_taken_apart(message, expected):
     problems = _as_json.problems(message, "ratchet run")
     assert [(problem.where, problem.what, problem.remedy) for problem in problems] == expected
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["a reader that ended", "a full disk"])
+def test_what_reads_the_object_may_be_gone(is_full):
+    command = [sys.executable, "-m", "flows.commands", "methods", "--json"]
+    read, write = os.pipe()
+    os.close(read)
+    with Path("/dev/full").open("wb") if is_full else os.fdopen(write, "wb") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("the disk is full") if is_full else not done.stderr
+    assert "Traceback" not in done.stderr
