@@ -1,6 +1,7 @@
 """Check `json`: the answer is JSON, keeps a schema, and agrees with the reference field by field."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -67,14 +68,19 @@ class Json(AnswerCheck):
 
 def parse(text: str) -> Any | Unfit:
     """Return the first object or list in a text, which may stand in a code block or within a sentence."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    for start, letter in enumerate(text):
-        if letter in "{[":
+    return next(parse_all(text), Unfit("no JSON", f"{text[:60]!r}"))
+
+
+def parse_all(text: str) -> Iterator[Any]:
+    """Yield each object or list in a text that stands in no other."""
+    decoder, end = json.JSONDecoder(parse_constant=_refuse_constant), 0
+    for opening in re.finditer(r"[{\[]", text):
+        if opening.start() >= end:
             try:
-                return decoder.raw_decode(text, start)[0]
+                value, end = decoder.raw_decode(text, opening.start())
             except (ValueError, RecursionError):
                 continue
-    return Unfit("no JSON", f"{text[:60]!r}")
+            yield value
 
 
 def agreement(value: Any, expected: Any) -> float:

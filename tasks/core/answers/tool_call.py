@@ -1,7 +1,7 @@
 """Check `tool_call`: the answer calls the tools of the reference with the same arguments.
 
-A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as many chat templates write it, or an object or list of objects in
-JSON; OpenAI's `{"function": {"name": …, "arguments": "…"}}` is read too.
+A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as many chat templates write it, or an object of JSON, of which several may
+stand in a list or one after another; OpenAI's `{"function": {"name": …, "arguments": "…"}}` is read too.
 """
 
 import json
@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
-from tasks.core.answers.json import agreement, parse
+from tasks.core.answers.json import agreement, parse, parse_all
 from tasks.core.records import Unfit
 from tasks.core.text.reasoning import answer_of
 
 TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+CALL_KEYS = {"arguments", "parameters", "function"}
+"""Keys of which a further object has one, if it is a call: others have names too."""
 NONE = "no tool call"
 NAME, VALID, RESULT = ("tool_call name accuracy", "tool_call schema validity", "tool_call result accuracy")
 """The measures beside the accuracy: the right tools, whatever the arguments; calls that the schemas of their tools allow; calls that give
@@ -51,10 +53,11 @@ def calls(text: str) -> Iterator[dict[str, Any]]:
     """Yield the calls in a text, behind any reasoning, as `{"name": …, "arguments": {…}}`; what is none is left out."""
     text = answer_of(text)
     for part in TAG.findall(text) or [text]:
-        value = parse(part)
-        for call in value if isinstance(value, list) else [value]:
-            if (read := _call(call)) is not None:
-                yield read
+        for number, value in enumerate(parse_all(part)):
+            for call in value if isinstance(value, list) else [value]:
+                read = _call(call)
+                if read is not None and (number == 0 or not CALL_KEYS.isdisjoint(call)):
+                    yield read
 
 
 def _call(value: Any) -> dict[str, Any] | None:
@@ -62,6 +65,8 @@ def _call(value: Any) -> dict[str, Any] | None:
         return None
     value = value["function"] if isinstance(value.get("function"), Mapping) else value
     name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
+    if arguments is None or arguments == "":  # some servers write these where a tool takes none
+        arguments = {}
     if isinstance(arguments, str):
         arguments = parse(arguments)
     if not isinstance(name, str) or not isinstance(arguments, Mapping):

@@ -97,6 +97,7 @@ def test_an_empty_list_or_object_is_a_field(empty):
 
 
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Ulm", "days": 2}}</tool_call>'
+BARE = CALL.removeprefix("<tool_call>").removesuffix("</tool_call>")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,11 @@ CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Ulm", "days": 2}}<
         (CALL.replace("2", "3"), "wrong arguments"),
         (CALL.replace("weather", "time"), "wrong tool"),
         (CALL + CALL, "wrong tool"),
+        (f"{BARE}\n{BARE}", "wrong tool"),
+        (f"{BARE}; {BARE}", "wrong tool"),
+        (f"<tool_call>{BARE}\n{BARE}</tool_call>", "wrong tool"),
+        (f"As [1] says:\n```json\n{BARE}\n```", "passed"),
+        (f'{BARE} is for {{"name": "Ann"}}', "passed"),
         ("It rains.", "no tool call"),
     ],
 )
@@ -116,10 +122,22 @@ def test_a_tool_call_is_its_name_and_its_arguments(answer, verdict):
     assert graded("tool_call", CALL, answer).verdict == verdict
 
 
+@pytest.mark.parametrize("arguments", ['""', "null", "{}", '"{}"'])
+def test_a_call_of_a_tool_that_takes_nothing_may_leave_its_arguments_empty(arguments):
+    assert graded("tool_call", '{"name": "now"}', f'{{"name": "now", "arguments": {arguments}}}').score == 1
+
+
 def test_several_calls_may_come_in_any_order_and_arguments_may_be_left_out():
     both = CALL + CALL.replace("Ulm", "Bonn")
     assert graded("tool_call", both, CALL.replace("Ulm", "Bonn") + CALL).score == 1
     assert graded("tool_call", both, CALL + CALL).verdict == "wrong arguments"
+    for one_after_another in (f"{BARE}\n{BARE.replace('Ulm', 'Bonn')}", f"[{BARE}, {BARE.replace('Ulm', 'Bonn')}]"):
+        assert (
+            graded("tool_call", both, one_after_another).score
+            == graded("tool_call", one_after_another, both).score
+            == 1
+        )
+        assert graded("tool_call", one_after_another, BARE).verdict == "wrong tool"
     assert graded({"kind": "tool_call", "compare": "name"}, CALL, CALL.replace("2", "3")).score == 1
     assert unfit("tool_call", "It rains.") == "no tool call"
 
