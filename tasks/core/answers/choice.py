@@ -23,12 +23,14 @@ ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "
 SYSTEM = ("system", "system_prompt")
 """The columns that may hold the system message."""
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
-MARKS = r"(?:[\s:*_\"'“‘`(\[{$]|\\[a-z]{1,9}\{){0,20}"
+MARKS = r"(?:[\s:：*_\"'“‘`(\[{$]|\\(?:[a-z]{1,9}\{|[(\[])){0,20}"
 """Signs before a letter: Markdown, quotes, brackets, LaTeX. So many, lest a text of them alone costs its length squared."""
 STATED = re.compile(
-    rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z])(?!\w)"
+    rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:|>)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z])(?!\w)"
 )
 MENTIONED = re.compile(rf"\b(?:(?i:answer|option|choice)|is)\b{MARKS}([A-Z])(?!\w)")
+LONE = re.compile(r"(?<![\dA-Za-zÀ-ӿ'’])([A-Z])(?![\dA-Za-zÀ-ӿ'’]|(?<=[AI])\s+[a-z])")
+"""A letter of its own, beside signs or a script without cases; no word of a sentence, as `A good …` begins with."""
 BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\**\s)", re.MULTILINE)
 
 
@@ -159,15 +161,24 @@ def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> A
 
 def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
     """Return the option that an answer names, or None: alone; by the last letter that it states (`the answer is …`), by the one that it
-    begins with, by the last one that it mentions (`option …`), by the first one that begins a line; or by its text within."""
+    begins with, by the last one that it mentions (`option …`), by the first one that begins a line, if not all options are listed again; by
+    its text within, or within the last line; by the only letter."""
     normal = [loosely(text) for text in texts]
     whole = loosely(answer)
     if whole in normal:
         return normal.index(whole)
-    lines = BARE.findall(answer)
-    leading = lines if BARE.match(answer) and len(lines) == 1 else []  # several lines may list the options again
+    if len(whole) == 1 and whole in string.ascii_lowercase[: len(texts)]:
+        return string.ascii_lowercase.index(whole)
+    lines, begins = BARE.findall(answer), BARE.match(answer) is not None
+    leading = lines if begins and len(lines) == 1 else []  # several lines may list the options again
+    if not begins and len(lines) > 1 and lines == list(string.ascii_uppercase[: len(lines)]):
+        lines = []
     for letters in (STATED.findall(answer), leading, MENTIONED.findall(answer), lines[:1]):
         if letters and (number := string.ascii_uppercase.index(letters[-1])) < len(texts):
             return number
-    named = [n for n, text in enumerate(normal) if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", whole)]
-    return named[0] if len(named) == 1 else None
+    for part in (whole, loosely(answer.strip().rpartition("\n")[2])):
+        named = [n for n, text in enumerate(normal) if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", part)]
+        if len(named) == 1:
+            return named[0]
+    alone = {string.ascii_uppercase.index(letter) for letter in LONE.findall(answer)}
+    return alone.pop() if len(alone) == 1 and max(alone) < len(texts) else None

@@ -168,6 +168,10 @@ def test_no_tool_is_a_choice_too_and_what_cannot_be_read_is_none():
     assert unfit("tool_choice", CALL + CALL.replace("weather", "time")) == "several tools"
 
 
+def test_the_text_of_an_option_comes_before_a_letter_that_stands_alone():
+    assert chosen_option("It needs vitamin C, I guess", ["iron", "vitamin C", "vitamin D"]) == 1
+
+
 OPTIONS = ["Paris", "Rome", "New Rome"]
 LISTED = "Where?\nA) Paris\nB) Rome\nC) New Rome"
 
@@ -187,6 +191,19 @@ LISTED = "Where?\nA) Paris\nB) Rome\nC) New Rome"
         ("Paris or Rome", None),
         ("D", None),
         ("A city", None),
+        ("b", 1),
+        ("(b)", 1),
+        ("I think it's B.", 1),
+        ("Hence, B.", 1),
+        ("B seems right", 1),
+        ("Réponse : B", 1),
+        ("答案是B。", 1),
+        ("Ответ: B, а не что-то ещё", 1),
+        ("Either B or C", None),
+        ("We go through them.\nA) no\nB) yes\nC) no\nSo it has to be Rome.", 1),
+        ("We go through them.\nA) Paris: no\nB) Rome: yes\n\nSo it has to be Rome.", 1),
+        ("A) Paris\nFor these are wrong:\nB) Rome\nC) New Rome", 0),
+        ("Well.\nB) Rome\nThese are wrong:\nA) Paris\nC) New Rome", 1),
         ("", None),
     ],
 )
@@ -220,6 +237,9 @@ def test_an_option_is_named_by_letter_or_text(answer, number):
         r"The answer is \boxed{B}.",
         "The answer is `B`.",
         'The answer is "B".',
+        r"The answer is \(B\), since option A is wrong.",
+        r"The answer is \[\mathrm{B}\]",
+        "<answer>B</answer>",
     ],
 )
 def test_a_stated_letter_comes_before_one_that_is_mentioned(answer):
