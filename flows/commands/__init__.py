@@ -113,9 +113,9 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         error.show()  # type: ignore[attr-defined]  # all that the parser raises have it
         return error.exit_code
-    except typer.Abort:
+    except typer.Abort as error:  # at a question
         typer.echo("Aborted.", err=True)
-        return ExitCode.FAILED
+        return ExitCode.INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else ExitCode.FAILED
     except Exception as error:
         from tasks.io.system import process
 

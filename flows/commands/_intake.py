@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands import _terminal
+
 if TYPE_CHECKING:
     from flows.project.data_import import Sources
 
@@ -110,7 +112,7 @@ def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str
     by_hand = f"name the columns with\n  {call} {COLUMNS}"
     if not sys.stdin.isatty():
         raise ValueError(f"{question}\nTake it with\n  {call} --yes\nor {by_hand}")
-    if not typer.confirm(question, default=True):
+    if not _terminal.confirm(question, default=True):
         raise ValueError(f"Nothing was changed; {by_hand}")
     return guess
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,24 @@ def columns() -> int | None:
 def may_colour() -> bool:
     """Return False where NO_COLOR is set (https://no-color.org) or the terminal cannot show colours."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def ask(question: str, *, default: str | None = None, show_default: bool = True) -> str:
+    """Return the answer to a question. Raises typer.Abort at Ctrl-C and Ctrl-D."""
+    _let_ctrl_c_through()
+    answer: str = typer.prompt(question, default=default, show_default=show_default)
+    return answer
+
+
+def confirm(question: str, *, default: bool) -> bool:
+    """Return True if a person agrees. Raises typer.Abort at Ctrl-C and Ctrl-D."""
+    _let_ctrl_c_through()
+    return typer.confirm(question, default=default)
+
+
+def _let_ctrl_c_through() -> None:
+    """Let Ctrl-C end the reading of an answer: with the handler that polars installs where it is imported, the reading goes on."""
+    signal.siginterrupt(signal.SIGINT, True)
 
 
 def show(text: str, *, indent: int = 0, hanging: int = 2, colours: Mapping[str, str] | None = None) -> None:

@@ -150,7 +150,7 @@ def _confirm_overwriting(path: Path) -> None:
     held = f"{path} holds edits that are in no profile and no commit"
     if not sys.stdin.isatty():
         raise ValueError(f"{held}. Commit it, or overwrite it with --force.")
-    if not typer.confirm(f"{held}. Overwrite it?", default=False):
+    if not _terminal.confirm(f"{held}. Overwrite it?", default=False):
         raise ValueError(f"Nothing was changed. Commit {path} first, or save it as params/NAME.yaml.")
 
 
@@ -170,6 +170,6 @@ def _ask(question: str, given: str | None, *, default: str, read: Callable[[str]
         return read(default if given is None else given)
     while True:
         try:
-            return read(typer.prompt(question, default=default).strip())
+            return read(_terminal.ask(question, default=default).strip())
         except (ValueError, OSError) as error:
             _terminal.show(str(error))

@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-import typer
+from flows.commands import _terminal
 
 if TYPE_CHECKING:
     from flows.registry.history import Approval, PromotionDecision
@@ -46,5 +46,5 @@ def _ask(decision: "PromotionDecision") -> "Approval":
 
     place = f"version {decision.champion}" if decision.champion else "the model that all began with"
     question = f"The gate would promote {decision.name}: {decision.reason}. Put it in the place of {place}?"
-    approved = typer.confirm(question, default=False)
+    approved = _terminal.confirm(question, default=False)
     return Approval(approved=approved, by=git.user_name() or "the person at the terminal")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.commands import _completion
+from flows.commands import _completion, _terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
     from tasks.core.records import Decision
 
     while True:
-        key = typer.prompt(QUESTION).strip().lower()[:1]
+        key = _terminal.ask(QUESTION).strip().lower()[:1]
         if key == "q":
             raise typer.Abort
         if key == "s":
@@ -104,7 +104,7 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
             continue
         text = _edited(proposal.response) if key == "e" else ""
         if key in CHOICES and (text or key != "e"):
-            reason = typer.prompt("Reason", default="", show_default=False)
+            reason = _terminal.ask("Reason", default="", show_default=False)
             time = datetime.now(UTC).isoformat(timespec="seconds")
             return Decision(proposal.lineage.reviewed, CHOICES[key], author, reason, text, time)
 

@@ -6,8 +6,10 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from pydantic import TypeAdapter
 
 from flows import commands
 from flows.commands import new as command
+from flows.commands._exit_codes import ExitCode
 from flows.execution import resources
 from flows.project import commented_settings, data_import
 from tasks import configuration
@@ -335,3 +338,20 @@ def rest(screen):
         if not piece:
             return
         yield piece.decode()
+
+
+def test_ctrl_c_at_a_question_ends_the_command_though_polars_was_imported(workspace):
+    process, screen = on_terminal("new", cwd=workspace)
+    try:
+        shown = ""
+        while "]: " not in shown:
+            shown += os.read(screen, 4096).decode()
+        assert shown.startswith("Data (")
+        time.sleep(0.5)  # until it reads
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_S) == ExitCode.INTERRUPTED == 130
+        assert "Aborted." in "".join(rest(screen))
+    finally:
+        process.kill()
+        os.close(screen)
+    assert (workspace / "params.yaml").read_bytes() == (ROOT / "params/workstation.yaml").read_bytes()
