@@ -7,6 +7,7 @@ damage; who could write the backup could write them too.
 
 import hashlib
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from tasks.io.system import files
 VERSION = 1
 """The form of a manifest. A backup of another form is refused."""
 MANIFEST = "manifest.json"
+IN_FOLDER = re.compile(r"\d{4}-\d\d-\d\dT[\d.-]+Z-[0-9a-f]{16}\.json")
+"""The name of a manifest in a folder, which may hold other files of a person."""
 OBJECTS = "objects"
 DAMAGED = "It is damaged: take another backup, or the copy that you keep of it."
 CHUNK = 1 << 20
@@ -118,6 +121,20 @@ def is_folder(to: Path) -> bool:
     return to.is_dir() or not to.suffix
 
 
+def check_place(to: Path) -> None:
+    """Raise ValueError where a backup would replace a file that is none: `to` names a file of a person."""
+    if not is_folder(to) and os.path.lexists(to) and not _is_backup(to):
+        raise ValueError(f"{to} is there already and is no backup. Name another file, or a folder.")
+
+
+def _is_backup(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
 @contextmanager
 def written(to: Path) -> Iterator[Writer]:
     """Yield what writes a backup. If it is not finished, a file is not there, and a folder holds no new backup."""
@@ -138,7 +155,7 @@ def opened(path: Path) -> Iterator[tuple[Manifest, Reader]]:
     """
     if not path.exists():
         raise files.missing(path)
-    if path.is_dir() or path.suffix == ".json":
+    if path.is_dir() or (path.suffix == ".json" and not zipfile.is_zipfile(path)):
         reader: Reader = FolderReader(path)
         yield _parsed(reader.manifest(), path), reader
         return
@@ -200,7 +217,8 @@ class FolderReader:
 
     def __init__(self, path: Path) -> None:
         self.folder = path if path.is_dir() else path.parent
-        manifests = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        names = (file for file in path.glob("*.json") if IN_FOLDER.fullmatch(file.name))
+        manifests = sorted(names) if path.is_dir() else [path]
         if not manifests:
             raise ValueError(
                 f"{path} holds no backup: it has no manifest, which is written last. Was one broken off? `ratchet backup {path}` goes on."

@@ -21,13 +21,14 @@ PACKAGES = ("mlflow", "prefect", "dvc")
 def back_up(to: Path, *, keys: bool = False, outputs: bool = True, wait: bool = False) -> Path:
     """Write a backup to a file or into a folder, and return its path. Says what is not in it.
 
-    Raises ValueError if the place is in the workspace, or outputs are left to a remote that lacks some; RuntimeError if a run works here;
-    OSError if there is no room.
+    Raises ValueError if the place is in the workspace or is a file that is no backup, or outputs are left to a remote that lacks some;
+    RuntimeError if a run works here; OSError if there is no room.
     """
     if to.resolve().is_relative_to(Path.cwd().resolve()):
         raise ValueError(
             f"{to} lies in the workspace, which a backup is to outlive. Name a place outside: ratchet backup ../backups"
         )
+    archive.check_place(to)
     if not outputs and (missing := cache.missing_in_remote()):
         raise ValueError(
             f"DVC's remote lacks {len(missing)} outputs ({', '.join(missing[:3])}{' …' if missing[3:] else ''}). `ratchet share` pushes them."

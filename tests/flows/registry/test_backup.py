@@ -385,3 +385,15 @@ def test_outputs_may_be_left_to_the_remote_once_it_has_them(used, clone, tmp_pat
     restored(backup, clone, monkeypatch)
     shell(clone, "python", "-m", "dvc", "pull", "--quiet")
     assert {step.state for step in forecast.plan()} == {"unchanged"}
+
+
+def test_no_file_of_a_person_is_replaced_or_taken_for_a_backup(used, tmp_path):
+    letter, zones, backup = tmp_path / "letter.txt", tmp_path / "zones.json", tmp_path / "today.json"
+    letter.write_text("Dear reader\n")
+    with pytest.raises(ValueError, match=r"letter\.txt is there already and is no backup\."):
+        writing.back_up(letter)
+    assert letter.read_text() == "Dear reader\n"
+    zones.write_text("{}\n")
+    for to in (backup, backup, tmp_path):
+        writing.back_up(to)
+        assert restoring.restore(to, dry=True).files
