@@ -99,7 +99,8 @@ def _without_bypassed(model: nn.Module, targets: Sequence[str] | str, layers: di
 
 def bypassed(model: Any) -> tuple[str, ...]:
     """Return the last name segments of the layers of `BYPASSED` in a model of transformers; none for other families."""
-    return BYPASSED.get(model.config.get_text_config().model_type, ())
+    config = getattr(model, "config", None)
+    return BYPASSED.get(config.get_text_config().model_type, ()) if config else ()
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:

@@ -155,7 +155,7 @@ def test_the_person_at_a_terminal_is_asked(asking, capsys, monkeypatch):
 
     monkeypatch.setattr(promote.sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(
-        promote.typer, "confirm", lambda question, default: "Put it in the place of the model" in question
+        promote._terminal, "confirm", lambda question, default: "Put it in the place of the model" in question
     )
     told, worked = ratchet(capsys, "promote")
     assert worked
