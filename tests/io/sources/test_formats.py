@@ -72,6 +72,28 @@ def test_marks_of_quoting_leave_the_text_as_it_is(tmp_path, lines, fields):
     assert [value for record in records for value in record.values.values()] == fields
 
 
+@pytest.mark.parametrize("titles", ["FAQ of the shop\n\n", "FAQ;\n;\nExported in May;\n", "FAQ, of the shop, in May\n"])
+def test_the_header_of_a_delimited_file_stands_below_titles(tmp_path, monkeypatch, titles):
+    lines = "".join(f"What is {n} and {n}?;It is {2 * n}, or so.\n" for n in range(20))
+    records = read(tmp_path, "a.csv", f"{titles}Question;Answer\n{lines}".encode())
+    first = titles.count("\n") + 2
+    assert records == [
+        Row(f"line {first + n}", {"Question": f"What is {n} and {n}?", "Answer": f"It is {2 * n}, or so."})
+        for n in range(20)
+    ]
+    assert "titles" in table.describe(tmp_path / "a.csv")
+    monkeypatch.setattr(delimited, "BLOCK", 100)
+    blocks = table.blocks(tmp_path / "a.csv")
+    assert [record for block in blocks for record in block.records(tmp_path / "a.csv")] == records
+
+
+@pytest.mark.parametrize("lines", ["text\nHello, world\n", "my text\nHello, world.\n"])
+def test_a_name_above_texts_with_commas_is_no_title(tmp_path, lines):
+    rows = "".join(f"How are you {n} my friend, I am fine\n" for n in range(20))
+    records = read(tmp_path, "a.csv", (lines + rows).encode())
+    assert {record.reason for record in records} == {"csv: too many columns"}
+
+
 def test_single_quotes_around_all_fields_belong_to_none(tmp_path):
     records = read(tmp_path, "a.csv", b"'q','a'\n'one is','two'\n'three is','four'\n")
     assert [record.values for record in records] == [{"q": "one is", "a": "two"}, {"q": "three is", "a": "four"}]

@@ -139,3 +139,39 @@ def test_an_xlsb_whose_sheet_breaks_off_is_refused(tmp_path, kept):
     sheet = "xl/worksheets/sheet1.bin"
     with pytest.raises(UnreadableError, match=r"a\.xlsb: this is no workbook: a (sheet|record) breaks off"):
         read(tmp_path, "a.xlsb", damaged_files.zipped({**parts, sheet: parts[sheet][:kept]}))
+
+
+TITLED = [["Question", "Answer"], *([f"What is {n} and {n}?", f"It is {2 * n}."] for n in range(20))]
+
+
+@pytest.mark.parametrize("titles", [[["FAQ of the shop"]], [["FAQ"], [], ["Exported in May", ""]], [["FAQ", ""]] * 2])
+def test_the_header_stands_below_titles(tmp_path, titles):
+    (tmp_path / "a.xlsx").write_bytes(strangers.workbook([*titles, *TITLED]))
+    (tmp_path / "a.xls").write_bytes(
+        binary_workbooks.xls([[*line, ""][:2] if line else ["", ""] for line in [*titles, *TITLED]])
+    )
+    for name in ("a.xlsx", "a.xls"):
+        records = list(table.rows(tmp_path / name))
+        assert [record.values for record in records] == [dict(zip(TITLED[0], line, strict=True)) for line in TITLED[1:]]
+        assert records[0].where == f"row {len(titles) + 2}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [["", "q", "a"], *([str(n), f"What is {n}?", f"It is {n}."] for n in range(9))],  # the index of pandas
+        [
+            ["", "", "text"],
+            *([f"shop {n}", f"part {n}", f"A text about {n} of all."] for n in range(9)),
+        ],  # of two levels
+        [["text", ""], *([f"A review of {n * 'very, '} good.", f"Note {n}."] for n in range(9))],
+        [
+            ["Text", ""],
+            ["good film", "good"],
+            *([f"A long review of film {n}", ("bad", "good")[n % 2]] for n in range(9)),
+        ],
+        [["q", "a", "note"], ["What?", "", ""], *([f"What is {n}?", f"It is {n}", "yes"] for n in range(9))],
+    ],
+)
+def test_a_header_that_lacks_names_is_no_title(tmp_path, lines):
+    assert read(tmp_path, "a.xlsx", strangers.workbook(lines)) == [tuple(line) for line in lines[1:]]

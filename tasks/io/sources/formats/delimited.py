@@ -4,80 +4,28 @@ A record whose quotes do not close is refused with its first line alone, and rea
 """
 
 import csv
-import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tasks.io.sources.containers.archives import Entry, file_entry
 from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, Line, TextLines, is_plain_utf8
+from tasks.io.sources.formats import headers
 from tasks.io.sources.formats.blocks import BLOCK, Lines, lines_in
+from tasks.io.sources.formats.dialects import DELIMITERS, TEXT_BACKSLASHES, Dialect
 from tasks.io.sources.record import SHOWN, Broken, Record, Row
 
-DELIMITERS = {
-    ",": "comma",
-    ";": "semicolon",
-    "\t": "tab",
-    "|": "bar",
-    "^": "caret",
-    "~": "tilde",
-    "\x1f": "unit separator",
-    "\x01": "SOH",
-}
+FITTING = 0.9
+"""The share of records with as many fields as the header in a table, above which titles may stand."""
 SNIFFED = 200
 """Lines that the dialect is found in."""
-TEXT_BACKSLASHES = re.compile(r'\\+(?![\\"])')
-"""Backslashes that stand before no quote."""
 MAX_RECORD_LINES = 5_000
 MAX_RECORD_CHARS = 1 << 24
 """The longest record; what goes on for longer has a quote that does not close."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """The marks that part fields."""
-
-    delimiter: str
-    quote: str = '"'
-    escape: str | None = None
-    """The mark before a quote inside a field; without it the quote is doubled. Before anything else it is a character of the text,
-    unless it escapes itself."""
-    skips_space: bool = False
-    """True if spaces behind a delimiter belong to no field."""
-    escapes_itself: bool = False
-    """True if the mark `escape` stands before each of its kind in the text too."""
-
-    @property
-    def name(self) -> str:
-        """Return it in words."""
-        marks = [DELIMITERS.get(self.delimiter, repr(self.delimiter))]
-        marks += ["single quotes"] if self.quote == "'" else []
-        marks += ["backslashes"] if self.escape else []
-        marks += ["spaces"] if self.skips_space else []
-        return ", ".join(marks)
-
-    def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the records in lines. Raises csv.Error where they do not fit."""
-        return csv.reader(
-            map(partial(_escaped, doubled=self.escapes_itself), lines) if self.escape else lines,
-            delimiter=self.delimiter,
-            quotechar=self.quote,
-            escapechar=self.escape,
-            doublequote=self.escape is None,
-            skipinitialspace=self.skips_space,
-            strict=True,
-        )
-
-
-def _escaped(line: str, doubled: bool) -> str:
-    """Return a line as a parser reads it by which a backslash escapes whatever comes behind it.
-
-    Where the writer `doubled` backslashes, an odd number of them was none of its making and stays.
-    """
-    return TEXT_BACKSLASHES.sub(lambda run: run[0] if doubled and len(run[0]) % 2 == 0 else run[0] * 2, line)
 
 
 @dataclass(frozen=True)
@@ -113,12 +61,15 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Iterator[Record]:
-    """Yield the rows in lines; without `names` the first record that can be read is the header."""
+    """Yield the rows in lines; without `names` the first record below the titles that can be read is the header."""
+    titles = 0 if names else dialect.titles
     for record in _records(feed, dialect):
         if isinstance(record, Broken):
             yield record
+        elif titles:
+            titles -= 1
         elif names is None:
-            names = _names(record.fields)
+            names = headers.names(record.fields)
         else:
             yield _row(record, names)
 
@@ -195,9 +146,10 @@ def _end_of_record(file: BinaryIO, before: int, dialect: Dialect) -> int:
 
 
 def _header(data: bytes, before: int, dialect: Dialect) -> tuple[str, ...] | None:
-    """Return the columns that the first record of a block names; None if it has none that can be read."""
+    """Return the columns that the first record of a block below the titles names; None if it has none that can be read."""
     records = _records(_Feed(lines_in(data, before)), dialect)
-    return next((_names(record.fields) for record in records if isinstance(record, _Fields)), None)
+    fields = (record.fields for record in records if isinstance(record, _Fields))
+    return next(map(headers.names, islice(fields, dialect.titles, None)), None)
 
 
 Score = tuple[float, int, int]
@@ -216,10 +168,23 @@ def find_dialect(entry: Entry) -> Dialect:
     best, dialect = NO_TABLE, Dialect("\t" if entry.name.lower().endswith((".tsv", ".tab")) else ",")
     for delimiter in DELIMITERS:
         for candidate in _candidates(delimiter, sample):
-            score = _score(sample, candidate)
+            score = _score(_parsed(sample, candidate))
             if score > best:
                 best, dialect = score, candidate
+    if best[0] >= FITTING:
+        return replace(dialect, titles=_num_titles(_parsed(sample, dialect)))
+    for candidate in (each for delimiter in DELIMITERS for each in _candidates(delimiter, sample)):
+        records = _parsed(sample, candidate)
+        titles = _num_titles(records)
+        score = _score(records[titles:])
+        if titles and score > max(best, (FITTING, 0, 0)):
+            best, dialect = score, replace(candidate, titles=titles)
     return dialect
+
+
+def _num_titles(records: Sequence[Sequence[str]]) -> int:
+    titles = headers.num_titles(records)
+    return titles if all(records[:titles]) else 0  # one that cannot be read
 
 
 def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
@@ -242,7 +207,7 @@ def _are_doubled(sample: list[str]) -> bool:
 
 def is_table(entry: Entry) -> bool:
     """Return True if each of the first records has the same number of fields, and more than one."""
-    return _score(_sample(entry), find_dialect(entry))[0] == 1 and len(_sample(entry)) > 2
+    return _score(_parsed(_sample(entry), find_dialect(entry)))[0] == 1 and len(_sample(entry)) > 2
 
 
 class _Fields(NamedTuple):
@@ -345,17 +310,6 @@ def _row(record: _Fields, names: Sequence[str]) -> Record:
     return Row(record.where, dict(zip(names, [field or None for field in fields], strict=False)))
 
 
-def _names(fields: list[str]) -> tuple[str, ...]:
-    """Return the names of the columns: stripped, each once, by number where the header has none."""
-    names: list[str] = []
-    while len(fields) > 1 and not fields[-1].strip():
-        fields = fields[:-1]
-    for number, field in enumerate(fields, 1):
-        name = field.strip() or f"column {number}"
-        names.append(f"{name} {number}" if name in names else name)
-    return tuple(names)
-
-
 def _is_mark(line: str) -> bool:
     """Return True if a first line names the delimiter alone, as Excel writes it: `sep=;`."""
     return line.lower().startswith("sep=") and len(line.rstrip()) <= 5
@@ -380,12 +334,17 @@ def _sample(entry: Entry) -> list[str]:
     return sample
 
 
-def _score(sample: list[str], dialect: Dialect) -> Score:
-    """Return how well the records fit a dialect. One field is no table."""
+def _parsed(sample: list[str], dialect: Dialect) -> list[Sequence[str]]:
+    """Return the fields of the first records in a dialect; none for one that cannot be read."""
     lines = (Line(number, text) for number, text in enumerate(sample, 1))
-    records = [() if isinstance(record, Broken) else record.fields for record in _records(_Feed(lines), dialect)]
-    if len(sample) == SNIFFED:
-        records = records[:-1]  # the sample may have cut it
+    records: list[Sequence[str]] = [
+        () if isinstance(record, Broken) else record.fields for record in _records(_Feed(lines), dialect)
+    ]
+    return records[:-1] if len(sample) == SNIFFED else records  # the sample may have cut the last one
+
+
+def _score(records: Sequence[Sequence[str]]) -> Score:
+    """Return how well records fit the dialect that parted them. One field is no table."""
     counts = [len(fields) for fields in records]
     width = next((count for count in counts if count), 0)
     if width < 2:

@@ -1,5 +1,6 @@
 """Sheets of an Excel or OpenDocument workbook, by calamine (extra `excel`)."""
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -7,13 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.parsers import expat
 
+import polars as pl
+
 from tasks.io.sources.containers.archives import Entry
-from tasks.io.sources.formats import binary_workbook, workbook_size
+from tasks.io.sources.formats import binary_workbook, headers, workbook_size
 from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_line
+
+UNNAMED = re.compile(r"(?:__UNNAMED__\d+|_\d+|\s*)")
+"""The names that fastexcel gives to columns whose first cell is empty."""
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows of every sheet, the cells as text. The first row of a sheet names its columns, and blank rows are no records."""
+    """Yield the rows of every sheet, the cells as text. The first row of a sheet, or the one below its titles, names its columns, and blank rows are no records."""
     try:
         import fastexcel
     except ImportError:
@@ -27,12 +33,26 @@ def read(entry: Entry) -> Iterator[Record]:
             with opened(path) as (names, load):
                 for place, name in enumerate(names):
                     many = f"sheet {name!r}, " if len(names) > 1 else ""
-                    for number, values in enumerate(load(place).iter_rows(named=True), 2):
+                    for number, values in enumerate(*_below_header(load(place))):
                         if any(value is not None for value in values.values()):
                             yield Row(f"{many}row {number}", values)
             yield from _damage(path)
         except (fastexcel.FastExcelError, binary_workbook.UnreadError) as error:
             raise UnreadableError(f"{entry.name}: this is no workbook: {first_line(error)}") from None
+
+
+def _below_header(sheet: pl.DataFrame) -> tuple[Iterator[dict[str, str | None]], int]:
+    """Return the rows below the header of a sheet, which titles may stand above, and the number of the first of them."""
+    first = ["" if UNNAMED.fullmatch(name) else name for name in sheet.columns]
+    titles = headers.num_titles([first, *sheet.head(headers.EXAMINED).rows()])
+    if not titles:
+        return sheet.iter_rows(named=True), 2
+    width = sheet.width
+    names = headers.names([cell or "" for cell in sheet.row(titles - 1)])
+    names += tuple(f"column {number}" for number in range(len(names) + 1, width + 1))
+    below = sheet[titles:]
+    below.columns = names
+    return below.iter_rows(named=True), titles + 2
 
 
 @contextmanager
