@@ -6,6 +6,7 @@ import pytest
 from tasks.core.records import Tests
 from tasks.core.text.contamination import overlaps, sides
 from tasks.core.text.contamination_config import Contamination
+from tasks.core.text.ngrams import comparable
 from tests import tiny
 
 PARAMS = Contamination()
@@ -25,6 +26,35 @@ def test_an_evaluation_text_inside_a_training_text_is_found():
 def test_a_piece_of_an_evaluation_text_is_found():
     held_out = passage(0, 400).split()
     assert overlaps([" ".join(held_out[100:160])], [" ".join(held_out)], PARAMS) == {0: 0}
+
+
+COPIES = {
+    "zero-width spaces": lambda text: text.replace("or", "o\u200br"),
+    "joiners": lambda text: text.replace("or", "o\u200c\u2060r"),
+    "soft hyphens": lambda text: text.replace("or", "o\u00adr"),
+    "full-width letters": lambda text: "".join(chr(ord(char) + 0xFEE0) if char.isalnum() else char for char in text),
+    "ligatures": lambda text: text.replace("fi", "\ufb01"),
+    "words broken at the ends of lines": lambda text: text.replace("or", "o-\n  r"),
+    "broken by soft hyphens": lambda text: text.replace("or", "o\u00ad\nr"),
+    "tags": lambda text: text.replace("word", "w<b>ord</b>").replace(" ", "<br>"),
+    "entities": lambda text: text.replace(" ", "&nbsp;").replace("or", "&#111;r").replace("fi", "f&shy;i"),
+    "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
+    "ellipses": lambda text: text.replace(" ", "… "),
+    "an accent for the apostrophe": lambda text: text.replace("'", "´"),
+    "selectors": lambda text: text.replace(" ", "\u2764\ufe0f "),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_from_a_page_or_another_keyboard_is_found(copied):
+    held_out = " ".join(f"fi{word}'s" for word in passage(0, 60).split())
+    assert copied(held_out) != held_out
+    assert overlaps([passage(1, 60), copied(held_out)], [passage(4, 60), held_out], PARAMS) == {1: 1}
+    assert overlaps([held_out], [copied(held_out)], PARAMS) == {0: 0}
+
+
+def test_a_hyphen_after_a_number_and_comparisons_part_words():
+    assert comparable("1-\n2 a<b and b>c x -\ny") == "1-\n2 a<b and b>c x -\ny"
 
 
 def test_a_short_evaluation_text_is_found_by_shorter_runs():
