@@ -29,7 +29,7 @@ def ngrams(parts: Sequence[str], n: int) -> set[str]:
     return {" ".join(parts[start : start + n]) for start in range(len(parts) - n + 1)}
 
 
-def comparable(text: str) -> str:
+def normalised(text: str) -> str:
     """Return the text in the form in which copies from a web page, a PDF or another keyboard have the same words.
 
     HTML entities become characters, formatting tags are left out, and words that a hyphen breaks at the end of a line are joined.

@@ -6,7 +6,7 @@ import pytest
 from tasks.core.records import Tests
 from tasks.core.text.contamination import overlaps, sides
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.ngrams import comparable
+from tasks.core.text.ngrams import normalised
 from tests import tiny
 
 PARAMS = Contamination()
@@ -54,7 +54,7 @@ def test_a_copy_from_a_page_or_another_keyboard_is_found(copied):
 
 
 def test_a_hyphen_after_a_number_and_comparisons_part_words():
-    assert comparable("1-\n2 a<b and b>c x -\ny") == "1-\n2 a<b and b>c x -\ny"
+    assert normalised("1-\n2 a<b and b>c x -\ny") == "1-\n2 a<b and b>c x -\ny"
 
 
 def test_a_short_evaluation_text_is_found_by_shorter_runs():

@@ -10,6 +10,7 @@ import polars as pl
 
 from tasks.core.records import Example, Message, content_id, identify
 from tasks.core.text.contamination import comparable, prompt_of
+from tasks.core.text.ngrams import normalised
 from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.cleaning import collapse_whitespace
@@ -53,7 +54,7 @@ class Rows:
         return {
             "spoken": spoken,
             "content": [_content(row, key) for (_, row), key in zip(self.items, spoken, strict=True)],
-            "prompt": [_hash(text) if (text := collapse_whitespace(side)) else 0 for side in self.compared("prompt")],
+            "prompt": [_prompt(side) for side in self.compared("prompt")],
             "family": [_family(row) for _, row in self.items],
             "prompt_chars": [len(row.prompt if isinstance(row, Pair) else prompt_of(row)) for _, row in self.items],
             "response_chars": [max(len(row.response), len(_rejected(row) or "")) for _, row in self.items],
@@ -95,6 +96,12 @@ def all_text(row: Example | Pair) -> str:
     if isinstance(row, Pair):
         return f"{row.prompt}\n{row.response}"
     return "\n".join(part.text for part in example_parts(row))
+
+
+def _prompt(text: str) -> int:
+    """Return a hash by which short prompts are equal, case and white space aside; 0 for none. Signs count, as in `3 + 4` and `3 - 4`."""
+    text = collapse_whitespace(normalised(text).casefold())
+    return _hash(text) if text else 0
 
 
 def _compared_response(row: Example | Pair) -> str:

@@ -152,9 +152,18 @@ def test_a_short_prompt_of_a_held_out_row_is_not_trained_on(split):
     assert [(row.where, row.reason, row.detail) for row in quarantine.refusals] == [("row 500", "leak", detail)]
 
 
-def test_a_short_prompt_of_the_benchmark_is_not_trained_on():
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "Capital of Burkina Faso?",
+        "CAPITAL of Burkina Faso？",
+        "Capital of <b>Burkina</b>&nbsp;Faso?",
+        "Cap\u200bital of Burkina Faso?",
+    ],
+)
+def test_a_short_prompt_of_the_benchmark_is_not_trained_on(copy):
     item = replace(example(900, prompt="Capital of Burkina Faso?"), split="test")
-    leak = example(500, prompt="Capital of Burkina Faso?")
+    leak = example(500, prompt=copy)
     kept, _, quarantine = filtered([*(example(number) for number in range(20)), leak], [item])
     assert len(kept) == 20
     assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "leak")]
