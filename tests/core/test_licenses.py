@@ -80,6 +80,8 @@ def test_names_of_indexes_and_hubs_are_spelt_as_spdx_does():
     assert expressions.canonical("apache-2.0") == "Apache-2.0"
     assert expressions.canonical("MIT License") == "MIT"
     assert expressions.canonical("odc-by") == "ODC-By-1.0"
+    assert expressions.canonical("CC BY-SA 4.0") == "CC-BY-SA-4.0"
+    assert expressions.is_met("The MIT License", frozenset(["MIT"]))
     assert all(expressions.is_known(name) for name in expressions.ALIASES.values())
     assert expressions.canonical("GPL-2.0 or mit") == "GPL-2.0-only OR MIT"
     with pytest.raises(ValueError, match="no SPDX expression"):

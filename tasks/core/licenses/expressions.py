@@ -26,6 +26,23 @@ ALIASES: Mapping[str, str] = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "python software foundation license": "PSF-2.0",
     "the unlicense (unlicense)": "Unlicense",
+    # Names as people write them
+    "apache 2": "Apache-2.0",
+    "apache2": "Apache-2.0",
+    "bsd 2-clause": "BSD-2-Clause",
+    "bsd 3-clause": "BSD-3-Clause",
+    "cc by 3.0": "CC-BY-3.0",
+    "cc by 4.0": "CC-BY-4.0",
+    "cc by-nc 4.0": "CC-BY-NC-4.0",
+    "cc by-nc-sa 4.0": "CC-BY-NC-SA-4.0",
+    "cc by-sa 3.0": "CC-BY-SA-3.0",
+    "cc by-sa 4.0": "CC-BY-SA-4.0",
+    "cc0": "CC0-1.0",
+    "cc0 1.0": "CC0-1.0",
+    "gplv2": "GPL-2.0-only",
+    "gplv3": "GPL-3.0-only",
+    "lgplv3": "LGPL-3.0-only",
+    "the mit license": "MIT",
     # Names of the Hugging Face hub: https://huggingface.co/docs/hub/repositories-licenses
     # `llama3` and `openrail` have no name in LicenseDB.
     "bigcode-openrail-m": "LicenseRef-scancode-bigcode-open-rail-m-v1",
