@@ -29,6 +29,7 @@ VALUES = {
     "gitlab-token": "glpat-" + letters(20),
     "slack-token": "xoxb-" + "123456789012-" + letters(12),
     "slack-webhook": "https://hooks.slack.com/services/T00A1/B00B2/" + letters(24),
+    "webhook": f"https://discord.com/api/webhooks/{'1234567890' * 2}/{letters(68)}",
     "stripe-key": "sk_live_" + letters(24),
     "google-api-key": "AIza" + letters(35),
     "anthropic-key": "sk-ant-api03-" + letters(30),
@@ -39,10 +40,14 @@ VALUES = {
     "sendgrid-key": f"SG.{letters(22)}.{letters(43)}",
     "telegram-token": "123456789:AA" + letters(33),
     "azure-storage-key": letters(86) + "==",
+    "service-token": "sk-or-v1-" + letters(64, "0a1b2c3d4e5f6789"),
     "json-web-token": f"{HEADER}.{PAYLOAD}.{letters(43)}",
     "url-password": "s3cr3t-w0rd",
+    "authorization": letters(40),
     "password": "tr0ub4dor&3",
     "password-line": "tr0ub4dor3xyz",
+    "password-parameter": "S3cure!Passw0rd",
+    "netrc-password": "Xy12zq",
     "e-mail-address": "anna.schmidt+news@mail.web.de",
     "phone-number": "+49 30 901820",
     "iban": "DE89 3704 0044 0532 0130 00",
@@ -55,6 +60,9 @@ AROUND = {
     "url-password": "postgres://reader:{}@db.internal:5432/x",
     "password": "password: '{}'",
     "password-line": "a file .env:\nexport DB_PASSWORD={}\n",
+    "authorization": "Authorization: Bearer {}",
+    "password-parameter": "Server=db;User ID=sa;Password={};Encrypt=True",
+    "netrc-password": "machine api.heroku.com\n  login joe\n  password {}\n",
 }
 
 
@@ -107,6 +115,24 @@ def test_a_rule_finds_its_own_and_its_hint_too(rule):
         "time 10:20:30",
         "sha256:d41d8cd98f00b204e9800998ecf8427e",
         "[e-mail address] [github-token]",
+        "icon@2x.png, sprite@1.5x.svg and app@1.0.0.tgz",
+        "git clone git@github.com:psf/requests.git or ssh://git@gitlab.com/a/b.git",
+        "noreply@github.com and do-not-reply@web.de",
+        'version 1.2.3.4, Version="4.5.6.7", <version>3.1.4.15</version> and AssemblyVersion("4.5.6.7")',
+        "opencv-python==4.8.1.78\nsection 1.2.3.4, §5.1.2.1",
+        "Authorization: Bearer YOUR_API_KEY_123456",
+        'headers = {"Authorization": f"Bearer {api_key}"}',
+        "Bearer authentication1 is required",
+        "Authorization: Bearer access_token_2_goes_here",
+        "SECRET_KEY = os.environ['SECRET_KEY1']",
+        "SECRET_KEY=${SECRET_KEY1}",
+        "api_key = settings.api_key_of_2026",
+        "token: 'word2vec1'",
+        "pad_token = '<|endoftext1|>'",
+        "mysql --password=<password1> db",
+        "machine learning login page password reset",
+        "if (ok&&password==value123) {",
+        "sk-learn, sk-or-not, xapp-icon and key-value",
     ],
 )
 def test_what_resembles_them_is_left(text):
@@ -138,6 +164,59 @@ def test_what_resembles_them_is_left(text):
         ),
         *((f"a {key}.", [key]) for key in ("hf_" + letters(34, "aBdEgHjKmNpQ"), "AKIA" + letters(16, "QWERTZUI"))),
         ("redis://:hunter2Pass@cache:6379/0", ["hunter2Pass"]),
+        ("postgres://app:p4ss@w0rd@db.acme.io/prod", ["p4ss@w0rd"]),
+        *(
+            (text.format(key), [key])
+            for key in (letters(40),)
+            for text in (
+                "SECRET_KEY = '{}'",
+                'app.config["SECRET_KEY"] = "{}"',
+                "SECRET_KEY: str = '{}'",
+                '{{"token": "{}"}}',
+                '"SecretAccessKey": "{}"',
+                "dbPassword: '{}'",
+                "DB_PASS='{}'",
+                "API_TOKEN={}",
+                "PRIVATE_KEY={}",
+                "JWT_SECRET_KEY={}  # of production",
+                "https://x.de/v1?access_token={}&q=1",
+                "mysql --password={} db",
+                "<password>{}</password>",
+                "curl -s -u admin:{} https://x.de",
+                "//registry.npmjs.org/:_authToken={}",
+                'curl -H "x-api-key: {}"',
+                "{{'authorization': 'bearer {}'}}",
+                "Authorization: token {}",
+            )
+        ),
+        ("API_KEY=live_" + letters(24), ["live_" + letters(24)]),
+        ("SECRET_KEY = 'a1$(k9%(x&m3p7q'", ["a1$(k9%(x&m3p7q"]),
+        ("Authorization: Basic YWRtaW46VHIwdWI0ZG9yJjN4eXo=", ["YWRtaW46VHIwdWI0ZG9yJjN4eXo="]),
+        ("Endpoint=sb://a/;SharedAccessKey=" + letters(43) + "=", [letters(43) + "="]),
+        ("?sv=1&sig=" + letters(43) + "%3D", [letters(43) + "%3D"]),
+        *(
+            (f"the key {key}", [key])
+            for key in (
+                "xapp-1-A012-345-" + letters(64),
+                "gldt-" + letters(20),
+                "glpat-" + letters(27) + ".01." + letters(9, "0a1b2"),
+                "whsec_" + letters(32),
+                "sk-" + letters(32, "0a1b2c"),
+                "gsk_" + letters(52),
+                "GOCSPX-" + letters(28),
+                "hvs." + letters(90),
+                "dckr_pat_" + letters(27),
+                "api_org_" + letters(34),
+                "pypi-AgENdGVzdC5weXBpLm9yZ" + letters(60),
+                "https://hooks.slack.com/workflows/T1/A2/3/" + letters(24),
+            )
+        ),
+        ("icon@2x.png, 2x@web.de, version 1.2.3.4 of 8.8.4.4", ["2x@web.de", "8.8.4.4"]),
+        ("ip.addr==8.8.4.4 and `host: 8.8.8.8`", ["8.8.4.4", "8.8.8.8"]),
+        (
+            "PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 1\nAAAA\nPrivate-MAC: 0a1b",
+            ["PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 1\nAAAA\nPrivate-MAC: 0a1b"],
+        ),
         ("database:\n  password: tr0ub4dor3\n  user: a", ["tr0ub4dor3"]),
         (
             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk",
@@ -238,7 +317,9 @@ def test_redaction_is_the_same_again_and_leaves_nothing_that_a_hint_missed(parts
 @pytest.mark.parametrize(
     "text",
     ["a." * 50_000, "+1" * 50_000, "@a" * 50_000, "1." * 50_000, "ab:" * 30_000, "://a:" * 20_000, "-----BEGIN PRIVATE KEY-----" * 4_000,
-     "aws " * 25_000, "password='" * 10_000, "4" * 100_000, "eyJ" * 30_000, "A1" * 50_000, "a@a-" * 25_000],
+     "aws " * 25_000, "password='" * 10_000, "4" * 100_000, "eyJ" * 30_000, "A1" * 50_000, "a@a-" * 25_000,
+     "curl " * 20_000, "curl -u a" * 10_000, "machine a login b " * 5_000, "PuTTY-User-Key-File-2" * 5_000, "a_token=" * 12_000, "bearer " * 15_000,
+     ";password=" * 10_000, "passPass" * 12_000, "_" * 100_000, "version 1.2.3.4 " * 6_000],
     ids=lambda text: text[:10],
 )  # fmt: skip
 def test_no_text_takes_long(text):

@@ -17,7 +17,7 @@ from typing import Literal
 Kind = Literal["secret", "personal"]
 
 DUMMIES = re.compile(
-    r"(?i)^(?:.*(?:example|placeholder|changeme|your[-_ ]?|dummy|redacted|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|%\(|\$\().*"
+    r"(?i)^(?:.*(?:example|placeholder|changeme|your[-_ ]?|dummy|redacted|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|%\(\w+\)|\$\(\w+(?:\)|$)).*"
     r"|\[[\w-]+\]|pass(?:word|wd)?|secret|token|(.)\1*|\d{1,5})$"
 )
 """Values that stand for a secret in documentation, and small numbers."""
@@ -25,6 +25,19 @@ WORDS = re.compile(r"(?i)^[a-z_]+$")
 """What is a word where a person chose it; a key that was drawn may have no digit, and those of Hugging Face never have one."""
 EXAMPLE_DOMAINS = re.compile(r"(?i)[@.](?:example\.(?:com|org|net|edu)|[\w.-]*\.(?:example|test|invalid|localhost))$")
 """Domains that RFC 2606 sets aside for examples."""
+NO_PERSON = re.compile(
+    r"(?i)^(?:git|hg|no-?reply|do-?not-?reply)@"
+    r"|\.(?:avif|bmp|css|dll|exe|gif|gz|html|ico|jar|jpe?g|jsx?|json|mjs|pdf|png|svg|tgz|tiff?|tsx|webp|whl|ya?ml)$"
+)
+"""Accounts that serve repositories and that read no mail, and names of files such as `icon@2x.png`: their ends are no domains."""
+BEFORE_VERSION = re.compile(
+    r"""(?ix)(?: (?:version|\b(?:ver\.?|release|section|oid)) ['"]? \ ? [:=(>]? \ ? ['"]? | (?<!addr)(?<!src)(?<!dst)(?<!host)(?<!ip) [=~<>]= \ ? | § \ ? ) $"""
+)
+"""What stands before four numbers that are a version, a section or an object identifier and no address."""
+NEAR = 20
+"""Characters before a match that may say that it is something else."""
+MIXED = 16
+"""Signs from which on letters and digits without `_` or `.` among them are no name in a program."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Rule:
     check: Callable[[str], bool] = lambda value: True
     cut: Callable[[str], str] = lambda match: match
     """Returns the beginning of a match that is the value, where more may stand behind it."""
+    unless_after: re.Pattern[str] | None = None
+    """Matches the end of the text before what is something else."""
 
 
 def is_issued(value: str) -> bool:
@@ -57,6 +72,12 @@ def is_strong(value: str) -> bool:
     return is_real(value) and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
+def is_no_name(value: str) -> bool:
+    """Return True for a value that could be a password, and is no name in a program such as `other_password1` and `settings.key2`."""
+    parts = re.split(r"[_.]", value)
+    return is_strong(value) and (len(parts) == 1 or any(len(part) >= MIXED and is_strong(part) for part in parts))
+
+
 def is_jwt(value: str) -> bool:
     """Return True if the first part of a JSON Web Token is a header with an algorithm (RFC 7519, section 5)."""
     head = value.partition(".")[0]
@@ -67,8 +88,8 @@ def is_jwt(value: str) -> bool:
 
 
 def is_address(value: str) -> bool:
-    """Return True for an e-mail address that may be a person's: none of the domains for examples."""
-    return not EXAMPLE_DOMAINS.search(value)
+    """Return True for an e-mail address that may be a person's: none of the domains for examples, of a service or of a file."""
+    return not EXAMPLE_DOMAINS.search(value) and not NO_PERSON.search(value)
 
 
 def is_phone_number(value: str) -> bool:
@@ -129,23 +150,66 @@ def _secret(name: str, pattern: str, hint: str, check: Callable[[str], bool] = i
 
 
 def _personal(
-    name: str, pattern: str, hint: str, check: Callable[[str], bool], cut: Callable[[str], str] = lambda match: match
+    name: str,
+    pattern: str,
+    hint: str,
+    check: Callable[[str], bool],
+    cut: Callable[[str], str] = lambda match: match,
+    unless_after: re.Pattern[str] | None = None,
 ) -> Rule:
-    return Rule(name, "personal", re.compile(pattern), hint, check, cut)
+    return Rule(name, "personal", re.compile(pattern), hint, check, cut, unless_after)
 
 
-NAMES = r"(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret)"
+WORDS_OF_NAMES = "password|passwd|passphrase|pwd|secret(?:[_-]?key)?(?:[_-]?base)?|(?:api|access|private|signing|encryption)[_-]?key|(?:access|auth)[_-]?token"
+NAMES = rf"(?:{WORDS_OF_NAMES}|(?<=_)pass|token(?=\W{{1,6}}[^\s'\"]{{20}}))"
+"""Names of what is secret. A short `token` may be a word of a text."""
+HINT_NAMES = f"(?:{WORDS_OF_NAMES}|pass|token)"
+BEGINNING = "(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"
+"""Where a name begins, or the last word of one such as `dbPassword`."""
 UNBROKEN = "\u00a0\u202f"
 """Spaces that break no line, as word processors and PDF have them between the groups of a number."""
 SPACES = r"[^\S\x1c-\x1f]*"
 """White space, as hints know it: Python counts four separators among it that Rust does not."""
+SERVICES = (
+    ("sk-or-v1-", "[0-9a-f]{64}"),  # OpenRouter
+    ("sk-[0-9a-f]{8}", "[0-9a-f]{24}"),  # DeepSeek and others
+    ("gsk_", "[A-Za-z0-9]{52}"),  # Groq
+    ("xai-", "[A-Za-z0-9]{80}"),
+    ("r8_[A-Za-z0-9]{8}", "[A-Za-z0-9]{29}"),  # Replicate
+    ("pplx-", "[A-Za-z0-9]{48}"),  # Perplexity
+    ("lsv2_", "(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),  # LangSmith
+    ("dckr_[op]at_", r"[\w-]{27,}"),
+    ("rubygems_", "[0-9a-f]{48}"),
+    ("sq0(?:atp|csp)-", r"[\w-]{22,}"),  # Square
+    ("shp(?:at|ca|pa|ss)_", "[0-9a-fA-F]{32}"),  # Shopify
+    ("key-[0-9a-f]{8}", "[0-9a-f]{24}"),  # Mailgun
+    ("SK[0-9a-f]{8}", "[0-9a-f]{24}"),  # Twilio
+    ("GOCSPX-", r"[\w-]{28}"),  # Google, a client's secret
+    (r"ya29\.", r"[\w-]{30,}"),  # Google, access
+    ("dapi[0-9a-f]{8}", "[0-9a-f]{24}"),  # Databricks
+    (r"hv[sb]\.", r"[\w-]{24,}"),  # Vault
+    ("do[opr]_v1_", "[0-9a-f]{64}"),  # DigitalOcean
+    ("NRAK-", "[A-Z0-9]{27}"),  # New Relic
+    ("glsa_", "[A-Za-z0-9]{32}_[0-9a-f]{8}"),  # Grafana
+    ("ATATT3", r"[\w-]{100,}(?:=[0-9A-F]{8})?"),  # Atlassian
+    ("lin_api_", "[A-Za-z0-9]{40}"),  # Linear
+    ("ntn_", "[A-Za-z0-9]{40,}"),  # Notion
+    ("figd_", r"[\w-]{40,}"),  # Figma
+    ("PMAK-", "[0-9a-f]{24}-[0-9a-f]{34}"),  # Postman
+    ("sntry[su]_", "[A-Za-z0-9+/_=]{60,}"),  # Sentry
+    ("sbp_", "[0-9a-f]{40}"),  # Supabase
+    ("HRKU-", r"[\w-]{36,}"),  # Heroku
+    ("AGE-SECRET-KEY-1", "[A-Z0-9]{58}"),
+)
+"""Beginnings of the keys of other services, and what follows them."""
 RULES = (
     _secret(
         "private-key",
-        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-        "PRIVATE KEY",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+        r"|PuTTY-User-Key-File-[0-9](?s:.*?)(?:Private-MAC: ?[0-9a-f]+|\Z)",
+        "PRIVATE KEY|PuTTY-User-Key-File",
         lambda value: True,
-    ),  # RFC 7468, OpenSSH, OpenPGP
+    ),  # RFC 7468, OpenSSH, OpenPGP, PuTTY
     _secret("aws-access-key", r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b", "A[KS]IA[A-Z2-7]{16}"),
     _secret(
         "aws-secret-key",
@@ -154,35 +218,76 @@ RULES = (
         is_real,
     ),
     _secret("github-token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{82})\b", "gh[pousr]_|github_pat_"),
-    _secret("gitlab-token", r"\bglpat-[\w-]{20,}", "glpat-"),
-    _secret("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}", "xox[abeoprs]-"),
-    _secret("slack-webhook", r"https://hooks\.slack\.com/services/T\w+/B\w+/\w+", r"hooks\.slack\.com"),
-    _secret("stripe-key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}", "[rs]k_(?:live|test)_"),
+    _secret(
+        "gitlab-token",
+        r"\bgl(?:pat|dt|rt|ptt|cbt|ft|imt|agent|oas|soat|ffct)-[\w-]{20,}(?:\.\w{2}\.[a-z0-9]{9})?",
+        "gl(?:pat|dt|rt|ptt|cbt|ft|imt|agent|oas|soat|ffct)-",
+    ),
+    _secret("slack-token", r"\b(?:xox[abeoprs]|xapp-[0-9])-[A-Za-z0-9-]{10,}", "xox[abeoprs]-|xapp-[0-9]-"),
+    _secret(
+        "slack-webhook", r"https://hooks\.slack\.com/(?:services|workflows|triggers)/T\w+(?:/\w+){2,}", r"hooks\.slack\.com"
+    ),
+    _secret(
+        "webhook",
+        r"https://(?:\w+\.)?discord(?:app)?\.com/api/webhooks/[0-9]+/[\w-]{60,}"
+        r"|https://[\w-]+\.webhook\.office\.com/webhookb2/[\w@/-]{60,}",
+        r"discord(?:app)?\.com/api/webhooks/|webhook\.office\.com/",
+    ),
+    _secret("stripe-key", r"\b(?:[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/]{32,})", "[rs]k_(?:live|test)_|whsec_"),
     _secret("google-api-key", r"\bAIza[\w-]{35}(?![\w-])", "AIza"),
     _secret("anthropic-key", r"\bsk-ant-[\w-]{20,}", "sk-ant-"),
     _secret("openai-key", r"\bsk-(?:[A-Za-z0-9]{48}\b|(?:proj|svcacct|admin)-[\w-]{40,})", "sk-[A-Za-z0-9]"),
-    _secret("hugging-face-token", r"\bhf_[A-Za-z0-9]{34}\b", "hf_[A-Za-z0-9]{34}"),
+    _secret("hugging-face-token", r"\b(?:hf|api_org)_[A-Za-z0-9]{34}\b", "(?:hf|api_org)_[A-Za-z0-9]{34}"),
     _secret("npm-token", r"\bnpm_[A-Za-z0-9]{36}\b", "npm_[A-Za-z0-9]{36}"),
-    _secret("pypi-token", r"\bpypi-AgEIcHlwaS5vcmc[\w-]{50,}", "pypi-AgEI"),
+    _secret("pypi-token", r"\bpypi-Ag(?:EIcHlwaS5vcmc|ENdGVzdC5weXBpLm9yZ)[\w-]{50,}", "pypi-AgE"),
     _secret("sendgrid-key", r"\bSG\.[\w-]{22}\.[\w-]{43}(?![\w-])", r"SG\."),
     _secret("telegram-token", r"\b[0-9]{8,10}:AA[\w-]{33}(?![\w-])", "[0-9]:AA"),
-    _secret("azure-storage-key", r"AccountKey=(?P<value>[A-Za-z0-9+/]{86}==)", "AccountKey="),
+    _secret(
+        "azure-storage-key",
+        r"(?:AccountKey=|SharedAccessKey=|[?&]sig=)(?P<value>[A-Za-z0-9+/%]{43,100}={0,2})",
+        "AccountKey=|SharedAccessKey=|[?&]sig=",
+    ),  # of storage and of a bus, and the signature of a shared access
+    _secret(
+        "service-token",
+        rf"\b(?:{'|'.join(beginning + rest for beginning, rest in SERVICES)})(?![A-Za-z0-9])",
+        "|".join(beginning for beginning, _ in SERVICES),
+    ),
     _secret("json-web-token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", "eyJ", is_jwt),
     _secret(
-        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>]{3,200})@", "://[^ /]*:[^ /]+@", is_real
+        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>][^\s/:'\"<>]{2,199})@", "://[^ /]*:[^ /]+@", is_real
     ),  # RFC 3986, section 3.2.1
     _secret(
+        "authorization",
+        r"(?i)(?:\bbearer +|\bauthorization['\"`]? {0,3}[:=,] {0,3}['\"`]?(?:basic|token) +|\bx-api-key['\"`]? {0,3}[:=,] {0,3}['\"`]?)"
+        r"(?P<value>[\w.~+/-]{16,}=*)",
+        r"(?i)bearer +[\w.~+/-]{16}|authorization['\"`]? {0,3}[:=,] {0,3}['\"`]?(?:basic|token) |x-api-key",
+        is_no_name,
+    ),  # RFC 7617 and RFC 6750
+    _secret(
         "password",
-        rf"(?i)(?<![A-Za-z]){NAMES}['\"]?{SPACES}(?:=>|:=|[:=]){SPACES}['\"](?P<value>[^'\"\s]{{8,}})['\"]",
-        f"(?i){NAMES}['\"]?\\s*(?:=>|:=|[:=])\\s*['\"]",
+        rf"(?i){BEGINNING}{NAMES}['\"]?\]?(?:: ?str(?= ?=))?{SPACES}(?:=>|:=|[:=]){SPACES}['\"](?P<value>[^'\"\s]{{8,}})['\"]",
+        rf"(?i){HINT_NAMES}['\"]?\]?(?:: ?str)?\s*(?:=>|:=|[:=])\s*['\"]",
         is_strong,
     ),
     _secret(
         "password-line",
-        rf"(?im)^[ \t]*(?:export[ \t]+)?[A-Za-z0-9_-]*{NAMES}[ \t]*[:=][ \t]*(?P<value>[A-Za-z0-9!@$%^&*+/~?-]{{8,}})[ \t]*$",
-        f"(?i){NAMES}[ \t]*[:=][ \t]*[A-Za-z0-9!@$%^&*+/~?-]{{8}}",
+        rf"(?im)^[ \t]*(?:export[ \t]+)?[A-Za-z0-9_-]*{NAMES}[ \t]*[:=][ \t]*(?P<value>[A-Za-z0-9!@$%^&*+/~?_.-]{{8,}}={{0,2}})[ \t]*(?:[ \t]#.*)?\r?$",
+        f"(?i){HINT_NAMES}[ \t]*[:=][ \t]*[A-Za-z0-9!@$%^&*+/~?_.-]{{8}}",
+        is_no_name,
+    ),  # of .env, .ini and YAML files, without quotes; no bracket, which calls in programs have
+    _secret(
+        "password-parameter",
+        rf"(?i)(?:(?:[;?&]{SPACES}|--){NAMES}=(?!=)|<{NAMES}>|:_authToken=|\bcurl [^\n]{{0,300}}?-(?:u|-user)[ =]['\"]?[^\s:'\"]{{1,100}}:)"
+        r"(?P<value>[^\s;&'\"<>()\[\]{}]{8,200})(?=[\s;&'\"<]|\Z)",
+        rf"(?i)(?:[;?&]\s*|--){HINT_NAMES}=|<{HINT_NAMES}>|:_authToken=|curl [^\n]{{0,300}}-(?:u|-user)[ =]",
         is_strong,
-    ),  # of .env, .ini and YAML files, without quotes; no dot, bracket or underline, which names in programs have
+    ),  # of connection strings, addresses, command lines, XML and .npmrc
+    _secret(
+        "netrc-password",
+        r"\bmachine[ \t]+\S{1,200}[ \t\r\n]+login[ \t]+\S{1,200}[ \t\r\n]+password[ \t]+(?P<value>\S{4,200})",
+        r"machine[ \t]+\S+[ \t\r\n]+login",
+        is_strong,
+    ),
     _personal(
         "e-mail-address",
         r"(?<![\w.+-])[A-Za-z0-9_](?:[\w.+-]{0,62}[\w+-])?@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w(@-])",
@@ -214,6 +319,7 @@ RULES = (
         r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])|(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F:]*[0-9a-fA-F]{1,4}(?![\w:])",
         r"(?:[0-9]{1,3}\.){3}[0-9]|(?:[0-9a-fA-F]{1,4}:){2}",
         is_public,
+        unless_after=BEFORE_VERSION,
     ),
 )  # fmt: skip
 """In the order in which they win where two match the same place."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tasks.core.text.sensitive.rules import RULES, Kind, Rule
+from tasks.core.text.sensitive.rules import NEAR, RULES, Kind, Rule
 
 HINTS = "|".join(f"(?:{rule.hint})" for rule in RULES)
 EXCERPT = 1_200
@@ -63,9 +63,15 @@ def spans(text: str, kinds: Collection[Kind], rules: Iterable[Rule] = RULES) -> 
             start, value = match.start(group), rule.cut(match[group])
             end = start + len(value)
             place = end if value != match[group] else match.end()  # what was cut off may begin the next one
-            if rule.check(value) and not any(start < other.end and other.start < end for other in taken):
+            is_free = not any(start < other.end and other.start < end for other in taken)
+            if is_free and rule.check(value) and not _is_other(rule, text[max(0, start - NEAR) : start]):
                 taken.append(Span(rule, start, end, value))
     return sorted(taken, key=lambda span: span.start)
+
+
+def _is_other(rule: Rule, before: str) -> bool:
+    """Return True if the text before a match says that it is something else."""
+    return rule.unless_after is not None and rule.unless_after.search(before) is not None
 
 
 def redacted(text: str, kinds: Collection[Kind]) -> str:
