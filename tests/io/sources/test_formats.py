@@ -315,6 +315,23 @@ def test_zeros_in_a_line_cost_that_line_alone(tmp_path):
     assert places(records) == [("line 1", ""), ("line 2", "not JSON"), ("line 3", "not JSON"), ("line 4", "")]
 
 
+def test_an_article_with_questions_to_its_paragraphs_is_a_row_for_each_question(tmp_path):
+    questions = [
+        {"id": f"q{n}", "question": f"Why {n}?", "answers": [{"text": "So.", "answer_start": 0}]} for n in range(3)
+    ]
+    paragraphs = [{"context": "So.", "qas": questions[:2]}, {"context": "No.", "qas": questions[2:]}]
+    document = {"version": "2", "data": [{"title": "It", "paragraphs": paragraphs}]}
+    rows = read(tmp_path, "dev.json", json.dumps(document).encode())
+    assert [row.where for row in rows] == [
+        "data, row 1, paragraph 1, question 1",
+        "data, row 1, paragraph 1, question 2",
+        "data, row 1, paragraph 2, question 1",
+    ]
+    assert rows[2].values == {"title": "It", "context": "No."} | questions[2]
+    article = {"title": "It", "paragraphs": ["One.", "Two."]}
+    assert read(tmp_path, "a.json", json.dumps([article]).encode())[0].values == article
+
+
 def test_an_answer_of_the_data_set_viewer_is_the_table_in_it(tmp_path):
     rows = [{"row_idx": n, "row": {"question": f"{n}?", "answer": "yes"}, "truncated_cells": []} for n in range(3)]
     document = {"features": [{"name": "question"}, {"name": "answer"}], "rows": rows, "num_rows_total": 3}

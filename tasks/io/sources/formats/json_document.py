@@ -11,6 +11,7 @@ from tasks.core.split_names import named_split
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, SAMPLED, detected, unicode_of
 from tasks.io.sources.containers.streams import Opened
+from tasks.io.sources.formats import articles
 from tasks.io.sources.formats.json_lines import as_row
 from tasks.io.sources.record import SHOWN, Broken, Record, Row, UnreadableError
 
@@ -39,7 +40,15 @@ class MalformedError(ValueError):
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the records of the document, in order. Raises UnreadableError if it has none."""
+    """Yield the records of the document, in order; of an article with questions to its paragraphs, one for each question.
+
+    Raises UnreadableError if it has none.
+    """
+    return articles.by_question(_records(entry))
+
+
+def _records(entry: Entry) -> Iterator[Record]:
+    """Yield the records of the document as it has them."""
     encoding = encoding_of(entry)
     with entry.open() as opened:
         text = _Text(opened, encoding)
