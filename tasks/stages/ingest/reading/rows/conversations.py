@@ -289,6 +289,12 @@ def _checked_order(messages: list[Message]) -> list[Message] | Unfit:
             "no answer",
             f"the turns are {', '.join(roles) or 'none'}; the last must be the assistant's, after a question",
         )
+    if "system" in roles[1:]:
+        return Unfit(
+            "turns out of order",
+            f"turn {roles.index('system', 1) + 1} is a system message, which only the first turn can be: add its text to the first, or to "
+            "the user's turn that it is for",
+        )
     out_of_order = spoken[0] != "user" or any(role not in FOLLOWERS[before] for before, role in pairwise(roles))
     if out_of_order:
         return Unfit(

@@ -187,6 +187,11 @@ def turns(*pairs):
         (turns(("assistant", "a")), "no answer", "assistant"),
         (turns(("user", "a"), ("user", "b"), ("assistant", "c")), "turns out of order", "alternate"),
         (turns(("user", "a"), ("system", "b"), ("assistant", "c")), "turns out of order", "system"),
+        (
+            turns(("system", "a"), ("system", "b"), ("user", "c"), ("assistant", "d")),
+            "turns out of order",
+            "turn 2 is a system",
+        ),
         ({"prompt": "Why?", "completion": "Be\ud800cause"}, "broken characters", "turn 2"),
         ({"prompt": "W\ufffdhy?", "completion": "Because."}, "broken characters", "turn 1"),
         ({"prompt": "Why?", "completion": "Be\x00cause."}, "broken characters", "turn 2"),
