@@ -34,6 +34,9 @@ TEXTS = ("response", "completion", "output", "answer", "text", "content")
 SCORES = ("overall_score", "score", "rating", "reward", "rank")
 """The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
 
+LISTS_OF_SCORES = ("overall_scores", "scores", "ratings", "rewards", "ranks")
+"""Columns that hold the scores of a list of answers, in its order."""
+
 
 def guess_judged(rows: Rows) -> Guess | None:
     """Return the guess for a prompt with a better and a worse answer."""
@@ -50,7 +53,7 @@ def guess_judged(rows: Rows) -> Guess | None:
         return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
     pair = _two_answers(rows, [name for name in names if name != prompt])
     guess = pair and (_signed(rows, prompt, *pair) or _named_winner(rows, names, prompt, *pair))
-    return guess or _scored(rows, names, prompt)
+    return guess or _scored(rows, names, prompt) or _scored_beside(rows, names, prompt)
 
 
 def _preferred(rows: Rows, names: Sequence[str]) -> Guess | None:
@@ -86,6 +89,8 @@ def _better_talk(rows: Rows, names: Sequence[str]) -> Guess | None:
 def is_undecided(rows: Rows) -> bool:
     """Return True if rows hold two answers and a verdict on them that no guess reads: to take the first one would be wrong in many rows."""
     names = names_of(rows)
+    if _list_of_scores(rows, names) is not None and any(_are_texts(rows, name) for name in names):
+        return True
     pairs = [pair for pair in _pairs(rows, names) if first_named(pair[:1], RESPONSES)]
     return any(first_named([name for name in names if name not in pair], VERDICTS) for pair in pairs)
 
@@ -183,3 +188,48 @@ def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
         )
         return Guess({"prompt": asked(rows, (prompt, name), prompt)[0], **columns}, None, reason)
     return None
+
+
+def _scored_beside(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
+    """Return the guess for a list of answers beside one of their scores: the best one, and the worst. A tie of these is refused."""
+    score = _list_of_scores(rows, names)
+    if score is None:
+        return None
+    lists = [
+        name for name in names if _are_texts(rows, name) and all(len(row[name]) == len(row[score]) for row in rows)
+    ]
+    name = first_named(lists, RESPONSES) or next(iter(lists), None)
+    if name is None or sum(len(row[name]) for row in rows) < 2 * len(rows):
+        return None
+    best, worst = ("min", "max") if "rank" in score.lower() else ("max", "min")
+    answers, scores = as_expression(name), as_expression(score)
+    is_judged = f"({scores} | max) != ({scores} | min) and ({answers} | length) == ({scores} | length)"
+    columns = {
+        side: f"{{{{ {{true: {answers}[{scores}.index({scores} | {end})]}}[{is_judged}] }}}}"
+        for side, end in (("response", best), ("rejected", worst))
+    }
+    reason = f"{score!r} holds the scores of {name!r}: the best one, and the worst as rejected; a tie is refused"
+    return Guess({"prompt": asked(rows, (prompt, name), prompt)[0], **columns}, None, reason)
+
+
+def _list_of_scores(rows: Rows, names: Sequence[str]) -> str | None:
+    """Return the column that holds a list of numbers in every row and is named so."""
+    lists = [
+        name
+        for name in names
+        if all(
+            isinstance(values := row.get(name), list)
+            and values
+            and all(isinstance(value, int | float) for value in values)
+            for row in rows
+        )
+    ]
+    return first_named(lists, LISTS_OF_SCORES)
+
+
+def _are_texts(rows: Rows, name: str) -> bool:
+    """Return True for a column that holds a list of texts in every row."""
+    return all(
+        isinstance(texts := row.get(name), list) and texts and all(isinstance(text, str) for text in texts)
+        for row in rows
+    )

@@ -200,6 +200,21 @@ def test_the_best_and_the_worst_of_scored_answers_are_read(field, values):
     assert read(tie, guess([row] * 5)).reason == "columns do not fit"
 
 
+@pytest.mark.parametrize(("answers", "scores", "values"), [("responses", "scores", (0.2, 0.9, 0.1)), ("responses", "ranks", (2, 1, 3)), ("completions", "rewards", (1, 2, 0))])  # fmt: skip
+def test_the_best_and_the_worst_by_a_list_of_scores_are_read(answers, scores, values):
+    rows = [
+        {"prompt": f"Why is it {n}?", answers: [f"It may be {n}.", f"It is {n}.", "No idea."], scores: [*values]}
+        for n in range(6)
+    ]
+    answer = guess(rows)
+    assert f"{scores!r} holds the scores of {answers!r}" in answer.reason
+    example = read(rows[0], answer)
+    assert (example.response, example.rejected) == ("It is 0.", "No idea.")
+    assert read(rows[0] | {scores: [1, 1, 1]}, answer).reason == "columns do not fit"
+    assert read(rows[0] | {scores: [1, 2]}, answer).reason == "columns do not fit"
+    assert guess([row | {scores: [*values, 4]} for row in rows]) is None
+
+
 @pytest.mark.parametrize("name", ["instructions", "written_question"])
 def test_the_id_of_a_prompt_is_not_asked(name):
     answers = [{"text": "It is so.", "score": 2}, {"text": "No idea.", "score": 1}]
