@@ -16,6 +16,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     topic_of,
 )
 from tasks.stages.ingest.reading.rows.conversations import PAIRS, TURNS
+from tasks.stages.ingest.reading.rows.tool_calls import TOOLS
 from tasks.stages.ingest.reading.rows.turns import role_of
 
 TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat")
@@ -42,7 +43,7 @@ COMMA = "{{ ', ' if not loop.last }}"
 
 def guess_nested(rows: Rows) -> Guess | None:
     """Return the guess for conversations in lists and objects: turns, texts in turn, pairs, questions beside answers, requests beside responses."""
-    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _spoken, _paired, _parallel, _alternating)
+    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _spoken, _called, _paired, _parallel, _alternating)
     return next((answer for make in makers if (answer := make(rows)) is not None), None)
 
 
@@ -84,12 +85,30 @@ def talk_columns(rows: Rows, names: Sequence[str]) -> list[str]:
 
 
 def _is_talk(value: Any) -> bool:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return False
+    value = _parsed(value)
     return isinstance(value, list) and {"user", "assistant"} <= {role_of(turn) for turn in value}
+
+
+def _called(rows: Rows) -> Guess | None:
+    """Return the guess for a question beside schemas of tools and the calls that answer it, as xLAM's data have them."""
+    names = names_of(rows)
+    tools, question = first_named(names, TOOLS), first_named(names, ("query", "question", "instruction", "prompt"))
+    calls = next((name for name in names if name != tools and all(_are_calls(row.get(name)) for row in rows)), None)
+    if tools is None or question is None or calls is None or question == calls:
+        return None
+    is_text = any(isinstance(row[calls], str) for row in rows)
+    listed = as_expression(calls) if is_text else f"{as_expression(calls)} | tojson"
+    asked = TURN.format(role="'user'", content=as_expression(question))
+    messages = f'[{asked}, {{"role": "assistant", "content": "", "tool_calls": {{{{ {listed} }}}}}}]'
+    return Guess({"messages": messages}, None, f"{calls!r} holds the calls of {tools!r} that answer {question!r}")
+
+
+def _are_calls(value: Any) -> bool:
+    """Return True for a list of calls of functions, itself or as JSON."""
+    value = _parsed(value)
+    return _is_list(value) and all(
+        isinstance(call, Mapping) and isinstance(call.get("name"), str) and "arguments" in call for call in value
+    )
 
 
 def _paired(rows: Rows) -> Guess | None:
@@ -162,6 +181,16 @@ def _columns(rows: Rows, kind: type) -> list[str]:
 def _is_texts(value: Any) -> bool:
     """Return True for a list of texts, which are no words of a list of words."""
     return _is_list(value) and all(isinstance(text, str) for text in value) and any(" " in text for text in value)
+
+
+def _parsed(value: Any) -> Any:
+    """Return a list that stands as JSON in a text; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _is_list(value: Any) -> bool:

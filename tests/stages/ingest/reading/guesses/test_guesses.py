@@ -1,5 +1,7 @@
 """Conversations in lists and objects are guessed, and the guess reads them."""
 
+import json
+
 import pytest
 
 from tasks.core.records import Example, Refusal
@@ -213,6 +215,19 @@ def test_the_best_and_the_worst_by_a_list_of_scores_are_read(answers, scores, va
     assert read(rows[0] | {scores: [1, 1, 1]}, answer).reason == "columns do not fit"
     assert read(rows[0] | {scores: [1, 2]}, answer).reason == "columns do not fit"
     assert guess([row | {scores: [*values, 4]} for row in rows]) is None
+
+
+def test_calls_beside_a_question_and_tools_are_calls():
+    tools = json.dumps([{"name": "weather", "description": "It.", "parameters": {"city": {"type": "str"}}}])
+    calls = [{"name": "weather", "arguments": {"city": "Rome"}}, {"name": "weather", "arguments": {"city": "Oslo"}}]
+    for answers in (json.dumps(calls), calls):
+        row = {"id": 1, "query": 'How is "it"?', "tools": tools, "answers": answers}
+        example = read(row, guess([row] * 5))
+        assert [(call.name, json.loads(call.arguments)["city"]) for call in example.messages[-1].tool_calls] == [
+            ("weather", "Rome"),
+            ("weather", "Oslo"),
+        ]
+        assert json.loads(example.tools)[0]["function"]["name"] == "weather"
 
 
 @pytest.mark.parametrize("name", ["instructions", "written_question"])
