@@ -77,6 +77,8 @@ WRITTEN = r"\s*(?:\[\s*)?\{\s*['\"]|\s*\[\s*['\"]"
 """What a list or object begins with that is written as text."""
 LONG_NAME = 40
 """Characters beyond which a name of a column may be a row."""
+SENTENCES = (".", "!", "?", "。", "！", "？")
+"""Ends of sentences, which are names of columns only where a row stands in place of them."""
 
 
 def guess(rows: Rows) -> Guess | None:
@@ -295,6 +297,6 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     else:
         order = "in this order"
     reason = f"{prompt!r} and {response!r} have the longest texts, {order}"
-    if all(len(name) > LONG_NAME for name in (prompt, response)):
+    if all(len(name) > LONG_NAME or name.endswith(SENTENCES) for name in (prompt, response)):
         reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
     return Guess({"prompt": prompt, "response": response}, None, reason)

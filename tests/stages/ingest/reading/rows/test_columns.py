@@ -239,9 +239,12 @@ def test_rows_that_are_one_message_each_are_pointed_out():
 
 
 def test_a_row_in_the_place_of_names_is_pointed_out():
-    names = ["Why does it rain so often in the summer here?", "Because the wind comes from the sea, they say."]
-    answer = guessed(*(dict(zip(names, (f"Why, {n}?", f"Because, {n}."), strict=True)) for n in range(5)))
-    assert "the first line of the table: if that is a row, write a line of names above it" in answer.reason
+    for names in (
+        ["Why does it rain so often in the summer here?", "Because the wind comes from the sea, they say."],
+        ["Why so?", "It is."],
+    ):
+        answer = guessed(*(dict(zip(names, (f"Why, {n}?", f"Because, {n}."), strict=True)) for n in range(5)))
+        assert "the first line of the table: if that is a row, write a line of names above it" in answer.reason
     assert "first line" not in guessed(*({"x1": f"ab{n} cd", "x2": f"efg{n} hijk"} for n in range(5))).reason
 
 
