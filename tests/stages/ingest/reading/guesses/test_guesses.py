@@ -230,6 +230,22 @@ def test_calls_beside_a_question_and_tools_are_calls():
         assert json.loads(example.tools)[0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize("wrap", [lambda text: [text], str])
+def test_what_a_person_wrote_on_an_answer_is_the_answer(wrap):
+    def result(text):
+        return {"from_name": "answer", "type": "textarea", "value": {"text": wrap(text)}}
+
+    rows = [
+        {"id": n, "data": {"prompt": f"Why is it {n}?", "response": "A guess."}, "annotations": [{"result": [result(f"It is {n}.")]}]}
+        for n in range(6)
+    ]  # fmt: skip
+    answer = guess(rows)
+    assert read(rows[2], answer).response == "It is 2."
+    assert read(rows[2] | {"annotations": []}, answer).reason == "columns do not fit"
+    rows[0]["annotations"][0]["result"].append(result("Or so."))
+    assert guess(rows) is None
+
+
 @pytest.mark.parametrize("name", ["instructions", "written_question"])
 def test_the_id_of_a_prompt_is_not_asked(name):
     answers = [{"text": "It is so.", "score": 2}, {"text": "No idea.", "score": 1}]
