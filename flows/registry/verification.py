@@ -129,7 +129,7 @@ def _champion() -> Iterator[Check]:
 
 def _evidence() -> Iterator[Check]:
     """Check the evidence of each model that has any, by the keys that this workspace trusts."""
-    folders = sorted(path for path in layout.FOLDER.glob("*") if (path / layout.PROVENANCE).is_file())
+    folders = sorted(path for path in layout.FOLDER.glob("*") if path.is_dir() and not path.name.startswith("."))
     for folder in folders:
         yield from check_evidence(folder, signing.TRUSTED)
         yield from (Check(False, f"{folder}: {problem}") for problem in checking.workspace_problems(folder))

@@ -33,20 +33,35 @@ def problems(folder: Path, keys: Sequence[str]) -> list[str]:
 
 
 def workspace_problems(folder: Path) -> list[str]:
-    """Return where the evidence of a version disagrees with this workspace's history and version store."""
+    """Return where the evidence of a version disagrees with this workspace's history and version store. What is missing or damaged in the
+    folder disagrees too, and stops no other check.
+    """
     if not folder.name.isdecimal():
         return []
     number = int(folder.name)
-    decision = history.read().promoted.get(number)
-    if decision is None:
+    try:
+        past = history.read()
+    except ValueError as error:
+        return [str(error)]
+    # One that was promoted again keeps its first evidence: what it was made from then need not be here now.
+    promotions = [line for line in past.decisions if (line.version, line.verdict) == (number, "promoted")]
+    if not promotions:
         return [f"{history.HISTORY} has no promotion of version {number}"]
     result = []
-    if _json(folder, layout.DECISION) != decision.model_dump(mode="json"):
+    if _decision(folder) not in [line.model_dump(mode="json") for line in promotions]:
         result.append(f"{layout.DECISION} is not the decision that {history.HISTORY} has on version {number}")
-    stored = versions.folder(number) / layout.LOCK
-    if stored.is_file() and stored.read_bytes() != (folder / layout.LOCK).read_bytes():
+    stored, own = versions.folder(number) / layout.LOCK, folder / layout.LOCK
+    if stored.is_file() and own.is_file() and stored.read_bytes() != own.read_bytes():
         result.append(f"{layout.LOCK} is not the one that version {number} was promoted with")
     return result
+
+
+def _decision(folder: Path) -> Any:
+    """Return the decision in a folder of evidence; None where it cannot be read."""
+    try:
+        return _json(folder, layout.DECISION)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _claims(folder: Path, keys: Sequence[str]) -> dict[str, Any]:

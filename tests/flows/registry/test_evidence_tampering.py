@@ -12,9 +12,10 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from flows.registry import verification
+from flows.registry import history, promotion, verification
 from flows.registry.evidence import bundle, layout, signing
 from tasks.core import environment
+from tests.flows.registry.made_model import MadeModel
 from tests.flows.registry.test_evidence import EVIDENCE, not_holding, read
 
 FILES = ("model/model.safetensors", "model/adapter.json", "base/config.json", *layout.RECORDS)
@@ -143,6 +144,42 @@ def test_a_decision_that_the_history_does_not_have_is_told(workspace_of_model):
     signed_again(layout.DECISION, lambda record: record.update(reason="because"))
     said = [check.what for check in verification._evidence() if not check.holds]
     assert any("decision.json is not the decision that data/promotions.jsonl has on version 1" in line for line in said)
+
+
+@pytest.mark.parametrize("name", [layout.DECISION, layout.LOCK, layout.PROVENANCE])
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_record_that_is_missing_or_damaged_stops_no_other_check(name, text, workspace_of_model):
+    (EVIDENCE / name).unlink()
+    if text is not None:
+        (EVIDENCE / name).write_text(text)
+    bundle.write("r0")
+    checks = list(verification._evidence())
+    assert any(not check.holds and f"/1: {name}" in check.what for check in checks)
+    assert [check.what.partition(":")[0] for check in checks if check.holds] == ["models/evidence/r0"]
+
+
+def test_a_history_that_was_edited_stops_no_other_check(workspace_of_model):
+    line = history.HISTORY.read_text()
+    history.HISTORY.write_text(line + line)
+    bundle.write("r0")
+    checks = list(verification._evidence())
+    assert any("the past was edited" in check.what for check in checks if not check.holds)
+    assert [check.what.partition(":")[0] for check in checks if check.holds] == [str(EVIDENCE), "models/evidence/r0"]
+
+
+def test_the_evidence_of_a_version_that_was_promoted_again_still_holds(tmp_path, store):
+    made = MadeModel(tmp_path)
+
+    def promoted(weight, loss):
+        made.model("models/tuned/r0", weight)
+        made.measure("r0", loss, 3.0, seed=1)
+        made.lock()
+        made.register()
+        return promotion.promote()
+
+    decisions = [promoted(2.0, 1.5), promoted(3.0, 1.4), promoted(2.0, 1.3)]
+    assert [(line.verdict, line.version) for line in decisions] == [("promoted", n) for n in (1, 2, 1)]
+    assert [check.what for check in verification._evidence() if not check.holds] == []
 
 
 def test_a_lock_with_other_hashes_is_told(workspace_of_model):
