@@ -52,7 +52,7 @@ def _fill(folder: Path, model: Subject) -> None:
         shutil.copytree(source, folder / kind, copy_function=versions.link_file)
     allowed, installed = _terms(model), environment.installed()
     (folder / layout.CARD).write_text(_card(model), encoding="utf-8")
-    shutil.copyfile(lock_file.PATH, folder / layout.LOCK)
+    shutil.copyfile(model.lock_path, folder / layout.LOCK)
     texts = {
         layout.BOM: layout.as_json(bom.of(model, folder, allowed, installed)),
         layout.DATA: layout.as_json(data_record.of(model)),
@@ -72,7 +72,7 @@ def _fill(folder: Path, model: Subject) -> None:
 def _card(model: Subject) -> str:
     """Return the report's card, without the metadata above it where they are another model's: the card tells of every model.
 
-    The report of a version cannot be made once it is promoted, since dvc.lock would be another: where it tells other results, none are told.
+    A report that is not up to date keeps nobody from promoting: where it tells other results, none are told.
     """
     if not subject.is_reported():
         return f"# {model.name}\n\nThe report was not up to date when this was written, so that no results on the test set are told.\n"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,8 @@ class Subject:
     decision: PromotionDecision | None
     candidate: Mapping[str, Any] = field(default_factory=dict)
     """What stage `register` wrote of it; empty for a model that is no candidate."""
+    lock_path: Path = lock_file.PATH
+    """The dvc.lock that it was made by."""
 
     @property
     def commit(self) -> str:
@@ -71,9 +73,7 @@ class Subject:
     @cached_property
     def lock(self) -> dict[str, dict[str, Any]]:
         """The entries of dvc.lock for the stages that the model and its results follow from, in plan order."""
-        stages = lock_file.stages()
-        lineage = lock_graph.upstream(stages, [*self.origins, f"{RESULTS}/{self.entry}.parquet"])
-        return {stage: entry for stage, entry in stages.items() if stage in lineage}
+        return _lineage(lock_file.stages(self.lock_path), self.origins, self.entry)
 
     @cached_property
     def materials(self) -> list[Material]:
@@ -122,9 +122,14 @@ def load(name: str) -> Subject:
 
 
 def is_present(number: int) -> bool:
-    """Return True if the workspace holds the state that a version was promoted from."""
-    then = versions.folder(number) / lock_file.PATH.name
-    return then.is_file() and lock_file.PATH.is_file() and then.read_bytes() == lock_file.PATH.read_bytes()
+    """Return True if dvc.lock has the stages that a version follows from as they were when it was promoted. Others may have run since."""
+    then, path = versions.folder(number) / lock_file.PATH.name, versions.folder(number) / CANDIDATE.name
+    if not then.is_file() or not path.is_file():
+        return False
+    card = layout.read_json(path)
+    origins = [file["path"] for file in card["files"].values()]
+    first, now = (_lineage(lock_file.stages(lock), origins, card["candidate"]) for lock in (then, lock_file.PATH))
+    return first == now
 
 
 def is_reported() -> bool:
@@ -132,6 +137,12 @@ def is_reported() -> bool:
     told = lock_graph.hashes(lock_file.stages().get("report", {}), "deps")
     here = {path: {file: _md5(file) for file in lock_graph.members(Path(path))} for path in FIGURES if path in told}
     return all(lock_graph.digest(Path(path), md5_of) == told[path] for path, md5_of in here.items())
+
+
+def _lineage(stages: Mapping[str, dict[str, Any]], origins: Sequence[str], entry: str) -> dict[str, dict[str, Any]]:
+    """Return those stages that these files of a model, and its results on the gate set, follow from."""
+    needed = lock_graph.upstream(stages, [*origins, f"{RESULTS}/{entry}.parquet"])
+    return {stage: record for stage, record in stages.items() if stage in needed}
 
 
 def _champion() -> str:
@@ -150,13 +161,14 @@ def _version(number: int) -> Subject:
     versions.check_files(number, decision.files)
     if not is_present(number):
         raise ValueError(
-            f"{lock_file.PATH} is another than version {number} was promoted with, so what it was made from is not here. Check that state "
-            f"out first, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"
+            f"{lock_file.PATH} has other stages than version {number} was promoted with, so what it was made from is not here. Check that "
+            f"state out first, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"
         )
     card = layout.read_json(folder / CANDIDATE.name)
     origins = tuple(file["path"] for file in card["files"].values())
     folders = {kind: folder / kind for kind in decision.files}
-    return Subject(f"{registry.NAME}@{number}", str(number), decision.name, folders, origins, decision, card)
+    lock = folder / lock_file.PATH.name
+    return Subject(f"{registry.NAME}@{number}", str(number), decision.name, folders, origins, decision, card, lock)
 
 
 def _measured(name: str) -> Subject:

@@ -266,11 +266,25 @@ def test_a_version_that_the_workspace_has_moved_on_from_is_told_with_the_commit(
     Path("code.py").write_text("x = 2\n")
     with pytest.raises(ValueError, match=r"code\.py is not what dvc\.lock was written for\. `ratchet run`"):
         bundle.write("1")
-    Path("dvc.lock").write_text(Path("dvc.lock").read_text() + "# later\n")
+    stages = lock_file.stages()
+    lock_file.write(stages | {"tune@r0": stages["tune@r0"] | {"params": {"params.yaml": {"tune": {"seed": 1}}}}})
     with pytest.raises(
-        ValueError, match=r"another than version 1 was promoted with(.|\n)*git checkout COMMIT && dvc checkout"
+        ValueError, match=r"other stages than version 1 was promoted with(.|\n)*git checkout COMMIT && dvc checkout"
     ):
         bundle.write("1")
+
+
+def test_stages_that_the_model_does_not_follow_from_may_run_after_its_promotion(workspace_of_model):
+    """Evidence of a version wants a report, and `ratchet run report`, which makes it, writes dvc.lock."""
+    first = shutil.copytree(EVIDENCE, Path("first"))
+    lock_file.write(lock_file.stages() | {"report": {"cmd": "x"}})
+    bundle.write("1")
+    assert not_holding() == []
+    assert [check.what for check in verification._evidence() if not check.holds] == []
+    assert (EVIDENCE / layout.LOCK).read_bytes() == (first / layout.LOCK).read_bytes()
+    shutil.rmtree(EVIDENCE)
+    promotion.promote()
+    assert statement() == statement(first)
 
 
 def test_what_keeps_evidence_from_being_written_keeps_nobody_from_promoting(tmp_path, store, monkeypatch, capsys):
