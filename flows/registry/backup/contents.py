@@ -23,7 +23,7 @@ PASSED_OVER = (".git", ".venv", "__pycache__", ".*_cache", "*.egg-info", ".hypot
 """Names of folders that are made anew."""
 SCRATCH_PASSED_OVER = (
     "announced", "backup", "cache", "digests.json", "downloads", "duckdb", "forkserver.*", "huggingface", "locks", "logs", "restore",
-    "serve", "turns", "why",
+    "restored.json", "serve", "turns", "why",
 )  # fmt: skip
 """What of `.ratchet` is made anew, or tells only of processes that ran."""
 

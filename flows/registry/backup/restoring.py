@@ -4,6 +4,7 @@ Everything is checked and written beside its place first. A restoration that was
 databases come last.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -22,6 +23,8 @@ from tasks.io.runs import moved_store
 from tasks.io.system import files, git, progress
 
 STAGING = SCRATCH / "restore"
+MOVED = SCRATCH / "restored.json"
+"""Databases as they were put in place, with the places of this folder in them: path → the hash in the backup, and that here."""
 SECRET = (SCRATCH / "prefect", SCRATCH / "keys")
 """Folders that nobody else reads. The database of Prefect holds secrets and the key to them."""
 
@@ -87,7 +90,7 @@ def _missing(manifest: Manifest) -> list[Entry]:
     replaced = [path.as_posix() for path in _files_above(manifest)]
     for entry in manifest.files:
         path = _target(entry.path)
-        if not path.is_file() or archive.digest_of(path) != entry.sha256:
+        if not path.is_file() or not _is_in_place(entry, archive.digest_of(path)):
             missing.append(entry)
             replaced += _files_at(path)
     for name, target in manifest.links.items():
@@ -104,6 +107,15 @@ def _missing(manifest: Manifest) -> list[Entry]:
             "Restore in a fresh clone, or move them aside. Nothing was written."
         )
     return missing
+
+
+def _is_in_place(entry: Entry, digest: str) -> bool:
+    """Return True if a file with this hash is what the backup has, or what an earlier restoration made of it."""
+    return digest == entry.sha256 or _moved().get(entry.path) == [entry.sha256, digest]
+
+
+def _moved() -> dict[str, list[str]]:
+    return dict(json.loads(MOVED.read_text(encoding="utf-8"))) if MOVED.is_file() else {}
 
 
 def _files_at(path: Path) -> list[str]:
@@ -177,7 +189,11 @@ def _place(manifest: Manifest, missing: list[Entry]) -> None:
     if manifest.with_outputs and manifest.outputs:
         cache.checkout(manifest.outputs)
     for entry in databases:
-        moved_store.relocate(STAGING / entry.sha256, Path(manifest.folder), Path.cwd())
+        staged = STAGING / entry.sha256
+        moved_store.relocate(staged, Path(manifest.folder), Path.cwd())
+        # Before it is in place: a restoration that is broken off here knows it again.
+        moved = _moved() | {entry.path: [entry.sha256, archive.digest_of(staged)]}
+        files.write_atomically(MOVED, json.dumps(moved) + "\n")
         _put(entry, _target(entry.path), {}, last=True)
 
 

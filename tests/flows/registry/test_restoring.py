@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from flows.registry.backup import restoring, writing
+from tasks.io.runs import moved_store
 from tests.flows.registry.test_backup import shell
 
 COMMIT = "c" * 40
@@ -121,3 +124,49 @@ def test_nobody_else_reads_the_keys_of_a_snapshot_or_of_what_was_restored(clone)
     finally:
         os.umask(former)
     assert {Path(f".ratchet/{name}").stat().st_mode & 0o777 for name in ("prefect", "keys")} == {0o700}
+
+
+def databases(*names):
+    """A backup, made in another folder, of databases of MLflow that hold that folder."""
+    path = backup(names, folder="/old", databases=list(names))
+    with zipfile.ZipFile(path) as file:
+        manifest = json.loads(file.read("manifest.json"))
+    with zipfile.ZipFile(path, "w") as file:
+        for number, entry in enumerate(manifest["files"]):
+            made = path.with_name(f"{number}.db")
+            with closing(sqlite3.connect(made)) as store, store:
+                for table, columns in moved_store.PLACES.items():
+                    store.execute(f"CREATE TABLE {table} ({', '.join(columns)}, number DEFAULT {number})")
+                store.execute("INSERT INTO runs (artifact_uri) VALUES ('/old/mlruns/1')")
+            entry |= {"sha256": hashlib.sha256(made.read_bytes()).hexdigest(), "size": made.stat().st_size}
+            file.write(made, f"objects/{entry['sha256']}")
+        file.writestr("manifest.json", json.dumps(manifest))
+    return path
+
+
+def placed(name):
+    with closing(sqlite3.connect(name)) as store:
+        return store.execute("SELECT artifact_uri FROM runs").fetchone()[0]
+
+
+def test_a_restoration_in_another_folder_that_was_broken_off_at_its_end_goes_on(clone, monkeypatch):
+    made = databases("mlflow.db", "other.db")
+    whole = restoring._put
+
+    def broken(entry, *arguments, **options):
+        if entry.path == "other.db":
+            raise KeyboardInterrupt
+        whole(entry, *arguments, **options)
+
+    monkeypatch.setattr(restoring, "_put", broken)
+    with pytest.raises(KeyboardInterrupt):
+        restoring.restore(made)
+    monkeypatch.undo()
+    monkeypatch.chdir(clone)
+    for _ in range(2):  # and once more where all is in place
+        restoring.restore(made)
+        assert {placed(name) for name in ("mlflow.db", "other.db")} == {f"{clone}/mlruns/1"}
+    with closing(sqlite3.connect("mlflow.db")) as store, store:
+        store.execute("INSERT INTO runs (artifact_uri) VALUES ('of this machine')")
+    with pytest.raises(ValueError, match=r"files of its own, which the backup would replace: mlflow\.db"):
+        restoring.restore(made)
