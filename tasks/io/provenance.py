@@ -44,6 +44,11 @@ def save_digests() -> None:
     files.write_atomically(DIGESTS, json.dumps(_known()), concurrent=True)
 
 
+def forget_digests() -> None:
+    """Read every file anew from here on: bytes that a disk has lost, or that somebody changed, may leave size and time of a file as they were."""
+    _known().clear()
+
+
 @cache
 def _known() -> dict[str, list[int | str]]:
     try:
