@@ -96,6 +96,8 @@ def _item_lines(changes: "Sequence[MeasureChange] | None") -> Iterator[str]:
     if changes is None:
         yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
         return
+    if not changes:
+        yield "Items of the gate set: the two have none in common, under one tokenizer and with one reference."
     for change in changes:
         yield f"{change.measure}: {change.lost} of {change.items} items lost, {change.won} won"
         for word, items in (("lost", change.most_lost), ("won", change.most_won)):

@@ -11,6 +11,7 @@ from flows.execution.dvc import lock_file
 from flows.execution.dvc.lock_graph import hashes, overlap, upstream
 from flows.registry import history, promotion, versions
 from tasks.core.nested import flat
+from tasks.core.promotion import gate
 from tasks.core.records import LOSSES, Example, Result
 from tasks.io import tables
 from tasks.io.system import git
@@ -172,14 +173,15 @@ class MeasureChange:
 
 
 def item_changes(before: ModelRecord, after: ModelRecord) -> list[MeasureChange] | None:
-    """Return, for each measure, the items lost and won.
+    """Return, for each measure, the items lost and won, of those that both were given under one tokenizer and with one reference, as the gate.
 
     None if a candidate was not judged: to choose by its items would be a look at the gate set that nobody counts.
     """
     if not (before.judged and after.judged):
         return None
     earlier = {(row.measure, row.item): row for row in before.results}
-    pairs = [(earlier[key], row) for row in after.results if (key := (row.measure, row.item)) in earlier]
+    both = [(earlier[key], row) for row in after.results if (key := (row.measure, row.item)) in earlier]
+    pairs = [pair for pair in both if gate.asked(pair[0]) == gate.asked(pair[1])]
     sources = {row.id: row.source for row in tables.read(GATE_SET, Example)} if GATE_SET.is_file() else {}
     measures = dict.fromkeys(row.measure for _, row in pairs)
     return [_measure_change(name, [pair for pair in pairs if pair[1].measure == name], sources) for name in measures]

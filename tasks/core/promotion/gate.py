@@ -130,10 +130,10 @@ def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look:
 
 def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
     """Return the share of the candidate's items without a comparable result of the bar, of the measure where it is largest."""
-    known = {(result.measure, result.item): _asked(result) for result in bar.results}
+    known = {(result.measure, result.item): asked(result) for result in bar.results}
     missed: dict[str, list[bool]] = {}
     for result in candidate:
-        missed.setdefault(result.measure, []).append(known.get((result.measure, result.item)) != _asked(result))
+        missed.setdefault(result.measure, []).append(known.get((result.measure, result.item)) != asked(result))
     return float(max(np.mean(items) for items in missed.values()))
 
 
@@ -190,10 +190,10 @@ def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> 
     source = classification.ACCURACY if measure == classification.MACRO_F1 else measure
     known = {result.item: result for result in bar if result.measure == source}
     both = [(known[result.item], result) for result in candidate if result.measure == source and result.item in known]
-    return sorted((pair for pair in both if _asked(pair[0]) == _asked(pair[1])), key=lambda pair: pair[0].item)
+    return sorted((pair for pair in both if asked(pair[0]) == asked(pair[1])), key=lambda pair: pair[0].item)
 
 
-def _asked(result: Result) -> tuple[int, str]:
+def asked(result: Result) -> tuple[int, str]:
     """Return what two results of an item must have in common: a reference that data correct leaves the item its id."""
     return result.tokens, result.expected
 

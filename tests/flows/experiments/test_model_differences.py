@@ -118,6 +118,16 @@ def test_an_item_on_which_one_model_alone_diverged_is_lost_or_won(measure):
     assert told(diverged, diverged) == (0, 0, [])
 
 
+@pytest.mark.parametrize("other", [{"tokens": 5}, {"expected": "B"}])
+def test_an_item_with_another_reference_or_under_another_tokenizer_is_not_compared(other):
+    def record(name, value, changed):
+        rows = [Result("domain", f"{n}", f"g{n}", None, value, 10, 40, "", "", expected="A") for n in range(3)]
+        return model_differences.ModelRecord(name, {}, {}, [replace(row, **changed) for row in rows[:2]] + rows[2:])
+
+    (change,) = model_differences.item_changes(record("one", 1.0, {}), record("two", 2.0, other))
+    assert (change.items, change.lost, [item.item for item in change.most_lost]) == (1, 1, ["2"])
+
+
 def test_other_bytes_from_equal_inputs_are_the_machines(nights):
     sides = []
     for made in ("a", "b"):
