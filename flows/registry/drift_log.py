@@ -18,6 +18,10 @@ from tasks.io.system.files import missing
 FOLDER = workspace.SCRATCH / "monitor"
 """A file of findings for each check: `<basis>.json`, and `<basis>.told` once they were reported to whoever acts on them."""
 
+REFERENCES = (Path("data/rounds/r0/examples.parquet"), Path("data/ingested/valid.parquet"), Path("models/embedder"))
+"""What monitors hold incoming data against (`tasks.monitor`), beside the model in place."""
+CANDIDATE = Path("models/candidate.json")
+
 
 @dataclass(frozen=True)
 class DriftCheck:
@@ -121,13 +125,17 @@ def _as_text(name: str, finding: Mapping[str, Any]) -> str:
 
 
 def _basis(paths: Sequence[Path]) -> str:
-    """Return a hash of all that the findings follow from: the data, what they are compared with, the config."""
+    """Return a hash of all that the findings follow from: the data, what they are compared with, the config.
+
+    Nothing else is in it, such as a candidate that was refused: each change would report known findings again, and retrain for them.
+    """
     config = configuration.load()
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(_tables(path)))]
-    references = [Path("dvc.lock"), Path("models/candidate.json")]
-    digests = {path.as_posix(): provenance.digest(path) for path in [*files, *references] if path.exists()}
+    champion = history.read().champion
+    model = [CANDIDATE] if champion == history.REFERENCE else []
+    digests = {path.as_posix(): provenance.digest(path) for path in [*files, *REFERENCES, *model] if path.exists()}
     facts = digests | {
-        "champion": str(history.read().champion),
+        "champion": str(champion),
         "monitor": config.monitor.model_dump_json(),
         "methods": json.dumps({name: str(getattr(config.methods, name)) for name in config.monitor.methods}),
     }

@@ -61,6 +61,28 @@ def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(don
     assert not drift_log.check([Path("in.jsonl")]).known
 
 
+def test_findings_are_known_as_long_as_what_they_follow_from_is_the_same(tmp_path, store):
+    nights = Nights(tmp_path)
+    training_data(tmp_path)
+    send(tmp_path, prompts(40, OURS, 2))
+
+    def is_another(change):
+        before = drift_log._basis([Path("in.jsonl")])
+        change()
+        return drift_log._basis([Path("in.jsonl")]) != before
+
+    assert is_another(lambda: nights.night("one", 1.9)), (
+        "without a champion it is the candidate that losses are taken of"
+    )
+    assert is_another(promotion.promote)
+    assert not is_another(lambda: nights.night("two", 1.95))
+    assert not is_another(promotion.promote), "it was refused"
+    assert not is_another(lambda: Path("dvc.lock").write_text("schema: '2.0'\nstages: {report: {cmd: x}}\n"))
+    for path in (monitor.TRAINED, monitor.HELD_OUT, monitor.EMBEDDER / "config.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert is_another(lambda path=path: path.write_bytes(b"another")), path
+
+
 def test_rows_that_are_too_few_yet_are_nothing_new_unless_they_were_named(done, monkeypatch):
     with done.path("params.yaml").open("a") as config:
         config.write("monitor: {methods: [mmd], incoming: in.jsonl}\n")
