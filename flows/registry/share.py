@@ -6,7 +6,7 @@ What differs from machine to machine (keys, another address of the same store) b
 
 from pathlib import Path
 
-from flows.execution import flow_runs
+from flows.execution import flow_runs, workspace_lease
 from flows.execution.dvc import cache, forecast
 from flows.project.data_import import RAW
 from flows.registry import history, versions
@@ -23,19 +23,20 @@ DECISIONS = tuple(Path(f"data/review_{of}.jsonl") for of in ("decisions", "recor
 def share_workspace(address: str | None) -> None:
     """Write the runs, and push all outputs to DVC's remote; `address` becomes the remote if one is given.
 
-    Raises ValueError if the workspace is not up to date or has no remote, RuntimeError if DVC fails.
+    Raises ValueError if the workspace is not up to date or has no remote, RuntimeError if a run works here or DVC fails.
     """
-    waiting = [step.stage for step in forecast.plan() if step.state != "unchanged"]
-    if waiting:
-        raise ValueError(f"These stages are not up to date: {', '.join(waiting)}. `ratchet run` first.")
-    if address:
-        cache.set_remote(address)
-    elif not cache.has_remote():
-        raise ValueError(
-            "DVC has no remote yet. Name a folder or an address: ratchet share --to ../store (or s3://bucket/path, with the extra s3)."
-        )
-    progress.say(_export_runs())
-    cache.push()
+    with workspace_lease.acquired():
+        waiting = [step.stage for step in forecast.plan() if step.state != "unchanged"]
+        if waiting:
+            raise ValueError(f"These stages are not up to date: {', '.join(waiting)}. `ratchet run` first.")
+        if address:
+            cache.set_remote(address)
+        elif not cache.has_remote():
+            raise ValueError(
+                "DVC has no remote yet. Name a folder or an address: ratchet share --to ../store (or s3://bucket/path, with the extra s3)."
+            )
+        progress.say(_export_runs())
+        cache.push()
     carried = " ".join(str(path) for path in (RUNS, history.HISTORY, *DECISIONS, signing.TRUSTED) if path.is_file())
     progress.say(
         f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml {carried} && git commit && git push\n"
