@@ -168,7 +168,7 @@ def check_losses(names: Sequence[str]) -> Iterator[Check]:
     """Measure the losses of these models (all if none is named) anew, and compare them with their record."""
     config = configuration.load()
     if unknown := [name for name in names if name not in config.models]:
-        raise ValueError(f"params.yaml has no model {unknown[0]!r}. There are: {', '.join(config.models)}.")
+        raise ValueError(f"params.yaml has no model {unknown[0]!r}. There are: {', '.join(config.models) or 'none'}.")
     for name in names or config.models:
         _, writes = configuration.files("evaluate", name, config)
         with tempfile.TemporaryDirectory() as folder:

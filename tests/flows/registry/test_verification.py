@@ -12,6 +12,7 @@ from flows.registry import verification
 from tasks.core.records import Result
 from tasks.io import provenance
 from tasks.io.weights import checkpoints
+from tests.flows.registry.test_promotion import MODELS, Nights
 
 THEN = [
     Result(measure, f"{measure} {n}", f"g{n}", None, 100.0 + n, 50, 400, "", "")
@@ -78,6 +79,13 @@ def test_items_that_diverge_again_do_not_hinder_the_comparison_of_the_others():
 
 def test_other_items_are_no_measurement_of_the_same():
     assert told(shifted(0)[1:])[0] == (False, "r0: domain loss is of other items or tokens than its record")
+
+
+@pytest.mark.parametrize(("models", "there"), [({}, "none"), (MODELS, "base, r0")])
+def test_a_name_that_is_no_model_is_told_with_those_that_are(tmp_path, store, models, there):
+    Nights(tmp_path).set(models=models)
+    with pytest.raises(ValueError, match=rf"has no model 'nosuch'\. There are: {there}\."):
+        list(verification.check_losses(["nosuch"]))
 
 
 def model(folder, weights, parent=None):
