@@ -36,7 +36,7 @@ def write(name: str, to: Path | None = None) -> Path:
         )
     signing.check_installed()
     target = to or layout.FOLDER / model.label
-    work = target.parent / ".partial"
+    work = target.with_name(f".{target.name}.partial")  # the folder may be one of a person, with others of any name
     files.remove(work)
     try:
         _fill(work / target.name, model)

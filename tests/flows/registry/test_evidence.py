@@ -287,6 +287,14 @@ def test_stages_that_the_model_does_not_follow_from_may_run_after_its_promotion(
     assert statement() == statement(first)
 
 
+def test_nothing_beside_a_place_that_is_named_is_removed(workspace_of_model, tmp_path):
+    mine = tmp_path / "mine/.partial/notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    folder = bundle.write("1", tmp_path / "mine/evidence")
+    assert (mine.exists(), not_holding(folder)) == (True, [])
+
+
 def test_what_keeps_evidence_from_being_written_keeps_nobody_from_promoting(tmp_path, store, monkeypatch, capsys):
     made = MadeModel(tmp_path)
     made.lock()
