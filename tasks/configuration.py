@@ -326,8 +326,12 @@ def key(stage: str, item: str | None, config: PipelineConfig) -> str:
 
     Neither the item's name nor a path is in it, so items that must come out equal have one key.
     """
-    basis_of_key = basis(stage, item, config)
-    return hashlib.sha256(json.dumps(basis_of_key, sort_keys=True).encode()).hexdigest()[:32]
+    return key_of(basis(stage, item, config))
+
+
+def key_of(stage_basis: Mapping[str, Any]) -> str:
+    """Return the key of a stage with this basis."""
+    return hashlib.sha256(json.dumps(stage_basis, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def basis(stage: str, item: str | None, config: PipelineConfig) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def run_stage(stage: str, item: str | None) -> None:
             "torchrun gave rank 0, which writes the outputs, to a node that joined. Run the stage again."
         )
     run_store.check()
-    key = configuration.key(stage, item, config)
+    basis = configuration.basis(stage, item, config)
+    key = configuration.key_of(basis)
     provenance.save_digests()
     with _lock(_name(stage, item)), _turn(stage, item, key):
         partial = stage_outputs.prepare(writes)
@@ -91,6 +92,7 @@ def run_stage(stage: str, item: str | None) -> None:
             else:
                 code(stage).main(reads, partial, stage_config, run)
             run.log(None, output_mb=sum(map(stage_outputs.size, partial.values())) / 2**20)
+            _check_unchanged(stage, item, basis)
             stage_outputs.publish(partial, writes)
             if item is not None:
                 stage_outputs.remember(_name(stage, item), key, writes)
@@ -140,6 +142,23 @@ def _taken_over(
         if stage_outputs.take_over(_name(stage, other), key, other_writes, partial):
             return _name(stage, other)
     return None
+
+
+def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) -> None:
+    """Raise RuntimeError if what the stage's outputs follow from was edited meanwhile: DVC would record them as made of what is there now."""
+    config = configuration.load()
+    now = configuration.basis(stage, item, config)
+    if now == before:
+        return
+    reads, _ = configuration.files(stage, item, config)
+    inputs = [str(path) for name, path in reads.items() if now["inputs"][name] != before["inputs"].get(name)]
+    old, new = dict(flat(before["settings"])), dict(flat(now["settings"]))
+    settings = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name))]
+    what = ", ".join([*inputs, *settings]) or "its code"
+    raise RuntimeError(
+        f"{what} changed while the stage ran, which began with what was there before. Its outputs were not put in place, and an earlier run's "
+        "stay. Run it again; it takes what is there now."
+    )
 
 
 def _assist(

@@ -169,6 +169,30 @@ def test_a_stage_that_fails_says_one_thing_and_leaves_what_was_there(workspace, 
     assert workspace.last_words == ["FAILED"]
 
 
+def test_outputs_of_settings_that_were_edited_meanwhile_are_not_put_in_place(workspace):
+    """DVC reads params.yaml when the stage has ended: its outputs would pass for those of the edited settings."""
+    edit = "t = open('params.yaml').read(); open('params.yaml', 'w').write(t.replace('from: config', 'from: config, seed: 7'))"
+    params = workspace.folder / "params.yaml"
+    settings = yaml.safe_load(params.read_text())
+    del settings["fetch"]
+    params.write_text(yaml.safe_dump(settings) + "fetch: {model: {from: config}}\n")
+    code, out, err = workspace.drive(edit)
+    assert code == 1, out
+    assert {"base", "embedder"}.isdisjoint(workspace.outputs())
+    assert "fetch stopped: fetch.model.seed changed while the stage ran" in out
+    assert "Traceback" not in out + err
+    assert workspace.last_words == ["FAILED"]
+    assert workspace.drive("")[0] == 0, "what is there now is taken by the next run"
+
+
+def test_settings_of_other_stages_may_be_edited_meanwhile(workspace):
+    edit = "t = open('params.yaml').read(); open('params.yaml', 'w').write(t.replace('domain_tokens: ', 'domain_tokens: 1'))"
+    before = (workspace.folder / "params.yaml").read_text()
+    code, out, err = workspace.drive(edit)
+    assert code == 0, out + err
+    assert (workspace.folder / "params.yaml").read_text() != before
+
+
 def test_a_stage_whose_weights_do_not_fit_the_disk_says_one_thing(workspace):
     # A limit on the size of files stops the real writer as a full disk does: in the middle of the weights.
     body = (
