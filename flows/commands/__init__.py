@@ -98,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     An error that a person can mend is one message on stderr, or with `--json` an object on stdout; RATCHET_TRACEBACK=1 shows its
     traceback.
     """
+    _terminal.open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run_as_json(given) if JSON in given and "--help" not in given else _run(given))
 

@@ -19,6 +19,19 @@ LEAST_LAST = 24
 GAP = "  "
 
 
+def open_closed_streams() -> None:
+    """Let what the caller closed (`>&-`) lead to the null device: the next file that is opened would have its number, a lock or a database,
+    and would get what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as the process
+
+
 def columns() -> int | None:
     """Return the width of the terminal that reads stdout; None where no terminal does, and lines are not to be wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -193,3 +193,32 @@ def test_what_reads_the_object_may_be_gone(is_full):
     assert done.returncode == ExitCode.FAILED
     assert done.stderr.startswith("the disk is full") if is_full else not done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_streams_that_are_closed_lead_nowhere(closed, options, tmp_path):
+    """A lock or a database would have their numbers, and get what is printed."""
+    script = tmp_path / "closed.py"
+    script.write_text(
+        "import os, sys\n"
+        f"for number in {closed}: os.close(number)\n"
+        f"os.execv(sys.executable, [sys.executable, '-m', 'flows.commands', *{['methods', 'adapters', *options]}])\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert bool(done.stdout) is (1 not in closed)
+
+
+def test_the_null_device_has_the_numbers_of_closed_streams(tmp_path):
+    code = (
+        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None\n"
+        "from flows.commands import _terminal; _terminal.open_closed_streams()\n"
+        "os.write(0, os.readlink('/proc/self/fd/1').encode()); print(1); print(2, file=sys.stderr)\n"
+        "os.write(0, f' {os.get_inheritable(1)} {os.get_inheritable(2)}'.encode())"
+    )
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdin=file, check=True)
+    assert said.read_text() == "/dev/null True True"
