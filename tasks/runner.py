@@ -156,8 +156,8 @@ def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) ->
     settings = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name))]
     what = ", ".join([*inputs, *settings]) or "its code"
     raise RuntimeError(
-        f"{what} changed while the stage ran, which began with what was there before. Its outputs were not put in place, and an earlier run's "
-        "stay. Run it again; it takes what is there now."
+        f"{what} changed while the stage ran, which began with what was there before. Its outputs were not put in place: they would pass "
+        "for outputs of what is there now. Run it again."
     )
 
 
