@@ -1,8 +1,10 @@
 """The runner: one writer, outputs whole or not at all, a true status, and one message where it stops."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from tasks import configuration
+from tasks.io.system import process
 from tests.runner import ROOT, SLEEP, WAIT_S, Workspace
 
 
@@ -167,6 +170,39 @@ def test_a_stage_that_fails_says_one_thing_and_leaves_what_was_there(workspace, 
     assert (workspace.folder / "models/base/old").read_text() == "old"
     assert "embedder" not in workspace.outputs()
     assert workspace.last_words == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "message"),
+    [
+        (
+            errno.EACCES,
+            "work/rows.partial",
+            "work/rows.partial: permission denied. {work} belongs to {user}, and this process",
+        ),
+        (
+            errno.EPERM,
+            "work",
+            "work: operation not permitted. It belongs to {user}, and this process runs as {user}: let",
+        ),
+        (
+            errno.EROFS,
+            "work/rows",
+            "work/rows: its file system is read-only. Mount it for writing, or work in a copy of {here}",
+        ),
+        (errno.ENOENT, "link", "link is a link to gone/rows, which is not there. Correct the link, or remove it."),
+        (errno.ENOENT, "gone", "[Errno 2] No such file or directory: 'gone'"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_whose_it_is_and_what_would_do(
+    number, name, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("work").mkdir()
+    Path("link").symlink_to("gone/rows")
+    said = process.explain(OSError(number, os.strerror(number), name))
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert said.startswith(message.format(work=tmp_path / "work", user=user, here=tmp_path))
 
 
 def test_outputs_of_settings_that_were_edited_meanwhile_are_not_put_in_place(workspace):

@@ -47,6 +47,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def missing(path: Path) -> FileNotFoundError:
     """Return the error about a path at which nothing is: it names what is called nearly so beside it, else from where was looked."""
+    if path.is_symlink():
+        return FileNotFoundError(
+            f"{path} is a link to {path.readlink()}, which is not there. Correct the link, or name the file itself."
+        )
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=2)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Name one as seen from {Path.cwd()}."

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import platform
+import pwd
 import signal
 import sys
 import threading
@@ -126,9 +127,39 @@ def explain(error: Exception) -> str:
         if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
             where = getattr(error, "filename", None) or Path.cwd()
             return f"{problem} ({where}). Free some space and run it again; nothing was half written."
+    if (
+        isinstance(error, OSError)
+        and isinstance(error.filename, str)
+        and (told := _refused(error, Path(error.filename)))
+    ):
+        return without_passwords(told)
     if has_lost_peer(error):
         return "another process that shares this training has ended."
     return without_passwords(str(error))
+
+
+def _refused(error: OSError, path: Path) -> str:
+    """Return a message about a path that the system refused, with what would do; empty where the error is another one."""
+    if error.errno == errno.EROFS:
+        return f"{path}: its file system is read-only. Mount it for writing, or work in a copy of {Path.cwd()} on another disk."
+    if error.errno in (errno.EACCES, errno.EPERM) and error.strerror:
+        at = next((place for place in (path, *path.absolute().parents) if os.access(place, os.F_OK)), Path("/"))
+        owner, user = _user(at.stat().st_uid), _user(os.geteuid())
+        whose = "It belongs" if at == path else f"{at} belongs"
+        return (
+            f"{path}: {error.strerror.lower()}. {whose} to {owner}, and this process runs as {user}: let {owner} run it, or give {user} the "
+            "right (`ls -ld`, `chown`, `chmod`)."
+        )
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return f"{path} is a link to {path.readlink()}, which is not there. Correct the link, or remove it."
+    return ""
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as in a container
+        return f"user {number}"
 
 
 def has_lost_peer(error: Exception) -> bool:

@@ -98,4 +98,6 @@ def test_a_missing_path_names_what_is_called_nearly_so(tmp_path: Path, monkeypat
     Path("questions.jsonl").touch()
     nothing = "there is no such file or folder."
     assert str(files.missing(Path("question.jsonl"))) == f"question.jsonl: {nothing} Did you mean questions.jsonl?"
+    Path("rows.csv").symlink_to("/gone/rows.csv")
+    assert str(files.missing(Path("rows.csv"))).startswith("rows.csv is a link to /gone/rows.csv, which is not there.")
     assert str(files.missing(Path("deep/rows.csv"))) == f"deep/rows.csv: {nothing} Name one as seen from {tmp_path}."
