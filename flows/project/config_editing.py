@@ -17,6 +17,8 @@ from tasks.io.system import files
 def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
     """Yield the tree of params.yaml or a profile, or of the settings `start` in their place, and write it at the end.
 
+    A link stays one, and what it leads to is edited, but `start` takes the place of the link alone. Ends of lines stay those of the file.
+
     Raises ValueError, and leaves the file as it was, if the tree is then no valid config.
     """
     from ruamel.yaml import YAML
@@ -33,11 +35,12 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
 
     # What is added behind the last line begins a line of its own.
     original = (start or path).read_text(encoding="utf-8").removesuffix("\n") + "\n"
+    newline = "\r\n" if b"\r\n" in (start or path).read_bytes() else "\n"
     tree = yaml.load(original)
     before = written(tree)
     yield tree
-    with files.atomic_path(path) as edited:
-        edited.write_text(_with_lines_of(original, before, written(tree)), encoding="utf-8")
+    with files.atomic_path(path.resolve() if start in (None, path) else path) as edited:
+        edited.write_text(_with_lines_of(original, before, written(tree)), encoding="utf-8", newline=newline)
         configuration.load(edited)
 
 

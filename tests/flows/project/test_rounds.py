@@ -64,6 +64,30 @@ def test_comments_stay(params):
     assert params.read_text().startswith(first)
 
 
+def test_a_link_stays_one_and_the_file_behind_it_is_edited(params):
+    place = params.with_name("shared") / "own.yaml"
+    place.parent.mkdir()
+    params.rename(place)
+    params.symlink_to("shared/own.yaml")
+    rounds.write_rounds(3, params)
+    assert params.is_symlink()
+    assert len(maps(place)["rounds"]) == 3
+    assert [file.name for file in place.parent.iterdir()] == ["own.yaml"]
+    before = place.read_bytes()
+    with config_editing.edited_config(params, ROOT / "params/micro.yaml"):
+        pass
+    assert not params.is_symlink()
+    assert place.read_bytes() == before, "other settings are no edit of these"
+
+
+def test_ends_of_lines_stay_those_of_windows(params):
+    unix = params.read_text()
+    params.write_text(unix, newline="\r\n")
+    rounds.write_rounds(3, params)
+    rounds.write_rounds(1, params)
+    assert params.read_bytes() == unix.replace("\n", "\r\n").encode()
+
+
 @pytest.mark.parametrize("ending", ["\n", "", "\n\n# the end"])
 def test_lines_may_be_added_behind_whatever_the_file_ends_in(params, ending):
     text = params.read_text()
