@@ -234,6 +234,7 @@ def _owners() -> Iterator[Finding]:
 def _graph() -> Iterator[Finding]:
     from flows.execution import workspace_lease
     from flows.execution.dvc import forecast, lock_file, version
+    from tasks.io.system import git
 
     if workspace_lease.is_busy() or lock_file.problem():
         return  # it would wait for DVC's lock, or say once more what is torn
@@ -245,7 +246,9 @@ def _graph() -> Iterator[Finding]:
     try:
         steps = forecast.plan()
     except (ValueError, FileNotFoundError) as error:
-        yield Finding("blocked", str(error), "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it")
+        known = git.is_repository() and not git.is_ignored(Path("dvc.yaml"))
+        fix = "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it" if known else "git init"
+        yield Finding("blocked", str(error), fix)
     else:
         yield Finding("good", f"the graph is sound: {len(steps)} stages")
         if stale := lock_file.obsolete_stages():

@@ -5,10 +5,12 @@ Everything happens in this process: a graph of twenty stages is read and compare
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.execution.dvc import cache, repository, run_cache
 from tasks.core.nested import flat
+from tasks.io.system import git
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -53,6 +55,11 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
     with repository.opened() as repo:
         graph, order = repository.ordered_stages(repo, targets)
         if not order:
+            if git.is_ignored(Path("dvc.yaml")):
+                raise ValueError(
+                    f"dvc.yaml is ignored by the git repository around {Path.cwd()}, and what git ignores DVC passes over. Make this folder a "
+                    "repository of its own (git init), or take it out of the .gitignore above."
+                )
             raise ValueError("dvc.yaml holds no stage.")
         forecast = _Forecast(repo)
         steps = []

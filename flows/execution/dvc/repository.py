@@ -117,11 +117,15 @@ def _message_with_causes(error: BaseException) -> str:
         parts += [text] if text and text not in parts else []
         cause = cause.__cause__
     message = ": ".join(parts)
-    return f"{message}. {hint}" if (hint := _missing_part(message)) else message
+    return f"{message}. {hint}" if (hint := _remedy(message)) else message
 
 
-def _missing_part(message: str) -> str:
-    """Return what to add where dvc.yaml names a part of a composition of which params.yaml, of an earlier version, says nothing; else ""."""
+def _remedy(message: str) -> str:
+    """Return what would do where there is no git, and what to add where dvc.yaml names a part of a composition of which params.yaml, of an
+    earlier version, says nothing; else "".
+    """
+    if "is not a git repository" in message:
+        return "Make it one: git init; or let DVC do without: dvc config --local core.no_scm true"
     lacking = re.search(r"Could not find '(\w+)\.(\w+)'", message)
     section, key = lacking.groups() if lacking else ("", "")
     stages = configuration.stage_names()

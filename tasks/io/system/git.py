@@ -74,6 +74,11 @@ def is_committed(path: Path) -> bool:
     return _succeeds("ls-files", "--error-unmatch", str(path)) and _succeeds("diff", "--quiet", "HEAD", "--", str(path))
 
 
+def is_ignored(path: Path) -> bool:
+    """Return True if git passes this file over by a rule of a .gitignore. False without git."""
+    return _succeeds("check-ignore", "--quiet", "--", str(path))
+
+
 def has_changes(path: Path) -> bool:
     """Return True if a commit of this file would record something. False without git."""
     return bool(_answer("status", "--porcelain", "--", str(path)))

@@ -1,6 +1,7 @@
 """What a run is foretold to do, against what DVC then does; and the lock file's one form."""
 
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,6 +217,23 @@ def test_a_graph_that_does_not_parse_is_one_message(workspace):
 def test_a_graph_without_stages_is_refused(workspace):
     workspace.path("dvc.yaml").write_text("stages: {}\n")
     with pytest.raises(ValueError, match="no stage"):
+        forecast.plan()
+
+
+def test_a_workspace_without_git_is_told_what_makes_it_one(workspace):
+    shutil.rmtree(workspace.path(".git"))
+    with pytest.raises(ValueError, match=r"is not a git repository\. Make it one: git init; or .* core\.no_scm true"):
+        forecast.plan()
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    assert len(forecast.plan()) == 4
+
+
+def test_a_workspace_that_the_repository_around_it_ignores_is_told_as_such(workspace):
+    shutil.rmtree(workspace.path(".git"))
+    around = workspace.folder.parent
+    subprocess.run(["git", "init", "--quiet", around], check=True)
+    (around / ".gitignore").write_text("/workspace/\n")
+    with pytest.raises(ValueError, match=r"dvc\.yaml is ignored by the git repository around .*git init"):
         forecast.plan()
 
 
