@@ -1,10 +1,9 @@
 """The protocol of all checks: what a row expects, and the grade of an answer."""
 
 import re
-import string
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -15,6 +14,15 @@ from tasks.core.records import SCORED, Unfit
 
 PASSED = "passed"
 WRONG = "wrong"
+AROUND = ".,;:!?'\"()[]{}*_` \u3002\uff0e\u3001\uff0c\uff01\uff1f\uff1b\uff1a…“”‘’«»„‚「」『』（）【】《》¿¡"
+"""Punctuation that says nothing at either end of an answer. Other signs may: A+ and A-, C++ and C#, -5 and 5."""
+BULLET = re.compile(r"(?:[-•–—#+=]+>?|→)\s+(?!\d)")
+"""A dash of a list, a heading or an arrow before a text. Before a number it may be its minus."""
+PAIRS = {"<": ">", "$": "$", "~": "~", "|": "|", "/": "/", "=": "=", "#": "#"}
+"""Signs that stand around a text: Markdown, LaTeX, tags."""
+STARTS = r"(?<!\w)(?:(?!\d)|(?<!\W-)(?<!^-)(?<!\d[.,/]))"
+ENDS = r"(?!\w)(?!(?<=\d)[.,/]\d)"
+"""Of a word or a number within a text: 5 does not stand in -5, 0.5 or 1/5."""
 
 
 def _checked(pattern: str) -> str:
@@ -110,5 +118,29 @@ def collapse(text: str) -> str:
 
 
 def loosely(text: str) -> str:
-    """Return the text without case, and without punctuation around it."""
-    return collapse(text).casefold().strip(string.punctuation + string.whitespace)
+    """Return the text without case, and without punctuation around it. A sign before or behind a word is a part of it: `-5`, `a+`, `c#`, `50%`."""
+    text, longer = collapse(text).casefold().replace("−", "-"), ""
+    while text != longer:
+        longer, text = text, text.strip(AROUND)
+        text = text[bullet.end() :] if (bullet := BULLET.match(text)) else text
+        if len(text) > 2 and PAIRS.get(text[0]) == text[-1]:
+            text = text[1:-1]
+    return text
+
+
+def place_of(text: str, known: Sequence[str]) -> int | None:
+    """Return the place of the text that is equal, to the letter or loosely, or at last but for signs of currency and shares.
+
+    None if none is, or several are.
+    """
+    for plain in (collapse, loosely, lambda each: loosely(each).strip("$€£¥%")):
+        wanted = plain(text)
+        if places := [place for place, each in enumerate(known) if plain(each) == wanted != ""]:
+            return places[0] if len(places) == 1 else None
+    return None
+
+
+def named_in(text: str, known: Sequence[str]) -> set[str]:
+    """Return the loose texts that a loose text holds as words or whole numbers; one that stands within a longer one is not held by that."""
+    longest = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True) if each)
+    return set(re.findall(rf"{STARTS}(?:{longest}){ENDS}", text)) if longest else set()

@@ -10,7 +10,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely, named_in, place_of
 from tasks.core.records import Unfit
 
 ACC, ACC_NORM = "choice acc", "choice acc_norm"
@@ -165,8 +165,8 @@ def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
     its text within, or within the last line; by the only letter."""
     normal = [loosely(text) for text in texts]
     whole = loosely(answer)
-    if whole in normal:
-        return normal.index(whole)
+    if (place := place_of(answer, texts)) is not None:
+        return place
     if len(whole) == 1 and whole in string.ascii_lowercase[: len(texts)]:
         return string.ascii_lowercase.index(whole)
     lines, begins = BARE.findall(answer), BARE.match(answer) is not None
@@ -177,8 +177,8 @@ def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
         if letters and (number := string.ascii_uppercase.index(letters[-1])) < len(texts):
             return number
     for part in (whole, loosely(answer.strip().rpartition("\n")[2])):
-        named = [n for n, text in enumerate(normal) if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", part)]
-        if len(named) == 1:
-            return named[0]
+        named = named_in(part, normal)
+        if len(named) == 1 and normal.count(text := named.pop()) == 1:
+            return normal.index(text)
     alone = {string.ascii_uppercase.index(letter) for letter in LONE.findall(answer)}
     return alone.pop() if len(alone) == 1 and max(alone) < len(texts) else None

@@ -1,9 +1,8 @@
 """Check `labels`: the answer is one of a few labels. Accuracy, macro-F1 and a confusion matrix follow from it."""
 
-import re
 from typing import Any, Literal
 
-from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely, named_in, place_of
 from tasks.core.records import Unfit
 
 NONE = "no label"
@@ -35,11 +34,10 @@ class Labels(AnswerCheck):
 
     def _label(self, answer: str) -> str:
         lines = answer.strip().splitlines()
-        first = loosely(lines[0]) if lines else ""
-        known = [loosely(name) for name in self.labels]
-        if not known or first in known:
-            return first
-        text = loosely(answer)
-        named = {label for label in known if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text)}
-        longest = {label for label in named if not any(label in other for other in named - {label})}
-        return longest.pop() if len(longest) == 1 else ""
+        first = lines[0] if lines else ""
+        if not self.labels:
+            return loosely(first)
+        if (place := place_of(first, self.labels)) is not None:
+            return loosely(self.labels[place])
+        named = named_in(loosely(answer), [loosely(name) for name in self.labels])
+        return named.pop() if len(named) == 1 else ""

@@ -65,6 +65,51 @@ def test_labels_are_found_alone_or_as_the_only_one_of_a_sentence():
     assert unfit(named, "neutral") == "no known label"
 
 
+@pytest.mark.parametrize(
+    ("labels", "answer", "label"),
+    [
+        (["A+", "A", "A-"], "A-", "a-"),
+        (["A+", "A", "A-"], "**A**.", "a"),
+        (["A+", "A", "A-"], "The grade is A+.", "a+"),
+        (["C", "C++", "C#"], "C#", "c#"),
+        (["+", "-", "0"], "-", "-"),
+        (["1", "-1", "0"], "−1", "-1"),
+        (["1", "-1", "0"], "It is 0.5", ""),
+        (["sure", "not sure"], "- Not sure", "not sure"),
+        (["sure", "not sure"], "sure or not sure", ""),
+        (["50%", "100%"], "<50>", "50%"),
+        (["正面", "负面"], "“正面”。", "正面"),
+        ([], "A-.", "a-"),
+        ([], "«Positif»", "positif"),
+        ([], "# Yes", "yes"),
+    ],
+)
+def test_signs_are_a_part_of_a_label_and_punctuation_is_none(labels, answer, label):
+    check = {"kind": "labels", "labels": labels}
+    assert graded(check, label or labels[0], answer)[:3] == ((1, "passed", label) if label else (0, "no label", ""))
+    assert not any(graded(check, other, answer).score for other in labels if other.casefold() != label)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "chosen"),
+    [
+        (["5", "-5"], "-5", 1),
+        (["-5", "5"], "5.", 1),
+        (["-5", "5"], "x = −5", 0),
+        (["5", "7"], "-5", None),
+        (["5", "7"], "It is 0.5", None),
+        (["5%", "5"], "5", 1),
+        (["$5", "$7"], "7", 1),
+        (["AA", "Aa", "aa"], "Aa", 1),
+        (["> 5", "< 5"], "< 5", 1),
+        (["red", "dark red"], "It is dark red.", 1),
+        (["red", "dark red"], "It is red, not dark red.", None),
+    ],
+)
+def test_options_that_differ_in_signs_or_hold_one_another_are_told_apart(options, answer, chosen):
+    assert chosen_option(answer, options) == chosen
+
+
 ORDER = {"name": "Ada", "total": 3, "lines": [{"sku": "a", "n": 1}], "paid": True}
 SCHEMA = {"type": "object", "required": ["name"], "properties": {"total": {"type": "number"}}}
 
