@@ -2,7 +2,11 @@
 
 Labels that occur among the references count, each alike however rare. An answer without a label is a miss of its reference and of nothing
 else. Opitz & Burst 2019, https://arxiv.org/abs/1911.03347: of the two macro-F1 in use this is the mean of F1, not the F1 of means.
-Shapes: B = resamples, G = groups, L = labels.
+
+A label of one or two groups shows hardly anything of its F1, which weighs as much as any: resampling alone missed the truth in 10 to 45 draws
+of 100 of 20 or 30 items, 4 % of them of a label. Intervals also hold what resamples show with one group more of each label, whose outcomes are drawn
+anew each time: of right and wrong with the prior of Jeffreys (1946), ½ each, in all. Of a label that no item has they know nothing.
+Shapes: B = resamples, G = groups, K = counts of a group, L = labels, O = outcomes.
 """
 
 import math
@@ -24,13 +28,13 @@ def macro_f1(
 ) -> Estimate:
     """Return macro-F1 with its interval over groups, as those of `statistics`. A single group bounds nothing: 0 to 1.
 
-    Where every answer is wrong, or every one right, no group makes a difference: the bounds are those of `statistics.share`.
+    Where every answer is wrong, or every one right, no group makes a difference: the bounds are at least those of `statistics.share`.
     """
     counts_GK, labels = _counts(expected, predicted, groups)
     estimate = _estimate(counts_GK, how, lambda sums_BK: _f1(sums_BK, labels), 0.0)
-    if estimate.value not in (0.0, 1.0):
-        return estimate
-    return statistics.proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
+    if estimate.value in (0.0, 1.0):
+        estimate = statistics.proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
+    return _with_rare_labels(estimate, counts_GK, how, lambda sums_BK: _f1(sums_BK, labels), labels)
 
 
 def macro_f1_difference(
@@ -47,9 +51,11 @@ def macro_f1_difference(
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     if list(before) == list(after):
         unchanged = np.zeros(len(groups))
-        return statistics.score_difference(unchanged, unchanged, groups, how)
-    estimate = _estimate(counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), -1.0)
-    return statistics.with_rare_changes(estimate, _added(counts_GK, labels), how)
+        estimate = statistics.score_difference(unchanged, unchanged, groups, how)
+    else:
+        estimate = _estimate(counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), -1.0)
+        estimate = statistics.with_rare_changes(estimate, _added(counts_GK, labels), how)
+    return _with_rare_labels(estimate, counts_GK, how, lambda sums_BK: _rise(sums_BK, labels), labels)
 
 
 def macro_f1_bounds(
@@ -58,13 +64,18 @@ def macro_f1_bounds(
     """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
 
     Student's t with the jackknife's error over groups, as `bounds.ratio_bounds`. Where few answers have another label, or none, they are
-    widened as those of `bounds.score_bounds`: one label that is mended says little of what others may become.
+    widened as those of `bounds.score_bounds`: one label that is mended says little of what others may become. What no answer to a label was seen
+    to do adds to Student's as independent errors add.
     """
-    if list(before) == list(after):
-        return bounds.score_bounds(np.zeros(len(groups)), groups, tail)
     counts_GK, labels = _paired_counts(expected, before, after, groups)
-    over_groups = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
-    return bounds.with_rare_changes(over_groups, _added(counts_GK, labels), tail)
+    if list(before) == list(after):
+        error, estimate = 0.0, bounds.score_bounds(np.zeros(len(groups)), groups, tail)
+    else:
+        over_groups = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels), -1.0)
+        error = max(over_groups.value - over_groups.low, over_groups.high - over_groups.value)
+        estimate = bounds.with_rare_changes(over_groups, _added(counts_GK, labels), tail)
+    half = math.hypot(error, _unseen(counts_GK, labels, tail))
+    return _wider(estimate, estimate.value - half, estimate.value + half)
 
 
 def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -88,6 +99,53 @@ def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector],
     error = statistics.jackknife_error(figure(counts_GK.sum(axis=0) - counts_GK))
     half = statistics.t_quantile(num_groups - 1, 1 - tail) * error if num_groups > 1 and error > 0 else math.inf
     return Estimate(value, max(value - half, least), min(value + half, 1.0), num_groups)
+
+
+def _wider(estimate: Estimate, low: float, high: float) -> Estimate:
+    """Return a change with further bounds, all within -1 to 1."""
+    low, high = max(min(estimate.low, low), -1.0), min(max(estimate.high, high), 1.0)
+    return Estimate(estimate.value, low, high, estimate.n)
+
+
+def _unseen(counts_GK: Vector, labels: int, tail: float) -> float:
+    """Return by how much macro-F1 may change by answers to labels that none was seen to give.
+
+    Of each label it is the exact bound u of none of its groups. A share u of hits more or less changes F1 by u / (2 - u), predictions
+    with it.
+    """
+    groups_L = (counts_GK[:, labels : 2 * labels] > 0).sum(axis=0)
+    shares = [statistics.exact(0, int(count), tail)[1] for count in groups_L]
+    return math.hypot(*(share / (2 - share) for share in shares)) / labels
+
+
+def _with_rare_labels(
+    estimate: Estimate, counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector], labels: int
+) -> Estimate:
+    """Return an estimate whose interval also holds that of resamples with one group more of each label."""
+    if len(counts_GK) < 2:
+        return estimate
+    sums_BK = statistics.resampled(counts_GK, how) + _further_groups(counts_GK, labels, how)
+    low, high = statistics.percentiles(figure(sums_BK), len(counts_GK), how)
+    return Estimate(estimate.value, min(estimate.low, low), max(estimate.high, high), estimate.n)
+
+
+def _further_groups(counts_GK: Vector, labels: int, how: Bootstrap) -> Vector:
+    """Return the counts of a group of each label as large as its others, in every resample, (B, K).
+
+    Its outcomes (right or wrong, before and after) weigh as one group together. What is wrong is spread over the other labels.
+    """
+    sides = counts_GK.shape[1] // (3 * labels)
+    references_GL, outcomes = counts_GK[:, labels : 2 * labels], np.arange(2**sides)
+    size_L = references_GL.sum(axis=0) / (references_GL > 0).sum(axis=0)
+    random = np.random.default_rng([how.seed, 1])  # apart from what draws the groups
+    weights_BLO = random.gamma(1 / len(outcomes), size=(how.resamples, labels, len(outcomes))) * size_L[:, None]
+    references_BL, counts = weights_BLO.sum(axis=2), []
+    for side in range(sides):
+        hits_BL = weights_BLO[..., outcomes >> side & 1 == 1].sum(axis=2)
+        misses_BL = references_BL - hits_BL
+        elsewhere_BL = (misses_BL.sum(axis=1, keepdims=True) - misses_BL) / max(labels - 1, 1)
+        counts += [hits_BL, references_BL, hits_BL + elsewhere_BL]
+    return np.concatenate(counts, axis=1)
 
 
 def _counts(expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str]) -> tuple[Vector, int]:

@@ -72,7 +72,7 @@ def test_no_interval_of_few_groups_leaves_the_figures_that_there_are():
     right = [*expected[:35], *(["c"] * 5)]
     wrong = ["c"] * 40
     figure = classification.macro_f1(expected, right, groups)
-    assert (figure.low, figure.high) == pytest.approx((0.744, 1), abs=5e-4), "by Student 1.12"
+    assert (figure.low, figure.high) == pytest.approx((0.488, 1), abs=5e-4), "by Student 1.12"
     rise, fall = (
         classification.macro_f1_difference(expected, *sides, groups) for sides in ((wrong, right), (right, wrong))
     )
@@ -90,7 +90,8 @@ def test_answers_that_did_not_change_have_the_bounds_of_a_rare_change(num_items)
         classification.macro_f1_bounds(expected, before, before, groups, 0.025),
         classification.macro_f1_difference(expected, before, before, groups),
     ):
-        assert (figure.value, figure.low, figure.high, figure.n) == pytest.approx((0, -never, never, num_items))
+        assert (figure.value, figure.n) == (0, num_items)
+        assert -1.6 * never < figure.low <= -never < never <= figure.high < 1.6 * never
 
 
 def test_few_labels_that_changed_have_no_narrower_bounds_than_none():
@@ -129,7 +130,40 @@ def test_the_confusion_matrix_counts_answers_without_a_label():
 
 
 @pytest.mark.parametrize("num_items", [6, 40])
-def test_answers_that_are_all_wrong_or_all_right_have_the_bounds_of_a_share(num_items):
+def test_answers_that_are_all_wrong_or_all_right_have_at_least_the_bounds_of_a_share(num_items):
     expected, groups = ["a", "b"] * (num_items // 2), [str(number) for number in range(num_items)]
     for predicted, passed in ((["c"] * num_items, 0), (expected, num_items)):
-        assert classification.macro_f1(expected, predicted, groups) == statistics.proportion(passed, num_items)
+        figure, share = classification.macro_f1(expected, predicted, groups), statistics.proportion(passed, num_items)
+        assert (figure.value, figure.n) == (share.value, num_items)
+        assert share.low - 0.11 < figure.low <= share.low <= share.high <= figure.high < share.high + 0.11
+
+
+def rare(rng, correct, count=30):
+    """Labels of which two are rare, and the answers of models that know each with the chances given, half of them alike."""
+    expected, alike = rng.choice(3, p=[0.9, 0.06, 0.04], size=count), rng.random(count) < 0.5
+    draw, other = rng.random(count), (expected + rng.integers(1, 3, count)) % 3
+    draws = [draw, np.where(alike, draw, rng.random(count))]
+    answers = [
+        np.where(one < np.array(right)[expected], expected, other) for one, right in zip(draws, correct, strict=True)
+    ]
+    return [list(map(str, labels)) for labels in (expected, *answers)]
+
+
+def test_labels_of_one_or_two_items_do_not_narrow_an_interval():
+    """By resampling alone it missed 20 of 100, and the gate's bounds 17 of 100 where 5 were said."""
+    correct, rng = ([0.95, 0.5, 0.5], [0.95, 0.8, 0.8]), np.random.default_rng(0)
+    expected, before, after = rare(rng, correct, 200_000)
+    first, second = (f1_score(expected, labels, average="macro") for labels in (before, after))
+    groups, misses = [str(number) for number in range(30)], np.zeros(3)
+    for seed in range(200):
+        expected, before, after = rare(rng, correct)
+        how = Bootstrap(resamples=200, seed=seed)
+        rise = classification.macro_f1_difference(expected, before, after, groups, how)
+        level = classification.macro_f1(expected, after, groups, how)
+        bound = classification.macro_f1_bounds(expected, before, after, groups, 0.05)
+        misses += [
+            not rise.low <= second - first <= rise.high,
+            not level.low <= second <= level.high,
+            bound.high < second - first,
+        ]
+    assert (misses <= 20).all(), misses
