@@ -11,6 +11,11 @@ from tasks.core.answers import schemas
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row
 from tasks.core.records import Unfit
 
+BEGINS = re.compile(r"\{\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[\w$-]+)\s*:|\[\s*[{\[\"]")
+"""An object or a list of more than a number, as JSON or nearly."""
+PARTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
+"""Texts and brackets of JSON."""
+
 
 class Json(AnswerCheck):
     """The share of fields in which the answer agrees with the reference; 0 if it is no JSON or breaks the schema.
@@ -47,14 +52,14 @@ class Json(AnswerCheck):
         value = parse(answer)
         if isinstance(value, Unfit):
             return Grade(0.0, value.reason)
-        parsed = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        parsed = written(value)
         if self._broken(value):
             return Grade(0.0, "breaks the schema", parsed)
         score = agreement(self._compared(value), self._compared(expected))
         return Grade(score, PASSED if score == 1 else "some fields" if score else WRONG, parsed)
 
     def shown(self, expected: Any) -> str:
-        return json.dumps(expected, ensure_ascii=False, sort_keys=True)
+        return written(expected)
 
     def _compared(self, value: Any) -> Any:
         if not self.fields or not isinstance(value, Mapping):
@@ -72,15 +77,33 @@ def parse(text: str) -> Any | Unfit:
 
 
 def parse_all(text: str) -> Iterator[Any]:
-    """Yield each object or list in a text that stands in no other."""
+    """Yield each object or list in a text that stands in no other, nor in one that is broken or has no end."""
     decoder, end = json.JSONDecoder(parse_constant=_refuse_constant), 0
     for opening in re.finditer(r"[{\[]", text):
         if opening.start() >= end:
             try:
                 value, end = decoder.raw_decode(text, opening.start())
             except (ValueError, RecursionError):
+                if BEGINS.match(text, opening.start()):
+                    end = _end(text, opening.start())
                 continue
             yield value
+
+
+def _end(text: str, start: int) -> int:
+    """Return where the bracket that opens at `start` is closed; the end of the text if nowhere."""
+    depth = 0
+    for part in PARTS.finditer(text, start):
+        depth += (part[0] in "{[") - (part[0] in "}]")
+        if not depth:
+            return part.end()
+    return len(text)
+
+
+def written(value: Any) -> str:
+    """Return a value as JSON that can be stored: half of a character, as `\\ud83d` writes it, stays written so."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def agreement(value: Any, expected: Any) -> float:

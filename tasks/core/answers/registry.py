@@ -9,7 +9,7 @@ from tasks.core.answers.base import AnswerCheck, Row
 from tasks.core.answers.choice import Choice
 from tasks.core.answers.contains import Contains
 from tasks.core.answers.exact import Exact
-from tasks.core.answers.json import Json
+from tasks.core.answers.json import Json, written
 from tasks.core.answers.judge import Judge
 from tasks.core.answers.labels import Labels
 from tasks.core.answers.number import Number
@@ -65,13 +65,9 @@ def tests(check: AnswerCheck, row: Row) -> Tests | Unfit:
     if isinstance(expected, Unfit):
         return expected
     options = check.model_dump(exclude_defaults=True) | {"kind": check.kind}
-    return Tests("check", _text(options), _text(expected))
+    return Tests("check", written(options), written(expected))
 
 
 def of(tests: Tests) -> tuple[AnyKind, Any]:
     """Return the check of an example and what it expects."""
     return _CHECK.validate_json(tests.code), json.loads(tests.entry)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
-from tasks.core.answers.json import agreement, parse, parse_all
+from tasks.core.answers.json import agreement, parse, parse_all, written
 from tasks.core.records import Unfit
 from tasks.core.text.reasoning import answer_of
 
@@ -46,7 +46,7 @@ class ToolCall(AnswerCheck):
         return binary(self.compare == "name" or _same(made, expected), shown, "wrong arguments")
 
     def shown(self, expected: Any) -> str:
-        return json.dumps(expected, ensure_ascii=False, sort_keys=True)
+        return written(expected)
 
 
 def calls(text: str) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,10 @@ from threading import Thread
 import pytest
 
 from tasks.core.answers import registry, schemas
-from tasks.core.records import Unfit
+from tasks.core.answers.base import Row
+from tasks.core.records import Result, Unfit
+from tasks.io import tables
+from tests.core.answers.grading import graded
 
 
 @pytest.fixture(params=["http", "file"])
@@ -94,3 +97,33 @@ def test_what_cannot_be_validated_is_said_and_ends_nothing():
     for _ in range(500):
         deep = {"not": deep}
     assert schemas.misfit(deep) == "$: it is nested too deeply"
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ('[{"a": "x"}, {"a": "y"', "no JSON"),
+        ('{"draft": {"a": "x"}, "a": "y', "no JSON"),
+        ('{\'draft\': {"a": "x"}}', "no JSON"),
+        ('{"draft": {"a": "x"},}\nRather: {"a": "y"}', "wrong"),
+        ('{"draft: }": {"a": "x"},} {"a": "x"}', "passed"),
+        ('Of [the set {b, c}] it is {"a": "x"}.', "passed"),
+        ('{b: c} is no JSON: {"a": "x"}', "passed"),
+    ],
+)
+def test_a_part_of_what_is_broken_is_no_answer(answer, verdict):
+    assert graded("json", '{"a": "x"}', answer).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("check", "call"), [("json", '{"a": "\\ud83d"}'), ("tool_call", '{"name": "f", "arguments": {"a": "\\ud83d"}}')]
+)
+def test_half_of_a_character_can_be_stored(check, call, tmp_path):
+    tests = registry.tests(registry.parse(check), Row("", call))
+    read, expected = registry.of(tests)
+    grade = read.grade(call, expected)
+    row = Result("m", "i", "g", None, grade.score, 1, 1, grade.verdict, call, False, grade.parsed, read.shown(expected))
+    tables.write(tmp_path / "results.parquet", [row], Result)
+    assert tables.read(tmp_path / "results.parquet", Result) == [row]
+    assert grade.score == 1
+    assert tests.entry.encode()
