@@ -20,7 +20,8 @@ PARTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
 class Json(AnswerCheck):
     """The share of fields in which the answer agrees with the reference; 0 if it is no JSON or breaks the schema.
 
-    A field is a value that holds no others, by its path. Fields that one side alone has disagree. Numbers are equal by value.
+    A field is a value that holds no others, by its path. Fields that one side alone has disagree. Numbers are equal by value. Of several
+    values in an answer the first counts that is an object, or a list, as the reference is: `[1]` may be a footnote.
     """
 
     graded: ClassVar[bool] = True
@@ -49,7 +50,7 @@ class Json(AnswerCheck):
         return value
 
     def grade(self, answer: str, expected: Any) -> Grade:
-        value = parse(answer)
+        value = next((part for part in parse_all(answer) if isinstance(part, type(expected))), parse(answer))
         if isinstance(value, Unfit):
             return Grade(0.0, value.reason)
         parsed = written(value)

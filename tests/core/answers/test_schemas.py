@@ -109,6 +109,8 @@ def test_what_cannot_be_validated_is_said_and_ends_nothing():
         ('{"draft: }": {"a": "x"},} {"a": "x"}', "passed"),
         ('Of [the set {b, c}] it is {"a": "x"}.', "passed"),
         ('{b: c} is no JSON: {"a": "x"}', "passed"),
+        ('As [1] says: {"a": "x"}', "passed"),
+        ("[1]", "wrong"),
     ],
 )
 def test_a_part_of_what_is_broken_is_no_answer(answer, verdict):
