@@ -5,12 +5,18 @@ https://aclanthology.org/W15-3049 (package sacrebleu). Both are in the extra `ov
 """
 
 import importlib
+import re
+import unicodedata
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row, collapse
 from tasks.core.records import Unfit
-from tasks.core.text.ngrams import words
+from tasks.core.text.ngrams import PATTERN
+
+MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u0900-\u0963\u0966-\u096f\u0971-\u0df3"
+"""Vowel signs of Hebrew, Arabic and the scripts of India, with the letters of these, and accents that no letter takes in."""
+WORD = re.compile(rf"{PATTERN}(?:[^\W_]|[{MARKS}])*")
 
 
 class Overlap(AnswerCheck):
@@ -39,6 +45,12 @@ class Rouge(Overlap):
     stem: bool = False
     """Compare word stems (Porter's, of English)."""
 
+    def expect(self, row: Row) -> str | Unfit:
+        reference = super().expect(row)
+        if isinstance(reference, Unfit) or WORD.search(collapse(reference)):
+            return reference
+        return Unfit("nothing to compare", f"there is no word in {reference[:60]!r}")
+
     def _score(self, answer: str, expected: str) -> float:
         tokenizer = Tokenizer(stem=self.stem)
         scorer = _library("rouge_score.rouge_scorer", "rouge-score").RougeScorer([self.variant], tokenizer=tokenizer)
@@ -55,7 +67,7 @@ class Tokenizer:
         """Return the words of a text in lower case, those in ASCII as rouge-score writes them."""
         return [
             token
-            for word in words(collapse(text))
+            for word in WORD.findall(collapse(text).casefold())
             for token in (self._english.tokenize(word) if word.isascii() else [word])
         ]
 
@@ -69,6 +81,7 @@ class Chrf(Overlap):
 
     def _score(self, answer: str, expected: str) -> float:
         metric = _library("sacrebleu.metrics", "sacrebleu").CHRF(word_order=self.word_order)
+        answer, expected = (unicodedata.normalize("NFC", text) for text in (answer, expected))
         return float(metric.sentence_score(answer, [expected]).score) / 100
 
 

@@ -368,6 +368,8 @@ def test_rouge_and_chrf_are_those_of_their_libraries():
     assert graded("rouge", "the cat sat", "the  cat sat") == (pytest.approx(1), "passed", "the  cat sat", False)
     assert graded("chrf", "the cat sat", "the cat sat").score == pytest.approx(1)
     assert graded("chrf", "abc", "xyz") == (0.0, "wrong", "xyz", False)
+    assert graded("chrf", "한국어, été", "한국어, e\u0301te\u0301").score == pytest.approx(1)
+    assert unfit("rouge", "→") == "nothing to compare"
 
 
 @pytest.mark.parametrize(
@@ -378,6 +380,7 @@ def test_rouge_and_chrf_are_those_of_their_libraries():
         ("über Äpfel", "über Öl", 1 / 2),
         ("ขอบคุณ", "ขอบใจ", 6 / 11),
         ("cafe\u0301", "café", 1),
+        ("किताब पढ़ना", "कीताब पढ़ना", 1 / 2),
     ],
 )
 def test_rouge_reads_the_words_of_any_script(reference, answer, score):
