@@ -159,6 +159,17 @@ def test_marks_change_no_result_and_count_what_runs():
     assert one.branches - seen == {(-5, True)}  # what `while` leaves is 0
 
 
+def test_a_condition_that_is_none_is_an_outcome():
+    one, names = (
+        marked("def last(node):\n    while node:\n        node = node.get('next')\n    return 1 if node else 2\n"),
+        {},
+    )
+    exec(PRELUDE, names)
+    exec(one.source, names)
+    assert names["last"]({"next": {"value": 1}}) == 2
+    assert one.branches - names[SEEN] == {(-2, True)}
+
+
 @pytest.mark.parametrize(
     ("values_", "reason"),
     [

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 MARK, SEEN = "_mark_", "_seen_"
 PRELUDE = f"""
 {SEEN} = set()
-def {MARK}(place, outcome=None):
-    {SEEN}.add((place, None if outcome is None else bool(outcome)))
-    return outcome
+def {MARK}(place, *outcome):
+    {SEEN}.add((place, bool(outcome[0]) if outcome else None))
+    return outcome[0] if outcome else None
 """
-"""Runs before a program with marks, in its namespace. A condition's value goes on as it is: `while` may bind it by `:=`."""
+"""Runs before a program with marks, in its namespace. A condition's value, which may be None, goes on as it is: `while` may bind it by `:=`."""
 Bodies = tuple[str, ...]
 BODIES: Bodies = ("body", "orelse", "finalbody")
 
