@@ -2,13 +2,13 @@
 
 What comes after the last `####` before a number counts alone, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168), and what
 stands in the last `\\boxed{…}`. Units, their exponents and currencies are ignored, thousands may be separated, fractions and powers of ten are
-compared as what they are.
+compared as what they are. `2 million` is 2000000; beside a number without such a word it may be 2 as well, since a question may ask for millions.
 """
 
 import re
 import unicodedata
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -53,6 +53,12 @@ NUMBER = re.compile(
     r"(?P<decimals>\.\d+)?(?P<power>[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?(?P<denominator>\d+)(?![\d/]))?"
 )
+SCALES = {
+    "hundred": 10**2, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9, "trillion": 10**12,
+}  # fmt: skip
+SCALE = re.compile(rf"(?:[ \u00a0\u2009-]|\\(?:text|mathrm)\s?\{{\s?){{1,3}}({'|'.join(SCALES)})s?\b", re.IGNORECASE)
+"""A word behind a number that it is multiplied by."""
+TIMES = " × "
 LONGEST = 3000
 """Characters of a number. Python writes integers of up to 4,300 digits, and a power adds 999."""
 MIXED = re.compile(r"(?<![\d/.])(\d+) (\d+)/(\d+)(?![\d/])")
@@ -73,19 +79,51 @@ class Number(AnswerCheck):
         reference = self.reference_of(row)
         if isinstance(reference, Unfit):
             return reference
-        number = last_number(str(reference), self.decimal)
-        return Unfit("no number", f"{str(reference)[-60:]!r}") if number is None else str(number)
+        quantity = last_quantity(str(reference), self.decimal)
+        return Unfit("no number", f"{str(reference)[-60:]!r}") if quantity is None else quantity.written()
 
     def grade(self, answer: str, expected: Any) -> Grade:
-        number, right = last_number(answer, self.decimal), Fraction(expected)
-        if number is None:
+        quantity, right = last_quantity(answer, self.decimal), Quantity.read(expected)
+        if quantity is None:
             return Grade(0.0, "no number")
-        allowed = max(Fraction(self.tolerance), Fraction(self.relative) * abs(right))
-        return binary(abs(number - right) <= allowed, str(number))
+        for number in quantity.readings(right):
+            if any(abs(number - other) <= self._allowed(other) for other in right.readings(quantity)):
+                return binary(True, str(number))
+        return binary(False, quantity.written())
+
+    def _allowed(self, right: Fraction) -> Fraction:
+        return max(Fraction(self.tolerance), Fraction(self.relative) * abs(right))
+
+
+class Quantity(NamedTuple):
+    """A number, and what a word behind it multiplies it by: 1 without one."""
+
+    number: Fraction
+    scale: int = 1
+
+    def written(self) -> str:
+        """Return the quantity as `read` takes it: `3/2`, `3/2 × 1000000`."""
+        return str(self.number) + (f"{TIMES}{self.scale}" if self.scale > 1 else "")
+
+    @classmethod
+    def read(cls, text: str) -> "Quantity":
+        """Return a quantity that `written` wrote."""
+        number, _, scale = text.partition(TIMES)
+        return cls(Fraction(number), int(scale or 1))
+
+    def readings(self, other: "Quantity") -> list[Fraction]:
+        """Return the numbers that this may be beside another: its own with its word, and alone where the other has none."""
+        return [self.number * self.scale] + [self.number] * (self.scale > 1 and other.scale == 1)
 
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
-    """Return the number that the text ends on; None if it has none."""
+    """Return the number that the text ends on, without a word that multiplies it; None if it has none."""
+    quantity = last_quantity(text, decimal)
+    return None if quantity is None else quantity.number
+
+
+def last_quantity(text: str, decimal: str = ".") -> Quantity | None:
+    """Return the number that the text ends on, with a word that multiplies it; None if it has none."""
     text = _plain(LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
     text = DASH.sub(r"\g<space>—", text)
     if marks := list(MARKED.finditer(text)) or list(LABELLED.finditer(text)):
@@ -111,12 +149,16 @@ def _spelt_out(sign: str) -> str:
     return unicodedata.normalize("NFKC", sign)
 
 
-def _numbers(text: str, decimal: str) -> list[Fraction]:
+def _numbers(text: str, decimal: str) -> list[Quantity]:
     if decimal == ",":
         text = text.translate(str.maketrans(".,", ",."))
     text = LATEX_FRACTION.sub(r" \1\2/\3\4 ", text)
     text = MIXED.sub(lambda part: _improper(*map(int, part.groups())) if len(part[0]) <= LONGEST else part[0], text)
-    return [_value(match) for match in NUMBER.finditer(text) if len(match[0]) <= LONGEST]
+    return [
+        Quantity(_value(match), SCALES[scale[1].casefold()] if (scale := SCALE.match(text, match.end())) else 1)
+        for match in NUMBER.finditer(text)
+        if len(match[0]) <= LONGEST
+    ]
 
 
 def _improper(whole: int, part: int, denominator: int) -> str:

@@ -223,3 +223,29 @@ def test_what_is_longer_than_any_number_ends_nothing(text):
 def test_a_choice_of_many_digits_is_none():
     values = {"question": "Where?", "choices": ["Paris", "Rome"], "answer": "9" * 4400}
     assert Choice(options="choices").reshape(values).reason == "choices without the right one"
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "is_right"),
+    [
+        ("1500000", "1.5 million", True),
+        ("1.5 million", "It is $1,500,000.", True),
+        ("2 million", "2 thousand", False),
+        ("3 billion", "3 million", False),
+        ("3 million", "3,000 Thousand", True),
+        ("2 million", "2", True),
+        ("#### 2", "2 million", True),
+        ("#### 2", "3 million", False),
+        ("2 million", r"\boxed{2\text{ million}}", True),
+        ("1 1/2 million", "1500000", True),
+        ("5 lakh", "-500000", False),
+        ("2 millionths", "2000000", False),
+    ],
+)
+def test_a_number_may_be_multiplied_by_a_word(reference, answer, is_right):
+    assert graded("number", reference, answer).score == is_right
+
+
+def test_a_tolerance_is_that_of_the_number_with_its_word():
+    assert graded({"kind": "number", "relative": 0.1}, "2 million", "1.9e6").score == 1
+    assert graded({"kind": "number", "tolerance": 1}, "2 million", "3.5 million").score == 0
