@@ -25,11 +25,13 @@ SYSTEM = ("system", "system_prompt")
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
 MARKS = r"(?:[\s:：*_\"'“‘`(\[{$]|\\(?:[a-z]{1,9}\{|[(\[])){0,20}"
 """Signs before a letter: Markdown, quotes, brackets, LaTeX. So many, lest a text of them alone costs its length squared."""
+ALONE = r"(?!\w)(?!\W{0,3}(?:\s(?:and|or)\s|[&/])\W{0,3}[A-Z](?:\W*\n|\W*$|[\s*)\]}]{0,3}[.,;:!]))"
+"""Behind a letter that is not one of two: `A and B.` names none, `A and B is wrong` names A."""
 STATED = re.compile(
-    rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:|>)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z])(?!\w)"
+    rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:|>)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z]){ALONE}"
 )
-MENTIONED = re.compile(rf"\b(?:(?i:answer|option|choice)|is)\b{MARKS}([A-Z])(?!\w)")
-LONE = re.compile(r"(?<![\dA-Za-zÀ-ӿ'’])([A-Z])(?![\dA-Za-zÀ-ӿ'’]|(?<=[AI])\s+[a-z])")
+MENTIONED = re.compile(rf"\b(?:(?i:answer|option|choice)|is)\b{MARKS}([A-Z]){ALONE}")
+LONE = re.compile(r"(?<![\dA-Za-zÀ-ӿ'’])([A-Z])(?![\dA-Za-zÀ-ӿ'’]|(?<=[AI])\s+(?!(?:and|or)\s+[A-Z]\b)[a-z])")
 """A letter of its own, beside signs or a script without cases; no word of a sentence, as `A good …` begins with."""
 BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\**\s)", re.MULTILINE)
 
