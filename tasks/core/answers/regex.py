@@ -12,7 +12,7 @@ class Regex(AnswerCheck):
 
     kind: Literal["regex"] = "regex"
     pattern: Pattern
-    """Python's regular expression. Its first group is the answer; without a group the match is."""
+    """Python's regular expression. Its first group that matches is the answer; without a group the match is."""
     take: Literal["first", "last"] = "last"
     """The match that counts where there are several."""
     ignore_case: bool = True
@@ -35,7 +35,8 @@ class Regex(AnswerCheck):
         if not matches:
             return None
         match = matches[0 if self.take == "first" else -1]
-        return self._normalise((match[1] if match.re.groups else match[0]) or "")
+        groups = [group for group in match.groups() if group is not None]  # `answer: (.*)|#### (.*)` has one of two
+        return self._normalise(next(iter(groups), "") if match.re.groups else match[0])
 
     def _normalise(self, text: str) -> str:
         return collapse(text).casefold() if self.ignore_case else collapse(text)

@@ -46,6 +46,7 @@ def test_a_pattern_takes_the_answer_out_on_both_sides():
     assert graded(check, "the answer is blue", "blue").verdict == "no match"
     assert graded(check | {"reference": "bare"}, "…", "the answer is blue", bare="Blue").score == 1
     assert unfit(check, "blue") == "no match"
+    assert graded(check | {"pattern": r"answer: (\w+)|#### (\w+)"}, "#### blue", "answer: Blue").score == 1
 
 
 def test_what_must_be_contained_may_be_a_list():
