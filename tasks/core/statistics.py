@@ -249,28 +249,37 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
     """Return the mean of shares, each within 0 to 1, with its interval over `groups`.
 
-    Where nearly all are 0, or nearly all are 1, resampling shows too little spread, and none where all are: the interval also holds the exact
-    one of how many groups are others, times how far they are off.
+    Where nearly all are 0, or 1, or another value (a judge's ties), resampling shows too little spread, and none where all are: the interval also
+    holds the exact ones of how many groups are above and below, times how far they are off.
     """
     values_N = vector(values)
-    estimate = mean(values_N, groups, how)
-    low, high = estimate.low, estimate.high
-    if rare := _rare_bounds(values_N, groups, how.confidence):
-        low, high = min(low, rare[0]), max(high, rare[1])
-    if rare := _rare_bounds(1 - values_N, groups, how.confidence):
-        low, high = min(low, 1 - rare[1]), max(high, 1 - rare[0])
-    return Estimate(estimate.value, max(low, 0.0), min(high, 1.0), estimate.n)
+    estimate, sums_G2 = mean(values_N, groups, how), sums_by_group(values_N, np.ones_like(values_N), groups)
+    usual = (0.0, 1.0, float(np.median(sums_G2[:, 0] / sums_G2[:, 1])))
+    rare = [_rare_bounds(values_N, value, groups, how.confidence) for value in usual]
+    lows, highs = zip((estimate.low, estimate.high), *filter(None, rare), strict=True)
+    return Estimate(estimate.value, max(min(lows), 0.0), min(max(highs), 1.0), estimate.n)
 
 
-def _rare_bounds(values_N: Vector, groups: Sequence[str] | None, confidence: float) -> tuple[float, float] | None:
-    """Return the exact bounds of the share of groups with a value beside 0, times the mean of these; None if they are more than a half."""
-    others_G = sums_by_group((values_N > 0).astype(np.float64), np.ones_like(values_N), groups)[:, 0] > 0
-    others, num_groups = int(others_G.sum()), len(others_G)
+def _rare_bounds(
+    values_N: Vector, usual: float, groups: Sequence[str] | None, confidence: float
+) -> tuple[float, float] | None:
+    """Return `usual` and the exact bounds of how many groups are above and below, times how far these are off; None if more than a half are.
+
+    Where none is, it may be as far off as a share can be.
+    """
+    apart_N = np.where(np.abs(values_N - usual) > 1e-12, values_N - usual, 0.0)
+    parts = [sums_by_group(np.maximum(sign * apart_N, 0), np.ones_like(apart_N), groups)[:, 0] for sign in (1, -1)]
+    others, num_groups = int(((parts[0] > 0) | (parts[1] > 0)).sum()), len(parts[0])
     if 2 * others > num_groups:
         return None
-    exact = proportion(others, num_groups, confidence)
-    size = float(values_N.mean()) * num_groups / others if others else 1.0
-    return exact.low * size, exact.high * size
+    bounds = []
+    for sums_G, room in zip(parts, (1 - usual, usual), strict=True):
+        count = int((sums_G > 0).sum())
+        exact = proportion(count, num_groups, confidence)
+        size = float(sums_G.sum()) / len(values_N) * num_groups / count if count else room
+        bounds.append((exact.low * size, exact.high * size))
+    (low, high), (least_below, most_below) = bounds
+    return usual + low - most_below, usual + high - least_below
 
 
 def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> Estimate:
