@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -124,11 +125,11 @@ def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare two values: a truth value is no number, a text is compared without white space around it."""
+    """Compare two values: a truth value is no number, texts are compared in Unicode's composed form without white space around them."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, str) and isinstance(other, str):
-        return one.strip() == other.strip()
+        return unicodedata.normalize("NFC", one.strip()) == unicodedata.normalize("NFC", other.strip())
     return bool(one == other)
 
 

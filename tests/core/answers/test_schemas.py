@@ -129,3 +129,7 @@ def test_half_of_a_character_can_be_stored(check, call, tmp_path):
     assert tables.read(tmp_path / "results.parquet", Result) == [row]
     assert grade.score == 1
     assert tests.entry.encode()
+
+
+def test_a_text_may_be_composed_or_not():
+    assert graded("json", '{"city": "Orl\u00e9ans"}', '{"city": "Orle\u0301ans"}').score == 1
