@@ -109,23 +109,25 @@ def application(served: Served, tokenizer: Any) -> Any:
             return settings
 
         def _streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
-            _, _, inputs, settings, *_ = others
+            processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
-            response = super()._streaming(request, model, *others, **named)  # type: ignore[misc]
-            if stops := settings.stop_strings:
-                response.body_iterator = stop_texts.cut_events(response.body_iterator, stops)
+            ends = _ends(tokenizer, inputs, settings)
+            inputs = {**inputs, "stopping_criteria": [ends]}  # all of it goes to `generate`
+            response = super()._streaming(  # type: ignore[misc]
+                request, model, processor, name, inputs, settings, *further, **named
+            )
+            response.body_iterator = stop_texts.cut_events(response.body_iterator, ends.stops, ends.is_whole)
             return response
 
         async def _non_streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
-            inputs = {**inputs, "stopping_criteria": [_ends_with_client()]}  # all of it goes to `generate`
+            ends = _ends(tokenizer, inputs, settings)
+            inputs = {**inputs, "stopping_criteria": [ends, _ends_with_client()]}
             response = await super()._non_streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
-            if stops := settings.stop_strings:
-                response = type(response)(stop_texts.cut(json.loads(response.body), stops))
-            return response
+            return type(response)(stop_texts.cut(json.loads(response.body), ends.stops, ends.is_whole))
 
     class Chat(Bounded, ChatCompletionHandler):
         """Refuses what the chat template would leave out: tools, images."""
@@ -205,6 +207,39 @@ def _ends_with_client() -> Any:
             return torch.full((len(input_ids),), self._left.is_set(), device=input_ids.device)
 
     return ClientLeft(_client_left.get())
+
+
+def _ends(tokenizer: Any, inputs: Any, settings: Any) -> Any:
+    """Return the criterion by which generation stops at a stop text, which is taken out of the settings.
+
+    transformers' own criterion reads the prompt too: a text that begins there ended the answer.
+    """
+    import torch
+    from transformers import StoppingCriteria
+
+    from tasks.engine.inference.generation import Ended
+
+    width, stops = inputs["input_ids"].shape[-1], settings.stop_strings or []
+    settings.stop_strings = None
+    named = settings.eos_token_id
+    ends = {named} if isinstance(named, int) else set(named or ())
+
+    class Ends(StoppingCriteria):
+        """Stops at a stop text, and remembers whether the last token has ended the answer."""
+
+        def __init__(self) -> None:
+            self.stops, self._stopped, self._is_whole = stops, Ended(tokenizer, width, stops), False
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            stopped = self._stopped(input_ids, scores)
+            self._is_whole = bool(stopped.all()) or set(input_ids[:, -1].tolist()) <= ends
+            return stopped
+
+        def is_whole(self) -> bool:
+            """Return True if the last token has ended the answer."""
+            return self._is_whole
+
+    return Ends()
 
 
 def _fit(model: Any, inputs: Any, settings: Any) -> None:

@@ -241,23 +241,41 @@ def learnt(tiny):
         yield client, bodies
 
 
+def told(client, path, body):
+    """The text of an answer, streamed or not, and the reason for its end."""
+    text = client.post(f"/v1/{path}", json=body).text
+    events = text.strip().split("\n\n") if body["stream"] else [text]
+    choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+    parts = [choice.get("delta", choice.get("message", choice)) for choice in choices]
+    return "".join(part.get("content", part.get("text")) or "" for part in parts), choices[-1]["finish_reason"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
 def test_an_answer_ends_before_a_stop_text(learnt, path, stream):
     client, bodies = learnt
 
     def answer(stop):
-        text = client.post(f"/v1/{path}", json=bodies[path] | {"stop": stop, "stream": stream}).text
-        events = text.strip().split("\n\n") if stream else [text]
-        choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
-        told = [choice.get("delta", choice.get("message", choice)) for choice in choices]
-        return "".join(one.get("content", one.get("text")) or "" for one in told), choices[-1]["finish_reason"]
+        return told(client, path, bodies[path] | {"stop": stop, "stream": stream})
 
     assert answer(None) == answer([]) == (LEARNT, "length")
     assert answer("two") == ("one ", "stop")
     assert answer(["three", "twofold", "o t"]) == ("one tw", "stop")
     assert answer("three") == ("one two ", "stop"), "its last token is the last there may be"
     assert answer(["threefold"]) == (LEARNT, "length"), "what may be its beginning is held back, not lost"
+    assert answer(["assistant\none"]) == (LEARNT, "length"), "its beginning is the prompt's"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_whose_last_token_ends_it_is_whole(tiny, stream):
+    (_, tokenizer), model = small.decided(tiny), small.qwen2()
+    prompt = tokenizer.apply_chat_template(CHAT["messages"], add_generation_prompt=True, return_dict=False)
+    answer = [*tokenizer("one", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    small.learn(model, prompt, answer)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
+        for most, reason in ((len(answer) - 1, "length"), (len(answer), "stop"), (len(answer) + 1, "stop")):
+            assert told(client, "chat/completions", CHAT | {"max_tokens": most, "stream": stream}) == ("one", reason)
 
 
 def test_what_is_no_stop_text_and_a_prompt_without_a_token_are_refused(client):

@@ -173,7 +173,7 @@ def continue_from(
     order = sorted(range(len(ids)), key=lambda index: lengths[index])
     batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
     in_reasoning = programs and any(opens_reasoning(prompt, tokenizer) for prompt in ids)  # all by one template
-    ended = _Ended(tokenizer, 0, stop, programs, in_reasoning)
+    ended = Ended(tokenizer, 0, stop, programs, in_reasoning)
     calls = [bool(tools) for tools in called] or [False] * len(ids)
     if beside:
         most = [min(max_new_tokens, each) for each in space]
@@ -218,7 +218,7 @@ def _steered(
     tokenizer: Tokenizer,
     most: Sequence[float],
     sampling: Sampling | None,
-    ended: "_Ended",
+    ended: "Ended",
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the number and the tokens of each response that helpers steer, at most `most` of each, batch by batch."""
     for batch in batches:
@@ -240,7 +240,7 @@ def _steered(
         yield from zip(batch, (_to_end(tokens[:length], ends, ended) for tokens, length in rows), strict=True)
 
 
-def _to_end(tokens: list[int], ends: set[int], ended: "_Ended") -> list[int]:
+def _to_end(tokens: list[int], ends: set[int], ended: "Ended") -> list[int]:
     """Return a row up to where its response ended: padding is behind it where another of its batch is longer."""
     lengths = (n for n, token in enumerate(tokens, 1) if token in ends or ended.row(tokens[:n]))
     return tokens[: next(lengths, len(tokens))]
@@ -339,7 +339,7 @@ class _Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B1.to(scores.device), 0.0)
 
 
-class _Ended(StoppingCriteria):
+class Ended(StoppingCriteria):
     """True for each row whose response holds one of the texts in `stop` or, of `programs`, has closed the block of its program.
 
     `in_reasoning` the responses begin where their prompts have opened it.
@@ -362,9 +362,9 @@ class _Ended(StoppingCriteria):
         ended = [self.row(tokens) for tokens in input_ids[:, self._width :].tolist()]
         return torch.tensor(ended, device=input_ids.device)
 
-    def after(self, width: int) -> "_Ended":
+    def after(self, width: int) -> "Ended":
         """Return the same for rows whose responses begin at this column."""
-        return _Ended(self._tokenizer, width, self._stop, self._programs, self._in_reasoning)
+        return Ended(self._tokenizer, width, self._stop, self._programs, self._in_reasoning)
 
     def row(self, tokens: Sequence[int]) -> bool:
         """Return True if the response is complete by its last token. The text is decoded only where that token may end one."""

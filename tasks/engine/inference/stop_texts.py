@@ -1,7 +1,7 @@
 """Answers up to a stop text, which `transformers serve` leaves at their end and OpenAI's API does not."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,20 +14,23 @@ def checked(stops: Any) -> list[str] | None:
     return listed or None
 
 
-def cut(answer: dict[str, Any], stops: Sequence[str]) -> dict[str, Any]:
-    """Return a whole answer without what stands from the first stop text on."""
+def cut(answer: dict[str, Any], stops: Sequence[str], is_whole: Callable[[], bool]) -> dict[str, Any]:
+    """Return a whole answer without what stands from the first stop text on. `is_whole` says whether its last token ended it, which may
+    be the last that there could be."""
     for choice in answer["choices"]:
-        _cut(choice, _UntilStop(stops))
+        _cut(choice, _UntilStop(stops), is_whole)
     return answer
 
 
-async def cut_events(parts: AsyncGenerator[str], stops: Sequence[str]) -> AsyncIterator[str]:
-    """Yield the events of a streamed answer without what stands from the first stop text on."""
+async def cut_events(
+    parts: AsyncGenerator[str], stops: Sequence[str], is_whole: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Yield the events of a streamed answer as `cut` returns a whole one."""
     text = _UntilStop(stops)
     async with aclosing(parts):
         async for part in parts:
             for event in part.strip().split("\n\n"):
-                yield f"{_cut_event(event, text)}\n\n"
+                yield f"{_cut_event(event, text, is_whole)}\n\n"
 
 
 class _UntilStop:
@@ -55,24 +58,24 @@ class _UntilStop:
         return self._held
 
 
-def _cut_event(event: str, text: _UntilStop) -> str:
+def _cut_event(event: str, text: _UntilStop, is_whole: Callable[[], bool]) -> str:
     try:
         chunk = json.loads(event.removeprefix("data: "))
     except ValueError:  # an error, whose text is not escaped
         return event
     for choice in chunk.get("choices", ()):
-        _cut(choice, text)
+        _cut(choice, text, is_whole)
     return f"data: {json.dumps(chunk, ensure_ascii=False)}"
 
 
-def _cut(choice: dict[str, Any], text: _UntilStop) -> None:
+def _cut(choice: dict[str, Any], text: _UntilStop, is_whole: Callable[[], bool]) -> None:
     """Leave of a choice, whole or a piece, what stands before the stop text."""
     holder = choice.get("delta", choice.get("message", choice))
     key = "text" if holder is choice else "content"
     piece = text.feed(holder.get(key) or "")
     if choice.get("finish_reason"):
         piece += text.rest()
-        if text.is_over and choice["finish_reason"] == "length":
+        if choice["finish_reason"] == "length" and (text.is_over or is_whole()):
             choice["finish_reason"] = "stop"
     if piece or key in holder:
         holder[key] = piece

@@ -91,8 +91,8 @@ def test_a_program_ends_with_its_block_and_another_answer_with_none(pair, opened
     prompt = tokenizer("```\nprompt\n``` " + opened, add_special_tokens=False)["input_ids"]
     ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
     reasons = prompt_encoding.opens_reasoning(prompt, tokenizer)
-    assert generation._Ended(tokenizer, len(prompt), (), True, reasons)(ids, None).tolist() == [closed]
-    assert generation._Ended(tokenizer, len(prompt))(ids, None).tolist() == [False]
+    assert generation.Ended(tokenizer, len(prompt), (), True, reasons)(ids, None).tolist() == [closed]
+    assert generation.Ended(tokenizer, len(prompt))(ids, None).tolist() == [False]
 
 
 def test_scoring_and_generation_can_take_turns(pair):
@@ -170,7 +170,7 @@ def test_stop_sequences_of_the_prompt_end_nothing(pair):
     prompt = tokenizer("END one ", add_special_tokens=False)["input_ids"]
     for text, ended in (("two", False), ("two END", True)):
         ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
-        assert generation._Ended(tokenizer, len(prompt), ["END"])(ids, None).tolist() == [ended]
+        assert generation.Ended(tokenizer, len(prompt), ["END"])(ids, None).tolist() == [ended]
 
 
 def long_and_short(batch_size, pair, stop=(), most=8):
@@ -289,7 +289,7 @@ def test_a_text_is_decoded_only_where_a_token_may_end_it(pair):
 
     counting, text = Counting(), "many words and then the END"
     tokens = pair[1](text, add_special_tokens=False)["input_ids"]
-    ended = generation._Ended(counting, 0, ["END"])
+    ended = generation.Ended(counting, 0, ["END"])
     found = [ended.row(tokens[:length]) for length in range(len(tokens) + 1)]
     assert found == [False] * len(tokens) + [True]
     assert counting.calls < len(tokens) / 2
