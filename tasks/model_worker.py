@@ -139,6 +139,18 @@ def application(served: Served, tokenizer: Any) -> Any:
                 raise HTTPException(400, f"it reads text, and a message has {part}")
             return await super().handle_request(body, request_id)
 
+        @staticmethod
+        def get_processor_inputs_from_messages(messages: list[dict[str, Any]], modality: Any) -> list[dict[str, Any]]:
+            """Return the messages as templates take them in training: transformers leaves out the text beside calls, and the name of a tool."""
+            read = ChatCompletionHandler.get_processor_inputs_from_messages
+            told = [_without_empty_arguments(message) for message in messages]
+            beside = read([{**message, "tool_calls": None} for message in messages], modality)
+            names = [{"name": message["name"]} if message.get("name") else {} for message in messages]
+            return [
+                {**turn, "content": plain["content"], **name}
+                for turn, plain, name in zip(read(told, modality), beside, names, strict=True)
+            ]
+
     class Completion(Bounded, CompletionHandler):
         """Completes a text."""
 
@@ -265,6 +277,16 @@ def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
         return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
     except (AttributeError, TypeError, ValueError):
         raise ValueError("logit_bias is no object of numbers by the ids of tokens") from None
+
+
+def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose calls without arguments have none in JSON too: models and clients write an empty text there."""
+    if not (calls := message.get("tool_calls")):
+        return message
+    read = [
+        {**call, "function": {**call["function"], "arguments": call["function"]["arguments"] or "{}"}} for call in calls
+    ]
+    return {**message, "tool_calls": read}
 
 
 def _foreign_part(messages: Any) -> str | None:

@@ -201,6 +201,24 @@ def test_a_template_that_has_tools_gets_them(loaded):
     assert usage[1] == usage[0] + len("now")
 
 
+def test_text_beside_a_call_the_name_of_a_tool_and_a_call_without_arguments_reach_the_template(loaded):
+    model, tokenizer = loaded
+    plain = tokenizer.chat_template
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.content }}{{ message.name }}"
+        "{% for call in message.tool_calls or [] %}{{ call.function.arguments | tojson }}{% endfor %}{% endfor %}"
+    )
+    call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": ""}}
+    spoken = {"role": "assistant", "content": [{"type": "text", "text": "I look."}], "tool_calls": [call]}
+    result = {"role": "tool", "name": "now", "content": "noon", "tool_call_id": "c1"}
+    try:
+        with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
+            answer = client.post("/v1/chat/completions", json=CHAT | {"messages": [spoken, result]})
+    finally:
+        tokenizer.chat_template = plain
+    assert answer.json()["usage"]["prompt_tokens"] == len("I look.{}noonnow")
+
+
 def test_a_call_that_the_model_writes_is_one_in_the_answer(tiny):
     """A Qwen2 that knows the call by heart, as `transformers serve` reads calls of its kind."""
     _, tokenizer = small.decided(tiny)
