@@ -29,6 +29,11 @@ Message = MutableMapping[str, Any]
 """Of ASGI."""
 _client_left: ContextVar[threading.Event] = ContextVar("_client_left")
 """Set once the client of the request at hand has gone."""
+_asked: ContextVar[Mapping[str, Any]] = ContextVar("_asked")
+"""The body of the request at hand."""
+OURS = ("seed", "frequency_penalty")
+"""Fields that transformers' server reads otherwise: it sets the seed while another answer may still be drawn, and divides the scores of all
+tokens of the prompt by the penalty."""
 
 
 def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
@@ -94,13 +99,15 @@ def application(served: Served, tokenizer: Any) -> Any:
         """
 
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
+            _asked.set(body)
             try:
                 return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
             except (ValueError, jinja2.TemplateError) as error:  # of a setting, or of the chat template about roles
                 raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
 
         def _build_generation_config(self, body: dict[str, Any], *others: Any, **named: Any) -> Any:
-            settings = super()._build_generation_config(body, *others, **named)  # type: ignore[misc]
+            read = {field: value for field, value in body.items() if field not in OURS}
+            settings = super()._build_generation_config(read, *others, **named)  # type: ignore[misc]
             temperature = body.get("temperature")
             if temperature or (temperature is None and body.get("top_p") is not None):
                 settings.do_sample = True
@@ -112,7 +119,7 @@ def application(served: Served, tokenizer: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             ends = _ends(tokenizer, inputs, settings)
-            inputs = {**inputs, "stopping_criteria": [ends]}  # all of it goes to `generate`
+            inputs = {**inputs, "stopping_criteria": [ends], **_drawn(inputs)}  # all of it goes to `generate`
             response = super()._streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
@@ -123,7 +130,7 @@ def application(served: Served, tokenizer: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             ends = _ends(tokenizer, inputs, settings)
-            inputs = {**inputs, "stopping_criteria": [ends, _ends_with_client()]}
+            inputs = {**inputs, "stopping_criteria": [ends, _ends_with_client()], **_drawn(inputs)}
             response = await super()._non_streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
@@ -219,6 +226,28 @@ def _ends_with_client() -> Any:
             return torch.full((len(input_ids),), self._left.is_set(), device=input_ids.device)
 
     return ClientLeft(_client_left.get())
+
+
+def _drawn(inputs: Any) -> dict[str, Any]:
+    """Return the argument of `generate` by which the seed and the frequency penalty of the request at hand are honoured; none without them."""
+    import torch
+    from transformers import LogitsProcessor
+
+    width = inputs["input_ids"].shape[-1]
+    seed, penalty = (_asked.get().get(field) for field in OURS)
+
+    class Drawn(LogitsProcessor):
+        """Sets the seed before the first token, and lowers the score of a token by the penalty for each time that the answer has it."""
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            written = input_ids[:, width:]
+            if seed is not None and not written.shape[-1]:
+                torch.manual_seed(seed)
+            if not penalty:
+                return scores
+            return scores.scatter_add(1, written, torch.full_like(written, -penalty, dtype=scores.dtype))
+
+    return {"logits_processor": [Drawn()]} if penalty or seed is not None else {}
 
 
 def _ends(tokenizer: Any, inputs: Any, settings: Any) -> Any:

@@ -76,6 +76,53 @@ def test_an_answer_is_sampled_where_the_request_asks_for_it_and_a_seed_repeats_i
     assert greedy == plain == expected
 
 
+def test_a_seed_repeats_an_answer_though_another_one_is_still_drawn(client, loaded):
+    """As where the client of the other one has just gone."""
+
+    def drawn(**settings):
+        answer = client.post("/v1/chat/completions", json=CHAT | {"temperature": 2, **settings}).json()
+        return answer["choices"][0]["message"]["content"]
+
+    alone, begun = drawn(seed=1), threading.Event()
+
+    def dawdle(*_):
+        begun.set()
+        time.sleep(0.02)
+
+    hook = loaded[0].register_forward_pre_hook(dawdle)
+    try:
+        other = threading.Thread(target=lambda: drawn(max_tokens=30))
+        other.start()
+        begun.wait()
+        assert drawn(seed=1) == alone
+        other.join()
+    finally:
+        hook.remove()
+
+
+def test_the_penalty_of_a_frequency_goes_by_what_the_answer_has(client, loaded):
+    """Tokens of the prompt cost nothing, and each further time of one costs as much again."""
+    tokenizer = loaded[1]
+    first, second = (tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "xy")
+    body = CHAT | {"messages": [{"role": "user", "content": "x"}], "logit_bias": {str(first): 101, str(second): 100}}
+    scores = []
+    hook = loaded[0].register_forward_hook(lambda _model, _inputs, output: scores.append(output.logits[0, -1]))
+    try:
+        for penalty in (None, 0, 2):
+            answer = client.post("/v1/chat/completions", json=body | {"frequency_penalty": penalty})
+            text = answer.json()["choices"][0]["message"]["content"]
+            costs, expected = {"x": 0.0, "y": 0.0}, ""
+            for row in scores:
+                sums = {"x": row[first] + 101 - costs["x"], "y": row[second] + 100 - costs["y"]}
+                expected += max(sums, key=sums.get)
+                costs[expected[-1]] += penalty or 0
+            scores.clear()
+            assert text == expected
+    finally:
+        hook.remove()
+    assert set(text) == {"x", "y"}
+
+
 def test_it_serves_no_other_model(client):
     assert client.post("/v1/chat/completions", json=CHAT | {"model": "gpt2"}).status_code == 400
     assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["ratchet@3"]
@@ -169,9 +216,9 @@ def test_tokens_are_biased_by_whole_numbers_too(client, loaded):
 
 
 def test_what_generation_has_no_meaning_for_is_refused_with_its_reason(client, loaded):
-    answer = client.post("/v1/chat/completions", json=CHAT | {"frequency_penalty": -2, "temperature": 1})
+    answer = client.post("/v1/chat/completions", json=CHAT | {"logit_bias": {"99999": 1}})
     assert answer.status_code == 400
-    assert "penalty" in answer.json()["detail"]
+    assert "vocabulary" in answer.json()["detail"]
     tokenizer, plain = loaded[1], loaded[1].chat_template
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     try:
