@@ -56,7 +56,7 @@ FIELDS_OF_TRANSFORMERS: Fields = {
     },
     "completions": {
         **dict.fromkeys(_READ + _WITHOUT_EFFECT),
-        **dict.fromkeys(("prompt", "suffix")),
+        **dict.fromkeys(("prompt",)),
         "best_of": (1,),
         "echo": (False,),
         "logit_bias": ({},),

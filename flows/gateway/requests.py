@@ -1,6 +1,7 @@
 """Requests: their JSON, and the fields that the gateway itself relies on. Others are passed on as they are."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
@@ -12,6 +13,7 @@ from flows.gateway.errors import ApiError
 Endpoint = Literal["chat/completions", "completions"]
 Fields = Mapping[Endpoint, Mapping[str, tuple[Any, ...] | None]]
 """By endpoint the fields that a backend honours, with the values that it does; None for all values."""
+HALF = re.compile("[\ud800-\udfff]")
 OWN = ("store",)
 """Fields that the gateway itself honours, whatever a backend knows of them."""
 
@@ -26,7 +28,9 @@ class _Fields(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    seed: int | None = None
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    generation_config: str | None = None
 
 
 class Function(BaseModel):
@@ -61,6 +65,7 @@ class Chat(_Fields):
 
     messages: list[Message] = Field(min_length=1)
     tools: list[dict[str, Any]] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class Completion(_Fields):
@@ -88,8 +93,8 @@ class Request:
 
     @property
     def fields_of_backend(self) -> Mapping[str, Any]:
-        """Those fields of the body that a backend is given."""
-        return {field: value for field, value in self.body.items() if field not in OWN}
+        """Those fields of the body that a backend is given: null, which is as if a field were left out, is a field to some."""
+        return {field: value for field, value in self.body.items() if field not in OWN and value is not None}
 
     def addressed_to(self, name: str) -> bytes:
         """Return what a backend is given, with the served model's own name."""
@@ -100,8 +105,11 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
     """Return the request in a body. Raises ApiError that names the field which is wrong."""
     try:
         body = json.loads(content, parse_constant=_refuse_constant)
+        has_half = HALF.search(json.dumps(body, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {error}.") from None
+    if has_half:  # no tokenizer takes it
+        raise ApiError(400, "A text of the body has half a character, as it is left where texts are cut in UTF-16.")
     try:
         (Chat if endpoint == "chat/completions" else Completion).model_validate(body)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 `hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `fault` tells an error there, `detail` and `text` fail in the
 shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt; where there are tools, with a call of
-the first; with `logprobs`, each answer has one. The field `store`, which is the gateway's own, is refused as `transformers serve` does.
+the first; with `logprobs`, each answer has one. The field `store`, which is the gateway's own, and `top_k` are refused as `transformers serve` does.
 """
 
 import json
@@ -40,8 +40,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(400, {"detail": f"Server is pinned to '{NAME}'"})
         if NAME.startswith("broken"):
             return self.answer(500, {"detail": "weights are torn"})
-        if "store" in request:
-            return self.answer(422, {"detail": "Unexpected fields in the request: {'store'}"})
+        if unexpected := {"store", "top_k"} & request.keys():
+            return self.answer(422, {"detail": f"Unexpected fields in the request: {unexpected}"})
         prompt = request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
         word, _, rest = str(prompt).partition(" ")
         while word == "hold" and not Path(rest).exists():

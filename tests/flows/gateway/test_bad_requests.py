@@ -42,6 +42,13 @@ def error(answer, status, param=None):
         (TEXT, b'{"prompt": "x"}', "model", "model: Field required"),
         (TEXT, b'{"model": 3, "prompt": "x"}', "model", "model: Input should be a valid string"),
         (TEXT, b'{"model": "champion", "prompt": "x", "temperature": 9}', "temperature", "temperature: Input should be"),
+        (TEXT, b'{"model": "champion", "prompt": "cut \\ud83d"}', None, "A text of the body has half a character"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "\\ud83d": 1}', None, "A text of the body has half a character"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "seed": 9223372036854775808}', "seed", "seed: Input should be less"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "frequency_penalty": 3}', "frequency_penalty", "frequency_penalty: In"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "generation_config": {}}', "generation_config", "generation_config: In"),
+        (CHAT, b'{"model": "champion", "messages": [{"role": "user"}], "chat_template_kwargs": [1]}',
+         "chat_template_kwargs", "chat_template_kwargs: Input should be a valid dict"),
         (TEXT, b'{"model": "champion", "prompt": "x", "max_tokens": 0}', "max_tokens", "max_tokens: Input should be"),
         (TEXT, b'{"model": "champion", "prompt": "x", "logprobs": 3}', "logprobs", "logprobs: the backend of ratchet@1 does"),
         (TEXT, b'{"model": "champion", "prompt": "x", "logprobs": 0}', "logprobs", "logprobs: the backend of ratchet@1 does"),
@@ -55,6 +62,10 @@ def error(answer, status, param=None):
 )  # fmt: skip
 def test_a_body_that_is_no_request(gateway, path, body, param, sentence):
     assert error(gateway.client.post(path, content=body, headers=JSON), 400, param).startswith(sentence)
+
+
+def test_null_is_as_if_a_field_were_left_out(gateway):
+    assert gateway.ask("hello", top_k=None, seed=None, suffix=None).status_code == 200
 
 
 def test_a_model_that_is_not_served(gateway):
