@@ -33,6 +33,12 @@ def server(monkeypatch):
     asked, waits, statuses, shapes, lock = [], [], [], [], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            card = http.cards.get(self.path)
+            self.send_response(200 if card else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(card).encode())
+
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
             asked.append((self.path, self.headers.get("authorization"), request))
@@ -57,7 +63,7 @@ def server(monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        http.url, http.asked, http.waits = f"http://127.0.0.1:{http.server_port}/v1", asked, waits
+        http.url, http.asked, http.waits, http.cards = f"http://127.0.0.1:{http.server_port}/v1", asked, waits, {}
         http.statuses, http.shapes = statuses, shapes
         http.gate, http.now, http.most, http.retry_after = None, 0, 0, "3"
         yield http
@@ -90,6 +96,19 @@ def test_what_was_answered_is_not_asked_for_again(server, tmp_path):
     assert len(server.asked) == 6
     list(at(server, tmp_path, model="other").write(PROMPTS[:1], KEYS[:1], HOW))
     assert len(server.asked) == 7
+
+
+def test_an_alias_of_the_gateway_that_leads_to_another_model_is_asked_again(server, tmp_path):
+    def ask(root, spoke, text):
+        server.cards["/v1/models/champion"] = {"id": "champion", "owned_by": "ratchet", "root": root}
+        server.shapes[:] = [{"model": spoke, "choices": [{"message": {"content": text}}]}]
+        return texts(at(server, tmp_path, model="champion").write(PROMPTS[:1], KEYS[:1], HOW))
+
+    assert ask("ratchet@1", "ratchet@1", "of one") == ask("ratchet@1", "ratchet@1", "not asked") == ["of one"]
+    assert ask("ratchet@2", "ratchet@3", "it moved meanwhile") == ["it moved meanwhile"]
+    assert ask("ratchet@2", "ratchet@2", "of two") == ["of two"]
+    assert ask("ratchet@1", "ratchet@1", "not asked") == ["of one"]
+    assert ask("ratchet@3", "ratchet@3", "not asked") == ["it moved meanwhile"]
 
 
 @pytest.mark.parametrize("status", [409, 500, 524, 529])

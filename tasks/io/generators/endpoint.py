@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tasks.core.records import Message
 from tasks.core.text.writing import Answer, Decoding, Server
@@ -20,7 +21,11 @@ MIN_REFUSALS = 3
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a server. Its answers are cached in `cache` by content, so that an equal request costs nothing."""
+    """A model behind a server. Its answers are cached in `cache` by content, so that an equal request costs nothing.
+
+    The server is known by its address, so it may be away where all answers are cached; an alias of `ratchet serve` stands for the model
+    that it leads to, as `champion` moves with each promotion.
+    """
 
     server: Server
     cache: Path
@@ -36,7 +41,7 @@ class Endpoint:
         answers: dict[str, Answer] = {}
         with (
             connect(self.server) as client,
-            closing(client.in_order(partial(self._answer, client), requests)) as arriving,
+            closing(client.in_order(partial(self._answer, client, self._led_to(client)), requests)) as arriving,
         ):
             for request, answer in zip(requests, arriving, strict=True):
                 answers[json.dumps(request)] = answer
@@ -64,9 +69,16 @@ class Endpoint:
             "seed": seed(key),
         }
 
-    def _answer(self, client: Client, request: dict[str, Any]) -> Answer:
+    def _led_to(self, client: Client) -> list[str]:
+        """Return the name of the model that an alias of `ratchet serve` leads to; nothing of any other server."""
+        match client.find(f"/v1/models/{quote(self.server.model)}"):
+            case {"owned_by": "ratchet", "root": str(root)} if root != self.server.model:
+                return [root]
+        return []
+
+    def _answer(self, client: Client, led_to: Sequence[str], request: dict[str, Any]) -> Answer:
         """Return one answer, from the cache or from the server."""
-        answers, question = Answers(self.cache), [self.server.url, request]
+        answers, question = Answers(self.cache), [self.server.url, request, *led_to]
         kept = answers.get(question)
         if isinstance(kept, list):  # a bare text, which earlier versions kept, does not say whether it was cut off
             text, ended = kept
@@ -80,6 +92,8 @@ class Endpoint:
         if reason := _refusal(body):
             return Answer("", reason, began=began, seconds=seconds)
         answer = client.answer(body, _text, request["max_tokens"])
+        if led_to:  # the alias may have moved meanwhile
+            question[-1] = body.get("model")
         answers.keep(question, [answer.text, answer.ended])
         return replace(answer, began=began, seconds=seconds)
 
