@@ -153,7 +153,11 @@ def _show(preview: dict[str, Any]) -> None:
     for column in filter(None, preview["splits"]):
         typer.echo(f"── splits: {column!r} names them, and rows that it holds out stay so")
     if preview["unused"]:
-        typer.echo(f"── not used: {_listed(preview['unused'])}")
+        typer.echo(f"── not used: {listed(preview['unused'])}")
+    if "group" in preview["unused"]:
+        typer.echo(
+            "── 'group' keeps nothing together yet: `group: group` of the source in params.yaml keeps rows of one value in one split"
+        )
     for name in preview["reasoning"]:
         typer.echo(
             f"── {name!r} may be the reasoning of answers: `reasoning: {name}` of the source in params.yaml trains it too"
@@ -166,7 +170,7 @@ def _show(preview: dict[str, Any]) -> None:
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names in a line: of very many the first ones, and the number of the others."""
     distinct = list(dict.fromkeys(names))
     others = [f"and {len(distinct) - NAMES} others"] if len(distinct) > NAMES else []

@@ -39,7 +39,9 @@ def init(
     with _intake.examined(place, columns, query, f"ratchet init {shlex.quote(place)}", yes=yes) as intake:
         sources, target = intake.take()
         start = profiles.to_begin_with(configuration.PARAMS) if sources.examples else configuration.PARAMS
+        before = data_import.own_places(configuration.PARAMS)
         changed = data_import.write_sources(sources, configuration.PARAMS, start)
+        after = data_import.own_places(configuration.PARAMS)
     where = f"The data are in {target}" if target else "The data stay in the database"
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
     if start != configuration.PARAMS:
@@ -47,5 +49,10 @@ def init(
             f"The other settings are now those of profile {profiles.OWN_DATA}: the turns of the one before generate tasks of its own."
         )
     if not sources.examples:
-        typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
+        typer.echo("These are texts alone: the examples stay those that were named before, the corpus is yours.")
+    if gone := [place for place in before if place not in after]:
+        typer.echo(
+            f"They take the place of {_intake.listed(gone)}, which nothing names now. To train on all of it, name each in params.yaml, "
+            "or take in a folder that holds all."
+        )
     typer.echo("Next: ratchet run")

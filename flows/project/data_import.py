@@ -17,6 +17,7 @@ from typing import Any
 from flows.project import config_editing
 from tasks.core.split_names import named_split, split_of_file
 from tasks.core.text.visible import has_password
+from tasks.io import config_file
 from tasks.io.sources import databases, folders, places, table
 from tasks.io.system import files
 
@@ -251,6 +252,14 @@ def copy_data(path: Path) -> Path:
         else:
             shutil.copyfile(path, copy)
     return target
+
+
+def own_places(params: Path) -> list[str]:
+    """Return where a person's own data lie that a settings file names: those of profiles lie in params/, and packages have no place."""
+    ingest = config_file.parse(params)[0]["ingest"]
+    named = [*ingest["sources"], *((ingest.get("corpora") or {}).get("domain") or ())]
+    found = [str(source.get("path") or source.get("database") or "") for source in named]
+    return [place for place in dict.fromkeys(found) if place and not place.startswith("params/")]
 
 
 def write_sources(sources: Sources, params: Path, start: Path | None = None) -> list[str]:

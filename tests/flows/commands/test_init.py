@@ -92,6 +92,32 @@ def test_own_data_leave_the_settings_of_generated_tasks_unless_they_were_edited(
     assert params.read_text() == edited, "what was edited stays"
 
 
+def test_data_that_are_named_no_longer_are_told(workspace, tmp_path, capsys):
+    texts = tmp_path / "notes"
+    texts.mkdir()
+    (texts / "a.md").write_text("# A\n\nText.\n")
+    command.init(str(tmp_path / "fragen.csv"), yes=True)
+    assert "take the place" not in capsys.readouterr().out, "the profile's own data"
+    command.init(str(texts))
+    said = capsys.readouterr().out
+    assert "take the place" not in said
+    assert "the examples stay those that were named before" in said
+    shutil.copyfile(tmp_path / "fragen.csv", tmp_path / "mehr.csv")
+    command.init(str(tmp_path / "mehr.csv"), yes=True)
+    said = capsys.readouterr().out
+    assert "They take the place of data/raw/fragen.csv, data/raw/notes, which nothing names now." in said
+    command.init(str(tmp_path / "mehr.csv"), yes=True)
+    assert "take the place" not in capsys.readouterr().out
+
+
+def test_a_column_group_that_keeps_nothing_together_is_told_with_its_setting(workspace, tmp_path, capsys):
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1), "group": f"customer {n // 3}"} for n in range(9)]
+    (tmp_path / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    command.init(str(tmp_path / "sums.jsonl"))
+    said = capsys.readouterr().out
+    assert "── not used: group\n── 'group' keeps nothing together yet: `group: group` of the source" in said
+
+
 def test_yes_takes_the_guess_without_a_question(workspace, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", Terminal(""))  # a question would end at the end of the file
     command.init(str(tmp_path / "fragen.csv"), yes=True)
