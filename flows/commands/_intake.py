@@ -57,11 +57,18 @@ class Intake:
 
 @contextmanager
 def examined(
-    place: str, columns: Mapping[str, str | None], query: str | None, call: str, *, yes: bool
+    place: str,
+    columns: Mapping[str, str | None],
+    query: str | None,
+    call: str,
+    *,
+    yes: bool,
+    limits: Sequence[int] = (),
 ) -> Iterator[Intake]:
     """Yield the data of a place after their rows were shown. Columns of other names are guessed, and the guess is asked for.
 
-    `call` is the command that was given, which messages repeat; `yes` takes a guess without a question. Raises FileNotFoundError or
+    `call` is the command that was given, which messages repeat; `yes` takes a guess without a question; `limits` are the longest prompt and
+    the longest response of the settings, without them the defaults. Raises FileNotFoundError or
     ValueError if there is nothing to train on.
     """
     from flows.project import data_import
@@ -72,14 +79,14 @@ def examined(
         for line in sources.files:
             typer.echo(line)
         sources = sources.with_columns(named) if named else sources
-        preview = data_import.preview(sources)
+        preview = data_import.preview(sources, limits)
         if any(preview["guesses"]):
             call = f"{call} --query {shlex.quote(query)}" if query else call
             described = len(sources.files)
             sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
             for line in sources.files[described:]:
                 typer.echo(line)
-            preview = data_import.preview(sources)
+            preview = data_import.preview(sources, limits)
         _show(preview)
         if sources.examples and preview["groups"] < FEW:
             raise ValueError(f"{place}: {_shortage(preview, call)}")
@@ -166,6 +173,10 @@ def _show(preview: dict[str, Any]) -> None:
         counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
         typer.echo(
             f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
+        )
+    if "too long" in preview["refused"]:
+        typer.echo(
+            "── too long: `max_prompt_chars` and `max_response_chars` of `ingest` in params.yaml say how long the sides may be"
         )
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
 

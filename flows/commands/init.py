@@ -34,9 +34,11 @@ def init(
     from flows.project import data_import, profiles
     from tasks import configuration
 
-    configuration.load()
+    ingest = configuration.load().model_dump()["ingest"]
+    limits = (ingest["max_prompt_chars"], ingest["max_response_chars"])
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
-    with _intake.examined(place, columns, query, f"ratchet init {shlex.quote(place)}", yes=yes) as intake:
+    call = f"ratchet init {shlex.quote(place)}"
+    with _intake.examined(place, columns, query, call, yes=yes, limits=limits) as intake:
         sources, target = intake.take()
         start = profiles.to_begin_with(configuration.PARAMS) if sources.examples else configuration.PARAMS
         before = data_import.own_places(configuration.PARAMS)

@@ -209,8 +209,11 @@ def _saved(path: Path) -> Sources:
     return Sources(tuple(sources), (), tuple(told))
 
 
-def preview(sources: Sources) -> dict[str, Any]:
-    """Return a preview of what stage `ingest` makes of the sources. It runs in a process of its own: flows import no stage."""
+def preview(sources: Sources, limits: Sequence[int] = ()) -> dict[str, Any]:
+    """Return a preview of what stage `ingest` makes of the sources, with other limits of lengths than the defaults where some are given.
+
+    It runs in a process of its own: flows import no stage.
+    """
     if not sources.examples:
         return {
             "kept": 0,
@@ -228,7 +231,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "reasoning": [],
             "splits": [],
         }
-    command = [sys.executable, "-m", "tasks.stages.ingest.preview"]
+    command = [sys.executable, "-m", "tasks.stages.ingest.preview", *map(str, limits)]
     answer = subprocess.run(command, input=json.dumps(sources.examples), capture_output=True, text=True, check=False)
     if answer.returncode:
         raise ValueError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "the preview ended early")
@@ -258,8 +261,8 @@ def own_places(params: Path) -> list[str]:
     """Return where a person's own data lie that a settings file names: those of profiles lie in params/, and packages have no place."""
     ingest = config_file.parse(params)[0]["ingest"]
     named = [*ingest["sources"], *((ingest.get("corpora") or {}).get("domain") or ())]
-    found = [str(source.get("path") or source.get("database") or "") for source in named]
-    return [place for place in dict.fromkeys(found) if place and not place.startswith("params/")]
+    every = [str(source.get("path") or source.get("database") or "") for source in named]
+    return [place for place in dict.fromkeys(every) if place and not place.startswith("params/")]
 
 
 def write_sources(sources: Sources, params: Path, start: Path | None = None) -> list[str]:

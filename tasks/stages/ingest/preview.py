@@ -1,6 +1,6 @@
-"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview < JSON`.
+"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview [LIMITS] < JSON`.
 
-JSON is a list of sources as in params.yaml; the output is one JSON object, which `ratchet init` shows. Each table gets the check that its
+JSON is a list of sources as in params.yaml, LIMITS are `max_prompt_chars` and `max_response_chars`; the output is one JSON object, which `ratchet init` shows. Each table gets the check that its
 answers suggest.
 """
 
@@ -25,7 +25,7 @@ from tasks.io import sandbox
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.columns_config import Columns
-from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
+from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, IngestConfig, Package, Query
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
@@ -57,13 +57,17 @@ GUESSED = 200
 LISTED = 12
 """Names of columns that a message lists."""
 SEED = 0
+SIDES = ("prompt", "response")
+LIMITS = tuple(int(IngestConfig.model_fields[f"max_{side}_chars"].default) for side in SIDES)
+"""The longest prompt and the longest response, in characters, where settings say nothing."""
 
 
 def main() -> int:
     """Print the preview of the sources that the input names."""
     try:
         sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(sys.stdin.read())
-        sys.stdout.write(json.dumps(preview(sources), ensure_ascii=False))
+        limits = [int(limit) for limit in sys.argv[1:]] or LIMITS
+        sys.stdout.write(json.dumps(preview(sources, limits), ensure_ascii=False))
     except ValidationError as error:
         sys.stderr.write("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()) + "\n")
         return 1
@@ -73,7 +77,7 @@ def main() -> int:
     return 0
 
 
-def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
+def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) -> dict[str, Any]:
     """Return the first kept and the first refused records, the counts of both by file and of the kept by kind, what is not used, a guess of the
     columns of unknown rows, and for each source the check that is proposed and the column of its splits."""
     named = _count_named(sources)
@@ -87,7 +91,8 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
     unsearched: list[Example] = []
     proposals = [_proposal(source) for source in sources]
     for source, proposal in zip(sources, proposals, strict=True):
-        for file, record in _records(_with_check(source, proposal)):
+        for file, read in _records(_with_check(source, proposal)):
+            record = read if isinstance(read, Refusal) else _too_long(read, limits) or read
             if isinstance(record, Refusal):
                 reasons[record.reason] += 1
                 files[file]["refused"] += 1
@@ -125,7 +130,11 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for row in kept
         ],
         "refusals": [
-            {"where": f"{refusal.source}, {refusal.where}", "reason": refusal.reason, "detail": excerpt(refusal.detail)}
+            {
+                "where": ", ".join(filter(None, (refusal.source, refusal.where))),
+                "reason": refusal.reason,
+                "detail": excerpt(refusal.detail),
+            }
             for refusal in refused
         ],
         "files": {file: dict(counts) for file, counts in files.items()},
@@ -136,6 +145,16 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for source, proposal in zip(sources, proposals, strict=True)
         ],
     }
+
+
+def _too_long(example: Example, limits: Sequence[int]) -> Refusal | None:
+    """Return the refusal of an example with a side beyond its limit, which the stage refuses once all are read; None for any other."""
+    lengths = (len(prompt_of(example)), max(len(example.response), len(example.rejected or "")))
+    for side, length, limit in zip(SIDES, lengths, limits, strict=True):
+        if length > limit:
+            detail = f"the {side} has {length} characters; max_{side}_chars is {limit}"
+            return Refusal(example.source, "", "too long", detail, "")
+    return None
 
 
 def _kind(example: Example) -> str:

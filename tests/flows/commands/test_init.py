@@ -38,9 +38,9 @@ class Terminal(io.StringIO):
 def workspace(tmp_path, monkeypatch):
     """A workspace in which the preview, a process of its own elsewhere, is a call."""
 
-    def view(sources):
+    def view(sources, limits):
         examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
-        return json.loads(json.dumps(preview(examples)))
+        return json.loads(json.dumps(preview(examples, limits)))
 
     monkeypatch.setattr(data_import, "preview", view)
     folder = tmp_path / "workspace"
@@ -116,6 +116,23 @@ def test_a_column_group_that_keeps_nothing_together_is_told_with_its_setting(wor
     command.init(str(tmp_path / "sums.jsonl"))
     said = capsys.readouterr().out
     assert "── not used: group\n── 'group' keeps nothing together yet: `group: group` of the source" in said
+
+
+def test_rows_that_are_too_long_are_refused_as_the_stage_does_it(workspace, tmp_path, capsys):
+    lengths = [10] * 9 + [5_000] * 6
+    rows = [{"question": f"{n}: {'long ' * (length // 5)}", "answer": "Yes."} for n, length in enumerate(lengths)]
+    (tmp_path / "texts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    command.init(str(tmp_path / "texts.jsonl"))
+    said = capsys.readouterr().out
+    assert (
+        "refused: file texts.jsonl: line 10: too long: the prompt has 5002 characters; max_prompt_chars is 4000" in said
+    )
+    assert "── of 15 records read, 9 can be used; refused: 6 too long" in said
+    assert "`max_prompt_chars` and `max_response_chars` of `ingest`" in said
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text().replace("\ningest:\n", "\ningest:\n  max_prompt_chars: 6000\n"))
+    command.init(str(tmp_path / "texts.jsonl"))
+    assert "── of 15 records read, 15 can be used" in capsys.readouterr().out
 
 
 def test_yes_takes_the_guess_without_a_question(workspace, tmp_path, monkeypatch, capsys):

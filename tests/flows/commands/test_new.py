@@ -34,12 +34,14 @@ WAIT_S = 60
 def workspace(tmp_path, monkeypatch):
     """A workspace on a machine of three cores, in which the preview, a process of its own elsewhere, is a call."""
 
-    def view(sources):
+    def view(sources, _limits):
         examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
         return json.loads(json.dumps(preview(examples)))
 
     if_examples = data_import.preview
-    monkeypatch.setattr(data_import, "preview", lambda sources: (view if sources.examples else if_examples)(sources))
+    monkeypatch.setattr(
+        data_import, "preview", lambda sources, limits: (view if sources.examples else if_examples)(sources, limits)
+    )
     monkeypatch.setattr(resources, "machine", lambda: resources.Machine(3, 8.0))
     folder = tmp_path / "workspace"
     shutil.copytree(ROOT / "params", folder / "params")
