@@ -10,6 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tasks.core.text.visible import without_passwords
+from tasks.core.text.writing import SECRET
+
 P = TypeVar("P", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -89,8 +92,8 @@ def _explain(
             text = "there is no such key. " + (f"Did you mean {' or '.join(near)}?" if near else known)
         elif problem["type"] == "missing":
             text = "this key is missing"
-        elif not isinstance(problem["input"], (dict, list)):
-            text = f"{text} (found {problem['input']!r})"
+        elif problem["type"] != SECRET and not isinstance(problem["input"], (dict, list)):
+            text = without_passwords(f"{text} (found {problem['input']!r})")
         problems.append(f"{path}:{line}: {_dotted(place)}: {text}")
     return "\n".join(dict.fromkeys(problems))
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field
 
 from tasks.core.config import Config
+from tasks.core.text import writing
 from tasks.io import config_file
 
 
@@ -107,6 +108,47 @@ def test_a_value_out_of_range_or_of_another_type_is_shown(read):
     assert low == "params.yaml:2: tune.rank: Input should be greater than or equal to 1 (found 0)"
     assert text.startswith("params.yaml:3: tune.rate: Input should be a valid number")
     assert text.endswith("(found 'fast')")
+
+
+class Asked(Config):
+    server: writing.Server
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-proj-abcDEF1234567890abcdEFGH1234567890",
+        "hf_abcdEFGHijklMNOPqrstUVWXyzabCDEFgh",  # letters alone, as a name has
+        "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",
+        "ad699fc1f7cd5bb2e35cbf0f19c55706",
+        "my key",
+    ],
+)
+def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(tmp_path, key):
+    params = tmp_path / "params.yaml"
+    params.write_text(f"server:\n  url: http://127.0.0.1:8000/v1\n  model: m\n  key: {key}\n")
+    with pytest.raises(ValueError, match=r":4: server\.key: it is no name of an environment variable") as told:
+        config_file.read(params, Asked)
+    assert key not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["", "OPENAI_API_KEY", "AZURE_OPENAI_KEY_2", "AWS_BEARER_TOKEN_BEDROCK", "key"])
+def test_the_variable_of_a_key_has_any_name(name):
+    assert writing.Server(url="http://127.0.0.1:8000/v1", model="m", key=name).key == name
+
+
+def test_a_password_that_is_refused_is_not_shown(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("server:\n  url: https://me:planted@example.org/v1\n  model: m\n")
+    with pytest.raises(ValueError, match=r":2: server\.url: it holds a password") as told:
+        config_file.read(params, Asked)
+    assert "planted" not in str(told.value)
+    params.write_text(
+        "server:\n  url: http://127.0.0.1:8000/v1\n  model: m\n  timeout_s: https://me:planted@example.org\n"
+    )
+    with pytest.raises(ValueError, match=r":4: server\.timeout_s: .*\*\*\*@example") as told:
+        config_file.read(params, Asked)
+    assert "planted" not in str(told.value)
 
 
 def test_a_missing_key_is_reported_where_its_section_stands(read):

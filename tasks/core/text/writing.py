@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.core.config import Config
 from tasks.core.records import Message
@@ -14,6 +15,10 @@ from tasks.core.text.calls import Call
 
 NUMBERS = re.compile(r"\d+(\.\d+){3}")
 """A host that is named by its address in IPv4."""
+NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+"""A variable of the environment."""
+SECRET = "secret"
+"""The type of an error whose message does not repeat the value, which is or holds a secret."""
 
 
 class Decoding(Config):
@@ -45,11 +50,23 @@ class Server(Config):
     answer_price: float = Field(0.0, ge=0)
     """Of a million tokens that it writes."""
 
+    @field_validator("key")
+    @classmethod
+    def _is_name(cls, key: str) -> str:
+        if key and (not NAME.fullmatch(key) or any(map(_is_drawn, key.split("_")))):
+            raise PydanticCustomError(
+                SECRET,
+                "it is no name of an environment variable, such as OPENAI_API_KEY; put the key into that variable, not here",
+            )
+        return key
+
     @field_validator("url")
     @classmethod
     def _is_address(cls, url: str) -> str:
         if "@" in url.partition("://")[2].partition("/")[0]:
-            raise ValueError("it holds a password: leave it out, and name the environment variable of a key in `key`")
+            raise PydanticCustomError(
+                SECRET, "it holds a password: leave it out, and name the environment variable of a key in `key`"
+            )
         try:
             parts = urlsplit(url)  # which passes over line breaks and tabs
             host = parts.hostname or ""
@@ -71,6 +88,13 @@ class JudgeServer(Server):
 
     max_new_tokens: int = Field(16, ge=1, exclude_if=lambda value: value == 16)
     """Length of a judgement in tokens. A model that reasons before it judges needs some thousand."""
+
+
+def _is_drawn(word: str) -> bool:
+    """Return True if a part of a name looks drawn, as those of keys do: it is long and has digits, or longer and has letters of both cases."""
+    return len(word) >= 24 - 8 * any(map(str.isdigit, word)) and (
+        word not in (word.lower(), word.upper()) or not word.isalpha()
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
-from tasks.core.text.visible import has_password
+from tasks.core.text.visible import has_password, without_passwords
 from tasks.stages.ingest.columns_config import Columns, Thread
 from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 from tasks.stages.ingest.splits_config import Shares
@@ -154,8 +154,7 @@ class File(Rows):
 
     from_: Literal["file"] = Field(alias="from")
     path: Path
-    """A file; a folder, whose tables are read and whose other files are named; or a pattern: `data/raw/chats/*.jsonl`.
-    Files that come later are taken too."""
+    """A file; a folder, whose tables are read and whose other files are named; or a pattern, for later files too: `data/raw/chats/*.jsonl`."""
     url: str | None = None
     """An address that fsspec reaches (`https://`, `s3://`), from which the file of this name is fetched once."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
@@ -163,6 +162,8 @@ class File(Rows):
 
     @model_validator(mode="after")
     def _has_a_digest(self) -> "File":
+        if self.url and (without_passwords(self.url) != self.url or has_password(self.url)):
+            raise ValueError("`url` holds a user or a password: fetch the file yourself, and name its `path` alone")
         if (self.url is None) != (self.sha256 is None):
             raise ValueError(
                 "`url` needs the digest `sha256`, so that the same params give the same bytes, and it needs `url`"

@@ -56,6 +56,14 @@ def test_text_of_the_domain_is_enough():
             "holds a password: set PGPASSWORD",
         ),
         (
+            {"sources": [{"from": "file", "path": "a.jsonl", "url": "https://me:pw@host/a.jsonl", "sha256": "0" * 64}]},
+            "`url` holds a user or a password",
+        ),
+        (
+            {"sources": [{"from": "file", "path": "a.jsonl", "url": "https://token@host/a.jsonl", "sha256": "0" * 64}]},
+            "`url` holds a user or a password",
+        ),
+        (
             {
                 "sources": [
                     {
