@@ -41,7 +41,10 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
     yield tree
     with files.atomic_path(path.resolve() if start in (None, path) else path) as edited:
         edited.write_text(_with_lines_of(original, before, written(tree)), encoding="utf-8", newline=newline)
-        configuration.load(edited)
+        try:
+            configuration.load(edited)
+        except ValueError as error:  # it names the file that is put in place of this one only where it is sound
+            raise ValueError(str(error).replace(str(edited), str(path))) from None
 
 
 def _with_lines_of(original: str, before: str, after: str) -> str:

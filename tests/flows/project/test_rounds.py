@@ -123,7 +123,7 @@ def test_settings_from_before_there_were_turns_are_mended_by_the_command(params,
 def test_what_would_be_no_valid_settings_is_not_written(params):
     before = params.read_text().replace("turns:", "trns:")
     params.write_text(before)
-    with pytest.raises(ValueError, match=r"trns: there is no such key"):
+    with pytest.raises(ValueError, match=r"params\.yaml:\d+: trns: there is no such key"):
         rounds.write_rounds(2, params)
     assert params.read_text() == before
     assert [path.name for path in params.parent.iterdir()] == ["params.yaml"]
