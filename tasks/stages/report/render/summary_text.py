@@ -46,7 +46,9 @@ def _judged(data: ReportData) -> Iterator[str]:
         yield _wrap(f"{aspect.name.capitalize()}: {aspect.sentence}")
     for name, counts in data.origins.items():
         told = ", ".join(f"{number:,} {origin}" for origin, number in counts.items())
-        yield _wrap(f"Origins of the examples of {name}: {told}.")
+        yield _wrap(
+            f"Origins of the examples {f'of {name}' if data.loop else name}: {told}."
+        )  # without a loop `as read`
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:

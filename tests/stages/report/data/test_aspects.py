@@ -54,3 +54,4 @@ def test_no_form_of_the_report_hides_what_was_not_measured(tmp_path, turn):
             )
             assert "evaluate.harness" in text[start : start + 120], "with what would do"
     assert sum(summary["origins"]["as read" if not turn else "r1"].values()) >= 1
+    assert f"Origins of the examples {'of r1' if turn else 'as read'}: " in (folder / "summary.txt").read_text()
