@@ -1,7 +1,7 @@
 """Let DVC run the command of a stage on another machine. All else is done here as ever: hashes, cache, run cache and `dvc.lock`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flows.execution.elsewhere import job
@@ -18,7 +18,10 @@ def use(host: str) -> None:
         run.logger.info("Running stage '%s':", stage.addressing)
         commands = stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()
         try:
+            before = _hashes(stage)
             code = job.run(host, _job(stage, commands), progress.say)
+            if not code:
+                _check_unchanged(stage, before)
         except (RuntimeError, OSError, ValueError) as error:
             progress.say(explain(error))
             code = 1
@@ -26,6 +29,20 @@ def use(host: str) -> None:
             raise StageCmdFailedError(f"{'; '.join(commands)} (on {host})", code)
 
     run.cmd_run = cmd_run
+
+
+def _hashes(stage: Any) -> dict[str, Any]:
+    return {str(dep): dep.get_hash() if dep.exists else None for dep in stage.deps}
+
+
+def _check_unchanged(stage: Any, before: Mapping[str, Any]) -> None:
+    """Raise RuntimeError if what the stage reads was edited here while the host worked: DVC hashes it afterwards, the runner saw it there."""
+    now = _hashes(stage)
+    if changed := [name for name in now if now[name] != before[name]]:
+        raise RuntimeError(
+            f"{', '.join(changed)} changed while {stage.addressing} ran, which began with what was there before: its outputs would pass for "
+            "outputs of what is there now. Run it again."
+        )
 
 
 def _job(stage: Any, commands: list[str]) -> job.Job:

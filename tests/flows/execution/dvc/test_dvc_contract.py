@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarni
 
 SIGNATURES = {
     "dvc.config:Config": ["dvc_dir", "validate"],
+    "dvc.dependency.base:Dependency.get_hash": [],
     "dvc.lock:Lock": ["lockfile", "wait"],
     "dvc.repo:Repo": ["root_dir", "_wait_for_lock"],
     "dvc.repo:Repo.checkout": ["targets", "force", "relink"],
