@@ -157,7 +157,7 @@ def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) ->
     what = ", ".join([*inputs, *settings]) or "its code"
     raise RuntimeError(
         f"{what} changed while the stage ran, which began with what was there before. Its outputs were not put in place: they would pass "
-        "for outputs of what is there now. Run it again."
+        "for outputs of what is there now. Run it again; where what was there before is put back, a training goes on from its last checkpoint."
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row, collapse
 from tasks.core.records import Unfit
-from tasks.core.text.ngrams import PATTERN
+from tasks.core.text.words import PATTERN
 
 MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u0900-\u0963\u0966-\u096f\u0971-\u0df3"
 """Vowel signs of Hebrew, Arabic and the scripts of India, with the letters of these, and accents that no letter takes in."""

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tasks.core.text.ngrams import PATTERN, normalised
+from tasks.core.text.words import PATTERN, normalised
 
 Hashes = NDArray[np.uint64]
 Keys = NDArray[np.uint64] | NDArray[np.uint32]
@@ -117,7 +117,7 @@ class Words:
 
 
 def hash_words(contents: Sequence[str]) -> Words:
-    """Return the words of each text in its normalised form, as `tasks.core.text.ngrams` finds them; a combining mark belongs to its word."""
+    """Return the words of each text in its normalised form, by `tasks.core.text.words`; a combining mark belongs to its word."""
     contents = [normalised(content) for content in contents]
     is_ascii = np.array([content.isascii() for content in contents], bool)
     plain = _ascii_words([content for content in contents if content.isascii()])

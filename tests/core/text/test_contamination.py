@@ -6,7 +6,7 @@ import pytest
 from tasks.core.records import Tests
 from tasks.core.text.contamination import overlaps, sides
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.ngrams import normalised
+from tasks.core.text.words import normalised
 from tests import tiny
 
 PARAMS = Contamination()

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.text import ngrams, shingles
+from tasks.core.text import shingles
 from tests.core.text.pairs import similar_pairs
+from tests.core.text.reference import words
 
 WORDS = st.lists(st.sampled_from(["a", "B", "ß", "1", "_", "日", "本", "é", "-", "zz"]), max_size=12)
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
@@ -21,7 +22,7 @@ def similar(sets, **options):
 
 
 def plain(text, length=3):
-    return ngrams.ngrams(ngrams.words(text), length)
+    return {tuple(run) for run in zip(*(words(text)[start:] for start in range(length)), strict=False)}
 
 
 @given(TEXTS)

@@ -10,7 +10,7 @@ import polars as pl
 
 from tasks.core.records import Example, Message, content_id, identify
 from tasks.core.text.contamination import comparable, prompt_of
-from tasks.core.text.ngrams import normalised
+from tasks.core.text.words import normalised
 from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.cleaning import collapse_whitespace

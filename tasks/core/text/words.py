@@ -1,13 +1,11 @@
-"""Words and n-grams of texts, and the form in which texts are compared."""
+"""Words of texts, and the form in which texts are compared."""
 
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
 
 PATTERN = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uff66-\uff9d]|[^\W_]+"
 """One word. Scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Chinese) count each character as a word; an underscore parts words."""
-WORD = re.compile(PATTERN)
 
 INLINE_TAG = re.compile(r"</?(?:b|code|em|i|kbd|mark|s|small|span|strong|sub|sup|tt|u|wbr)\s*/?>", re.IGNORECASE)
 BLOCK_TAG = re.compile(r"</?(?:blockquote|br|div|h[1-6]|li|ol|p|pre|td|th|tr|ul)\s*/?>", re.IGNORECASE)
@@ -17,16 +15,6 @@ UNSEEN = re.compile("[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\
 """Characters that are not seen: zero-width spaces and joiners, soft hyphens, marks of direction, selectors of variants."""
 ACCENT = re.compile("[¨¯´¸˘-˝\u037a\u0384\u0385\u1fbd-\u1fc1\u1fcd-\u1fcf\u1fdd-\u1fdf\u1fed-\u1fef\u1ffd\u1ffe]")
 """Accents that stand alone, such as one typed as an apostrophe. NFKC would make a space and a mark of them, and so a word."""
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text in lower case, numbers included, punctuation not."""
-    return WORD.findall(text.casefold())
-
-
-def ngrams(parts: Sequence[str], n: int) -> set[str]:
-    """Return every run of `n` words."""
-    return {" ".join(parts[start : start + n]) for start in range(len(parts) - n + 1)}
 
 
 def normalised(text: str) -> str:
