@@ -1,5 +1,6 @@
 """Prompts that were answered, as tables that `ratchet monitor` reads: `<monitor.incoming>/served-<day>.jsonl`."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class PromptLog:
     def append(self, request: Request) -> None:
         """Write the prompt of a request by one call, so that a kill leaves whole lines. `"store": false` keeps it out.
 
-        Raises OSError if it cannot be written.
+        Raises OSError if it cannot be written: then nothing of it is left, as the next prompt would stand in the same line.
         """
         row = _row(request)
         if row is None or request.body.get("store") is False:
@@ -30,7 +31,9 @@ class PromptLog:
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line)
+            if (written := os.write(descriptor, line)) < len(line):
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         finally:
             os.close(descriptor)
 

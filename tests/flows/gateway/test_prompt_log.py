@@ -1,6 +1,7 @@
 """With consent, prompts come in where the monitor looks, in its shape."""
 
 import json
+import resource
 import stat
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_a_log_that_cannot_be_written_costs_no_answer(serving):
     with serving({"champion": "ratchet@1"}, ServeConfig(), log) as gateway:
         assert gateway.ask("hello").status_code == 200
         assert gateway.measured("ratchet_serve_lost_prompts_total") == 1
+
+
+def test_a_prompt_for_which_the_disk_has_half_the_room_costs_no_other(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
+        gateway.ask("first")
+        (file,) = Path("incoming").iterdir()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, hard))
+        try:
+            assert gateway.ask("second").status_code == 200
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        gateway.ask("third")
+        assert gateway.measured("ratchet_serve_lost_prompts_total") == 1
+    assert [example.messages[0].content for example in examples()] == ["first", "third"]
 
 
 def config(**sections):
