@@ -6,6 +6,7 @@ compressed model is put on its base as `evaluate` does, at the precision of sect
 """
 
 import asyncio
+import inspect
 import json
 import sys
 import threading
@@ -34,6 +35,10 @@ _asked: ContextVar[Mapping[str, Any]] = ContextVar("_asked")
 OURS = ("seed", "frequency_penalty")
 """Fields that transformers' server reads otherwise: it sets the seed while another answer may still be drawn, and divides the scores of all
 tokens of the prompt by the penalty."""
+LEAST_TEMPERATURE = 1e-30
+"""Scores divided by less are beyond a float; the most probable token is certain long before."""
+OF_THE_CALL = ("messages", "load_audio_from_video")
+"""Further arguments of a call of the chat template, which its signature does not name."""
 
 
 def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
@@ -104,14 +109,22 @@ def application(served: Served, tokenizer: Any) -> Any:
                 return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
             except (ValueError, jinja2.TemplateError) as error:  # of a setting, or of the chat template about roles
                 raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
+            except (AttributeError, LookupError, TypeError) as error:
+                if body.get("generation_config") is None:
+                    raise
+                raise HTTPException(400, f"generation_config: generation failed with it: {error}") from None
 
         def _build_generation_config(self, body: dict[str, Any], *others: Any, **named: Any) -> Any:
+            _check_generation_config(body.get("generation_config"))
             read = {field: value for field, value in body.items() if field not in OURS}
             settings = super()._build_generation_config(read, *others, **named)  # type: ignore[misc]
             temperature = body.get("temperature")
             if temperature or (temperature is None and body.get("top_p") is not None):
                 settings.do_sample = True
                 settings.top_k = settings.top_k or 0  # None would be transformers' own 50
+            if settings.temperature:
+                settings.temperature = max(settings.temperature, LEAST_TEMPERATURE)
+            settings.return_dict_in_generate = False  # the server takes the tokens alone
             settings.stop_strings = stop_texts.checked(settings.stop_strings)
             return settings
 
@@ -136,6 +149,9 @@ def application(served: Served, tokenizer: Any) -> Any:
             )
             return type(response)(stop_texts.cut(json.loads(response.body), ends.stops, ends.is_whole))
 
+    # Arguments of the call around the template: who sets them has another prompt than a chat, or none.
+    reserved = {*inspect.signature(tokenizer.apply_chat_template).parameters, *OF_THE_CALL} - {"documents"}
+
     class Chat(Bounded, ChatCompletionHandler):
         """Refuses what the chat template would leave out: tools, images."""
 
@@ -144,6 +160,8 @@ def application(served: Served, tokenizer: Any) -> Any:
                 raise HTTPException(400, "its chat template takes no tools")
             if part := _foreign_part(body.get("messages")):
                 raise HTTPException(400, f"it reads text, and a message has {part}")
+            if taken := reserved & (body.get("chat_template_kwargs") or {}).keys():
+                raise HTTPException(400, f"chat_template_kwargs: {min(taken)} cannot be set")
             return await super().handle_request(body, request_id)
 
         @staticmethod
@@ -306,6 +324,16 @@ def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
         return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
     except (AttributeError, TypeError, ValueError):
         raise ValueError("logit_bias is no object of numbers by the ids of tokens") from None
+
+
+def _check_generation_config(text: str | None) -> None:
+    """Raise ValueError if the field `generation_config` of a request is no JSON object."""
+    try:
+        is_sound = text is None or isinstance(json.loads(text), dict)
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise ValueError("generation_config is no JSON object")
 
 
 def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""Settings of a request to `transformers serve` with our model: taken, or refused by their names."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from tasks import model_worker
+from tests import tiny as small
+from tests.test_model_worker import CHAT, told
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny):
+    return small.decided(tiny)
+
+
+@pytest.fixture(scope="module")
+def client(loaded):
+    app = model_worker.application({"ratchet@3": lambda: loaded[0]}, loaded[1])
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("generation_config", text) for text in ("[1]", "{", '{"max_time": "long"}')]
+    + [("chat_template_kwargs", {key: False}) for key in ("tokenize", "tools", "messages", "chat_template")],
+)
+def test_settings_that_generation_or_the_template_cannot_have_are_refused_by_name(client, field, value):
+    answer = client.post("/v1/chat/completions", json=CHAT | {field: value})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(field)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_settings_without_an_effect_on_the_answer_are_taken(client, stream):
+    usual = told(client, "chat/completions", CHAT | {"stream": stream})
+    config = {"generation_config": '{"return_dict_in_generate": true}'}
+    for changed in (config, {"temperature": 1e-45}, {"chat_template_kwargs": {"documents": []}}):
+        assert told(client, "chat/completions", CHAT | {"stream": stream} | changed) == usual
