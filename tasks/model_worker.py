@@ -153,7 +153,7 @@ def application(served: Served, tokenizer: Any) -> Any:
     reserved = {*inspect.signature(tokenizer.apply_chat_template).parameters, *OF_THE_CALL} - {"documents"}
 
     class Chat(Bounded, ChatCompletionHandler):
-        """Refuses what the chat template would leave out: tools, images."""
+        """Refuses what the chat template would leave out: tools, images. A developer is the system to templates without one."""
 
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
             if body.get("tools") and "tools" not in str(tokenizer.chat_template):
@@ -168,6 +168,11 @@ def application(served: Served, tokenizer: Any) -> Any:
         def get_processor_inputs_from_messages(messages: list[dict[str, Any]], modality: Any) -> list[dict[str, Any]]:
             """Return the messages as templates take them in training: transformers leaves out the text beside calls, and the name of a tool."""
             read = ChatCompletionHandler.get_processor_inputs_from_messages
+            if "developer" not in str(tokenizer.chat_template):  # it is the same to OpenAI's API, and to `ingest`
+                messages = [
+                    {**message, "role": "system"} if message.get("role") == "developer" else message
+                    for message in messages
+                ]
             told = [_without_empty_arguments(message) for message in messages]
             beside = read([{**message, "tool_calls": None} for message in messages], modality)
             names = [{"name": message["name"]} if message.get("name") else {} for message in messages]

@@ -1,4 +1,4 @@
-"""Settings of a request to `transformers serve` with our model: taken, or refused by their names."""
+"""Settings and roles of a request to `transformers serve` with our model: taken, or refused by their names."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -37,3 +37,13 @@ def test_settings_without_an_effect_on_the_answer_are_taken(client, stream):
     config = {"generation_config": '{"return_dict_in_generate": true}'}
     for changed in (config, {"temperature": 1e-45}, {"chat_template_kwargs": {"documents": []}}):
         assert told(client, "chat/completions", CHAT | {"stream": stream} | changed) == usual
+
+
+def test_a_developer_is_the_system_as_in_training_unless_the_template_knows_developers(client, loaded, monkeypatch):
+    def length(role):
+        body = CHAT | {"messages": [{"role": role, "content": "Be brief."}]}
+        return client.post("/v1/chat/completions", json=body).json()["usage"]["prompt_tokens"]
+
+    assert length("developer") == length("system")
+    monkeypatch.setattr(loaded[1], "chat_template", "{# developer #}" + loaded[1].chat_template)
+    assert length("developer") == length("system") + len("developer") - len("system")
