@@ -31,14 +31,19 @@ def init(
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """
+    from flows.execution import workspace_lease
     from flows.project import data_import, profiles
     from tasks import configuration
 
     ingest = configuration.load().model_dump()["ingest"]
+    workspace_lease.check_free()
     limits = (ingest["max_prompt_chars"], ingest["max_response_chars"])
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     call = f"ratchet init {shlex.quote(place)}"
-    with _intake.examined(place, columns, query, call, yes=yes, limits=limits) as intake:
+    with (
+        _intake.examined(place, columns, query, call, yes=yes, limits=limits) as intake,
+        workspace_lease.acquired(),  # a stage whose settings or data change meanwhile puts no output in place
+    ):
         sources, target = intake.take()
         start = profiles.to_begin_with(configuration.PARAMS) if sources.examples else configuration.PARAMS
         before = data_import.own_places(configuration.PARAMS)

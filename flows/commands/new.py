@@ -61,12 +61,13 @@ def new(
 
     Example: ratchet new, or ratchet new --data questions.jsonl --goal loop --yes
     """
-    from flows.execution import resources
+    from flows.execution import resources, workspace_lease
     from flows.project import base_model, new_settings, profiles
     from tasks import configuration
     from tasks.io.system import files
 
     profiles.by_name()  # a folder that is no workspace is told before anything is asked
+    workspace_lease.check_free()
     _require({"--data": data, "--model": model, "--goal": goal, "--machine": machine}, yes=yes)
     if not force and not profiles.is_replaceable(configuration.PARAMS):
         _confirm_overwriting(configuration.PARAMS)
@@ -90,6 +91,8 @@ def new(
         chosen_model = _ask(f"Model ({base_model.EXAMPLES})", model, default=MODEL, read=base_model.source, yes=yes)
         chosen_goal = _ask_goal(goal, intake, yes=yes)
         chosen_machine = _ask_machine(machine, available, yes=yes)
+        # A stage whose settings or data change meanwhile puts no output in place.
+        stack.enter_context(workspace_lease.acquired())
         sources, target = intake.take() if intake else (None, None)
         preview = intake.preview if intake else {}
         answers = new_settings.Answers(sources, preview, chosen_model, chosen_goal, chosen_machine, available.cores)

@@ -16,9 +16,13 @@ def rounds(
 
     Example: ratchet rounds 3
     """
+    from flows.execution import workspace_lease
     from flows.project import rounds
     from tasks import configuration
+    from tasks.io import config_file
 
-    rounds.write_rounds(number, configuration.PARAMS)
+    config_file.check_present(configuration.PARAMS)
+    with workspace_lease.acquired():  # a stage whose settings change meanwhile puts no output in place
+        rounds.write_rounds(number, configuration.PARAMS)
     names = ", ".join(configuration.names_of_rounds(number))
     typer.echo(f"{configuration.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")

@@ -22,6 +22,7 @@ def use(
 
     Example: ratchet use tiny
     """
+    from flows.execution import workspace_lease
     from flows.project import profiles
     from tasks import configuration
 
@@ -36,7 +37,8 @@ def use(
             f"{params} holds edits that are in no profile and no commit. Commit it, save it as {profiles.FOLDER}/NAME.yaml, "
             f"or overwrite it: ratchet use {profile} --force"
         )
-    profiles.use(profile, params)
+    with workspace_lease.acquired():  # a stage whose settings change meanwhile puts no output in place
+        profiles.use(profile, params)
     about = itertools.takewhile(lambda line: line.startswith("#"), params.read_text(encoding="utf-8").splitlines())
     for line in about:
         typer.echo(line.removeprefix("#").removeprefix(" "))

@@ -39,6 +39,12 @@ def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = Fal
         yield
 
 
+def check_free() -> None:
+    """Raise RuntimeError that names the flow at work here: what takes long, or asks a person, is refused before it begins."""
+    with acquired():
+        pass
+
+
 def remedy(lock: Path, owner: locks.Owner) -> str:
     """Return what a person does about a lock that is held."""
     if owner.elsewhere:

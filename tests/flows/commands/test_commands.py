@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from flows import commands
-from flows.execution import ports
+from flows.execution import ports, workspace_lease
 from tasks import methods
 from tasks.core.training import FAMILIES
 from tests.flows.conftest import ROOT
@@ -79,6 +79,18 @@ def test_a_profile_is_put_in_use(project):
 
 def test_a_profile_that_needs_something_first_says_so(project):
     assert "sudo apt-get install erlang-doc\n" in project.ratchet("use", "telecom")
+
+
+@pytest.mark.parametrize("command", ["use micro --force", "rounds 2", "init own.jsonl", "new --yes --force"])
+def test_settings_that_a_flow_at_work_reads_are_not_written(project, command):
+    rows(project.path("own.jsonl"), 12)
+    before = project.path("params.yaml").read_bytes()
+    with workspace_lease.acquired():
+        refused = project.run("flows.commands", *command.split())
+    assert refused.returncode == 1
+    assert f"process {os.getpid()}) works in this workspace" in refused.stderr
+    assert project.path("params.yaml").read_bytes() == before
+    assert list(project.path("data/raw").iterdir()) == []
 
 
 def test_edits_are_not_overwritten_unless_asked(project):
