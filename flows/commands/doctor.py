@@ -38,7 +38,10 @@ def doctor(
     Example: ratchet doctor --gpus 4
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...]
-    checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect, _hosts)
+    checks = tuple(
+        partial(_or_its_error, check)
+        for check in (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect, _hosts)
+    )
     if gpus is not None:
         checks = (partial(_gpus, gpus),)
     if memory:
@@ -48,6 +51,18 @@ def doctor(
     if not as_json:
         _show(report)
     return report
+
+
+def _or_its_error(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds, and the error that ends it: what is refused to one check is no reason to hear nothing of the others."""
+    from tasks.io.system import process
+
+    try:
+        yield from check()
+    except process.expected() as error:
+        if os.environ.get(environment.TRACEBACK):
+            raise
+        yield Finding("blocked", process.explain(error))
 
 
 def _show(report: DoctorReport) -> None:

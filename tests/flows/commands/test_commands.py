@@ -229,6 +229,18 @@ def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
     assert sys.version.split()[0] in sick.stdout
 
 
+@pytest.mark.parametrize("place", ["dvc.lock", ".dvc/tmp/rwlock"])
+def test_the_doctor_says_what_it_finds_though_a_file_is_refused(done, place):
+    done.path(place).unlink(missing_ok=True)
+    done.path(place).mkdir()
+    done.edit("params.yaml", "threads: 2", "threads: none")
+    sick = done.run("flows.commands", "doctor")
+    assert sick.returncode == 3
+    assert f"✗ [Errno 21] Is a directory: '{place}'" in sick.stdout
+    assert "✗ params.yaml:2: compute.threads" in sick.stdout
+    assert "✓ MLflow store" in sick.stdout
+
+
 def test_the_doctor_says_the_one_command_that_a_machine_without_a_sandbox_lacks(monkeypatch):
     from flows.commands import doctor
     from tasks.io import sandbox
