@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import pwd
+import shutil
 import signal
 import sys
 import threading
@@ -125,7 +126,9 @@ def explain(error: Exception) -> str:
     """
     for number, problem in NO_ROOM.items():
         if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
-            where = getattr(error, "filename", None) or Path.cwd()
+            where = getattr(error, "filename", None) or (
+                f"the system does not say where; the disk of {Path.cwd()} has {shutil.disk_usage('.').free / 1e9:.1f} GB free"
+            )
             return f"{problem} ({where}). Free some space and run it again; nothing was half written."
     if (
         isinstance(error, OSError)
