@@ -41,6 +41,20 @@ def test_equal_values_of_the_group_column_stay_together(tmp_path):
     assert any("rows.csv lies outside" in line for line in run.said)
 
 
+def test_questions_on_one_text_are_no_duplicates_where_the_text_names_their_group(tmp_path):
+    texts = [" ".join(f"{word}{number}" for number in range(60)) for word in PLURALS]
+    asks = ["Who came first?", "Where did they go after all?", "When was that?"]
+    rows = [{"question": ask, "context": text, "answer": f"{ask} {n}"} for n, text in enumerate(texts) for ask in asks]
+    _, report = ingest(tmp_path, [source(tmp_path, "rows.jsonl", [*rows, rows[0]], group="context")])
+    assert report["dropped"] == {"duplicate": 1}
+    texts_of = {
+        split: {row.messages[0].content.split("\n\n")[1] for row in kept}
+        for split, kept in examples_of(tmp_path).items()
+    }
+    assert texts_of["test"]
+    assert not texts_of["test"] & texts_of["train"]
+
+
 def test_few_rows_are_split_and_it_is_said(tmp_path):
     file = tmp_path / "raw" / "few.jsonl"
     file.parent.mkdir()

@@ -34,8 +34,16 @@ from tasks.stages.ingest.reading.threads import joined
 T = TypeVar("T")
 SHOWN = 3
 """Rows that the message of a check that fits none of them shows."""
+LONG = 8
+"""Words from which on the text that names a group makes the prompts that hold it resemble each other."""
 UNCHECKED = "check does not fit"
 """The beginning of the reasons of rows that their source's check does not fit."""
+
+
+@dataclass(frozen=True)
+class Asked(Example):
+    """An example whose prompt holds, beside a question, the text that names its group, such as a paragraph. Others of the group resemble it, and
+    are no duplicates of it."""
 
 
 def python_modules(source: Package | Folder) -> list[Module]:
@@ -222,7 +230,8 @@ def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, 
         raise _UnusableError(Unfit("broken characters", detail))
     # Answers to one prompt stay together.
     prompt = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else None
-    return Example(
+    kind = Asked if _holds_group(columns, options, messages) else Example
+    return kind(
         id=identify(messages, tools=tools, rejected=judged.rejected, desirable=judged.desirable),
         messages=messages,
         group=_usable(_group(columns, options)) or prompt or place,
@@ -245,6 +254,15 @@ def _group(columns: Mapping[str, Any], options: Rows) -> str | Unfit | None:
         return None
     name = cleaning.group_name(columns.get(column))
     return Unfit("no group", f"the column {column!r} is empty") if name is None else f"{label(options)}: {name}"
+
+
+def _holds_group(columns: Mapping[str, Any], options: Rows, messages: Sequence[Message]) -> bool:
+    """Return True if the prompt holds the text that names its group, and more than it."""
+    text = columns.get(options.group) if options.group else None
+    if not isinstance(text, str) or len(text.split()) < LONG:
+        return False
+    text, prompt = (" ".join(each.split()) for each in (text, "\n".join(m.content for m in messages[:-1])))
+    return text in prompt and text != prompt
 
 
 def _task(columns: Mapping[str, Any], options: Rows) -> str | Unfit:

@@ -14,6 +14,7 @@ from tasks.core.text.words import normalised
 from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.cleaning import collapse_whitespace
+from tasks.stages.ingest.reading.examples import Asked
 from tasks.stages.ingest.reading.rows.pairs import Pair
 from tasks.stages.ingest.reading.rows.trajectories import View
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -136,10 +137,12 @@ def _rejected(row: Example | Pair) -> str | None:
 
 
 def _family(row: Example | Pair) -> int:
-    """Return a hash of the trajectory of a view, or of the exact prompt of a judged example; 0 for any other. Examples of one family resemble
-    each other without being duplicates."""
+    """Return a hash of the trajectory of a view, of the group whose text is in the prompt, or of the exact prompt of a judged example; 0 for any
+    other. Examples of one family resemble each other without being duplicates."""
     if isinstance(row, View):
         return _hash(row.trajectory) | 1
+    if isinstance(row, Asked):
+        return _hash(row.group) | 1
     if isinstance(row, Pair) or (row.rejected is None and row.desirable is None):
         return 0
     return _hash(tuple(row.prompt)) | 1
