@@ -49,6 +49,7 @@ class Intake:
         from flows.project import data_import
 
         sources = self.sources.checked(self.preview["checks"]).with_splits(self.preview["splits"])
+        sources = sources.with_groups(self.preview["groups_by"])
         if self.path is None:
             return sources, None
         target = data_import.copy_data(self.path)
@@ -159,6 +160,8 @@ def _show(preview: dict[str, Any]) -> None:
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
     for column in filter(None, preview["splits"]):
         typer.echo(f"── splits: {column!r} names them, and rows that it holds out stay so")
+    for column in dict.fromkeys(filter(None, preview["groups_by"])):
+        typer.echo(f"── groups: several rows are about one {column!r}, and those stay in one split (`group: {column}`)")
     if preview["unused"]:
         typer.echo(f"── not used: {listed(preview['unused'])}")
     if "group" in preview["unused"]:

@@ -80,6 +80,14 @@ class Sources:
         )
         return replace(self, examples=examples)
 
+    def with_groups(self, columns: Sequence[str | None]) -> "Sources":
+        """Return these sources with the columns whose equal values no split may part."""
+        examples = tuple(
+            source | {"group": column} if column else source
+            for source, column in zip(self.examples, columns, strict=True)
+        )
+        return replace(self, examples=examples)
+
     def checked(self, checks: Sequence[Mapping[str, Any] | None]) -> "Sources":
         """Return these sources with the checks that the preview proposes for their answers."""
         examples = tuple(
@@ -230,6 +238,7 @@ def preview(sources: Sources, limits: Sequence[int] = ()) -> dict[str, Any]:
             "unused": [],
             "reasoning": [],
             "splits": [],
+            "groups_by": [],
         }
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", *map(str, limits)]
     answer = subprocess.run(command, input=json.dumps(sources.examples), capture_output=True, text=True, check=False)

@@ -31,6 +31,8 @@ from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import threads
 from tasks.stages.ingest.reading.examples import (
+    LONG,
+    Asked,
     example_from_row,
     mine_functions,
     python_modules,
@@ -40,7 +42,7 @@ from tasks.stages.ingest.reading.examples import (
 )
 from tasks.stages.ingest.reading.guesses import table
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
-from tasks.stages.ingest.reading.guesses.names import Guess
+from tasks.stages.ingest.reading.guesses.names import ABOUT, TEXTS, Guess, first_named, names_of, num_words
 from tasks.stages.ingest.reading.rows import reasoning
 from tasks.stages.ingest.reading.rows.columns import missing
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
@@ -54,6 +56,10 @@ SEARCHED = 1_000
 """Examples that are searched for secrets and personal data at a time."""
 GUESSED = 200
 """Rows that a guess of the columns is made from."""
+FEWEST_TEXTS = 10
+"""Texts below which the rows of each are too large a part of all for one split."""
+SHARED = 0.05
+"""The share of rows from which on they have a text in common with an earlier one not by chance alone."""
 LISTED = 12
 """Names of columns that a message lists."""
 SEED = 0
@@ -79,7 +85,7 @@ def main() -> int:
 
 def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) -> dict[str, Any]:
     """Return the first kept and the first refused records, the counts of both by file and of the kept by kind, what is not used, a guess of the
-    columns of unknown rows, and for each source the check that is proposed and the column of its splits."""
+    columns of unknown rows, and for each source the check that is proposed, the column of its splits and that of a text that several rows are about."""
     named = _count_named(sources)
     kept: list[Example] = []
     refused: list[Refusal] = []
@@ -112,6 +118,7 @@ def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) 
     names = [name for source in checked for name in _unused(source) if name not in splits]
     return {
         "splits": splits,
+        "groups_by": [_shared_text(source) for source in checked],
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
@@ -226,6 +233,31 @@ def _split_column(source: ExampleSource) -> str | None:
         if "train" in values and len(values) > 1 and None not in values:
             return name
     return None
+
+
+def _shared_text(source: ExampleSource) -> str | None:
+    """Return the column of a text that several rows ask about, as questions do about a paragraph; None if there is none, or settings name a group.
+
+    Every row has such a text, since one without would be refused.
+    """
+    if not isinstance(source, File | Query | Datasets) or source.group or source.thread:
+        return None
+    first = list(islice(_rows(source), GUESSED))
+    values = [row.values for row in first]
+    name = first_named([name for name in names_of(values) if num_words(values, name) >= LONG], (*ABOUT, *TEXTS))
+    if name is None:
+        return None
+    by_text = source.model_copy(update={"group": name})
+    if 2 * sum(isinstance(example_from_row(row, "", by_text, ""), Asked) for row in first) <= len(first):
+        return None
+    texts: Counter[int] = Counter()
+    for row in _rows(source):
+        text = row.values.get(name)
+        if not isinstance(text, str) or not text.strip():
+            return None
+        texts[hash(text)] += 1
+    num_shared = texts.total() - len(texts)
+    return name if len(texts) >= FEWEST_TEXTS and num_shared >= SHARED * texts.total() else None
 
 
 def _unused(source: ExampleSource) -> list[str]:

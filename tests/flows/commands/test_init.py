@@ -220,6 +220,20 @@ def test_a_column_that_no_row_has_is_refused_with_those_it_may_mean(workspace, t
     )
 
 
+def test_questions_on_one_paragraph_are_kept_together(workspace, tmp_path, capsys):
+    """SQuAD: rows that share a paragraph had been leaks of each other."""
+    articles = [
+        {"title": f"Article {n}", "paragraphs": [{
+            "context": f"It was in the year {n} that all of it began, as they say.",
+            "qas": [{"question": f"{ask} was it?", "answers": [{"text": f"In {n}."}]} for ask in ("When", "In which year")],
+        }]} for n in range(12)
+    ]  # fmt: skip
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
+    command.init(str(tmp_path / "squad.json"), yes=True)
+    assert sources(workspace)[0]["group"] == "context"
+    assert "groups: several rows are about one 'context', and those stay in one split" in capsys.readouterr().out
+
+
 def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(

@@ -296,6 +296,31 @@ def test_a_column_of_splits_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("texts", "changed", "column"),
+    [
+        (12, {}, "context"),
+        (24, {}, None),  # each of one row
+        (4, {}, None),  # too few for splits
+        (12, {"context": ""}, None),  # a row without one would be refused
+        (12, {"about": "x"}, "context"),
+    ],
+)
+def test_the_text_that_several_rows_are_about_keeps_them_together(tmp_path, texts, changed, column):
+    rows = [
+        {"question": f"When was {n}?", "context": f"It was in the year {n % texts} that all of it began.", "answer": "Then."}
+        for n in range(24)
+    ]  # fmt: skip
+    rows[5] |= changed
+    (tmp_path / "a.jsonl").write_bytes(lines(rows))
+    view, sources = taken(tmp_path / "a.jsonl")
+    assert view["groups_by"] == [column]
+    assert sources.with_groups(view["groups_by"]).examples[0].get("group") == column
+    plain = [{name: row[name] for name in ("question", "answer")} | {"text": row["context"]} for row in rows]
+    (tmp_path / "b.jsonl").write_bytes(lines(plain))
+    assert taken(tmp_path / "b.jsonl")[0]["groups_by"] == [None]  # no example is made of it
+
+
+@pytest.mark.parametrize(
     ("names", "paths"),
     [
         (("train-0.jsonl", "train-1.jsonl", "test-0.jsonl", "test-1.jsonl"), {"train-*.jsonl": None, "test-*.jsonl": "test"}),
