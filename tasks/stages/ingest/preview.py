@@ -41,6 +41,7 @@ from tasks.stages.ingest.reading.examples import (
     read_rows,
 )
 from tasks.stages.ingest.reading.guesses import table
+from tasks.stages.ingest.reading.guesses.annotated import guess_annotated
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.guesses.names import ABOUT, TEXTS, Guess, first_named, names_of, num_words
 from tasks.stages.ingest.reading.rows import reasoning
@@ -188,7 +189,8 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
         return None
     first = list(islice(_rows(source), GUESSED))
     is_usable = any(_is_usual(row, source) for row in first)
-    answer = guess_choices([row.values for row in first], is_usable)
+    values = [row.values for row in first]
+    answer = guess_annotated(values) or guess_choices(values, is_usable)
     if answer is None and has_unknown:
         unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
         answer = table.guess(list(islice(unknown, GUESSED)))

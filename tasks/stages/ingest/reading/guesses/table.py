@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from tasks.core.text import templates
+from tasks.stages.ingest.reading.guesses.annotated import are_annotated, guess_annotated
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.guesses.judged import guess_judged, is_undecided
 from tasks.stages.ingest.reading.guesses.names import (
@@ -86,7 +87,7 @@ def guess(rows: Rows) -> Guess | None:
     names = names_of(rows)
     by_names = (_spoken, _edited, _named, _made, _labelled, _within, _longest)
     guesses = (
-        _annotated(rows, names),
+        guess_annotated(rows),
         guess_choices(rows),
         _translated(rows),
         guess_nested(rows),
@@ -94,44 +95,9 @@ def guess(rows: Rows) -> Guess | None:
         guess_thread(rows),
     )
     answer = next((answer for answer in guesses if answer is not None), None)
-    if answer is not None or is_undecided(rows) or _are_annotated(rows):
+    if answer is not None or is_undecided(rows) or are_annotated(rows):
         return answer
     return next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
-
-
-def _are_annotated(rows: Rows) -> bool:
-    """Return True for an export of Label Studio: what people wrote lies beside the data, whose answers are those that they saw."""
-    return all(isinstance(row.get("annotations"), list) and isinstance(row.get("data"), Mapping) for row in rows)
-
-
-def _annotated(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for an export of Label Studio where each annotation has one text that a person wrote. A task without is refused."""
-    if not names or not _are_annotated(rows):
-        return None
-    written = [_texts_of(annotation) for row in rows for annotation in row["annotations"][:1]]
-    data = [row["data"] for row in rows]
-    prompt = prompt_of(data, names_of(data))
-    kinds = {type(text) for texts in written for text in texts}
-    if prompt is None or len(kinds) != 1 or any(len(texts) > 1 for texts in written):
-        return None
-    text = "(annotations[0]['result'] | selectattr('type', 'equalto', 'textarea') | first)['value']['text']"
-    columns = {
-        "prompt": f"{{{{ data[{quoted(prompt)}] }}}}",
-        "response": f"{{{{ {text}{' | first' if kinds == {list} else ''} }}}}",
-    }
-    return Guess(columns, None, f"'annotations' holds what a person wrote on {prompt!r} of 'data'")
-
-
-def _texts_of(annotation: Any) -> list[Any]:
-    """Return the texts of an annotation, each as a text or as a list of one."""
-    results = annotation.get("result") if isinstance(annotation, Mapping) else None
-    results = results if isinstance(results, list) else []
-    texts = [
-        result["value"].get("text")
-        for result in results
-        if isinstance(result, Mapping) and result.get("type") == "textarea" and isinstance(result.get("value"), Mapping)
-    ]
-    return [text for part in texts for text in (part if isinstance(part, list) and len(part) > 1 else [part])]
 
 
 def _translated(rows: Rows) -> Guess | None:

@@ -1,0 +1,166 @@
+"""Guess the columns of exports of annotation tools, Label Studio and Argilla: what people wrote or chose is the answer, not what they were shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks.stages.ingest.reading.guesses.names import (
+    FEWEST_WORDS,
+    RESPONSES,
+    TEXTS,
+    Guess,
+    Rows,
+    as_expression,
+    asked,
+    first_named,
+    names_of,
+    num_words,
+    prompt_of,
+    quoted,
+    text_columns,
+)
+
+SUBMITTED = "submitted"
+"""The status of an answer in Argilla that is no draft and was not discarded."""
+OF_RECORDS = ("id", "status", "external_id", "_server_id", "metadata")
+"""What Argilla writes of a record beside its fields."""
+
+
+def guess_annotated(rows: Rows) -> Guess | None:
+    """Return the guess for an export of an annotation tool, whose rows have answers that people gave. A row without one is refused."""
+    if not rows:
+        return None
+    return _labelled(rows) if are_annotated(rows) else _submitted(rows) or _nested(rows)
+
+
+def are_annotated(rows: Rows) -> bool:
+    """Return True for an export of Label Studio: what people wrote lies beside the data, whose answers are those that they saw."""
+    return all(isinstance(row.get("annotations"), list) and isinstance(row.get("data"), Mapping) for row in rows)
+
+
+def _labelled(rows: Rows) -> Guess | None:
+    """Return the guess for an export of Label Studio whose annotations have one text that a person wrote, else choices. Cancelled ones do not count."""
+    data = [row["data"] for row in rows]
+    prompt = _prompt(data, names_of(data))
+    for kind, field in (("textarea", "text"), ("choices", "choices")):
+        written = [values for row in rows if (values := _first_values(row["annotations"], kind, field))]
+        if not written or prompt is None:
+            continue
+        kinds = {type(value) for values in written for value in values}
+        if len(kinds) != 1 or any(len(values) > 1 for values in written):
+            return None
+        if kind == "textarea" and any(isinstance(text, list) and len(text) > 1 for (text,) in written):
+            return None
+        listed = {"textarea": " | first", "choices": ' | join(", ")'}[kind] if kinds == {list} else ""
+        results = "annotations | rejectattr('was_cancelled', 'sameas', true) | sum(attribute='result', start=[])"
+        value = f"({results} | selectattr('type', 'equalto', '{kind}') | first)['value']['{field}']"
+        columns = {"prompt": f"{{{{ data[{quoted(prompt)}] }}}}", "response": f"{{{{ {value}{listed} }}}}"}
+        what = "wrote" if kind == "textarea" else "chose"
+        reason = f"'annotations' holds what a person {what} on {prompt!r} of 'data'; cancelled annotations are left out"
+        return Guess(columns, None, reason)
+    return None
+
+
+def _first_values(annotations: Sequence[Any], kind: str, field: str) -> list[Any]:
+    """Return the values of a kind in the first annotation that has any and was not cancelled."""
+    kept = (a for a in annotations if isinstance(a, Mapping) and a.get("was_cancelled") is not True)
+    return next((values for annotation in kept if (values := list(_values(annotation, kind, field)))), [])
+
+
+def _values(annotation: Mapping[str, Any], kind: str, field: str) -> Iterator[Any]:
+    results = annotation.get("result")
+    for result in results if isinstance(results, list) else ():
+        if isinstance(result, Mapping) and result.get("type") == kind and isinstance(result.get("value"), Mapping):
+            yield result["value"].get(field)
+
+
+def _submitted(rows: Rows) -> Guess | None:
+    """Return the guess for an export of Argilla that tells the status of each answer, in columns beside them or in the answers."""
+    names = names_of(rows)
+    questions: dict[str, tuple[str, list[str]]] = {}
+    for name in names:
+        status = f"{name}.status"
+        if name.endswith(".responses") and status in names:
+            pairs = [
+                pair
+                for row in rows
+                if isinstance(row.get(name), list) and isinstance(row.get(status), list)
+                for pair in zip(row[name], row[status], strict=False)
+            ]
+            column, told = f"row[{quoted(name)}]", f"row[{quoted(status)}]"
+            path = f"{column}[{told}.index({quoted(SUBMITTED)})]"
+            questions[name.removesuffix(".responses")] = (
+                path,
+                [v for v, s in pairs if s == SUBMITTED] or [v for v, _ in pairs],
+            )
+        elif answers := _judged_answers(rows, name):
+            path = f'({as_expression(name)} | selectattr("status", "equalto", {quoted(SUBMITTED)}) | first)["value"]'
+            questions[name] = (
+                path,
+                [a["value"] for a in answers if a["status"] == SUBMITTED] or [a["value"] for a in answers],
+            )
+    beside = (*questions, *(f"{question}{mark}" for question in questions for mark in (".responses", ".suggestion")))
+    fields = [
+        name
+        for name in names
+        if name not in (*OF_RECORDS, *beside)
+        and not name.startswith(tuple(f"{b}{sign}" for b in beside for sign in ".-"))
+    ]
+    shown = [{name: row.get(name) for name in fields} for row in rows]
+    question = _question(shown, fields, {name: values for name, (_, values) in questions.items()})
+    prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
+    if question is None or prompt is None:
+        return None
+    columns = {
+        "prompt": asked(shown, (prompt, question), prompt)[0],
+        "response": f"{{{{ {questions[question][0]} }}}}",
+    }
+    reason = f"{question!r} holds what people submitted on {prompt!r}; a row of which nothing was submitted is refused"
+    return Guess(columns, None, reason)
+
+
+def _judged_answers(rows: Rows, name: str) -> list[Mapping[str, Any]]:
+    """Return the answers in a column of lists of answers with their status; none if it holds anything else."""
+    answers = [answer for row in rows if row.get(name) for answer in _as_list(row[name])]
+    return answers if all(isinstance(a, Mapping) and {"value", "status"} <= a.keys() for a in answers) else []
+
+
+def _nested(rows: Rows) -> Guess | None:
+    """Return the guess for an export of Argilla with `fields` beside `responses`, which has no status of an answer."""
+    if not all(isinstance(row.get("fields"), Mapping) and isinstance(row.get("responses"), Mapping) for row in rows):
+        return None
+    shown, responses = ([row[name] for row in rows] for name in ("fields", "responses"))
+    values = {
+        name: [a["value"] for each in responses for a in _as_list(each.get(name)) if isinstance(a, Mapping) and "value" in a]
+        for name in names_of(responses)
+    }  # fmt: skip
+    fields = names_of(shown)
+    question = _question(shown, fields, values)
+    prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
+    if question is None or prompt is None:
+        return None
+    columns = {
+        "prompt": f"{{{{ fields[{quoted(prompt)}] }}}}",
+        "response": f'{{{{ responses[{quoted(question)}][0]["value"] }}}}',
+    }
+    return Guess(columns, None, f"{question!r} of 'responses' holds what people answered on {prompt!r} of 'fields'")
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _question(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[Any]]) -> str | None:
+    """Return the question whose answers are the responses: texts, the longest ones. Beside a response that people saw, a word judges it."""
+    words = {
+        name: num_words([{name: text} for text in texts], name)
+        for name, texts in values.items()
+        if texts and all(isinstance(text, str) for text in texts)
+    }
+    question = max(words, key=words.__getitem__, default=None)
+    is_judged = first_named([name for name in fields if num_words(shown, name)], RESPONSES) is not None
+    return None if question is None or (is_judged and words[question] < FEWEST_WORDS) else question
+
+
+def _prompt(rows: Rows, names: Sequence[str]) -> str | None:
+    """Return the column of what people were shown."""
+    return prompt_of(rows, names) or first_named(names, TEXTS) or next(iter(text_columns(rows, names)), None)
