@@ -19,7 +19,7 @@ RESPONSES = (
     "response", "answer", "completion", "output", "reply", "assistant", "target", "solution", "gpt", "bot", "result", "expected", "chosen",
     "antwort", "ausgabe", "losung", "loesung", "respuesta", "salida", "resposta", "saida", "reponse", "risposta", "antwoord", "svar",
     "odpowiedz", "odpoved", "yanit", "cevap", "ответ", "решение", "回答", "答案", "輸出", "输出", "답변", "جواب", "उत्तर",
-    "answers", "responses", "replies", "outputs", "targets", "resolution", "antworten", "respuestas", "respostas", "reponses",
+    "answers", "responses", "completions", "replies", "outputs", "targets", "resolution", "antworten", "respuestas", "respostas", "reponses",
 )  # fmt: skip
 TEXTS = (
     "utterance", "text", "content", "sentence", "document", "documentation", "docstring", "body", "review", "message", "comment", "article", "dialogue", "dialog", "passage",

@@ -194,7 +194,16 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
     reason = f"{prompt!r} is a word for a {kind} and {response!r} for a response"
     if about is not None:
         reason += f"; {about!r} for what it is about"
+    if any(_are_several(row.get(response)) for row in rows):
+        reason += f". Some rows of {response!r} hold several answers, and the first one is taken"
     return Guess({"prompt": question, "response": answer}, None, reason)
+
+
+def _are_several(value: Any) -> bool:
+    """Return True for a list of several different texts, or of several objects, or an object with one."""
+    if isinstance(value, Mapping):
+        return any(map(_are_several, value.values()))
+    return isinstance(value, list) and any(item != value[0] for item in value[1:])
 
 
 def _text_in(rows: Rows, name: str) -> str | None:

@@ -217,6 +217,16 @@ def test_the_best_and_the_worst_by_a_list_of_scores_are_read(answers, scores, va
     assert guess([row | {scores: [*values, 4]} for row in rows]) is None
 
 
+@pytest.mark.parametrize("name", ["responses", "completions"])
+@pytest.mark.parametrize("wrap", [str, lambda text: {"text": text}])
+def test_of_answers_without_scores_the_first_one_is_taken_and_it_is_said(name, wrap):
+    rows = [{"prompt": f"Why is it {n}?", name: [wrap(f"It is {n}."), wrap("No idea.")]} for n in range(6)]
+    answer = guess(rows)
+    assert read(rows[2], answer).response == "It is 2."
+    assert f"Some rows of {name!r} hold several answers, and the first one is taken" in answer.reason
+    assert "several" not in guess([row | {name: row[name][:1]} for row in rows]).reason
+
+
 def test_calls_beside_a_question_and_tools_are_calls():
     tools = json.dumps([{"name": "weather", "description": "It.", "parameters": {"city": {"type": "str"}}}])
     calls = [{"name": "weather", "arguments": {"city": "Rome"}}, {"name": "weather", "arguments": {"city": "Oslo"}}]
