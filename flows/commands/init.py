@@ -62,4 +62,11 @@ def init(
             f"They take the place of {_intake.listed(gone)}, which nothing names now. To train on all of it, name each in params.yaml, "
             "or take in a folder that holds all."
         )
+    settings = configuration.load().model_dump()
+    corpora, max_tokens = settings["ingest"]["corpora"], settings["pretrain"]["max_tokens"]
+    if max_tokens and not corpora["domain"] and not corpora.get("domains"):
+        typer.echo(
+            f"`pretrain` trains on {max_tokens:,} tokens of the domain's texts, and no text is named: a run would end there. Name texts in "
+            "`ingest.corpora.domain` of params.yaml, or write `max_tokens: 0` in `pretrain`, which leaves it out."
+        )
     typer.echo("Next: ratchet run")

@@ -234,6 +234,14 @@ def test_questions_on_one_paragraph_are_kept_together(workspace, tmp_path, capsy
     assert "groups: several rows are about one 'context', and those stay in one split" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("profile", "is_said"), [("tiny", True), ("workstation", False)])
+def test_settings_that_train_on_texts_of_which_there_are_none_are_told(workspace, tmp_path, capsys, profile, is_said):
+    shutil.copyfile(workspace / f"params/{profile}.yaml", workspace / "params.yaml")
+    command.init(str(tmp_path / "fragen.csv"), yes=True)
+    told = "`pretrain` trains on 8,000 tokens of the domain's texts, and no text is named: a run would end there."
+    assert (told in capsys.readouterr().out) == is_said
+
+
 def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(
