@@ -44,4 +44,5 @@ def without_passwords(text: str) -> str:
 def has_password(address: str) -> bool:
     """Return True if an address holds a password, before its host or as a parameter."""
     parts = urlsplit(address)
-    return bool(parts.password) or any("password" in name.lower() for name, _ in parse_qsl(parts.query))
+    is_given = bool(parts.password) or PASSWORD.search(address) is not None  # a `/` in it ends the host for urlsplit
+    return is_given or any("password" in name.lower() for name, _ in parse_qsl(parts.query))

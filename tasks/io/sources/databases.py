@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tasks.core.text.visible import PASSWORD
 from tasks.io.sources.record import Broken, Record, Row, first_line
 
 POSTGRES = ("postgresql://", "postgres://")
@@ -57,7 +58,7 @@ def shown(database: str) -> str:
     """Return the name of a database without user and password."""
     if not is_on_server(database):
         return database
-    address = urlsplit(database)
+    address = urlsplit(PASSWORD.sub(r"\1@", database))
     return f"postgresql://{address.hostname or 'localhost'}{address.path}"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.core.text.visible import visible, without_passwords
+from tasks.core.text.visible import has_password, visible, without_passwords
 
 
 def test_controls_are_spelled_out_and_line_ends_are_kept():
@@ -30,3 +30,9 @@ def test_of_a_long_text_the_start_is_shown_and_how_much_is_left():
 )  # fmt: skip
 def test_an_address_is_shown_without_its_password(text, shown):
     assert without_passwords(text) == shown
+
+
+@pytest.mark.parametrize("address", ["postgresql://me:secret@host/db", "postgresql://me:sec/ret@host/db", "postgresql:///db?password=secret"])  # fmt: skip
+def test_an_address_with_a_password_is_known(address):
+    assert has_password(address)
+    assert not has_password("postgresql://me@host:5432/db")

@@ -99,10 +99,11 @@ def test_what_is_no_database_is_refused(tmp_path):
         list(databases.rows(str(tmp_path / "b.db"), QUERY))
 
 
-def test_postgres_without_its_driver_names_the_extra_and_no_password(monkeypatch):
+@pytest.mark.parametrize("password", ["secret", "sec/ret", "s#c?ret"])
+def test_postgres_without_its_driver_names_the_extra_and_no_password(monkeypatch, password):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ValueError, match=r"^postgresql://host/db: .*ratchet-llm\[postgres\]"):
-        list(databases.rows("postgresql://me:secret@host/db", QUERY))
+        list(databases.rows(f"postgresql://me:{password}@host/db", QUERY))
 
 
 class Connection(SimpleNamespace):
