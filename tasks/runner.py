@@ -155,10 +155,7 @@ def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) ->
     old, new = dict(flat(before["settings"])), dict(flat(now["settings"]))
     settings = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name))]
     what = ", ".join([*inputs, *settings]) or "its code"
-    raise RuntimeError(
-        f"{what} changed while the stage ran, which began with what was there before. Its outputs were not put in place: they would pass "
-        "for outputs of what is there now. Run it again; where what was there before is put back, a training goes on from its last checkpoint."
-    )
+    raise stage_outputs.changed_meanwhile(what, _name(stage, item))
 
 
 def _assist(

@@ -215,7 +215,7 @@ def test_outputs_of_settings_that_were_edited_meanwhile_are_not_put_in_place(wor
     code, out, err = workspace.drive(edit)
     assert code == 1, out
     assert {"base", "embedder"}.isdisjoint(workspace.outputs())
-    assert "fetch stopped: fetch.model.seed changed while the stage ran" in out
+    assert "fetch stopped: fetch.model.seed changed while fetch ran" in out
     assert "Traceback" not in out + err
     assert workspace.last_words == ["FAILED"]
     assert workspace.drive("")[0] == 0, "what is there now is taken by the next run"

@@ -1,7 +1,8 @@
 """`ratchet init`."""
 
 import shlex
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -35,20 +36,20 @@ def init(
     from flows.project import data_import, profiles
     from tasks import configuration
 
-    ingest = configuration.load().model_dump()["ingest"]
+    before: Any = configuration.load()
     workspace_lease.check_free()
-    limits = (ingest["max_prompt_chars"], ingest["max_response_chars"])
+    limits = (before.ingest.max_prompt_chars, before.ingest.max_response_chars)
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     call = f"ratchet init {shlex.quote(place)}"
     with (
         _intake.examined(place, columns, query, call, yes=yes, limits=limits) as intake,
-        workspace_lease.acquired(),  # a stage whose settings or data change meanwhile puts no output in place
+        workspace_lease.writing(),
     ):
         sources, target = intake.take()
         start = profiles.to_begin_with(configuration.PARAMS) if sources.examples else configuration.PARAMS
-        before = data_import.own_places(configuration.PARAMS)
+        places = data_import.own_places(configuration.PARAMS)
         changed = data_import.write_sources(sources, configuration.PARAMS, start)
-        after = data_import.own_places(configuration.PARAMS)
+        named = data_import.own_places(configuration.PARAMS)
     where = f"The data are in {target}" if target else "The data stay in the database"
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
     if start != configuration.PARAMS:
@@ -57,16 +58,25 @@ def init(
         )
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those that were named before, the corpus is yours.")
-    if gone := [place for place in before if place not in after]:
+    _tell_what_is_gone([each for each in places if each not in named])
+    _tell_what_is_missing(configuration.load())
+    typer.echo("Next: ratchet run")
+
+
+def _tell_what_is_gone(places: Sequence[str]) -> None:
+    """Print which data of one's own are named no longer."""
+    if places:
         typer.echo(
-            f"They take the place of {_intake.listed(gone)}, which nothing names now. To train on all of it, name each in params.yaml, "
+            f"They take the place of {_intake.listed(places)}, which nothing names now. To train on all of it, name each in params.yaml, "
             "or take in a folder that holds all."
         )
-    settings = configuration.load().model_dump()
-    corpora, max_tokens = settings["ingest"]["corpora"], settings["pretrain"]["max_tokens"]
-    if max_tokens and not corpora["domain"] and not corpora.get("domains"):
+
+
+def _tell_what_is_missing(config: Any) -> None:
+    """Print where a run would end for want of texts."""
+    corpora, max_tokens = config.ingest.corpora, config.pretrain.max_tokens
+    if max_tokens and not corpora.domain and not corpora.domains:
         typer.echo(
             f"`pretrain` trains on {max_tokens:,} tokens of the domain's texts, and no text is named: a run would end there. Name texts in "
             "`ingest.corpora.domain` of params.yaml, or write `max_tokens: 0` in `pretrain`, which leaves it out."
         )
-    typer.echo("Next: ratchet run")

@@ -91,8 +91,7 @@ def new(
         chosen_model = _ask(f"Model ({base_model.EXAMPLES})", model, default=MODEL, read=base_model.source, yes=yes)
         chosen_goal = _ask_goal(goal, intake, yes=yes)
         chosen_machine = _ask_machine(machine, available, yes=yes)
-        # A stage whose settings or data change meanwhile puts no output in place.
-        stack.enter_context(workspace_lease.acquired())
+        stack.enter_context(workspace_lease.writing())
         sources, target = intake.take() if intake else (None, None)
         preview = intake.preview if intake else {}
         answers = new_settings.Answers(sources, preview, chosen_model, chosen_goal, chosen_machine, available.cores)

@@ -22,7 +22,7 @@ def rounds(
     from tasks.io import config_file
 
     config_file.check_present(configuration.PARAMS)
-    with workspace_lease.acquired():  # a stage whose settings change meanwhile puts no output in place
+    with workspace_lease.writing():
         rounds.write_rounds(number, configuration.PARAMS)
     names = ", ".join(configuration.names_of_rounds(number))
     typer.echo(f"{configuration.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")

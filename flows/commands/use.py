@@ -37,7 +37,7 @@ def use(
             f"{params} holds edits that are in no profile and no commit. Commit it, save it as {profiles.FOLDER}/NAME.yaml, "
             f"or overwrite it: ratchet use {profile} --force"
         )
-    with workspace_lease.acquired():  # a stage whose settings change meanwhile puts no output in place
+    with workspace_lease.writing():
         profiles.use(profile, params)
     about = itertools.takewhile(lambda line: line.startswith("#"), params.read_text(encoding="utf-8").splitlines())
     for line in about:

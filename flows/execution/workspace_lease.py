@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from flows.execution.workspace import SCRATCH
@@ -37,6 +37,11 @@ def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = Fal
         _ours.add(name)
         stack.callback(_ours.discard, name)
         yield
+
+
+def writing() -> AbstractContextManager[None]:
+    """Hold the workspace while settings or data are written: a stage under which they change puts no output in place."""
+    return acquired()
 
 
 def check_free() -> None:

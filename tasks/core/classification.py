@@ -4,7 +4,7 @@ Labels that occur among the references count, each alike however rare. An answer
 else. Opitz & Burst 2019, https://arxiv.org/abs/1911.03347: of the two macro-F1 in use this is the mean of F1, not the F1 of means.
 
 A label of one or two groups shows hardly anything of its F1, which weighs as much as any: resampling alone missed the truth in 10 to 45 draws
-of 100 of 20 or 30 items, 4 % of them of a label. Intervals also hold what resamples show with one group more of each label, whose outcomes are drawn
+of 100 of 20 or 30 items, 4 % of them of a label (`benchmarks/intervals.py --labels`). By a design of Ratchet's own, intervals also hold what resamples show with one group more of each label, whose outcomes are drawn
 anew each time: of right and wrong with the prior of Jeffreys (1946), ½ each, in all. Of a label that no item has they know nothing.
 Shapes: B = resamples, G = groups, K = counts of a group, L = labels, O = outcomes.
 """
@@ -110,7 +110,7 @@ def _wider(estimate: Estimate, low: float, high: float) -> Estimate:
 def _unseen(counts_GK: Vector, labels: int, tail: float) -> float:
     """Return by how much macro-F1 may change by answers to labels that none was seen to give.
 
-    Of each label it is the exact bound u of none of its groups. A share u of hits more or less changes F1 by u / (2 - u), predictions
+    By a rule of Ratchet's own, it is of each label the exact bound u of none of its groups. A share u of hits more or less changes F1 by u / (2 - u), predictions
     with it.
     """
     groups_L = (counts_GK[:, labels : 2 * labels] > 0).sum(axis=0)

@@ -34,6 +34,14 @@ def publish(partial: Paths, writes: Paths) -> None:
         path.rename(writes[name])
 
 
+def changed_meanwhile(what: str, stage: str) -> RuntimeError:
+    """Return the error about outputs of what was there before an edit: DVC hashes what they follow from when the stage has ended."""
+    return RuntimeError(
+        f"{what} changed while {stage} ran, which began with what was there before: its outputs would pass for outputs of what is there now. "
+        "Run it again; where what was there before is put back, a training goes on from its last checkpoint."
+    )
+
+
 def remember(stage: str, key: str, writes: Paths) -> None:
     """Record the digests of a stage's outputs (`tune@r0`), and the key of all that they follow from."""
     record = {"key": key, "outputs": {name: provenance.digest(path) for name, path in writes.items()}}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flows.execution.elsewhere import job
+from tasks.io import stage_outputs
 from tasks.io.system import progress
 from tasks.io.system.process import explain
 
@@ -39,10 +40,7 @@ def _check_unchanged(stage: Any, before: Mapping[str, Any]) -> None:
     """Raise RuntimeError if what the stage reads was edited here while the host worked: DVC hashes it afterwards, the runner saw it there."""
     now = _hashes(stage)
     if changed := [name for name in now if now[name] != before[name]]:
-        raise RuntimeError(
-            f"{', '.join(changed)} changed while {stage.addressing} ran, which began with what was there before: its outputs would pass for "
-            "outputs of what is there now. Run it again."
-        )
+        raise stage_outputs.changed_meanwhile(", ".join(changed), stage.addressing)
 
 
 def _job(stage: Any, commands: list[str]) -> job.Job:

@@ -15,7 +15,7 @@ from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering.duplicates import near_duplicate_reason
 from tasks.stages.ingest.filtering.examples import Decisions, Rule
-from tasks.stages.ingest.quarantine import Hide, as_it_is
+from tasks.stages.ingest.quarantine import TOO_LONG, Hide, as_it_is, too_long
 from tasks.stages.ingest.shards.collection import Shards
 from tasks.stages.ingest.shards.shard import RESPONSE, SIDES, Shard
 from tasks.stages.ingest.splits import SPLITS
@@ -100,9 +100,7 @@ def _explained(
     rule, twin = Rule(decisions.rules[number]), int(decisions.twins[number])
     is_of_benchmark = twin < decisions.num_benchmark
     if rule == Rule.TOO_LONG:
-        sides = (("prompt", chars[0], config.max_prompt_chars), ("response", chars[1], config.max_response_chars))
-        name, length, limit = next(side for side in sides if side[1] > side[2])
-        return "too long", f"the {name} has {length} characters; max_{name}_chars is {limit}"
+        return TOO_LONG, too_long(chars, (config.max_prompt_chars, config.max_response_chars))
     if rule == Rule.EQUAL:
         return "leak" if is_of_benchmark else "duplicate", f"the same as {sources[twin]}"
     if rule == Rule.OVER_LIMIT:

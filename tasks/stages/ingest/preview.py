@@ -28,7 +28,7 @@ from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, IngestConfig, Package, Query
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
-from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.quarantine import TOO_LONG, Sourced, too_long
 from tasks.stages.ingest.reading import threads
 from tasks.stages.ingest.reading.examples import (
     LONG,
@@ -64,8 +64,7 @@ SHARED = 0.05
 LISTED = 12
 """Names of columns that a message lists."""
 SEED = 0
-SIDES = ("prompt", "response")
-LIMITS = tuple(int(IngestConfig.model_fields[f"max_{side}_chars"].default) for side in SIDES)
+LIMITS = tuple(int(IngestConfig.model_fields[f"max_{side}_chars"].default) for side in ("prompt", "response"))
 """The longest prompt and the longest response, in characters, where settings say nothing."""
 
 
@@ -158,11 +157,8 @@ def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) 
 def _too_long(example: Example, limits: Sequence[int]) -> Refusal | None:
     """Return the refusal of an example with a side beyond its limit, which the stage refuses once all are read; None for any other."""
     lengths = (len(prompt_of(example)), max(len(example.response), len(example.rejected or "")))
-    for side, length, limit in zip(SIDES, lengths, limits, strict=True):
-        if length > limit:
-            detail = f"the {side} has {length} characters; max_{side}_chars is {limit}"
-            return Refusal(example.source, "", "too long", detail, "")
-    return None
+    detail = too_long(lengths, limits)
+    return Refusal(example.source, "", TOO_LONG, detail, "") if detail else None
 
 
 def _kind(example: Example) -> str:

@@ -21,12 +21,21 @@ Reasons = Mapping[int, tuple[str, str]]
 
 DETAIL = 1_000
 """Characters of a detail that are kept: that of a table with thousands of columns names them all."""
+TOO_LONG = "too long"
 MERGED = ("duplicate", "near-duplicate")
 """The reasons of records whose copy is kept in the same split."""
 
 
 FORGOTTEN = "forgotten"
 """The reason of refusal of what was asked to be forgotten, of which no text is kept."""
+
+
+def too_long(lengths: Sequence[int], limits: Sequence[int]) -> str:
+    """Return the detail of a refusal as too long, from the characters of prompt and response; empty where both are within their limits."""
+    for side, length, limit in zip(("prompt", "response"), lengths, limits, strict=True):
+        if length > limit:
+            return f"the {side} has {length} characters; max_{side}_chars is {limit}"
+    return ""
 
 
 class Sourced(NamedTuple, Generic[R_co]):

@@ -46,9 +46,8 @@ def _judged(data: ReportData) -> Iterator[str]:
         yield _wrap(f"{aspect.name.capitalize()}: {aspect.sentence}")
     for name, counts in data.origins.items():
         told = ", ".join(f"{number:,} {origin}" for origin, number in counts.items())
-        yield _wrap(
-            f"Origins of the examples {f'of {name}' if data.loop else name}: {told}."
-        )  # without a loop `as read`
+        of_which = f"of {name}" if data.loop else name  # `as read`
+        yield _wrap(f"Origins of the examples {of_which}: {told}.")
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:

@@ -106,10 +106,10 @@ def _submitted(rows: Rows) -> Guess | None:
         and not name.startswith(tuple(f"{b}{sign}" for b in beside for sign in ".-"))
     ]
     shown = [{name: row.get(name) for name in fields} for row in rows]
-    question = _question(shown, fields, {name: values for name, (_, values) in questions.items()})
-    prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
-    if question is None or prompt is None:
+    sides = _sides(shown, fields, {name: values for name, (_, values) in questions.items()})
+    if sides is None:
         return None
+    prompt, question = sides
     columns = {
         "prompt": asked(shown, (prompt, question), prompt)[0],
         "response": f"{{{{ {questions[question][0]} }}}}",
@@ -133,11 +133,10 @@ def _nested(rows: Rows) -> Guess | None:
         name: [a["value"] for each in responses for a in _as_list(each.get(name)) if isinstance(a, Mapping) and "value" in a]
         for name in names_of(responses)
     }  # fmt: skip
-    fields = names_of(shown)
-    question = _question(shown, fields, values)
-    prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
-    if question is None or prompt is None:
+    sides = _sides(shown, names_of(shown), values)
+    if sides is None:
         return None
+    prompt, question = sides
     columns = {
         "prompt": f"{{{{ fields[{quoted(prompt)}] }}}}",
         "response": f'{{{{ responses[{quoted(question)}][0]["value"] }}}}',
@@ -147,6 +146,13 @@ def _nested(rows: Rows) -> Guess | None:
 
 def _as_list(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def _sides(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[Any]]) -> tuple[str, str] | None:
+    """Return the field that people were shown and the question that they answered on it; None unless both are known."""
+    question = _question(shown, fields, values)
+    prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
+    return None if question is None or prompt is None else (prompt, question)
 
 
 def _question(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[Any]]) -> str | None:

@@ -4,19 +4,13 @@ import json
 
 import pytest
 
-from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.preview import preview
-from tasks.stages.ingest.reading.examples import example_from_row
 from tasks.stages.ingest.reading.guesses.table import guess
+from tests.stages.ingest.reading.guesses.rows import read
 
 NUMBER = 9
 SUGGESTED = {"corrected.suggestion": "A suggestion of it.", "corrected.suggestion.agent": "m"}
-
-
-def read(row, answer):
-    source = File.model_validate({"from": "file", "path": "a.jsonl", "columns": dict(answer.columns)})
-    return example_from_row(Row("line 1", row), "a", source, "d")
 
 
 def status(n):

@@ -5,19 +5,12 @@ import json
 import pytest
 
 from tasks.core.records import Example, Refusal
-from tasks.io.sources.record import Row
-from tasks.stages.ingest.config import File
-from tasks.stages.ingest.reading.examples import example_from_row
 from tasks.stages.ingest.reading.guesses.table import guess
+from tests.stages.ingest.reading.guesses.rows import guessed, read
 
 TALK = [("user", "Why so?"), ("assistant", "It is <so>."), ("user", "Is it?"), ("assistant", 'Yes, "it" is.')]
 SAID = [text for _, text in TALK]
 ASKED, ANSWERED = SAID[::2], SAID[1::2]
-
-
-def read(row, answer):
-    source = File.model_validate({"from": "file", "path": "a.jsonl", "columns": dict(answer.columns)})
-    return example_from_row(Row("line 1", row), "a", source, "d")
 
 
 @pytest.mark.parametrize(
@@ -76,10 +69,6 @@ def test_other_lists_are_no_conversations(row):
 
 
 # --- by names ---------------------------------------------------------------------------------------------------------------
-
-
-def guessed(**columns):
-    return guess([{name: value(n) if callable(value) else value for name, value in columns.items()} for n in range(9)])
 
 
 @pytest.mark.parametrize(
@@ -316,96 +305,6 @@ def test_a_verdict_in_numbers_is_not_guessed():
         for n in range(6)
     ]
     assert "rejected" not in guess(rows).columns
-
-
-@pytest.mark.parametrize(
-    ("columns", "prompt", "response"),
-    [
-        (  # MedQA
-            {"question": lambda n: f"What is {n}?", "options": lambda n: {"A": f"a {n}", "B": f"b {n}"}, "answer": lambda n: f"b {n}"},
-            "What is 3?\n\nA. a 3\nB. b 3", "B. b 3",
-        ),
-        (  # MedMCQA
-            {"question": lambda n: f"What is {n}?", "opa": "one", "opb": "two", "opc": "three", "cop": lambda n: n % 3},
-            "What is 3?\n\nA. one\nB. two\nC. three", "A. one",
-        ),
-        (  # WinoGrande
-            {"sentence": lambda n: f"It is _, {n}.", "option1": "so", "option2": "not", "answer": lambda n: str(n % 2 + 1)},
-            "It is _, 3.\n\nA. so\nB. not", "B. not",
-        ),
-        (  # choices that are objects
-            {"question": lambda n: f"What is {n}?", "choices": [{"label": "A", "text": "one"}, {"label": "B", "text": "two"}], "answerKey": lambda n: "AB"[n % 2]},
-            "What is 3?\n\nA. one\nB. two", "B. two",
-        ),
-        (  # an id asks nothing
-            {"question_id": lambda n: f"q{n}", "text": lambda n: f"What is {n}?", "choices": ["one", "two"], "answer": lambda n: "AB"[n % 2]},
-            "What is 3?\n\nA. one\nB. two", "B. two",
-        ),
-    ],
-)  # fmt: skip
-def test_choices_in_an_object_or_in_columns_are_listed(columns, prompt, response):
-    answer = guessed(**columns)
-    example = read({name: value(3) if callable(value) else value for name, value in columns.items()}, answer)
-    assert ([message.content for message in example.messages]) == [prompt, response]
-
-
-def test_a_choice_before_the_first_is_refused_where_choices_are_counted_from_one():
-    columns = {"question": lambda n: f"What is {n}?", "choices": ["one", "two", "three"], "answer": lambda n: n % 3 + 1}
-    row = {name: value(3) if callable(value) else value for name, value in columns.items()}
-    assert read(row, guessed(**columns)).response == "A. one"
-    assert read(row | {"answer": 0}, guessed(**columns)).reason == "columns do not fit"
-
-
-def asked(answers):
-    return [
-        {"question": f"What is {n}?", "choices": ["one", "two"], "answer": answer} for n, answer in enumerate(answers)
-    ]
-
-
-@pytest.mark.parametrize("hidden", [None, "", -1])
-@pytest.mark.parametrize("answers", [(0, 1), ("A", "B")])
-def test_an_answer_that_is_hidden_is_not_the_first_choice(answers, hidden):
-    _, right, none = rows = asked([*answers, hidden])
-    answer = guess(rows)
-    assert read(right, answer).response == "B. two"
-    assert read(none, answer).reason == "columns do not fit"
-    assert "multiple choice" in guess(asked([hidden] * 3)).reason
-
-
-@pytest.mark.parametrize(("answers", "other"), [(("0", "1"), "B"), (("A", "B"), "AB")])
-def test_an_answer_that_names_no_choice_is_not_the_first_one(answers, other):
-    assert read(*asked([other]), guess(asked(answers))).reason == "columns do not fit"
-
-
-@pytest.mark.parametrize(
-    ("answers", "right"), [((0.0, 1.0), "B. two"), (("(A)", "(B)"), "B. two"), (("a.", "b."), "B. two")]
-)
-def test_numbers_of_pandas_and_letters_in_brackets_name_a_choice(answers, right):
-    rows = asked(answers)
-    assert read(rows[1], guess(rows)).response == right
-
-
-def test_a_question_with_choices_is_no_question_without_them():
-    rows = asked(["option 1", "option 2"])
-    assert [read(row, guess(rows)).reason for row in rows] == ["columns do not fit"] * 2
-
-
-OPTIONS = [{"id": "good", "text": "Good"}, {"id": "bad", "text": "Bad"}]
-
-
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        (
-            {"options": {"lang": "en"}, "label": lambda n: ("pos", "neg")[n % 2]},
-            {"prompt": "text", "response": "label"},
-        ),
-        ({"options": {"lang": "en", "page": "2"}, "label": lambda n: n % 2}, {"prompt": "text", "response": "label"}),
-        ({"options": OPTIONS, "accept": ["good"], "answer": "accept"}, {}),  # Prodigy
-    ],
-)
-def test_options_of_which_none_is_right_are_no_choices(columns, expected):
-    assert guessed(text=lambda n: f"It rains a lot on day {n}.", **columns).columns == expected
 
 
 def test_what_never_comes_again_is_no_label():

@@ -5,10 +5,8 @@ import json
 import pytest
 
 from tasks.core.records import Example
-from tasks.io.sources.record import Row
-from tasks.stages.ingest.config import File
-from tasks.stages.ingest.reading.examples import example_from_row
 from tasks.stages.ingest.reading.guesses.table import guess
+from tests.stages.ingest.reading.guesses.rows import read
 
 NUMBER = 6
 
@@ -23,11 +21,6 @@ def talk(n):
 
 def rows(**columns):
     return [{name: value(n) if callable(value) else value for name, value in columns.items()} for n in range(NUMBER)]
-
-
-def read(row, answer):
-    source = File.model_validate({"from": "file", "path": "a.jsonl", "columns": dict(answer.columns)})
-    return example_from_row(Row("line 1", row), "a", source, "d")
 
 
 @pytest.mark.parametrize(
