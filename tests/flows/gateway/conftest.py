@@ -21,6 +21,7 @@ from flows.gateway.requests import Fields
 from flows.gateway.served_models import ServedModel
 from tasks.core.operation import ServeConfig
 from tasks.io.runs.tracking import Traces
+from tests.flows.conftest import wait_for
 
 READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "temperature", "max_tokens"))
 FIELDS: Fields = {"chat/completions": READ | {"logprobs": (False,)}, "completions": READ}
@@ -41,6 +42,10 @@ class Gateway:
         """A metric by its name with labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0.0)
+
+    def counts(self, name: str, value: float) -> None:
+        """Assert that a metric comes to a value: what is counted of a request is so after its last byte is sent."""
+        wait_for(lambda: self.measured(name) == value, lambda: f"{name} is {self.measured(name)}, not {value}", 20)
 
 
 def launch(model: ServedModel) -> Launch:

@@ -72,7 +72,7 @@ def test_a_model_that_is_not_served(gateway):
     told = error(gateway.ask("hello", "gpt-5"), 404, "model")
     assert told == "The model 'gpt-5' is not served here. There is: champion (ratchet@1)."
     error(gateway.client.get("/v1/models/gpt-5"), 404, "model")
-    assert gateway.measured('ratchet_serve_requests_total{endpoint="completions",model="unknown",status="404"}') == 1
+    gateway.counts('ratchet_serve_requests_total{endpoint="completions",model="unknown",status="404"}', 1)
 
 
 def test_a_path_and_a_method_that_do_not_exist(gateway):
@@ -216,12 +216,9 @@ def test_a_stream_ends_as_those_of_openai_and_its_tokens_are_counted(gateway):
     assert done == "data: [DONE]"
     assert {json.loads(event.removeprefix("data: "))["model"] for event in events} == {"ratchet@1"}
     gateway.ask("hello")
-    counted = [
-        gateway.measured(f'ratchet_serve_tokens_total{{kind="{kind}",model="ratchet@1"}}')
-        for kind in ("prompt", "completion")
-    ]
-    assert counted == [6, 4]
-    assert gateway.measured('ratchet_serve_request_seconds_count{endpoint="completions",model="ratchet@1"}') == 1
+    for kind, tokens in {"prompt": 6, "completion": 4}.items():
+        gateway.counts(f'ratchet_serve_tokens_total{{kind="{kind}",model="ratchet@1"}}', tokens)
+    gateway.counts('ratchet_serve_request_seconds_count{endpoint="completions",model="ratchet@1"}', 1)
 
 
 def test_a_second_server_on_a_port_is_told_who_has_it(gateway):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.gateway import prompt_log
+from flows.gateway import prompt_log, requests
 from flows.gateway.prompt_log import PromptLog
 from tasks import configuration
 from tasks.core.operation import ServeConfig
@@ -32,6 +32,10 @@ TALKS = [
         {"role": "tool", "content": "noon", "tool_call_id": "c1"},
     ],
 ]
+
+
+def asked(prompt):
+    return requests.parse("completions", json.dumps({"model": "champion", "prompt": prompt}).encode())
 
 
 def examples():
@@ -65,21 +69,21 @@ def test_a_log_that_cannot_be_written_costs_no_answer(serving):
     Path("incoming").rmdir()
     with serving({"champion": "ratchet@1"}, ServeConfig(), log) as gateway:
         assert gateway.ask("hello").status_code == 200
-        assert gateway.measured("ratchet_serve_lost_prompts_total") == 1
+        gateway.counts("ratchet_serve_lost_prompts_total", 1)
 
 
-def test_a_prompt_for_which_the_disk_has_half_the_room_costs_no_other(serving):
-    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
-        gateway.ask("first")
-        (file,) = Path("incoming").iterdir()
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, hard))
-        try:
-            assert gateway.ask("second").status_code == 200
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        gateway.ask("third")
-        assert gateway.measured("ratchet_serve_lost_prompts_total") == 1
+def test_a_prompt_for_which_the_disk_has_half_the_room_costs_no_other():
+    log = PromptLog(Path("incoming"))
+    log.append(asked("first"))
+    (file,) = Path("incoming").iterdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, hard))
+    try:
+        with pytest.raises(OSError, match=r"served-.*\.jsonl"):
+            log.append(asked("second"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.append(asked("third"))
     assert [example.messages[0].content for example in examples()] == ["first", "third"]
 
 
