@@ -30,7 +30,7 @@ class CompressConfig(Config):
     valid_tokens: int = Field(4_000, ge=1)
     """Tokens of the validation set on which the loss is measured: before, after, and of every candidate of the method."""
     max_tokens: int = Field(768, ge=16)
-    """Longest validation example; longer ones are left out."""
+    """Longest validation example in tokens; longer ones are left out."""
 
 
 class StageConfig(Config):

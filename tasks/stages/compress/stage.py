@@ -35,7 +35,7 @@ class Scored(NamedTuple):
     loss: float
     """Nats per token."""
     tokens_per_s: float
-    """Tokens scored in a second, prompts included. Logged to MLflow only: outputs hold no times."""
+    """Tokens scored per second, prompts included. Logged to MLflow only: outputs hold no times."""
 
 
 Measure = Callable[[Path], Scored]
@@ -93,9 +93,9 @@ def _store_delta(
     config: StageConfig,
     run: Run,
 ) -> tuple[Facts, dict[str, float]]:
-    """Store the difference under the candidate settings of the lowest validation loss; the first of equals.
+    """Store the difference with the candidate settings of the lowest validation loss; the first of those that tie.
 
-    Returns the contents of compression.json, and the tokens scored in a second before and after. Raises ValueError where no candidate has
+    Returns the contents of compression.json, and the tokens scored per second before and after. Raises ValueError if no candidate has
     a finite loss.
     """
     measure = _measure(inputs, config)
@@ -173,8 +173,8 @@ def _store_weights(
 def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
     """Return a function that measures validation loss and speed of the model in a folder.
 
-    It raises ValueError for a model whose tokenizer gives other tokens than the first one's, where there is nothing to measure on, and
-    for texts beyond the model's context.
+    The function raises ValueError if a model's tokenizer gives other tokens than the first model's, if no example is short enough to
+    measure on, and if an example is longer than the model's context.
     """
     from tasks.engine import context, device, encode  # torch: not needed where nothing is compressed
     from tasks.engine.inference import scoring  # torch: not needed where nothing is compressed
@@ -207,7 +207,7 @@ def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
 
 
 def _finite(scored: Scored, path: Path) -> Scored:
-    """Return what was measured. Raises ValueError where the loss is not finite."""
+    """Return the measurement unchanged. Raises ValueError if its loss is not finite."""
     if not math.isfinite(scored.loss):
         raise ValueError(
             f"{path} has a validation loss of {scored.loss}: such a model is of no use, compressed or not."
@@ -216,7 +216,7 @@ def _finite(scored: Scored, path: Path) -> Scored:
 
 
 def _check_plain(model: Any, tuned: Path) -> None:
-    """Raise ValueError for a model with parameters that its class does not have."""
+    """Raise ValueError if the names of a model's parameters differ from those that its class has."""
     import torch
 
     with torch.device("meta"):
@@ -232,7 +232,9 @@ def _check_plain(model: Any, tuned: Path) -> None:
 
 def _write_card(tuned: Path, output: Path, config: StageConfig) -> None:
     """Write `ratchet.json`: the tuned model's card, which names its parent, and the settings of the compression."""
-    card = {name: fact for name, fact in checkpoints.read_card(tuned).items() if name != "bank"}  # none of it is here
+    card = {
+        name: fact for name, fact in checkpoints.read_card(tuned).items() if name != "bank"
+    }  # the compressed model has no bank
     added = {
         "method": card.get("method", {}) | {"compressor": config.compress.compressor},
         "compressed": card.get("weights"),

@@ -1,4 +1,4 @@
-"""The `diagnose` section: the examples or fresh tasks that a tuned model is measured on, and the way it is done."""
+"""The `diagnose` section: the examples or fresh tasks on which a tuned model is measured, and the method of measuring."""
 
 from typing import Any, Literal
 

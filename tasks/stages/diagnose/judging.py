@@ -121,5 +121,5 @@ def tree(example: Example, curator: Curator, tokenizer: Tokenizer, lead: Sequenc
 
 
 def _depth(prefix_tree: Tree) -> int:
-    """Return the tokens of the longest path of the tree."""
+    """Return the number of tokens on the longest path of the tree."""
     return max(branch.stands_on + len(branch.ids) for branch in prefix_tree.branches)

@@ -1,4 +1,4 @@
-"""Ask the tuned model fresh tasks of every kind that sources generate, have them verified, and spread new tasks over the kinds."""
+"""Ask the tuned model fresh tasks of every generated kind, grade its answers, and decide how many new tasks of each kind to add."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Grade = Callable[[Example, str], float]
 
 
 def fresh_tasks(kinds: Sequence[Kind], each: int, seed: str, known: set[str]) -> dict[str, list[Example]]:
-    """Return `each` tasks of every kind whose prompts are not `known`, fewer where no more can be generated.
+    """Return `each` tasks of every kind, with prompts that are not in `known`; fewer if no more can be generated.
 
     Raises ValueError if no source generates tasks, and if there is no fresh task of any kind.
     """
@@ -37,7 +37,7 @@ def fresh_tasks(kinds: Sequence[Kind], each: int, seed: str, known: set[str]) ->
 
 
 def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) -> list[Probe]:
-    """Have the model answer the tasks, and the verifier judge the answers."""
+    """Let the model answer the tasks, and the verifier judge the answers."""
     pairs = [(kind, task) for kind, examples in tasks.items() for task in examples]
     answers = answer([task for _, task in pairs])
     return [
@@ -49,8 +49,10 @@ def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) 
 def allocation(
     tasks: Mapping[str, Sequence[Example]], probes: Sequence[Probe], examples: int, curator: TaskCurator, config: Any
 ) -> dict[str, dict[str, Any]]:
-    """Return for each kind the tasks that were asked and failed, the model's different answers, the new tasks to add, and the reason if
-    none are, for a round of so many examples."""
+    """Return for each kind the numbers of tasks asked, tasks failed, different answers and tasks to add, and the reason if none are added.
+
+    `examples` is the number of examples in the round.
+    """
     reasons = {kind: _reason_left_out(examples) for kind, examples in tasks.items()}
     passed = {kind: [probe.passed for probe in probes if probe.kind == kind] for kind in tasks}
     attempts = {
@@ -77,7 +79,7 @@ def _reason_left_out(tasks: Sequence[Example]) -> str:
 
 
 def summary(label: str, kinds: Mapping[str, Mapping[str, Any]], each: int) -> str:
-    """Return the lines that the stage prints: the sums, the kinds with failures, then whatever is out of the ordinary."""
+    """Return the lines that the stage prints: the sums, the kinds with tasks to add, then anything unusual."""
     asked, failed, added = (sum(counts[name] for counts in kinds.values()) for name in ("asked", "failed", "add"))
     lines = [f"{label}: {failed} of {asked} fresh tasks failed; {added} new tasks to add"]
     by_failures = sorted(kinds.items(), key=lambda entry: (-entry[1]["add"], entry[0]))

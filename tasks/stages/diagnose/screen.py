@@ -18,18 +18,18 @@ NOT_FINITE = "loss is not finite"
 
 @dataclass(frozen=True)
 class Screen:
-    """The examples that are diagnosed, in an order that follows from the seed and their ids, not from their places."""
+    """The choice of examples to diagnose. Their order depends on the seed and their ids, not on their positions in the table."""
 
     tokenizer: Tokenizer
     longest: int
-    """Tokens of the longest example."""
+    """Most tokens that a diagnosed example may have."""
     max_tokens: int
-    """About so many tokens are diagnosed together."""
+    """Approximate number of tokens to diagnose in total."""
     seed: int
 
     @property
     def settings(self) -> dict[str, int]:
-        """Return what decides the sequences beside tokenizer, examples and code."""
+        """Return the settings that, with tokenizer, examples and code, determine the sequences."""
         return {"longest": self.longest, "max_tokens": self.max_tokens, "seed": self.seed}
 
     def in_order(self, examples: Iterable[Example]) -> list[Example]:
@@ -37,7 +37,10 @@ class Screen:
         return sorted(examples, key=lambda example: content_id(str(self.seed), example.id))
 
     def tokenized(self, ordered: Sequence[Example], contents: Contents) -> Iterator[Tokenized]:
-        """Yield the examples that come behind such contents, each as the sequence of its last answer, until there are enough tokens."""
+        """Yield the examples after those in `contents`, each as the sequence of its last answer, until there are `max_tokens`.
+
+        An example that is excluded yields no sequence.
+        """
         remaining = self.max_tokens - contents.tokens
         for example in ordered[contents.rows :]:
             if remaining <= 0:
@@ -48,7 +51,7 @@ class Screen:
             remaining -= len(sequence) if sequence is not None and fits else 0
 
     def excluded(self, ordered: Sequence[Example], num_looked_at: int, included: Set[str]) -> dict[str, str]:
-        """Return by id the reason why each example is not among `included`, given how many of them were looked at."""
+        """Return, by id, the reason why each example is not in `included`. The first `num_looked_at` were looked at."""
         reasons = {
             example.id: self._unfit(example) or LONG
             for example in ordered[:num_looked_at]
@@ -57,7 +60,7 @@ class Screen:
         return reasons | {example.id: OVER_BUDGET for example in ordered[num_looked_at:]}
 
     def _unfit(self, example: Example) -> str:
-        """Return the reason that keeps an example out whatever its length; empty if there is none."""
+        """Return the reason, other than its length, that excludes an example; empty if there is none."""
         if not example.response.strip() and not example.messages[-1].tool_calls:
             return EMPTY
         if example.desirable is False:

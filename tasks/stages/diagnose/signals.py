@@ -25,7 +25,7 @@ def per_token(losses: Iterable[Loss]) -> dict[str, float]:
 
 
 def not_finite(*losses: Mapping[str, float]) -> set[str]:
-    """Return the ids of examples of which a loss is not finite."""
+    """Return the ids of examples with a loss that is not finite."""
     return {name for by_example in losses for name, loss in by_example.items() if not isfinite(loss)}
 
 
@@ -48,7 +48,7 @@ def signal_rows(
     judged: Judgements,
     curator: Curator,
 ) -> list[Signals]:
-    """Return a row for every example, in order, not yet in any set."""
+    """Return a row of signals for every example, in order. No row is in a set yet: the curator chooses the sets."""
     tokens = {sequence.id: sequence.num_trained for sequence in looked_at}
     rows = []
     for example in examples:
@@ -99,7 +99,7 @@ def unreadable(judged: Judgements) -> float | None:
 
 
 def totals(rows: Sequence[Signals], tokens: int, limits: Mapping[str, Limit]) -> dict[str, Any]:
-    """Return the summary over all examples for diagnosis.json; `tokens` were looked at."""
+    """Return the summary over all examples for diagnosis.json; `tokens` is the number of tokens looked at."""
     flagged, chosen = (Counter(name for row in rows for name in getattr(row, key)) for key in ("flags", "chosen"))
     return {
         "limits": {name: asdict(limit) for name, limit in limits.items()},

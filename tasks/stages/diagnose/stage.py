@@ -1,8 +1,8 @@
 """Stage `diagnose`: measure each example of a round by the model that was trained on it (Middo), or that model by fresh tasks.
 
 reads   models/pretrained/, models/tuned/<prev>/, data/rounds/<prev>/examples.parquet, models/embedder/, data/ingested/
-writes  data/rounds/<turn>/{signals,probes}.parquet, data/rounds/<turn>/diagnosis.json; a curator that looks at examples leaves the
-        table of probes empty, and one that looks at tasks that of signals
+writes  data/rounds/<turn>/{signals,probes}.parquet, data/rounds/<turn>/diagnosis.json; the table of probes is empty for a curator that
+        looks at examples, and the table of signals for one that looks at tasks
 """
 
 import json
@@ -41,11 +41,11 @@ EVALUATION = ("valid", "test", "gate", "benchmark")
 """Tables of stage ingest with examples that no training may see."""
 
 BLOCK = 10_000
-"""Examples whose prompts and questions are in memory as tokens at once."""
+"""Number of examples whose prompts and questions are in memory as tokens at the same time."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Measure examples or fresh tasks, as the curator needs it, and write the tables and the summary."""
+    """Measure examples or fresh tasks, whichever the curator looks at, and write the tables and the summary."""
     name = config.diagnose.curator
     spec = methods.spec("curators", name)
     curator, curator_config = methods.load("curators", name), spec.config.model_validate(config.methods[name])
@@ -70,7 +70,7 @@ class Measured(NamedTuple):
     signals: Sequence[Signals]
     probes: Sequence[Probe]
     summary: dict[str, Any]
-    """Of diagnosis.json."""
+    """Entries of diagnosis.json."""
     text: str
 
 
@@ -83,7 +83,7 @@ def _measure_tasks(
     run: Run,
     workers: Workers,
 ) -> Measured:
-    """Ask the tuned model fresh tasks of every kind, and spread new ones over the kinds."""
+    """Ask the tuned model fresh tasks of every kind, and decide how many new ones of each kind to add."""
     probing_config = config.diagnose.probes
     held_out = [row for name in EVALUATION for row in tables.read(inputs["ingested"] / f"{name}.parquet", Example)]
     known = {gym.prompt_key(example) for example in (*examples, *held_out)}
@@ -106,7 +106,7 @@ def _measure_tasks(
 def _answer(
     tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageConfig, run: Run, workers: Workers
 ) -> list[str]:
-    """Return the tuned model's greedy answer to each task; what an earlier run wrote is not written again."""
+    """Return the tuned model's greedy answer to each task. Answers that an earlier run generated come from the cache."""
     probing_config = config.diagnose.probes
     tuned = _model(inputs["tuned"], inputs["base"], config)
     prompts = [task.prompt for task in tasks]
@@ -165,7 +165,7 @@ def _measure_examples(
 def _looked_at(
     examples: Sequence[Example], screen: Screen, inputs: Mapping[str, Path], run: Run
 ) -> tuple[Sequences, dict[str, str]]:
-    """Return the sequences of the examples that are diagnosed, which are on disk, and the reasons for the others, by id."""
+    """Return the sequences of the diagnosed examples, which stay on disk, and the reason for each other example, by id."""
     ordered = screen.in_order(examples)
     store = tokenized.open_store(
         lambda contents: screen.tokenized(ordered, contents),
@@ -189,7 +189,7 @@ def _losses(local: LocalModel, sequences: Sequence[Encoded], run: Run, workers: 
 
 @dataclass(frozen=True)
 class TunedModel:
-    """The model that was trained on the examples, with what it takes to query it."""
+    """The model that was trained on the examples, with everything that is needed to query it."""
 
     local: LocalModel
     inputs: Mapping[str, Path]
@@ -239,7 +239,7 @@ class TunedModel:
     def agreement(
         self, judged: judging.Judgements, examples: Sequence[Example], curator: Curator
     ) -> dict[str, Any] | None:
-        """Return how far judging by odds and by generation agree on `compare` examples; None if that is not set."""
+        """Return the agreement of judging by odds with judging by generation on `compare` examples; None if `compare` is 0."""
         config = self.config.diagnose
         if config.quality != "readout" or not config.compare:
             return None

@@ -51,7 +51,7 @@ class FromGguf(Source):
     from_: Literal["gguf"] = Field(alias="from")
     path: Path
     digest: str = Field("", exclude_if=lambda value: not value)
-    """Hash of the file, as for a folder: see there."""
+    """Hash of the file. DVC does not watch it, and the stage prints the hash to write here, as for a folder."""
 
 
 class FromConfig(Source):
@@ -81,8 +81,8 @@ class FetchConfig(Config):
     embedder: Embedder | None = None
     """A sentence-transformers model that finds near-duplicates by meaning; without one they are found by their words only."""
     tools: bool = Field(False, exclude_if=lambda value: not value)
-    """Give the base model a chat template that writes tools, calls and their results, in place of its own, which may write none (SmolLM2's
-    does not): ChatML, with schemas as signatures, `add(a: integer, b: integer)`, which are short. Its tokenizer must have ChatML's tokens."""
+    """Replace the base model's chat template by one that writes tools, calls and their results. Some models' own template writes none
+    (SmolLM2's). The new one is ChatML with each tool as a short signature, `add(a: integer, b: integer)`, and needs ChatML's tokens."""
 
 
 class StageConfig(Config):

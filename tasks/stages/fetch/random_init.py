@@ -35,7 +35,7 @@ TOOLS_TEMPLATE = """\
 
 
 def byte_tokenizer(*, tools: bool = False) -> Any:
-    """Return a tokenizer whose tokens are the 256 bytes and the special tokens of ChatML, with a template that writes tools or none."""
+    """Return a tokenizer of the 256 bytes and the special tokens of ChatML; with `tools`, its chat template writes tools."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

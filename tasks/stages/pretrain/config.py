@@ -24,9 +24,9 @@ class ProbeConfig(Config):
     """The text that methods look at before the training (ADEPT, CorDA)."""
 
     corpus: Literal["general", "domain"] = "general"
-    """The corpus it is taken from. What is taken from the general one is not trained on."""
+    """The corpus from which the text is taken. Text taken from the general corpus is not trained on."""
     tokens: int = Field(4_000, ge=0)
-    """About so many tokens of it. With 0 methods look at the first training pack."""
+    """Approximate number of its tokens. With 0, methods look at the first training pack."""
 
 
 class PretrainConfig(Training):
@@ -41,8 +41,8 @@ class PretrainConfig(Training):
     probe: ProbeConfig = ProbeConfig()
     """The text that methods look at before the training."""
     bank: Literal["none", "domain"] = Field("none", exclude_if=lambda value: value == "none")
-    """With `domain` a bank: an adapter for every domain of the texts (`ingest.corpora.domains`), each trained from the same base on that
-    domain alone, for `max_tokens` each, and kept apart in the folder `bank`. The base itself passes through unchanged."""
+    """With `domain`, train a bank: one adapter for every domain of the texts (`ingest.corpora.domains`). Each is trained from the same
+    base, on its domain alone, for `max_tokens`, and stored by itself in the folder `bank`. The base itself passes through unchanged."""
 
 
 class StageConfig(Config):

@@ -14,7 +14,7 @@ from tasks.engine.sequences import Joined, Sequences, listed
 def set_aside(sequences: Sequence[Encoded], tokens: int) -> tuple[list[Encoded], Sequences]:
     """Return a probe, the first sequences of about `tokens` tokens, and the sequences of the other documents, for training.
 
-    The pieces of a document stand together.
+    In `sequences`, the pieces of a document follow one another.
     """
     sequences = listed(sequences)
     probe = encode.take(sequences, tokens)
@@ -44,7 +44,7 @@ def with_replay(
     chosen = _some(domain, round((1 - share) * total), order)
     replayed = _some(general, wanted, order)
     if sum(int(part.tokens.sum(dtype=np.int64)) for part in (chosen, replayed)) > tokens:
-        replayed = replayed[:-1]  # the first of a tiny share alone may be longer than the share
+        replayed = replayed[:-1]  # the one sequence of a tiny share may be longer than the share
     return Joined(chosen, replayed)
 
 

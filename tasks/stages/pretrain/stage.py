@@ -1,8 +1,8 @@
 """Stage `pretrain`: continue the base model's pretraining on the domain's corpus, and measure forgetting on the general one.
 
 reads   models/base/, data/ingested/{train,valid}_documents.parquet
-writes  models/pretrained/ (a full model, ratchet.json, training.json if it trained, expansion.json if it was expanded; with a bank the
-        base as it was, and bank/ with an adapter a domain)
+writes  models/pretrained/ (a full model, ratchet.json, training.json if it trained, expansion.json if it was expanded; with a bank,
+        the unchanged base, and bank/ with an adapter for each domain)
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     if config.pretrain.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
-    with lasting():  # most graphs pass the base through: spare them torch
+    with lasting():  # most graphs pass the base through and need no torch
         from tasks.engine.training import compose
         from tasks.stages.pretrain import bank, train
     parts = compose.read(config.pretrain, config.methods)

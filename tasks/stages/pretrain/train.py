@@ -23,9 +23,7 @@ def train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageCo
     """Train the base model on the domain's documents, and write the full model, or the adapter of a bank, with its losses on both corpora."""
     pretrain, label = config.pretrain, bank_training.label("pretrain", run)
     in_bank = pretrain.bank != "none"
-    if (
-        parts.objective.spec.needs
-    ):  # each text would be a sequence without what the loss compares, and nothing would be learned
+    if parts.objective.spec.needs:  # a text has nothing that such a loss compares, so the training would learn nothing
         raise ValueError(
             f"pretrain.objective: {parts.objective.name!r} learns from answers, and texts have none. Set cross_entropy here, and "
             f"tune.objective: {parts.objective.name}."

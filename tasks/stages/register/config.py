@@ -1,4 +1,4 @@
-"""The `register` stage's share of params.yaml: section `gate`, which `ratchet promote` reads too."""
+"""The settings that stage `register` reads: section `gate`, which `ratchet promote` reads too."""
 
 from tasks.core.config import Config
 from tasks.core.promotion.gate import GateConfig

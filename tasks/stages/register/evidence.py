@@ -1,4 +1,4 @@
-"""Find what a model must have beside its weights to be registered: results on the gate set, and the lineage of what it was trained on."""
+"""Check that a model has what registration needs: results on the gate set, and the lineage of the examples that it was trained on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +12,16 @@ from tasks.io import tables
 from tasks.io.data_licenses import TUNED
 
 NAMED = 3
-"""Examples that a sentence names."""
+"""Most examples that a message names."""
 
 
 def lacking(name: str, model: Model, inputs: Mapping[str, Path]) -> str:
-    """Return what is missing of a model's evaluation and lineage, with what would do; empty where nothing is."""
+    """Return a message that says which part of a model's evaluation or lineage is missing, with a remedy; empty if none is."""
     results = inputs["gate"] / f"{name}.parquet"
     if not results.is_file():
         return f"{name} has no evaluation: {results} is missing. `ratchet run evaluate` writes it"
     if Path(model.path).parent != TUNED:
-        return ""  # a model that is no round's was made of those that are
+        return ""  # any other model was made from models of rounds
     table = _table(model, inputs["rounds"])
     if not table.is_file():
         return f"{name} has no lineage: {table} is missing, the examples that it was trained on. `ratchet run` makes what comes first"
@@ -35,21 +35,21 @@ def lacking(name: str, model: Model, inputs: Mapping[str, Path]) -> str:
 
 
 def origins_of(model: Model, rounds: Path) -> dict[str, int]:
-    """Return the number of a round's examples of each origin; empty for a model that is no round's."""
+    """Return how many examples of a model's round have each origin; empty for a model that belongs to no round."""
     table = _table(model, rounds)
     is_round = Path(model.path).parent == TUNED and table.is_file()
     return origins.count(_ids(table), _known(rounds)) if is_round else {}
 
 
 def _untold(model: Model, rounds: Path) -> list[str]:
-    """Return the examples of a round whose origin lineage does not tell."""
+    """Return the ids of a round's examples whose origin no table of lineage records."""
     table = _table(model, rounds)
     known = _known(rounds)
     return [one for one in _ids(table) if one not in known]
 
 
 def _known(rounds: Path) -> dict[str, origins.Origin]:
-    """Return the origin of each example that the rounds tell."""
+    """Return the origin of each example, as far as the rounds record it."""
     first: list[str] = []
     later: list[list[Lineage]] = []
     for folder in sorted((path.parent for path in rounds.glob("*/examples.parquet")), key=_place):
@@ -62,7 +62,7 @@ def _known(rounds: Path) -> dict[str, origins.Origin]:
 
 
 def _place(folder: Path) -> tuple[int, int, str]:
-    """Return the sort key of a round: the number of its latest examples, then its name, r9 before r10."""
+    """Return the sort key of a round: the highest round number of its examples, then its name, r9 before r10."""
     made = pl.scan_parquet(folder / "examples.parquet").select(pl.col("round").max()).collect().item()
     return (made or 0, len(folder.name), folder.name)
 

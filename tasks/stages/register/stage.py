@@ -2,9 +2,9 @@
 
 reads   models/base/, models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet,
         data/rounds/<round>/examples.parquet, data/ingested/train_documents.parquet
-writes  models/candidate.json (files and results of the candidate with their hashes, and what the licences of base and data leave for it;
-        and the origins of its examples; without a candidate, the reason). It holds no results on the gate set: choosing among candidates by them would use the set more
-        often than the gate counts.
+writes  models/candidate.json (files and results of the candidate with their hashes, the terms that follow from the licences of base and
+        data, and the origins of its examples; without a candidate, the reason). It holds no results on the gate set: if candidates were
+        chosen by them, the set would be used more often than the gate counts.
 """
 
 import json

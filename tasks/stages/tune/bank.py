@@ -1,4 +1,4 @@
-"""The bank of stage `tune`: one adapter a task."""
+"""The bank of stage `tune`: one adapter for each task."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,9 +23,9 @@ def train(
     run: Run,
     member: bank_training.Train,
 ) -> None:
-    """Train the adapter of every task by `member`.
+    """Train an adapter for every task by calling `member`.
 
-    Raises ValueError for settings that no bank can have, for tasks whose folders would be one, and for one of too few examples.
+    Raises ValueError if the settings do not allow a bank, if two tasks would share a folder, and if a task has too few examples.
     """
     if reason := _obstacle(config, parts):
         raise ValueError(f"tune.bank: no bank can be trained so: {reason}. Leave that out, or set tune.bank: none.")
@@ -45,7 +45,7 @@ def _obstacle(config: StageConfig, parts: Composition) -> str:
 
 
 def _counts(examples: Path, least: int) -> dict[str, int]:
-    """Return the number of examples of each task."""
+    """Return the number of examples of each task. Raises ValueError if one has fewer than `least`, and if there is no task."""
     counted = tables.scan([examples], Example).group_by("task").len().collect()
     counts = dict(sorted(counted.iter_rows()))
     if few := [task for task, count in counts.items() if count < least]:
@@ -59,7 +59,7 @@ def _counts(examples: Path, least: int) -> dict[str, int]:
 
 
 def _rows_of(task: str, folder: Path, *, inputs: Mapping[str, Path], parts: Composition) -> dict[str, Path]:
-    """Write a task's examples, those it validates on, and what the objective's table holds of them to `folder`."""
+    """Write a task's training and validation examples, and the rows of the objective's table that belong to them, to `folder`."""
     of_task = {name: folder / f"{name}.parquet" for name in ("examples", "valid")}
     for name, path in of_task.items():
         tables.sink_query(path, tables.scan([inputs[name]], Example).filter(pl.col("task") == task), Example)

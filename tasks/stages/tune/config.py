@@ -24,22 +24,22 @@ STAGE = Stage(
 
 
 class Part(Config):
-    """The part of a mixture that one domain has."""
+    """The part of one domain in a mixture."""
 
     weight: float = Field(1.0, ge=0)
-    """Times its examples are seen in an epoch, if the temperature is 1: 2 is twice, 0.5 half of them, 0 none."""
+    """Number of times that an epoch sees its examples, if the temperature is 1: 2 is twice, 0.5 half of them, 0 none."""
     max_tokens: int | None = Field(None, ge=1)
-    """At most about so many of its tokens are seen in an epoch."""
+    """Approximate upper limit of its tokens in an epoch."""
 
 
 class Mixture(Config):
-    """The parts that sources have in an epoch. A domain is a file, data set or package, or what its source calls `domain`."""
+    """The parts of the domains in an epoch. A domain is a file, data set or package, or the name that its source sets as `domain`."""
 
     temperature: float = Field(1.0, gt=0)
     """T: a domain of n tokens has a share of an epoch proportional to n^(1/T): above 1 small domains are seen more often, large
     ones less (Arivazhagan et al. 2019, https://arxiv.org/abs/1907.05019); the epoch keeps its length."""
     domains: dict[str, Part] = Field(default_factory=dict)
-    """Weight and token budget by domain; those that are not named have weight 1 and no budget."""
+    """Weight and token budget by domain; domains that are not named have weight 1 and no budget."""
 
 
 class ProbeConfig(Config):
@@ -48,7 +48,7 @@ class ProbeConfig(Config):
     corpus: Literal["examples", "domain", "general"] = "examples"
     """The round's examples, or documents of one of the corpora."""
     tokens: int = Field(0, ge=0)
-    """About so many tokens of it. With 0 methods look at the first training pack."""
+    """Approximate number of its tokens. With 0, methods look at the first training pack."""
 
 
 class TuneConfig(Training):
@@ -57,20 +57,20 @@ class TuneConfig(Training):
     max_tokens: int = Field(40_000, ge=0)
     """Training ends after this many tokens, prompts included. With 0 the pretrained model is passed through unchanged."""
     train_on: TrainOn = "all"
-    """The answers of a conversation that train: all of the assistant's, or the last alone. What comes before an answer is its
-    context. Answers of preference pairs, diagnosis and evaluation look at the last."""
+    """The answers of a conversation to train on: all of the assistant's, or the last alone. The turns before an answer are its
+    context. Preference pairs, diagnosis and evaluation use the last answer."""
     start: SavedAdapter | None = None
     """The adapter that the training starts from. Losses from before the training are those of the model without it."""
     probe: ProbeConfig = ProbeConfig()
     """The text that methods look at before the training."""
     mixture: Mixture = Mixture()
-    """The parts that sources have."""
+    """The parts of the domains in an epoch."""
     replay: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: value == 0)
-    """Share of the trained tokens that come from the general corpus (`ingest.corpora.general`), so that the model keeps what it knows. Of an
-    example the answers are trained, of a text all of it."""
+    """Share of the trained tokens that come from the general corpus (`ingest.corpora.general`), so that the model keeps what it knows.
+    An example trains only its answers, a text all of its tokens."""
     bank: Literal["none", "task"] = Field("none", exclude_if=lambda value: value == "none")
-    """With `task` a bank: an adapter for every value of `task` that the examples have, each trained from the same base on the examples of
-    its task, for `max_tokens` each, and kept apart. `evaluate.router` says which of them a prompt goes to."""
+    """With `task`, train a bank: one adapter for every value of `task` among the examples. Each is trained from the same base, on the
+    examples of its task, for `max_tokens`, and stored by itself. `evaluate.router` decides which adapter answers a prompt."""
     bank_examples: int = Field(8, ge=1, exclude_if=lambda value: value == 8)
     """The fewest examples of a task that an adapter of a bank is trained on; a task with fewer is refused."""
 

@@ -1,4 +1,4 @@
-"""Mix domains by weight, temperature and token budget, and add general text: how often an epoch sees the sequences of each."""
+"""Decide how often an epoch sees the sequences of each domain, by weight, temperature and token budget, and add general text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ class MixedDomain:
     tokens: int
     """Tokens of all its sequences."""
     passes: float
-    """Times each is seen in an epoch, on average."""
+    """Average number of times that an epoch sees each sequence."""
     share: float
     """Its share of an epoch's tokens."""
 
 
 def mix(sequences: Sequences, mixture: Mixture) -> tuple[Sequences, dict[str, MixedDomain]]:
-    """Return the sequences with the times that an epoch sees each, those of no time left out, and the part of each domain.
+    """Return the sequences with the number of times that an epoch sees each, and the part of each domain.
 
-    Raises ValueError for a domain that no sequence is of, and where nothing would be left.
+    Sequences that no epoch sees are left out. Raises ValueError if the mixture names a domain without sequences, and if none is left.
     """
     domains, codes = sequences.facts.domains, sequences.facts.domains.codes
     counts, totals = np.bincount(codes).tolist(), np.bincount(codes, sequences.tokens).astype(np.int64).tolist()
@@ -47,9 +47,9 @@ def mix(sequences: Sequences, mixture: Mixture) -> tuple[Sequences, dict[str, Mi
 def with_replay(examples: Sequences, general: Sequences, share: float) -> tuple[Sequences, MixedDomain]:
     """Return the examples joined with general texts that make up `share` of an epoch's trained tokens, and the part of these texts.
 
-    Each epoch draws others of them. Replay of this kind: Ibrahim et al. 2024, https://arxiv.org/abs/2403.08763, section 3.2; there in
-    continued pretraining, here beside answers. Of an answer's sequence the answer alone is trained, of a text all of it, so the share is
-    one of trained tokens: a share of all tokens would give most of the loss to general text where prompts are long.
+    Each epoch draws different texts. Ibrahim et al. 2024, https://arxiv.org/abs/2403.08763, section 3.2, use such replay in continued
+    pretraining; here the texts are mixed with answers. An example trains only its answer, a text all of its tokens, so the share counts
+    trained tokens: with long prompts, a share of all tokens would give most of the loss to general text.
     """
     passes = np.ones(len(examples)) if examples.passes is None else examples.passes
     trained, tokens = (float((passes * counts).sum()) for counts in (examples.facts.trained, examples.tokens))

@@ -1,7 +1,7 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
 reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/{valid,train_documents}.parquet
-writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained; of a bank a folder an adapter)
+writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained; for a bank, a folder for each adapter)
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ from tasks.stages.tune.config import Mixture, StageConfig, TuneConfig
 from tasks.stages.tune.mixture import mix, with_replay
 
 REPLAYED = 8
-"""A general text is cut into pieces of this part of a pack, so that each pack has some of it. A step's loss is a mean over its trained
-tokens: a pack of general text alone would be a step as long as one of answers."""
+"""A general text is cut into pieces of one pack divided by this number, so that each pack has some general text. A step's loss is the mean
+over its trained tokens: a pack of general text alone would weigh as much as a pack of answers."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Train, and write the model with its training and validation losses; or a bank of them; or pass the pretrained model through."""
+    """Train, and write the model with its training and validation losses, or a bank of models; or pass the pretrained model through."""
     if config.tune.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
@@ -65,7 +65,7 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
         inputs["examples"], inputs["base"], by_objective, run, label, inputs[table.name] if table else None
     )
     valid = tokenized.first_examples(inputs["valid"], encoder, tune.valid_tokens)
-    judges = replace(encoder, objective=parts.objective)  # without a table: its rows are of examples that train
+    judges = replace(encoder, objective=parts.objective)  # without a table: its rows belong to training examples
     judged = (
         tokenized.first_examples(inputs["valid"], judges, tune.valid_tokens) if parts.objective.method.reward else []
     )
@@ -116,7 +116,7 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
 def _general(
     inputs: Mapping[str, Path], encoder: encode.DocumentEncoder, parts: Composition, tune: TuneConfig, run: Run
 ) -> Sequences:
-    """Return pieces of general texts, to be replayed. Raises ValueError where there are none, or the objective does not train texts."""
+    """Return pieces of general texts for replay. Raises ValueError if there are none, and if the objective cannot train on texts."""
     if parts.objective.spec.weighs == WHOLE_ANSWERS:
         raise ValueError(
             f"tune.replay: objective {parts.objective.name!r} learns from whole answers, and a general text has none. "
@@ -135,7 +135,7 @@ def _general(
 def _probe(
     examples: Sequence[Encoded], inputs: Mapping[str, Path], encoder: encode.DocumentEncoder, tune: TuneConfig
 ) -> list[Encoded]:
-    """Return the sequences that methods look at. Raises ValueError where the corpus that is named has none."""
+    """Return the sequences that methods look at before the training. Raises ValueError if the named corpus has none."""
     corpus, tokens = tune.probe.corpus, tune.probe.tokens
     if corpus == "examples" or not tokens:
         return encode.take(examples, tokens)
