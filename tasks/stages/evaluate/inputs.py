@@ -1,7 +1,7 @@
-"""Generate inputs for a function from those of its own tests, with the outputs of its solution.
+"""Generate inputs for a function from the inputs of its tests, with the outputs of its solution.
 
-Type-aware mutation of arguments as in EvalPlus (Liu et al. 2023, https://arxiv.org/abs/2305.01210, §2.2): numbers move a little, texts and
-containers lose, repeat or exchange parts. Its inputs from a language model are not made here.
+Type-aware mutation of arguments as in EvalPlus (Liu et al. 2023, https://arxiv.org/abs/2305.01210, §2.2): numbers change a little; texts and
+containers lose, repeat or reverse parts. EvalPlus also asks a language model for inputs; that is left out here.
 """
 
 import ast
@@ -18,11 +18,11 @@ from tasks.core.text.programs import program
 from tasks.io.sandbox import Case, Outputs, Verdict
 
 LONGEST = 200
-"""Characters of a call or an output that is kept."""
+"""Most characters of a call or an output that is kept."""
 TRIES = 20
-"""Draws for each input that is asked for."""
+"""Attempts for each input that is asked for."""
 DRAWN = 2
-"""Inputs that are drawn for each that is asked for: some raise, print nothing, or give an output that is no literal."""
+"""Inputs drawn for each one that is needed, since some raise, print nothing, or give an output that is not a literal."""
 
 Call = str
 Added = tuple[Call, str]
@@ -50,7 +50,7 @@ def generate(
 
 
 def extended(tests: Tests, added: Sequence[Added]) -> Tests:
-    """Return the tests with these examples after their own."""
+    """Return the tests with these examples appended."""
     if tests.kind == "doctest":
         lines = "".join(f">>> {call}\n{output}\n" for call, output in added)
         return replace(tests, code=f"{tests.code.rstrip()}\n\n{lines}")
@@ -59,7 +59,7 @@ def extended(tests: Tests, added: Sequence[Added]) -> Tests:
 
 
 def is_literal(text: str) -> bool:
-    """Return True if a text is a Python literal whose value is written this way again."""
+    """Return True if a text is a Python literal that equals the `repr` of its value."""
     try:
         return repr(ast.literal_eval(text)) == text
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
@@ -76,7 +76,7 @@ def _agreed(calls: Sequence[Call], forth: Outputs | Verdict, back: Outputs | Ver
 
 
 def _asking(problem: Example, calls: Sequence[Call]) -> Tests:
-    """Return a docstring that makes these calls and expects nothing of them."""
+    """Return tests as a docstring that makes these calls and expects no output."""
     assert problem.tests is not None
     return replace(problem.tests, kind="doctest", code="".join(f">>> {call}\n" for call in calls))
 
@@ -97,16 +97,16 @@ def _calls(problem: Example, count: int) -> list[Call]:
         if call not in known and len(call) <= LONGEST:
             known.add(call)
             calls[call] = None
-            seeds.append(arguments)  # changed again it leads further away
+            seeds.append(arguments)  # a later change of it differs more from the tests' inputs
         if len(calls) == count:
             break
     return list(calls)
 
 
 def _arguments(tests: Tests) -> Iterator[list[Any]]:
-    """Yield the positional arguments of each call of the function with literals alone, in a docstring or a script.
+    """Yield the positional arguments of each call of the function whose arguments are all literals, in a docstring or a script.
 
-    In a script the function may go by the name of a parameter, as in HumanEval's `check(candidate)`.
+    In a script the function may be called by the name of a parameter, as in HumanEval's `check(candidate)`.
     """
     trees = (
         [_parsed(example.source) for example in _examples(tests)] if tests.kind == "doctest" else [_parsed(tests.code)]
@@ -116,7 +116,7 @@ def _arguments(tests: Tests) -> Iterator[list[Any]]:
     for node in nodes:
         match node:
             case ast.Call(ast.Name(name), arguments, []) if name in names:
-                with contextlib.suppress(ValueError):  # one that is no literal
+                with contextlib.suppress(ValueError):  # an argument that is not a literal
                     yield [ast.literal_eval(argument) for argument in arguments]
 
 

@@ -1,4 +1,4 @@
-"""The model that is scored and generates: the measured model, another one that it steers, or the adapters of a bank, each what goes to it."""
+"""The model that scores and generates: the measured model, another model that it steers, or a bank whose router chooses the adapters."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -33,24 +33,24 @@ from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """A model, or several of one base, that scores and generates."""
+    """A model that scores and generates, or several on one base."""
 
     model: Any
     tokenizer: Any
     steering: Steering | None = None
     identity: Any = None
-    """Everything that its greedy answers depend on beside prompts and settings; None if none are kept."""
+    """Everything that its greedy answers depend on besides prompts and settings; None if answers are not cached."""
     served: ServedModel | None = None
     """The measured model on a server that generates in place of this machine."""
     routed: Routed | None = None
-    """The bank whose adapters write and score what the router gives them; `model` is then their base."""
+    """The bank whose adapters generate and score the prompts that the router sends them; `model` is then their base."""
     under: "Callable[[str | None], MeasuredModel] | None" = None
-    """The base with a member of the bank, or alone."""
+    """Returns the base with the named adapter of the bank, or, for None, the base alone."""
     on: Apply | None = None
-    """Reads and writes with the model, also on the nodes of a cluster; None where it is not fully named by its folder."""
+    """Scores and generates with the model, also on the nodes of a cluster; None if its folder does not define the model completely."""
 
     def losses(self, sequences: Sequence[Encoded], run: Run) -> Iterator[scoring.Loss]:
-        """Yield the loss of each sequence, in no certain order. Of a bank each is scored by the adapter that its prompt goes to."""
+        """Yield the loss of each sequence, in no particular order. In a bank, the adapter that the router chooses scores the sequence."""
         if self.routed:
             prompts = [_prompt(sequence) for sequence in sequences]
             for member, places in self._apart(prompts, [sequence.task for sequence in sequences]):
@@ -61,8 +61,7 @@ class MeasuredModel:
         yield from scoring.losses(self.model, sequences, partial(run.track, unit="pack"), nll, self.on)
 
     def check(self, sequences: Sequence[Encoded], setting: str = "") -> None:
-        """Raise ValueError if one of the sequences, whose length `setting` limits, is longer than the context of a model that reads it: of
-        this one, or of a helper."""
+        """Raise ValueError if a sequence is longer than the context of this model or of a helper. `setting` limits its length."""
         helpers = self.steering.helpers if self.steering else ()
         for reader in (self.model, *(model for model, _ in helpers)):
             context.check(reader, sequences, setting)
@@ -78,10 +77,10 @@ class MeasuredModel:
         constrained: bool = False,
         programs: bool = False,
     ) -> list[Response]:
-        """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
+        """Return the answer to each prompt, from the cache of earlier runs if it is there. Without `sampling`, answers are greedy.
 
-        `tasks` are those of the prompts, which some adapters and routers go by, and `tools` the schemas of each; `constrained` answers are
-        calls that they allow, and `programs` end with the block of their program.
+        `tasks` has the task of each prompt, which some adapters and routers use, and `tools` its schemas. With `constrained`, answers are
+        calls that the schemas allow. With `programs`, an answer ends with its first code block.
         """
         tools = tools if any(tools) else ()
         constrained = constrained and bool(tools)
@@ -127,7 +126,7 @@ class MeasuredModel:
         constrained: bool,
         programs: bool,
     ) -> list[Response]:
-        """Return the answer to each prompt by the adapter that it goes to."""
+        """Return the answer to each prompt by the adapter that the router chooses."""
         responses: dict[int, Response] = {}
         for member, places in self._apart(prompt_encoding.ids_of(prompts, self.tokenizer, tools), tasks):
             of_member = at(places, prompts), config, run, sampling and sampling.at(places)
@@ -138,7 +137,7 @@ class MeasuredModel:
     def _apart(
         self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]
     ) -> Iterator[tuple["MeasuredModel", list[int]]]:
-        """Yield each adapter that something goes to, the base first, with the places of its prompts."""
+        """Yield each adapter that has prompts, the base first, with the indices of its prompts."""
         assert self.routed is not None, "only banks are told apart"
         assert self.under is not None, "only banks are told apart"
         names = self.routed.route(prompts, tasks)
@@ -147,20 +146,23 @@ class MeasuredModel:
 
 
 def _prompt(sequence: Encoded) -> list[int]:
-    """Return the tokens before the first trained one; of a document, which is trained from its second token on, all."""
+    """Return the tokens before the first trained one; for a document, which trains from its second token on, all tokens."""
     first = next((place for place, weight in enumerate(sequence.weights) if weight), 0)
     return list(sequence.ids[:first] if first > 1 else sequence.ids)
 
 
 def load(inputs: dict[str, Path], config: StageConfig, run: Run, workers: Workers) -> tuple[Any, Any, MeasuredModel]:
-    """Return the measured model, of a bank its base, its tokenizer, and what is scored and generates, on a cluster by `workers`."""
+    """Return the measured model (for a bank, its base), its tokenizer, and the model that scores and generates.
+
+    `workers` distribute its work over a cluster.
+    """
     device.use(config.compute)
     if config.evaluate.constrained:
-        grammar.library()  # told before weights are read
+        grammar.library()  # raises if the extra is missing, before weights are read
     if checkpoints.is_bank(inputs["model"]):
         return _bank(inputs, config, run)
     server = _server(config, run)
-    # Asked before weights are read: a server may lack the model.
+    # The server may lack the model, so ask it before weights are read.
     described = completions.describe(server) if server else None
     local = LocalModel(inputs["model"], inputs["base"], models.load, config.compute)
     model, tokenizer = local.loaded
@@ -173,9 +175,9 @@ def load(inputs: dict[str, Path], config: StageConfig, run: Run, workers: Worker
 
 
 def _bank(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, MeasuredModel]:
-    """Return the base of a bank, its tokenizer, and the bank under the router of the config.
+    """Return the base of a bank, its tokenizer, and the bank with the router of the config.
 
-    Raises ValueError for settings that take one model.
+    Raises ValueError for settings that need a single model.
     """
     evaluate, folder, base = config.evaluate, inputs["model"], inputs["base"]
     if evaluate.server or methods.spec("decoders", evaluate.decoder).helpers:
@@ -196,9 +198,9 @@ def _bank(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, 
 
 
 def _server(config: StageConfig, run: Run) -> Server | None:
-    """Return the server that generates, if one is set, with the name of the measured model.
+    """Return the server that generates, if one is set, with the measured model's name filled in.
 
-    Raises ValueError if the decoder needs the probabilities of all tokens, which no server gives.
+    Raises ValueError if the decoder needs the probabilities of all tokens, which servers do not return.
     """
     server, decoder = config.evaluate.server, config.evaluate.decoder
     if server and methods.spec("decoders", decoder).helpers:
@@ -210,9 +212,9 @@ def _server(config: StageConfig, run: Run) -> Server | None:
 
 
 def _steered(local: LocalModel, inputs: dict[str, Path], config: StageConfig, workers: Workers) -> MeasuredModel:
-    """Return the measured model, or the model that the decoder has it steer.
+    """Return the measured model, or the model that it steers under the decoder.
 
-    Raises ValueError if that is not the pinned one.
+    Raises ValueError if the steered model's digest is not the one set.
     """
     name = config.evaluate.decoder
     decoder = methods.spec("decoders", name)
@@ -225,7 +227,7 @@ def _steered(local: LocalModel, inputs: dict[str, Path], config: StageConfig, wo
             f"evaluate.decoder {name} writes by several models together, and evaluate.constrained holds one. Leave one of the two out."
         )
     main = _load(_pinned_folder(name, decoder_config), None, config)
-    tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
+    tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert, so it steers nothing
     roles: dict[str, tuple[Any, Any]] = {"expert": local.loaded}
     roles["antiexpert"] = _load(inputs["base"], None, config) if tuned else roles["expert"]
     combine = partial(methods.load("decoders", name).combine, config=decoder_config)

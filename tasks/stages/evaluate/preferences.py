@@ -1,7 +1,7 @@
-"""Preference pairs without generation: the answer that is likelier for each of its tokens, chosen or rejected.
+"""Preference pairs without generation: which answer, chosen or rejected, has the higher mean log-probability per token.
 
-It is the length-normalised ranking accuracy of Chen et al. 2024, https://arxiv.org/abs/2405.19534: a sum of log-probabilities would prefer
-the shorter answer. No reference model is subtracted; what a training added is the paired difference to the base.
+This is the length-normalised ranking accuracy of Chen et al. 2024, https://arxiv.org/abs/2405.19534: a sum of log-probabilities would prefer
+the shorter answer. No reference model is subtracted; the effect of a training is the paired difference to the base.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tasks.stages.evaluate.config import EvaluateConfig
 
 @dataclass(frozen=True)
 class Pair:
-    """A held-out preference pair in tokens, of which the answers alone are scored."""
+    """A held-out preference pair in tokens. Only the answers are scored."""
 
     example: Example
     rejected: Encoded
@@ -27,7 +27,7 @@ class Pair:
 
 
 def preference_pairs(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig, run: Run) -> list[Pair]:
-    """Return the pairs to score, the same for every model; the run says how many cannot be scored."""
+    """Return the pairs to score, the same for every model, and print how many cannot be scored."""
     preferred = [row for row in test if row.rejected is not None] if config.preference_items else []
     pairs = [pair for row in preferred if (pair := _pair(row, tokenizer, config.max_tokens))]
     if len(pairs) < len(preferred):
@@ -44,7 +44,7 @@ def score(pairs: Sequence[Pair], losses: Losses) -> list[Result]:
     results = []
     for pair in pairs:
         means = [-scored[side.id].nats / scored[side.id].tokens for side in (pair.rejected, pair.chosen)]
-        # The first of equally likely answers counts: as the rejected one is the first, a tie is no preference for the chosen one.
+        # In a tie the first answer counts. The rejected answer comes first, so that a tie does not count as a preference for the chosen one.
         results.append(likeliest(PREFERENCE, pair.example, 1, _texts(pair.example), means))
     return results
 

@@ -26,19 +26,19 @@ class ProblemSet:
     """`human_eval`; empty for the held-out problems of the data."""
     problems: Sequence[Example]
     empty: str = ""
-    """The reason, if there are no problems."""
+    """The reason why there are no problems, or why they cannot be judged; empty if there is none."""
     check: registry.AnyKind | None = None
-    """A check of the kind that all problems have; None where they have tests. The problems' own checks may differ in options."""
+    """A check of the kind that all problems have; None if they have tests. The problems' own checks may differ in options."""
     strengths: Mapping[str, Strength] = field(default_factory=dict)
-    """The strength of each problem's tests by its id, those of refused problems too; empty where it is not measured."""
+    """The strength of each problem's tests by its id, refused problems included; empty if it is not measured."""
 
     @property
     def runs_programs(self) -> bool:
-        """True if some answers are programs: then no answer is generated without a sandbox."""
+        """True if some answers are programs. Such a set is not answered without a sandbox."""
         return any(map(self.asks_program, self.problems))
 
     def asks_program(self, problem: Example) -> bool:
-        """Return True if the answer to a problem of the set is a program, of which nothing else is judged."""
+        """Return True if the answer to a problem of the set is a program, and only the program is judged."""
         is_suite = isinstance(self.check, unit_tests.UnitTests)
         return is_suite or (problem.tests is not None and problem.tests.run_programs)
 
@@ -52,7 +52,7 @@ class ProblemSet:
         return f"{self.name} {name}".strip()
 
     def without(self, items: Collection[str]) -> "ProblemSet":
-        """Return the set without some items, whatever became of their answers."""
+        """Return the set without these items."""
         problems = [problem for problem in self.problems if problem.id not in items]
         strengths = {item: strength for item, strength in self.strengths.items() if item not in items}
         return replace(self, problems=problems, strengths=strengths)
@@ -69,7 +69,7 @@ class ProblemSet:
 def problem_sets(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig) -> list[ProblemSet]:
     """Return the held-out problems with tests, HumanEval if it is set, and the examples of each kind of check.
 
-    There are as many of each as `params` say, the same for every model.
+    The settings limit the number of each, and the choice is the same for every model.
     """
     usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer, row.tools)]
     tested = [row for row in usable if row.tests is not None and row.tests.kind != "check"]
@@ -98,7 +98,7 @@ def _checked_sets(usable: Sequence[Example], config: EvaluateConfig) -> Iterator
 
 
 def _unset(kind: str, config: EvaluateConfig) -> str:
-    """Return the setting that a kind of check needs and does not have, in words."""
+    """Return a message if a setting that this kind of check needs is missing; empty if none is."""
     if kind == "judge" and config.judge is None:
         return "evaluate.judge is not set"
     return "evaluate.tests is not set" if kind == unit_tests.NAME and config.tests is None else ""

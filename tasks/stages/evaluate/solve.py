@@ -1,4 +1,4 @@
-"""Results of a model on a set of problems: the greedy answer to each, and of problems with tests sampled answers (pass@k)."""
+"""Results of a model on a set of problems: the greedy answer to each and, for problems with tests, sampled answers (pass@k)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
 TRUNCATED = "truncated"
-"""The outcome of an answer that was cut off and is not right as far as it goes, unless a judge gave no verdict on it."""
+"""The outcome of an answer that was cut off and is not right as it stands, unless the judge gave no verdict on it."""
 Write = Callable[[Sequence[Example], Sampling | None], Sequence[Response]]
 """Generates answers to problems: greedy ones without a `Sampling`."""
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]

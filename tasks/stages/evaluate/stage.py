@@ -1,9 +1,9 @@
-"""Stage `evaluate`: measure one model by loss, programs that run, answers that are checked, preferences, and facts written into it.
+"""Stage `evaluate`: measure one model by loss, executed programs, checked answers, preferences, and facts written into it.
 
 reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet, data/review_items.jsonl; with a
         decoder that steers another model, the folder of that model
 writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet (every item, for paired comparisons);
-        data/gate/<model>.parquet (the same of the gate set, which no report shows)
+        data/gate/<model>.parquet (the same for the gate set, which no report shows)
 """
 
 import json
@@ -50,16 +50,16 @@ Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
 
 GATE = "gate_set"
-"""The part of a model's figures that tells the strength of the gate set's tests."""
+"""The part of a model's figures that holds the strength of the gate set's tests."""
 OF_NO_ITEM = {
     "domain_tokens", "text_tokens", "pass_items", "gate_items", "answer_items", "preference_items", "human_eval", "samples", "temperature",
     "top_p", "ks", "batch_size", "server", "facts", "harness", "confidence",
 }  # fmt: skip
-"""Settings that change which items of the gate set are measured, or how quickly, and no figure of one."""
+"""Settings that change which items of the gate set are measured, or the speed, but not the figure of any item."""
 ISOLATED = 2
-"""The level of the sandbox that runs what models write."""
+"""The level of isolation that programs written by models need."""
 PROBES = 4
-"""Prompts by which a served model is compared with the measured one."""
+"""Number of prompts on which a served model is compared with the measured one."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -109,10 +109,10 @@ def _evaluate(
 
 
 def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run, conditions: str) -> None:
-    """Measure a model on the gate set alone, as `main` does after the other data. `conditions` is the digest of the settings of what the
-    model is to be compared with.
+    """Measure a model on the gate set alone, in the same way as `main`. `conditions` is the digest of the settings by which the results to
+    compare with were measured.
 
-    Raises ValueError if these settings are others.
+    Raises ValueError if the present settings differ from those.
     """
     facts = _gate_facts(config, inputs["gate"])
     if facts[CONDITIONS] != conditions:
@@ -130,7 +130,7 @@ def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run
 def _measure(
     test: Path, documents: Path, evaluated: MeasuredModel, tokenizer: Any, config: EvaluateConfig, run: Run, pick: Pick
 ) -> Measured:
-    """Score the examples and documents of one set that `pick` chooses, and have its problems solved."""
+    """Score the examples and documents that `pick` chooses from one set, and let the model solve its problems."""
     examples = tables.read(test, Example)
     level, planned = _plan(problem_sets(examples, tokenizer, config), run)
     if config.strength:
@@ -160,9 +160,9 @@ def _measure(
 def _measure_gate(
     inputs: dict[str, Path], evaluated: MeasuredModel, tokenizer: Any, config: EvaluateConfig, run: Run
 ) -> tuple[list[Result], dict[str, Any]]:
-    """Measure the gate set by its settings (`_of_gate_set`): as much of it as of the test set, and nearly the same items as the set grows.
+    """Measure the gate set under its own settings, from `_of_gate_set`. As the set grows, nearly the same items are chosen.
 
-    Returns the results, and the strength of the tests, empty if it is not measured.
+    Returns the results, and the strength of the tests, which is empty if it is not measured.
     """
     sets = inputs["gate"], inputs["gate_documents"]
     measured = _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id)
@@ -174,10 +174,10 @@ def _measure_gate(
 
 
 def _of_gate_set(config: EvaluateConfig) -> EvaluateConfig:
-    """Return the settings by which the gate set is measured.
+    """Return the settings under which the gate set is measured.
 
-    The candidate's results are compared with those of models that were promoted long before: so no examples of ours are added to its
-    tests, and no server writes its answers, since none holds those models.
+    The candidate is compared with models that were promoted long before. So no generated examples are added to the tests, and no server
+    writes the answers, since no server holds those models.
     """
     as_they_are = config.strength and config.strength.model_copy(update={"inputs": 0})
     return config.model_copy(
@@ -189,10 +189,10 @@ def _of_gate_set(config: EvaluateConfig) -> EvaluateConfig:
 def _texts(
     test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, config: EvaluateConfig, run: Run, pick: Pick
 ) -> Iterable[tuple[str, list[Encoded], dict[str, tuple[str, str]]]]:
-    """Yield each measure of loss that has data: its name, the sequences to score, and group and task of each item.
+    """Yield each loss that has data: its name, the sequences to score, and the group and task of each item.
 
-    The run says how many examples are left out. Those whose answer is judged undesirable are none: no loss on them is to fall. Raises
-    ValueError if there are examples and none fits.
+    Examples with an undesirable answer are ignored, since training should not lower their loss. The number of examples that are left out
+    because they do not fit is printed. Raises ValueError if there are examples and none fits.
     """
     if examples := [example for example in test if example.desirable is not False]:
         fitting = [row for row in encode.examples(examples, tokenizer, config.max_tokens) if row is not None]
@@ -210,7 +210,7 @@ def _texts(
     for measure, corpus in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.corpus == corpus]
         if not rows:
-            continue  # a corpus is a choice; the report says what could not be measured
+            continue  # a corpus is optional; the report says what could not be measured
         first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, config.max_tokens)))}
         yield (
             measure,
@@ -233,7 +233,7 @@ def _score(
 
 
 def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planned]]:
-    """Return the level of isolation for programs, None if there are none, and the sets with the reason if one is not run."""
+    """Return the sandbox's level of isolation, None if no answer is a program, and each set with the reason if it is not run."""
     level = None
     if any(problem_set.runs_programs for problem_set in sets):
         isolation = sandbox.probe()
@@ -250,7 +250,7 @@ def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
 def _facts(
     inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfig, run: Run, workers: Workers
 ) -> list[Result]:
-    """Return the results of the facts that were written into the model; the model before that is the one it stands on."""
+    """Return the results of the facts that were written into the model. The model before the edit is its base."""
     pinned_file = config.evaluate.facts
     assert pinned_file
     chosen, before = facts_file.chosen(pinned_file.path, pinned_file.digest, pinned_file.items), evaluated
@@ -268,7 +268,7 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
         responses: dict[int, Response] = {}
         asked = list(map(problem_set.asks_program, problems))
-        for programs in sorted(set(asked)):  # a set may have both
+        for programs in sorted(set(asked)):  # a set may have answers of both kinds
             places = [place for place, is_program in enumerate(asked) if is_program == programs]
             some = [problems[place] for place in places]
             tasks, tools = [problem.task for problem in some], [problem.tools for problem in some]
@@ -299,7 +299,7 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
 
 
 def _tools(config: EvaluateConfig, run: Run) -> tuple[str, calls.RunCases | None]:
-    """Return the program of the tools and what runs it; none where no tools are set, or no sandbox is on this machine."""
+    """Return the program of the tools, empty if none are set, and the function that runs it, None without tools or a sandbox."""
     if config.tools is None:
         return "", None
     program = calls.source(config.tools)
@@ -325,9 +325,10 @@ def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any
 
 
 def _gate_facts(config: StageConfig, gate: Path) -> dict[str, str]:
-    """Return a digest of the settings on which the figures of an item of the gate set depend: only under equal ones two models compare.
+    """Return a digest of the settings on which the figures of a gate set's item depend. Models are compared only if theirs are equal.
 
-    The options of its checks are among them, since another check makes no other example; more examples under the same checks change nothing.
+    The digest includes the options of the checks, because a changed option leaves the examples the same. More examples under the same checks
+    do not change the digest.
     """
     tests = [example.tests for example in tables.read(gate, Example)] if config.evaluate.gate_items else []
     checks = sorted({one.code for one in tests if one and one.kind == "check"})
@@ -341,7 +342,7 @@ def _gate_facts(config: StageConfig, gate: Path) -> dict[str, str]:
 
 
 def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
-    """Return everything that a measure depends on beside the model and the data."""
+    """Return everything that a measure depends on besides the model and the data."""
     evaluate_config = config.evaluate
     unset = {name for name in ("strength", "facts", "tests") if getattr(evaluate_config, name) is None}
     settings = evaluate_config.model_dump(mode="json", exclude=unset)

@@ -9,11 +9,11 @@ from tasks.io import harness, pinned, provenance
 from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
 UNPADDED = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
-"""Families whose states take in the padding before a shorter prompt, so that its answer depends on the others of a batch."""
+"""Families whose recurrent state also processes the padding before a short prompt, so that its answer depends on the rest of the batch."""
 
 
 def measure(model: Any, tokenizer: Any, config: Harness, evaluate_config: EvaluateConfig) -> dict[str, Any]:
-    """Return each score by name, with an interval from its standard error, and the version of the harness.
+    """Return the version of the harness, and each score by name with an interval from its standard error.
 
     Raises ValueError if the digest of the user's folder of tasks is not the one set: DVC does not watch the folder.
     """

@@ -1,11 +1,11 @@
-"""Measure the strength of a problem's tests: the share of small mistakes in its solution that they notice, and a constant that passes.
+"""Measure the strength of a problem's tests: the share of small mistakes in its solution that they detect, and whether a constant passes.
 
-A mistake is one of `tasks.core.text.mutations`. Some change nothing that a test could see, so that not even perfect tests notice all
-(equivalent mutants: DeMillo, Lipton & Sayward 1978, Hints on Test Data Selection). The constant is the value that the first expectation
-asks for: whatever is asked, it is returned.
+A mistake is one of `tasks.core.text.mutations`. Some mistakes change nothing that a test could detect, so even perfect tests do not detect
+all (equivalent mutants: DeMillo, Lipton & Sayward 1978, Hints on Test Data Selection). The constant function returns the value of the first
+expectation for all arguments.
 
-Where tests are weak and the solution gives the same output for the same arguments, inputs made from the tests' own, with the
-solution's outputs, may be added (`inputs.py`). They are ours, not the data's, and judge answers alone: nothing is trained on them.
+If tests are weak and the solution is pure, generated inputs with the solution's outputs may be added (`inputs.py`). They are no part of the
+data: they only judge answers, and nothing is trained on them.
 """
 
 import ast
@@ -22,31 +22,31 @@ from tasks.stages.evaluate import inputs
 from tasks.stages.evaluate.config import StrengthConfig
 
 LIMITS = Limits(cpu_s=2.0)
-"""Limits of mutants, which fail within milliseconds or loop for ever. One that runs out of time is noticed."""
+"""Limits of mutants, which fail within milliseconds or loop endlessly. A mutant that runs out of time counts as detected."""
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 """`sandbox.run`."""
 Measure = Callable[[Sequence[Example]], Iterable["Strength"]]
 Generate = Callable[[Sequence[Example]], Iterable[list[inputs.Added]]]
-"""Return the strength of each problem's tests, and examples of ours for each."""
+"""`Measure` returns the strength of each problem's tests, `Generate` examples to add to each problem's tests."""
 
 
 @dataclass(frozen=True)
 class Strength:
-    """The number of mistakes that the tests of one problem notice, and a constant that passes them."""
+    """The number of mistakes that the tests of one problem detect, and a constant that passes them."""
 
     mutants: int
     killed: int
     """Mutants that fail the tests."""
     constant: str
-    """The body of a constant function that passes them, such as `return True`; empty if there is none."""
+    """The body of a constant function that passes the tests, such as `return True`; empty if there is none."""
     passes: bool = True
     """True if the solution itself passes."""
     inputs: int = 0
-    """Examples among the tests that are ours."""
+    """Number of generated examples among the tests."""
 
     @property
     def share(self) -> float:
-        """Return the share of mutants that are killed; 0 where nothing shows it: without mutants, or if the solution fails too."""
+        """Return the share of mutants that are killed; 0 if it is unknown: without mutants, or if the solution fails too."""
         return self.killed / self.mutants if self.mutants and self.passes else 0.0
 
     def is_weak(self, least: float) -> bool:
@@ -66,7 +66,7 @@ class Strength:
 
 
 def measure(problems: Sequence[Example], config: StrengthConfig, run: RunCases) -> Iterator[Strength]:
-    """Yield the strength of the tests of each problem, whose response is its solution, as soon as its verdicts are in."""
+    """Yield the strength of each problem's tests as soon as its verdicts are in. A problem's response is its solution."""
     attempts, judged = tee(_attempts(problem, config.mutants) for problem in problems)
     verdicts = run(case for groups in judged for group in groups for case in group)
     for solution, constants, mutants in attempts:
@@ -80,7 +80,7 @@ def measure(problems: Sequence[Example], config: StrengthConfig, run: RunCases) 
 def strengthen(
     problems: Sequence[Example], strengths: Sequence[Strength], least: float, measure: Measure, generate: Generate
 ) -> tuple[list[Example], list[Strength]]:
-    """Return the problems, those with weak tests with examples of ours added, and the strengths of what is then tested."""
+    """Return the problems, with generated examples added to weak tests, and the strengths of the resulting tests."""
     weak = [place for place, strength in enumerate(strengths) if strength.is_weak(least)]
     added = list(generate([problems[place] for place in weak]))
     longer = {
@@ -106,19 +106,19 @@ def _attempts(problem: Example, count: int) -> tuple[list[Case], list[Case], lis
     try:
         texts = (text for _, text in mutations.mutants(solution, problem.id, list(mutations.OPERATORS)))
         mutants = list(islice(dict.fromkeys(texts), count))
-    except SyntaxError:  # of a solution that another version of Python wrote
+    except SyntaxError:  # a solution for another version of Python
         mutants = []
     return [Case(solution, tests)], constants, [Case(code, tests) for code in mutants]
 
 
 def _constants(tests: Tests) -> list[str]:
-    """Return functions that return what the first expectation asks for; none where that is no literal."""
+    """Return the program of a constant function with the first expected value; none if that is not a literal."""
     wanted = _first_of_examples(tests.code) if tests.kind == "doctest" else _first_of_script(tests.code)
     return [] if wanted is None else [f"def {tests.entry}(*args, **kwargs):\n    return {wanted}\n"]
 
 
 def _first_of_examples(code: str) -> str | None:
-    """Return the literal that the first expected output shows, and where it is printed text, that text."""
+    """Return the literal in the first expected output; for printed text, the text as a literal."""
     try:
         examples = DocTestParser().get_examples(code)
     except ValueError:  # the examples cannot be read
@@ -132,7 +132,7 @@ def _first_of_examples(code: str) -> str | None:
 
 
 def _first_of_script(code: str) -> str | None:
-    """Return the literal that the first assertion about a call compares it with, or that is true for it."""
+    """Return the literal that would satisfy the first assertion about a call."""
     try:
         nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert | ast.Call)]
     except SyntaxError:
@@ -163,12 +163,12 @@ def _wanted(test: ast.expr) -> str | None:
 
 
 def _other_side(*sides: ast.expr) -> str | None:
-    """Return the one of two sides that is a literal."""
+    """Return the first side that is a literal; None if neither is."""
     return next((value for side in sides if (value := _literal(ast.unparse(side))) is not None), None)
 
 
 def _literal(text: str) -> str | None:
-    """Return the literal that a text has, on one line; None where it has none."""
+    """Return a text that is a literal in the form of `repr`; None if it is no literal."""
     try:
         return repr(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):

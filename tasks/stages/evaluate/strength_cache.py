@@ -1,7 +1,7 @@
-"""Strengths kept from earlier runs: tests are measured once for each solution, its tests and the sandbox, whatever model is then measured.
+"""Cache the strength of tests: it is measured once for each solution, its tests and the sandbox, independent of the measured model.
 
-A file holds one problem and is written as soon as its verdicts are in, so a process that is killed loses the problem under way alone. A
-file that is damaged is measured anew and written over. Every verdict is the sandbox's, and no answer of a model is a part of it.
+A file holds one problem and is written as soon as its verdicts are in, so a process that is killed loses only the current problem. A
+damaged file is measured again and overwritten. Every verdict comes from the sandbox; no model's answer is part of it.
 """
 
 import platform
@@ -30,9 +30,9 @@ T = TypeVar("T")
 def measure(
     problems: Sequence[Example], config: StrengthConfig, folder: Path, workers: int = 2
 ) -> tuple[list[Example], list[Strength]]:
-    """Return the problems, weak tests with examples of ours where they are set, and the strength of the tests of each.
+    """Return the problems, with generated examples added to weak tests if `inputs` is set, and the strength of each problem's tests.
 
-    What is kept stands in `folder`. Raises RuntimeError if something has to be measured and the machine has no sandbox of level 2.
+    `folder` is the cache. Raises RuntimeError if something has to be measured and the machine has no sandbox of level 2.
     """
     answers, judge = Answers(folder), _judge()
     strengths = _Kept(
@@ -56,9 +56,9 @@ def measure(
 
 
 def strengthen(problem_set: ProblemSet, config: StrengthConfig, folder: Path) -> ProblemSet:
-    """Return the problems with the strength of their tests, those whose tests are weak strengthened or left out if it is set so.
+    """Return the problem set with the strength of its tests. Weak tests are strengthened, or their problems left out, as `config` says.
 
-    `folder` and errors are those of `measure`.
+    `folder` and the errors raised are the same as for `measure`.
     """
     problems = [problem for problem in problem_set.problems if problem.tests is not None and problem.tests.run_programs]
     if not problems:
@@ -77,14 +77,14 @@ def strengthen(problem_set: ProblemSet, config: StrengthConfig, folder: Path) ->
 
 @dataclass(frozen=True)
 class _Kept(Generic[T]):
-    """Values of problems, each computed once for its content and these settings."""
+    """Values of problems, each computed once per problem content and settings."""
 
     answers: Answers
     settings: Any
     kind: TypeAdapter[T]
     compute: Callable[[Sequence[Example]], Iterable[T]]
     is_certain: Callable[[T], bool]
-    """True for a value that may be kept: a solution that fails here may have been short of time."""
+    """Returns True for a value that may be cached. A solution that fails may only have been short of time."""
 
     def of(self, problems: Sequence[Example]) -> list[T]:
         """Return the value of each problem."""
@@ -105,13 +105,13 @@ class _Kept(Generic[T]):
             return None
 
     def _question(self, problem: Example) -> list[Any]:
-        """Return everything that the value depends on. Mutants and inputs are drawn by the problem's id."""
+        """Return everything that the value depends on. The problem's id seeds its mutants and inputs."""
         assert problem.tests is not None, "only problems with tests are measured"
         return [self.settings, problem.id, program(problem.response), asdict(problem.tests)]
 
 
 def _judge() -> dict[str, str]:
-    """Return everything that verdicts depend on beside programs and tests: these see the standard library alone."""
+    """Return everything that verdicts depend on besides programs and tests. These can import only the standard library."""
     return {
         "code": provenance.code_digest(provenance.closure(strength.__name__)),
         "isolation": sandbox.probe().name,

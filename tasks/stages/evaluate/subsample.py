@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def sample(rows: Sequence[T], count: int, seed: int, id: Callable[[T], str] = attrgetter("id")) -> list[T]:
-    """Return `count` of the rows, drawn by their ids, in their order; all of them if there are no more.
+    """Return `count` of the rows, drawn by the hash of their ids, in their original order; all rows if there are no more.
 
-    The subset hardly changes when others are added.
+    The subset hardly changes when rows are added.
     """
 
     def drawn(row: T) -> str:
@@ -25,7 +25,7 @@ def sample(rows: Sequence[T], count: int, seed: int, id: Callable[[T], str] = at
 
 
 def shuffled(sequences: Iterable[Encoded], max_tokens: int, seed: int) -> list[Encoded]:
-    """Shuffle sequences by `seed` and return the first ones that have at most `max_tokens` tokens together; at least one."""
+    """Shuffle sequences by `seed` and return the first ones with at most `max_tokens` tokens in total; at least one."""
     candidates = list(sequences)
     random.Random(seed).shuffle(candidates)
     return _first(candidates, max_tokens)
@@ -34,7 +34,7 @@ def shuffled(sequences: Iterable[Encoded], max_tokens: int, seed: int) -> list[E
 def by_id(sequences: Iterable[Encoded], max_tokens: int) -> list[Encoded]:
     """Order sequences by their ids, which are hashes, and return the first ones, as `shuffled` does.
 
-    The subset hardly changes when others are added.
+    The subset hardly changes when sequences are added.
     """
     return _first(sorted(sequences, key=lambda sequence: sequence.id), max_tokens)
 

@@ -20,7 +20,7 @@ TIERS = ("short", "medium", "long")
 STRENGTHS = {"strong tests": False, "weak tests": True}
 """The parts of pass@1 by the strength of tests: the name, and whether the tests are weak."""
 PARTS = {"domain": "domains", "task": "tasks"}
-"""The fields of results by which figures are split, and their names in the summary."""
+"""The fields of results by which figures are split, with the name of each split in the summary."""
 Planned = tuple[ProblemSet, str | None]
 """A set of problems, and the reason if it is not run."""
 
@@ -36,11 +36,11 @@ class Measured(NamedTuple):
 
     @property
     def results(self) -> list[Result]:
-        """All of them, losses first."""
+        """All results, losses first."""
         return self.losses + self.answers
 
     def without(self, wrong: Collection[str]) -> "Measured":
-        """Return the results on other items than these. Raises ValueError if a measure has no other."""
+        """Return the results without these items. Raises ValueError if a measure would have no item left."""
         planned = [(problems.without(wrong), not_run) for problems, not_run in self.planned]
         losses, answers = (wrong_items.leave_out(results, wrong) for results in (self.losses, self.answers))
         return self._replace(losses=losses, answers=answers, planned=planned)
@@ -49,10 +49,10 @@ class Measured(NamedTuple):
 def summarise(results: Sequence[Result], sets: Sequence[Planned], config: EvaluateConfig) -> dict[str, Any]:
     """Return every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
 
-    The measures of checks and of preferences stand under `answers`, with counts of outcomes, and figures by domain if there are several.
+    The measures of checks and preferences are under `answers`, with counts of outcomes, and figures by domain or task if there are several.
 
-    The measures of a named set stand under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups;
-    those of the greedy pass@1 are exact.
+    The measures of a named set are under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups; intervals of the
+    greedy pass@1 are exact.
     """
     bootstrap = statistics.Bootstrap(seed=config.seed, confidence=config.confidence)
     measures = dict.fromkeys(row.measure for row in results if row.is_loss)
@@ -112,13 +112,13 @@ def _answers(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[st
 
 
 def _parts(rows: Sequence[Result], name: str) -> dict[str, list[Result]]:
-    """Return the results by a field, `domain` or `task`; none if all have the same."""
+    """Return the results by the values of a field, `domain` or `task`; none if all results have the same value."""
     values = sorted({getattr(row, name) for row in rows})
     return {value: [row for row in rows if getattr(row, name) == value] for value in values} if len(values) > 1 else {}
 
 
 def answers_estimate(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> statistics.Estimate:
-    """Return the share of right answers with its exact interval, or the mean of scores with one over groups."""
+    """Return the share of right answers with its exact interval, or the mean of scores with an interval bootstrapped over groups."""
     values = [row.value for row in rows]
     if all(row.is_binary for row in rows):
         return statistics.proportion(int(sum(values)), len(values), bootstrap.confidence)
@@ -183,7 +183,7 @@ def _passed(rows: Sequence[Result], confidence: float) -> dict[str, Any]:
 def _by_strength(
     rows: Sequence[Result], strengths: Mapping[str, Strength], config: EvaluateConfig
 ) -> dict[str, dict[str, float | None]]:
-    """Return pass@1 of the problems with strong tests and of those with weak ones, as far as there are any."""
+    """Return pass@1 of the problems with strong tests and of those with weak tests; a part without problems is left out."""
     assert config.strength
     is_weak = {item: strength.is_weak(config.strength.least) for item, strength in strengths.items()}
     parts = {name: [row for row in rows if is_weak.get(row.item) is weak] for name, weak in STRENGTHS.items()}
@@ -197,7 +197,7 @@ def _by_strength(
 def on_strong_tests(
     results: Sequence[Result], strengths: Mapping[str, Strength], config: StrengthConfig
 ) -> list[Result]:
-    """Return the results of pass@1 on problems whose tests are not weak, as a measure of their own that a gate can guard."""
+    """Return the results of pass@1 on problems whose tests are not weak, as a separate measure that a gate can guard."""
     strong = {item for item, strength in strengths.items() if not strength.is_weak(config.least)}
     return [replace(row, measure=STRONG_PASS) for row in results if row.measure == PASS and row.item in strong]
 

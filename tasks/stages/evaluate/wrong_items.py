@@ -1,8 +1,8 @@
-"""Leave out of all figures the items that people found to be wrong, and name them.
+"""Leave the items that people found to be wrong out of all figures, and name them.
 
-An item is left out after it was measured: the results of all others stay the same to the bit, whatever shared a batch with it, and
-none takes its place. The gate set knows no such decision: it judges by all its items, so that nobody can take out of it what a
-candidate would fail, and the bars of earlier promotions stay what they were.
+An item is left out after it was measured, and no other takes its place. So the results of all other items stay the same to the bit, also
+of those that shared a batch with it. The gate set ignores these decisions and judges by all its items: nobody can remove an item that a
+candidate would fail, and the bars of earlier promotions do not change.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from tasks.core.records import Decision, Result
 
 
 def leave_out(results: Sequence[Result], wrong: Collection[str]) -> list[Result]:
-    """Return the results of other items. Raises ValueError that names a measure which has no other."""
+    """Return the results of all other items. Raises ValueError that names each measure with no item left."""
     kept = [result for result in results if result.item not in wrong]
     empty = {result.measure for result in results} - {result.measure for result in kept}
     if empty:
@@ -24,9 +24,9 @@ def leave_out(results: Sequence[Result], wrong: Collection[str]) -> list[Result]
 
 
 def record(wrong: Mapping[str, Decision], results: Sequence[Result], gate: Sequence[Result]) -> dict[str, Any]:
-    """Return the items that are left out, with their measures and who says why, and by reason the ids of decisions that change nothing.
+    """Return the items that are left out, with measures, author and reason, and the ids of decisions without effect, by cause.
 
-    `results` are those of all items, `gate` those of the gate set.
+    `results` are the results of all items, `gate` those of the gate set.
     """
     measures: dict[str, dict[str, None]] = {}
     for result in results:
@@ -45,7 +45,7 @@ def record(wrong: Mapping[str, Decision], results: Sequence[Result], gate: Seque
 
 
 def in_words(left_out: Mapping[str, Any]) -> str:
-    """Return the items that are left out, and the decisions that change nothing."""
+    """Return a sentence about the items that are left out and the decisions without effect."""
     parts = [
         f"{len(left_out['items'])} items are left out, since people found them wrong: {_listed(left_out['items'])}"
     ]

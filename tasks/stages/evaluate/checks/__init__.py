@@ -1,1 +1,1 @@
-"""Measures of checks that take more than grades of answers: likelihoods of options, a judge, calls that run."""
+"""Measures of checks that need more than the grade of an answer: likelihoods of options, a judge, executed tool calls."""

@@ -1,4 +1,4 @@
-"""Calls of tools beyond their equality with the reference: the right tool, what its schema allows, and what the call gives when it runs."""
+"""Measure tool calls beyond equality with the reference: the right tool, arguments that its schema allows, and the result of the call."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,8 @@ for result in expected:
     rest.remove(result)
 assert not rest, f"{{made}} is not {{expected}}"
 """
-"""Runs in the sandbox after the file with the tools. Calls may come in any order, as in the check, and their results are no keys of a set."""
+"""Runs in the sandbox after the file with the tools. Calls may come in any order, as in the check. Their results may be unhashable, so they
+are compared as lists."""
 
 
 def source(config: ToolsConfig) -> str:
@@ -36,7 +37,7 @@ def source(config: ToolsConfig) -> str:
 
 
 def check_single(problems: Sequence[Example]) -> None:
-    """Raise ValueError for a problem whose answer is more than the one call that constrained decoding writes."""
+    """Raise ValueError for a problem whose answer has several calls: constrained decoding writes one."""
     for problem in problems:
         if (several := len(_expected(problem))) > 1:
             raise ValueError(
@@ -48,7 +49,7 @@ def check_single(problems: Sequence[Example]) -> None:
 def measure(
     problems: Sequence[Example], results: Sequence[Result], program: str = "", run_cases: RunCases | None = None
 ) -> list[Result]:
-    """Return the results of `NAME`, of `VALID` where a problem lists tools, and of `RESULT` where the tools are there to be run."""
+    """Return the results of `NAME`, of `VALID` for problems that list tools, and of `RESULT` if `run_cases` can run the tools."""
     pairs = list(zip(problems, results, strict=True))
     rows = [_named(problem, result) for problem, result in pairs]
     rows += [_allowed(problem, result) for problem, result in pairs if problem.tools]
@@ -70,7 +71,7 @@ def _named(problem: Example, result: Result) -> Result:
 
 
 def _allowed(problem: Example, result: Result) -> Result:
-    """Return whether the schemas of the problem's tools allow the calls that were written."""
+    """Return the result that says whether the schemas of the problem's tools allow the model's calls."""
     known, made = schemas.of_tools(problem.tools), list(calls(result.output))
     if isinstance(known, Unfit):
         return _judged(result, VALID, known.reason)
@@ -79,7 +80,7 @@ def _allowed(problem: Example, result: Result) -> Result:
 
 
 def _executed(pairs: Sequence[tuple[Example, Result]], program: str, run_cases: RunCases) -> Iterator[Result]:
-    """Yield whether the written calls give what the right ones give."""
+    """Yield the results that say whether the model's calls return the same as the right calls."""
     written = [(problem, result, list(calls(result.output))) for problem, result in pairs]
     cases = [_case(program, made, _expected(problem)) for problem, _, made in written if made]
     verdicts = run_cases(cases)

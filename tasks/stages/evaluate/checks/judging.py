@@ -1,7 +1,7 @@
-"""Ask a judge for the better of two answers, the model's and the reference, and plant pairs whose verdict is known among them.
+"""Ask a judge which is better, the model's answer or the reference, and mix in control pairs whose verdict is known.
 
-Zheng et al. 2023, https://arxiv.org/abs/2306.05685: judges prefer a place, so the order is drawn for each pair. The planted pairs are ours:
-the reference beside that of another question.
+Zheng et al. 2023, https://arxiv.org/abs/2306.05685: judges have a position bias, so the order is drawn at random for each pair. The control
+("planted") pairs are ours: the reference against the reference of another question.
 """
 
 import random
@@ -24,13 +24,14 @@ CUT_OFF = "Some were cut off: raise evaluate.judge.max_new_tokens for a model th
 MOST_PLANTED = 20
 WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
 ARTICLE = r"[ \t]+(?!(?:[a-z]+ly\s+)*(?!less\b)[a-z]+s\b|(?:because|since|over|by|for|would|will|could|should|might|may)\b)[a-z]"
-"""What follows an A that is an article, `A close call`: a word in lower case that is no verb, `A wins`, `A clearly explains`, and no reason."""
+"""Matches what follows an A that is an article, as in `A close call`: a word in lower case that is neither a verb, as in `A wins` or
+`A clearly explains`, nor the start of a reason, as in `A because`."""
 VERDICT = re.compile(
     r"\W*(?P<named>(?i:answer|option|verdict)\b\W*)?"
     rf"(?:(?:A\s+)?(?i:tie)|(?P<better>B|A(?(named)|(?!{ARTICLE}))))\b(?!\s*(?:and\b|or\b|[&/]))"
 )
-"""What an answer begins with that is a verdict, under the name that the request has for an answer or without: "A and B are equally good"
-prefers neither."""
+"""Matches a verdict at the start of the judge's reply, with or without a word such as `Answer` before it. "A and B are equally good" does
+not match, since it prefers neither."""
 REQUEST = """Two answers to one question follow. {criterion}
 
 Reply with one word: A, B, or TIE if neither is better.
@@ -46,7 +47,7 @@ Reply with one word: A, B, or TIE if neither is better.
 
 
 class _Pair(NamedTuple):
-    """A pair of answers to a question: the one that is judged, and the one it is held against."""
+    """A pair of answers to a question: the judged answer, and the answer with which it is compared."""
 
     problem: Example
     judged: str
@@ -72,7 +73,7 @@ class _Pair(NamedTuple):
         return [Message("user", text)]
 
     def preference(self, answer: Answer) -> float | None:
-        """Return 1 if the judge prefers the judged answer, 0 the other one, 0.5 neither; None if it says none of this."""
+        """Return 1 if the judge prefers the judged answer, 0 if the other, 0.5 if neither; None if its reply is no verdict."""
         match = None if answer.refused else VERDICT.match(answer_of(answer.text))
         if match is None:
             return None
@@ -80,14 +81,14 @@ class _Pair(NamedTuple):
 
 
 class Judging:
-    """Grades answers by a judge, which writes its verdicts or follows rules, and keeps the results of the planted pairs."""
+    """Grades answers by a judge, a model or a set of rules, and keeps the results of the planted pairs."""
 
     def __init__(self, judge: Write | Rules, seed: int) -> None:
         self._judge, self._seed = judge, seed
         self.planted: list[Result] = []
 
     def grade(self, problems: Sequence[Example], answers: Sequence[str]) -> list[Grade]:
-        """Return the grade of each answer. Without a verdict it is a tie, and counted by name.
+        """Return the grade of each answer. Without a verdict it has the grade of a tie, and the outcome `no verdict`.
 
         Raises ValueError if no answer of the judge is a verdict.
         """
@@ -116,12 +117,12 @@ class Judging:
 
 
 def decoding(judge: JudgeServer) -> Decoding:
-    """Return how a judge writes: its likeliest tokens, as far as the API lets one ask for them."""
+    """Return the decoding of a judge's reply: as nearly greedy as `Decoding` allows, whose temperature is above 0."""
     return Decoding(temperature=0.01, top_p=1.0, max_new_tokens=judge.max_new_tokens)
 
 
 def _by_overlap(pair: _Pair, margin: float) -> str:
-    """Return the place of the answer that has more in common with the reference, or TIE."""
+    """Return the letter of the answer that is more like the reference, or TIE."""
     first, second = (likeness(text, _reference(pair.problem)) for text in pair.shown)
     if abs(first - second) <= margin:
         return "TIE"
@@ -129,7 +130,10 @@ def _by_overlap(pair: _Pair, margin: float) -> str:
 
 
 def likeness(answer: str, reference: str) -> float:
-    """Return the mean of the shares of words and of numbers that two texts have in common; of words alone where the reference has no number."""
+    """Return the mean of two Dice coefficients, of the words and of the numbers in two texts.
+
+    A kind that the reference has none of is left out.
+    """
     shares = []
     for pattern in (WORD, NUMBER):
         ours, theirs = (set(pattern.findall(text.casefold())) for text in (answer, reference))
@@ -145,7 +149,7 @@ def _grade(preference: float | None) -> Grade:
 
 
 def _planted(problems: Sequence[Example], seed: int) -> list[_Pair]:
-    """Return pairs with a known verdict: a reference, and that of another question, in either place."""
+    """Return pairs with a known verdict: a reference and that of another question, where each is the judged answer in turn."""
     pairs: list[_Pair] = []
     for number, (problem, other) in enumerate(zip(problems, [*problems[1:], *problems[:1]], strict=True)):
         good, bad = _reference(problem), _reference(other)

@@ -1,7 +1,7 @@
-"""Multiple choice without generation: the option whose text is the likeliest response, as it is and per character.
+"""Multiple choice without generation: the option with the highest log-likelihood as a response, in total and per character.
 
-Both are lm-evaluation-harness's `acc` and `acc_norm` of `multiple_choice` tasks under a chat template. Brown et al. 2020,
-https://arxiv.org/abs/2005.14165, §2.4, compare likelihoods by length for the same reason: long options are unlikely as such.
+These are lm-evaluation-harness's `acc` and `acc_norm` of `multiple_choice` tasks under a chat template. Brown et al. 2020,
+https://arxiv.org/abs/2005.14165, §2.4, normalise likelihoods by length for the same reason: longer options are less likely.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from tasks.engine import chat_template
 from tasks.engine.inference.scoring import Loss
 
 TIE = "tie"
-"""The outcome where several options are equally likely; the first of them counts, as in the harness."""
+"""The outcome if several options are equally likely; the first of them counts, as in the harness."""
 Losses = Callable[[Sequence[Encoded]], Iterable[Loss]]
 
 
@@ -41,10 +41,10 @@ def score_options(problems: Sequence[Example], tokenizer: Any, losses: Losses) -
 
 
 def _options(problem: Example, texts: Sequence[str], tokenizer: Any) -> list[Encoded]:
-    """Return the prompt with each option as its response, of which the option is scored, without an end of turn.
+    """Return the prompt followed by each option, without an end of turn. Only the tokens of the option are scored.
 
-    White space that the chat template ends on is scored with the option, as in the harness: it adds the same to all options of an item,
-    and so moves `acc_norm` alone. Reasoning that the template opens is closed: no option stands in it.
+    White space at the end of the chat template is scored with the option, as in the harness. It adds the same to all options of an item,
+    so it changes `acc_norm` alone. Reasoning that the template opens is closed, so that the option stands after it.
     """
     rendered = chat_template.render_prompt(problem.prompt, tokenizer)
     rendered += chat_template.empty_reasoning(rendered)
@@ -58,7 +58,7 @@ def _options(problem: Example, texts: Sequence[str], tokenizer: Any) -> list[Enc
 
 
 def likeliest(measure: str, problem: Example, right: int, texts: Sequence[str], scores: Sequence[float]) -> Result:
-    """Return the result of an item, which is right if the text at place `right` has the highest score; the first of equal ones counts."""
+    """Return the result of an item, which is right if the text at index `right` has the highest score; the first of equal scores counts."""
     best = max(scores)
     chosen = scores.index(best)
     outcome = TIE if scores.count(best) > 1 else PASSED if chosen == right else WRONG

@@ -1,1 +1,1 @@
-"""Suites of tests that a model wrote: what they reach of the program, and what they notice of mistakes in it."""
+"""Suites of tests that a model wrote: the lines and branches of the program that they reach, and the mistakes that they detect."""

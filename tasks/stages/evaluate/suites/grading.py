@@ -1,10 +1,10 @@
-"""Grade suites of tests: each runs beside the right program, beside one with marks, and beside mutants of it.
+"""Grade suites of tests: each runs against the right program, against a copy with marks, and against mutants of it.
 
-The share of mutants that a suite notices is its score. A suite that is wrong about the right program would fail beside every mutant too, and
-one that tells nothing apart passes beside all: the first has a score of 0 by definition, the second by measurement. Passing alone says
-little (Storhaug & Li 2024, https://arxiv.org/abs/2411.02462, where untuned models pass more and cover a fifth), so it stands beside it.
+A suite's score is the share of mutants that it detects. A suite that fails on the right program would fail on every mutant too, so its score
+is 0 by definition. A suite that detects nothing passes on every mutant, so its measured score is 0. Passing on the right program says little
+(Storhaug & Li 2024, https://arxiv.org/abs/2411.02462, where untuned models pass more and cover a fifth), so it is a separate measure.
 
-Lines and branches are those that all statements and tests of the suite reach, also those after one that failed, as a runner of tests counts.
+Lines and branches count if any statement or test of the suite reaches them, also after a failed one, as test runners count coverage.
 """
 
 import json
@@ -27,12 +27,12 @@ from tasks.stages.evaluate.suites.marking import PRELUDE, SEEN, Marked, marked
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 Observe = Callable[[Iterable[Case]], Iterator[Outputs | Verdict]]
 NO_CALL = "never calls it"
-"""The outcome of a suite that passes and reaches nothing of the function."""
+"""The outcome of a suite that passes and reaches no line of the function."""
 UNNOTICED = "notices nothing"
-"""The outcome of a suite that passes beside every mutant."""
+"""The outcome of a suite that passes on every mutant."""
 NO_MUTANTS = "no mistake to plant"
 MOST_OWN = 20
-"""Suites of the data that are measured beside those of a model."""
+"""Most suites of the data that are measured for comparison with those of the model."""
 HELD = "_held_"
 PARTS = "({name}, *(getattr({name}, part, None) for part in ('__code__', '__defaults__', '__kwdefaults__')))"
 
@@ -48,13 +48,13 @@ class Figures:
 
     @property
     def is_right(self) -> bool:
-        """Return True if the suite asserts something of the function, leaves it as it is, and is right about it."""
+        """Return True if the suite tests the function, does not change it, and passes on the right program."""
         return self.outcome in (PASSED, UNNOTICED, NO_MUTANTS)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A suite, and the program that it is for."""
+    """A suite, and the program that it tests."""
 
     suite: Suite
     seed: str
@@ -71,20 +71,20 @@ class _Reached(NamedTuple):
     """The parts of a program with marks that a suite reaches."""
 
     problem: str
-    """The outcome if nothing is known: its process ended, or the function is not what it was."""
+    """The outcome if nothing is known: the process ended early, or the suite changed the function. Empty if all is known."""
     lines: float = 0.0
     branches: float = 0.0
 
 
 class Suites:
-    """Grades suites, and keeps what is measured beside their scores."""
+    """Grades suites, and keeps the other measures of them."""
 
     def __init__(self, config: SuitesConfig, run: RunCases, observe: Observe) -> None:
         self._config, self._run, self._observe = config, run, observe
         self.measured: list[Result] = []
 
     def grade(self, problems: Sequence[Example], answers: Sequence[str]) -> list[Grade]:
-        """Return the grade of each answer: the share of mutants that it notices."""
+        """Return the grade of each answer: the share of mutants that it detects."""
         own = problems[:MOST_OWN]
         jobs = [_job(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
         figures = self._figures([*jobs, *(_job(problem, problem.response) for problem in own)])
@@ -114,12 +114,12 @@ class Suites:
         return first
 
     def _mutants(self, job: _Job) -> list[str]:
-        """Return the programs with a mistake, the same for every suite of a function."""
+        """Return the mutants of the program, the same for every suite of a function."""
         texts = (text for _, text in mutations.mutants(job.program, job.seed, list(mutations.OPERATORS)))
         return list(islice(dict.fromkeys(texts), self._config.mutants))
 
     def _reached(self, jobs: Sequence[_Job]) -> Iterator[_Reached]:
-        """Yield of each suite the shares of lines and branches that it reaches, and whether it leaves the function as it is."""
+        """Yield, for each suite, the shares of lines and branches that it reaches, or the problem, such as a changed function."""
         programs = [marked(job.program) for job in jobs]
         cases = [Case(one.source, _observing(job)) for job, one in zip(jobs, programs, strict=True)]
         for one, outputs in zip(programs, self._observe(cases), strict=True):
@@ -134,7 +134,7 @@ def _job(problem: Example, answer: str) -> _Job:
 
 
 def _observing(job: _Job) -> Tests:
-    """Return the statements of a suite one by one, and at last what was reached, so that one that raises does not end the others."""
+    """Return tests that run a suite statement by statement, so that one that raises does not end the rest, and print what was reached."""
     parts = PARTS.format(name=job.entry)
     first = f"{HELD} = {SEEN}.clear(), {parts}"
     last = f"print(__import__('json').dumps([sorted({SEEN}, key=repr), {HELD}[1] == {parts}]))"
@@ -143,13 +143,13 @@ def _observing(job: _Job) -> Tests:
 
 
 def _example(source: str) -> str:
-    """Return a statement as an example of a docstring that expects nothing."""
+    """Return a statement as a doctest example without expected output."""
     first, *others = source.split("\n")
     return "".join([f">>> {first}\n", *(f"... {line}".rstrip() + "\n" for line in others)])
 
 
 def _shares(one: Marked, outputs: Outputs | Verdict) -> _Reached:
-    """Return what a suite reaches, by what its process printed last."""
+    """Return the shares that a suite reaches, from the last output of its process."""
     if isinstance(outputs, Verdict):
         return _Reached(outputs.kind)
     try:
@@ -183,7 +183,7 @@ _MEASURES: dict[str, Callable[[Figures], float]] = {
 
 
 def _result(measure: str, value: float, one: Figures, problem: Example) -> Result:
-    """Return the result of a suite; a measure that is a share is passed or not."""
+    """Return the result of a suite. In the yes-or-no measures, a suite that fulfils one has the outcome `passed`."""
     outcome = PASSED if measure in (PARSES, RIGHT) and value else one.outcome
     return Result(
         measure,

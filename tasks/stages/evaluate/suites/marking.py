@@ -1,8 +1,9 @@
-"""Put marks into a program that tell which lines and branches of its functions are reached.
+"""Put marks into a program that record which lines and branches of its functions are reached.
 
-The marks are written into the syntax tree, and no tracer is set. The library `coverage` would have to be in the sandbox, which shows programs
-the standard library alone. `sys.settrace` tells lines, but branches of bytecode, which differ from one Python to the next; `sys.monitoring`
-tells branches, and only from 3.12 on, of bytecode too. Marks count the same everywhere, and cost a call each.
+The marks are calls in the syntax tree; no tracer is set. The library `coverage` is not available in the sandbox, where programs can import
+only the standard library. `sys.settrace` reports lines, but its branches are those of bytecode, which differ between Python versions. The
+branches of `sys.monitoring`, available from Python 3.12, are those of bytecode too. Marks give the same counts on every version, and each
+costs a call.
 
 A line counts if a statement in a function begins on it; docstrings do not. A branch is one outcome of a condition: of `if`, `while`, the
 conditional expression, `if` in a comprehension and a guard of `match`, two each; and of `for`, that its body runs, or that it runs out.
@@ -18,7 +19,8 @@ def {MARK}(place, *outcome):
     {SEEN}.add((place, bool(outcome[0]) if outcome else None))
     return outcome[0] if outcome else None
 """
-"""Runs before a program with marks, in its namespace. A condition's value, which may be None, goes on as it is: `while` may bind it by `:=`."""
+"""Runs before a program with marks, in its namespace. The mark of a condition returns the condition's value unchanged, which may be None,
+since `while` may bind it by `:=`."""
 Bodies = tuple[str, ...]
 BODIES: Bodies = ("body", "orelse", "finalbody")
 
@@ -29,13 +31,13 @@ class Marked:
 
     source: str
     lines: set[int] = field(default_factory=set)
-    """The lines that statements of functions begin on."""
+    """The lines on which statements of functions begin."""
     branches: set[tuple[int, bool]] = field(default_factory=set)
-    """A number of each condition, and an outcome of it."""
+    """Pairs of a condition's number and one of its outcomes."""
 
 
 def marked(program: str) -> Marked:
-    """Return a program with marks. Raises SyntaxError if it is no Python."""
+    """Return a program with marks. Raises SyntaxError if it is not valid Python."""
     try:
         tree = ast.parse(program)
         marking = _Marking()
@@ -55,7 +57,7 @@ class _Marking(ast.NodeTransformer):
         self._conditions = 0
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Mark what is below a node, and then the node."""
+        """Mark the nodes below a node, and then the node."""
         is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         self._depth += is_function
         if self._depth:
