@@ -30,7 +30,7 @@ OPERATORS: tuple[OperatorName, ...] = OperatorName.__args__  # type: ignore[attr
 
 
 class Mutation(Config):
-    """One small mistake made in a correct program."""
+    """Wrong programs made from a correct one by a single small mistake."""
 
     from_: Literal["mutation"] = Field(alias="from")
     operators: tuple[OperatorName, ...] = Field(OPERATORS, min_length=1)
@@ -49,7 +49,7 @@ class Drawn(Decoding):
 
 
 class Sampled(Drawn):
-    """Wrong answers of the pretrained model, from which every round's tuning starts: programs by their tests, others by their verifiers."""
+    """Wrong answers of the pretrained model, from which every round's tuning starts. Tests judge programs, verifiers other answers."""
 
     from_: Literal["sampled"] = Field(alias="from")
 
@@ -63,8 +63,7 @@ class Teacher(Drawn):
 
 
 class Given(Config):
-    """The user's own pairs: a table with columns `correct` and `incorrect`, and `prompt` if programs do not identify
-    the example."""
+    """Your own pairs: a table with columns `correct` and `incorrect`, and `prompt` if several examples have the same program."""
 
     from_: Literal["given"] = Field(alias="from")
     path: Path
@@ -76,7 +75,7 @@ class Commits(Config):
     from_: Literal["commits"] = Field(alias="from")
     path: Path
     revision: str = Field(pattern=r"^[0-9a-f]{7,40}$")
-    """The newest commit to read: a branch moves, and the same params must give the same bytes."""
+    """The newest commit to read. A branch can move, and the same params must give the same bytes."""
     match: str = r"\b(fix|bug|wrong|correct)"
     """Regular expression that a commit's message must match; case is ignored."""
 
@@ -88,15 +87,15 @@ class FaultsConfig(Config):
     """Pairs of a correct program and a similar wrong one. The thresholds are ours, not the paper's."""
 
     sources: tuple[Source, ...] = ()
-    """Used in this order, each for the examples that still lack pairs. Without a source there are no pairs."""
+    """Sources, used in this order. Each is used for the examples that still lack pairs. Without a source there are no pairs."""
     per_example: int = Field(1, ge=1)
-    """Pairs of an example; with several it is trained once with each, unless `fait` merges their marks."""
+    """Pairs of an example. An example with several is trained once with each, unless `fait` merges their marks."""
     similarity: float = Field(0.6, ge=0, le=1)
     """Least similarity of the programs: 1 - Levenshtein distance / longer length."""
     max_lines: int = Field(3, ge=1)
-    """Pairs with no more differing lines need no `similarity`."""
+    """Pairs with at most this many differing lines need no `similarity`."""
     max_marked: float = Field(0.5, gt=0, le=1)
-    """Largest share of a response's tokens that may be marked: with nearly all of them, weights say nothing."""
+    """Largest share of a response's tokens that may be marked. If nearly all are marked, their weights distinguish nothing."""
     max_chars: int = Field(20_000, ge=1)
     """Longest program, in characters."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Pairs and refusals on disk, chunk after chunk of the examples that they belong to."""
+"""Store pairs and refusals on disk, by the chunk of examples to which they belong."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from tasks.core.records import Example, FaultPair, Refusal
 from tasks.io import columns, tables
 
 CHUNK = 1_000
-"""Examples whose texts, pairs and refusals are in memory at a time."""
+"""Number of examples whose texts, pairs and refusals are in memory at the same time."""
 
 
 class Findings:
@@ -19,7 +19,7 @@ class Findings:
 
     def __init__(self, folder: Path) -> None:
         self.refused: list[Refusal] = []
-        """Refusals that are not filed yet."""
+        """Refusals that are not on disk yet."""
         self._folder = folder
         self._places: dict[str, int] = {}
         self._kept: list[FaultPair] = []
@@ -27,7 +27,7 @@ class Findings:
         self._refusals: list[Path] = []
 
     def chunks(self, examples: Iterable[Example]) -> Iterator[list[Example]]:
-        """Yield all examples, some at a time, and file what was found for each chunk."""
+        """Yield all examples in chunks, and after each chunk write what was found to disk."""
         rows = iter(examples)
         while chunk := list(islice(rows, CHUNK)):
             for example in chunk:
@@ -36,18 +36,18 @@ class Findings:
             self._file()
 
     def keep(self, pair: FaultPair) -> None:
-        """Note a pair of an example that was in a chunk."""
+        """Keep a pair, whose example was in a chunk."""
         self._kept.append(pair)
 
     def pairs(self) -> Iterator[pl.DataFrame]:
-        """Yield all pairs in the order of their examples, and of those of one example in the order in which they were found."""
+        """Yield all pairs in the order of their examples; the pairs of one example in the order in which they were found."""
         self._file()
         for chunk in sorted(self._pairs):
             pairs = [pair for path in self._pairs[chunk] for pair in tables.read(path, FaultPair)]
             yield columns.frame(sorted(pairs, key=lambda pair: self._places[pair.example]), FaultPair)
 
     def refusals(self) -> pl.LazyFrame:
-        """Return all refusals, in the order in which they were filed."""
+        """Return all refusals, in the order in which they were recorded."""
         self._file()
         return tables.scan(self._refusals, Refusal)
 

@@ -1,4 +1,4 @@
-"""Wrong answers that a model generates: its own attempts at an example, or variants made wrong on purpose."""
+"""Generate wrong answers by a model: its own attempts at an example, or variants made wrong on purpose."""
 
 import random
 from collections import defaultdict
@@ -37,7 +37,7 @@ def teacher_prompt(example: Example) -> str:
 
 
 def chosen(names: Sequence[str], count: int, seed: int) -> set[str]:
-    """Return `count` of the examples of these names, drawn by the seed."""
+    """Return at most `count` of these names of examples, drawn by the seed."""
     return set(random.Random(seed).sample(names, min(count, len(names))))
 
 
@@ -58,7 +58,7 @@ def _candidates(
 
 
 def _candidate(example: Example, answer: Answer, source: str) -> Candidate:
-    """Return an answer as a candidate. A program whose block is closed is whole, though the text behind it was cut off."""
+    """Return an answer as a candidate. A program whose code block is closed is complete, even if the text after it was cut off."""
     start, end = locate_judged(example, answer.text)
     is_cut_off = not answer.ended and end >= len(answer.text.rstrip())
     return Candidate(example, answer.text[start:end], source, refused=answer.refused, is_cut_off=is_cut_off)

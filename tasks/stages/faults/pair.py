@@ -1,4 +1,4 @@
-"""Build a fault pair from two programs, with the differences marked; or give the reason if they make none."""
+"""Build a fault pair from two programs, with the differences marked, or return the reason why they make none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class Candidate:
     incorrect: str
     source: str
     origin: str = ""
-    """Operator of a mutation, or place of a given pair."""
+    """Operator of a mutation, or file and row of a given pair."""
     refused: str = ""
     """Message of a server that refused to generate a program."""
     is_cut_off: bool = False
@@ -35,7 +35,7 @@ def pair(candidate: Candidate, config: FaultsConfig, encode: Encode) -> FaultPai
     """Return the pair of an example's program and a candidate, not yet verified, or the reason if there is none."""
     if candidate.refused:
         return Unfit("the server refuses", candidate.refused)
-    if candidate.is_cut_off:  # its lack of an end is no mistake, and would be marked as one
+    if candidate.is_cut_off:  # its missing end would be marked as a mistake
         return Unfit("cut off", "it has as many tokens as `max_new_tokens` allows, and no end")
     example, incorrect = candidate.example, candidate.incorrect
     correct = judged(example, example.response)
@@ -64,9 +64,9 @@ def pair(candidate: Candidate, config: FaultsConfig, encode: Encode) -> FaultPai
 
 
 def meaning(example: Example, text: str) -> str:
-    """Return an answer without what makes it neither right nor wrong: comments and layout of a program, spaces of another.
+    """Return an answer without what cannot make it wrong: comments and layout of a program, spacing of any other answer.
 
-    Raises SyntaxError for a program that is no Python.
+    Raises SyntaxError for a program that is not valid Python.
     """
     return essence(text) if holds_program(example) else " ".join(text.split())
 
@@ -82,7 +82,7 @@ def _marked_tokens(sequence: Encoded) -> list[bool]:
 
 
 def _compare(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
-    """Return the pair, not yet verified. Only programs have lines to mark: an answer of one line would be marked from end to end."""
+    """Return the pair, not yet verified. Lines are marked in programs only: an answer of one line would be marked as a whole."""
     diff = marks.compare(incorrect, correct)
     lines = holds_program(candidate.example)
     return FaultPair(

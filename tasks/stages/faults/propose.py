@@ -1,4 +1,4 @@
-"""Candidates for wrong programs from mutation and from given pairs; pairs that fit no example are refused with a reason."""
+"""Propose wrong programs from mutation and from given pairs; pairs that fit no example are refused with a reason."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ LAYOUT = Unfit("other text", "it says what an example's answer says, in another 
 
 
 def mutated(source: Mutation, examples: Sequence[Example], seed: int) -> dict[str, Iterator[Candidate]]:
-    """Return mutants of each example's program, generated on demand. SyntaxError if a response is not a program."""
+    """Return mutants of each example's program, generated on demand. Raises SyntaxError if a response is not a program."""
     return {example.id: _mutants(source, example, seed) for example in examples}
 
 
@@ -30,7 +30,7 @@ def _mutants(source: Mutation, example: Example, seed: int) -> Iterator[Candidat
 
 
 class GivenPairs:
-    """The pairs of a source, which are matched with the examples whose program is their correct side."""
+    """The pairs of a source. A pair is matched with the examples whose program is its correct side."""
 
     def __init__(self, source: Given | Commits) -> None:
         self._source = source
@@ -80,23 +80,23 @@ def _rows(source: Given | Commits) -> Iterator[Record]:
 
 @dataclass
 class _GivenPair:
-    """A row of a source, and what became of it."""
+    """A row of a source, and the result of matching it."""
 
     where: str
     correct: str = ""
     incorrect: str = ""
     prompt: str | None = None
     meaning: str | None = None
-    """The essence of the correct side."""
+    """The correct side without comments and layout."""
     unfit: Unfit | None = None
-    """The reason why it is no pair at all."""
+    """The reason if the row is not a pair."""
     shown: str = ""
     has_example: bool = False
     fits: bool = False
 
 
 def _given(row: Record) -> _GivenPair:
-    """Return a row as a pair, or with the reason why it is none."""
+    """Return a row as a pair, or with the reason why it is not a pair."""
     if isinstance(row, Broken):
         return _GivenPair(row.where, unfit=Unfit(row.reason, row.detail), shown=row.record)
     correct, incorrect, prompt = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
@@ -109,7 +109,7 @@ def _given(row: Record) -> _GivenPair:
 
 
 def _in_layout_of(text: str, correct: str, incorrect: str) -> str | None:
-    """Return the wrong program in the layout of `text`, if `correct` equals `text` up to docstrings and line ends; else None."""
+    """Return the wrong program in the layout of `text` if `correct` equals `text`, except for docstrings and line ends; else None."""
     for normalise in (_lines, lambda code: _lines(without_docstrings(code))):
         try:
             if normalise(correct) == _lines(text):

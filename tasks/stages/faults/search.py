@@ -1,4 +1,4 @@
-"""Search fault pairs for all examples: collect candidates, check them, verify them by tests. Texts come as a stream."""
+"""Search fault pairs for all examples: collect candidates, check them, verify them by tests. Examples are streamed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -13,15 +13,15 @@ from tasks.stages.faults.findings import Findings
 from tasks.stages.faults.pair import Candidate, Encode, meaning, pair
 
 Writer = Callable[[Drawn, bool], Write]
-"""Returns the function that generates text, for a source that needs a model; True if programs are all that it is asked for."""
+"""Returns the function that generates text for a source that needs a model. The second argument is True if all answers are programs."""
 Examples = Callable[[], Iterable[Example]]
-"""Returns all examples, from the first one on."""
+"""Returns an iterable over all examples, which starts at the first one at each call."""
 
 
 class PairSearch:
-    """Searches pairs, source after source, and files them and every refused candidate in `findings`.
+    """Searches pairs, source after source, and writes them and every refused candidate to `findings`.
 
-    Of each example that can be judged, its id and those of its pairs are in memory; of texts, those of one chunk of examples.
+    Memory holds the ids of all examples that can be judged and of their pairs, and the texts of one chunk of examples.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class PairSearch:
         self.config, self._findings = config, findings
         self._encode, self._judge, self._run, self._writer = encoded, judge, run, writer
         self._pairs: dict[str, set[str]] = {}
-        """The pairs of each example that can be judged."""
+        """The ids of the pairs found for each example that can be judged."""
         self._programs: set[str] = set()
         self._tested: set[str] = set()
-        """The examples whose answers are programs, and those whose tests tell right answers from wrong ones."""
+        """`_programs`: ids of examples whose answers are programs. `_tested`: ids of those whose tests tell right answers from wrong ones."""
 
     def find(self, examples: Examples, total: int) -> None:
-        """Find the pairs of all examples, of which there are `total`.
+        """Find the pairs of all examples; `total` is their number.
 
         Raises FileNotFoundError or ValueError for a missing source.
         """
@@ -81,7 +81,7 @@ class PairSearch:
         return unfit is None
 
     def _search(self, source: Source, examples: Examples) -> None:
-        """Find the pairs that a source has."""
+        """Find the pairs of one source."""
         if isinstance(source, Mutation):
             for chunk in self._findings.chunks(examples()):
                 self._verify(propose.mutated(source, list(self._suited(chunk, source)), self.config.seed))
@@ -101,9 +101,9 @@ class PairSearch:
         return {name: iter(some) for name, some in candidates.items() if name in self._pairs}
 
     def _suited(self, examples: Sequence[Example], source: Mutation | Sampled | Teacher) -> Iterator[Example]:
-        """Yield the examples that need more pairs and can have them of a source, and refuse those that cannot.
+        """Yield the examples that need more pairs and can get them from a source, and refuse those that cannot.
 
-        Mutations and a teacher make mistakes in programs alone; of what a model wrote, only tests show that it is wrong.
+        Mutations and a teacher make mistakes in programs only. That a model's answer is wrong can be shown by tests only.
         """
         for example in examples:
             if not self._is_incomplete(example.id):
@@ -118,7 +118,7 @@ class PairSearch:
             self._refuse(Candidate(example, "", source.from_), unfit)
 
     def _written(self, source: Sampled | Teacher, examples: Examples) -> dict[str, Iterator[Candidate]]:
-        """Return candidates that a model generates for some examples, which are chosen by the seed."""
+        """Return candidates that a model generates for some examples, chosen by the seed."""
         assert self._writer
         able = self._tested if isinstance(source, Sampled) else self._tested & self._programs
         names = [name for name in self._pairs if name in able and self._is_incomplete(name)]
@@ -150,8 +150,10 @@ class PairSearch:
                     self._findings.keep(verdict)
 
     def _next(self, name: str, candidates: Iterator[Candidate]) -> tuple[Candidate, FaultPair] | None:
-        """Return the next candidate that makes a pair, before tests. Once an example has enough pairs, further candidates are refused,
-        except mutants, which are generated on demand."""
+        """Return the next candidate that makes a pair, not yet verified by tests.
+
+        Once an example has enough pairs, further candidates are refused. Mutants are not: they are generated on demand.
+        """
         for candidate in candidates:
             if not self._is_incomplete(name):
                 if candidate.source == "mutation":

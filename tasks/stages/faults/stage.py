@@ -1,4 +1,4 @@
-"""Stage `faults`: find similar wrong answers beside the right ones of a round, and mark the differences (FAIT).
+"""Stage `faults`: find wrong answers that are similar to the right answers of a round, and mark the differences (FAIT).
 
 reads   data/rounds/<round>/examples.parquet, the tokenizer of models/pretrained/, and what `faults.sources` names
 writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.parquet
@@ -22,9 +22,9 @@ from tasks.stages.faults.findings import Findings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Find pairs, and write them and the refusals; two empty tables without sources."""
+    """Find pairs, and write the pairs and the refusals. Without sources both tables are empty."""
     findings = Findings(run.work / "findings")
-    files.remove(run.work / "findings")  # a killed run left them
+    files.remove(run.work / "findings")  # a killed run may have left some
     (run.work / "findings").mkdir(parents=True)
     if config.faults.sources:
         find_pairs(inputs["examples"], inputs["model"], config, run, findings)
@@ -45,7 +45,7 @@ def find_pairs(
     """Add to `findings` the pairs of a table of examples, with wrong answers of `model`, which may be an adapter of `base`."""
     from tasks.engine.encode import encoder
     from tasks.methods.objectives.fait.encode import encode_example
-    from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
+    from tasks.stages.faults import search  # most graphs have no faults and need no parser
 
     tools = encoder(checkpoints.load_tokenizer(base or model))
     level = sandbox.probe()
@@ -64,7 +64,7 @@ def find_pairs(
 
 
 def _writer(source: Drawn, model: Path, base: Path | None, config: StageConfig, run: Run, *, programs: bool) -> Write:
-    """Return the function that generates text for a source: by its server, or by the model on this machine."""
+    """Return the function that generates text for a source, by its server or by the model on this machine."""
     from tasks.engine.inference import writer
 
     if isinstance(source, Teacher) and source.server:

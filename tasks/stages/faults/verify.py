@@ -18,7 +18,7 @@ RunCases = Callable[..., Iterator[Verdict]]
 RUNS = 3
 """Runs of a program whose verdicts must agree."""
 REPEATABLE = ("assertion", "exception", "import")
-"""Failures that repeat. A program that runs out of time or memory may pass on another machine."""
+"""Failures that repeat on any machine. A program that runs out of time or memory may pass elsewhere."""
 WRONG = Limits(cpu_s=2.0)
 """Limits of wrong programs. They fail within milliseconds or not at all; most of the time is spent on endless loops."""
 
@@ -29,12 +29,12 @@ def has_tests(example: Example) -> bool:
 
 
 def tells_apart(example: Example) -> bool:
-    """Return True if the example's tests tell right answers from wrong ones: a judge's opinion and a score of likeness do not."""
+    """Return True if the example's tests tell right answers from wrong ones. A judge's opinion and a similarity score do not."""
     return has_tests(example) or (example.tests is not None and verifiers.decides(example.tests))
 
 
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
-    """Yield for each example, in order: None if its answer passes its tests in every run or nothing judges it, else the reason."""
+    """Yield for each example, in order, None if its answer passes its tests in every run or has none, else the reason."""
     runs = _runs([(example, program(example.response)) for example in examples], RUNS, run)
     for example, verdicts in zip(examples, runs, strict=True):
         if verdicts is not None:
@@ -46,9 +46,9 @@ def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
 
 
 def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator[FaultPair | Unfit]:
-    """Yield each pair, in order, marked as verified if its tests show that the wrong side is wrong; else the reason.
+    """Yield each pair, in order, marked as verified if tests show that the wrong side is wrong, or the reason to refuse it.
 
-    Only programs with repeatable failures are run again, so that an endless program costs its time limit once.
+    Only programs with repeatable failures are run again, so that an endless program costs its time limit only once.
     """
     run = partial(run, limits=WRONG)
     wrong = [(example, pair.incorrect) for example, pair in pairs]
@@ -63,7 +63,7 @@ def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator
 
 
 def _graded(example: Example, pair: FaultPair) -> FaultPair | Unfit:
-    """Return a pair whose wrong side no sandbox runs: as it is where nothing judges it, else as the verifier says."""
+    """Return a pair whose wrong side does not run in the sandbox: unchanged if nothing judges it, else as its verifier decides."""
     verdict = _verdict(example, pair.incorrect)
     if verdict is None:
         return pair
@@ -73,7 +73,7 @@ def _graded(example: Example, pair: FaultPair) -> FaultPair | Unfit:
 
 
 def _verdict(example: Example, answer: str) -> Grade | None:
-    """Return the grade of an answer that is no program; None if nothing decides it."""
+    """Return the grade of an answer that is not a program; None for a program, or if no verifier decides it."""
     if holds_program(example) or not tells_apart(example):
         return None
     assert example.tests is not None
