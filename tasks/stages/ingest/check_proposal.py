@@ -1,4 +1,4 @@
-"""Propose the check of a source from its rows: the first kind that nearly all of its answers have the shape of."""
+"""Propose the check of a source from its rows: the first kind whose shape nearly all answers have."""
 
 import re
 import statistics
@@ -23,14 +23,14 @@ from tasks.stages.ingest.reading.rows.conversations import conversation
 from tasks.stages.ingest.reading.rows.tool_calls import as_text
 
 ROWS = 2000
-"""Rows of a source that are looked at, the first ones."""
+"""Number of first rows of a source that are looked at."""
 NEARLY_ALL = 0.95
 FEW_LABELS, MANY_LABELS = 5, 20
-"""So many different answers are labels even if they are numbers; so many are if they are words."""
+"""Answers are labels if there are at most this many different ones: the first limit applies to numbers too, the second to words."""
 EACH_LABEL = 5
-"""A label occurs at least so often, on average."""
+"""Fewest rows for each label, on average."""
 SHORT = 40
-"""Characters of an answer that can be compared as a whole."""
+"""Most characters of an answer that can be compared as a whole."""
 BARE_NUMBER = re.compile(r"\W*\d[\d.,\s/]*(?:\w{1,12}\W*){0,2}")
 
 
@@ -39,14 +39,14 @@ class Proposal:
     """The check that a source's answers suggest, or the reason for none."""
 
     check: str | dict[str, Any] | None
-    """As `check` of params.yaml has it."""
+    """In the form of `check` in params.yaml."""
     reason: str
     shapes: bool = False
-    """True if the check itself makes conversations of the rows, so that no columns need be guessed."""
+    """True if the check itself makes conversations of the rows, so that no columns have to be guessed."""
 
 
 def propose(source: File | Query | Datasets) -> Proposal:
-    """Return the check of a source by its first `ROWS` rows."""
+    """Return the proposed check of a source, from its first `ROWS` rows."""
     records, _ = read_records(source)
     read = (usual(record.values, source.columns) for _, record in islice(records, ROWS) if isinstance(record, Record))
     rows = [values for values in read if not isinstance(values, Unfit)]
@@ -84,7 +84,7 @@ def _options_column(rows: Sequence[Mapping[str, Any]]) -> Proposal | None:
 
 
 def _counts_from_one(rows: Sequence[Mapping[str, Any]], options: str, check: Choice) -> bool:
-    """Return True if the right options are numbers from 1 up, each of which the check would take for the next one's."""
+    """Return True if the right options are numbers that count from 1. The check counts from 0 and would take each for the next option."""
     numbers = set()
     for values in rows:
         column = check.reference_column(values)

@@ -9,14 +9,14 @@ CHUNK_MARK = " §"
 
 
 def chunk_document(document: Document, limit: int) -> list[Document]:
-    """Cut the document into documents of at most `limit` characters, numbered where there are several."""
+    """Cut the document into documents of at most `limit` characters, numbered if there are several."""
     chunks = [chunk.strip("\n") for chunk in chunk_text(document.text, limit)]
     chunks = [chunk for chunk in chunks if chunk.strip()]
     return [_chunk(document, chunk, number, len(chunks)) for number, chunk in enumerate(chunks, 1)]
 
 
 def ids_uncut(document: Document) -> tuple[str, str]:
-    """Return the id that the document has in tables if it is one chunk, and that of its text alone, wherever it stands."""
+    """Return the id that the document has in tables if it is one chunk, and the id of its text alone, which does not depend on its place."""
     text = document.text.strip("\n")
     return _chunk(document, text, 1, 1).id, content_id(text)
 

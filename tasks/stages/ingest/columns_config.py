@@ -1,4 +1,4 @@
-"""The columns of a table whose names are not the usual ones."""
+"""Settings of the columns of a table whose names are not the usual ones."""
 
 from typing import Literal
 
@@ -9,11 +9,11 @@ from tasks.core.text.templates import check_template
 
 
 class Columns(Config):
-    """The columns that make a conversation, where their names are not the usual ones.
+    """The columns that make a conversation, if their names are not the usual ones.
 
-    Each is the name of a column, or a Jinja template of columns: `{{ title }}: {{ body }}`; `row["a name"]` is a column whose name is
-    no word. A row that lacks one of them is read by the usual names, and one where a template would write null is refused:
-    `{% if title %}{{ title }}: {% endif %}{{ body }}`.
+    Each is the name of a column, or a Jinja template of columns, such as `{{ title }}: {{ body }}`. Write `row["a name"]` for a column whose
+    name is not a single word. A row that lacks one of the columns is read by the usual names. A row for which a template would write null is
+    refused; test for it with `{% if title %}{{ title }}: {% endif %}{{ body }}`.
     """
 
     prompt: str | None = None
@@ -21,7 +21,7 @@ class Columns(Config):
     messages: str | None = None
     """Turns with `role` and `content`, as a list or as JSON text."""
     rejected: str | None = None
-    """A worse response to the same prompt, which makes a preference of the row."""
+    """A worse response to the same prompt, which makes the row a preference pair."""
 
     @model_validator(mode="after")
     def _make_a_conversation(self) -> "Columns":
@@ -35,29 +35,30 @@ class Columns(Config):
 
 
 class Thread(Config):
-    """The columns of a table that holds one message a row: the messages of a conversation become one row.
+    """The columns of a table with one message in each row. The messages of a conversation become one row.
 
-    Messages that follow each other in one role are one turn. What the assistant says before the first question, and what is said after its
-    last answer, is left out. A row that lacks one of the columns is read as any other.
+    Consecutive messages of the same role are one turn. Messages of the assistant before the first question, and all messages after its last
+    answer, are left out. A row that lacks one of the columns is read like a row of any other table.
     """
 
     by: str
-    """The column that says which conversation of its file a message belongs to."""
+    """The column that names the conversation, within its file, to which a message belongs."""
     role: str = "role"
     content: str = "content"
     id: str | None = None
-    """The column with the name of each message, by which `parent` names one."""
+    """The column with the id of each message, to which `parent` refers."""
     parent: str | None = None
-    """The column that names the message which a message answers: those of a conversation are a tree then, and each branch of it down to a last answer
-    becomes a row. An answer of several branches trains in the first of them, or with each answer that goes on with it, and no split parts a tree."""
+    """The column with the id of the message that a message answers. The messages of a conversation are then a tree, and each branch that
+    ends in an answer becomes a row. An answer in several branches trains in the first of them, or with each answer that continues it. A tree
+    stays in one split."""
     order: str | None = None
-    """The column by which the messages of a conversation are ordered: numbers, or dates as ISO 8601 writes them. Without it their rows
-    are in order."""
+    """The column by which the messages of a conversation are ordered: numbers, or dates in ISO 8601 format. Without it, the order is that of
+    the rows."""
     roles: dict[str, Literal["system", "user", "assistant", "tool"] | None] = Field(default_factory=dict)
-    """Who a value of the column `role` is, where it is no usual name: `{anna: assistant, visitor: user}`. The messages of one that is `null` are left
-    out."""
+    """The role for each value of the column `role` that is not a usual name: `{anna: assistant, visitor: user}`. Messages of a value that is
+    mapped to `null` are left out."""
     others: Literal["user", "assistant"] | None = None
-    """Who everybody else is, where the column holds names. Without it, a conversation with an unknown name is refused."""
+    """The role of all other values, if the column holds names. Without it, a conversation with an unknown name is refused."""
 
     @model_validator(mode="after")
     def _parents_have_names(self) -> "Thread":

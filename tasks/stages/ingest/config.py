@@ -25,24 +25,24 @@ STAGE = Stage(
 
 
 class Source(Config):
-    """An entry of a list of sources; its `from` says of which kind it is."""
+    """An entry of a list of sources; `from` names its kind."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     from_: str = Field(alias="from")
     _mark: str = ""
-    """The end of its label, where an earlier source has that label for other data. It follows from all sources, so it is no setting."""
+    """A suffix of its label, if an earlier source has the same label for other data. It is computed from all sources, so it is not a setting."""
 
 
 Asked = Annotated[Literal["program", "tests"], Field(exclude_if=lambda value: value == "program")]
-"""What the prompt of a mined function asks for: the function by its docstring, or tests of it by its code."""
+"""The task in the prompt of a mined function: write the function from its docstring, or write tests from its code."""
 
 
 class Installed(Source):
     """A source inside an installed distribution."""
 
     version: str | None = None
-    """The version that must be installed. Without it the data follow the environment."""
+    """The version that must be installed. Without it, the data depend on the environment."""
 
 
 class Package(Installed):
@@ -50,28 +50,28 @@ class Package(Installed):
 
     from_: Literal["package"] = Field(alias="from")
     name: str
-    """As `pip install` spells it."""
+    """The name that `pip install` accepts."""
     answer: Asked = "program"
     """`program`: the prompt has signature and docstring, the answer is the function. `tests`: the prompt has the function, the answer is its
     doctests as assertions, which `evaluate.tests` measures."""
     max_rows: int | None = Field(None, ge=1)
-    """At most so many of its functions are tried, chosen by the seed."""
+    """Largest number of its functions that are tried, chosen by the seed."""
 
 
 class Folder(Source):
-    """The files below a folder: Python modules, and in a corpus also all that hold text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails,
-    PDF and Word, packed or not."""
+    """The files below a folder: Python modules, and in a corpus all files with text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails,
+    PDF and Word, also in archives."""
 
     from_: Literal["folder"] = Field(alias="from")
     path: Path
     functions: Literal["doctests", "tested", "documented"] = "doctests"
-    """The functions that become examples: those with doctests; those that the folder's own pytest tests call too; or also those that
-    have a docstring alone, whose answers nothing checks."""
+    """The functions that become examples. `doctests`: those with doctests. `tested`: also those that the folder's own pytest tests call.
+    `documented`: also those with only a docstring, whose answers nothing checks."""
     answer: Asked = "program"
-    """As of packages."""
+    """The same as for packages."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
-    """At most so many of its functions are tried, chosen by the seed."""
+    """Largest number of its functions that are tried, chosen by the seed."""
 
     @model_validator(mode="after")
     def _has_tests_to_answer_with(self) -> "Folder":
@@ -84,38 +84,38 @@ class Rows(Source):
     """Options of tables whose rows have one of the usual shapes."""
 
     columns: Columns | None = None
-    """The columns of prompt and response, where their names are not the usual ones."""
+    """The columns of prompt and response, if their names are not the usual ones."""
     thread: Thread | None = Field(None, exclude_if=lambda value: value is None)
-    """The columns of a table that holds one message a row."""
+    """The columns of a table with one message in each row."""
 
     task: str = "chat"
     """The kind of task of the rows."""
     task_by: str | None = Field(None, exclude_if=lambda value: value is None)
-    """The column with the task of each row, such as a use case, in place of `task`: losses and checked answers are told by it too."""
+    """The column with the task of each row, such as a use case, in place of `task`. Losses and checked answers are also reported by it."""
     domain: str | None = None
-    """Their domain; without it the name of the file or data set."""
+    """The domain of the rows; without it, the name of the file or data set."""
     group: str | None = None
-    """The column whose equal values no split may part. Without it each row is a group of its own."""
+    """The column whose equal values stay in one split. Without it, each row is a group of its own."""
     held_out: Literal["valid", "test", "gate"] | None = Field(None, exclude_if=lambda value: value is None)
-    """The split of all its rows, where the data come with splits of their own."""
+    """The split of all its rows, if the data come with their own splits."""
     split_by: str | None = Field(None, exclude_if=lambda value: value is None)
-    """The column that names the split of each row: `train`, `valid` (`validation`, `dev`), `test` or `gate`. A split that data give is drawn of no
-    others; what they give for training is drawn for the splits that they do not give."""
+    """The column that names the split of each row: `train`, `valid` (`validation`, `dev`), `test` or `gate`. A split that the data name gets
+    no other rows; splits that they do not name are drawn from their `train` rows."""
     reasoning: str | None = Field(None, exclude_if=lambda value: value is None)
     """The field of the assistant's turns, or the column beside a response, that holds its reasoning. It trains before the answer, as
-    `<think>…</think>`; checks look at what comes behind it."""
+    `<think>…</think>`; checks look at the text after it."""
     weights: str | None = None
-    """The column with the loss weight of each character of the last message, a list of numbers; where it is empty they are 1."""
+    """The column with the loss weight of each character of the last message, a list of numbers. If it is empty, the weights are 1."""
     check: Check | None = None
     """The check of its answers, by which stage `evaluate` measures accuracy: the name of a kind (`number`), or a mapping with options
     (`{kind: choice, options: choices}`). Rows that the check does not fit are refused."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
-    """At most so many rows are taken, chosen by the seed."""
+    """Largest number of rows to read, chosen by the seed."""
     calls: Literal["whole", "decoupled"] = Field("whole", exclude_if=lambda value: value == "whole")
-    """The examples that a conversation with tools becomes. `whole`: one. `decoupled`: for each of the assistant's turns one of task `select`,
-    whose answer names the tool or none, and one that writes the call (task `call:TOOL`) or the answer (task `answer`); all of a conversation
-    are in one split. They have checks of their own, and `task` is not looked at. Calls that no schema allows are refused."""
+    """The examples that a conversation with tools becomes. `whole`: one. `decoupled`: two for each of the assistant's turns. In the first
+    (task `select`) the answer names the tool or none; in the second it is the call (task `call:TOOL`) or the reply (task `answer`). All
+    examples of a conversation are in one split. They have their own checks, `task` is ignored, and calls that no schema allows are refused."""
 
     @model_validator(mode="after")
     def _threads_make_turns(self) -> "Rows":
@@ -154,9 +154,9 @@ class File(Rows):
 
     from_: Literal["file"] = Field(alias="from")
     path: Path
-    """A file; a folder, whose tables are read and whose other files are named; or a pattern, for later files too: `data/raw/chats/*.jsonl`."""
+    """A file; a folder, whose tables are read and other files reported; or a pattern, also for later files: `data/raw/chats/*.jsonl`."""
     url: str | None = None
-    """An address that fsspec reaches (`https://`, `s3://`), from which the file of this name is fetched once."""
+    """An address that fsspec supports (`https://`, `s3://`), from which the file at `path` is fetched once."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     """The digest of the file at `url`."""
 
@@ -176,7 +176,7 @@ class Query(Rows):
 
     from_: Literal["query"] = Field(alias="from")
     database: str
-    """The file of a database, or `postgresql://user@host/name` (extra `postgres`); PGPASSWORD or `~/.pgpass` has its password."""
+    """The file of a database, or `postgresql://user@host/name` (extra `postgres`), with the password in PGPASSWORD or `~/.pgpass`."""
     query: str
     """One SELECT with an ORDER BY: the same params must give the same bytes."""
 
@@ -216,7 +216,7 @@ class Gym(Installed):
 
     from_: Literal["reasoning-gym"] = Field(alias="from")
     tasks: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Data set → its settings, difficulty among them: `chain_sum: {max_terms: 3}`."""
+    """Data set → its settings, such as the difficulty: `chain_sum: {max_terms: 3}`."""
     size: int = Field(100, ge=1)
     """Items of each data set."""
 
@@ -242,7 +242,7 @@ class HarnessTasks(Source):
     include: Path
     """The folder with YAML tasks that `evaluate.harness.include` names."""
     tasks: tuple[str, ...] = ()
-    """The names of tasks; none means all of the folder."""
+    """The names of tasks; without any, all tasks of the folder."""
 
 
 class TextFile(Source):
@@ -261,7 +261,7 @@ class Descriptions(Source):
 
     from_: Literal["descriptions"] = Field(alias="from")
     names: tuple[str, ...] = ()
-    """The distributions; none means all that are installed, so the corpus then follows the environment."""
+    """The distributions; without any, all that are installed, so that the corpus depends on the environment."""
 
 
 class Topics(Source):
@@ -286,7 +286,7 @@ class Repository(Source):
     licenses: tuple[str, ...] = (
         "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "PSF-2.0", "Unlicense", "Zlib",
     )  # fmt: skip
-    """SPDX names. A file's licence is that of its SPDX header, else of the nearest LICENSE or COPYING above it."""
+    """SPDX names. A file's licence is the one in its SPDX header, else the one in the nearest LICENSE or COPYING above it."""
 
 
 ExampleSource = Annotated[Package | Folder | File | Query | Datasets | Gym, Field(discriminator="from_")]
@@ -297,22 +297,22 @@ CorpusSource = Annotated[
 
 
 class Corpora(Config):
-    """Running text: what the model should get better at, and what it must not forget."""
+    """Running text: of the domain that the model should learn, and of what it must not forget."""
 
     domain: tuple[CorpusSource, ...] = ()
     """Texts of the domain: read by stage `pretrain`, and measured."""
     domains: dict[str, tuple[CorpusSource, ...]] = Field(default_factory=dict, exclude_if=lambda value: not value)
-    """Texts of more domains, by their names, such as `{law: [...], code: [...]}`. They are read and measured as those of `domain`, and
-    with `pretrain.bank: domain` each domain trains an adapter of its own."""
+    """Texts of more domains, by name, such as `{law: [...], code: [...]}`. They are read and measured like those of `domain`, and with
+    `pretrain.bank: domain` each domain trains its own adapter."""
     general: tuple[CorpusSource, ...] = ()
     """Texts of other kinds, by which forgetting is measured."""
     max_chars: int = Field(default=2_000_000, ge=1)
-    """At most so many characters of each domain and of the general texts are kept, a share of them in each split; whole texts, chosen by the
-    seed."""
+    """Largest number of characters to keep of each domain and of the general texts, spread over the splits by their shares. Whole texts are
+    kept, chosen by the seed."""
     piece_chars: int = Field(default=4_000, ge=200)
     """Longer texts are cut at blank lines into documents of at most this many characters."""
     splits: Shares | None = Field(None, exclude_if=lambda value: value is None)
-    """The parts of the texts that are held out; without them those of `ingest.splits`, which are the examples'. A text of the same group as
+    """The shares of the texts that are held out; without it, those of `ingest.splits`, which hold for examples. A text in the same group as
     examples is in their split."""
 
     @property
@@ -337,41 +337,41 @@ class IngestConfig(Config):
     """The `ingest` section of params.yaml."""
 
     seed: int = 0
-    """Chooses the groups of each split and the rows where a limit applies."""
+    """Seed of the choice of groups for each split, and of rows if a limit applies."""
     sources: tuple[ExampleSource, ...] = ()
     """The sources of examples. Without any, models learn from the text of `corpora.domain` alone."""
     benchmarks: tuple[Benchmark, ...] = ()
-    """Evaluation sets from elsewhere: nothing that overlaps them is trained on."""
+    """External evaluation sets: nothing that overlaps them is trained on."""
     corpora: Corpora = Corpora()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
     splits: Shares = Shares()
     secrets: Action = "report"
-    """Passwords, keys and tokens of services: `report` counts them, `redact` puts `[github-token]` in their place, `refuse` refuses the record.
-    Wherever data are shown they are masked."""
+    """Passwords, keys and tokens of services: `report` counts them, `redact` replaces them by a label such as `[github-token]`, `refuse`
+    refuses the record. They are always masked when data are shown."""
     personal: Action = "report"
-    """E-mail addresses, phone numbers, IBANs, card numbers and IP addresses, likewise. Names are not found."""
+    """E-mail addresses, phone numbers, IBANs, card numbers and IP addresses, with the same actions. Names are not found."""
     quality: QualityLimits = QualityLimits()
-    """Rules of Gopher and C4; all are off until they have a limit."""
+    """Rules of Gopher and C4; each is off until it has a limit."""
     licenses: tuple[str, ...] = ()
-    """SPDX names of the licences that examples and documents may have; none allows all."""
+    """SPDX names of the licences that examples and documents may have; without any, all are allowed."""
     exclude: tuple[str, ...] = ()
-    """Examples and documents to leave out of training and measurement: ids, or values of column `source`, whole or their beginning
-    up to a colon. The quarantine keeps no text of them. `ratchet forget` writes this list, by names that last: a source whose label does not
-    show all of it, such as an absolute path, with a mark of its own; a text of a table by the id of its text, whichever line it is on."""
+    """Examples and documents to leave out of training and measurement: ids, or values of column `source`, either whole or the part before a
+    colon. The quarantine keeps no text of them. `ratchet forget` writes this list, with names that stay valid: a source whose label does not
+    show all of it, such as an absolute path, gets a mark; a text of a table is named by the id of its text, which does not depend on its line."""
     max_examples: int | None = Field(None, ge=3)
-    """At most so many examples over all sources, chosen by the seed."""
+    """Largest number of examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)
     max_response_chars: int = Field(4_000, ge=1)
 
     @property
     def actions(self) -> dict[Kind, Action]:
-        """Return what is done with each kind of sensitive text."""
+        """Return the action for each kind of sensitive text."""
         return {"secret": self.secrets, "personal": self.personal}
 
     @property
     def of_texts(self) -> "IngestConfig":
-        """Return the settings with the splits of texts in place of the examples'."""
+        """Return the settings with the splits of the texts in place of those of the examples."""
         return self.model_copy(update={"splits": self.corpora.splits or self.splits})
 
     @model_validator(mode="after")

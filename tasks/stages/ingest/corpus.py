@@ -1,4 +1,4 @@
-"""Documents on disk: in memory are their names, the numbers by which rules decide, and the texts of one block."""
+"""Store documents on disk. Memory holds their names, the numbers by which rules decide, and the texts of one block."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import TextFacts
 
 DOCUMENTS, CHARS = 1_000, 1 << 23
-"""Documents and characters of a block."""
+"""Most documents and characters of a block."""
 
 
 class Corpus:
-    """Documents, numbered through. What is compared of a text is the words on lines that are no comments."""
+    """Documents with consecutive numbers. Texts are compared by their words, without comment lines."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -31,7 +31,7 @@ class Corpus:
         """The documents without their texts."""
         self.facts: list[TextFacts] = []
         self.keys: list[int] = []
-        """A hash of each text, comment lines and white space aside: equal texts have equal ones."""
+        """The `text_key` of each text."""
         self._folder = folder
         self._sizes: list[int] = []
         self._held: list[str] = []
@@ -46,7 +46,7 @@ class Corpus:
         return [item.record for item in self.items]
 
     def add(self, items: Iterable[Sourced[Document]]) -> None:
-        """Write documents behind the others."""
+        """Append documents."""
         for source, document in items:
             text = document.text
             self.items.append(Sourced(source, replace(document, text="")))
@@ -63,16 +63,16 @@ class Corpus:
         self.items = [Sourced(source, replace(document, split=split)) for (source, document), split in pairs]
 
     def in_split(self, numbers: Indices, split: Split) -> Indices:
-        """Return those of the documents that are in a split."""
+        """Return the numbers of the documents that are in a split."""
         return np.array([number for number in numbers.tolist() if self.items[number].record.split == split], np.int64)
 
     def texts(self) -> Texts:
-        """Return what is compared of all documents."""
+        """Return the words of all documents, for comparison."""
         self._write_block()
         return Texts(self._sizes, [self._words(block) for block in range(len(self._sizes))])
 
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Sourced[Document]]]:
-        """Yield some documents with their texts, by number."""
+        """Yield the documents of these numbers with their texts, in increasing order of number."""
         self._write_block()
         chosen, starts = np.unique(np.fromiter(numbers, np.int64)), np.cumsum([0, *self._sizes])
         for block, start in enumerate(starts[:-1].tolist()):
@@ -84,7 +84,7 @@ class Corpus:
                     yield number, Sourced(source, replace(document, text=text))
 
     def frames(self, numbers: Indices) -> Iterator[pl.DataFrame]:
-        """Yield some documents as frames, in their order."""
+        """Yield the documents of these numbers as frames, in increasing order of number."""
         held: list[Document] = []
         for _, item in self.read(numbers):
             held.append(item.record)
@@ -116,7 +116,7 @@ def _load_words(hashes: Path, offsets: Path) -> Words:
 
 
 def text_key(text: str) -> int:
-    """Return 64 bits of a hash of a text, comment lines and white space aside."""
+    """Return 64 bits of a hash of a text without comment lines and differences in white space."""
     compared = cleaning.collapse_whitespace(cleaning.without_comments(text))
     digest = hashlib.blake2b(compared.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")

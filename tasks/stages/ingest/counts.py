@@ -1,4 +1,4 @@
-"""Counts of the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
+"""Count the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
@@ -32,7 +32,7 @@ QUERIES = {
 
 
 MEMORY = "1GB"
-"""Memory of DuckDB; groups beyond it are counted in files."""
+"""Memory limit of DuckDB; beyond it, groups are spilled to disk."""
 
 
 def count_tables(
@@ -47,7 +47,7 @@ def count_tables(
 
 
 def thin_tasks(tasks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Yield a sentence for each of several tasks that nothing is learnt of, or that nothing measures."""
+    """Yield a sentence for each task without training examples or without test examples, if there are several tasks."""
     for name, row in tasks.items() if len(tasks) > 1 else ():
         few = "one example" if row["examples"] == 1 else f"{row['examples']} examples"
         if not row["train"]:
@@ -57,10 +57,10 @@ def thin_tasks(tasks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def shares(splits: Mapping[str, Mapping[str, int]], asked: Mapping[Split, float]) -> dict[str, dict[str, float]]:
-    """Return, for each split that has a share, the one asked for and those that it got of examples and of groups, rounded.
+    """Return, for each split with a share, the share asked for and its actual shares of examples and of groups, rounded.
 
-    `splits` are the numbers of examples and groups of each split. `deviation` is the standard deviation of the share of groups where
-    their names decide: what differs by more than some of these has drifted.
+    `splits` are the numbers of examples and groups of each split. `deviation` is the standard deviation of the share of groups if the split
+    follows from their names. A share that differs by more than a few deviations has drifted.
     """
     totals = {unit: sum(row[unit] for row in splits.values()) for unit in ("examples", "groups")}
     if not totals["groups"]:
@@ -77,7 +77,7 @@ def shares(splits: Mapping[str, Mapping[str, int]], asked: Mapping[Split, float]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    """Return the rows by name; a row of one figure is that figure."""
+    """Return the rows by name; a row with one figure is returned as that figure."""
     result = connection.execute(query)
     columns = [column[0] for column in result.description or ()][1:]
     rows = {name: dict(zip(columns, values, strict=True)) for name, *values in result.fetchall()}

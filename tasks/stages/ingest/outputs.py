@@ -1,4 +1,4 @@
-"""Write what was kept and what was refused: tables larger than memory, a shard at a time."""
+"""Write the kept and the refused examples, a shard at a time, as tables that may be larger than memory."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from tasks.stages.ingest.splits import SPLITS
 
 
 def write_examples(paths: Mapping[Split, Path], benchmark: Path, shards: Shards, decisions: Decisions) -> None:
-    """Write the kept examples of each split to its path, and those of the benchmark to theirs."""
+    """Write the kept examples of each split to its path in `paths`, and the examples of the benchmark to `benchmark`."""
     is_of_benchmark = np.arange(len(shards)) < decisions.num_benchmark
     _write_chosen(benchmark, shards, is_of_benchmark, "test")
     for split, path in paths.items():
@@ -40,7 +40,7 @@ def _write_chosen(path: Path, shards: Shards, is_chosen: NDArray[np.bool_], spli
 
 
 def kept_of_files(shards: Shards, decisions: Decisions) -> Counter[str]:
-    """Return the number of kept examples of each file, items of benchmarks among them."""
+    """Return the number of kept examples of each file, including items of benchmarks."""
     counts: Counter[str] = Counter()
     for places, shard in shards:
         files = shard.examples(["file"])["file"].filter(pl.Series(decisions.rules[places] == Rule.NONE))
@@ -51,9 +51,9 @@ def kept_of_files(shards: Shards, decisions: Decisions) -> Counter[str]:
 def refused_examples(
     shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, hide: Hide = as_it_is
 ) -> pl.LazyFrame:
-    """Return the refusals of all examples that a rule refused, by rule and then in their order, as a table in files below `folder`.
+    """Return the refusals of all examples that a rule refused, sorted by rule and then by example, as a table in files below `folder`.
 
-    `hide` removes from them what may not be shown.
+    `hide` removes sensitive content from them.
     """
     refused = np.flatnonzero(decisions.rules != Rule.NONE)
     twins = decisions.twins[refused]
@@ -114,6 +114,6 @@ def _explained(
 
 
 def _likeness(similarities: NDArray[np.float32]) -> str:
-    """Return the similarity of the sides that are near-duplicates, in words."""
+    """Return a text about the similarity of the sides that are near-duplicates."""
     shown = [f"{value:.2f} of the {side}s" for side, value in zip(SIDES, similarities.tolist(), strict=True) if value]
     return f"similarity {' and '.join(shown)}" if shown else "by embedding"

@@ -1,7 +1,7 @@
-"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview [LIMITS] < JSON`.
+"""Preview what `ingest` reads from sources, without writing anything: `python -m tasks.stages.ingest.preview [LIMITS] < JSON`.
 
-JSON is a list of sources as in params.yaml, LIMITS are `max_prompt_chars` and `max_response_chars`; the output is one JSON object, which `ratchet init` shows. Each table gets the check that its
-answers suggest.
+JSON is a list of sources as in params.yaml, LIMITS are `max_prompt_chars` and `max_response_chars`. The output is one JSON object, which
+`ratchet init` shows. Each table gets the check that its answers suggest.
 """
 
 import difflib
@@ -52,24 +52,24 @@ from tasks.stages.ingest.screening.sensitive import example_parts
 
 SHOWN = 5
 FUNCTIONS = 60
-"""Functions of a package that are tried; each takes a run in the sandbox."""
+"""Number of functions of a package that are tried; each needs a run in the sandbox."""
 SEARCHED = 1_000
-"""Examples that are searched for secrets and personal data at a time."""
+"""Number of examples that are searched together for secrets and personal data."""
 GUESSED = 200
-"""Rows that a guess of the columns is made from."""
+"""Number of rows from which the columns are guessed."""
 FEWEST_TEXTS = 10
-"""Texts below which the rows of each are too large a part of all for one split."""
+"""Fewest different texts for grouping by text. With fewer, one text has too many of the rows for one split."""
 SHARED = 0.05
-"""The share of rows from which on they have a text in common with an earlier one not by chance alone."""
+"""Smallest share of rows with the text of an earlier row that is taken to be no coincidence."""
 LISTED = 12
-"""Names of columns that a message lists."""
+"""Most names of columns that a message lists."""
 SEED = 0
 LIMITS = tuple(int(IngestConfig.model_fields[f"max_{side}_chars"].default) for side in ("prompt", "response"))
-"""The longest prompt and the longest response, in characters, where settings say nothing."""
+"""Most characters of a prompt and of a response, by default."""
 
 
 def main() -> int:
-    """Print the preview of the sources that the input names."""
+    """Print the preview of the sources in stdin; return the exit code."""
     try:
         sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(sys.stdin.read())
         limits = [int(limit) for limit in sys.argv[1:]] or LIMITS
@@ -84,8 +84,11 @@ def main() -> int:
 
 
 def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) -> dict[str, Any]:
-    """Return the first kept and the first refused records, the counts of both by file and of the kept by kind, what is not used, a guess of the
-    columns of unknown rows, and for each source the check that is proposed, the column of its splits and that of a text that several rows are about."""
+    """Return the preview for `ratchet init`.
+
+    It holds the first kept and the first refused records, the counts of both by file, the kept ones by kind, and the unused columns. For each
+    source it holds a guess of the columns, the proposed check, the column of its splits, and the column of a text that several rows share.
+    """
     named = _count_named(sources)
     kept: list[Example] = []
     refused: list[Refusal] = []
@@ -155,14 +158,14 @@ def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) 
 
 
 def _too_long(example: Example, limits: Sequence[int]) -> Refusal | None:
-    """Return the refusal of an example with a side beyond its limit, which the stage refuses once all are read; None for any other."""
+    """Return the refusal of an example whose prompt or response is too long; None for any other. The stage refuses it after reading all."""
     lengths = (len(prompt_of(example)), max(len(example.response), len(example.rejected or "")))
     detail = too_long(lengths, limits)
     return Refusal(example.source, "", TOO_LONG, detail, "") if detail else None
 
 
 def _kind(example: Example) -> str:
-    """Return `pairs` for an example with a better and a worse answer, `judged` for one whose answer is judged, else `plain`."""
+    """Return `pairs` for an example with a better and a worse answer, `judged` for one with a judged answer, else `plain`."""
     if example.rejected is not None:
         return "pairs"
     return "plain" if example.desirable is None else "judged"
@@ -177,9 +180,9 @@ def _rules_in(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
-    """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has.
+    """Return the guessed columns of a source, if rows have an unknown shape, are annotated, or are multiple choice; None without a guess.
 
-    A guess is for all rows of the source, so none is made that would cost more of those that are read without it than it gains.
+    A guess applies to all rows of the source. It is dropped if it would change more usable rows than it makes usable.
     """
     if not isinstance(source, File | Query | Datasets) or source.columns is not None:
         return None
@@ -198,7 +201,7 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
 
 
 def _gains(answer: Guess, source: File | Query | Datasets) -> bool:
-    """Return True if a source has no row that is read without the guess, or the guess makes more rows usable than it changes of these."""
+    """Return True if the guess helps: columns if they make more rows usable than they change, a thread or a text if no usable row is lost."""
     settings = {"columns": Columns(**answer.columns)} if answer.columns else {}
     guessed = source.model_copy(update=settings)
     own = {answer.thread[name] for name in ("by", "role", "content")} if answer.thread else set[str]()
@@ -222,7 +225,7 @@ def _first_rows(source: File | Query | Datasets) -> list[Mapping[str, Any]]:
 
 
 def _split_column(source: ExampleSource) -> str | None:
-    """Return the column that names the splits of a source's rows, of which it holds out some; None if there is none, or settings say it."""
+    """Return the column that names the splits of a source's rows; None if there is none, if it names one split, or if settings name splits."""
     if not isinstance(source, File | Query | Datasets) or source.held_out or source.split_by:
         return None
     rows = _first_rows(source)
@@ -234,9 +237,9 @@ def _split_column(source: ExampleSource) -> str | None:
 
 
 def _shared_text(source: ExampleSource) -> str | None:
-    """Return the column of a text that several rows ask about, as questions do about a paragraph; None if there is none, or settings name a group.
+    """Return the column of a text about which several rows ask, such as a paragraph; None if there is none, or if settings name a group.
 
-    Every row has such a text, since one without would be refused.
+    Every row must have the text, since a row without a group is refused.
     """
     if not isinstance(source, File | Query | Datasets) or source.group or source.thread:
         return None
@@ -259,7 +262,7 @@ def _shared_text(source: ExampleSource) -> str | None:
 
 
 def _unused(source: ExampleSource) -> list[str]:
-    """Return what no example of a source is made of; of a table of messages also the columns that no conversation has."""
+    """Return the columns that no example of a source uses; for a table of messages, also the columns that no conversation has."""
     if not isinstance(source, File | Query | Datasets):
         return []
     rows = _first_rows(source)
@@ -275,7 +278,7 @@ def _unused(source: ExampleSource) -> list[str]:
 
 
 def _count_named(sources: Sequence[ExampleSource]) -> dict[str, int]:
-    """Return the number of rows of tables whose columns are named, and of those that have these columns. Raises ValueError if none has."""
+    """Return, for tables whose columns are named, the number of rows and of rows with these columns. Raises ValueError if no row has them."""
     lacking: Counter[str] = Counter()
     known: set[str] = set()
     rows = fitting = 0
@@ -322,7 +325,7 @@ def _records(source: ExampleSource) -> Iterator[Sourced[Example | Refusal]]:
 
 
 def _proposal(source: ExampleSource) -> Proposal | None:
-    """Return the check to propose; None for a source that is no table, or names one."""
+    """Return the check to propose; None for a source that is not a table, or that names a check."""
     return propose(source) if isinstance(source, File | Query | Datasets) and source.check is None else None
 
 

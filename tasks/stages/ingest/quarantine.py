@@ -1,4 +1,4 @@
-"""Record of every refused row, with the reason, and the balance of each source: read = kept + merged + refused."""
+"""Record every refused row with the reason, and the balance of each source: read = kept + merged + refused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 D = TypeVar("D", Document, Example)
 Hide = Callable[[pl.DataFrame], pl.DataFrame]
-"""Removes from a table of refusals what may not be shown."""
+"""Removes sensitive content from a table of refusals."""
 Reasons = Mapping[int, tuple[str, str]]
-"""Position of a record that is to be refused → reason and detail."""
+"""Position of a record to refuse → reason and detail."""
 
 DETAIL = 1_000
-"""Characters of a detail that are kept: that of a table with thousands of columns names them all."""
+"""Most characters of a detail that are kept, since the detail for a table with thousands of columns names them all."""
 TOO_LONG = "too long"
 MERGED = ("duplicate", "near-duplicate")
-"""The reasons of records whose copy is kept in the same split."""
+"""The reasons of refusal for a record whose copy is kept in the same split."""
 
 
 FORGOTTEN = "forgotten"
-"""The reason of refusal of what was asked to be forgotten, of which no text is kept."""
+"""The reason of refusal for a record that was asked to be forgotten. No text of it is kept."""
 
 
 def too_long(lengths: Sequence[int], limits: Sequence[int]) -> str:
-    """Return the detail of a refusal as too long, from the characters of prompt and response; empty where both are within their limits."""
+    """Return the detail of a refusal as too long, from the numbers of characters of prompt and response; empty if both are short enough."""
     for side, length, limit in zip(("prompt", "response"), lengths, limits, strict=True):
         if length > limit:
             return f"the {side} has {length} characters; max_{side}_chars is {limit}"
@@ -39,28 +39,28 @@ def too_long(lengths: Sequence[int], limits: Sequence[int]) -> str:
 
 
 class Sourced(NamedTuple, Generic[R_co]):
-    """A record and the source of params.yaml it was read from."""
+    """A record, and the source of params.yaml from which it was read."""
 
     source: str
     record: R_co
 
 
 def refusal_of(file: str, refusal: Refusal) -> Refusal:
-    """Return a refusal of a record of `file` as the quarantine has it: with a place and a detail of limited length."""
+    """Return a refusal of a record of `file` in the form for the quarantine: with its place in the file, and a detail of limited length."""
     where = refusal.where if refusal.source == file else f"{refusal.source} {refusal.where}".strip()
     beginning = cleaning.beginning(refusal.record)
     return Refusal(file, where, refusal.reason, excerpt(refusal.detail, DETAIL), beginning, refusal.id)
 
 
 def refusal_of_record(item: Sourced[Example | Document], reason: str, detail: str) -> Refusal:
-    """Return the refusal of a record that was read and is not kept."""
+    """Return the refusal of a record that was read but is not kept."""
     file, record = item
     text = "" if reason == FORGOTTEN else record.response if isinstance(record, Example) else record.text
     return Refusal(file, record.source, reason, detail, cleaning.beginning(text), record.id)
 
 
 def as_it_is(refusals: pl.DataFrame) -> pl.DataFrame:
-    """Return a table of refusals that may be shown."""
+    """Return a table of refusals unchanged."""
     return refusals
 
 
@@ -74,7 +74,7 @@ class Quarantine:
         self._num_read: Counter[str] = Counter()
 
     def receive(self, source: str, records: Iterable[R | Refusal]) -> Iterator[Sourced[R]]:
-        """Count the records of `source`, file its refusals, and yield the others."""
+        """Count the records of `source`, keep its refusals, and yield the other records."""
         is_empty = True
         for record in records:
             is_empty = False
@@ -87,7 +87,7 @@ class Quarantine:
             self._num_read[source] += 0  # an empty source is reported too
 
     def receive_table(self, num_read: Mapping[str, int], refusals: pl.LazyFrame | None) -> None:
-        """Count the records of each file, and file a table of refusals, which may be larger than memory."""
+        """Count the records of each file, and add a table of refusals, which may be larger than memory."""
         for file, number in num_read.items():
             self._num_read[file] += number
         if refusals is not None:
@@ -104,11 +104,11 @@ class Quarantine:
         return [item for position, item in enumerate(items) if position not in refused]
 
     def count_chunks(self, item: Sourced[Document], num_chunks: int) -> None:
-        """Count a document that was cut as that many records read."""
+        """Count a document that was cut as `num_chunks` records read."""
         self._num_read[item.source] += num_chunks - 1
 
     def table(self) -> pl.LazyFrame:
-        """Return all refusals, in the order in which they were filed."""
+        """Return all refusals, in the order in which they were added."""
         self._tables.append(self._filed())
         return pl.concat(self._tables)
 
@@ -121,7 +121,7 @@ class Quarantine:
         return {source: self._balance_of(source, num_kept.get(source, 0), reasons[source]) for source in self._num_read}
 
     def _filed(self) -> pl.LazyFrame:
-        """Return the refusals that are in memory as a table, and forget them."""
+        """Return the refusals in memory as a table, and clear the list."""
         filed, self._refusals = self._hide(columns.frame(self._refusals, Refusal)), []
         return filed.lazy()
 

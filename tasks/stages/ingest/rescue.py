@@ -1,7 +1,7 @@
-"""Account for records that a person rescued: those that are kept, and those that stay refused all the same.
+"""Account for records that a person rescued: those that are kept, and those that stay refused.
 
-A rescue overrules every rule but three: a copy of a record that is kept stays out, and so does what `ingest.exclude` names, and what
-models are evaluated by, on which nothing may be trained whoever decides it.
+A rescue overrules every rule except three. Copies of a kept record stay out. So do records that `ingest.exclude` names, and records that
+overlap evaluation data: no decision may allow training on them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ COPY = "duplicate"
 
 
 def record(rescues: Mapping[str, Decision], shards: Shards, corpus: Corpus, refusals: pl.LazyFrame) -> dict[str, Any]:
-    """Return the number of rescued records that are kept, and by id those that stay refused with the reason, and those that are not here."""
+    """Return the number of rescued records that are kept, by id the reason and author of those that stay refused, and the ids not found."""
     rows = refusals.filter(pl.col("id").is_in(list(rescues)), pl.col("reason") != COPY).select("id", "reason").collect()
     refused = dict(sorted(rows.iter_rows()))
     read = {document.id for document in corpus.documents}.union(shards.ids_among(rescues), refused)
@@ -30,7 +30,7 @@ def record(rescues: Mapping[str, Decision], shards: Shards, corpus: Corpus, refu
 
 
 def in_words(rescued: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for what is kept, for each record that stays refused, and for decisions about records that are not here."""
+    """Yield a line about the kept records, one for each record that stays refused, and one about decisions on records that were not read."""
     yield f"rescued: {rescued['kept']} records are kept whatever rules say (data/review_records.jsonl)"
     for identity, row in rescued["refused"].items():
         because = (

@@ -1,4 +1,4 @@
-"""Samples of what each rule of the stage did: a few records that it refused, merged, redacted or reported, before and after it."""
+"""Draw samples of the effect of each rule: a few records that it refused, merged, redacted or reported, before and after."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,20 +13,21 @@ from tasks.stages.ingest.quarantine import MERGED
 from tasks.stages.ingest.screening import sensitive
 
 FEW = 3
-"""Samples of a rule."""
+"""Most samples of a rule."""
 DRAW = """
 SELECT {rule}, arg_min({{{fields}}}, md5(concat_ws(chr(31), ?::TEXT, {columns})), {few})
 FROM read_parquet(?) GROUP BY {rule} ORDER BY {rule}
 """
-"""Of each rule those whose hash under the seed comes first: one pass over a table of any size, and the same rows of equal tables."""
+"""Selects, for each rule, the rows with the smallest seeded hash. One pass is enough for a table of any size, and equal tables give equal
+rows."""
 AFTER = {"redacted": "[{}]", "refused": "refused", "reported": "kept as it is, and reported"}
-"""Action on a secret or on personal data → what stands in its place."""
+"""Action on a secret or on personal data → text after the action."""
 
 
 def draw(ingested: Path, seed: int) -> list[dict[str, str]]:
-    """Return the samples of the stage's tables in a folder, by rule: source, place, the text before, and what became of it.
+    """Return the samples of the stage's tables in a folder, by rule: source, place, the text before, and the result.
 
-    A text is a beginning, in which secrets and personal data are hidden.
+    Texts are cut, and secrets and personal data in them are hidden.
     """
     with duckdb.connect() as connection:
         refusals = _drawn(connection, ingested / "quarantine.parquet", "reason", seed, *_REFUSAL)

@@ -1,7 +1,7 @@
-"""Draw the splits (train, valid, test, gate): groups stay whole. By size each stratum gives its share as far as its groups allow; by
-name a group's split never changes.
+"""Draw the splits (train, valid, test, gate) without dividing groups.
 
-Groups are arrays here, so that there may be as many as rows; what is drawn follows from hashes of their names.
+By size, each stratum meets its shares as far as its groups allow. By name, a group's split never changes. Groups are stored as arrays, so that
+there may be as many groups as rows. All draws depend on hashes of the groups' names.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-"""A split is its place here wherever splits are an array."""
+"""Arrays store a split as its index in this tuple."""
 TRAIN, VALID, TEST, GATE = (SPLITS.index(split) for split in ("train", "valid", "test", "gate"))
 FILLED = (TEST, VALID)
 NEEDED: tuple[Split, ...] = ("train", "valid", "test")
-"""The splits without which nothing is trained and measured. Fewer groups than one for each are refused; with no more, there is no gate."""
+"""The splits that training and measuring need. There must be at least one group for each; if there are no more, there is no gate."""
 UNDRAWN = -1
 Codes = NDArray[np.int8]
 
@@ -34,11 +34,11 @@ class Group:
 
     name: str
     stratum: str
-    """Groups of a stratum (a package) are spread over the splits."""
+    """The groups of a stratum, such as a package, are spread over the splits."""
     size: int
-    """Examples, or characters of documents."""
+    """Number of examples, or of characters of documents."""
     alias: str = ""
-    """The name by which its split is drawn, where that is another."""
+    """The name by which its split is drawn, if that differs from `name`."""
 
     @property
     def drawn_name(self) -> str:
@@ -48,18 +48,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """Very many groups, in the order of the hashes of their names."""
+    """A large number of groups, in the order of the hashes of their names."""
 
     order: Hashes
     """The first 64 bits of the hash of each name."""
     nearness: Mapping[int, Hashes]
-    """Split → those of the hash by which a group may fall to it."""
+    """Split → the first 64 bits of the hash that decides whether a group falls to the split."""
     strata: Indices
     sizes: Indices
 
     @classmethod
     def of(cls, groups: Sequence[Group], seed: int) -> "Groups":
-        """Return groups, which are in the order of `in_order`, as arrays."""
+        """Return groups as arrays. They must be in the order of `in_order`."""
         strata = {name: code for code, name in enumerate(dict.fromkeys(group.stratum for group in groups))}
         return cls(
             _bits(seed, (group.name for group in groups)),
@@ -69,7 +69,7 @@ class Groups:
         )
 
     def take(self, places: Indices) -> "Groups":
-        """Return some of the groups."""
+        """Return the groups at these indices."""
         nearness = {split: bits[places] for split, bits in self.nearness.items()}
         return Groups(self.order[places], nearness, self.strata[places], self.sizes[places])
 
@@ -80,7 +80,7 @@ class SplitsOfGroups:
     def __init__(self, seed: int, order: Hashes, splits: Codes, groups_of_records: Indices) -> None:
         self._seed, self._order, self._splits = seed, order, splits
         self.groups_of_records = groups_of_records
-        """The number of the group of each record."""
+        """The index of the group of each record."""
 
     @property
     def of_records(self) -> Codes:
@@ -88,13 +88,13 @@ class SplitsOfGroups:
         return self._splits[self.groups_of_records]
 
     def moved(self, group: int, split: int) -> "SplitsOfGroups":
-        """Return the splits with the group of this number in another one."""
+        """Return the splits with this group moved to another split."""
         splits = self._splits.copy()
         splits[group] = split
         return SplitsOfGroups(self._seed, self._order, splits, self.groups_of_records)
 
     def of(self, names: Iterable[str]) -> dict[str, Split]:
-        """Return the splits of those of the groups that have records."""
+        """Return the splits of the groups in `names` that have records."""
         splits: dict[str, Split] = {}
         for name in names:
             (bits,) = _bits(self._seed, [name])
@@ -116,7 +116,7 @@ class Drawing:
 
     @property
     def columns(self) -> list[str]:
-        """Return the columns of examples that it needs."""
+        """Return the columns of examples that `add` needs."""
         return ["group", "domain", "split", *(("source", "messages") if self._config.splits.by == "name" else ())]
 
     def add(self, examples: pl.DataFrame) -> None:
@@ -135,10 +135,10 @@ class Drawing:
         self._strata_of_examples.append(strata_of_examples.to_numpy())
 
     def draw(self) -> SplitsOfGroups:
-        """Draw the split of each group. If a split that has a share would be empty, it gets one group, as far as there are any.
+        """Draw the split of each group. A split with a share that would be empty gets one group, if there are enough.
 
-        Where a gate would take the last group that trains, steers or tests, there is none. Groups that the data hold out stay where they are
-        held out, and nothing is drawn for such a split.
+        There is no gate if it would take the last group of train, valid or test. Groups that the data hold out keep their split, and no
+        other groups are drawn for such a split.
         """
         order = np.concatenate(self._order)
         by_name = np.argsort(order, kind="stable")
@@ -157,14 +157,14 @@ class Drawing:
         return SplitsOfGroups(self._config.seed, groups.order, splits, groups_of_records)
 
     def _held_out(self, groups_of_records: Indices, num_groups: int) -> Codes:
-        """Return the split for which the data hold out each group, `UNDRAWN` for the others; of several it is test before gate before valid."""
+        """Return the split for which the data hold out each group, `UNDRAWN` for the others. Test has precedence over gate, gate over valid."""
         given, fixed = np.concatenate(self._given), np.full(num_groups, UNDRAWN, np.int8)
         for code in (VALID, GATE, TEST):
             fixed[groups_of_records[given == code]] = code
         return fixed
 
     def _needed(self) -> Sequence[int]:
-        """Return the splits to which groups may fall by a hash."""
+        """Return the splits whose groups a hash decides."""
         if self._config.splits.by == "name":
             return range(len(SPLITS))
         return [GATE] if self._config.splits.gate else []
@@ -173,8 +173,8 @@ class Drawing:
 def _drawn_names(examples: pl.DataFrame, config: IngestConfig) -> list[str]:
     """Return the names by which the splits of the groups of examples are drawn.
 
-    Where names decide, that of a row that is a group of its own is its prompt. Rows with one prompt then share a split, and a row
-    keeps it wherever it stands in its file.
+    If names decide, a row that is a group of its own is named by its prompt. So rows with the same prompt share a split, and a row keeps its
+    split at any place in its file.
     """
     if config.splits.by != "name":
         return examples["group"].to_list()
@@ -192,7 +192,7 @@ class _Spoken:
 
 
 class TextFacts(NamedTuple):
-    """A text in numbers."""
+    """The length and id of a text."""
 
     chars: int
     id: str
@@ -206,9 +206,9 @@ def split_documents(
     fixed: Mapping[str, Split],
     texts: Sequence[TextFacts] | None = None,
 ) -> list[Split]:
-    """Return the split of each document. Groups in `fixed`, those of examples, keep theirs; the others fill up the shares.
+    """Return the split of each document. Groups in `fixed`, those of examples, keep their split; the others fill up the shares.
 
-    `texts` are the facts of their texts, where these are not at hand.
+    `texts` are the facts of the documents' texts, if the documents come without them.
     """
     texts = texts or [TextFacts(len(document.text), content_id(document.text)) for document in documents]
     by_name: dict[str, Group] = {}
@@ -219,7 +219,10 @@ def split_documents(
     groups, kept = Groups.of(ordered, config.seed), codes(ordered, fixed)
     splits = _assign(groups, config, kept)
     shares = config.splits.held_out
-    measured: dict[Split, float] = {"test": shares["test"], "gate": shares["gate"]}  # no text has to steer a training
+    measured: dict[Split, float] = {
+        "test": shares["test"],
+        "gate": shares["gate"],
+    }  # valid may be without texts, since none has to steer a training
     for domain in sorted({document.domain for document in documents}):
         names = {document.group for document in documents if document.domain == domain}
         places = np.array([place for place, group in enumerate(ordered) if group.name in names], np.int64)
@@ -230,13 +233,13 @@ def split_documents(
 
 
 def _alias(document: Document, text: TextFacts, config: IngestConfig) -> str:
-    """Return the name by which the split of a document's group is drawn: for a row that is a group of its own, where names decide, its text."""
-    is_row = document.group == document.source and document.source.startswith("file ")  # no description of a package
+    """Return the name by which the split of a document's group is drawn, if it differs: the text of a row that is a group of its own."""
+    is_row = document.group == document.source and document.source.startswith("file ")  # not a description of a package
     return f"text {text.id}" if is_row and config.splits.by == "name" else ""
 
 
 def in_order(groups: Iterable[Group], seed: int) -> list[Group]:
-    """Return groups in the order that is drawn from the seed."""
+    """Return groups in an order drawn from the seed."""
     return sorted(groups, key=lambda group: seeded_hash(seed, group.name))
 
 
@@ -246,17 +249,18 @@ def _assign(groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
 
 
 def _without_shares(config: IngestConfig, splits: Iterable[Split]) -> IngestConfig:
-    """Return the config with nothing to draw for some splits."""
+    """Return the config with a share of 0 for these splits."""
     return config.model_copy(update={"splits": config.splits.model_copy(update=dict.fromkeys(splits, 0.0))})
 
 
 def _one_group_each(
     splits: Codes, groups: Groups, config: IngestConfig, fixed: Codes, shares: Mapping[Split, float]
 ) -> Codes:
-    """Give each empty split that has a share one group of a split with several, as far as there are any, and return the splits.
+    """Give each empty split with a share one group of a split that has several, if there is one, and return the splits.
 
-    By size it is the smallest that trains; only the gate takes the group whose hash comes nearest to its own. By name every split takes that
-    one, of those that train if there are two; train itself may lack one too. When the data have grown, such a group is where its name has it.
+    By size, it is the smallest training group; only the gate takes the group with the smallest hash for the gate. By name, every split takes
+    the group with the smallest hash for it, of the training groups if there are at least two; train itself may be empty too. Once the data
+    have grown, the name alone decides about such a group.
     """
     by_name = config.splits.by == "name"
     splits = splits.copy()
@@ -278,10 +282,10 @@ def codes(groups: Sequence[Group], fixed: Mapping[str, Split]) -> Codes:
 
 
 def split_by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
-    """Return a split for each group by the hashes of its name alone: one for test, and for what is left one for valid, then for the gate.
+    """Return a split for each group from hashes of its name alone: first test, then of the rest valid, then gate.
 
-    A group's split does not change with the other groups. Each stratum gives its share on average: of n groups, a share p is met
-    with a standard deviation of sqrt(p (1 - p) / n). Groups keep a split in `fixed`.
+    A group's split does not depend on other groups. The shares are met on average: with n groups, a share p has a standard deviation of
+    sqrt(p (1 - p) / n). Groups keep their split in `fixed`.
     """
     splits, remaining = fixed.copy(), 1.0
     for code in (*FILLED, GATE):
@@ -293,12 +297,12 @@ def split_by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -
 
 
 def split_by_size(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
-    """Return a split for each group, in an order drawn from the seed. Groups keep a split in `fixed`, and count.
+    """Return a split for each group, in an order drawn from the seed. Groups keep their split in `fixed`, and count towards its share.
 
     1. Each stratum fills its share of test, then of valid, with the groups that fit.
-    2. Groups of any stratum fill what is still missing: one large module may be a stratum of its own.
-    3. Of the rest, a hash of the group's name alone decides between gate and train. So no group ever moves between gate and
-       training as the data grow; the gate's share is met on average only.
+    2. Groups of any stratum fill what is still missing, since one large module may be a whole stratum.
+    3. For the rest, a hash of the group's name alone decides between gate and train. So no group ever moves between gate and
+       training as the data grow; the gate's share is met only on average.
     """
     splits = fixed.copy()
     by_stratum = np.argsort(groups.strata, kind="stable")
@@ -314,13 +318,13 @@ def split_by_size(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -
 
 
 def _falls_to(split: int, groups: Groups, share: float) -> NDArray[np.bool_]:
-    """Return True for about `share` of the groups, by a hash that each split has for itself."""
+    """Return True for about `share` of the groups, by a hash that differs between splits."""
     falls: NDArray[np.bool_] = (groups.nearness[split] >> np.uint64(12)).astype(np.float64) < share * 16**13
-    return falls  # 52 bits are a number that a float holds exactly
+    return falls  # a float represents 52 bits exactly
 
 
 def _fill(splits: Codes, sizes: Indices, members: Indices, code: int, share: float) -> None:
-    """Give a split the groups that fit into its share of `members`, in their order."""
+    """Give a split the groups among `members` that fit into its share of them, in their order."""
     room = round(share * int(sizes[members].sum())) - int(sizes[members][splits[members] == code].sum())
     members = members[splits[members] == UNDRAWN]
     while len(members := members[sizes[members] <= room]):
@@ -332,7 +336,7 @@ def _fill(splits: Codes, sizes: Indices, members: Indices, code: int, share: flo
 
 
 def seeded_hash(seed: int, name: str) -> str:
-    """Return hex digits that depend on `seed` and `name` alone. Sorting by them draws an order."""
+    """Return hex digits that depend only on `seed` and `name`. Sorting by them gives a random order."""
     return _sha256(seed, name).hexdigest()
 
 
@@ -341,11 +345,14 @@ def _sha256(seed: int, name: str) -> "hashlib._Hash":
 
 
 def _nearness(seed: int, names: Sequence[str], splits: Iterable[int]) -> dict[int, Hashes]:
-    """Return the hashes by which groups of these names may fall to the splits."""
+    """Return, for each split, the hashes that decide whether groups of these names fall to it."""
     return {split: _bits(seed, (f"{SPLITS[split]}: {name}" for name in names)) for split in splits}
 
 
 def _bits(seed: int, names: Iterable[str]) -> Hashes:
-    """Return the first 64 bits of the hash of each name. Of 10^8 groups, two share them with a probability of 0.03 %, and are split as one."""
+    """Return the first 64 bits of the hash of each name.
+
+    Among 10^8 groups, a collision has a probability of 0.03 %. Groups with equal bits share a split.
+    """
     digests = b"".join(_sha256(seed, name).digest()[:8] for name in names)
     return np.frombuffer(digests, ">u8").astype(np.uint64)

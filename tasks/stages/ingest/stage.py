@@ -49,30 +49,30 @@ from tasks.stages.ingest.shards.shard import Shard
 from tasks.stages.ingest.splits import NEEDED, SPLITS
 
 REASONS = 5
-"""Reasons of refusal that the summary names; those that are rarer it counts together."""
+"""Number of reasons of refusal that the summary names. Rarer ones are counted together."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """The means of a run, and the work of earlier ones."""
+    """The resources of a run, and the caches of earlier runs."""
 
     reader: Reader
     texts: TextCache
     known: KeptResults
     rescues: Mapping[str, Decision]
     apply: Apply
-    """Has worker processes do what is independent."""
+    """Applies a function to independent items in worker processes."""
     scratch: Path
     run: Run
 
     def forget_unused(self) -> None:
-        """Remove what earlier runs left and this one did not use."""
+        """Remove the results of earlier runs that this run did not use."""
         for kept in (self.reader, self.texts, self.known):
             kept.forget_unused()
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
+    """Read every source, filter and split examples and documents, and write the kept ones and the quarantine."""
     if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
     every_source = all_sources(config.ingest)
@@ -81,7 +81,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     check_sources(settings, inputs["raw"], run)
     with _folder(run) as folder:
         scratch = folder / "scratch"
-        files.remove(scratch)  # a killed run left it
+        files.remove(scratch)  # a killed run may have left it
         scratch.mkdir(parents=True)
         try:
             rescues = review_decisions.read_those(inputs["decisions"], "accept")
@@ -97,7 +97,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 @contextmanager
 def _folder(run: Run) -> Iterator[Path]:
-    """Yield the folder where shards are kept for later runs. While another run uses it, this one has a folder of its own."""
+    """Yield the folder where shards are kept for later runs. If another run is using it, yield a folder of this run instead."""
     with ExitStack() as stack:
         try:
             stack.enter_context(locks.exclusive(run.cache / "ingest.lock"))
@@ -160,7 +160,7 @@ def _report(
     rescued: Mapping[str, Any] | None,
     run: Run,
 ) -> None:
-    """Write `report.json` into the folder of the tables, and say what a person has to know of it."""
+    """Write `report.json` into the folder of the tables, and print what a person needs to know."""
     places = pl.scan_parquet(folder / "sensitive.parquet")
     thin = list(counts.thin_tasks(counted["tasks"]))
     report = {
@@ -180,7 +180,7 @@ def _report(
 
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
-    """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
+    """Raise an error if a source is missing or has another version, before any work is done. Print the files that DVC does not watch."""
     every_source = all_sources(config)
     for source in every_source:
         check_version(source)
@@ -198,7 +198,7 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
 
 
 def check_splits(decisions: Decisions, quarantine: Quarantine) -> None:
-    """Raise ValueError if no example is kept, or none to train on, to steer by or to test on. A gate can be missing."""
+    """Raise ValueError if no example is kept, or if train, valid or test is empty. The gate may be missing."""
     sizes = decisions.sizes
     missing = [split for split in NEEDED if not sizes[split]]
     if not missing:
@@ -222,7 +222,7 @@ def check_splits(decisions: Decisions, quarantine: Quarantine) -> None:
 
 
 def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
-    """Yield a sentence for each held-out split of one group, with its share and the one that was asked for, and for a missing gate."""
+    """Yield a sentence for each held-out split with only one group, with its actual share and the one asked for, and for a missing gate."""
     sizes, groups = decisions.sizes, decisions.num_groups
     num_kept = sum(sizes.values())
     for split, share in config.splits.held_out.items():
@@ -239,7 +239,7 @@ def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
 
 
 def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) -> None:
-    """Raise ValueError if a corpus has nothing to train on or nothing to measure by."""
+    """Raise ValueError if a corpus has no text to train on or no text to measure on."""
     for domain, sources in config.corpora.by_domain.items():
         available = {item.record.split for item in documents if item.record.domain == domain}
         needed = ("train", "test", "gate") if config.splits.gate else ("train", "test")
@@ -253,11 +253,11 @@ def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) 
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Return the sizes and shares of the splits, the reasons of refusal and the sizes of the corpora, a line each."""
+    """Return the sizes and shares of the splits, the reasons of refusal and the sizes of the corpora, one line each."""
     sizes = report["splits"]
     splits = ", ".join(f"{sizes[split]['examples']} {split}" for split in SPLITS if split in sizes) or "none"
     reasons = sorted(report["dropped"].items(), key=lambda entry: -entry[1])
-    if len(others := reasons[REASONS:]) > 1:  # one alone is as short by its name
+    if len(others := reasons[REASONS:]) > 1:  # a single one is as short by its name
         reasons = [*reasons[:REASONS], (f"for {len(others)} other reasons", sum(number for _, number in others))]
     dropped = ", ".join(f"{number} {reason}" for reason, number in reasons) or "nothing"
     corpora = ", ".join(f"{name} {row['chars']:,}" for name, row in report["corpora"].items()) or "none"
@@ -271,7 +271,7 @@ def summary(report: Mapping[str, Any]) -> str:
 def overlapping_examples(
     shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, apply: Apply, training: Selection
 ) -> dict[int, str]:
-    """Map the position of each text that overlaps an evaluation example to the side of it that the text shares most with."""
+    """Map the index of each text that overlaps an evaluation example to the example's side with the largest overlap."""
     evaluation = decisions.evaluation
     if not len(training) or not len(evaluation):
         return {}
@@ -287,7 +287,7 @@ def overlapping_examples(
 
 
 def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantine) -> tuple[list[Shard], list[str]]:
-    """Return the items of the external evaluation sets, and a sentence for each set that has rows which are none."""
+    """Return the items of the external evaluation sets, and a sentence for each set with rows that are not items."""
     shards, unread = list[Shard](), list[str]()
     for source in config.benchmarks:
         name = f"benchmark: {label(source)}"
@@ -299,9 +299,9 @@ def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantin
 
 
 def unread_rows(name: str, items: Sequence[Shard]) -> Iterator[str]:
-    """Yield a sentence if rows of an evaluation set cannot be read, since nothing is kept out of training by them.
+    """Yield a sentence if rows of an evaluation set cannot be read, since such rows keep nothing out of training.
 
-    Raises ValueError if none can.
+    Raises ValueError if no row can be read.
     """
     reasons = refusals(items).group_by("reason", maintain_order=True).len().collect().iter_rows()
     listed = ", ".join(f"{number} {reason}" for reason, number in reasons)
@@ -317,7 +317,7 @@ def unread_rows(name: str, items: Sequence[Shard]) -> Iterator[str]:
 def _read_examples(
     config: IngestConfig, modules: Mapping[int, list[Module]], reader: Reader, quarantine: Quarantine, run: Run
 ) -> list[Shard]:
-    """Return the examples of every source; mined functions only after they passed their own tests in the sandbox."""
+    """Return the examples of every source. Mined functions with tests must first pass them in the sandbox."""
     if modules:
         level = sandbox.probe()
         run.note(sandbox=level.name, sandbox_level=level.number)
@@ -336,7 +336,7 @@ def _read_examples(
 
 
 def _read(name: str, parts: Sequence[Part], reader: Reader, quarantine: Quarantine, source: Rows | None) -> list[Shard]:
-    """Return the shards of a source, and account for its records. Raises ValueError if its check fits none of them."""
+    """Return the shards of a source, and account for its records. Raises ValueError if none of them fits its check."""
     shards, summaries = reader.read(parts)
     read = num_read(summaries)
     quarantine.receive_table(read or {name: 0}, refusals(shards))
@@ -351,11 +351,11 @@ def _read(name: str, parts: Sequence[Part], reader: Reader, quarantine: Quaranti
 
 
 def _verified(source: Package | Folder, modules: Sequence[Module], seed: int, run: Run) -> Iterator[Example | Refusal]:
-    """Yield the functions of a source as verified examples, as examples without tests if it asks for them, or as refusals."""
+    """Yield the functions of a source as verified examples, as examples without tests if the settings ask for them, or as refusals."""
     candidates = list(sample(mine_functions(source, modules), source.max_rows, seed))
     if untested := sum(isinstance(candidate, Example) for candidate in candidates):
         run.say(f"{label(source)}: {untested} functions have neither doctests nor tests; nothing checks their answers.")
-    # These programs are of packages and folders that the user chose and would run anyway: limits suffice where no sandbox is.
+    # The user chose these packages and folders and would run their code anyway, so resource limits suffice on a machine without a sandbox.
     run_cases = partial(sandbox.run, trusted=True)
     verified = verify_candidates(run.track(candidates, unit="function"), run_cases)
     return as_suites(verified, run_cases) if source.answer == "tests" else verified

@@ -1,4 +1,4 @@
-"""Choose the documents that are kept, draw their splits and cut them into chunks: near-duplicates, limits, contamination."""
+"""Choose the documents to keep, draw their splits and cut them into chunks: near-duplicates, limits, contamination."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import seeded_hash, split_documents
 
 Overlapping = Callable[[Selection], Mapping[int, str]]
-"""Maps the place of each text that overlaps an evaluation text to the latter."""
+"""Maps the index of each text that overlaps an evaluation text to the evaluation text."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class KeptDocuments:
 
     @property
     def items(self) -> list[Sourced[Document]]:
-        """Return them without their texts."""
+        """Return the kept chunks without their texts."""
         return [self.corpus.items[number] for number in self.numbers.tolist()]
 
     def frames(self, split: Split) -> Iterator[pl.DataFrame]:
-        """Yield those of a split as frames."""
+        """Yield the kept chunks of a split as frames."""
         return self.corpus.frames(self.corpus.in_split(self.numbers, split))
 
 
@@ -53,11 +53,12 @@ def filter_and_split_documents(
     rescued: Collection[str] = (),
     apply: Apply = apply_here,
 ) -> KeptDocuments:
-    """Return the documents that are kept, cut into chunks, each with its split; they are written below `folder`.
+    """Return the kept documents, cut into chunks, each with its split. They are written below `folder`.
 
-    A document follows the examples of its group (`groups`). No document of a held-out group, no near-duplicate of one, and
-    nothing that overlaps an evaluation example (`overlapping`) stays in a training corpus. `modules` are the texts that examples were
-    mined from; they count as held out even where no corpus names them. Documents whose ids are `rescued` are refused as leaks alone.
+    A document gets the split of the examples of its group (`groups`). A training corpus keeps no document of a held-out group, no
+    near-duplicate of one, and no document that overlaps an evaluation example (`overlapping`). `modules` are the texts that examples were
+    mined from. Those in held-out groups count as held-out texts even if no corpus names them. Documents whose ids are `rescued` are
+    refused only as leaks.
     """
     sources = [item.source for item in corpus.items]
     corpus.assign(split_documents(corpus.documents, sources, config, groups, corpus.facts))
@@ -72,7 +73,8 @@ def filter_and_split_documents(
         if corpus.items[number].record.id not in rescued
     }
     numbers = _refused(corpus, numbers, beyond, quarantine)
-    # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
+    # Documents are compared with examples before the cut, which could divide an overlap. Chunks are compared with held-out texts, of which they
+    # may hold a part.
     numbers = _refused(corpus, numbers, _contaminated(corpus, numbers, overlapping), quarantine)
     chunks = _chunks(corpus, numbers, config.corpora.piece_chars, quarantine, folder / "chunks")
     held_out = _HeldOut(corpus, [cleaning.without_comments(module.text) for module in hidden], config, folder, apply)
@@ -97,9 +99,9 @@ def _near_duplicates(
     rescued: Collection[str],
     apply: Apply,
 ) -> Reasons:
-    """Refuse near-duplicates, comment lines aside: of documents that go before, and of hidden modules of a split that does.
+    """Return the near-duplicates, comment lines ignored, of documents with precedence and of hidden modules of a split with precedence.
 
-    One that is rescued is refused for near-duplicates in another split alone.
+    A rescued document is refused only for near-duplicates in another split.
     """
     if not len(corpus):
         return {}
@@ -137,13 +139,13 @@ def _near_duplicates(
 
 
 def _equal(keys: Sequence[int]) -> Likeness:
-    """Return the classes of texts with equal keys."""
+    """Return equal keys as classes of equal texts."""
     classes = np.unique(np.array(keys, np.uint64), return_inverse=True)[1]
     return Likeness(classes, np.zeros((0, 2), np.int64), np.zeros(0))
 
 
 def _over_limit(corpus: Corpus, numbers: Indices, config: IngestConfig) -> Reasons:
-    """Refuse what exceeds the size of a corpus. Each split has its share of the size, so that the limit keeps the shares."""
+    """Return the documents beyond the size limit of a corpus. Each split has its share of the limit, so that the shares stay the same."""
     limit, held_out = config.corpora.max_chars, config.splits.held_out
     limits = {"train": limit * (1 - sum(held_out.values()))}
     limits |= {split: limit * share for split, share in held_out.items()}
@@ -159,7 +161,7 @@ def _over_limit(corpus: Corpus, numbers: Indices, config: IngestConfig) -> Reaso
 
 
 def _beyond(corpus: Corpus, numbers: Sequence[int], limit: float, seed: int) -> Iterator[int]:
-    """Take documents in an order drawn from the seed and yield those that no longer fit into `limit` characters."""
+    """Take documents in an order drawn from the seed, and yield those that do not fit into `limit` characters."""
     room = limit
     for number in sorted(numbers, key=lambda number: seeded_hash(seed, corpus.items[number].record.id)):
         room -= corpus.facts[number].chars
@@ -179,7 +181,7 @@ def _chunks(corpus: Corpus, numbers: Indices, limit: int, quarantine: Quarantine
 
 
 def _contaminated(corpus: Corpus, numbers: Indices, overlapping: Overlapping) -> Reasons:
-    """Refuse training documents that overlap a text models are evaluated by."""
+    """Return the training documents that overlap a text on which models are evaluated."""
     training = corpus.in_split(numbers, "train")
     if not len(training):
         return {}
@@ -190,7 +192,7 @@ def _contaminated(corpus: Corpus, numbers: Indices, overlapping: Overlapping) ->
 
 
 class _HeldOut:
-    """The held-out documents, those that were refused among them, and the hidden modules."""
+    """The held-out documents, including refused ones, and the hidden modules."""
 
     def __init__(self, corpus: Corpus, hidden: Sequence[str], config: IngestConfig, folder: Path, apply: Apply) -> None:
         self._corpus, self._hidden, self._config, self._folder, self._apply = corpus, hidden, config, folder, apply
@@ -198,7 +200,7 @@ class _HeldOut:
         self._numbers = np.flatnonzero(splits)
 
     def overlapping(self, training: Selection) -> dict[int, str]:
-        """Map the place of each text that overlaps one of them to the latter."""
+        """Map the index of each training text that overlaps a held-out text to the held-out text."""
         first = len(self._hidden)
         if not first + len(self._numbers):
             return {}

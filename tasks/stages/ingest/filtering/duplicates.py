@@ -1,4 +1,4 @@
-"""Find duplicates (equal texts, shared shingles, near embeddings) and merge them: decide which record of a pair is removed."""
+"""Find duplicates (equal texts, shared shingles, close embeddings) and merge them: decide which record of a pair is removed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,16 +13,16 @@ from tasks.core.text.shingles import MOST, Indices
 SHINGLE = 3
 BLOCK = 2048
 FEW = 10
-"""A shingle that at most so many texts share may come from copies; one that more share may be a template's."""
+"""A shingle in at most this many texts may come from copies; a shingle in more texts may belong to a template."""
 RANKS: Mapping[Split, int] = {"test": 1, "gate": 2, "valid": 3, "train": 4}
-"""Of two near-duplicates the one with the lower rank is kept. Records of a benchmark have rank 0."""
+"""Of two near-duplicates, the one with the lower rank is kept. Records of a benchmark have rank 0."""
 
 
 def cosine_pairs(vectors: NDArray[np.float32], threshold: float, most: int = MOST) -> Indices:
     """Return the pairs of unit vectors whose cosine is at least `threshold`, the earlier one first; shape (pairs, 2).
 
-    Of the vectors alike, each is in pairs with the first `most` before it. Memory holds two blocks of vectors, their product and the
-    pairs; `vectors` may be on disk.
+    Each vector is paired with at most `most` earlier ones, the first that are similar. Memory holds two blocks of vectors, their product and
+    the pairs; `vectors` may be on disk.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(vectors), BLOCK):
@@ -41,7 +41,7 @@ def cosine_pairs(vectors: NDArray[np.float32], threshold: float, most: int = MOS
 
 
 class Kept:
-    """The kept texts of each class of one side, by which later ones are judged."""
+    """The kept texts of each class on one side (prompts or responses), with which later texts are compared."""
 
     def __init__(self, likeness: Likeness) -> None:
         self._classes = likeness.classes
@@ -60,7 +60,7 @@ class Kept:
         return (self._classes >= 0) & np.append(self._has_others, False)[self._classes]
 
     def twins(self, position: int, family: int) -> Iterator[int]:
-        """Yield kept near-duplicates of a text, the first one among them. Those of one family are none of each other."""
+        """Yield kept near-duplicates of a text, including the first one. Texts of one family are not near-duplicates of each other."""
         if (number := int(self._classes[position])) < 0:
             return
         for near in (number, *self._neighbours[self._starts[number] : self._starts[number + 1]].tolist()):
@@ -69,7 +69,7 @@ class Kept:
                     yield twin
 
     def keep(self, position: int, family: int) -> None:
-        """Note that a text is kept. Of a class and a family, the first one is remembered."""
+        """Record that a text is kept. For each class and family, the first text is remembered."""
         if (number := int(self._classes[position])) >= 0:
             kept = self._kept[number]
             kept[family] = min(position, kept.get(family, position))
@@ -82,12 +82,13 @@ def merge_classes(
     families: NDArray[np.uint64],
     is_rescued: NDArray[np.bool_] | None = None,
 ) -> dict[int, int]:
-    """Map each position to be removed to the near-duplicate of it that is kept.
+    """Map each position to remove to its near-duplicate that is kept.
 
     No two kept positions are near-duplicates, unless one of them is rescued and both have the same rank.
 
-    Positions are kept by rank, the lowest first, and by order within a rank. With test before valid before train as ranks, the training
-    copy of a pair is removed, and within a split the later one. Two records are near-duplicates if their texts are so on one of the `sides`, or if they are one of `pairs`, shape (pairs, 2). Those of rank 0 stay.
+    Positions are processed by rank, the lowest first, and by order within a rank. With test before valid before train as ranks, the training
+    copy of a pair is removed, and within a split the later one. Two records are near-duplicates if their texts are near-duplicates on one of
+    the `sides`, or if they are one of `pairs`, shape (pairs, 2). Records of rank 0 are never removed.
     """
     kept_sides = [Kept(side) for side in sides]
     neighbours: defaultdict[int, list[int]] = defaultdict(list)
@@ -118,12 +119,12 @@ def merge_classes(
 def _kept_twins(
     neighbours: Iterable[int], removed: Mapping[int, int], ranks: NDArray[np.int8], position: int
 ) -> list[int]:
-    """Return those of the neighbours that come before a position, and are kept."""
+    """Return the neighbours that come before a position and are kept."""
     place = (ranks[position], position)
     return [other for other in neighbours if (ranks[other], other) < place and other not in removed]
 
 
 def near_duplicate_reason(source: str, split: Split, *, is_same_split: bool, likeness: str = "") -> tuple[str, str]:
-    """Return reason and detail for a record too like the one at `source`: merged within a split, a leak across two."""
+    """Return reason and detail for a record too similar to the one at `source`: a near-duplicate within a split, a leak across splits."""
     reason = "near-duplicate" if is_same_split else "leak"
     return reason, f"too like {source} ({split})" + (f", {likeness}" if likeness else "")

@@ -1,6 +1,6 @@
-"""Choose the examples that are kept and draw their splits: limits, duplicates, near-duplicates, contamination.
+"""Choose the examples to keep and draw their splits: limits, duplicates, near-duplicates, contamination.
 
-Rules decide by arrays with a number for each example of all shards, those of the benchmark first; texts stay on disk.
+Rules use arrays with one entry for each example of all shards, where the benchmark comes first. Texts stay on disk.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ from tasks.stages.ingest.splits import SPLITS, TEST, TRAIN, Drawing, SplitsOfGro
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 EMBEDDED = 20_000
-"""Responses that are in memory at a time while they are embedded."""
+"""Number of responses that are in memory at the same time for embedding."""
 RANK_OF_SPLIT = np.array([RANKS[split] for split in SPLITS], np.int8)
 
 
@@ -44,22 +44,22 @@ class Rule(IntEnum):
 
 @dataclass(frozen=True)
 class Decisions:
-    """The rule that refused each example, and its split; the benchmark's first."""
+    """The rule that refused each example, and its split. The examples of the benchmark come first."""
 
     num_benchmark: int
     rules: NDArray[np.int8]
-    """The `Rule` that refused it."""
+    """The `Rule` that refused each example."""
     twins: Indices
-    """The example by which it was refused; -1 where there is none."""
+    """The number of the example because of which each was refused; -1 if there is none."""
     similarities: NDArray[np.float32]
     """The similarity of prompts and of responses of near-duplicates, shape (examples, sides); 0 on a side that did not decide."""
     splits: NDArray[np.int8]
-    """Its place in `SPLITS`."""
+    """The index of each example's split in `SPLITS`."""
     drawn: SplitsOfGroups
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Return True for each example that is kept, none of the benchmark among them."""
+        """Return True for each example that is kept; False for all examples of the benchmark."""
         kept = self.rules == Rule.NONE
         kept[: self.num_benchmark] = False
         return kept
@@ -72,7 +72,7 @@ class Decisions:
 
     @property
     def num_groups(self) -> dict[Split, int]:
-        """Return the number of groups with kept examples of each split."""
+        """Return, for each split, the number of groups with kept examples."""
         is_drawn = (self.rules == Rule.NONE) | (self.rules > Rule.OVER_LIMIT)
         is_drawn[: self.num_benchmark] = False
         is_kept = self.rules[is_drawn] == Rule.NONE
@@ -81,7 +81,7 @@ class Decisions:
 
     @property
     def evaluation(self) -> Indices:
-        """Return the numbers of the examples that models are evaluated by: the benchmark, and what is held out."""
+        """Return the numbers of the examples on which models are evaluated: the benchmark, and the held-out examples."""
         is_held_out = self.kept & (self.splits != TRAIN)
         is_held_out[: self.num_benchmark] = True
         return np.flatnonzero(is_held_out)
@@ -101,10 +101,10 @@ class Filter:
         apply: Apply = apply_here,
         known: Apply | None = None,
     ) -> None:
-        """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other.
+        """Take the first `num_benchmark` examples as evaluation only: they are never refused, and take precedence over all others.
 
-        Examples whose ids are `rescued` are refused as equal to others or for what models are evaluated by, and for nothing else.
-        `known` applies functions whose results it may have from an earlier run.
+        Examples whose ids are `rescued` are refused only if they equal another example or leak an evaluation example. `known` applies
+        functions like `apply`, and may take their results from an earlier run.
         """
         self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
         self._apply, self._known = apply, known
@@ -113,11 +113,11 @@ class Filter:
         self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
         self._splits = np.full(len(shards), TEST, np.int8)
         self._short_prompts = np.zeros(len(shards), np.uint64)
-        """Hashes of the prompts that have too few words to be compared by them; 0 of all others."""
+        """Hashes of the prompts that have too few words for a comparison by shingles; 0 for all others."""
         self._is_rescued = shards.has_id(rescued)
 
     def apply(self, embed: Embed) -> Decisions:
-        """Return what becomes of each example."""
+        """Return the decision on each example."""
         self._refuse_too_long()
         self._refuse_equal()
         self._refuse_over_limit()
@@ -130,7 +130,7 @@ class Filter:
         return Decisions(self._first, self._rules, self._twins, self._similarities, self._splits, drawn)
 
     def _remaining(self) -> Indices:
-        """Return the numbers of the examples that no rule has refused, without the benchmark."""
+        """Return the numbers of the examples, without the benchmark, that no rule has refused so far."""
         return np.flatnonzero(self._rules[self._first :] == Rule.NONE) + self._first
 
     def _refuse(self, rule: Rule, numbers: Indices, twins: Indices | int = -1) -> None:
@@ -147,7 +147,7 @@ class Filter:
             self._refuse(Rule.TOO_LONG, numbers[numbers >= self._first])
 
     def _refuse_equal(self) -> None:
-        """Refuse what equals an earlier example, one that its source holds out, or an item of the benchmark."""
+        """Refuse examples that equal an earlier one, one that its source holds out, or an item of the benchmark."""
         remaining, contents = self._remaining(), self._shards.facts("content")
         order = remaining
         if any(isinstance(source, Rows) and (source.held_out or source.split_by) for source in self._config.sources):
@@ -166,7 +166,7 @@ class Filter:
         self._refuse(Rule.EQUAL, remaining[is_leaked], places[nearest[is_leaked]])
 
     def _refuse_over_limit(self) -> None:
-        """Keep `max_examples`, drawn by the seed."""
+        """Keep `max_examples` examples, drawn by the seed."""
         remaining, limit = self._remaining(), self._config.max_examples
         if limit is None or len(remaining) <= limit:
             return
@@ -187,9 +187,9 @@ class Filter:
         return drawn
 
     def _refuse_alike(self, embed: Embed) -> None:
-        """Refuse near-duplicates of examples that go before them. Prompts are compared with prompts, responses with responses.
+        """Refuse near-duplicates of examples with precedence. Prompts are compared with prompts, responses with responses.
 
-        A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
+        A prompt is everything before the last answer, including earlier answers of a conversation. Rejected answers are not compared.
         """
         numbers = np.concatenate([np.arange(self._first), self._remaining()])
         ranks = self._ranks(numbers)
@@ -220,13 +220,13 @@ class Filter:
             self._similarities[numbers[places], column] = likeness.similarity(places, twins)
 
     def _note_short_prompts(self, numbers: Indices, is_short: NDArray[np.bool_], template: float) -> None:
-        """Remember the prompts among `numbers` that are compared for equality alone. What more texts than `template` hold belongs to a template."""
+        """Remember the prompts among `numbers` that are compared only for equality. A prompt in more than `template` texts is a template."""
         prompts = self._shards.facts("prompt")[numbers]
         _, places, counts = np.unique(prompts, return_inverse=True, return_counts=True)
         self._short_prompts[numbers] = np.where(is_short & (counts[places] <= template), prompts, 0)
 
     def _refuse_equal_prompts(self) -> None:
-        """Refuse what has the short prompt of an example of another split that goes before it. Within a split a prompt may have many answers."""
+        """Refuse examples with the same short prompt as an example of a split with precedence. Within a split, a prompt may have many answers."""
         numbers = np.flatnonzero((self._rules == Rule.NONE) & (self._short_prompts != 0))
         prompts, ranks = self._short_prompts[numbers], self._ranks(numbers)
         order = np.lexsort((ranks, prompts))
@@ -237,14 +237,16 @@ class Filter:
         self._similarities[numbers[order][is_leaked], SIDES.index("prompt")] = 1
 
     def _ranks(self, numbers: Indices) -> NDArray[np.int8]:
-        """Return the ranks by which of two examples alike one is kept; those of the benchmark have 0."""
+        """Return the ranks of examples. Of two similar examples the one with the lower rank is kept; the benchmark has rank 0."""
         return np.where(numbers < self._first, np.int8(0), RANK_OF_SPLIT[self._splits[numbers]])
 
     def _alike_by_embedding(
         self, numbers: Indices, ranks: NDArray[np.int8], limits: Limits, cosine: float, embed: Embed
     ) -> Indices:
-        """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine. Embeddings are on disk,
-        in the order in which near-duplicates are kept."""
+        """Return the pairs of indices into `numbers` whose responses have embeddings with at least this cosine.
+
+        Embeddings are on disk, in the order of precedence.
+        """
         places = compared_texts(Selection(self._shards.texts("response"), numbers), limits, self._apply)
         if not len(places):
             return np.zeros((0, 2), np.int64)
@@ -280,9 +282,9 @@ class Filter:
             self._twins[training[place % len(training)]] = evaluation[other % len(evaluation)]
 
     def _fill_emptied(self, drawn: SplitsOfGroups, numbers: Indices) -> SplitsOfGroups:
-        """Give a split that the rules have emptied the smallest group that trains, if there are two, and refuse what overlaps it.
+        """Give a split that the rules have emptied the smallest training group, if there are at least two, and refuse what overlaps it.
 
-        `numbers` are those of the examples whose splits were drawn.
+        `numbers` are the numbers of the examples whose splits were drawn.
         """
         for split, share in self._config.splits.held_out.items():
             code, remaining = SPLITS.index(split), self._remaining()
@@ -298,11 +300,11 @@ class Filter:
         return drawn
 
     def _local(self, numbers: Indices, places: slice) -> Indices:
-        """Return those of the sorted numbers that lie in a shard, as rows of it."""
+        """Return the sorted `numbers` that lie in a shard, as row indices of the shard."""
         return numbers[np.searchsorted(numbers, places.start) : np.searchsorted(numbers, places.stop)] - places.start
 
     def _track(self, work: str) -> Track:
-        """Return a function that shows the progress of some work."""
+        """Return a function that shows progress under the name `work`."""
 
         def track(items: Iterable[Any], total: int) -> Iterator[Any]:
             return self._run.track(items, total=total, unit="block", status=lambda: work)
@@ -311,7 +313,7 @@ class Filter:
 
 
 def both_sides(shards: Shards, numbers: Indices) -> Selection:
-    """Return the prompts of some examples, and after them their responses."""
+    """Return the prompts of these examples, followed by their responses."""
     return Selection(
         shards.texts("prompt") + shards.texts("response"), np.concatenate([numbers, numbers + len(shards)])
     )

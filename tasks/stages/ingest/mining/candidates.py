@@ -1,4 +1,4 @@
-"""Mine examples from functions: the prompt is signature and docstring, the response the code, the tests the doctests or the project's own."""
+"""Mine examples from functions: signature and docstring as prompt, code as response, doctests or the project's own tests as tests."""
 
 import ast
 import inspect
@@ -25,13 +25,13 @@ from tasks.stages.ingest.mining.name_resolution import (
 from tasks.stages.ingest.mining.project_tests import PYTEST, ProjectTest
 
 MAX_SOLUTION = 2000
-"""Characters of a solution: about 600 tokens, which fits a packed row of the smallest models."""
+"""Most characters of a solution: about 600 tokens, which fit into a pack of the smallest models."""
 MAX_PROMPT = 4000
-"""Characters of a prompt: longer docstrings are manuals."""
+"""Most characters of a prompt: longer docstrings are manuals."""
 MAX_CONTEXT = 1500
-"""Characters of helpers that a prompt shows in full; beyond, it shows their signatures."""
+"""Most characters of helpers that a prompt shows in full. If there are more, it shows their signatures."""
 SHORT, MEDIUM = 200, 500
-"""Characters up to which a solution counts as short (a handful of lines) and as medium (half a screen)."""
+"""Most characters of a short solution (a few lines) and of a medium one (half a screen)."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Candidate:
     program: str
     """The solution."""
     trivial_programs: tuple[str, ...]
-    """Functions of the same signature with trivial bodies. Tests that let one of them pass are worth nothing."""
+    """Functions of the same signature with trivial bodies. Tests that one of them passes are worthless."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The docstring of a function as a prompt shows it, and what checks the function."""
+    """The docstring of a function as a prompt shows it, and the tests of the function."""
 
     docstring: str
     tests: Tests | None
-    """Without their prelude; None for a function that nothing checks."""
+    """The tests without their prelude; None for a function that nothing checks."""
     needs: Mapping[str, Meaning]
-    """Names that the tests use and do not bind."""
+    """Names that the tests use but do not bind."""
 
 
 def mine_candidates(
@@ -61,7 +61,8 @@ def mine_candidates(
 ) -> Iterator[Candidate | Example | Refusal]:
     """Yield a candidate or a refusal for each function with doctests, or with tests in `test_modules`, in source order.
 
-    Before them comes a refusal for each of these tests that checks nothing. With `untested`, public functions with a docstring alone are examples too, without tests.
+    First comes a refusal for each of these tests that cannot be used. With `untested`, public functions that only have a docstring are
+    examples too, without tests.
     """
     own = {module.name: module for module in modules}
     library = Library([*([PYTEST] if test_modules else []), *test_modules, *own.values()])
@@ -75,7 +76,7 @@ def mine_candidates(
 
 @dataclass(frozen=True)
 class Miner:
-    """The way from a function of a library to an example."""
+    """Turns the functions of a library into examples."""
 
     library: Library
     inliner: Inliner
@@ -83,7 +84,7 @@ class Miner:
     untested: bool
 
     def examples_of(self, module: Module) -> Iterator[Candidate | Example | Refusal]:
-        """Yield the top-level functions of `module` that have a check. Methods would need an object and are left out."""
+        """Yield the top-level functions of `module` that are wanted as examples. Methods are left out, since they need an object."""
         try:
             scope = self.library.scope(module.name)
         except Unusable as unusable:
@@ -105,7 +106,7 @@ class Miner:
         return ">>>" in docstring or bool(docstring and (is_tested or is_documented))
 
     def _checked(self, module: Module, node: Function) -> Checked:
-        """Return the doctests of a function, else the tests of its project, else none."""
+        """Return the docstring of a function with its doctests, else with the tests of its project, else without tests."""
         docstring = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
         if ">>>" in docstring:
             doctest = free_doctest(self.library, module, docstring)
@@ -153,13 +154,13 @@ def solution_tier(solution: str) -> str:
 
 
 def _trivial_bodies(args: ast.arguments) -> list[str]:
-    """Return bodies that do nothing useful: `pass`, and the first argument returned. `return None` would equal `pass`."""
+    """Return bodies that do nothing useful: `pass`, and `return` of the first argument. `return None` would equal `pass`."""
     named = [*args.posonlyargs, *args.args, *([args.vararg] if args.vararg else []), *args.kwonlyargs]
     return ["pass", *(f"return {arg.arg}" for arg in named[:1])]
 
 
 def _header(code: str) -> str:
-    """Return the lines of a function up to its body. Raises Unusable if they share one."""
+    """Return the lines of a function up to its body. Raises Unusable if signature and body share a line."""
     (node,) = parse(code).body
     assert isinstance(node, Function)
     lines = header(code, node)

@@ -1,4 +1,4 @@
-"""Free the doctests of a docstring from their package: calls by plain names, and the names they need."""
+"""Free the doctests of a docstring from their package: functions are called by plain names, and the needed names are listed."""
 
 import ast
 import doctest
@@ -24,17 +24,17 @@ from tasks.stages.ingest.mining.name_resolution import (
 
 @dataclass(frozen=True)
 class Doctest:
-    """A docstring that can stand outside of its package."""
+    """A docstring that does not depend on its package."""
 
     text: str
     examples: str
-    """The examples alone."""
+    """The examples without the text between them."""
     needs: dict[str, Meaning]
-    """Names that the examples use and do not bind."""
+    """Names that the examples use but do not bind."""
 
 
 def free_doctest(library: Library, module: Module, docstring: str) -> Doctest:
-    """Remove imports of the package and `package.` before names from a docstring. Raises Unusable."""
+    """Remove imports of the package, and `package.` before names, from a docstring. Raises Unusable if it has no usable examples."""
     try:
         parts = doctest.DocTestParser().parse(docstring)
     except ValueError as error:
@@ -49,7 +49,7 @@ def _has_expectation(example: doctest.Example) -> bool:
 
 
 class _Freeing:
-    """The parts of one docstring, text and examples by turns."""
+    """The parts of one docstring: text and examples, alternating."""
 
     def __init__(self, library: Library, module: Module, parts: list[str | doctest.Example]) -> None:
         self.library, self.module, self.parts = library, module, parts
@@ -66,7 +66,7 @@ class _Freeing:
         return Doctest(re.sub(r"\n{3,}", "\n\n", text).strip(), examples, needs)
 
     def _takes_over_import(self, example: doctest.Example) -> bool:
-        """Take over the names of an example that imports the package; return True if it is to be dropped."""
+        """Remember the names that an example imports from the package; return True if the example is to be dropped."""
         tree = _parsed(example)
         imported = list(self._imported(tree))
         of_package = [(item, meaning) for item, meaning in imported if not isinstance(meaning, StandardImport)]
@@ -85,7 +85,7 @@ class _Freeing:
                     yield item, meaning
 
     def _meaning(self, item: Import) -> Meaning | None:
-        """Return what an import binds. An import of the module itself binds the names of its source."""
+        """Return the meaning of the name that an import binds. An import of the module itself binds names of its source."""
         if item.module != self.module.name:
             return self.library.follow(item)
         return self.library.find(item.module, item.name) if item.name else OwnModule(item.module)
@@ -96,7 +96,7 @@ class _Freeing:
             yield from (item.alias for item in imports(node, self.module))
 
     def _freed(self, example: doctest.Example, needs: dict[str, Meaning]) -> doctest.Example:
-        """Return the example with plain names, and add the names it uses to `needs`."""
+        """Return the example with plain names, and add the names that it uses to `needs`."""
         scope = Scope(replace(self.module, text=example.source))
         piece = without_prefixes(self.library, scope, self.given, self.bound)
         for name in sorted(names(piece.text).used - self.bound):

@@ -1,7 +1,7 @@
-"""Cut a top-level statement out of its module, so that it can stand alone.
+"""Cut a top-level statement out of its module, so that it runs without it.
 
-Removed is what ties it to its package: decorators that are not of the standard library, annotations that name the package's
-classes, `package.` before a name, imports of the package inside a function. This can change the meaning: the doctests are run
+Everything that refers to its package is removed: decorators that are not of the standard library, annotations that name the package's
+classes, `package.` before a name, imports of the package inside a function. This can change the meaning, so the doctests are run
 afterwards to check that the function still does what its docstring says.
 """
 
@@ -38,7 +38,7 @@ class Piece:
     text: str
     needs: dict[str, Meaning]
     early: frozenset[str] | None = None
-    """Of a function, the names that its definition reads before any call: in defaults, annotations, decorators."""
+    """For a function, the names that its definition reads before any call: in defaults, annotations, decorators. None for other statements."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,28 @@ class Names:
     """The names in a piece of source."""
 
     used: frozenset[str]
-    """Read from around it."""
+    """Names read from the surrounding scope."""
     early: frozenset[str]
-    """Those of them outside of any function body."""
+    """The names among `used` that are read outside of function bodies."""
     local: frozenset[str]
-    """Bound by its inner scopes."""
+    """Names bound by its inner scopes."""
 
 
 def extract(library: Library, scope: Scope, node: ast.stmt, *, bare: bool = False) -> Piece:
-    """Cut out the statement `node`, with docstrings of one sentence, or (`bare`) without its own. Raises Unusable."""
+    """Cut out the statement `node`, with docstrings shortened to one sentence; with `bare`, without its own docstring. Raises Unusable."""
     nested = dict(_package_imports(library, scope.module, node, strict=bare))
     return _Extraction(library, scope, node, nested, bare=bare).piece()
 
 
 def without_prefixes(library: Library, scope: Scope, given: Mapping[str, Meaning], bound: Set[str]) -> Piece:
-    """Return all of `scope` with `package.` removed from names. `given` are names it imported, `bound` its own."""
+    """Return all of `scope` with `package.` removed from names. `given` are names that it imports, `bound` names that it defines."""
     renaming = _Extraction(library, scope, parse(scope.module.text), given)
     renaming.locals |= bound
     return renaming.rename_all()
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a docstring, or its first paragraph if that is no sentence, in one line."""
+    """Return the first sentence of a docstring, or its first paragraph if that is not a sentence, on one line."""
     paragraph = " ".join(text.strip().split("\n\n")[0].split())
     return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
 
@@ -106,7 +106,7 @@ class _Extraction:
         return self.given[name] if name in self.given else self.library.find(self.scope.module.name, name)
 
     def _untie(self, node: ast.AST) -> None:
-        """Remove what ties `node` to its package, and shorten its docstring."""
+        """Remove from `node` what refers to its package, and shorten its docstring."""
         if isinstance(node, Definition):
             for decorator in node.decorator_list:
                 if not self._is_free(decorator):
@@ -133,7 +133,7 @@ class _Extraction:
             self.edits[len(self.scope.source[:arrow].rstrip()), end] = ""
 
     def _cut_type(self, start: int, end: int) -> None:
-        """Cut `: T`, and the spaces around the `=` of a default, which belong beside an annotation only."""
+        """Cut `: T`, and the spaces around the `=` of a default, which are usual only with an annotation."""
         default = self.scope.source[end : end + 200].lstrip(b" ")
         if default.startswith(b"="):
             value = default[1:].lstrip(b" ")
@@ -152,7 +152,7 @@ class _Extraction:
         return not is_package
 
     def _is_light(self, annotation: ast.expr) -> bool:
-        """Return True if all names of an annotation are builtins, of the standard library, or aliases and TypeVars of such."""
+        """Return True if all names of an annotation are builtins, names of the standard library, or aliases and TypeVars of these."""
         return self._all_light(self.scope.module.name, annotation, frozenset())
 
     def _all_light(self, module: str, node: ast.AST, seen: frozenset[OwnDefinition]) -> bool:
@@ -195,7 +195,7 @@ class _Extraction:
                     self._replace(node, meaning.name, meaning)
         except Unusable as unusable:
             if unusable.reason in ("shadowed", "name_clash", "layout"):
-                raise  # the others are raised again if the name is still there in the end
+                raise  # any other reason is raised again if the name is still used after all edits
 
     def _rename_chain(self, node: ast.Attribute) -> None:
         links = [node]
@@ -233,7 +233,7 @@ class _Extraction:
         return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
 
     def _cut_lines(self, node: ast.stmt | ast.expr, *, blank_too: bool = False) -> None:
-        """Cut the lines of `node`, which has them to itself, and with `blank_too` the blank ones below."""
+        """Cut the lines of `node`, which share no line with other code; with `blank_too`, also the blank lines below."""
         starts, last = self.scope.starts, node.end_lineno or node.lineno
         while blank_too and not self.scope.source[starts[last] : starts[last + 1]].strip():
             last += 1
@@ -263,7 +263,7 @@ class _Extraction:
 def _package_imports(
     library: Library, module: Module, statement: ast.stmt, strict: bool
 ) -> Iterator[tuple[str, Meaning]]:
-    """Yield what imports of the package inside a statement bind. Others are kept; `strict` refuses third-party ones."""
+    """Yield the names that imports of the package inside a statement bind. Other imports are kept; `strict` refuses third-party ones."""
     for item in (item for node in ast.walk(statement) for item in imports(node, module)):
         if item.name == "*":
             raise Unusable("star_import", item.module)
@@ -275,7 +275,7 @@ def _package_imports(
 
 
 def names(source: str) -> Names:
-    """Return the names in `source`. Raises Unusable if it is no Python, because a cut went through a line."""
+    """Return the names in `source`. Raises Unusable if it is not valid Python because a cut went through a line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

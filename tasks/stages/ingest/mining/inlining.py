@@ -1,4 +1,4 @@
-"""Inline the dependencies of a definition: imports of the standard library, and code of its own distribution."""
+"""Inline the dependencies of a definition: imports of the standard library, and code of the same distribution."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,16 +17,16 @@ from tasks.stages.ingest.mining.name_resolution import (
 )
 
 MAX_CLOSURE = 16_000
-"""Characters that may be inlined: enough for a long chain of small helpers, too few for a class hierarchy."""
+"""Most characters that are inlined: enough for a long chain of small helpers, too few for a class hierarchy."""
 
 
 Place = tuple[str, int]
-"""A statement: its module and its index there."""
+"""A statement: its module and its index in the module."""
 
 
 @dataclass(frozen=True)
 class Closure:
-    """The statements that a definition depends on, in an order that runs."""
+    """The statements that a definition depends on, in an order in which they can run."""
 
     imports: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
@@ -37,21 +37,21 @@ class Closure:
 
 
 class Inliner:
-    """Finds closures within one distribution; each statement is cut out once."""
+    """Finds closures within one distribution. Each statement is cut out only once."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
         self._pieces: dict[Place, Piece | Unusable] = {}
 
     def closure(self, needs: Mapping[str, Meaning], entry: OwnDefinition) -> Closure:
-        """Return what `needs` depends on, directly and in turn, without `entry` itself. Raises Unusable."""
+        """Return everything that `needs` depends on, directly and indirectly, without `entry` itself. Raises Unusable."""
         walk = _Walk(self, entry)
         for name, meaning in needs.items():
             walk.need(name, meaning)
         return walk.closure()
 
     def outline(self, needs: Mapping[str, Meaning], entry: OwnDefinition) -> Closure:
-        """Return what `needs` depends on directly, helpers as signatures, for a reader who only calls them."""
+        """Return what `needs` depends on directly, with helpers as signatures, which are enough to call them."""
         statements = {meaning.statement for meaning in needs.values() if isinstance(meaning, StandardImport)}
         helpers = {
             name: meaning for name, meaning in needs.items() if isinstance(meaning, OwnDefinition) and meaning != entry
@@ -119,7 +119,7 @@ class _Walk:
         self.need(definition.name, definition)
 
     def _same_code(self, a: Meaning, b: Meaning) -> bool:
-        """Return True if two modules define a name in the same words, as they do with `T = TypeVar("T")`."""
+        """Return True if two modules define a name by the same code, as is common for `T = TypeVar("T")`."""
         if not (isinstance(a, OwnDefinition) and isinstance(b, OwnDefinition)):
             return False
         return self.inliner.text(a) == self.inliner.text(b)
@@ -135,7 +135,9 @@ class _Walk:
                 raise Unusable("closure_too_long", f"more than {MAX_CLOSURE} characters would be inlined")
             for name, meaning in piece.needs.items():
                 self.need(name, meaning)
-        self.modules.setdefault(module, len(self.modules))  # after the modules that it needs
+        self.modules.setdefault(
+            module, len(self.modules)
+        )  # in the order of need: a module comes after those that it needs
 
     def closure(self) -> Closure:
         for place in sorted(self.pieces, key=lambda place: (self.modules[place[0]], place[1])):
@@ -145,7 +147,7 @@ class _Walk:
         return Closure(merge_imports(statements), (*(self.pieces[place].text for place in self.sequence), *aliases))
 
     def _put(self, place: Place, called: bool) -> None:
-        """Append a statement in source order, but after those that it reads, or whose functions it calls, when it runs."""
+        """Append a statement, after the statements that it reads when it runs, and after those whose functions it then calls."""
         if (place, called) in self.begun:
             return
         self.begun.add((place, called))
@@ -165,7 +167,7 @@ class _Walk:
 
 
 def signature(code: str) -> str:
-    """Return a definition's signature and docstring, or of any other statement the first line."""
+    """Return the signature and docstring of a definition, or the first line of any other statement."""
     (node,) = parse(code).body
     lines = code.splitlines()
     if not isinstance(node, Definition):
@@ -177,7 +179,7 @@ def signature(code: str) -> str:
 
 
 def merge_imports(statements: Iterable[str]) -> tuple[str, ...]:
-    """Sort import statements, with one line for each module that names are imported from."""
+    """Return the import statements sorted, with one line for each module from which names are imported."""
     plain = sorted(line for line in statements if line.startswith("import "))
     names_of: dict[str, list[str]] = {}
     for line in sorted(line for line in statements if line.startswith("from ")):

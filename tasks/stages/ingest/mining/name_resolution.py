@@ -12,12 +12,12 @@ from itertools import accumulate
 from tasks.core.records import Refusal
 from tasks.io.sources.package import Module
 
-# The names of every namespace, without an import.
+# Names that every namespace has without an import.
 BUILTINS = frozenset({*dir(builtins), "__name__", "__builtins__"})
 
 
 class Unusable(Exception):
-    """A definition that cannot be taken out of its package: a reason code and its detail."""
+    """The reason, as a code and a detail, why a definition cannot be taken out of its package."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -25,20 +25,20 @@ class Unusable(Exception):
 
 
 def refusal(module: Module, where: str, unusable: Unusable, record: str) -> Refusal:
-    """Return the record of a definition that is not taken."""
+    """Return the refusal of a definition."""
     return Refusal(module.origin, where, unusable.reason, unusable.detail, record[:200])
 
 
 @dataclass(frozen=True)
 class StandardImport:
-    """Bound by an import of the standard library."""
+    """The meaning of a name that an import of the standard library binds."""
 
     statement: str
 
 
 @dataclass(frozen=True)
 class OwnDefinition:
-    """Defined by a module of the distribution."""
+    """The meaning of a name that a module of the distribution defines."""
 
     module: str
     name: str
@@ -46,7 +46,7 @@ class OwnDefinition:
 
 @dataclass(frozen=True)
 class OwnModule:
-    """A module of the distribution itself."""
+    """The meaning of a name that is a module of the distribution."""
 
     module: str
 
@@ -94,7 +94,7 @@ class Scope:
                 self.bound.setdefault(name, []).append(index)
         lines = self.source.splitlines(keepends=True)
         self.starts = list(accumulate(map(len, lines), initial=0))
-        """The start of each line in bytes, the unit of a syntax tree's columns; the last entry is the end."""
+        """The offset of each line in bytes, which are the unit of columns in a syntax tree; the last entry is the end of the source."""
 
     def _add_import(self, item: Import) -> None:
         if item.name == "*":
@@ -108,7 +108,7 @@ class Library:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self.modules = {module.name: module for module in modules}
-        # The standard library imports itself like anyone else: it is there when the program runs.
+        # When the standard library is mined, its imports of itself are kept: it is available when the program runs.
         foreign = (name.split(".") for name, module in self.modules.items() if module.distribution != "python")
         self._owned = {".".join(parts[:length]) for parts in foreign for length in range(1, len(parts) + 1)}
         self._scopes: dict[str, Scope] = {}
@@ -123,7 +123,7 @@ class Library:
         return self._scopes[name]
 
     def owns(self, dotted: str) -> bool:
-        """Return True if an import of `dotted` means this distribution."""
+        """Return True if an import of `dotted` refers to this distribution."""
         return dotted in self._owned
 
     def find(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Meaning | None:
@@ -134,7 +134,7 @@ class Library:
         scope = self.scope(module) if module in self.modules else None
         if scope and name in scope.bound:
             return OwnDefinition(module, name)
-        # A package that imports its own submodule means just that submodule.
+        # An import of a package's own submodule binds only that submodule.
         if scope and name in scope.imports and scope.imports[name].module != module:
             return self.follow(scope.imports[name], seen)
         if self.owns(f"{module}.{name}"):
@@ -157,7 +157,7 @@ class Library:
         return None
 
     def follow(self, item: Import, seen: frozenset[tuple[str, str]] = frozenset()) -> Meaning | None:
-        """Return what an import binds. Raises Unusable if it is neither the distribution's nor the standard library's."""
+        """Return the meaning of the name that an import binds. Raises Unusable if it is of neither the distribution nor the standard library."""
         if self.owns(item.module):
             if item.name is not None:
                 return self.find(item.module, item.name, seen)
@@ -168,14 +168,14 @@ class Library:
 
 
 def parse(source: str) -> ast.Module:
-    """Parse the source, without Python's warnings about other people's code."""
+    """Parse the source without Python's warnings, since the code is not ours."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source)
 
 
 def imports(node: ast.AST, module: Module) -> Iterator[Import]:
-    """Yield the names that an import statement binds. `from __future__` binds none: what it enables is the default."""
+    """Yield the names that an import statement binds. `from __future__` is skipped, since the features that it enables are the default."""
     if isinstance(node, ast.Import):
         for name in node.names:
             yield Import(name.name, None, name.asname or name.name.split(".")[0])
@@ -195,7 +195,7 @@ def _absolute(node: ast.ImportFrom, module: Module) -> str:
 
 
 def _statements(body: list[ast.stmt], module: Module) -> Iterator[ast.stmt]:
-    """Yield the statements that run where only the standard library is installed, without overloads."""
+    """Yield the statements that run if only the standard library is installed, without overloads."""
     for node in body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             yield from (inner for inner in node.body if isinstance(inner, ast.Import | ast.ImportFrom))
@@ -233,7 +233,7 @@ def _is_overload(node: ast.FunctionDef) -> bool:
 
 
 def bound_names(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a statement binds in its scope, including those it writes a part of: `TABLE[key] = …`."""
+    """Yield the names that a statement binds in its scope, including names whose items it sets: `TABLE[key] = …`."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
     elif isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,7 +1,7 @@
-"""Find the tests of a project, written for pytest, and map each to the functions of the project that it calls.
+"""Find the pytest tests of a project, and map each to the functions of the project that it uses.
 
-A test is taken if it can be called as it stands: a function, or a method of a class without a set-up, whose only parameters are those of
-one `parametrize` with literal values. Tests with fixtures, and what pytest offers beyond `raises` and `approx`, are refused.
+A test is used if it can be called without pytest: a function, or a method of a class without set-up, whose only parameters are those of one
+`parametrize` with literal values. Tests that need fixtures, or features of pytest other than `raises` and `approx`, are refused.
 """
 
 import ast
@@ -17,21 +17,21 @@ from tasks.stages.ingest.mining.extraction import extract
 from tasks.stages.ingest.mining.name_resolution import Library, Meaning, OwnDefinition, Scope, Unusable, refusal
 
 LEFT = "test_left_out"
-"""The reason why a test of a project checks nothing here."""
+"""The reason of refusal for a test that cannot run here."""
 MAX_TESTS = 12
-"""Tests of one function that are kept, in their order."""
+"""Most tests of one function that are kept, the first ones."""
 PYTEST = Module("pytest", "pytest.py", inspect.getsource(pytest_stand_in), "pytest", "", "MIT")
-"""The stand-in, as a module of the project."""
+"""The stand-in for pytest, as a module of the project."""
 SET_UPS = frozenset(("__init__", "setup_method", "setup_class", "setUp", "setUpClass", "setup"))
 
 
 @dataclass(frozen=True)
 class ProjectTest:
-    """A test function or class, free of its module."""
+    """A test function or class, cut out of its module."""
 
     text: str
     calls: tuple[str, ...]
-    """Statements that run it."""
+    """Statements that run the test."""
     needs: Mapping[str, Meaning]
 
 
@@ -40,13 +40,13 @@ class ProjectTests:
     """The tests of a project."""
 
     by_function: Mapping[OwnDefinition, Sequence[ProjectTest]]
-    """The tests that mention each function of the project."""
+    """The tests that use each function of the project."""
     refused: Sequence[Refusal]
-    """The tests that cannot be taken out of the project, or run without pytest."""
+    """The tests that cannot be taken out of the project, or that cannot run without pytest."""
 
 
 def collect(library: Library, test_modules: Sequence[Module]) -> ProjectTests:
-    """Return the tests in `test_modules`. `library` holds these modules too."""
+    """Return the tests in `test_modules`. `library` must contain these modules too."""
     test_names = {module.name for module in test_modules} | {PYTEST.name}
     by_function: defaultdict[OwnDefinition, list[ProjectTest]] = defaultdict(list)
     refused = []
@@ -62,13 +62,13 @@ def collect(library: Library, test_modules: Sequence[Module]) -> ProjectTests:
 
 
 def script(tests: Sequence[ProjectTest]) -> str:
-    """Return a script that runs the first tests, which need not have different names."""
+    """Return a script that runs the first tests. Their names may be equal."""
     parts = [part for test in tests[:MAX_TESTS] for part in (test.text, *test.calls)]
     return "\n\n".join(parts) + "\n"
 
 
 def needs(tests: Sequence[ProjectTest]) -> dict[str, Meaning]:
-    """Return what the first tests need. Raises Unusable if they mean different things by one name."""
+    """Return the names that the first tests need. Raises Unusable if one name has different meanings in them."""
     merged: dict[str, Meaning] = {}
     for test in tests[:MAX_TESTS]:
         for name, meaning in test.needs.items():
@@ -103,7 +103,7 @@ def _free(library: Library, scope: Scope, node: ast.stmt, calls: tuple[str, ...]
 
 
 def _functions(node: ast.stmt) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Yield the test functions of a statement with the names by which they are called; none for what is no test."""
+    """Yield the test functions in a statement with the expressions that call them; none if it holds no test."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
         yield node.name, node
     elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
@@ -113,7 +113,7 @@ def _functions(node: ast.stmt) -> Iterator[tuple[str, ast.FunctionDef | ast.Asyn
 
 
 def _calls(node: ast.stmt, name: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Return the statements that run a test function. Raises Unusable for one that needs pytest, or more than a call."""
+    """Return the statements that run a test function. Raises Unusable if it needs pytest, or more than a call."""
     parameters = [parameter.arg for parameter in function.args.args]
     if isinstance(node, ast.ClassDef):
         others = {statement.name for statement in node.body if isinstance(statement, ast.FunctionDef)}
@@ -135,7 +135,7 @@ def _calls(node: ast.stmt, name: str, function: ast.FunctionDef | ast.AsyncFunct
 
 
 def _parameter_sets(mark: ast.expr, names: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of each call that `pytest.mark.parametrize` makes; none if they are no literals."""
+    """Yield the arguments of each call that `pytest.mark.parametrize` makes; none if they are not literals."""
     if not isinstance(mark, ast.Call):
         return
     try:

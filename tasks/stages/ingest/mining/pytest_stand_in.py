@@ -1,14 +1,14 @@
 # mypy: ignore-errors
-"""Stand in for pytest inside the sandbox, where no package is installed: `raises` and `approx` of numbers.
+"""Replace pytest in the sandbox, where no package is installed: `raises`, and `approx` of numbers.
 
-Tests of a project that use these are inlined with them, as with any helper of the project.
+These are inlined into the tests that use them, like any helper of the project.
 """
 
 import re
 
 
 class raises:
-    """Return a context in which this exception must be raised, with a text that `match` is found in."""
+    """Return a context in which this exception must be raised, with a text in which `match` is found."""
 
     def __init__(self, expected_exception, match=None):
         self.expected_exception, self.match, self.value = expected_exception, match, None
@@ -28,7 +28,7 @@ class raises:
 
 
 class approx:
-    """Return what equals any number near to `expected`: by one in a million, or 1e-12."""
+    """Return an object that equals any number close to `expected`, within a relative error of 1e-6 or an absolute error of 1e-12."""
 
     def __init__(self, expected, rel=1e-6, abs=1e-12):
         self.expected, self.rel, self.abs = expected, rel, abs

@@ -1,4 +1,4 @@
-"""Turn mined functions about: the prompt is the function, the answer the assertions that its doctests or its project's tests make."""
+"""Reverse mined functions: the prompt is the function, and the answer is the assertions of its doctests or of its project's tests."""
 
 import ast
 import doctest
@@ -15,13 +15,13 @@ from tasks.core.text.wording import block, request_tests, requested
 from tasks.io.sandbox import Case, Verdict
 
 MOST_ASSERTIONS = 8
-"""Assertions of an answer, the first ones: more would fill it without another idea."""
+"""Most assertions in an answer, the first ones. More would only repeat the same ideas."""
 
 
 def as_suites(
     verified: Iterable[Example | Refusal], run: Callable[[Iterable[Case]], Iterator[Verdict]]
 ) -> Iterator[Example | Refusal]:
-    """Yield for each verified function the example whose answer is its suite, if the function passes it; refusals pass through."""
+    """Yield, for each verified function, the example whose answer is its suite, or a refusal if it fails the suite. Refusals pass through."""
     turned = [_turned(record) if isinstance(record, Example) else record for record in verified]
     verdicts = run(_case(record) for record in turned if isinstance(record, Example))
     for record in turned:
@@ -49,7 +49,7 @@ def _turned(example: Example) -> Example | Refusal:
 
 
 def suite_of(tests: Tests) -> str:
-    """Return the assertions that a docstring's examples make, or the script as it is. What raises, or prints no literal, is left out."""
+    """Return a docstring's examples as assertions, or a script unchanged. Examples that raise or print no literal are left out."""
     if tests.kind == "script":
         return tests.code.strip()
     lines: list[str] = []
@@ -63,7 +63,7 @@ def suite_of(tests: Tests) -> str:
 
 
 def _line(example: doctest.Example) -> str:
-    """Return the statement that an example becomes; an empty one if it is left out."""
+    """Return the statement that an example becomes; empty if the example is left out."""
     if example.exc_msg is not None or example.options.get(doctest.SKIP):
         return ""
     if not example.want:
@@ -75,7 +75,7 @@ def _line(example: doctest.Example) -> str:
         return ""
     match value, want:
         case ast.Call(ast.Name("print" | "pprint" | "pp")), _:
-            return ""  # what it prints is not its value
+            return ""  # the printed text is not the value of the call
         case ast.Compare() | ast.BoolOp() | ast.UnaryOp(ast.Not()), ast.Constant(bool(holds)):
             return ast.unparse(ast.Assert(value if holds else ast.UnaryOp(ast.Not(), value)))
     return ast.unparse(ast.Assert(ast.Compare(value, [ast.Eq()], [want])))

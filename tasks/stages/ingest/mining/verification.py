@@ -1,4 +1,4 @@
-"""Verify candidates: the solution passes its doctests, and the trivial bodies (`pass`, …) fail them."""
+"""Verify candidates: the solution must pass its tests, and the trivial bodies (`pass`, …) must fail them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ def verify_candidates(
 ) -> Iterator[Example | Refusal]:
     """Yield an example or a refusal for each candidate, lazily and in order. Refusals and examples without tests pass through.
 
-    All cases form one stream, so that the sandboxes behind `run` never wait until a verdict is read.
+    All cases form one stream, so that the sandboxes of `run` never wait until a verdict is read.
     """
     waiting: deque[Candidate | Example | Refusal] = deque()
     verdicts = run(_cases(candidates, waiting))
@@ -28,7 +28,7 @@ def verify_candidates(
 def _cases(
     candidates: Iterable[Candidate | Example | Refusal], waiting: deque[Candidate | Example | Refusal]
 ) -> Iterator[Case]:
-    """Yield the cases of each candidate: its solution, then the trivial bodies. All that is read is appended to `waiting`."""
+    """Yield the cases of each candidate: its solution, then the trivial bodies. Every record that is read is appended to `waiting`."""
     for candidate in candidates:
         waiting.append(candidate)
         if isinstance(candidate, Candidate):

@@ -9,21 +9,21 @@ from tasks.core.text.visible import EXCERPT, excerpt
 
 
 def clean(text: str) -> str:
-    """Return the text in Unicode's composed form, with plain newlines, stripped."""
+    """Return the text in Unicode's composed form (NFC), with `\\n` as line ends, stripped."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
 
 
 def collapse_whitespace(text: str) -> str:
-    """Replace every run of white space by one space. Texts that are equal then count as duplicates."""
-    if "  " not in text and text.isprintable():  # of white space, spaces alone are printable
+    """Replace every run of white space by one space. Texts that are then equal count as duplicates."""
+    if "  " not in text and text.isprintable():  # the space is the only printable white space
         return text.strip()
     return " ".join(text.split())
 
 
 def without_comments(text: str) -> str:
-    """Remove the lines that begin with `#`: a copied module often has another header."""
+    """Remove the lines that begin with `#`, since a copied module often has a different header."""
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
@@ -33,7 +33,7 @@ def beginning(record: Any) -> str:
 
 
 def group_name(value: Any) -> str | None:
-    """Return the name of the group of a column's value, with a digest at the end of one that is cut. An empty value and NaN name none."""
+    """Return a column's value as the name of a group; None if it is empty or NaN. A long name is cut and ends with a digest."""
     text = _as_text(value)
     if value is None or value != value or not text.strip():
         return None

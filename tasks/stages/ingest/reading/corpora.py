@@ -1,4 +1,4 @@
-"""Read the corpora as a stream: documents are screened, and written to disk, some at a time."""
+"""Read the corpora as a stream: documents are screened and written to disk in batches."""
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -21,11 +21,11 @@ from tasks.stages.ingest.screening.exclusion import check_documents, forgotten
 from tasks.stages.ingest.screening.screen import screen_documents
 
 DOCUMENTS, CHARS = 500, 1 << 22
-"""Documents and characters that are screened at a time."""
+"""Most documents and characters that are screened together."""
 
 
 def extract_documents(config: IngestConfig, texts: TextCache, apply: Apply, run: Run) -> None:
-    """Extract the texts of the documents in folders which are not kept yet, with progress."""
+    """Extract the texts of the documents in folders that are not in the cache yet, with a progress display."""
     sources = [source for some in config.corpora.by_domain.values() for source in some if isinstance(source, Folder)]
     documents = {file: None for source in sources for file in text.files(source.path)}
     pending = texts.pending(list(documents))
@@ -37,7 +37,7 @@ def extract_documents(config: IngestConfig, texts: TextCache, apply: Apply, run:
 def read_corpora(
     config: IngestConfig, quarantine: Quarantine, read: Read, folder: Path, rescued: Collection[str] = ()
 ) -> tuple[Corpus, pl.LazyFrame]:
-    """Return the uncut documents of both corpora after screening, written below `folder`, and the secrets and personal data in them.
+    """Return the uncut documents of all corpora after screening, written below `folder`, and the secrets and personal data in them.
 
     Documents whose ids are `rescued` are not refused.
     """

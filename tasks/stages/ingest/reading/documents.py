@@ -1,4 +1,4 @@
-"""Read the documents of a corpus: modules, files of a folder, columns of a table, descriptions that packages bring."""
+"""Read the documents of a corpus: modules, files of a folder, columns of a table, descriptions in packages."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tasks.stages.ingest.reading.sources import label, table_rows
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 TORN = 1_000
-"""Characters for each that was not decoded, below which a document is none: a PDF may hold a sign without a name."""
+"""Fewest characters for each undecoded one. A document with fewer is refused; a few are allowed, since a PDF may hold unmapped glyphs."""
 
 
 def read_documents(
@@ -45,7 +45,7 @@ def read_documents(
 
 
 def is_torn(body: str) -> bool:
-    """Return True for a text with zeros or halves of surrogates, or where one of `TORN` characters at least was not decoded."""
+    """Return True for a text with null characters or lone surrogates, or with more than one undecoded character in `TORN`."""
     return "\0" in body or body.count("\ufffd") * TORN > len(body) or SURROGATE.search(body) is not None
 
 
@@ -56,7 +56,7 @@ def module_document(module: Module, domain: str = "domain") -> Document:
 
 
 def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refusal]:
-    """Yield the files of a folder, each a group of its own, without the lines that many of them share."""
+    """Yield the files of a folder, each as its own group, without the lines that many of them share."""
 
     def files() -> Iterator[Text | Unreadable]:
         return text.folder(source.path, source.license, read)
@@ -73,7 +73,7 @@ def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refu
 
 
 def _repository(source: config.Repository, domain: str) -> Iterator[Document | Refusal]:
-    """Yield the files of a repository whose licence is allowed, each a group of its own."""
+    """Yield the files of a repository whose licence is allowed, each as its own group."""
     for file in repository.files(source.path, source.revision, source.licenses):
         if isinstance(file, Text):
             group = f"{source.path.name}/{file.name}"

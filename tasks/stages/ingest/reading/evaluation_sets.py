@@ -1,4 +1,4 @@
-"""Read evaluation sets from elsewhere: HumanEval, tables, facts that are asked for, tasks of lm-evaluation-harness."""
+"""Read external evaluation sets: HumanEval, tables, facts to ask for, tasks of lm-evaluation-harness."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tasks.stages.ingest.reading.rows.columns import missing, usual
 from tasks.stages.ingest.reading.sources import label, sample
 
 QUESTIONS = ("rephrase", "locality")
-"""The questions of a fact that nothing may be trained on."""
+"""The questions of a fact that must not be trained on."""
 
 
 def read_benchmark(source: Benchmark, seed: int) -> Iterator[Example | Refusal]:
@@ -33,7 +33,7 @@ def read_benchmark(source: Benchmark, seed: int) -> Iterator[Example | Refusal]:
 
 
 def _rows(source: File, seed: int) -> Iterator[Example | Refusal]:
-    """Yield the rows of a table. One that is no example keeps its prompt out of training all the same."""
+    """Yield the rows of a table. The prompt of a row that is not an example is still kept out of training."""
     records, domain = read_records(source)
     checked = Checked()
     for file, record in sample(records, source.max_rows, seed):
@@ -46,14 +46,14 @@ def _rows(source: File, seed: int) -> Iterator[Example | Refusal]:
 
 
 def _prompt(record: Record, origin: str, source: File, domain: str) -> Example | None:
-    """Return the prompt of a row as an item, without an answer where the row has none; None for a row without a prompt."""
+    """Return the prompt of a row as an item, without an answer if the row has none; None for a row without a prompt."""
     if isinstance(record, Broken):
         return None
     columns = source.columns
     alone = columns and columns.model_copy(update={"response": None, "rejected": None})
     is_lacking = columns and missing(record.values, columns.model_dump(exclude_none=True))
     values = usual(record.values, alone if is_lacking else columns)
-    if isinstance(values, Unfit):  # a template of the answer does not fit one that is hidden
+    if isinstance(values, Unfit):  # the template of the answer fails if the answer is hidden
         values = usual(record.values, alone)
     messages = values if isinstance(values, Unfit) else conversation_or_prompt(values)
     if isinstance(messages, Unfit):
@@ -73,9 +73,9 @@ def _human_eval() -> Iterator[Example]:
 
 
 def _questions(source: Facts) -> Iterator[Example]:
-    """Yield the questions of facts in other words and about others, without an answer: that of a fact is to be trained on.
+    """Yield the rephrased and the unrelated questions of facts, without answers, since the answer of a fact may be trained on.
 
-    Raises ValueError for facts that stage `evaluate` would refuse, before anything trains on them.
+    Raises ValueError for facts that stage `evaluate` would refuse, before anything is trained on them.
     """
     for number, fact in enumerate(facts_file.read(source.path), 1):
         for name in QUESTIONS:

@@ -33,17 +33,19 @@ from tasks.stages.ingest.reading.threads import joined
 
 T = TypeVar("T")
 SHOWN = 3
-"""Rows that the message of a check that fits none of them shows."""
+"""Number of rows that the message shows if a check fits no row."""
 LONG = 8
-"""Words from which on the text that names a group makes the prompts that hold it resemble each other."""
+"""Fewest words of a group's text that make all prompts with it similar to each other."""
 UNCHECKED = "check does not fit"
-"""The beginning of the reasons of rows that their source's check does not fit."""
+"""The beginning of the reason of refusal for rows that do not fit the check of their source."""
 
 
 @dataclass(frozen=True)
 class Asked(Example):
-    """An example whose prompt holds, beside a question, the text that names its group, such as a paragraph. Others of the group resemble it, and
-    are no duplicates of it."""
+    """An example whose prompt holds a question and the text that names its group, such as a paragraph.
+
+    Other examples of the group are similar, but are not duplicates of it.
+    """
 
 
 def python_modules(source: Package | Folder) -> list[Module]:
@@ -62,14 +64,14 @@ def mine_functions(source: Package | Folder, modules: Sequence[Module]) -> Itera
 
 
 def _of_folder(source: Folder, module: Module) -> Module:
-    """Return a module with the licence of its folder, and its place there: two folders may be of one name."""
+    """Return a module with the licence and the label of its folder, since two folders may have the same name."""
     return replace(module, license=source.license, place=label(source))
 
 
 def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:
     """Return the records of a table or data set, each with the label of its file, and the domain of its examples.
 
-    Where a row is one message, the record is a whole conversation.
+    If a row is one message, the record is a whole conversation.
     """
     records, domain = _records(source)
     return (records if source.thread is None else joined(records, source.thread)), domain
@@ -98,13 +100,13 @@ def domain_of(source: File) -> str:
 
 @dataclass
 class Checked:
-    """The rows of a source that its check fits, and those that it does not fit."""
+    """Counts of the rows of a source that fit its check, and of those that do not."""
 
     num_checked: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    """Of the rows that it does not fit."""
+    """Reason → number of rows that do not fit."""
     first: list[str] = field(default_factory=list)
-    """Place and detail of the first of them."""
+    """Place and detail of the first rows that do not fit."""
 
     def count(self, read: Example | Refusal) -> None:
         """Count a row."""
@@ -149,7 +151,7 @@ def read_rows(source: File | Query | Datasets, seed: int) -> Iterator[Sourced[Ex
 def examples_from_records(
     records: Iterable[tuple[str, Record]], source: Rows, domain: str, checked: Checked
 ) -> Iterator[Sourced[Example | Refusal]]:
-    """Yield records as examples or refusals, each with the label of its file, and count in `checked` the rows that the check fits."""
+    """Yield records as examples or refusals, each with the label of its file, and count in `checked` the rows that fit the check."""
     for file, record in records:
         if isinstance(record, Broken):
             yield Sourced(file, Refusal(file, record.where, record.reason, record.detail, record.record))
@@ -171,7 +173,7 @@ def _decoupled(whole: Example, record: Row, file: str, source: Rows) -> Sequence
 
 
 def _group_column(source: Rows) -> str | None:
-    """Return the column whose equal values no split may part: the one that is named, else that of a tree, whose branches share messages."""
+    """Return the column whose equal values stay in one split: the named one, else the conversation's, if branches of a tree share messages."""
     if source.group is None and source.thread is not None and source.thread.parent is not None:
         return source.thread.by
     return source.group
@@ -206,7 +208,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
 
 
 class _UnusableError(Exception):
-    """The row is no example, for the reason `unfit`."""
+    """A row is not an example, for the reason `unfit`."""
 
     def __init__(self, unfit: Unfit) -> None:
         super().__init__(unfit.reason)
@@ -214,21 +216,21 @@ class _UnusableError(Exception):
 
 
 def _usable(part: T | Unfit) -> T:
-    """Return a part of an example. Raises _UnusableError if it is the reason why there is none."""
+    """Return a part of an example. Raises _UnusableError if the part is a reason for refusal instead."""
     if isinstance(part, Unfit):
         raise _UnusableError(part)
     return part
 
 
 def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, options: Rows, domain: str) -> Example:
-    """Return the example in `values`, which have the usual names; `columns` have those of the table too. Raises _UnusableError."""
+    """Return the example in `values`, which have the usual names; `columns` also has the names of the table. Raises _UnusableError."""
     messages = _usable(conversation(values))
     tools = _usable(tool_calls.schemas(values, messages))
     judged = _usable(judgement(values, messages))
     if not all(map(is_decoded, _texts(messages, tools, judged.rejected))):
         detail = "a call, a tool or the rejected answer holds bytes that are no text"
         raise _UnusableError(Unfit("broken characters", detail))
-    # Answers to one prompt stay together.
+    # Judged answers to the same prompt form one group.
     prompt = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else None
     kind = Asked if _holds_group(columns, options, messages) else Example
     return kind(
@@ -249,7 +251,7 @@ def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, 
 
 
 def _group(columns: Mapping[str, Any], options: Rows) -> str | Unfit | None:
-    """Return the group that a column names; None where no column is to name one."""
+    """Return the group that a column names; None if no column names groups."""
     if (column := _group_column(options)) is None:
         return None
     name = cleaning.group_name(columns.get(column))
@@ -257,7 +259,7 @@ def _group(columns: Mapping[str, Any], options: Rows) -> str | Unfit | None:
 
 
 def _holds_group(columns: Mapping[str, Any], options: Rows, messages: Sequence[Message]) -> bool:
-    """Return True if the prompt holds the text that names its group, and more than it."""
+    """Return True if the prompt holds the text that names its group, and more text."""
     text = columns.get(options.group) if options.group else None
     if not isinstance(text, str) or len(text.split()) < LONG:
         return False
@@ -281,7 +283,7 @@ def _split(columns: Mapping[str, Any], options: Rows) -> Split | Unfit:
 
 
 def _weights(values: Mapping[str, Any], messages: Sequence[Message], options: Rows) -> list[float] | Unfit | None:
-    """Return the weight of each character of the answer; None where the source gives none."""
+    """Return the weight of each character of the answer; None if the source has no weights."""
     weights = loss_weights(values, options.weights) if options.weights else None
     if weights is not None and messages[-1].tool_calls:
         return Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
@@ -296,12 +298,12 @@ def _texts(messages: Sequence[Message], tools: str | None, rejected: str | None)
 
 
 def _unchecked(unfit: Unfit) -> Unfit:
-    """Return the reason of a row that its source's check does not fit."""
+    """Return the reason of refusal for a row that does not fit the check of its source."""
     return replace(unfit, reason=f"{UNCHECKED}: {unfit.reason}")
 
 
 def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
-    """Yield the tasks that reasoning-gym generates; of a kind whose verifier takes planted wrong answers, their refusals."""
+    """Yield the tasks that reasoning-gym generates, as refusals for a kind whose verifier accepts planted wrong answers."""
     license = packages.license_of("reasoning-gym")
     for task, config in source.tasks.items():
         pairs = [

@@ -1,4 +1,4 @@
-"""Read incoming prompts, with or without responses, from tables of the shapes that `ingest` takes."""
+"""Read incoming prompts, with or without responses, from tables in the shapes that `ingest` reads."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +13,16 @@ from tasks.stages.ingest.reading.rows.conversations import EXTRAS, PAIRS, SYSTEM
 from tasks.stages.ingest.reading.rows.turns import content_of, merged, role_of
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
-"""The columns that hold a prompt where a row has no response."""
+"""The columns that may hold a prompt if a row has no response."""
 NONE = "—"
 """The response of a row that has none yet."""
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
-    """Return the tables at these paths, those below a folder in order. Raises FileNotFoundError if a path does not exist."""
+    """Return the tables at these paths, those below a folder in order.
+
+    Raises FileNotFoundError if a path does not exist, and ValueError if a file is not a table.
+    """
     tables = []
     for path in paths:
         if not path.exists():
@@ -53,15 +56,18 @@ def _example(row: Mapping[str, Any], domain: str, where: str) -> Example | Unfit
     if isinstance(tools, Unfit):
         if messages[-1].content != NONE:
             return tools
-        tools = None  # a prompt alone tells drift, whatever else was sent along: a tool that is no function, a column of prose
+        tools = (
+            None  # the prompt is enough to measure drift, even if its tools are no functions, or the column is prose
+        )
     name = identify(messages, tools=tools)
     return Example(name, messages, "incoming", domain, where, "test", where, "unknown", tools=tools)
 
 
 def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
-    """Return the messages of a row; one without a response, or with an empty one, gets `NONE` as its response.
+    """Return the messages of a row. A row without a response, or with an empty one, gets `NONE` as its response.
 
-    Turns of one role that follow each other in a prompt alone are read as one: servers are sent such prompts, and nothing trains on them.
+    In a prompt without a response, consecutive turns of one role are joined: clients send such prompts to servers, and nothing is trained on
+    them.
     """
     row = {name: said for name, value in row.items() if (said := _said(value)) is not None}
     messages = conversation(row)
@@ -79,13 +85,13 @@ def conversation_or_prompt(row: Mapping[str, Any]) -> list[Message] | Unfit:
 
 
 def _joined(value: Any) -> Any:
-    """Return turns, in which texts of one role that follow each other are one; anything else as it is."""
+    """Return turns with consecutive texts of one role joined; any other value unchanged."""
     are_turns = isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
     return merged(value, "\n\n") if are_turns else value
 
 
 def _said(value: Any) -> Any:
-    """Return what a value of a row says: turns without an empty answer at their end; None for nothing, which hidden answers are written as."""
+    """Return a value of a row, without an empty answer at the end of turns; None if it is blank, which marks a hidden answer."""
     if isinstance(value, list) and value and _is_empty_answer(value[-1]):
         return value[:-1] or None
     return None if _is_blank(value) else value

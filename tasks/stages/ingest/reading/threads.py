@@ -1,4 +1,4 @@
-"""Join the messages of a table that holds one a row into conversations."""
+"""Join the messages of a table with one message in each row into conversations."""
 
 import json
 import math
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY = "1GB"
-"""Memory of DuckDB; messages beyond it are sorted in files."""
+"""Memory limit of DuckDB; beyond it, messages are sorted on disk."""
 AT_ONCE = 10_000
-"""Messages that go into the database, or come from it, at once."""
+"""Number of messages in one transfer to or from the database."""
 SCHEMA = {"number": pl.Int64, "label": pl.String, "thread": pl.String, "place": pl.String, "message": pl.String}
 BY_THREAD = """
 SELECT first, label, place, message
@@ -31,18 +31,18 @@ FROM (SELECT *, min(number) OVER (PARTITION BY label, thread) AS first FROM mess
 ORDER BY first, number
 """
 FIELDS = ("weight", "train", "loss", "tool_calls", "function_call", "tool_call_id")
-"""The columns that go with a message into its turn."""
+"""The columns of a message that become fields of its turn."""
 NOTHING: tuple[Any, ...] = (None, "", [])
 Message = Mapping[str, Any]
 """The columns of one message."""
 SEPARATOR = "\n"
-"""Stands between messages that are one turn."""
+"""Separates messages that are joined to one turn."""
 
 
 def joined(records: Iterable[tuple[str, Record]], thread: Thread) -> Iterator[tuple[str, Record]]:
-    """Yield a row for each conversation, in the order of their first messages, after the records that are no messages.
+    """Yield a row for each conversation, in the order of their first messages, after all records that are not messages.
 
-    Its `messages` are the turns. Beside them stand the columns in which all messages of the conversation agree.
+    Its column `messages` holds the turns. The row also has the columns in which all messages of the conversation agree.
     """
     with _database() as connection:
         number, held = 0, list[tuple[int, str, str, str, str]]()
@@ -71,7 +71,7 @@ def joined(records: Iterable[tuple[str, Record]], thread: Thread) -> Iterator[tu
 
 
 def _branches(messages: Sequence[Row], thread: Thread) -> list[tuple[str, Sequence[Message]]] | Unfit:
-    """Return the messages of each row that a conversation becomes, in their order, and its place."""
+    """Return, for each row that a conversation becomes, its place and its messages in order."""
     ordered = _ordered(messages, thread.order)
     if isinstance(ordered, Unfit):
         return ordered
@@ -98,9 +98,9 @@ def _ordered(messages: Sequence[Row], order: str | None) -> Sequence[Row] | Unfi
 def _branches_of_tree(
     messages: Sequence[Row], thread: Thread, id: str, parent: str
 ) -> list[tuple[str, Sequence[Message]]] | Unfit:
-    """Return the branches of a tree, each from its first message to an answer below which there is no other, with the places of these answers.
+    """Return the branches of a tree, each from its first message to an answer with no later answer below it, with the place of that answer.
 
-    A turn of answers that earlier branches hold has weight 0. A tree without an answer is one branch of all its messages.
+    A turn whose answers are all in earlier branches gets weight 0. A tree without an answer is one branch with all its messages.
     """
     circle = Unfit("no first message", f"by the column {parent!r} some messages answer each other in a circle")
     by_name = {message_name(message.values.get(id)): message for message in messages}
@@ -131,21 +131,21 @@ def _branches_of_tree(
 
 
 def _repeated(path: Sequence[str], roles: Mapping[str, str | None], trained: set[str]) -> set[str]:
-    """Return the messages of the turns of which a branch trains on none anew; a message that is left out belongs to no turn."""
+    """Return the messages of those turns of a branch that earlier branches train already. A message that is left out belongs to no turn."""
     spoken = (name for name in path if roles[name] is not None)
     sides = (set(names) for _, names in groupby(spoken, key=roles.__getitem__))
     return set[str]().union(*(names for names in sides if names <= trained))
 
 
 def message_name(value: Any) -> str:
-    """Return the name of a message as text, of a whole number without decimals: pandas writes 11 as 11.0 where rows have none."""
+    """Return the id of a message as text; a whole number without decimals, since pandas writes 11 as 11.0 if some rows have no id."""
     name = str(value)
     number = name.removesuffix(".0")
     return number if number.isdecimal() else name
 
 
 def _conversation(messages: Sequence[Message], thread: Thread) -> dict[str, Any]:
-    """Return the row of a conversation, of which these are the messages."""
+    """Return the row of a conversation with these messages."""
     own = {thread.role, thread.content, thread.order, thread.id, thread.parent, *FIELDS}
     agreed = {
         name: value
@@ -156,9 +156,9 @@ def _conversation(messages: Sequence[Message], thread: Thread) -> dict[str, Any]
 
 
 def moment(value: Any) -> int | float | datetime:
-    """Return a number or a date as something that can be compared. Raises ValueError or TypeError if it is neither."""
+    """Return a number or a date in a form that can be compared. Raises ValueError or TypeError if the value is neither."""
     if isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal()):
-        return int(value)  # as floats several 64-bit ids would be one
+        return int(value)  # as floats, several 64-bit ids would be equal
     try:
         number = float(value)
     except ValueError:
@@ -186,19 +186,19 @@ def _turns(messages: Sequence[Message], thread: Thread) -> list[dict[str, Any]]:
 
 
 def _role(message: Message, thread: Thread) -> str | None:
-    """Return the role of who says a message, as it is spelled where it is none that is known; None for one that is left out."""
+    """Return the role of a message, an unknown one as spelled; None for a message that is left out."""
     spelled = str(message[thread.role]).strip()
     return thread.roles.get(spelled, turns.ROLES.get(spelled.lower(), thread.others or spelled))
 
 
 def _as_json(value: Any) -> str:
-    """Return a value as ASCII, whatever characters it has; dates and the like as texts."""
+    """Return a value as JSON in ASCII; dates and similar values become texts."""
     return json.dumps(value, default=str)
 
 
 @contextmanager
 def _database() -> "Iterator[duckdb.DuckDBPyConnection]":
-    """Yield an empty table of messages, which is on disk as far as it does not fit in memory."""
+    """Yield a database with an empty table of messages, which spills to disk if it does not fit in memory."""
     import duckdb
 
     with scratch.folder("threads") as folder:
@@ -210,14 +210,14 @@ def _database() -> "Iterator[duckdb.DuckDBPyConnection]":
 
 
 def _insert(connection: "duckdb.DuckDBPyConnection", held: list[tuple[int, str, str, str, str]]) -> None:
-    """Put the messages that are held into the table, and hold none."""
+    """Insert the held messages into the table, and clear the list."""
     connection.register("held", pl.DataFrame(held, SCHEMA, orient="row").to_arrow())
     connection.execute("INSERT INTO messages SELECT * FROM held")
     held.clear()
 
 
 def _selected(connection: "duckdb.DuckDBPyConnection") -> Iterator[tuple[int, str, str, str]]:
-    """Yield the messages conversation by conversation: number of the first one, label, place, and the message as JSON."""
+    """Yield the messages grouped by conversation: number of the conversation's first message, label, place, and the message as JSON."""
     selected = connection.execute(BY_THREAD)
     while rows := selected.fetchmany(AT_ONCE):
         yield from rows

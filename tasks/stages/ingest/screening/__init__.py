@@ -1,1 +1,1 @@
-"""Screen what was read before anything is compared or split: secrets, personal data, quality, language, licences."""
+"""Screen records before they are compared or split: secrets, personal data, quality, language, licences."""

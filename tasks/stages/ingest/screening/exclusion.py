@@ -1,4 +1,4 @@
-"""Leave out what settings exclude: what somebody asked to be forgotten."""
+"""Leave out the records that settings exclude, because somebody asked for them to be forgotten."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,23 +16,23 @@ from tasks.stages.ingest.reading.sources import as_labelled, as_lasting, label, 
 NAMED, AS = "ingest.exclude names it", " as "
 PLACE = "place"
 BARE_ROW = re.compile(r"[^:]*\b(line|row) \d+")
-"""The place of a row without its file: `line 3`, `texts, row 3`."""
+"""Matches the place of a row without its file: `line 3`, `texts, row 3`."""
 REVISION = re.compile(r"[0-9a-f]{7,12}(: .+)?")
-"""The place of a file of a repository without that: `0123456789ab: a.py`. Ids are longer."""
+"""Matches the place of a file of a repository without the repository: `0123456789ab: a.py`. Ids are longer."""
 FOLDER = re.compile(r"^folder (?:.*/)?| \([0-9a-f]{8}\)$")
-"""All of the label of a folder but its name."""
+"""Matches everything in the label of a folder except its name."""
 KINDS = ("file", "folder", "repository")
-"""The sources whose texts earlier releases named without them."""
+"""The kinds of sources that earlier releases left out of the places of texts."""
 SHOWN = 5
-"""Entries without effect that are told by name."""
+"""Most entries without effect that are reported by name."""
 LEFT = {"reason": FORGOTTEN, "detail": NAMED, "record": ""}
-"""What is left in the quarantine of a row that is to be forgotten."""
+"""The values that remain in the quarantine for a row that must be forgotten."""
 
 
 def resolved(config: IngestConfig, every_source: Sequence[Source], say: Callable[[str], None]) -> IngestConfig:
-    """Return the settings with entries by the labels that sources have now. Raises ValueError for an entry that names no source.
+    """Return the settings with the present labels of sources in the entries. Raises ValueError for an entry whose source has moved.
 
-    An entry that may lead to another source is told.
+    An entry that may refer to several sources is reported.
     """
     for entry in config.exclude:
         if alike := moved_labels(entry, every_source):
@@ -52,15 +52,15 @@ def resolved(config: IngestConfig, every_source: Sequence[Source], say: Callable
 
 
 def check(exclude: Iterable[str], folders: Iterable[tuple[str, str]] = ()) -> None:
-    """Raise ValueError for an entry that names a row and no file, a revision and no repository, or one of the folders by its name alone.
+    """Raise ValueError for an entry with a row but no file, a revision but no repository, or a folder's name without its label.
 
-    The folders are pairs of a name and a label. Earlier releases wrote places so, and left out that row of every table of texts, and the
-    modules of every folder of that name.
+    `folders` are pairs of a name and a label. Earlier releases wrote such places. They then left out that row of every table of texts, and
+    the modules of every folder of that name.
     """
     entries = sorted(exclude)
     if bare := list(filter(BARE_ROW.fullmatch, entries)):
         raise _unplaced(bare[0], "file", f"file NAME: {bare[0]}")
-    # Beside the folder itself its name alone was for its modules, which go with it now.
+    # If the folder itself is an entry too, its bare name meant its modules, which are now left out with the folder.
     beside = {FOLDER.sub("", entry) for entry in entries if FOLDER.match(entry)}
     bare = [entry for entry in entries if entry not in beside]
     for entry, (name, labelled) in product(bare, sorted(folders)):
@@ -71,7 +71,7 @@ def check(exclude: Iterable[str], folders: Iterable[tuple[str, str]] = ()) -> No
 
 
 def check_documents(items: Iterable[Sourced[Document]], exclude: Collection[str]) -> None:
-    """Raise ValueError for an entry that names the file of a text and not its folder, as earlier releases wrote it."""
+    """Raise ValueError for an entry that names the file of a text without its source, as earlier releases wrote it."""
     for _, document in items if exclude else ():
         place, _, file = document.source.partition(": ")
         kind = place.partition(" ")[0]
@@ -86,23 +86,23 @@ def _unplaced(entry: str, kind: str, place: str) -> ValueError:
 
 
 def refused(items: Sequence[Sourced[Example | Document]], exclude: Collection[str]) -> Reasons:
-    """Refuse records that an entry names, by id or by place."""
+    """Return the records that an entry names, by id or by place, with the reason."""
     entries = frozenset(exclude)
     if not entries:
         return {}
     reasons = {}
     for position, (_, record) in enumerate(items):
         identities = sorted(entries.intersection(ids_uncut(record))) if isinstance(record, Document) else []
-        # Its ids are told beside its place: an entry of which none is told is said to have named nothing, and may be taken out.
+        # The detail lists the matching ids, since an entry that matches no reported id or place is reported as without effect.
         if identities or record.id in entries or not entries.isdisjoint(beginnings(record.source)):
             reasons[position] = (FORGOTTEN, f"{NAMED}{AS}{' '.join(identities)}" if identities else NAMED)
     return reasons
 
 
 def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
-    """Return the refusal of a row that became no document, with nothing left of it but its place where an entry names that.
+    """Return the refusal of a row that became no document. If an entry names its place, only the place is left.
 
-    The place stands in both columns, or in `where` alone.
+    The place is in the columns `source` and `where` together, or in `where` alone.
     """
     for place in (refusal.where, f"{refusal.source}: {refusal.where}"):
         if not set(beginnings(place)).isdisjoint(exclude):
@@ -111,7 +111,7 @@ def forgotten(refusal: Refusal, exclude: Collection[str]) -> Refusal:
 
 
 def without_effect(exclude: Collection[str], refusals: pl.LazyFrame) -> Iterator[str]:
-    """Yield a sentence if entries named nothing of what was read, by the refusals of all of it."""
+    """Yield a sentence about entries that named no record that was read. `refusals` are all refusals."""
     rows = refusals.filter(pl.col("reason") == FORGOTTEN).select("id", "source", "where", "detail").collect()
     left = set(exclude)
     for identity, source, where, detail in rows.iter_rows():
@@ -122,7 +122,7 @@ def without_effect(exclude: Collection[str], refusals: pl.LazyFrame) -> Iterator
 
 
 def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:
-    """Return a table of refusals in which nothing is left of the rows that an entry names, whatever they were refused for."""
+    """Return a table of refusals without the contents of rows that an entry names, whatever the reason of their refusal."""
     named = with_places(refusals.lazy()).select(is_named(exclude, PLACE)).collect().to_series()
     return refusals.with_columns(
         pl.when(named).then(pl.lit(value)).otherwise(pl.col(name)).alias(name) for name, value in LEFT.items()
@@ -130,13 +130,13 @@ def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFr
 
 
 def with_places(refusals: pl.LazyFrame) -> pl.LazyFrame:
-    """Return a table of refusals with the places of their records. That of a row that became no record stands in two columns."""
+    """Return a table of refusals with the places of their records. For a row that became no record, the place is joined from two columns."""
     of_row = pl.format("{}: {}", "source", "where")
     return refusals.with_columns(pl.when(pl.col("id") == "").then(of_row).otherwise("where").alias(PLACE))
 
 
 def is_named(exclude: Collection[str], place: str) -> pl.Expr:
-    """Return an expression that is True where an entry names the record of a row, by column `id` or by column `place`, as `refused` has it."""
+    """Return an expression that is True for rows whose record an entry names, by the column `id` or the column `place`, like `refused`."""
     entries = sorted(exclude)
     colons = sorted({entry.count(":") for entry in entries})
     begins = [pl.col(place).str.extract(rf"^((?:[^:]*:){{{number}}}[^:]*)(?::|$)") for number in colons]
@@ -144,6 +144,6 @@ def is_named(exclude: Collection[str], place: str) -> pl.Expr:
 
 
 def beginnings(place: str) -> list[str]:
-    """Return a place and how it begins up to each colon: of `a.jsonl: line 3` also `a.jsonl`."""
+    """Return a place and its beginnings up to each colon: for `a.jsonl: line 3` also `a.jsonl`."""
     parts = place.split(":")
     return [":".join(parts[:number]) for number in range(1, len(parts) + 1)]

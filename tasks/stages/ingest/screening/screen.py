@@ -18,10 +18,10 @@ R = TypeVar("R", Example, Document)
 
 @dataclass(frozen=True)
 class Screened(Generic[R]):
-    """Records after screening, each at its place."""
+    """Records after screening, each at its former position."""
 
     items: list[Sourced[R]]
-    """Redacted where the settings say so."""
+    """The records, redacted as the settings say."""
     refused: Reasons
     sensitive: list[SensitiveText]
     """Every place with a secret or personal data."""
@@ -30,7 +30,7 @@ class Screened(Generic[R]):
 def screen_examples(
     items: Sequence[Sourced[Example]], config: IngestConfig, rescued: Collection[str] = ()
 ) -> Screened[Example]:
-    """Return what the rules of the settings make of examples. Those whose ids are `rescued` are kept, whatever the rules say."""
+    """Return examples after the rules of the settings. Those whose ids are `rescued` are kept, whatever the rules say."""
     limits = config.quality.examples
     refused = dict(_low(items, lambda one: one.response, lambda _: limits)) if limits.is_on else {}
     refused |= _not_allowed(items, config)
@@ -41,7 +41,7 @@ def screen_examples(
 def screen_documents(
     items: Sequence[Sourced[Document]], config: IngestConfig, rescued: Collection[str] = ()
 ) -> Screened[Document]:
-    """Return what the rules of the settings make of documents. Those whose ids are `rescued` are kept, whatever the rules say."""
+    """Return documents after the rules of the settings. Those whose ids are `rescued` are kept, whatever the rules say."""
     of_corpus = {"domain": config.quality.domain, "general": config.quality.general}
     is_on = any(limits.is_on for limits in of_corpus.values())
     refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.corpus])) if is_on else {}
@@ -57,14 +57,14 @@ def _screened(
     rescued: Collection[str],
     screen: Callable[..., sensitive.Screening[R]],
 ) -> Screened[R]:
-    """Screen what is not refused yet, or rescued, for secrets and personal data. What was forgotten is not rescued."""
+    """Screen the records that are not refused, or are rescued, for secrets and personal data. Forgotten records cannot be rescued."""
     kept = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
     kept |= exclusion.refused(items, exclude)
     places = [place for place in range(len(items)) if place not in kept]
     result, screened = screen([items[place] for place in places], rescued=rescued), list(items)
     for place, item in zip(places, result.items, strict=True):
         screened[place] = item
-    # A redacted record has another id, by which tables show it, and its entry may name that.
+    # A redacted record gets a new id, which tables show, and an entry may name that id.
     if named := exclusion.refused(screened, exclude).keys() - kept.keys():
         renamed = [screened[place] if place in named else item for place, item in enumerate(items)]
         return _screened(renamed, refused, exclude, rescued, screen)
@@ -72,7 +72,7 @@ def _screened(
 
 
 def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:
-    """Refuse records of licences that the settings do not name."""
+    """Return the records whose licence the settings do not allow, with the reason."""
     if not config.licenses:
         return {}
     return {
@@ -83,7 +83,7 @@ def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:
 
 
 def _low(items: Sequence[Sourced[R]], text_of: Callable[[R], str], limits_of: Callable[[R], Quality]) -> Reasons:
-    """Refuse records whose text breaks a rule of quality, or is in another language."""
+    """Return the records whose text breaks a rule of quality, or is in another language, with the reason."""
     refused = {}
     for position, item in enumerate(items):
         text, limits = text_of(item.record), limits_of(item.record)

@@ -24,7 +24,7 @@ DONE: Mapping[Action, Literal["reported", "redacted", "refused"]] = {
 REASONS: Mapping[Kind, str] = {"secret": "secret", "personal": "personal data"}
 UP_TO_LAST_WORD = r"(?s)\A(.*[ \n])"
 NOT_REDACTED = "cannot be redacted"
-"""The reason of a program that passed its tests with what would have to go."""
+"""The reason of refusal for a program that passed its tests with the text that would be redacted."""
 EQUAL_SIDES = "equal sides"
 
 
@@ -45,7 +45,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Screening(Generic[R]):
-    """Records at their places, redacted where the actions say so; the reasons against some of them; and every place that a rule matched."""
+    """Records at their positions, redacted as the actions say; the reasons to refuse some; and every place that a rule matched."""
 
     items: list[Sourced[R]]
     refused: Reasons
@@ -55,14 +55,14 @@ class Screening(Generic[R]):
 def screen_examples(
     items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action], rescued: Collection[str] = ()
 ) -> Screening[Example]:
-    """Screen examples. Of those whose ids are `rescued` none is refused: what would refuse one is reported."""
+    """Screen examples. Those whose ids are `rescued` are never refused; a match that would refuse one is reported."""
     return _screen(items, example_parts, redact_example, actions, rescued)
 
 
 def screen_documents(
     items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action], rescued: Collection[str] = ()
 ) -> Screening[Document]:
-    """Screen documents, likewise."""
+    """Screen documents in the same way as examples."""
     return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions, rescued)
 
 
@@ -79,7 +79,7 @@ def count(places: pl.LazyFrame) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def in_words(places: pl.LazyFrame) -> Iterator[str]:
-    """Yield a line for each kind of sensitive text that was found: the numbers by rule and action, none of the text."""
+    """Yield a line for each kind of sensitive text that was found: the numbers by rule and action, without the texts."""
     numbers = places.group_by("kind", "action", "rule").len().sort("kind", "action", "rule").collect()
     for kind, title in (("secret", "secrets"), ("personal", "personal data")):
         rows = numbers.filter(pl.col("kind") == kind).iter_rows()
@@ -88,9 +88,9 @@ def in_words(places: pl.LazyFrame) -> Iterator[str]:
 
 
 def hide(refusals: pl.DataFrame, actions: Mapping[Kind, Action]) -> pl.DataFrame:
-    """Return a table of refusals without secrets in what they show of records, and without personal data unless these are only reported.
+    """Return a table of refusals without secrets in their excerpts, and without personal data unless these are only reported.
 
-    A text that was cut loses the word at its end, of which no rule could tell what it began.
+    A text that was cut also loses its last word: it may be the beginning of a secret, which no rule can recognise.
     """
     kinds: list[Kind] = ["secret"] if actions["personal"] == "report" else ["secret", "personal"]
     record = pl.col("record")
@@ -107,7 +107,7 @@ def hide(refusals: pl.DataFrame, actions: Mapping[Kind, Action]) -> pl.DataFrame
 
 
 def example_parts(example: Example) -> list[Part]:
-    """Return every text of an example that comes from data."""
+    """Return every text of an example that comes from the data."""
     parts = []
     for message in example.messages:
         parts.append(Part(message.role, message.content))
@@ -123,7 +123,7 @@ def example_parts(example: Example) -> list[Part]:
 
 
 def redact_example(example: Example, kinds: Sequence[Kind]) -> Example:
-    """Return an example with placeholders in every text, under the id of its new contents."""
+    """Return an example with placeholders in every text, and the id of its new contents."""
     weights, tests = example.weights, example.tests
     if weights is not None:
         weights = search.redacted_weights(weights, search.spans(example.response, kinds))
@@ -147,7 +147,7 @@ def redact_example(example: Example, kinds: Sequence[Kind]) -> Example:
 
 
 def redact_document(document: Document, kinds: Sequence[Kind]) -> Document:
-    """Return a document with placeholders, under the id of its new contents."""
+    """Return a document with placeholders, and the id of its new contents."""
     text, group = search.redacted(document.text, kinds), search.distinct_redacted(document.group, kinds)
     return replace(document, id=content_id(document.domain, group, text), text=text, group=group)
 

@@ -1,4 +1,4 @@
-"""All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
+"""All shards of a run: read once, cached for later runs under a digest of their origin, with consecutive numbers of examples."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from tasks.stages.ingest.shards.shard import FACTS, MADE, RESPONSE, Shard
 from tasks.stages.ingest.shards.workers import write_parts
 
 LARGE_BLOCK = 20_000
-"""Rows of small shards that are compared at once."""
+"""Number of rows of small shards that are compared together."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class WordsOf:
 
     @property
     def key(self) -> str:
-        """A digest of what they are read from; empty where a shard is made anew in every run."""
+        """A digest of the shards' origin; empty if one of them is recreated in every run."""
         names = [f"{shard.folder.name} {shard.number}" for shard in self.shards if shard.is_kept]
         if len(names) < len(self.shards):
             return ""
@@ -57,7 +57,7 @@ class WordsOf:
 
 
 class Shards:
-    """Shards, whose examples are numbered through."""
+    """Shards, whose examples have consecutive numbers."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.all = list(shards)
@@ -89,11 +89,11 @@ class Shards:
         return Texts(counts, [WordsOf(tuple(block), side) for block in blocks])
 
     def sources(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the origins of some examples."""
+        """Return the sources of the examples with these numbers."""
         return {number: source for frame in self._rows(numbers, ["source"]) for number, source in frame.iter_rows()}
 
     def examples(self, numbers: Iterable[int]) -> dict[int, Example]:
-        """Return some examples."""
+        """Return the examples with these numbers."""
         frames = self._rows(numbers, list(tables.schema(Example)))
         return {
             number: example
@@ -116,15 +116,15 @@ class Shards:
         return chosen
 
     def ids_among(self, ids: Collection[str]) -> set[str]:
-        """Return those of the ids that examples have."""
+        """Return the ids in `ids` that examples have."""
         return {id for _, shard in self for id in shard.examples(["id"])["id"] if id in ids}
 
     def responses(self, numbers: Iterable[int]) -> list[str]:
-        """Return the responses of some examples, in the order of their numbers."""
+        """Return the responses of the examples with these numbers, in increasing order of number."""
         return [text for frame in self._rows(numbers, ["messages"]) for text in frame.select(RESPONSE).to_series()]
 
     def _rows(self, numbers: Iterable[int], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield columns of some examples, beside their numbers, a frame for each shard that has some of them."""
+        """Yield columns of the examples with these numbers, and their numbers, as one frame for each shard that has some of them."""
         ordered = np.unique(np.fromiter(numbers, np.int64))
         for places, shard in self:
             chosen = ordered[np.searchsorted(ordered, places.start) : np.searchsorted(ordered, places.stop)]
@@ -134,7 +134,7 @@ class Shards:
 
 
 class Reader:
-    """Reads parts of sources into shards. Those of files are kept in `cache` for later runs, the others are read anew."""
+    """Reads parts of sources into shards. Shards of files are kept in `cache` for later runs; all others are read again in every run."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Reader:
         workers: Workers | None = None,
         rescued: frozenset[str] = frozenset(),
     ) -> None:
-        """`workers` read the parts of large files; they change no byte.
+        """Let `workers` read the parts of large files, which changes no byte of the result.
 
         Examples whose ids are `rescued` are not refused by screening.
         """
@@ -161,8 +161,8 @@ class Reader:
     def read(self, parts: Sequence[Part]) -> tuple[list[Shard], list[Summary]]:
         """Return the shards of the parts, in order, and what each part holds.
 
-        A part of a file that was read before is not read again, unless it refused what was rescued since, or what is excluded from it
-        has changed.
+        A part of a file that was read before is read again only if it refused a record that was rescued since, or if the records excluded
+        from it have changed.
         """
         folders = self._write(
             [part if isinstance(part, FilePart) else replace(part, rescued=self._rescued) for part in parts]
@@ -179,14 +179,14 @@ class Reader:
         return shards, summaries
 
     def _refused(self, folder: Path) -> frozenset[str]:
-        """Return those of the rescued ids that a part which was written to `folder` refuses."""
+        """Return the rescued ids that the part in `folder` refused."""
         summary = written(folder) if self._rescued else None
         if summary is None:
             return frozenset()
         return self._rescued.intersection(refusals(shards_in(folder, summary)).select("id").collect()["id"])
 
     def _write(self, parts: Sequence[Part]) -> list[Path]:
-        """Return the folder of each part, after those that were not read yet are."""
+        """Return the folder of each part, after reading the parts that are not in the cache."""
         folders = [self._folder(part) for part in parts]
         pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
         done = write_parts(pending, self._config, self._workers)
@@ -195,13 +195,13 @@ class Reader:
         return folders
 
     def forget_unused(self) -> None:
-        """Remove from the cache what this run has not used."""
+        """Remove the parts that this run has not used from the cache."""
         for folder in self._cache.iterdir() if self._cache.is_dir() else ():
             if folder.name not in self._used:
                 files.remove(folder)
 
     def _folder(self, part: Part) -> Path:
-        """Return the folder of a part: one of an earlier run if that refused just what is excluded now, else a new one."""
+        """Return the folder of a part: that of an earlier run if it refused exactly the records that are excluded now, else a new one."""
         if (key := part.key) is None:
             self._num_made += 1
             return self._scratch / f"{MADE}{self._num_made:06d}"
@@ -214,7 +214,7 @@ class Reader:
 
 
 def _excludes(folder: Path, exclude: Collection[str]) -> bool:
-    """Return True if a part was written to `folder`, and refused as excluded just the records that these entries name."""
+    """Return True if a part was written to `folder` and refused, as excluded, exactly the records that these entries name."""
     if (summary := written(folder)) is None:
         return False
     shards = shards_in(folder, summary)
@@ -236,7 +236,7 @@ def num_read(summaries: Iterable[Summary]) -> Counter[str]:
 
 
 def empty_files(parts: Sequence[Part], read: Mapping[str, int]) -> list[Refusal]:
-    """Return a refusal for each file, query and data set of the parts of which `read` counts no record: none is passed over in silence."""
+    """Return a refusal for each file, query and data set without a record in `read`, so that empty ones are reported."""
     places = {part.table.label: ("the file", "it has no record") for part in parts if isinstance(part, FilePart)}
     for part in parts:
         if isinstance(part, RowsPart) and isinstance(part.source, Query):

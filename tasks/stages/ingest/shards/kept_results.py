@@ -1,4 +1,4 @@
-"""Results of functions of blocks, kept for later runs: a file that has grown is compared anew only where it has."""
+"""Cache the results of functions of blocks for later runs, so that only the new part of a grown file is compared again."""
 
 import hashlib
 import pickle
@@ -15,14 +15,14 @@ from tasks.stages.ingest.shards.collection import WordsOf
 
 
 class KeptResults:
-    """Applies functions to blocks of texts whose results are arrays, and keeps these in a folder by what they follow from.
+    """Applies functions to blocks of texts, and caches the resulting arrays in a folder under a digest of everything they depend on.
 
-    That is the code of the function and its arguments, the shards of the block and which of their texts are chosen, but not the place of the block
-    among others. A result is used where it is the same, and made where it is missing: no byte depends on what is kept.
+    They depend on the code of the function and its arguments, on the shards of the block, and on the chosen texts, but not on the position of
+    the block among others. A missing result is computed. The cache changes no byte of the results.
     """
 
     def __init__(self, folder: Path, apply: Apply) -> None:
-        """`apply` makes the results that are missing."""
+        """Compute missing results by `apply`."""
         self._folder, self._apply = folder, apply
         self._used: set[Path] = set()
 
@@ -43,13 +43,13 @@ class KeptResults:
             yield result
 
     def forget_unused(self) -> None:
-        """Remove what this run has not used."""
+        """Remove the results that this run has not used."""
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             if path not in self._used:
                 files.remove(path)
 
     def _path(self, program: bytes, block: Chosen) -> Path | None:
-        """Return the place of what a function makes of a block; None where the block's texts are made anew in every run."""
+        """Return the path of a function's result for a block; None if the block's texts are recreated in every run."""
         words = block.words_of_block
         if not isinstance(words, WordsOf) or not words.key:
             return None
@@ -68,7 +68,7 @@ class KeptResults:
 
 
 def _read(path: Path | None) -> Any:
-    """Return what is kept; None where the file is damaged."""
+    """Return a cached result; None if the file is damaged."""
     assert path is not None
     try:
         return np.load(path)

@@ -1,4 +1,4 @@
-"""Parts of sources that are read apart: a block of lines, a file, or all rows of a source. Each becomes shards in a folder of its own."""
+"""Parts of sources that are read independently: a block of lines, a file, or all rows of a source. Each gets a folder with its shards."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from tasks.stages.ingest.shards.rows import Rows, all_text, as_example
 from tasks.stages.ingest.shards.shard import Shard
 
 ROWS, CHARS = 20_000, 1 << 24
-"""Examples and characters of a shard."""
+"""Most examples and characters of a shard."""
 SUMMARY = "part.json"
 
 
@@ -39,13 +39,13 @@ class Part(ABC):
     """A part of a source."""
 
     is_screened: bool = True
-    """False for what is evaluated by alone, which is taken as it is."""
+    """False for evaluation sets, which are not changed."""
     rescued: frozenset[str] = frozenset()
     """Ids of examples that screening does not refuse."""
 
     @property
     def key(self) -> str | None:
-        """A digest of all that its shards follow from but `exclude`; None for what is read anew in every run."""
+        """A digest of everything that its shards depend on, except `exclude`; None if the part is read again in every run."""
         return None
 
     @property
@@ -55,7 +55,7 @@ class Part(ABC):
 
     @abstractmethod
     def read(self, checked: Checked) -> Records:
-        """Yield its records, and count in `checked` those that the source's check fits."""
+        """Yield its records, and count in `checked` those that fit the source's check."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class RowsPart(Part):
 
 @dataclass(frozen=True)
 class MadePart(Part):
-    """Examples that are made here: mined functions, generated puzzles, the items of a benchmark."""
+    """Examples that are not read from rows: mined functions, generated puzzles, the items of a benchmark."""
 
     records: Iterable[Sourced[Example | Refusal]]
 
@@ -125,26 +125,26 @@ class Summary:
     """The contents of a part, in numbers."""
 
     read: dict[str, int] = field(default_factory=dict)
-    """Records of each file."""
+    """Number of records of each file."""
     shards: list[int] = field(default_factory=list)
-    """Examples of each shard."""
+    """Number of examples of each shard."""
     checked: Checked = field(default_factory=Checked)
     sizes: dict[str, int] = field(default_factory=dict)
-    """Bytes of each file: after a power failure a renamed folder may have files without their contents."""
+    """Size of each file in bytes, to detect files without contents: after a power failure, a renamed folder may have some."""
 
     def to_json(self) -> str:
-        """Return it as JSON."""
+        """Return the summary as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
-        """Return what `to_json` has written."""
+        """Return the summary that `to_json` wrote."""
         values = json.loads(text)
         return cls(**values | {"checked": Checked(**values["checked"])})
 
 
 def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[Part]:
-    """Yield the parts of a source, in order. A sample is drawn from all rows, and a conversation from several, so these are one part."""
+    """Yield the parts of a source, in order. There is one part for a sample, which is drawn from all rows, and for messages, which are joined."""
     if not isinstance(source, File) or source.max_rows is not None or source.thread is not None:
         yield RowsPart(source, config.seed)
         return
@@ -154,15 +154,15 @@ def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[
 
 
 def _blocks(file: Table) -> Sequence[Block | None]:
-    """Return the blocks of a file that can be read apart, else one None for the file as a whole."""
+    """Return the blocks of a file that can be read independently, or a single None for the whole file."""
     try:
         return (None if file.problem or not file.path.is_file() else table.blocks(file.path)) or [None]
     except (UnreadableError, OSError):
-        return [None]  # reading it says what is wrong
+        return [None]  # reading the file reports the error
 
 
 def write_part(part: Part, folder: Path, config: IngestConfig) -> Summary:
-    """Read a part and write its shards to `folder`, which is there with all of them or not at all."""
+    """Read a part and write its shards to `folder`, which appears with all shards or not at all."""
     summary = Summary()
     with files.atomic_path(folder) as partial:
         partial.mkdir()
@@ -174,7 +174,7 @@ def write_part(part: Part, folder: Path, config: IngestConfig) -> Summary:
 
 
 def written(folder: Path) -> Summary | None:
-    """Return what a part that was written to `folder` holds; None if none was."""
+    """Return the summary of the part in `folder`; None if no complete part is there."""
     try:
         summary = Summary.from_json((folder / SUMMARY).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -192,7 +192,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _in_shards(records: Records) -> Iterator[list[Item]]:
-    """Yield the records by shards of limited size."""
+    """Yield the records in lists of limited size, one for each shard."""
     held: list[Item] = []
     chars = 0
     for item in records:
@@ -227,7 +227,7 @@ def _screened(items: list[Item], part: Part, config: IngestConfig) -> tuple[list
     rows = {n: Sourced(file, row) for n, (file, row) in enumerate(items) if not isinstance(row, Refusal)}
     if config.licenses or config.quality.examples.is_on or config.exclude:
         chosen = list(rows)
-    else:  # of most rows the hints show at once that there is nothing in them
+    else:  # for most rows, a quick search for hints shows that they hold nothing sensitive
         places = list(rows)
         chosen = [places[n] for n in sorted(search.suspects(all_text(rows[place].record) for place in places))]
     screened = screen_examples([as_example(rows[place], part.constants) for place in chosen], config, part.rescued)
@@ -239,5 +239,5 @@ def _screened(items: list[Item], part: Part, config: IngestConfig) -> tuple[list
 
 
 def code() -> str:
-    """Return a digest of the code and the libraries that make shards of records."""
+    """Return a digest of the code and the libraries that turn records into shards."""
     return workers.code_of(__name__)

@@ -1,4 +1,4 @@
-"""The rows of a shard as columns: plain pairs without a record for each of them, all others by their records."""
+"""Convert the rows of a shard to columns: plain pairs directly, all other rows by way of records."""
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -28,13 +28,13 @@ class Rows:
 
     items: Sequence[Sourced[Example | Pair]]
     constants: Mapping[str, Any]
-    """The columns that all pairs have in common: task, domain, split, license."""
+    """The columns that have the same value for all pairs: task, domain, split, license."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def frame(self) -> pl.DataFrame:
-        """Return the examples as a frame, each with its `file`."""
+        """Return the examples as a frame, with the additional column `file`."""
         is_pair = np.array([isinstance(record, Pair) for _, record in self.items], bool)
         examples = columns.frame([record for _, record in self.items if isinstance(record, Example)], Example)
         files = pl.Series("file", [file for file, _ in self.items], pl.String)
@@ -44,13 +44,13 @@ class Rows:
         return examples.with_columns(files)
 
     def compared(self, side: Side) -> list[str]:
-        """Return one side of each example as it is compared: empty for generated tasks, and for the choice of a tool, a word out of few."""
+        """Return the text of one side of each example for comparison; empty for generated tasks, and for the choice of a tool, a single word."""
         if side == "response":
             return [_compared_response(row) for _, row in self.items]
         return [row.prompt if isinstance(row, Pair) else comparable(row, prompt_of(row)) for _, row in self.items]
 
     def facts(self) -> dict[str, list[int]]:
-        """Return what rules need to know of each example, without the words."""
+        """Return the facts about each example that rules need, except the numbers of words."""
         spoken = [_hash(_spoken(row)) for _, row in self.items]
         return {
             "spoken": spoken,
@@ -62,7 +62,7 @@ class Rows:
         }
 
     def _pairs(self) -> pl.DataFrame:
-        """Return the pairs as examples: each is a group of its own."""
+        """Return the pairs as examples, each in a group of its own."""
         pairs = [(file, row) for file, row in self.items if isinstance(row, Pair)]
         origins = [f"{file}: {row.where}" for file, row in pairs]
         contents = [text for _, row in pairs for text in (row.prompt, row.response)]
@@ -93,14 +93,14 @@ def as_example(item: Sourced[Example | Pair], constants: Mapping[str, Any]) -> S
 
 
 def all_text(row: Example | Pair) -> str:
-    """Return every text of a row that comes from data."""
+    """Return all text of a row that comes from the data."""
     if isinstance(row, Pair):
         return f"{row.prompt}\n{row.response}"
     return "\n".join(part.text for part in example_parts(row))
 
 
 def _prompt(text: str) -> int:
-    """Return a hash by which short prompts are equal, case and white space aside; 0 for none. Signs count, as in `3 + 4` and `3 - 4`."""
+    """Return a hash of a prompt, ignoring case and white space; 0 if it is empty. Signs count, as in `3 + 4` and `3 - 4`."""
     text = collapse_whitespace(normalised(text).casefold())
     return _hash(text) if text else 0
 
@@ -112,7 +112,7 @@ def _compared_response(row: Example | Pair) -> str:
 
 
 def _spoken(row: Example | Pair) -> Hashable:
-    """Return the messages of an example, white space aside."""
+    """Return the messages of an example with normalised white space."""
     if isinstance(row, Pair):
         return ("user", collapse_whitespace(row.prompt)), ("assistant", collapse_whitespace(row.response))
     return tuple(_said(message) for message in row.messages)
@@ -126,7 +126,7 @@ def _said(message: Message) -> tuple[str, ...]:
 
 
 def _content(row: Example | Pair, spoken: int) -> int:
-    """Return a hash of all that makes an example another one, white space aside. `spoken` is that of its messages."""
+    """Return a hash of everything that distinguishes an example, ignoring white space. `spoken` is the hash of its messages."""
     if isinstance(row, Pair) or (row.tools is None and row.rejected is None and row.desirable is None):
         return spoken
     return _hash((spoken, row.tools, row.rejected and collapse_whitespace(row.rejected), row.desirable))
@@ -137,8 +137,10 @@ def _rejected(row: Example | Pair) -> str | None:
 
 
 def _family(row: Example | Pair) -> int:
-    """Return a hash of the trajectory of a view, of the group whose text is in the prompt, or of the exact prompt of a judged example; 0 for any
-    other. Examples of one family resemble each other without being duplicates."""
+    """Return a hash of an example's family, whose examples are similar without being duplicates; 0 for an example without a family.
+
+    The family is the trajectory of a view, the group whose text is in the prompt, or the exact prompt of a judged example.
+    """
     if isinstance(row, View):
         return _hash(row.trajectory) | 1
     if isinstance(row, Asked):
@@ -149,7 +151,7 @@ def _family(row: Example | Pair) -> int:
 
 
 def _hash(value: Hashable) -> int:
-    """Return 64 bits of a value made of texts and numbers: two of 10^8 different ones agree with a probability of 0.03 %."""
+    """Return a 64-bit hash of a value made of texts and numbers. Among 10^8 different values, a collision has a probability of 0.03 %."""
     return int.from_bytes(
         hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
     )

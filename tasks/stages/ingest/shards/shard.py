@@ -1,4 +1,4 @@
-"""One shard on disk: examples and refusals as Parquet; of each example numbers by which rules decide, and its words as hashes."""
+"""One shard on disk: examples and refusals as Parquet, and for each example the numbers that rules use and the hashes of its words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from tasks.stages.ingest.shards.rows import Rows, Side
 
 SIDES: tuple[Side, ...] = get_args(Side)
 FACTS = np.dtype([
-    ("content", np.uint64),  # a hash of all that makes an example another one
+    ("content", np.uint64),  # a hash of everything that distinguishes an example
     ("spoken", np.uint64),  # a hash of its messages
-    ("prompt", np.uint64),  # a hash of its prompt, white space aside; 0 of generated tasks
-    ("family", np.uint64),  # a hash of what it shares with examples that may resemble it; 0 where there is nothing
+    ("prompt", np.uint64),  # a hash of its prompt, ignoring white space and case; 0 for generated tasks
+    ("family", np.uint64),  # a hash of its family of similar examples; 0 without a family
     ("prompt_chars", np.int64),
-    ("response_chars", np.int64),  # of the longer one of response and rejected answer
+    ("response_chars", np.int64),  # the longer of response and rejected answer
     ("prompt_words", np.int64),
     ("response_words", np.int64),
 ])  # fmt: skip
-"""The numbers of an example by which rules decide."""
+"""The numbers of an example that rules use."""
 MADE = "made-"
-"""How the names of folders begin whose shards are made anew in every run."""
+"""Beginning of the names of folders whose shards are recreated in every run."""
 RESPONSE = pl.col("messages").list.last().struct.field("content")
 
 
@@ -39,31 +39,31 @@ class Shard:
     folder: Path
     number: int
     rows: int
-    """Examples."""
+    """Number of examples."""
 
     @property
     def is_kept(self) -> bool:
-        """Return True if the name of its folder tells what it was read from, so that later runs find it there."""
+        """Return True if the shard is cached: the name of its folder is a digest of its origin, so that later runs find it."""
         return not self.folder.name.startswith(MADE)
 
     def examples(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return the examples, each with the label of its `file`; only some columns if they are named."""
+        """Return the examples, each with the label of its `file`; only `columns` if they are named."""
         return pl.read_parquet(self._path("examples.parquet"), columns=None if columns is None else list(columns))
 
     def refusals(self) -> Path:
-        """Return the place of the table of refusals."""
+        """Return the path of the table of refusals."""
         return self._path("refusals.parquet")
 
     def sensitive(self) -> Path:
-        """Return the place of the table of secrets and personal data in the examples and refusals."""
+        """Return the path of the table of secrets and personal data in the examples and refusals."""
         return self._path("sensitive.parquet")
 
     def facts(self) -> NDArray[Any]:
-        """Return what rules need to know of each example."""
+        """Return the numbers of each example that rules use."""
         return np.load(self._path("facts.npy"))
 
     def words(self, side: Side) -> Words:
-        """Return the words of one side of each example; of generated tasks none. They stay on disk until they are used."""
+        """Return the words of one side of each example; none for generated tasks. They stay on disk until they are used."""
         counts = self.facts()[f"{side}_words"]
         hashes = np.load(self._path(f"{side}.npy"), mmap_mode="r") if counts.any() else np.zeros(0, np.uint64)
         return Words(hashes, np.concatenate([[0], np.cumsum(counts)]))

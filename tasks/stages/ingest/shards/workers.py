@@ -1,4 +1,4 @@
-"""Write parts of sources in this process, in others of this machine, or on a Ray cluster: the same bytes."""
+"""Write parts of sources in this process, in other processes of this machine, or on a Ray cluster, with the same bytes."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,12 +11,12 @@ from tasks.stages.ingest.shards.parts import Part, write_part
 
 
 def write_parts(pending: Sequence[tuple[Part, Path]], config: IngestConfig, workers: Workers) -> Iterator[None]:
-    """Write each part to its folder, and yield for each as it is done."""
+    """Write each part to its folder, and yield once for each part when it is done."""
     number = len(pending)
     if not workers.uses_cluster(number):
         yield from workers.apply(partial(_write, config), pending, number)
         return
-    # This process alone writes folders: a node that was given up may come back and finish.
+    # Only this process writes folders, since a node that was given up may come back and finish its work.
     contents = workers.apply(partial(files_of, config), [part for part, _ in pending], number)
     for (_, folder), data_of_files in zip(pending, contents, strict=True):
         with files.atomic_path(folder) as partial_folder:

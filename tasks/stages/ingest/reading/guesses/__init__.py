@@ -1,1 +1,1 @@
-"""Guess the settings of a table from its first rows: the columns that make a conversation, and how they do."""
+"""Guess the settings of a table from its first rows: the columns that make a conversation, and how to combine them."""

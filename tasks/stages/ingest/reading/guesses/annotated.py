@@ -1,4 +1,4 @@
-"""Guess the columns of exports of annotation tools, Label Studio and Argilla: what people wrote or chose is the answer, not what they were shown."""
+"""Guess the columns of exports of annotation tools, Label Studio and Argilla. The answer is what people wrote or chose, not what they saw."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,25 +20,25 @@ from tasks.stages.ingest.reading.guesses.names import (
 )
 
 SUBMITTED = "submitted"
-"""The status of an answer in Argilla that is no draft and was not discarded."""
+"""The status in Argilla of an answer that is neither a draft nor discarded."""
 OF_RECORDS = ("id", "status", "external_id", "_server_id", "metadata")
-"""What Argilla writes of a record beside its fields."""
+"""The columns that Argilla adds to the fields of a record."""
 
 
 def guess_annotated(rows: Rows) -> Guess | None:
-    """Return the guess for an export of an annotation tool, whose rows have answers that people gave. A row without one is refused."""
+    """Return the guess for an export of an annotation tool, whose rows have people's answers. A row without an answer is refused."""
     if not rows:
         return None
     return _labelled(rows) if are_annotated(rows) else _submitted(rows) or _nested(rows)
 
 
 def are_annotated(rows: Rows) -> bool:
-    """Return True for an export of Label Studio: what people wrote lies beside the data, whose answers are those that they saw."""
+    """Return True for an export of Label Studio. People's annotations are beside the data; answers in the data are those that people saw."""
     return all(isinstance(row.get("annotations"), list) and isinstance(row.get("data"), Mapping) for row in rows)
 
 
 def _labelled(rows: Rows) -> Guess | None:
-    """Return the guess for an export of Label Studio whose annotations have one text that a person wrote, else choices. Cancelled ones do not count."""
+    """Return the guess for an export of Label Studio whose annotations hold one written text each, else choices. Cancelled ones are ignored."""
     data = [row["data"] for row in rows]
     prompt = _prompt(data, names_of(data))
     for kind, field in (("textarea", "text"), ("choices", "choices")):
@@ -61,7 +61,7 @@ def _labelled(rows: Rows) -> Guess | None:
 
 
 def _first_values(annotations: Sequence[Any], kind: str, field: str) -> list[Any]:
-    """Return the values of a kind in the first annotation that has any and was not cancelled."""
+    """Return the values of a kind in the first annotation that has such values and was not cancelled."""
     kept = (a for a in annotations if isinstance(a, Mapping) and a.get("was_cancelled") is not True)
     return next((values for annotation in kept if (values := list(_values(annotation, kind, field)))), [])
 
@@ -74,7 +74,7 @@ def _values(annotation: Mapping[str, Any], kind: str, field: str) -> Iterator[An
 
 
 def _submitted(rows: Rows) -> Guess | None:
-    """Return the guess for an export of Argilla that tells the status of each answer, in columns beside them or in the answers."""
+    """Return the guess for an export of Argilla with the status of each answer, either in columns of their own or in the answers."""
     names = names_of(rows)
     questions: dict[str, tuple[str, list[str]]] = {}
     for name in names:
@@ -125,7 +125,7 @@ def _judged_answers(rows: Rows, name: str) -> list[Mapping[str, Any]]:
 
 
 def _nested(rows: Rows) -> Guess | None:
-    """Return the guess for an export of Argilla with `fields` beside `responses`, which has no status of an answer."""
+    """Return the guess for an export of Argilla with `fields` and `responses`, but without the status of answers."""
     if not all(isinstance(row.get("fields"), Mapping) and isinstance(row.get("responses"), Mapping) for row in rows):
         return None
     shown, responses = ([row[name] for row in rows] for name in ("fields", "responses"))
@@ -149,14 +149,14 @@ def _as_list(value: Any) -> Sequence[Any]:
 
 
 def _sides(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[Any]]) -> tuple[str, str] | None:
-    """Return the field that people were shown and the question that they answered on it; None unless both are known."""
+    """Return the field that people were shown and the question that they answered about it; None unless both are known."""
     question = _question(shown, fields, values)
     prompt = _prompt(shown, [name for name in fields if not first_named([name], RESPONSES)])
     return None if question is None or prompt is None else (prompt, question)
 
 
 def _question(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[Any]]) -> str | None:
-    """Return the question whose answers are the responses: texts, the longest ones. Beside a response that people saw, a word judges it."""
+    """Return the question with the longest texts as answers. None if people saw a response and the answers are short, since they judge it."""
     words = {
         name: num_words([{name: text} for text in texts], name)
         for name, texts in values.items()
@@ -168,5 +168,5 @@ def _question(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[
 
 
 def _prompt(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the column of what people were shown."""
+    """Return the column of the text that people were shown."""
     return prompt_of(rows, names) or first_named(names, TEXTS) or next(iter(text_columns(rows, names)), None)

@@ -21,11 +21,11 @@ from tasks.stages.ingest.reading.guesses.names import (
 )
 
 STEMS = ("option", "choice", "op", "opt", "ending", "answer", "sol")
-"""What the names of columns begin with that hold a choice each."""
+"""Beginnings of the names of columns that hold one choice each."""
 BY_LETTER = re.compile(f"(?:{'|'.join(STEMS)})?[ _]?([a-z]|[0-9]{{1,2}})", re.IGNORECASE)
-"""A field of an object of choices."""
+"""Matches a field of an object that maps letters or numbers to choices."""
 CHOICE_TEXTS = (*TEXTS, "choice", "option", "answer", "value")
-"""The field of a choice that is an object."""
+"""Names of the field with the text of a choice, if the choice is an object."""
 CHOICES = ("choices", "options", "endings", "antwortmoeglichkeiten", "opciones")
 KEYS = (
     "answer",
@@ -42,15 +42,15 @@ KEYS = (
 )
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NUMBER = r"\d+(\.0)?"
-"""The number of the right choice; pandas writes 1.0 where a row has none."""
+"""Matches the number of the right choice. pandas writes 1 as 1.0 if other rows have no number."""
 MARKS = "(). "
-"""What may stand around the letter of the right choice."""
+"""Characters that may surround the letter of the right choice."""
 
 
 def guess_choices(rows: Rows, is_usable: bool = False) -> Guess | None:
     """Return the guess for multiple choice: a question, its choices, and the right one by number, letter or text.
 
-    Rows that are usable without it must fit it.
+    If rows are usable without a guess (`is_usable`), they must fit it.
     """
     names = names_of(rows)
     choices, columns = first_named(names, CHOICES), _columns_of_choices(names)
@@ -73,7 +73,7 @@ def guess_choices(rows: Rows, is_usable: bool = False) -> Guess | None:
     start = f'{{% set given = {listed} %}}{{% set choices = given | reject("in", [none, ""]) | list %}}'
     right = start + _right_choice(rows, key, start, choices)
     if (is_text or is_usable) and not _fits(rows, key, right):
-        return None  # what stands beside a text may be anything; a question with choices whose key does not fit is refused row by row
+        return None  # columns beside a text may mean anything; a question whose key does not fit is refused row by row
     about = topic_of(rows, names, (question, key))
     passage = f"{{% if {optional(rows, about)} %}}{{{{ {optional(rows, about)} }}}}\n\n{{% endif %}}" if about else ""
     prompt = (
@@ -84,7 +84,7 @@ def guess_choices(rows: Rows, is_usable: bool = False) -> Guess | None:
 
 
 def _columns_of_choices(names: Sequence[str]) -> list[str]:
-    """Return the columns that hold a choice each: A, B, C, or `option1`, `opa`, `ending_a` and so on; none if there are no such ones."""
+    """Return the columns that hold one choice each: A, B, C, or `option1`, `opa`, `ending_a` and so on; none if there are no such columns."""
     if all(letter in names for letter in "ABC"):
         return [letter for letter in LETTERS if letter in names]
     by_stem = (
@@ -95,10 +95,11 @@ def _columns_of_choices(names: Sequence[str]) -> list[str]:
 
 
 def _listed(rows: Rows, choices: str) -> str | None:
-    """Return the choices of a column as a list in a template: a list of texts or of objects with one, the texts of an object, or its values
-    by letters.
+    """Return the template expression that lists the choices of a column.
 
-    None for other objects, as `options` may be those of a program, and for choices that stand in one text.
+    The column may hold a list of texts, a list of objects with a text, an object with a list of texts, or an object of choices by letter.
+
+    Returns None for other objects, since `options` may be those of a program, and for choices in a single text.
     """
     values = [row[choices] for row in rows if isinstance(row.get(choices), list | Mapping)]
     if not values:
@@ -106,7 +107,7 @@ def _listed(rows: Rows, choices: str) -> str | None:
     if not any(isinstance(value, Mapping) for value in values):
         objects = [item for value in values for item in value if isinstance(item, Mapping)]
         if not objects:
-            return f"({as_expression(choices)} + [])"  # a text, whose signs would be choices, fits no list
+            return f"({as_expression(choices)} + [])"  # fails for a text, whose characters would become choices
         text = first_named([field for field, value in objects[0].items() if isinstance(value, str)], CHOICE_TEXTS)
         return f"({as_expression(choices)} | map(attribute={json.dumps(text)}) | list)" if text else None
     has_texts = all(isinstance(value, Mapping) and isinstance(value.get("text"), list) for value in values)
@@ -115,18 +116,21 @@ def _listed(rows: Rows, choices: str) -> str | None:
     fields = _fields(rows, choices)
     if not all(map(BY_LETTER.fullmatch, fields)):
         return None
-    has_order = len(set(map(len, fields))) == 1  # else `10` would come before `2`
+    has_order = len(set(map(len, fields))) == 1  # sorting names of different lengths would put `10` before `2`
     sort = " | dictsort | map('last')" if has_order else ".values()"
     return f"({as_expression(choices)}{sort} | list)"
 
 
 def _fields(rows: Rows, choices: str) -> set[str]:
-    """Return the fields of a column of objects; none if it holds none."""
+    """Return the fields of all objects in a column; none if it holds no objects."""
     return {field for row in rows if isinstance(value := row.get(choices), Mapping) for field in value}
 
 
 def _right_choice(rows: Rows, key: str, start: str, choices: str | None) -> str:
-    """Return the template of the right choice, `B. its text`. Behind `start`, `given` are all choices of a row and `choices` those that it has."""
+    """Return the template of the right choice, `B. its text`.
+
+    After `start`, the template's variable `given` has all choices of a row, and `choices` those that are not empty.
+    """
     told = [row for row in rows if _is_told(row.get(key))]
     values, name = [str(row[key]).strip() for row in told], as_expression(key)
     if choices and values and _fields(rows, choices).issuperset(value.strip(MARKS) for value in values):
@@ -143,19 +147,19 @@ def _right_choice(rows: Rows, key: str, start: str, choices: str | None) -> str:
 
 
 def counts_from_one(numbers: Collection[tuple[int, int]]) -> bool:
-    """Return True if the numbers of right choices, each beside the number of choices, count from 1: none is 0, and one is the last."""
+    """Return True if the numbers of right choices count from 1: none is 0, and one equals the number of choices. `numbers` are such pairs."""
     return all(number > 0 for number, _ in numbers) and any(number == most for number, most in numbers)
 
 
 def _num_choices(row: Mapping[str, Any], start: str) -> int:
-    """Return the number of choices of a row up to the last one that it has; 0 if it does not fit the template."""
+    """Return the number of choices of a row up to the last one that is not empty; 0 if the row does not fit the template."""
     with suppress(ValueError):
         return int(templates.rendered(start + "{{ given.index(choices | last) + 1 }}", row))
     return 0
 
 
 def _fits(rows: Rows, key: str, right: str) -> bool:
-    """Return True if the template tells the right choice of half of the rows, without those that hide it."""
+    """Return True if the template gives the right choice in at least half of the rows that do not hide it."""
     told = [row for row in rows if _is_told(row.get(key))]
     num_fitting = 0
     for row in told:
@@ -166,5 +170,5 @@ def _fits(rows: Rows, key: str, right: str) -> bool:
 
 
 def _is_told(value: Any) -> bool:
-    """Return False for what hidden answers are written as."""
+    """Return False for a value that marks a hidden answer."""
     return value is not None and str(value).strip() not in ("", "-1")

@@ -1,4 +1,4 @@
-"""Guess which of a row's answers is the better one, where the data say it otherwise than by `chosen` and `rejected`."""
+"""Guess which of a row's answers is the better one, if the columns are not named `chosen` and `rejected`."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,19 +23,19 @@ BY_CUSTOM = ("response_j", "response_k")
 PREFERENCE = ("input", "preferred_output", "non_preferred_output")
 """The columns of OpenAI's files of preferences."""
 VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
-"""Columns that name the better one of two answers, `a` or `b`, 1 or 2, 0 or 1, maybe behind a word: `model_a`."""
+"""Columns that name the better of two answers as `a` or `b`, 1 or 2, 0 or 1, possibly after a word: `model_a`."""
 SIDE = re.compile(r"(?:[^\W\d_](?:[^\W\d]|[\s:#])*(?:[\s_:#]|\b-))?([ab012])", re.IGNORECASE)
-"""A verdict for a side, which stands alone or behind words: `-1` and `A>B` are none."""
+"""Matches a verdict for a side, alone or after words. `-1` and `A>B` are no such verdicts."""
 SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
-"""What a verdict for no side has in it where verdicts are points of a scale, and no words such as `tie`."""
+"""Matches a value for neither side that belongs to a scale, in contrast to a word such as `tie`."""
 SIGNED = ("preference_strength", "overall_preference")
-"""Columns whose negative numbers prefer the first of two answers and positive ones the second, as in HelpSteer2 and HelpSteer3."""
+"""Columns whose negative numbers prefer the first of two answers, and positive numbers the second, as in HelpSteer2 and HelpSteer3."""
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
 SCORES = ("overall_score", "score", "rating", "reward", "rank")
-"""The fields of answers in a list, of which the one with the highest score is the best. Of ranks it is the lowest."""
+"""Fields with the score of an answer in a list. The highest score is the best; of ranks, the lowest."""
 
 LISTS_OF_SCORES = ("overall_scores", "scores", "ratings", "rewards", "ranks")
-"""Columns that hold the scores of a list of answers, in its order."""
+"""Columns with the scores of a list of answers, in the same order."""
 
 
 def guess_judged(rows: Rows) -> Guess | None:
@@ -57,7 +57,7 @@ def guess_judged(rows: Rows) -> Guess | None:
 
 
 def _preferred(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for OpenAI's preferences: the messages of an input, and the turns of a better and a worse answer to them."""
+    """Return the guess for OpenAI's preferences: the messages of an input, and the turns of a better and a worse answer."""
     asked, better, worse = PREFERENCE
     if not set(PREFERENCE) <= set(names) or not all(isinstance(row.get(asked), Mapping) for row in rows):
         return None
@@ -71,7 +71,7 @@ def _preferred(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _better_talk(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for two conversations, of which a column names the better one. A tie is refused."""
+    """Return the guess for two conversations and a column that names the better one. A tie is refused."""
     talks = talk_columns(rows, names)
     talks = [name for name in talks if all(isinstance(row.get(name), list) for row in rows)]
     pair = next(((one, other) for one in talks for other in talks if one[:-1] == other[:-1] and one < other), None)
@@ -87,7 +87,7 @@ def _better_talk(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def is_undecided(rows: Rows) -> bool:
-    """Return True if rows hold two answers and a verdict on them that no guess reads: to take the first one would be wrong in many rows."""
+    """Return True if rows hold two answers and a verdict that no guess can read. To take the first answer would be wrong in many rows."""
     names = names_of(rows)
     if _list_of_scores(rows, names) is not None and any(_are_texts(rows, name) for name in names):
         return True
@@ -96,14 +96,14 @@ def is_undecided(rows: Rows) -> bool:
 
 
 def _two_answers(rows: Rows, names: Sequence[str]) -> tuple[str, str] | None:
-    """Return the columns of two answers, whose names differ in their end alone."""
+    """Return the columns of two answers, whose names differ only in their end."""
     return next(_pairs(rows, names), None)
 
 
 def _pairs(rows: Rows, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield pairs of columns of texts whose names end in `_a` and `_b`, in 1 and 2, or in 0 and 1.
 
-    Unless the names are words for answers, which may be as short as `Yes`, most of the texts have several words.
+    Most of the texts must have several words, unless the names are words for answers, which may be as short as `Yes`.
     """
     for one in names:
         if one.endswith(("_a", "_A", " A", "-a", "0", "1")):
@@ -116,9 +116,9 @@ def _pairs(rows: Rows, names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:
-    """Return the guess for two answers, of which the sign of a number prefers one. A tie is refused.
+    """Return the guess for two answers and a number whose sign prefers one of them. A tie is refused.
 
-    None where no number is negative: those of a scale from 0 or 1 on would prefer the second answer in every row.
+    Returns None if no number is negative: on a scale that starts at 0 or 1, every row would prefer the second answer.
     """
     strength = next((name for name in SIGNED if any(_number(row.get(name)) < 0 for row in rows)), None)
     if strength is None or not all(strength in row for row in rows):
@@ -133,7 +133,7 @@ def _signed(rows: Rows, prompt: str, one: str, other: str) -> Guess | None:
 
 
 def _number(value: Any) -> float:
-    """Return a value as templates read it with `float`: 0 for what is no number."""
+    """Return a value as the template filter `float` reads it: 0 if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -141,7 +141,7 @@ def _number(value: Any) -> float:
 
 
 def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other: str) -> Guess | None:
-    """Return the guess for two answers, of which a column names the better one. A tie is refused."""
+    """Return the guess for two answers and a column that names the better one. A tie is refused."""
     verdict = first_named(names, VERDICTS)
     if verdict is None:
         return None
@@ -150,7 +150,7 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other
     first, second = (name[-1].lower() for name in (one, other))
     if set(sides.values()) != {first, second} or any(map(SCALE.search, told - sides.keys())):
         return None
-    # Where sides stand alone, a row below may have a point of a scale, such as `-1`, which ends in one.
+    # If verdicts are single characters, the whole value is compared: a later row may have a point of a scale, such as `-1`, which ends in one.
     is_alone = all(len(value) == 1 for value in sides)
     side = f"[{as_expression(verdict)} | lower]" if is_alone else f"[{as_expression(verdict)} | lower | last]"
     columns = {
@@ -162,7 +162,7 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other
 
 
 def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
-    """Return the guess for a list of answers with scores: the best one, and the worst. A tie of these is refused."""
+    """Return the guess for a list of answers with scores: the best and the worst answer. A tie of the two is refused."""
     for name in names:
         lists = [row.get(name) for row in rows]
         answers = [answer for answers in lists if isinstance(answers, list) for answer in answers]
@@ -191,7 +191,7 @@ def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
 
 
 def _scored_beside(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:
-    """Return the guess for a list of answers beside one of their scores: the best one, and the worst. A tie of these is refused."""
+    """Return the guess for a list of answers and a list of their scores: the best and the worst answer. A tie of the two is refused."""
     score = _list_of_scores(rows, names)
     if score is None:
         return None
@@ -213,7 +213,7 @@ def _scored_beside(rows: Rows, names: Sequence[str], prompt: str) -> Guess | Non
 
 
 def _list_of_scores(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the column that holds a list of numbers in every row and is named so."""
+    """Return the column that holds a list of numbers in every row and has a name for scores."""
     lists = [
         name
         for name in names

@@ -1,4 +1,4 @@
-"""Words for the columns of tables, and their names as templates write them."""
+"""Words for the columns of tables, and expressions for columns in templates."""
 
 import json
 import re
@@ -26,22 +26,22 @@ TEXTS = (
     "inhalt", "texto", "texte", "testo",
 )  # fmt: skip
 ABOUT = (*EXTRAS, "premise", "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
-"""What a question is about."""
+"""Words for a text that a question is about."""
 WEAK = ("input", "inputs", "context", "ctx", "source", "task")
-"""Words for a prompt that stand for other things where instructions are there."""
+"""Words for a prompt that mean something else if there is a column of instructions."""
 INSTRUCTIONS = ("instructions",)
-"""What a row asks, or what holds for all rows and is no prompt."""
+"""Words for the request of a row, or for a text that is the same in all rows and so is no prompt."""
 IDS = ("id", "ids", "uuid", "hash", "index")
 VALUES = ("date", "time", "url", "name")
 MEASURES = ("count", "at", "rank", "score", "length", "tokens")
 FACTS = (*IDS, *VALUES, *MEASURES)
-"""What is known of a thing, and is not the thing. Those of `VALUES` may be what a question asks for."""
+"""Words for a property of a thing, such as its id or date, and not for the thing. A question may ask for those in `VALUES`."""
 CODE = r"[!-~]*\d[!-~]*"
-"""A name of a thing, such as a UUID, a date, an address: characters of ASCII without a space, and a digit among them."""
+"""Matches an identifier such as a UUID, a date or an address: ASCII characters without a space, at least one of them a digit."""
 FEWEST_WORDS = 3
-"""Words on average below which a column is no text that was made of another."""
+"""Fewest words, on average, of a column that may be a text derived from another."""
 HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
-"""Where a word begins within a name such as `botReply`."""
+"""Matches the beginning of a word inside a name such as `botReply`."""
 ACCENTS = str.maketrans("áàâäãåéèêëíìîïóòôöõúùûüçñýšžřťďěůłśżź", "aaaaaaeeeeiiiiooooouuuucnyszrtdeulszz")
 
 
@@ -50,12 +50,12 @@ class Guess:
     """The settings that fit a table, and the reason for them."""
 
     columns: Mapping[str, str]
-    """As in `columns` of a source; empty if the table holds texts alone."""
+    """The setting `columns` of a source; empty if the table holds only texts."""
     text: str | None
-    """The column of running text for continued pretraining, where there is nothing to answer."""
+    """The column of running text for continued pretraining, if there is nothing to answer."""
     reason: str
     thread: Mapping[str, Any] | None = None
-    """As in `thread` of a source, for a table of one message a row."""
+    """The setting `thread` of a source, for a table with one message in each row."""
 
 
 def names_of(rows: Rows) -> list[str]:
@@ -64,7 +64,7 @@ def names_of(rows: Rows) -> list[str]:
 
 
 def first_named(names: Sequence[str], words: Sequence[str]) -> str | None:
-    """Return the name that is one of these words, or holds one; the exact ones first, in the order of the words."""
+    """Return the first name that equals one of these words, else the first that contains one, in the order of the words."""
     for word in words:
         for name in names:
             if name.strip().lower().translate(ACCENTS) == word:
@@ -78,20 +78,20 @@ def first_named(names: Sequence[str], words: Sequence[str]) -> str | None:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name in small letters and without accents, whether signs, digits or capitals part them."""
+    """Return the words of a name in lower case and without accents. Signs, digits or capitals may separate them."""
     return re.split(r"[\W_\d]+", HUMP.sub(" ", name.strip()).lower().translate(ACCENTS))
 
 
 def is_about(name: str, facts: Sequence[str] = FACTS) -> bool:
-    """Return True for a name of several words that ends in what is known of a thing, as `user_id` and `answer_count`."""
+    """Return True for a name of several words whose last word is a property of a thing, such as `user_id` and `answer_count`."""
     spelled = re.split(r"[\W_]+", HUMP.sub(" ", name).lower())
     return len(spelled) > 1 and spelled[-1] in facts
 
 
 def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | None:
-    """Return the column of the text that a question is about, or that instructions are for; not every question needs one.
+    """Return the column of the text that a question is about, or that instructions refer to; None if there is no such column.
 
-    The question is the first of the other columns.
+    The first of `others` is the column of the question.
     """
     told = [name for name in names if name not in others]
     texts = [name for name in told if num_words(rows, name) >= FEWEST_WORDS]
@@ -103,7 +103,10 @@ def topic_of(rows: Rows, names: Sequence[str], others: Sequence[str]) -> str | N
 
 
 def asked(rows: Rows, columns: Sequence[str], question: str) -> tuple[str, str | None]:
-    """Return a question, the column or template in the first of some columns, with what it is about below it, and the column of that."""
+    """Return the template of a question followed by the text that it is about, and the column of that text.
+
+    `question` is the column or template of the first of `columns`. It is returned unchanged, with None, if there is no such text.
+    """
     about = topic_of(rows, names_of(rows), columns)
     if about is None:
         return question, None
@@ -114,7 +117,7 @@ def asked(rows: Rows, columns: Sequence[str], question: str) -> tuple[str, str |
 
 
 def prompt_of(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the column of prompts by its name, or that of instructions: those that hold for all rows ask nothing."""
+    """Return the column of prompts by its name, or the column of instructions unless they are the same in all rows."""
     prompt = first_named(names, PROMPTS)
     if prompt is not None and not first_named([prompt], WEAK):
         return prompt
@@ -122,28 +125,31 @@ def prompt_of(rows: Rows, names: Sequence[str]) -> str | None:
 
 
 def num_words(rows: Rows, name: str) -> float:
-    """Return the words of a column's texts on average."""
+    """Return the average number of words in a column's texts."""
     counts = [len(value.split()) for row in rows if isinstance(value := row.get(name), str) and value]
     return sum(counts) / max(1, len(counts))
 
 
 def as_expression(name: str) -> str:
-    """Return a column as a template names it."""
+    """Return the template expression for a column."""
     return name if name.isidentifier() else f"row[{quoted(name)}]"
 
 
 def optional(rows: Rows, name: str) -> str:
-    """Return a column as a template names it; one that some rows lack so that it is empty there."""
+    """Return the template expression for a column, which is empty in rows that lack the column."""
     return as_expression(name) if all(name in row for row in rows) else f"row.get({quoted(name)})"
 
 
 def quoted(name: str) -> str:
-    """Return a name as a text of a template, whatever marks it has in it."""
+    """Return a name as a string literal of a template, with its quotation marks escaped."""
     return json.dumps(name, ensure_ascii=False)
 
 
 def text_columns(rows: Rows, names: Sequence[str], code: str = CODE, fewest: int = 3) -> list[str]:
-    """Return the columns that hold words in most rows, the fewest texts or more, those with the longest first. What matches `code` is no word."""
+    """Return the columns that hold words in most rows and at least `fewest` different texts, the column with the longest texts first.
+
+    A text that matches `code` does not count.
+    """
 
     def texts(name: str) -> Iterator[str]:
         return (value for row in rows if isinstance(value := row.get(name), str))

@@ -1,4 +1,4 @@
-"""Guess the conversations that lie in lists and objects within the columns of a table."""
+"""Guess the conversations in lists and objects within the columns of a table."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from tasks.stages.ingest.reading.rows.tool_calls import TOOLS
 from tasks.stages.ingest.reading.rows.turns import role_of
 
 TALKS = ("conversation", "dialogue", "dialog", "data", "turns", "messages", "utterances", "utterance", "chat")
-"""Columns, and fields of objects, that may hold the texts of a conversation, one speaker after the other."""
+"""Columns, and fields of objects, that may hold the texts of a conversation with alternating speakers."""
 FIELDS = (*TALKS, "text", "input_text", "answer")
 """Fields of objects that hold such texts, or the answers to questions."""
 QUESTIONS = ("questions", "turns", "prompts", "queries")
 ANSWERS = ("answers", "responses", "reference", "replies", "completions")
-"""Columns of the questions and of the answers of a conversation apart."""
+"""Columns with all questions, and columns with all answers, of a conversation."""
 FEWEST = 2
-"""Texts of the shortest conversation."""
+"""Number of texts of the shortest conversation."""
 SIDES = (
     *PAIRS,
     ("human", "assistant"),
@@ -42,13 +42,16 @@ COMMA = "{{ ', ' if not loop.last }}"
 
 
 def guess_nested(rows: Rows) -> Guess | None:
-    """Return the guess for conversations in lists and objects: turns, texts in turn, pairs, questions beside answers, requests beside responses."""
+    """Return the guess for conversations in lists and objects.
+
+    They may be turns, alternating texts, pairs, lists of questions and of answers, or requests and responses.
+    """
     makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _spoken, _called, _paired, _parallel, _alternating)
     return next((answer for make in makers if (answer := make(rows)) is not None), None)
 
 
 def _logged(rows: Rows) -> Guess | None:
-    """Return the guess for a log of OpenAI's interface: a request with messages beside a response with choices."""
+    """Return the guess for a log of OpenAI's API: a request with messages, and a response with choices."""
     objects = _columns(rows, Mapping)
     request, response = (
         next((name for name in objects if all(_is_list(row[name].get(field)) for row in rows)), None)
@@ -62,7 +65,7 @@ def _logged(rows: Rows) -> Guess | None:
 
 
 def _spoken(rows: Rows) -> Guess | None:
-    """Return the guess for a column of turns with their speakers, or an object with such a list. Beside an answer they are what came before it."""
+    """Return the guess for a column of turns with speakers, or of objects with such a list. None beside an answer, whose context they are."""
     names = names_of(rows)
     talks = talk_columns(rows, names)
     if first_named([name for name in names if name not in talks and not is_about(name)], RESPONSES) is not None:
@@ -80,7 +83,7 @@ def _spoken(rows: Rows) -> Guess | None:
 
 
 def talk_columns(rows: Rows, names: Sequence[str]) -> list[str]:
-    """Return the columns that hold turns of a user and an assistant in most rows, as a list or as JSON."""
+    """Return the columns that in most rows hold turns of a user and an assistant, as a list or as JSON."""
     return [name for name in names if 2 * sum(_is_talk(row.get(name)) for row in rows) > len(rows)]
 
 
@@ -90,7 +93,7 @@ def _is_talk(value: Any) -> bool:
 
 
 def _called(rows: Rows) -> Guess | None:
-    """Return the guess for a question beside schemas of tools and the calls that answer it, as xLAM's data have them."""
+    """Return the guess for a question with schemas of tools and the calls that answer it, as in xLAM's data."""
     names = names_of(rows)
     tools, question = first_named(names, TOOLS), first_named(names, ("query", "question", "instruction", "prompt"))
     calls = next((name for name in names if name != tools and all(_are_calls(row.get(name)) for row in rows)), None)
@@ -104,7 +107,7 @@ def _called(rows: Rows) -> Guess | None:
 
 
 def _are_calls(value: Any) -> bool:
-    """Return True for a list of calls of functions, itself or as JSON."""
+    """Return True for a list of function calls, or for its JSON."""
     value = _parsed(value)
     return _is_list(value) and all(
         isinstance(call, Mapping) and isinstance(call.get("name"), str) and "arguments" in call for call in value
@@ -127,7 +130,7 @@ def _paired(rows: Rows) -> Guess | None:
 
 
 def _parallel(rows: Rows) -> Guess | None:
-    """Return the guess for a list of questions beside one of as many answers; what they are about stands above the first."""
+    """Return the guess for a list of questions and a list of as many answers. The text that they are about is put before the first question."""
     lists = dict(_lists_of_texts(rows))
     question = first_named(list(lists), QUESTIONS)
     answer = first_named([name for name in lists if name != question], ANSWERS)
@@ -151,7 +154,7 @@ def _parallel(rows: Rows) -> Guess | None:
 
 
 def _alternating(rows: Rows) -> Guess | None:
-    """Return the guess for a column of texts that two sides say in turn."""
+    """Return the guess for a column of texts with two alternating speakers."""
     lists = {name: path for name, (path, texts) in _lists_of_texts(rows) if any(len(each) >= FEWEST for each in texts)}
     name = first_named(list(lists), TALKS)
     if name is None:
@@ -163,7 +166,7 @@ def _alternating(rows: Rows) -> Guess | None:
 
 
 def _lists_of_texts(rows: Rows) -> Iterator[tuple[str, tuple[str, list[list[str]]]]]:
-    """Yield each column that holds lists of texts, itself or in a field, with its path in a template, and the lists."""
+    """Yield each column that holds lists of texts, directly or in a field, with its path in a template, and the lists."""
     for name in _columns(rows, list):
         if all(_is_texts(row[name]) for row in rows):
             yield name, (as_expression(name), [row[name] for row in rows])
@@ -179,12 +182,12 @@ def _columns(rows: Rows, kind: type) -> list[str]:
 
 
 def _is_texts(value: Any) -> bool:
-    """Return True for a list of texts, which are no words of a list of words."""
+    """Return True for a list of texts, but not for a list of single words."""
     return _is_list(value) and all(isinstance(text, str) for text in value) and any(" " in text for text in value)
 
 
 def _parsed(value: Any) -> Any:
-    """Return a list that stands as JSON in a text; anything else as it is."""
+    """Return the list in a text that is JSON; any other value unchanged."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             return json.loads(value)

@@ -1,4 +1,4 @@
-"""Guess which columns of a table make a conversation, from their names in several languages and from what they hold."""
+"""Guess which columns of a table make a conversation, from their names in several languages and from their contents."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -50,40 +50,40 @@ LABELS = (
     "categorie",
 )
 MADE = ("summary", "highlights", "tldr", "abstract", "code", "sql", "zusammenfassung", "resumen", "resume", "riassunto")
-"""What is made of a text."""
+"""Words for a text that is derived from another."""
 TOGETHER = (
     ("instructions", "text"), ("instructions", "document"), ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
     ("title", "content"), ("title", "body"), ("subject", "body"),
 )  # fmt: skip
-"""Texts that have one label together."""
+"""Pairs of texts that share one label."""
 EDITS = (("old", "new"), ("before", "after"))
 TOLD = ("message", "subject", "instruction", "description", "commit")
-"""Words for a text before and after an edit, and for what tells of it."""
+"""Words for a text before and after an edit (`EDITS`), and for the description of the edit."""
 NAMED = (*IDS, "commit", "sha", "key", "token", "session")
-"""Words for a code that names a thing."""
+"""Words for a column of identifiers."""
 HASH = "[0-9a-f-]{7,}"
-"""A commit, a checksum, a UUID."""
+"""Matches a commit, a checksum or a UUID."""
 TRANSLATIONS = ("translation", "translations")
 PROGRAMS = ("sql", "query", "code", "program")
-"""What answers a question where nothing else does."""
+"""Words for the answer to a question if there is no better one."""
 ASKED = ("answer", "target", "solution", "antwort", "loesung", "respuesta")
-"""Words for an answer before a word of `VALUES`: an `answer_date` may be what is asked for, and a `reply_date` is when."""
+"""Words for an answer that may precede a word of `VALUES`: an `answer_date` may be what is asked for, but a `reply_date` is a time."""
 FEWEST_LABELS, MAX_LABELS = 3, 50
-"""Distinct values beyond which a column is no label; in a few rows each may be another one."""
+"""Limits of the number of distinct values of a label: in a few rows `FEWEST_LABELS` are always allowed, and never more than `MAX_LABELS`."""
 MOST = 0.8
-"""The share of rows from which on a column is one of transcripts."""
+"""Smallest share of rows with a transcript that makes a column one of transcripts."""
 DEEPEST = 3
-"""Lists and objects, one in the other, in which a text is looked for."""
+"""Deepest nesting of lists and objects in which a text is searched."""
 WRITTEN = r"\s*(?:\[\s*)?\{\s*['\"]|\s*\[\s*['\"]"
-"""What a list or object begins with that is written as text."""
+"""Matches the beginning of a list or object that is written as text."""
 LONG_NAME = 40
-"""Characters beyond which a name of a column may be a row."""
+"""Most characters of a plausible column name. A longer name may be the first row of a table without a header."""
 SENTENCES = (".", "!", "?", "。", "！", "？")
-"""Ends of sentences, which are names of columns only where a row stands in place of them."""
+"""Ends of sentences. A column name with such an end is probably the first row of a table without a header."""
 
 
 def guess(rows: Rows) -> Guess | None:
-    """Return a guess from the first rows of a table, or None if nothing speaks for one."""
+    """Return a guess from the first rows of a table, or None without evidence for one."""
     names = names_of(rows)
     by_names = (_spoken, _edited, _named, _made, _labelled, _within, _longest)
     guesses = (
@@ -101,7 +101,7 @@ def guess(rows: Rows) -> Guess | None:
 
 
 def _translated(rows: Rows) -> Guess | None:
-    """Return the guess for a column that holds one text in several languages, as data sets of translations have it."""
+    """Return the guess for a column that holds one text in several languages, as in data sets of translations."""
     name = first_named(names_of(rows), TRANSLATIONS)
     texts = [row[name] for row in rows if row.get(name)] if name else []
     if name is None or not texts or not all(isinstance(text, Mapping) and len(text) > 1 for text in texts):
@@ -115,18 +115,18 @@ def _translated(rows: Rows) -> Guess | None:
 
 
 def _begins_as(name: str, words: Sequence[str]) -> bool:
-    """Return True for a name of several words whose first is one of these: an `input_output` is no output."""
+    """Return True for a name of several words whose first is one of `words`: `input_output` is not an output."""
     spelled = words_of(name)
     return len(spelled) > 1 and spelled[0] in words
 
 
 def _is_numeric(rows: Rows, name: str) -> bool:
-    """Return True for a column of numbers alone, which ask nothing."""
+    """Return True for a column of numbers only, which cannot be a question."""
     return all(isinstance(row.get(name), int | float | Decimal | None) for row in rows)
 
 
 def _is_varied(rows: Rows, name: str) -> bool:
-    """Return True for a column of several values that are not numbers alone."""
+    """Return True for a column with several values, not all of them numbers."""
     values = {str(value) for row in rows if (value := row.get(name)) is not None}
     return len(values) > 1 and not all(re.fullmatch(r"-?\d+(?:\.\d+)?", value) for value in values)
 
@@ -171,12 +171,12 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         and response is not None
         and num_words(rows, "solution") > FEWEST_WORDS * num_words(rows, response)
     ):
-        response = "solution"  # beside its result alone
+        response = "solution"  # the other column holds only the result
     kind = "prompt"
     if prompt is not None and response is None:
         others = [name for name in told if name != prompt]
         made = (*PROGRAMS, *MADE) if first_named([prompt], INSTRUCTIONS) else PROGRAMS
-        # A `language_code` is none.
+        # A `language_code` is not a program.
         response = first_named(
             [name for name in others if name.lower() in made or num_words(rows, name) >= FEWEST_WORDS], made
         )
@@ -200,16 +200,16 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _are_several(value: Any) -> bool:
-    """Return True for a list of several different texts, or of several objects, or an object with one."""
+    """Return True for a list of different items, or an object that contains such a list."""
     if isinstance(value, Mapping):
         return any(map(_are_several, value.values()))
     return isinstance(value, list) and any(item != value[0] for item in value[1:])
 
 
 def _text_in(rows: Rows, name: str) -> str | None:
-    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None where there is none.
+    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None if there is none.
 
-    What is empty in the first rows, as answers that nobody knows are, may hold a text in later ones.
+    A column that is empty in the first rows, such as unknown answers, may hold a text in later rows.
     """
     values = [row[name] for row in rows if row.get(name)]
     paths = (_path_to_text(value, as_expression(name)) for value in values)
@@ -218,7 +218,7 @@ def _text_in(rows: Rows, name: str) -> str | None:
 
 
 def _path_to_text(value: Any, path: str) -> str | None:
-    """Return the path of the first text or number within a value, which has this path itself."""
+    """Return the path of the first text or number within a value. `path` is the path of the value."""
     for _ in range(DEEPEST):
         if isinstance(value, list) and value:
             value, path = value[0], f"{path}[0]"
@@ -228,7 +228,7 @@ def _path_to_text(value: Any, path: str) -> str | None:
 
 
 def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for a text and what was made of it, as a summary or a program."""
+    """Return the guess for a text and a text derived from it, such as a summary or a program."""
     texts = [name for name in text_columns(rows, names) if num_words(rows, name) >= FEWEST_WORDS]
     text = first_named(texts, TEXTS)
     made = first_named([name for name in texts if name != text], MADE)
@@ -244,13 +244,13 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
     if label is None or any(isinstance(row.get(label), list | Mapping) for row in rows):
         return None
     texts = text_columns(rows, [name for name in names if name != label])
-    if not texts:  # a molecule or an address may have the label, and an id has none
+    if not texts:  # the label may belong to a molecule or an address, but not to an id
         codes = [name for name in names if name != label and first_named([name], NAMED) is None]
         texts = text_columns(rows, codes, code=HASH)
     if not texts:
         return None
     values = {str(row.get(label)) for row in rows}
-    if len(values) > min(MAX_LABELS, max(FEWEST_LABELS, len(rows) // 2)):  # labels come again
+    if len(values) > min(MAX_LABELS, max(FEWEST_LABELS, len(rows) // 2)):  # labels repeat
         return None
     told = f"classification: {label!r} has {len(values)} values"
     if both := next((pair for pair in TOGETHER if set(pair) <= set(texts)), None):
@@ -261,14 +261,14 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _holds_data(rows: Rows, name: str) -> bool:
-    """Return True for a column whose texts are lists and objects as JSON or Python writes them, or a few words that come again and again."""
+    """Return True for a column whose texts are lists and objects in JSON or Python syntax, or a few repeated words."""
     texts = [text for row in rows if isinstance(text := row.get(name), str) and text]
     num_written = sum(bool(re.match(WRITTEN, text)) for text in texts)
     return 2 * num_written > len(texts) or (num_words(rows, name) < FEWEST_WORDS and 2 * len(set(texts)) < len(texts))
 
 
 def _within(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess for the prompt and response that lie in one object of each row."""
+    """Return the guess for a prompt and a response within one object in each row."""
     for name in names:
         objects = [row.get(name) for row in rows]
         inner = [value for value in objects if isinstance(value, Mapping)]
@@ -282,7 +282,7 @@ def _within(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
-    """Return the guess by contents: two columns of text are prompt and response in their order, one is running text."""
+    """Return the guess by contents: two columns of text are prompt and response, in this order; a single one is running text."""
     by, speaker = thread_columns(rows, names)
     is_thread = by is not None and speaker is not None
     texts = [name for name in text_columns(rows, names) if not is_thread or name not in (by, speaker)]
@@ -303,7 +303,7 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     prompt, response = sorted(texts[:2], key=list(names).index)
     if first_named([response], PROMPTS):
         if first_named([prompt], PROMPTS):
-            return None  # a context and a question, say: neither is the answer
+            return None  # neither is the answer, for example with a context and a question
         prompt, response, order = response, prompt, f"and {response!r} is a word for a prompt"
     else:
         order = "in this order"

@@ -1,4 +1,4 @@
-"""Guess the columns of a table that holds one message a row."""
+"""Guess the columns of a table with one message in each row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,17 +17,17 @@ from tasks.stages.ingest.reading.rows.turns import ROLES
 from tasks.stages.ingest.reading.threads import message_name, moment
 
 SPEAKERS = ("role", "speaker", "sender", "author", "from", "participant", "direction")
-"""Who says what stands in a row."""
+"""Words for the speaker of a message."""
 THREADS = ("conversation", "conv", "thread", "ticket", "session", "chat", "dialogue", "dialog", "case", "issue", "tree")
-"""The conversation that a row is a message of."""
+"""Words for the conversation of a message."""
 PARENTS = ("parent", "reply", "replied", "answers")
-"""The message that a message answers."""
+"""Words for the message that a message answers."""
 MOMENTS = ("order", "turn", "index", "idx", "position", "timestamp", "created", "sent", "time", "date")
-"""When it was said."""
+"""Words for the time or position of a message."""
 
 
 def guess_thread(rows: Rows) -> Guess | None:
-    """Return the guess for a table of one message a row: who says what, in which conversation, and when."""
+    """Return the guess for a table with one message in each row: speaker, text, conversation and order."""
     names = names_of(rows)
     by, speaker = thread_columns(rows, names)
     if by is None or speaker is None:
@@ -58,7 +58,7 @@ def guess_thread(rows: Rows) -> Guess | None:
 
 
 def thread_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the columns of conversation and speaker of a table of one message a row, as far as there are any."""
+    """Return the columns of the conversation and of the speaker, in a table with one message in each row; None for a missing column."""
     speaker = first_named(names, SPEAKERS)
     if speaker is None:
         return None, None
@@ -67,9 +67,9 @@ def thread_columns(rows: Rows, names: Sequence[str]) -> tuple[str | None, str | 
 
 
 def _tree_columns(rows: Rows, by: str, names: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the columns of the name of a message and of the one that it answers; twice None where no column names messages of others.
+    """Return the columns of a message's id and of the message that it answers; None for both if no column refers to other messages.
 
-    Some messages answer none, and the others one of their conversation.
+    Some messages must answer none, and the others a message of the same conversation.
     """
     for parent in names:
         if first_named([parent], PARENTS) is None or is_about(parent, MEASURES):
@@ -84,7 +84,7 @@ def _tree_columns(rows: Rows, by: str, names: Sequence[str]) -> tuple[str | None
 
 
 def _two_speakers(rows: Rows, by: str, speaker: str) -> dict[str, str] | None:
-    """Return the roles of two speakers of whom one begins every conversation; None if there is no such one."""
+    """Return the roles of two speakers, one of whom begins every conversation; None if there are no such two."""
     begins: dict[str, str] = {}
     for row in rows:
         begins.setdefault(str(row.get(by)), str(row.get(speaker)).strip())
@@ -96,7 +96,7 @@ def _two_speakers(rows: Rows, by: str, speaker: str) -> dict[str, str] | None:
 
 
 def _is_sorted_by(rows: Rows, name: str) -> bool:
-    """Return True if the values of a column have an order: numbers alone, or dates alone."""
+    """Return True if the values of a column can be ordered: all are numbers, or all are dates."""
     try:
         return bool(sorted(moment(row.get(name)) for row in rows))
     except (TypeError, ValueError):

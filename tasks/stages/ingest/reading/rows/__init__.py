@@ -1,1 +1,1 @@
-"""Rows of tables as conversations: their columns and shapes, turns, calls of tools, judgements, weights."""
+"""Read rows of tables as conversations: their columns and shapes, turns, tool calls, judgements, weights."""

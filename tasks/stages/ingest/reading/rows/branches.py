@@ -1,4 +1,4 @@
-"""Read the conversations of ChatGPT's export, whose messages are a tree: the branch that was shown last."""
+"""Read the conversations of ChatGPT's export, whose messages are a tree: only the branch that was shown last."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tasks.stages.ingest.reading.rows.turns import merged
 
 MESSAGES, LAST = "mapping", "current_node"
-"""The columns of the messages by their ids, and of the id of the last one."""
+"""The columns of the messages by id, and of the id of the last message."""
 SPOKEN = ("user", "assistant")
 
 
@@ -16,7 +16,7 @@ def is_tree(row: Mapping[str, Any]) -> bool:
 
 
 def shown_branch(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the turns from the root to the last message: what was said as text, without what went to tools and came from them."""
+    """Return the turns from the root to the last message: only text, without messages to and from tools."""
     nodes, node, turns = row[MESSAGES], row[LAST], list[dict[str, str]]()
     visited = set[str]()
     while isinstance(node, str) and isinstance(nodes.get(node), Mapping) and node not in visited:
@@ -28,7 +28,7 @@ def shown_branch(row: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _turn(message: Any) -> dict[str, str] | None:
-    """Return what a message says to the other side as text; None if that is nothing."""
+    """Return the text of a message between user and assistant as a turn; None if it has none."""
     if not isinstance(message, Mapping) or message.get("recipient", "all") != "all":
         return None
     author, content = message.get("author"), message.get("content")

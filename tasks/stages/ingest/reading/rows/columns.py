@@ -11,13 +11,13 @@ from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS, HISTORY, TURNS
 
 NESTED = (*TURNS, HISTORY, "chosen", "rejected", "tools")
-"""Columns that hold lists, which a table without nesting writes as JSON."""
+"""Columns that hold lists. Tables that cannot nest hold them as JSON."""
 USUAL = frozenset({
     *TURNS, *EXTRAS, HISTORY, "prompt", "completion", "response", "instruction", "output", "question", "answer", "correct",
 })  # fmt: skip
-"""Columns that say what a conversation is. Where settings name others, these would contradict them."""
+"""Columns that define a conversation. They are dropped if settings name other columns, which they would contradict."""
 LABEL = "label"
-"""A judgement of the answer, unless the settings make it the answer itself."""
+"""The column of a judgement of the answer, unless the settings use it as part of the conversation."""
 TARGETS = {"prompt": "prompt", "response": "completion", "messages": "messages", "rejected": "rejected"}
 """The setting and the usual name of its column."""
 
@@ -39,17 +39,17 @@ def usual(row: Mapping[str, Any], columns: Columns | None) -> Mapping[str, Any] 
 
 
 def missing(row: Mapping[str, Any], settings: Mapping[str, str]) -> set[str]:
-    """Return the columns that settings name, each as itself or in a template, and a row lacks."""
+    """Return the columns that settings name, directly or in a template, but that a row lacks."""
     return set().union(*map(templates.columns_of, settings.values())) - row.keys()
 
 
 def _content(value: Any) -> Any:
-    """Return a number or a truth value as the text that it is in a table."""
+    """Return a number or a boolean as text; any other value unchanged."""
     return str(value) if isinstance(value, bool | int | float | Decimal) else value
 
 
 def _decoded(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the row with the lists that it holds as JSON."""
+    """Return the row with its lists parsed from JSON."""
     lists = {}
     for name in NESTED:
         value = row.get(name)
@@ -57,5 +57,5 @@ def _decoded(row: Mapping[str, Any]) -> Mapping[str, Any]:
             try:
                 lists[name] = json.loads(value)
             except (ValueError, RecursionError):
-                continue  # stays the text that it is, and is refused as such
+                continue  # stays a text, which is refused later
     return {**row, **lists} if lists else row

@@ -1,4 +1,4 @@
-"""Spell turns whose content is parts of several kinds, as Anthropic writes them, as OpenAI does: calls and results of tools, reasoning."""
+"""Convert turns whose content is a list of parts, in Anthropic's format, to OpenAI's format: tool calls, tool results, reasoning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from tasks.stages.ingest.reading.rows.turns import role_of
 
 KINDS = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
-"""The kinds of parts that become something else than text."""
+"""The kinds of parts that do not become text."""
 
 
 def expanded(turn: Any) -> list[Any]:
-    """Return the turns that a turn of such parts stands for: results of tools are turns of their own. Any other turn stays as it is.
+    """Return the turns that a turn of such parts becomes. Tool results become turns of their own. Any other turn is unchanged.
 
     Reasoning becomes the field `thinking`.
     """
@@ -35,7 +35,7 @@ def expanded(turn: Any) -> list[Any]:
 
 
 def _joined(parts: Sequence[Mapping[str, Any]], kind: str) -> str:
-    """Return the texts of the parts of a kind, which stand in a field of its name."""
+    """Return the joined texts of the parts of a kind. A part has its text in a field named like its kind."""
     return "\n\n".join(str(part[kind]) for part in parts if part.get("type") == kind and part.get(kind))
 
 

@@ -42,12 +42,12 @@ PAIRS = (
 )
 """The columns of prompt and response."""
 EXTRAS = ("input", "context", "passage")
-"""The columns that are added to a prompt: the input of an instruction, the text that a question is about."""
+"""The columns whose texts are added to a prompt: the input of an instruction, the text that a question is about."""
 TURNS = ("messages", "conversations", "contents", "chat_messages")
 """The columns of whole conversations."""
 SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 HISTORY = "history"
-"""The column of what was said before a prompt: pairs of question and answer (LLaMA-Factory, ChatGLM), or turns."""
+"""The column of the conversation before a prompt: pairs of question and answer (LLaMA-Factory, ChatGLM), or turns."""
 CHOSEN, REJECTED = ("chosen", "chosen_response"), ("rejected", "rejected_response")
 """The columns of the two sides of a preference pair."""
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages", "input")
@@ -58,13 +58,13 @@ EXPECTED = (
     + " · prompt + chosen + rejected"
 )
 UNDECODED = re.compile("[\ufffd\ud800-\udfff]")
-"""Lone surrogates, and the mark that a decoder leaves for bytes it cannot read."""
+"""Matches lone surrogates, and the replacement character of bytes that could not be decoded."""
 
 
 def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
-    """Return the messages of a row, or the reason why it has none. The last is the assistant's last answer that is to be trained on.
+    """Return the messages of a row, or the reason why it has none. The last message is the assistant's last answer to train on.
 
-    Of a preference pair it is the chosen side.
+    For a preference pair it is the chosen side.
     """
     turns = _turns(row)
     if isinstance(turns, Unfit):
@@ -86,20 +86,20 @@ def raw_response(row: Mapping[str, Any]) -> str:
 
 
 def context_answers(row: Mapping[str, Any]) -> list[int] | None:
-    """Return the places of the answers that are not to be trained on, in a row that is a conversation; None where there are none."""
+    """Return the indices of the answers that must not be trained on, in a row that is a conversation; None if there are none."""
     turns = _turns(row)
     assert not isinstance(turns, Unfit)
     return [place for place, turn in enumerate(turns) if is_context(turn)] or None
 
 
 def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the columns of a preference pair's chosen and rejected side; None if the row is no pair."""
+    """Return the columns of a preference pair's chosen and rejected side; None if the row is not a pair."""
     chosen, rejected = (next((name for name in names if name in row), None) for names in (CHOSEN, REJECTED))
     return None if chosen is None or rejected is None else (chosen, rejected)
 
 
 def response_column(row: Mapping[str, Any]) -> str | None:
-    """Return the column of the response in a row of prompt and response; None in any other."""
+    """Return the column of the response in a row of prompt and response; None for any other row."""
     match _shape(row):
         case _, response:
             return response
@@ -117,8 +117,10 @@ def columns_of_shape(row: Mapping[str, Any]) -> set[str]:
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the columns that a row's shape is known by: prompt (empty where there is none), chosen and rejected side of a preference pair,
-    that of its turns, or prompt and response; none if its shape is unknown."""
+    """Return the columns that define a row's shape; none if the shape is unknown.
+
+    These are prompt (empty if there is none), chosen and rejected side of a preference pair, the column of turns, or prompt and response.
+    """
     if sides := side_columns(row):
         return next((name for name in PROMPTS if row.get(name)), ""), *sides
     if branches.is_tree(row):
@@ -128,12 +130,12 @@ def _shape(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_decoded(text: str) -> bool:
-    """Return True if the text has no NUL, no lone surrogate, and no mark that a decoder leaves for bytes it cannot read."""
+    """Return True if the text has no NUL, no lone surrogate, and no replacement character of undecodable bytes."""
     return "\x00" not in text and (text.isascii() or not UNDECODED.search(text))
 
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
-    """Return the raw turns of a row; those after the last answer that is to be trained on are left out."""
+    """Return the raw turns of a row, without those after the last answer to train on."""
     read = _all_turns(row)
     if isinstance(read, Unfit):
         return read
@@ -148,7 +150,7 @@ def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
 
 
 def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
-    """Return the raw turns of whichever shape the row has."""
+    """Return the raw turns of a row of any usual shape."""
     match _shape(row):
         case prompt, chosen, _:
             return _chosen_turns(row, prompt, row[chosen])
@@ -171,7 +173,7 @@ def _all_turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
 
 
 def _chosen_turns(row: Mapping[str, Any], prompt: str, chosen: Any) -> list[Any] | Unfit:
-    """Return the prompt of a preference pair and its chosen side, which may be a text, an answer's turns, or a conversation."""
+    """Return the turns of a preference pair with its chosen side, which may be a text, an answer's turns, or a conversation."""
     chosen = [chosen] if isinstance(chosen, Mapping) else chosen
     if not prompt and isinstance(chosen, str):
         chosen = transcript(chosen) or chosen
@@ -186,7 +188,7 @@ def _chosen_turns(row: Mapping[str, Any], prompt: str, chosen: Any) -> list[Any]
 
 
 def _history(row: Mapping[str, Any]) -> list[Any]:
-    """Return the turns before the prompt of a row; none where its column of that name holds anything else."""
+    """Return the turns before the prompt of a row; none if the column `history` holds anything else."""
     value = row.get(HISTORY)
     if not isinstance(value, list) or all(map(_is_turn, value)):
         return value if isinstance(value, list) else []
@@ -202,7 +204,7 @@ def _history(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _system(row: Mapping[str, Any]) -> list[Any]:
-    """Return the row's own system message. No other column ever becomes one."""
+    """Return the row's own system message. No other column ever becomes a system message."""
     value = next((row[name] for name in SYSTEM if row.get(name)), None)
     if value is None:
         return []
@@ -210,7 +212,7 @@ def _system(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _with_system(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
-    """Return turns below the row's own system message; those that begin with one keep theirs, unless it is empty, which says nothing."""
+    """Return turns after the row's own system message. Turns that begin with a system message keep theirs, unless it is empty."""
     if turns and role_of(turns[0]) == "system" and _is_empty(content_of(turns[0])):
         turns = turns[1:]
     return turns if role_of(turns[0] if turns else None) == "system" else [*_system(row), *turns]
@@ -221,7 +223,7 @@ def _is_empty(content: Any) -> bool:
 
 
 def _question(row: Mapping[str, Any], name: str) -> list[Any]:
-    """Return the turns of the prompt in a column, which may be a text; the texts in the columns of `EXTRAS` stand below it."""
+    """Return the turns of the prompt in a column. If it is a text, the texts in the columns of `EXTRAS` are appended."""
     value = row[name]
     if isinstance(value, list):
         return value
@@ -236,7 +238,7 @@ def extras(row: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _answer(value: Any) -> list[Any]:
-    """Return the turns of an answer, which may be a text, or a number as JSON has it."""
+    """Return the turns of an answer, which may be turns, a text or a number."""
     if isinstance(value, list):
         return value
     is_number = isinstance(value, int) or (isinstance(value, float | Decimal) and math.isfinite(value))
@@ -281,7 +283,7 @@ def _text(turn: Mapping[str, Any], name: str) -> str | None:
 
 
 def _checked_order(messages: list[Message]) -> list[Message] | Unfit:
-    """Return the messages if each may follow the one before it and the assistant is last, else the reason against them."""
+    """Return the messages if each may follow the one before it and the assistant is last, else the reason for refusal."""
     roles = [message.role for message in messages]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if len(spoken) < 2 or spoken[-1] != "assistant":

@@ -1,4 +1,4 @@
-"""Read the loss weights of a response's characters from a column of the user's."""
+"""Read the loss weights of a response's characters from the user's column."""
 
 import json
 import math
@@ -13,9 +13,9 @@ REASON = "weights do not fit"
 
 
 def loss_weights(row: Mapping[str, Any], column: str) -> list[float] | Unfit | None:
-    """Return the loss weight of each character of the cleaned response, or None where the column is empty.
+    """Return the loss weight of each character of the cleaned response, or None if the column is empty.
 
-    The column holds a list of numbers, one for each character of the last message as it stands in the file (in a CSV as JSON).
+    The column holds a list of numbers, one for each character of the last message as written in the file (in a CSV as JSON).
     """
     value = row.get(column)
     if value is None or value == "":
@@ -34,7 +34,7 @@ def loss_weights(row: Mapping[str, Any], column: str) -> list[float] | Unfit | N
 
 
 def _weights(value: Any) -> list[float] | None:
-    """Parse the value as weights; None if it is anything else."""
+    """Return the value parsed as weights; None if it is anything else."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
         weights = [float(number) for number in parsed]

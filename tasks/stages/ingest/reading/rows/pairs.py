@@ -1,6 +1,6 @@
-"""Rows that are a prompt and a response and nothing else, as most rows of most tables are: read some ten times as fast as any row.
+"""Read rows that are only a prompt and a response, as most rows of most tables are, about ten times as fast as other rows.
 
-`example_from_row` reads such a row as the same conversation; whatever is not as plain is left to it.
+`example_from_row` would read such a row as the same conversation, and reads all other rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from tasks.stages.ingest.reading.rows.conversations import (
 )
 
 NEVER = frozenset({*TURNS, *CHOSEN, *REJECTED})
-"""Columns that make something else of a row, whatever they hold."""
+"""Columns that a plain pair never has, whatever they hold."""
 EMPTY = (*SYSTEM, *tool_calls.TOOLS, HISTORY, "label", preferences.TAG)
-"""Columns that do so unless they are empty."""
+"""Columns that a plain pair may have only if they are empty."""
 NOTHING = (None, "")
 
 
@@ -42,9 +42,9 @@ class _Columns(NamedTuple):
     prompt: str
     response: str
     extras: Sequence[str]
-    """What is added to the prompt."""
+    """Columns whose texts are added to the prompt."""
     empty: Sequence[str]
-    """Those that have to be empty."""
+    """Columns that must be empty."""
 
 
 class PairReader:
@@ -62,10 +62,10 @@ class PairReader:
         )
         self._is_plain = all(option is None for option in special) and options.calls == "whole"
         self._known: dict[tuple[str, ...], _Columns | None] = {}
-        """None if no row of these columns is a plain pair."""
+        """Names of columns → their use; None if rows with these columns cannot be plain pairs."""
 
     def read(self, record: Row) -> Pair | None:
-        """Return the pair in a row; None if it is not as plain."""
+        """Return the pair in a row; None if the row is not a plain pair."""
         values = record.values
         names = tuple(values)
         if names not in self._known:
@@ -80,7 +80,7 @@ class PairReader:
 
 
 def _columns(names: tuple[str, ...]) -> _Columns | None:
-    """Return what the columns of a table are for; None if its rows are no plain pairs."""
+    """Return the use of a table's columns; None if its rows are not plain pairs."""
     sides = next((pair for pair in PAIRS if pair[0] in names and pair[1] in names), None)
     if sides is None or NEVER.intersection(names):
         return None
@@ -95,7 +95,7 @@ def _prompt(values: Mapping[str, Any], columns: _Columns) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a text, cleaned; None if it is no text, or has nothing in it."""
+    """Return a cleaned text; None if the value is not a readable text, or is empty."""
     if not isinstance(value, str) or not is_decoded(value):
         return None
     return cleaning.clean(value) or None

@@ -9,11 +9,11 @@ from tasks.stages.ingest.reading.rows.conversations import conversation, side_co
 
 LABELS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 TAG = "kto_tag"
-"""The column of a label beside a conversation."""
+"""The column of the label of a conversation's answer."""
 
 
 class Judgement(NamedTuple):
-    """The judgement that a row gives of its answer."""
+    """A row's judgement of its answer."""
 
     rejected: str | None = None
     """A worse answer to the same prompt."""
@@ -21,16 +21,16 @@ class Judgement(NamedTuple):
 
     @property
     def is_given(self) -> bool:
-        """Return True if the row judges at all."""
+        """Return True if the row has a judgement."""
         return self != Judgement()
 
 
 def judgement(row: Mapping[str, Any], messages: Sequence[Message]) -> Judgement | Unfit:
-    """Return the judgement in a row whose conversation is `messages`, or the reason why it cannot be one.
+    """Return the judgement in a row whose conversation is `messages`, or the reason why it is unusable.
 
-    A pair has `chosen` and `rejected` beside a prompt, or as whole conversations (TRL, UltraFeedback). A single answer has `label`, true
-    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation. SQLite has 1 and 0 for true and false, and pandas
-    writes 1.0 and 0.0 where some are missing.
+    A pair has `chosen` and `rejected`, either with a prompt or as whole conversations (TRL, UltraFeedback). A single answer has `label`, true
+    or false, with `prompt` and `completion` (TRL), or `kto_tag` with a conversation. SQLite has 1 and 0 for true and false, and pandas writes
+    1.0 and 0.0 if some are missing.
     """
     if columns := side_columns(row):
         chosen, rejected = columns

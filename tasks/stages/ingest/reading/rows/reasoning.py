@@ -1,4 +1,4 @@
-"""Put the reasoning that data keep beside an answer before it."""
+"""Put the reasoning in a separate field or column in front of its answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,14 @@ from tasks.stages.ingest.reading.rows.conversations import response_column
 from tasks.stages.ingest.reading.rows.turns import CONTENTS, content_of, role_of
 
 FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""The fields in which OpenAI-compatible servers, OpenRouter, and Ollama and Anthropic give the reasoning of an answer."""
+"""The fields of the reasoning of an answer: of OpenAI-compatible servers, of OpenRouter, and of Ollama and Anthropic."""
 
 
 def with_reasoning(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the row with the reasoning in the field `name` of each of the assistant's turns, or in the column beside a response, before
-    the answer."""
+    """Return the row with reasoning put before each answer.
+
+    The reasoning is in the field `name` of each of the assistant's turns, or in the column `name` beside a response.
+    """
     changed: dict[str, Any] = {
         column: [_with_reasoning(each, name) for turn in value for each in expanded(turn)]
         for column, value in row.items()
@@ -38,7 +40,7 @@ def _with_reasoning(turn: Any, name: str) -> Any:
 
 
 def _before(answer: str, reasoning: Any) -> str:
-    """Return an answer with its reasoning, if there is any, before it."""
+    """Return an answer with its reasoning, if there is any, in front."""
     if not isinstance(reasoning, str) or not reasoning.strip():
         return answer
     return reasoned(cleaning.clean(reasoning), answer)

@@ -1,4 +1,4 @@
-"""Read the tool calls of an assistant's turn, the results of calls, and the schemas of tools, in OpenAI's, Hermes' and Qwen's spelling."""
+"""Read the tool calls of an assistant's turn, tool results, and tool schemas, in the formats of OpenAI, Hermes and Qwen."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tasks.core.records import Message, ToolCall, Unfit
 
 BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-"""A call inside an assistant's text, as Hermes and Qwen write it."""
+"""Matches a call inside an assistant's text, in the format of Hermes and Qwen."""
 RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
 TOOLS = ("tools", "functions")
 """The columns that hold the schemas of tools."""
@@ -19,15 +19,15 @@ class Spoken(NamedTuple):
     """The contents of an assistant's turn."""
 
     content: Any
-    """Its text, without the calls in it."""
+    """The text of the turn, without calls."""
     calls: list[ToolCall]
 
 
 def read(turn: Mapping[str, Any], role: str, content: Any) -> Spoken | Unfit:
-    """Return text and calls of an assistant's turn.
+    """Return the text and the calls of an assistant's turn.
 
-    Calls are in `tool_calls` (OpenAI; arguments as JSON or as an object), in `function_call` (OpenAI's older one, Qwen-Agent), in blocks
-    inside the text (Hermes, Qwen), or are the text itself of a ShareGPT turn from `function_call`.
+    Calls are in `tool_calls` (OpenAI; arguments as JSON or as an object), in `function_call` (OpenAI's older format, Qwen-Agent), or in blocks
+    inside the text (Hermes, Qwen). In ShareGPT, the whole text of a turn with role `function_call` is the call.
     """
     if role == "function_call":
         raw, content = _parsed(content), ""
@@ -52,13 +52,13 @@ def read(turn: Mapping[str, Any], role: str, content: Any) -> Spoken | Unfit:
 
 
 def result(content: str) -> str:
-    """Return the text of a tool's result, without the marks that Hermes puts around it."""
+    """Return the text of a tool's result, without Hermes' tags."""
     results = RESULT.findall(content)
     return "\n".join(results) if results and not RESULT.sub("", content).strip() else content
 
 
 def as_text(message: Message) -> str:
-    """Return a response as a check reads it: its text, or its calls of tools as JSON."""
+    """Return a response in the form that checks read: its text, or its tool calls as JSON."""
     calls = message.tool_calls or ()
     return json.dumps([asdict(call) for call in calls], ensure_ascii=False) if calls else message.content
 
@@ -66,7 +66,7 @@ def as_text(message: Message) -> str:
 def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit | None:
     """Return the tools that a row lists, as JSON in OpenAI's form; None if it lists none.
 
-    Where the system message spells them out already, as in Hermes' data, they are not given a second time.
+    Returns None too if the system message already contains them, as in Hermes' data.
     """
     value = next((row[name] for name in TOOLS if row.get(name)), None)
     tools = _parsed(value)
@@ -82,12 +82,12 @@ def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit 
 
 
 def _with_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with its parameters under OpenAI's name, where it has Anthropic's."""
+    """Return a schema with OpenAI's name `parameters` in place of Anthropic's `input_schema`."""
     return {"parameters" if name == "input_schema" else name: value for name, value in function.items()}
 
 
 def _call(entry: Any) -> ToolCall | Unfit:
-    """Return a call from its object; arguments may be JSON, or an object."""
+    """Return the call in an object; its arguments may be JSON or an object."""
     if not isinstance(entry, Mapping):
         return Unfit("broken tool call", "a call is no JSON object")
     function = entry.get("function", entry)
@@ -101,7 +101,7 @@ def _call(entry: Any) -> ToolCall | Unfit:
 
 
 def _parsed(value: Any) -> Any:
-    """Return JSON that stands in a text; anything else as it is, and None for a text that is no JSON."""
+    """Return the value of a text that is JSON, None for any other text, and any other value unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -111,7 +111,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _dumped(value: Any) -> str:
-    """Return a value as JSON without escapes, so that a control token in it is seen. Keys without a value, which tables add, are dropped."""
+    """Return a value as JSON without escapes, so that control tokens stay visible. Keys with null, which tables add, are dropped."""
     return json.dumps(_without_nothing(value), ensure_ascii=False)
 
 

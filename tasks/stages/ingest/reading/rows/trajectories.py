@@ -1,8 +1,8 @@
-"""Make views of a trajectory, a conversation in which the assistant calls tools: what it chooses, and what it then writes, apart.
+"""Make views of a trajectory, a conversation in which the assistant calls tools: its choices and its texts as separate examples.
 
-For each of the assistant's turns there is one example that names its tool or none (task `select`), and one that writes it: the call of a
-tool (task `call:TOOL`) or an answer (task `answer`). Both have the same prompt, all before the turn with all tools. So one prompt serves
-both adapters, whichever reads it first.
+Each of the assistant's turns becomes two examples. The answer of the first names the tool or none (task `select`). The answer of the second is
+the turn: a tool call (task `call:TOOL`) or a text (task `answer`). Both have the same prompt: all turns before, and all tools. So the same
+prompt works for both adapters.
 """
 
 import json
@@ -21,19 +21,19 @@ from tasks.stages.ingest.reading.rows.tool_calls import as_text
 
 @dataclass(frozen=True)
 class View(Example):
-    """An example of one turn of a trajectory. Other views of the trajectory resemble it, and are no duplicates of it."""
+    """An example from one turn of a trajectory. Other views of the trajectory are similar, but are not duplicates of it."""
 
     trajectory: str = ""
-    """The id of the whole; in no table."""
+    """The id of the whole trajectory; not written to any table."""
 
     @property
     def is_choice(self) -> bool:
-        """Return whether its response is the choice of a tool."""
+        """Return True if its response is the choice of a tool."""
         return self.task == SELECT
 
 
 def views(whole: Example, label: str, *, has_group: bool) -> list[View] | Unfit:
-    """Return the views of a trajectory, or the reason why it has none. All are of one group, and no split cuts them.
+    """Return the views of a trajectory, or the reason why it has none. All are in one group, and so in one split.
 
     Trajectories that answer the same question are one group, unless the data have groups of their own (`has_group`).
     """
@@ -64,7 +64,7 @@ def _misfit(turn: Message, known: Mapping[str, Mapping[str, Any]]) -> Unfit | No
 
 
 def _of_turn(whole: Example, place: int) -> list[View]:
-    """Return the choice of a turn, and what is written then."""
+    """Return the two views of a turn: its choice, and its call or text."""
     prompt, turn = whole.messages[:place], whole.messages[place]
     tool = turn.tool_calls[0].name if turn.tool_calls else None
     choice = Message("assistant", written(tool))

@@ -1,4 +1,4 @@
-"""Read conversations that stand in one text, with marks before their turns."""
+"""Read conversations that are written as one text, with marks before their turns."""
 
 import re
 from typing import NamedTuple
@@ -10,9 +10,9 @@ class Marks(NamedTuple):
     """The marks of a format of transcripts."""
 
     turn: re.Pattern[str]
-    """Stands before a turn, and names its speaker."""
+    """Matches the mark before a turn, which names its speaker."""
     has_preamble: bool = True
-    """True if a text may come before the first turn, which is the system's message."""
+    """True if the format allows a text before the first turn. It becomes the system message."""
 
 
 FORMATS = (
@@ -25,15 +25,15 @@ FORMATS = (
     Marks(re.compile(r"### *(System|Human|User|Instruction|Input|Assistant|Response|GPT|Output): *")),  # Guanaco, Alpaca
 )  # fmt: skip
 SECTIONS = {"instruction": "user", "input": "user", "response": "assistant", "output": "assistant"}
-"""The names of turns that are no speakers."""
+"""Names of turns that are not speakers → role."""
 ENDS = re.compile(r"<\|im_end\|>|<\|eot_id\|>|<\|end\|>|<\|endoftext\|>|<\|begin_of_text\|>|<end_of_turn>|<bos>|</?s>")
-"""What ends a turn, or begins a text."""
+"""Matches tokens that end a turn or begin a text."""
 
 
 def transcript(text: str) -> list[dict[str, str]] | None:
-    """Return the turns of a transcript up to its last answer; None if the text is none.
+    """Return the turns of a transcript up to its last answer; None if the text is not a transcript.
 
-    Turns of one speaker that follow each other are one.
+    Consecutive turns of one speaker are joined.
     """
     return next((turns for marks in FORMATS if (turns := _turns(text, marks)) is not None), None)
 

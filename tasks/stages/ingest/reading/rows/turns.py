@@ -1,4 +1,4 @@
-"""The turns of a conversation in the spellings of OpenAI, Anthropic, Gemini, ShareGPT and Qwen: roles, contents."""
+"""Read roles and contents of turns in the formats of OpenAI, Anthropic, Gemini, ShareGPT and Qwen."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,30 +27,30 @@ ROLES = {
     "function": "tool",
     "observation": "tool",
 }
-"""Spellings of roles, in small letters: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere, LangChain, and of helpdesks."""
+"""Spellings of roles, in lower case: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere, LangChain, and of helpdesks."""
 READ = frozenset({
     "role", "from", "sender", "content", "value", "parts", "text", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
 })  # fmt: skip
 """The fields of a turn that are read."""
 CONTENTS = ("content", "value", "parts", "text")
-"""The fields that may hold what is said."""
+"""The fields that may hold the content."""
 TEXTS = ("text", "input_text", "output_text")
-"""The types of parts that are texts; the last two are of OpenAI's Responses."""
+"""The types of parts that are texts; the last two are from OpenAI's Responses API."""
 
 
 def spelled_role(turn: Mapping[str, Any]) -> Any:
-    """Return the role of a turn as it is written; None where it has none."""
+    """Return the role of a turn as written; None if it has none."""
     return turn.get("role", turn.get("from", turn.get("sender")))
 
 
 def role_of(turn: Any) -> str | None:
-    """Return the role of a turn; None where it has none that is known."""
+    """Return the role of a turn; None if it has no known role."""
     spelled = spelled_role(turn) if isinstance(turn, Mapping) else None
     return ROLES.get(spelled.strip().lower()) if isinstance(spelled, str) else None
 
 
 def content_of(turn: Mapping[str, Any]) -> Any:
-    """Return the content of a turn: of one in parts its text, or the parts themselves where one is no text (an image, say)."""
+    """Return the content of a turn. Parts are joined to a text, or returned unchanged if one is not text, such as an image."""
     content = next((turn[name] for name in CONTENTS if name in turn), None)
     if not isinstance(content, list):
         return content
@@ -59,16 +59,15 @@ def content_of(turn: Mapping[str, Any]) -> Any:
 
 
 def is_context(turn: Any) -> bool:
-    """Return True for an answer that is not to be trained on: `weight: 0` of OpenAI and Mistral, `train: false` of Axolotl, `loss: false` of
-    ms-swift."""
+    """Return True for an answer that must not be trained on: `weight: 0` (OpenAI, Mistral), `train: false` (Axolotl) or `loss: false`
+    (ms-swift)."""
     if role_of(turn) != "assistant":
         return False
     return turn.get("weight") == 0 or turn.get("train") is False or turn.get("loss") is False
 
 
 def merged(turns: Iterable[dict[str, Any]], separator: str) -> list[dict[str, Any]]:
-    """Return the turns, in which texts of one role and weight that follow each other are one turn; results of tools, and turns with more than
-    a text, stay apart."""
+    """Return the turns with consecutive texts of one role and weight joined. Tool results, and turns with more than a text, are not joined."""
     made: list[dict[str, Any]] = []
     for turn in turns:
         before = made[-1] if made else {}
@@ -84,7 +83,7 @@ def merged(turns: Iterable[dict[str, Any]], separator: str) -> list[dict[str, An
 
 
 def described(content: Any) -> str:
-    """Return in words what stands in place of a text."""
+    """Return a description of a content that is not a text."""
     if isinstance(content, list):
         kinds = [part.get("type", "unknown") for part in content if isinstance(part, Mapping) and not _is_text(part)]
         if kinds:
@@ -93,5 +92,5 @@ def described(content: Any) -> str:
 
 
 def _is_text(part: Any) -> bool:
-    """Return True for a part of text; Gemini's and Bedrock's have no type."""
+    """Return True for a part of text; those of Gemini and Bedrock have no type."""
     return isinstance(part, Mapping) and part.get("type", "text") in TEXTS

@@ -1,4 +1,4 @@
-"""Tell which columns of a table, and which fields of its turns, no example is made of."""
+"""Find the columns of a table, and the fields of its turns, that no example uses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 def unused(rows: Sequence[Mapping[str, Any]], options: Rows) -> list[str]:
-    """Return the columns that hold something and are not used in any of these rows, and after them fields of turns (`turn.weight`).
+    """Return the columns that are not empty and that none of these rows uses, followed by fields of turns (`turn.weight`).
 
-    Rows that have no conversation do not count.
+    Rows without a conversation are ignored.
     """
     named, used = dict[str, None](), set[str]()
     for row in rows:
@@ -33,12 +33,12 @@ def unused(rows: Sequence[Mapping[str, Any]], options: Rows) -> list[str]:
 
 
 def columns_with_content(rows: Sequence[Mapping[str, Any]]) -> dict[str, None]:
-    """Return the columns that hold something in any of these rows, in their order."""
+    """Return the columns that are not empty in at least one of these rows, in their order."""
     return dict.fromkeys(name for row in rows for name, value in row.items() if value not in NOTHING)
 
 
 def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
-    """Return the columns of which the example of a row is made, with those that settings name."""
+    """Return the columns that the example of a row uses, and those that settings name."""
     check = options.check.model_dump().values() if options.check else ()
     settings = [
         options.group,
@@ -62,7 +62,7 @@ def _used(row: Mapping[str, Any], options: Rows) -> set[str]:
 
 
 def _in_templates(options: Rows) -> set[str]:
-    """Return the columns that templates of the settings pick from."""
+    """Return the columns that templates of the settings refer to."""
     values = options.columns.model_dump(exclude_none=True).values() if options.columns else ()
     return {name for value in values if templates.is_template(value) for name in templates.columns_of(value)}
 
@@ -75,7 +75,7 @@ def _names(setting: str, name: str) -> bool:
 
 
 def _fields(value: Any) -> Iterator[str]:
-    """Yield the fields of the turns in a column that hold something."""
+    """Yield the fields that are not empty of the turns in a column."""
     for turn in value if isinstance(value, list) else ():
         for each in expanded(turn):
             if isinstance(each, Mapping):
