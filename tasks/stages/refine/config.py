@@ -34,7 +34,7 @@ STAGE = Stage(
 
 
 class Rules(Config):
-    """Changes of programs by rule, without a model: each preserves the meaning, or is checked by running the program."""
+    """Changes of programs by rule, without a model. Each change preserves the meaning, or is checked by running the program."""
 
     from_: Literal["rules"] = Field(alias="from")
     tries: int = Field(6, ge=1)
@@ -47,22 +47,22 @@ class Writing(Decoding):
     tries: int = Field(1, ge=1)
     """Proposals for a chosen example, one after the other, until one is accepted."""
     asks: Literal["prompt", "answer"] = "prompt"
-    """`prompt`: a new prompt, then an answer to it, as Middo does. `answer`: another answer to the same prompt, which a small
-    model can give too; ours."""
+    """`prompt`: a new prompt, then an answer to it, as in Middo. `answer`: another answer to the same prompt, which is also within the reach of
+    a small model; this is ours, not Middo's."""
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(1024, ge=1)
 
 
 class Local(Writing):
-    """A model of this machine: the tuned one, the pretrained one, or one in a folder."""
+    """A model on this machine: the tuned one, the pretrained one, or one in a folder."""
 
     from_: Literal["local"] = Field(alias="from")
     model: Literal["tuned", "pretrained"] | Path = "tuned"
     tries: int = Field(4, ge=1)
     """Proposals for a chosen example, one after the other, until one is accepted."""
     asks: Literal["prompt", "answer"] = "answer"
-    """As for an endpoint, with another default: see there."""
+    """`prompt`: a new prompt, then an answer to it. `answer`: another answer to the same prompt."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)
@@ -76,16 +76,16 @@ class Endpoint(Writing):
 
 
 class Tasks(Decoding):
-    """New tasks of the sources that generate them, as many of each kind as a curator that looks at tasks says (`failures`)."""
+    """New tasks of the sources that generate them. A curator that looks at tasks (`failures`) decides the number of each kind."""
 
     from_: Literal["tasks"] = Field(alias="from")
     answers: Literal["source", "own"] = "source"
-    """Who answers them: the generator; or the tuned model itself, of whose samples the first that the verifier takes is kept. A task
-    without such a sample is left out, and another takes its place."""
+    """The author of the answers. `source`: the generator. `own`: the tuned model; the first sampled answer that the verifier accepts is kept,
+    and a task without one is replaced by another task."""
     tries: int = Field(3, ge=1)
-    """Times that refused tasks are replaced by others, at most."""
+    """Largest number of draws. Each draw after the first replaces refused tasks by others."""
     samples: int = Field(4, ge=1)
-    """Answers that the model samples for each task; this and what follows is for `answers: own`."""
+    """Answers that the model samples for each task. This setting and the following ones are for `answers: own`."""
     temperature: float = Field(0.7, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(24, ge=1)
@@ -109,11 +109,11 @@ class Acceptance(Config):
     length: float = Field(4.0, ge=1)
     """Largest factor by which prompt and response may be longer or shorter than the parent's."""
     free: int = Field(400, ge=0)
-    """Characters up to which any length is allowed."""
+    """Number of characters up to which any length is allowed."""
     likeness: float | None = Field(0.4, ge=-1, le=1)
-    """Least cosine between a text without tests and its parent; none switches the check off, and no embedder is needed."""
+    """Least cosine between a text without tests and its parent; null switches the check off, and no embedder is needed."""
     protected: tuple[str, ...] = ()
-    """Regular expressions: text that they match in a prompt must occur in its rewrite too."""
+    """Regular expressions. A text that they match in a prompt must also be in its rewrite."""
     contamination: Contamination = Contamination()
     """Overlap with an evaluation text above which a proposal is rejected."""
     judge: Judge | None = None
@@ -131,16 +131,15 @@ class Acceptance(Config):
 
 
 class RefineConfig(Config):
-    """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones; or new tasks are
-    added."""
+    """Settings of the refinement. It simplifies hard examples, improves poor ones and adds new ones near sparse ones, or it adds new tasks."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     generator: Generator = Rules.model_validate({"from": "rules"})
     accept: Acceptance = Acceptance()
     keep_scale: Literal["paper", "exact"] = "paper"
-    """`paper`: added examples make the round larger. `exact`: as many examples as before; the ones with the nearest neighbours that
-    were not chosen are dropped, and an example that is both hard and poor gets one rewrite. Ours."""
+    """`paper`: added examples make the round larger. `exact`: the number of examples stays the same, which is ours, not Middo's: the examples
+    with the nearest neighbours that were not chosen are dropped, and an example that is both hard and poor gets one rewrite."""
     seed: int = 0
 
     @model_validator(mode="after")

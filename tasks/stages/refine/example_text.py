@@ -1,4 +1,4 @@
-"""Texts of an example: its prompt as one text, all of its messages normalised, and the example with another response."""
+"""Texts of an example: its prompt as one text, its messages in normalised form, and the example with another response."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,22 +14,22 @@ def is_code(example: Example) -> bool:
 
 
 def as_text(prompt: Sequence[Message]) -> str:
-    """Return a conversation as one text; a single message as it is."""
+    """Return a conversation as one text; a single message without its role."""
     return prompt[0].content if len(prompt) == 1 else conversation(prompt)
 
 
 def conversation(messages: Sequence[Message]) -> str:
-    """Return messages as one text, each behind its role."""
+    """Return messages as one text, each after its role."""
     return "\n\n".join(f"[{message.role}]\n{spoken(message)}" for message in messages)
 
 
 def prompt_key(example: Example) -> str:
-    """Return all messages before the response as one text with white space collapsed; examples of equal keys are asked the same."""
+    """Return all messages before the response as one text with white space collapsed. Equal keys mean the same question."""
     return " ".join(prompt_of(example).split())
 
 
 def normalized(example: Example) -> str:
-    """Return all messages as one text with white space collapsed, but for that within lines of code; duplicates have equal texts."""
+    """Return all messages as one text with white space collapsed, except within lines of code. Duplicates have equal texts."""
     *prompt, response = example.messages
     texts = [(message.role, message.content, "```" in message.content) for message in prompt]
     texts.append((response.role, response.content, "```" in response.content or is_code(example)))
@@ -37,7 +37,7 @@ def normalized(example: Example) -> str:
 
 
 def _lines(text: str) -> str:
-    """Return the lines that hold anything: their indentation tells one program from another."""
+    """Return the lines that are not empty, with their indentation, which distinguishes programs."""
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 

@@ -18,7 +18,7 @@ UNSOLVED = "no sample passes"
 
 @dataclass(frozen=True)
 class OwnAnswers:
-    """The answers of the tuned model: the first of several samples that came to their end and that the verifier takes."""
+    """Answers by the tuned model: the first of several samples that is complete and that the verifier accepts."""
 
     name: str
     """The model's name in the lineage."""
@@ -28,7 +28,7 @@ class OwnAnswers:
     score: Callable[[Example], float]
 
     def of(self, tasks: Sequence[Example]) -> Iterator[Example | None]:
-        """Yield each task with such an answer, None where no sample passes."""
+        """Yield each task with such an answer, or None if no sample passes."""
         numbered = [(task, number) for task in tasks for number in range(self.samples)]
         keys = [f"{self.seed} {task.id} {number}" for task, number in numbered]
         answers = list(self.write([task.prompt for task, _ in numbered], keys))
@@ -41,20 +41,20 @@ class OwnAnswers:
 
 @dataclass
 class NewTasks:
-    """Generates new tasks in waves, until each kind has as many as it is to get or the tries are used up."""
+    """Generates new tasks in waves, until each kind has as many as asked for, or the tries are used up."""
 
     kinds: Sequence[Kind]
     diagnosed: Mapping[str, Mapping[str, Any]]
-    """Kind → tasks asked and failed, and those to add."""
+    """Kind → numbers of tasks asked, failed and to add."""
     acceptor: Acceptor
     known: set[str]
-    """The prompts (`gym.prompt_key`) that no new task may have: of the round, of evaluation data, of probes."""
+    """The prompts (`gym.prompt_key`) that no new task may have: those of the round, of evaluation data and of probes."""
     seed: int
     round: int
     """The number of the round, stored with new examples."""
     tries: int
     own: OwnAnswers | None = None
-    """None where the generator answers."""
+    """None if the generator answers."""
     lineage: list[Lineage] = field(default_factory=list)
 
     def make(self) -> list[Example]:
@@ -67,7 +67,7 @@ class NewTasks:
         return [example for examples in made.values() for example in examples]
 
     def _draw(self, kind: Kind, made: Sequence[Example], attempt: int) -> list[Example]:
-        """Return the tasks of a kind that are still missing."""
+        """Return fresh tasks of a kind, as many as are still missing."""
         missing = self.diagnosed.get(kind.name, {}).get("add", 0) - len(made)
         if missing <= 0:
             return []

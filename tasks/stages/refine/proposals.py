@@ -8,15 +8,15 @@ from tasks.core.records import Decision, Example, Signals, Unfit
 
 Operator = Literal["simplify", "improve", "extend", "add", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
-"""Set that an example was chosen for → operator."""
+"""Set for which an example was chosen → operator."""
 IMPROVED = "low"
-"""The set of a flagged example."""
+"""The set to which a flagged example belongs."""
 NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
 NO_REQUEST, TOOLS = "no request", "tools"
 NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, NO_REQUEST, TOOLS, KEPT})
-"""Reasons for which nothing is proposed at all."""
+"""Reasons why nothing is proposed at all."""
 PROPOSING: tuple[Operator, ...] = (*OPERATORS.values(), "add")
-"""The operators of proposals; the others are a person's decisions."""
+"""The operators of proposals; the other operators are decisions of people."""
 REPLACING = ("simplify", "improve")
 """Operators whose results replace the example."""
 

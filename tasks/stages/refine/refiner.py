@@ -19,21 +19,21 @@ class Refiner:
     """Works through jobs and records the lineage of every proposal."""
 
     generator: Generator | None
-    """None where there are no jobs: a person's decisions alone are applied."""
+    """None if there are no jobs; then only a person's decisions are applied."""
     acceptor: Acceptor
     decisions: Mapping[str, Decision]
     round: int
     """The number of the round, stored with new examples."""
     flagged: Set[str] = frozenset()
-    """The ids that a person flagged, which are not dropped for added ones."""
+    """The ids of examples that a person flagged, which are not dropped for added ones."""
     lineage: list[Lineage] = field(default_factory=list)
     accepted: dict[tuple[str, str], Example] = field(default_factory=dict)
-    """By the id of the parent and the operator."""
+    """(Id of the parent, operator) → accepted example."""
     matched_decisions: set[str] = field(default_factory=set)
     """The ids of the decisions that are about an example or proposal of this round."""
 
     def propose_and_accept(self, jobs: Sequence[Job]) -> None:
-        """Make one proposal after the other for each job, all jobs at once, until one is accepted or there are no more."""
+        """Make proposals for all jobs in waves, one for each open job, until one is accepted or there are no more."""
         waiting, attempt = [job for job in jobs if self._is_open(job)], 0
         while waiting:
             assert self.generator, "jobs need a generator"
@@ -51,9 +51,10 @@ class Refiner:
             waiting, attempt = still_open, attempt + 1
 
     def _is_open(self, job: Job) -> bool:
-        """Return True if proposals are to be made for the job.
+        """Return True if proposals should be made for the job.
 
-        None are made if a person accepted, edited or rejected the example, or if it is a program and there is no sandbox.
+        None are made if a person accepted, edited or rejected the example, if its answer cannot be replaced, or if it is a program and there
+        is no sandbox.
         """
         decision, replaces = self._decision_on(job.example.id), job.operator in REPLACING
         if decision and decision.decision == "accept" and replaces:
@@ -76,7 +77,7 @@ class Refiner:
         return self.decisions.get(identity)
 
     def _readable(self, result: Proposal | Failed | None) -> Proposal | Failed | None:
-        """Return what a person wrote in place of a failed answer; any other result unchanged."""
+        """Return, for a failed answer that a person edited, a proposal with the edit; any other result unchanged."""
         if not isinstance(result, Failed):
             return result
         decision = self.decisions.get(_id_of(result))
@@ -116,7 +117,7 @@ class Refiner:
         return why is None
 
     def _record_failure(self, failed: Failed) -> None:
-        """Add a failure to the lineage, where it has no proposal: its text may be a prompt or a draft, and no answer."""
+        """Add a failure to the lineage, without a response, since its text may be a prompt or a draft and not an answer."""
         job = failed.job
         detail = f"{failed.why.detail}: {failed.text}" if failed.text else failed.why.detail
         self.lineage.append(
@@ -127,7 +128,7 @@ class Refiner:
         )  # fmt: skip
 
     def apply_decisions(self, examples: Sequence[Example]) -> None:
-        """Apply the review decisions that edit or reject examples. An edited program must pass its tests, as any proposal."""
+        """Apply the review decisions that edit or reject examples. An edited program must pass its tests, like any proposal."""
         edits = []
         for example in examples:
             decision = self._decision_on(example.id)
@@ -136,7 +137,9 @@ class Refiner:
                 self.lineage.append(_rejected(example, decision))
             elif decision and decision.decision == "edit":
                 judged = replace(example, desirable=True) if example.desirable is False else example
-                new = with_response(judged, decision.text)  # the bad answer is gone, and with it its judgement
+                new = with_response(
+                    judged, decision.text
+                )  # the undesirable answer is replaced, so its judgement no longer holds
                 edit = Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision)
                 if example.messages[-1].tool_calls:
                     self._record(edit, CALL)
@@ -215,7 +218,7 @@ def _dropped(example: Example) -> Lineage:
 
 
 def _bound(example: Example) -> Unfit | None:
-    """Return the reason if the answer of an example cannot be exchanged for another text."""
+    """Return the reason if the answer of an example cannot be replaced by another text."""
     if example.messages[-1].tool_calls:
         return CALL
     if example.rejected is not None or example.desirable is not None:

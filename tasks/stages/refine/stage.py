@@ -1,4 +1,4 @@
-"""Stage `refine`: rewrite or extend the examples that the diagnosis of a round chose (Middo), or add new tasks by its failures.
+"""Stage `refine`: rewrite or extend the examples that a diagnosis chose (Middo), or add new tasks of the kinds at which the model failed.
 
 reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,probes.parquet,diagnosis.json},
         data/review_decisions.jsonl, models/pretrained/, models/tuned/<prev>/, models/embedder/, data/ingested/
@@ -38,7 +38,7 @@ TEXTS_ALONE = (
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Propose changes of the round, accept or reject them, and write the next round's examples and their lineage."""
+    """Propose changes to the round, accept or reject them, and write the next round's examples and their lineage."""
     diagnosed = diagnosis.check(inputs["diagnosis"], inputs)
     examples = tables.read(inputs["examples"], Example)
     decided = review_decisions.read(inputs["decisions"])
@@ -60,20 +60,20 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 
 class Refined(NamedTuple):
-    """The next round, and how it came about."""
+    """The next round, with the changes that led to it."""
 
     examples: Sequence[Example]
     chosen: Sequence[Operator]
-    """An operator for each change that was to be made."""
+    """The operator of each intended change."""
     lineage: Sequence[Lineage]
     matched: set[str]
     """The ids of review decisions that are about this round."""
 
 
 def _kinds(diagnosed: Mapping[str, Any], config: StageConfig) -> Mapping[str, Any] | None:
-    """Return what the diagnosis says of each kind of generated tasks; None if it looked at examples.
+    """Return the diagnosis of each kind of generated tasks; None if the diagnosis looked at examples.
 
-    Raises ValueError if the generator is not one for such a diagnosis.
+    Raises ValueError if the generator does not fit such a diagnosis.
     """
     kinds: Mapping[str, Any] | None = diagnosed.get("kinds")
     if isinstance(config.refine.generator, Tasks) != (kinds is not None):
@@ -117,7 +117,7 @@ def _extended(
     config: StageConfig,
     run: Run,
 ) -> Refined:
-    """Return the round with new tasks, as many of each kind as the diagnosis says."""
+    """Return the round with new tasks added, in the numbers for each kind that the diagnosis names."""
     source, seed = config.refine.generator, config.refine.seed
     assert isinstance(source, Tasks)
     refiner = _refiner(inputs, examples, decision_of, config, run)
@@ -174,7 +174,7 @@ def _refiner(
 
 
 def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Generator | None:
-    """Return the generator of rewrites that params.yaml names; None if it names that of new tasks."""
+    """Return the generator of rewrites that params.yaml names; None if it names the generator of new tasks."""
     source, seed = config.refine.generator, config.refine.seed
     if isinstance(source, Tasks):
         return None
@@ -216,19 +216,19 @@ def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _evaluation_documents(folder: Path) -> list[str]:
-    """Read the text of every document that models are evaluated by."""
+    """Read the text of every document on which models are evaluated."""
     return [
         document.text for name in EVALUATION_DOCUMENTS for document in tables.read(folder / f"{name}.parquet", Document)
     ]
 
 
 def _evaluation_examples(folder: Path) -> list[Example]:
-    """Read every example that models are evaluated by."""
+    """Read every example on which models are evaluated."""
     return [example for name in EVALUATION_EXAMPLES for example in tables.read(folder / f"{name}.parquet", Example)]
 
 
 def _plainness_check(folder: Path) -> Callable[[Example], bool]:
-    """Return a check that is True for an example that spells none of the model's control tokens."""
+    """Return a function that returns True for an example without control tokens of the model."""
     from tasks.engine import encode
 
     tokenizer = checkpoints.load_tokenizer(folder)

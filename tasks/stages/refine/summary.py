@@ -1,4 +1,4 @@
-"""Summarise a refinement: counts that add up, and the reason why few proposals were accepted, if few were."""
+"""Summarise a refinement: the counts of proposals, and the main reasons if few were accepted."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +21,8 @@ def refinement_record(
 ) -> dict[str, Any]:
     """Return the contents of refinement.json.
 
-    `chosen` has an operator for each change that was to be made; `flagged` counts the examples that a person flagged,
-    `unmatched_decisions` the decisions whose id occurs in no example or proposal.
+    `chosen` has the operator of each intended change. `flagged` is the number of examples that a person flagged, and
+    `unmatched_decisions` the number of decisions whose id belongs to no example or proposal.
     """
     attempts = [line for line in lineage if line.operator in PROPOSING]
     proposed = [line for line in attempts if line.reason not in NOT_PROPOSED]
@@ -59,7 +59,7 @@ def _why_nothing(chosen: Sequence[Operator], proposed: Sequence[Lineage]) -> str
 
 
 def _why_few(proposed: Sequence[Lineage]) -> str:
-    """Return a sentence if less than a tenth of the proposals was accepted, else an empty text."""
+    """Return a sentence if less than a tenth of the proposals were accepted, else an empty text."""
     accepted = sum(line.accepted for line in proposed)
     if not proposed or accepted >= FEW * len(proposed):
         return ""

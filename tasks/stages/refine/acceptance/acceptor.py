@@ -17,7 +17,7 @@ from tasks.stages.refine.proposals import Proposal
 
 DUPLICATE = Unfit("double", "another example says the same")
 REPEATED = 3
-"""Largest number of proposals of one attempt that may have the same new answer. Ours."""
+"""Largest number of proposals in one attempt that may have the same new answer. This rule is ours, not Middo's."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Acceptor:
     examples: Sequence[Example]
     """The examples of the previous round."""
     evaluation: Sequence[str]
-    """Every text that models are evaluated by."""
+    """Every text on which models are evaluated."""
     is_plain: Callable[[Example], bool]
     """False for an example that spells a control token of the model."""
     run_programs: RunPrograms | None
@@ -38,7 +38,8 @@ class Acceptor:
     embed: Embed | None = None
     ask_judge: Write | None = None
     evaluation_prompts: Set[str] = frozenset()
-    """The prompts that models are evaluated by (`prompt_key`): those of a few words are no overlap, but must not be asked for."""
+    """The prompts on which models are evaluated (`prompt_key`). A prompt of a few words is not found as an overlap, but must not be trained on
+    either."""
     known_texts: set[str] = field(default_factory=set)
     """The normalised texts of the examples and of accepted proposals."""
 
@@ -46,7 +47,7 @@ class Acceptor:
         self.known_texts.update(map(normalized, self.examples))
 
     def accept_or_reject(self, proposals: Sequence[Proposal]) -> list[Unfit | None]:
-        """Return, for each proposal in order, None if it is accepted, else the reason. Of equal ones the first is accepted."""
+        """Return, for each proposal in order, None if it is accepted, else the reason. Of equal proposals the first is accepted."""
         rejections: list[Unfit | None] = [self._check_text(proposal) for proposal in proposals]
         for check in (
             self._check_repeated,
@@ -65,7 +66,7 @@ class Acceptor:
         ]
 
     def accept_or_reject_new(self, examples: Sequence[Example]) -> list[Unfit | None]:
-        """Return, for each new example that was made from no other, None if it is accepted, else the reason."""
+        """Return, for each new example without a parent, None if it is accepted, else the reason."""
         overlapping = self._check_overlap(examples)
         return [
             self._check_itself(example)
@@ -92,7 +93,7 @@ class Acceptor:
         )
 
     def _check_itself(self, example: Example, *, may_be_known: bool = False) -> Unfit | None:
-        """Check what needs no other text than those known."""
+        """Check an example without comparing it with its parent."""
         if not example.response.strip() or not example.prompt[-1].content.strip():
             return Unfit("empty", "prompt or response is empty")
         if normalized(example) in self.known_texts and not may_be_known:
@@ -102,7 +103,7 @@ class Acceptor:
         return None
 
     def _check_repeated(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
-        """Reject an answer that neither tests nor a person judge if the generator gives it again and again, and no example has it."""
+        """Reject an answer that more than `REPEATED` proposals share and no example has, unless tests or a person judge it."""
         return _checked_texts(
             proposals, lambda texts: _repeated(texts, {_answer(example) for example in self.examples})
         )
@@ -114,7 +115,7 @@ class Acceptor:
         return self._check_overlap([proposal.example for proposal in proposals])
 
     def _check_overlap(self, examples: Sequence[Example]) -> list[Unfit | None]:
-        """Reject what overlaps an evaluation text. N-grams that many examples of the round share do not count."""
+        """Reject examples that overlap an evaluation text. N-grams that many examples of the round share do not count."""
         if not examples or not self.evaluation:
             return [None] * len(examples)
         known = sides(self.examples)
@@ -129,9 +130,9 @@ class Acceptor:
         return [Unfit("contaminated", f"overlaps {leaks[at]!r}") if at in leaks else None for at in positions]
 
     def _leaked_prompts(self, examples: Sequence[Example]) -> list[str]:
-        """Return for each example its prompt if models are evaluated by it, else an empty text.
+        """Return for each example its prompt if models are evaluated on it, else an empty text.
 
-        A prompt that the round has is none: the examples of both share it.
+        A prompt that an example of the round already has does not count.
         """
         prompts = [prompt_key(example) for example in examples]
         leaked = self.evaluation_prompts & set(prompts)
@@ -160,7 +161,7 @@ class Acceptor:
 
 
 def _lays_out(proposal: Proposal) -> bool:
-    """Return True if a person changed an example's lines and no word of it, as where paragraphs are parted. Of a generator that is no change."""
+    """Return True if a person changed only the line breaks of an example. The same change by a generator counts as no change."""
     old, new = proposal.job.example, proposal.example
     is_edit = proposal.decision is not None and proposal.decision.decision == "edit"
     return is_edit and normalized(old) == normalized(new) and _lines(old) != _lines(new)
@@ -175,7 +176,7 @@ def _answer(example: Example) -> str:
 
 
 def _repeated(proposals: Sequence[Proposal], known: set[str]) -> list[Unfit | None]:
-    """Return for each proposal None, or that more than `REPEATED` have its answer, which is none of the `known` ones."""
+    """Return for each proposal None, or a rejection if more than `REPEATED` proposals have its answer and `known` does not contain it."""
     answers = [_answer(proposal.example) for proposal in proposals]
     counts = Counter(answer for answer in answers if answer not in known)
     return [
@@ -187,7 +188,7 @@ def _repeated(proposals: Sequence[Proposal], known: set[str]) -> list[Unfit | No
 def _checked_texts(
     proposals: Sequence[Proposal], check: Callable[[Sequence[Proposal]], Iterable[Unfit | None]]
 ) -> list[Unfit | None]:
-    """Apply a check to the proposals that neither tests nor a person judge; return None for the others."""
+    """Return the results of a check on the proposals that neither tests nor a person judge, and None for the others."""
     are_texts = [proposal.example.tests is None and proposal.decision is None for proposal in proposals]
     texts = [proposal for proposal, is_text in zip(proposals, are_texts, strict=True) if is_text]
     checked = iter(check(texts) if texts else ())

@@ -1,4 +1,4 @@
-"""Checks that run a proposal's program: it passes its tests every time, and wrong programs do not."""
+"""Checks that run a proposal's program: it must pass its tests every time, and wrong programs must fail them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -10,7 +10,7 @@ from tasks.stages.refine.proposals import Proposal
 
 NO_SANDBOX = Unfit("no sandbox", "programs are not run on this machine; `ratchet doctor` says what would do")
 RUNS = 2
-"""Runs of a program that must end alike, or its tests are flaky."""
+"""Number of runs of a program. If they end differently, its tests are flaky."""
 
 RunPrograms = Callable[[Iterable[Case]], Iterator[Verdict]]
 
@@ -18,7 +18,7 @@ RunPrograms = Callable[[Iterable[Case]], Iterator[Verdict]]
 def check_programs(
     proposals: Sequence[Proposal], run: RunPrograms | None, score: Callable[[Example], float]
 ) -> Iterator[Unfit | None]:
-    """Reject proposals that fail their tests, and those whose tests let a wrong program pass.
+    """Reject proposals that fail their tests, and those whose tests accept a wrong program.
 
     `run` is None if there is no sandbox; `score` is the verifier of puzzles and of answers with a check.
     """
@@ -41,14 +41,14 @@ def _check_testable(proposal: Proposal, run: RunPrograms | None) -> Unfit | None
 
 
 def check_answer(example: Example, score: Callable[[Example], float]) -> Unfit | None:
-    """Reject an answer that its verifier does not take."""
+    """Reject an answer that its verifier does not accept."""
     if example.tests is None or score(example) >= 1:
         return None
     return Unfit("fails its tests", "its verifier does not take the answer")
 
 
 def _cases(proposal: Proposal) -> Iterator[Case]:
-    """Yield the program, several times, then the programs that must fail; nothing for puzzles and texts."""
+    """Yield the program `RUNS` times, then the programs that must fail; nothing for puzzles and texts."""
     tests = proposal.example.tests
     if tests is not None and tests.run_programs:
         for code in (*(program(proposal.example.response) for _ in range(RUNS)), *proposal.wrong_programs):

@@ -1,4 +1,4 @@
-"""Checks that read a proposal's text: its length, protected text, links and code that nothing it was made from has."""
+"""Checks that read a proposal's text: its length, protected text, and links and code that are in none of its sources."""
 
 import re
 
@@ -11,7 +11,7 @@ LINK = re.compile(r"\b(?:https?|ftp|file|data|javascript):\S+|\bwww\.\S+", re.IG
 
 
 def check_length(proposal: Proposal, config: Acceptance) -> Unfit | None:
-    """Reject a proposal much longer or shorter than its parent. A new example beside its parent may be shorter."""
+    """Reject a proposal that is much longer or shorter than its parent. A new example (`extend`) may be much shorter."""
     old, new = proposal.job.example, proposal.example
     for side, before, after in (
         ("prompt", len(as_text(old.prompt)), len(as_text(new.prompt))),
@@ -37,7 +37,7 @@ def check_protected_text(proposal: Proposal, config: Acceptance) -> Unfit | None
 
 
 def check_foreign_content(proposal: Proposal) -> Unfit | None:
-    """Reject links, and code in a text, that nothing it was made from has."""
+    """Reject a proposal with links, or with code blocks, that neither its parent nor the hints have."""
     parents = [proposal.job.example, *proposal.job.hints]
     old = "\n".join(message.content for parent in parents for message in parent.messages)
     new = "\n".join(message.content for message in proposal.example.messages)

@@ -17,13 +17,13 @@ SCORE = re.compile(r"\s*score:\s*(10|[0-9])(?:\s*/\s*10)?\s*\.?\s*(?:\n|\Z)", re
 
 
 def parse_score(text: str) -> int | None:
-    """Return the judge's score if the answer, behind its reasoning, begins with the score line, else None."""
+    """Return the judge's score if the answer, after its reasoning, begins with the score line, else None."""
     match = SCORE.match(answer_of(text))
     return int(match.group(1)) if match else None
 
 
 def parse_new_prompt(text: str) -> str | Unfit:
-    """Return the text after the one line of the answer, behind its reasoning, that holds the mark alone."""
+    """Return the text after the only line that holds nothing but the mark, in the answer without its reasoning."""
     lines = answer_of(text).splitlines()
     marks = [number for number, line in enumerate(lines) if line.strip() == MARK]
     if len(marks) != 1:
@@ -33,7 +33,7 @@ def parse_new_prompt(text: str) -> str | Unfit:
 
 
 def rewritten_example(job: Job, request: Message, response: str) -> Example | Unfit:
-    """Return the job's example with another last message of the prompt and another response, and with tests that fit them."""
+    """Return the job's example with a new last message of the prompt, a new response, and tests that fit them."""
     parent, tests = job.example, job.example.tests
     if job.operator == "extend" and is_code(parent) and request != parent.prompt[-1]:
         tests = doctests_of(request.content)

@@ -18,7 +18,7 @@ class PromptedGenerator:
     name: str
     """Its name in the lineage."""
     asks: Literal["prompt", "answer"]
-    """For a new prompt and an answer to it, or for another answer alone."""
+    """`prompt` asks for a new prompt and an answer to it, `answer` only for another answer."""
     tries: int
     seed: int
     write: Write
@@ -79,7 +79,7 @@ class PromptedGenerator:
 
 
 def _fixed(example: Example) -> Unfit | None:
-    """Return the reason if the prompt of an example cannot be exchanged for another."""
+    """Return the reason if the prompt of an example cannot be replaced by another."""
     if why := _with_tools(example):
         return why
     if example.tests and not example.tests.run_programs:
@@ -90,14 +90,14 @@ def _fixed(example: Example) -> Unfit | None:
 
 
 def _with_tools(example: Example) -> Unfit | None:
-    """Return the reason if a conversation has tools: requests carry neither their schemas nor the calls."""
+    """Return the reason for refusal if a conversation has tools, since requests carry neither their schemas nor their calls."""
     if example.tools or any(message.tool_calls or message.role == "tool" for message in example.prompt):
         return Unfit(TOOLS, "its conversation has tools, which requests do not carry")
     return None
 
 
 def _useless(answer: Answer) -> Unfit | None:
-    """Return the reason if there is no answer, or if it was cut off: what trains on such a one learns to stop anywhere."""
+    """Return the reason if there is no answer, or if it was cut off: a model trained on such answers would learn to stop anywhere."""
     if answer.refused:
         return Unfit("the server refuses", answer.refused)
     return None if answer.ended else Unfit("cut off", "it has as many tokens as `max_new_tokens` allows, and no end")

@@ -1,7 +1,7 @@
 """Prompts for a model that rewrites, answers or judges. The intents are Middo's, the wording is ours.
 
-A row's contents are data: they appear in the user's turn alone, in fields that they cannot close. The system's turn holds nothing of
-them: it is one text for an operator, with a sentence for a prompt that is a function's, and one for a prompt behind other turns.
+A row's contents are data: they appear only in the user's turn, in fields that they cannot close. The system's turn contains none of them: it is
+one fixed text for each operator, with one more sentence if the prompt is a function's, and one if the prompt follows other turns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def rewrite_prompt(job: Job) -> list[Message]:
 
 
 def answer_prompt(prompt: Sequence[Message]) -> list[Message]:
-    """Return the messages that ask for an answer: the prompt itself, or all of it in a user's turn if it has a system turn."""
+    """Return the messages that ask for an answer: the prompt itself, or, if it has a system turn, the whole prompt in one user's turn."""
     if any(message.role == "system" for message in prompt):
         return [Message("user", as_text(prompt))]
     return list(prompt)

@@ -18,7 +18,7 @@ def only_function(stub: str) -> ast.FunctionDef:
 
 
 def docstring(stub: str) -> str | None:
-    """Return the docstring of a stub, or None unless this module would write it in the same way."""
+    """Return the docstring of a stub; None if it has none, or if `with_docstring` would lay it out differently."""
     try:
         match parsed(stub).body:
             case [ast.FunctionDef() as node] if text := ast.get_docstring(node):
@@ -30,13 +30,13 @@ def docstring(stub: str) -> str | None:
 
 
 def with_docstring(parts: Request, text: str) -> str:
-    """Write the prompt of a request with another docstring."""
+    """Return the prompt of a request with another docstring."""
     top = header(parts.stub, only_function(parts.stub))
     return request(parts.name, f"{top}\n    {quoted(text, '    ')}", parts.context)
 
 
 def expression(source: str) -> ast.expr | None:
-    """Parse a source as one expression; None if it is anything else."""
+    """Return a source parsed as one expression; None if it is anything else."""
     try:
         match parsed(source).body:
             case [ast.Expr(value)]:
@@ -55,7 +55,7 @@ def is_call(source: str, name: str) -> bool:
 
 
 def renamed(code: str, old: str, new: str) -> str:
-    """Rename a function wherever its name is used as a name."""
+    """Return code in which a function is renamed, in names only: not in strings, comments or attributes."""
     pieces, end = list[str](), (1, 0)
     lines = code.splitlines(keepends=True)
     before = ""
@@ -81,12 +81,12 @@ def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int])
 
 
 def joined(*parts: str) -> str:
-    """Join pieces of code, without empty ones."""
+    """Return pieces of code joined, without empty ones."""
     return "\n\n\n".join(part.strip("\n") for part in parts if part.strip())
 
 
 def united(parts: Sequence[str]) -> str | None:
-    """Join pieces of code, equal definitions only once; None if they give one name two meanings."""
+    """Return pieces of code joined, with equal definitions only once; None if one name has two meanings."""
     meanings: dict[str, str] = {}
     imports, kept = list[str](), list[str]()
     for part in parts:

@@ -1,4 +1,4 @@
-"""The generator `rules`: for each operator, proposals made from an example's program without a model."""
+"""The generator `rules`: proposals for each operator, made from an example's program without a model."""
 
 import doctest
 import random
@@ -18,7 +18,7 @@ from tasks.stages.refine.rules.version_notes import without_version_notes
 Observe = Callable[[Iterator[Case]], Iterator[Outputs | Verdict]]
 """Returns the output of each call in the cases."""
 MAX_PARTNERS = 4
-"""Nearest examples that an example is composed with."""
+"""Most nearest examples with which an example is composed."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RuleGenerator:
         return candidate
 
     def _candidates(self, job: Job) -> Iterator[Draft | Proposal]:
-        """Yield all that the rules can propose for a job, the same on every call."""
+        """Yield everything that the rules can propose for a job, in the same order at every call."""
         if job.example.tests is None or not job.example.tests.run_programs:
             return
         parsed(program(job.example.response))  # raises SyntaxError
@@ -105,7 +105,7 @@ def normalize(example: Example) -> tuple[Example, list[str]]:
 
 
 def _applied(rule: Callable[[str, str], str], code: str, around: str) -> str:
-    """Return a program after a rule; as it was where the rule cannot read it. libcst cannot read `return(1 if x else 2)`."""
+    """Return a program after a rule; unchanged if the rule cannot parse it. libcst cannot parse `return(1 if x else 2)`."""
     try:
         return rule(code, around)
     except SyntaxError:
@@ -113,13 +113,13 @@ def _applied(rule: Callable[[str, str], str], code: str, around: str) -> str:
 
 
 def parents_of(job: Job, draft: Draft) -> list[Example]:
-    """Return the job's example, then the others that a draft was made from."""
+    """Return the job's example, followed by the other examples from which a draft was made."""
     others = [parent for parent in draft.parents if draft.rule == "composition" and parent.id != job.example.id]
     return [job.example, *others]
 
 
 def _new_functions(job: Job, draw: random.Random) -> Iterator[Draft]:
-    """Yield compositions with its neighbours and variants of it, in turn."""
+    """Yield, alternately, compositions of a job's function with its neighbours, and variants of the function."""
     function = new_functions.parse_function(job.example)
     if function is None:
         return

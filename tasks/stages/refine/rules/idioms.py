@@ -1,7 +1,7 @@
-"""Normalise idioms: of several equivalent ways to write something, use one. All of it is ours; the paper leaves rewriting to a model.
+"""Normalise idioms: of several equivalent ways to write something, use one. All rules are ours; the paper leaves rewriting to a model.
 
-Each rule holds for all values, by the definition of the language. If that needs a condition (nothing else reads a variable, no name
-is bound anew), the condition is checked and not assumed. The behaviour of a program stays the same, except for tracebacks and for
+Each rule holds for all values, by the definition of the language. If a rule needs a condition (nothing else reads a variable, no builtin
+is rebound), the condition is checked, not assumed. The behaviour of a program stays the same, except for tracebacks and for
 operators that are defined to raise StopIteration.
 """
 
@@ -37,7 +37,7 @@ from tasks.stages.refine.rules.statements import (
 from tasks.stages.refine.rules.variable_names import bound, is_opaque, module_of, parsed
 
 WIDTH = 88
-"""Rebuilt lines are at most so long; otherwise the code is left as it is."""
+"""Longest line that a rule may write, in characters. If a line would be longer, the code is left unchanged."""
 PASSES = 4
 TRUTHS = ("isinstance", "issubclass", "callable", "hasattr", "any", "all", "bool")
 """Builtins that return True or False."""
@@ -50,9 +50,9 @@ Rule = Callable[[cst.Module, set[str]], cst.CSTTransformer]
 
 
 def normalize_idioms(code: str, around: str = "") -> str:
-    """Apply the rules to a program; it is unchanged if none applies. Raises SyntaxError if it cannot be parsed.
+    """Return a program after all rules, unchanged if none applies. Raises SyntaxError if it cannot be parsed.
 
-    `around` is the code that runs before it: a builtin that is bound there is not treated as one.
+    `around` is other code that runs with the program. A builtin that is rebound there is not treated as a builtin.
     """
     tree = parsed(code)
     if is_opaque(tree) or any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)):
@@ -70,7 +70,10 @@ def normalize_idioms(code: str, around: str = "") -> str:
 
 
 def _applied(rule: Rule, code: str, taken: set[str]) -> str:
-    """Return the code after a rule; as it was if it would lose a comment, or be no Python: `not(a in b)and c` without parentheses."""
+    """Return the code after a rule; unchanged if a comment would be lost or the result would not parse.
+
+    For example, `not(a in b)and c` does not parse without its parentheses.
+    """
     module = module_of(code)
     try:
         changed = module.visit(rule(module, taken))
@@ -81,7 +84,7 @@ def _applied(rule: Rule, code: str, taken: set[str]) -> str:
 
 
 class _Rule(cst.CSTTransformer):
-    """A rule applied to one program, with the counts of its names and the builtins that it binds itself."""
+    """A rule applied to one program, with the counts of its names and the set of all names that it binds."""
 
     def __init__(self, module: cst.Module, taken: set[str]) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class _Rule(cst.CSTTransformer):
         return self.module.code_for_node(node)
 
     def fits(self, node: cst.CSTNode) -> bool:
-        """Return True if it fits on one line."""
+        """Return True if a node fits on one line."""
         text = self.text(node).strip()
         return "\n" not in text and len(text) <= WIDTH
 
@@ -144,15 +147,15 @@ class Branches(_Rule):
 
 @dataclass
 class _Scope:
-    """The function that a rule is in."""
+    """The function in which a rule is applied."""
 
     function: cst.FunctionDef
     guards: int = 0
-    """The number of `try` and `with` around the position: execution may go on after an error inside them."""
+    """The number of `try` and `with` statements around the position. Inside them, execution may continue after an error."""
 
 
 class Blocks(_Rule):
-    """Rules on consecutive statements of a block: see the methods."""
+    """Rules on consecutive statements of a block. Each method has one rule."""
 
     def __init__(self, module: cst.Module, taken: set[str]) -> None:
         super().__init__(module, taken)
@@ -205,7 +208,7 @@ class Blocks(_Rule):
                     yield statement
 
     def _truth(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """Write `if c: return True` and `return False` as `return bool(c)`, without `bool` if c is a truth value already."""
+        """Write `if c: return True` and `return False` as `return bool(c)`, without `bool` if c is already a boolean."""
         pairs = in_pairs(body)
         for first, second in pairs:
             test = condition_of_return(first, "True")
@@ -250,7 +253,7 @@ class Blocks(_Rule):
         if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
             return None  # the loop reads its own result
         kind = cst.ListComp if start == "[]" else cst.SetComp
-        if isinstance(element, cst.GeneratorExp):  # an argument may be one without parentheses
+        if isinstance(element, cst.GeneratorExp):  # as an argument, it may lack parentheses
             element = enclosed(element)
         built = kind(element, self._for_in(loop, test))
         assignment = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
@@ -297,7 +300,7 @@ class Blocks(_Rule):
             yield first
 
     def _is_own(self, loop: cst.For) -> bool:
-        """Return True if nothing outside the loop uses its variables, and it can move into a scope of its own."""
+        """Return True if nothing outside the loop uses its variables, and the loop can move into a scope of its own."""
         inside = self.mentions_in(loop)
         targets = mentions(loop.target)
         alone = all(inside[name] == self.mentions[name] for name in targets)
@@ -306,7 +309,7 @@ class Blocks(_Rule):
         return alone and not special and not simple and not loop.orelse and not loop.asynchronous
 
     def _is_unseen(self, name: str) -> bool:
-        """Return True if a variable is local to the function that the rule is in, and nothing reads it while a statement runs.
+        """Return True if a variable is local to the current function, and nothing reads it while a statement runs.
 
         An inner function could read it, and so could the code after a statement that was interrupted by an error.
         """
@@ -318,7 +321,7 @@ class Blocks(_Rule):
         return not shared and not any(self.mentions_in(node)[name] for node in inner)
 
     def _is_quiet(self, test: cst.BaseExpression) -> bool:
-        """Return True if it calls nothing that could raise StopIteration, which a generator turns into RuntimeError."""
+        """Return True if a test calls nothing that could raise StopIteration, which a generator turns into RuntimeError."""
         return all(
             isinstance(call, cst.Call) and self.is_builtin(call.func, *QUIET) for call in m.findall(test, m.Call())
         )
@@ -338,7 +341,7 @@ class Displays(_Rule):
     """Write `list()`, `dict()` and `tuple()` as `[]`, `{}` and `()`, and `True if c else False` as `bool(c)`."""
 
     def visit_FormattedStringExpression(self, node: cst.FormattedStringExpression) -> bool:
-        return False  # a brace behind that of the field would be text
+        return False  # `{` followed by another brace would be text
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if updated_node.args or not self.is_builtin(updated_node.func, "list", "dict", "tuple"):

@@ -1,6 +1,6 @@
-"""Make new examples from a function: more doctest calls, variants of it, and compositions of two functions. All of it is ours.
+"""Make new examples from a function: more doctest calls, variants of it, and compositions of two functions. These rules are ours.
 
-No description is invented: a prompt states the change exactly, by the code or by the functions it is made from. The results of the
+No description is invented: a prompt states the change exactly, by the code or by the functions from which it is made. The results of the
 new function are obtained by running it.
 """
 
@@ -32,12 +32,12 @@ from tasks.stages.refine.rules.variable_names import parsed
 
 Outputs = Sequence[str | None]
 MAX_CONTEXT = 1500
-"""Characters of code that a new prompt shows, as in mined prompts."""
+"""Most characters of code that a new prompt shows, as in mined prompts."""
 MAX_OUTPUT = 200
 NEW_CALLS = 2
-"""Calls that are added to a docstring."""
+"""Most calls that are added to a docstring."""
 MAX_CALLS = 4
-"""Calls of a new function that do not depend on one another."""
+"""Most calls of a new function, if they do not depend on one another."""
 SWAPS: Mapping[str, Sequence[str]] = {
     "<": ("<=", ">"), "<=": ("<", ">="), ">": (">=", "<"), ">=": (">", "<="), "==": ("!=",), "!=": ("==",),
     "+": ("-",), "-": ("+",), "*": ("+",), "//": ("%",), "%": ("//",), "min": ("max",), "max": ("min",), "any": ("all",),
@@ -55,7 +55,7 @@ class Function:
     code: str
     node: ast.FunctionDef
     request: Request | None
-    """The parts of its prompt, if it has the project's own wording."""
+    """The parts of its prompt, if the prompt has Ratchet's wording for mined functions; else None."""
     calls: tuple[doctest.Example, ...]
 
     @property
@@ -85,7 +85,7 @@ class Draft:
 
 
 def parse_function(example: Example) -> Function | None:
-    """Return the function of an example, or None if the response is anything else."""
+    """Return the function of an example; None if the response or the tests are anything else."""
     tests = example.tests
     if tests is None or tests.kind != "doctest":
         return None
@@ -106,7 +106,7 @@ def parse_function(example: Example) -> Function | None:
 
 
 def add_doctest_calls(function: Function, draw: random.Random) -> Iterator[Draft]:
-    """Yield the same function with new calls in its docstring: their arguments are the shown ones, slightly changed."""
+    """Yield the same function with new calls in its docstring, whose arguments are those of the shown calls, slightly changed."""
     if function.request is None or not docstring(function.request.stub):
         return
     shown = {call.source.strip() for call in function.calls}
@@ -145,7 +145,7 @@ def _changed_call(source: str, name: str, draw: random.Random) -> str | None:
 
 
 def _neighbour(value: Any) -> Any:
-    """Return a value of the same type near `value`, or the same if there is none. A number keeps its sign."""
+    """Return a value of the same type close to `value`, or `value` itself if there is none. A number keeps its sign."""
     match value:
         case bool():
             return value
@@ -164,9 +164,9 @@ def _neighbour(value: Any) -> Any:
 
 
 def variants(function: Function, draw: random.Random) -> Iterator[Draft]:
-    """Yield variants of the function: one token that occurs once is replaced by another, and the prompt names both.
+    """Yield variants of the function, in which a token that occurs only once is replaced by another. The prompt names both tokens.
 
-    Programs with `while` and recursive ones are left out: a variant of them may not terminate.
+    Programs with `while` and recursive programs are left out, since their variants may not terminate.
     """
     if _may_not_terminate(function.node) or len(function.code) > MAX_CONTEXT:
         return
@@ -289,9 +289,9 @@ def finish_draft(draft: Draft, outputs: Outputs) -> Example | None:
 
 
 def _shown(draft: Draft, outputs: Outputs) -> list[tuple[str, str]]:
-    """Return the calls that a docstring can show, with their outputs.
+    """Return the calls that a docstring can show, with their outputs; none if a new function would always return the same.
 
-    If one call depends on another (an assignment among them), the calls end before the first that cannot be shown.
+    If calls depend on one another (one is an assignment), the list ends before the first call that cannot be shown.
     """
     shown: list[tuple[str, str]] = []
     are_dependent = any(expression(source) is None for source in draft.calls)

@@ -1,4 +1,4 @@
-"""Match statements of a syntax tree: their shapes, and what they return, assign or add. The tree is never changed in place."""
+"""Match statements of a syntax tree: their shapes, and the values that they return, assign or add. Trees are never changed in place."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
 
 
 def mentions(node: cst.CSTNode) -> Counter[str]:
-    """Count the occurrences of each name in a part of a program. Attributes and keywords count too, which errs on the safe side."""
+    """Count the occurrences of each name in a part of a program. Attributes and keywords count too, which is the safe choice."""
     return Counter(name.value for name in m.findall(node, m.Name()) if isinstance(name, cst.Name))
 
 
 def in_pairs(body: Sequence[cst.BaseStatement]) -> Iterator[tuple[cst.BaseStatement, cst.BaseStatement | None]]:
-    """Yield each statement with the one after it; with None where one statement in place of both would lose a comment."""
+    """Return pairs of each statement and the next; None in place of the next if joining the two would lose a comment."""
     pairs = zip_longest(body, body[1:])
     return iter([(first, None if second and _commented(first, second) else second) for first, second in pairs])
 
 
 def _commented(first: cst.BaseStatement, second: cst.BaseStatement) -> bool:
-    """Return True if there is a comment in two statements or between them; those before the first stay."""
+    """Return True if there is a comment in two statements or between them. Comments before the first do not count: they are kept."""
     return bool(comments(second)) or len(comments(first)) > sum(line.comment is not None for line in lead(first))
 
 
@@ -96,7 +96,7 @@ def added_to(name: str, start: str, statement: cst.BaseSmallStatement | None) ->
 
 
 def kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpression | None]:
-    """Return the only statement of a loop, and its condition."""
+    """Return the only statement of a loop and the condition around it, None for no condition; (None, None) for any other loop."""
     match only(loop.body):
         case cst.SimpleStatementLine(body=[statement]):
             return statement, None
@@ -132,10 +132,10 @@ def tight(node: cst.BaseExpression) -> cst.BaseExpression:
 
 
 def enclosed(node: cst.BaseExpression) -> cst.BaseExpression:
-    """Return the expression in parentheses, at least its own."""
+    """Return the expression in parentheses; unchanged if it has some."""
     return node if node.lpar else node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
 
 
 def in_place_of(old: cst.BaseExpression, new: cst.BaseExpression) -> cst.BaseExpression:
-    """Return an expression in the parentheses of the one that it replaces: `return(x)` needs them."""
+    """Return an expression with the parentheses of the one that it replaces, which code such as `return(x)` needs."""
     return new.with_changes(lpar=[*old.lpar, *new.lpar], rpar=[*new.rpar, *old.rpar])

@@ -1,7 +1,7 @@
-"""Find the names that a program binds and uses, and rename local variables by their role.
+"""Find the names that a program binds and uses, and rename local variables according to their role.
 
-A consistent new name for a local variable changes nothing that a caller can see. The choice of names is ours: those most frequent in
-well-kept code, so that programs which do the same read the same.
+Renaming a local variable consistently changes nothing that a caller can see. The choice of names is ours: the most frequent names in
+good code, so that programs that do the same look the same.
 """
 
 import ast
@@ -13,16 +13,16 @@ import libcst as cst
 import libcst.matchers as m
 
 OPAQUE = frozenset({"locals", "vars", "dir", "eval", "exec", "globals", "compile", "__import__", "breakpoint"})
-"""A program that calls one of these may see the names of its variables."""
+"""A program that calls one of these may read the names of its variables."""
 PRINTS_ITS_NAME = m.FormattedStringExpression(equal=m.AssignEqual())
 """`f"{x=}"`"""
 SHORT = 3
-"""Names of at most so many letters are replaced by the variable's role; longer ones are kept."""
+"""Longest name, in characters, that is replaced by the name of the variable's role. Longer names are kept."""
 EMPTY = ("[]", "{}", "()", "''", "0", "0.0", "list()", "dict()", "set()", "tuple()")
 
 
 def parsed(code: str) -> ast.Module:
-    """Parse code. Raises SyntaxError for whatever cannot be parsed."""
+    """Parse code. Raises SyntaxError, and no other error, for code that cannot be parsed."""
     try:
         return ast.parse(code)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -30,7 +30,7 @@ def parsed(code: str) -> ast.Module:
 
 
 def module_of(code: str) -> cst.Module:
-    """Parse code with its layout. Raises SyntaxError for whatever libcst cannot parse, which is more than Python cannot."""
+    """Parse code with its layout. Raises SyntaxError for code that libcst cannot parse, which includes some valid Python."""
     try:
         return cst.parse_module(code)
     except (cst.ParserSyntaxError, RecursionError, TypeError) as error:  # of `return(lambda: x)`: its issue 1061
@@ -56,15 +56,15 @@ def bound(tree: ast.AST) -> set[str]:
 
 
 def is_opaque(tree: ast.AST) -> bool:
-    """Return True if the program could observe that parts of it were renamed or rebuilt."""
+    """Return True if the program might observe that parts of it were renamed or rewritten."""
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     return bool(used & OPAQUE) or "*" in bound(tree)
 
 
 def rename_variables(code: str, around: str) -> str:
-    """Rename local variables by their role, as far as the names are free.
+    """Return code with local variables renamed according to their role, as far as the names are free.
 
-    `around` is the code that runs beside it: prelude and tests. Raises SyntaxError if the program cannot be parsed.
+    `around` is other code that runs with it: prelude and tests. Raises SyntaxError if the program cannot be parsed.
     """
     tree = parsed(code)
     if is_opaque(tree) or m.findall(module_of(code), PRINTS_ITS_NAME):
@@ -80,7 +80,10 @@ def rename_variables(code: str, around: str) -> str:
 
 
 def _fixed(tree: ast.Module) -> set[str]:
-    """Return the names that a caller can use or that are defined elsewhere: parameters, keywords, class members, globals."""
+    """Return the names that must not change, since a caller can use them or they are defined elsewhere.
+
+    These are parameters, keywords, class members and globals.
+    """
     fixed = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
     for node in ast.walk(tree):
         match node:
@@ -137,7 +140,7 @@ def _loop_roles(target: ast.expr, source: ast.expr) -> Iterator[tuple[str, str]]
 
 
 def _started_empty(function: ast.FunctionDef) -> set[str]:
-    """Return the variables that are first assigned an empty or zero value: a function collects its result in them."""
+    """Return the variables to which an empty or zero value is assigned. A function collects its result in such a variable."""
     return {
         target.id
         for node in ast.walk(function)
@@ -148,7 +151,7 @@ def _started_empty(function: ast.FunctionDef) -> set[str]:
 
 
 class _Renaming(cst.CSTTransformer):
-    """Renames one variable; attributes and keywords of the same name are left alone."""
+    """Renames one variable, but not attributes of the same name."""
 
     def __init__(self, old: str, new: str) -> None:
         super().__init__()

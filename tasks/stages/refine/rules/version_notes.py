@@ -1,4 +1,4 @@
-"""Remove Sphinx's version notes from docstrings: they do not describe a function's behaviour. Ours."""
+"""Remove Sphinx's version notes from docstrings, since they do not describe a function's behaviour. This rule is ours."""
 
 import re
 
