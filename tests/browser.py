@@ -1,4 +1,4 @@
-"""The machine's own Chromium, by which tests use pages as people do. Fixture `browser`, of the main conftest, starts it."""
+"""The machine's own Chromium, with which tests use pages. The fixture `browser` of the main conftest starts it."""
 
 import shutil
 

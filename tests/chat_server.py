@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks OpenAI's API, lists its models, and has its bad days."""
+"""An HTTP server on loopback with OpenAI's API and a list of models, which can fail in several ways."""
 
 import json
 import threading
@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SILENCE_S = 30.0
-"""A server that says nothing says it so long, or until its client has gone."""
+"""Seconds for which the fault `silent` sends nothing, unless the client closes earlier."""
 FAULTS = ("429", "500", "cut", "malformed", "silent")
 Reply = Callable[[dict[str, Any]], str | tuple[str, str | None]]
-"""Of a request: the text of the answer, and the reason for its end where that is not `stop`."""
+"""Returns the answer to a request: its text, and the finish reason if it is not `stop`."""
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers by `reply`. `fault` says, of a request and how often it came before, what goes wrong with it, if anything."""
+    """Answers by `reply`. `fault` returns the name of a fault for a request and the number of times that it came before, or None."""
 
     daemon_threads = True
 
@@ -26,11 +26,11 @@ class ChatServer(ThreadingHTTPServer):
         self.models: Any = [{"id": "m", "object": "model", "created": 1, "owned_by": "stand-in"}]
         self.asked: list[dict[str, Any]] = []
         self.paid: Counter[str] = Counter()
-        """Whole answers, by request. One is counted before it is sent: who has read it finds it counted."""
+        """Number of whole answers to each request. An answer is counted before it is sent, so that a client that has read it finds it counted."""
         self.failed: Counter[str] = Counter()
-        """Faults that were given, by their names."""
+        """Number of faults, by their names."""
         self.waited_out = 0
-        """Silences that a client heard to their end."""
+        """Number of silences during which the client did not close."""
         self.lock = threading.Lock()
 
     @property
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(SILENCE_S)
         try:
             with suppress(ConnectionResetError):
-                self.connection.recv(1)  # nothing comes: this returns once the client has closed
+                self.connection.recv(1)  # the client sends nothing more: this returns when it closes
         except TimeoutError:
             self.server.waited_out += 1
 
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 def serving(
     reply: Reply, fault: Callable[[dict[str, Any], int], str] = lambda request, before: ""
 ) -> Iterator[ChatServer]:
-    """The server, up until the end of the block."""
+    """Run the server until the end of the block."""
     with ChatServer(reply, fault) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

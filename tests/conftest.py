@@ -110,8 +110,8 @@ SLOW = (
     "tests/test_run.py",
     "tests/test_taking_over.py",
 )
-"""Files and folders that `make test-fast` leaves out: each takes more than three seconds of CPU time. Those of `tests/core` and of `tests`
-itself stay, which a small change is most likely to need, but for the longest.
+"""Files and folders that `make test-fast` leaves out, because each takes more than three seconds of CPU time. The files of `tests/core` and
+those directly in `tests` stay in, except for the longest, because small changes need them most often.
 """
 
 # Set before any library is imported; the processes that tests start inherit it.
@@ -147,21 +147,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Take one process more than there are cores for all tests: those that wait left an eighth of two cores idle."""
+    """Return one process more than there are cores if all tests run: with one for each core, tests that wait left an eighth of two cores idle."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return cores + (config.option.markexpr != "not slow")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the servers that long tests share after the last of these: idle, they took a tenth of the suite's CPU time."""
+    """End the servers that long tests share after the last of these tests. Idle servers took a tenth of the suite's CPU time."""
     if _is_long(item) and not (nextitem and _is_long(nextitem)):
         item.config.stash[SHARED_BY_LONG].close()
 
 
 @pytest.fixture(scope="session")
 def shared_by_long(request) -> contextlib.ExitStack:
-    """Contexts of servers that end with the last test of `LONG`."""
+    """The stack of server contexts that are closed after the last test of `LONG`."""
     return request.config.stash[SHARED_BY_LONG]
 
 
@@ -177,13 +177,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Test modules bring torch and its kin, and every training collects garbage when it ends: not among those."""
+    """Import test modules without garbage collection, and exempt torch and other large libraries from the collection at the end of each training."""
     with imports.lasting():
         return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files, and mark the slow ones: in any order of the rest, both cores then end at about the same time."""
+    """Mark the slow files, and put the long ones first, so that all processes end at about the same time in any order of the rest."""
     paths = {item: item.path.relative_to(item.config.rootpath).as_posix() for item in items}
     items.sort(key=lambda item: not _is_long(item))
     for item in items:
@@ -197,13 +197,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """What a test writes by a relative path lands in its temporary folder."""
+    """Run each test in its temporary folder, so that relative paths lead there."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
-    """A LLaMA of about 80,000 random weights with its byte tokenizer, as stage `fetch` makes it."""
+    """A LLaMA of about 80,000 random weights with its byte tokenizer, written by stage `fetch`."""
     from tests.tiny import fetch
 
     return fetch(tmp_path_factory.mktemp("tiny"), {"from": "config"})["base"]
@@ -211,7 +211,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm(tmp_path_factory) -> Path:
-    """The base of profile `full`, SmolLM2-135M-Instruct, as stage `fetch` dequantises it."""
+    """The base of profile `full`, SmolLM2-135M-Instruct, dequantised by stage `fetch`."""
     from tests.tiny import fetch
 
     def make(folder: Path) -> None:
@@ -222,7 +222,7 @@ def smollm(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
-    """An MLflow database with our experiment and no run. Its schema takes seconds to make: copy it."""
+    """An MLflow database with our experiment and no run, to be copied: to create its schema takes seconds."""
     from tasks.io.runs import run_store
 
     def make(folder: Path) -> None:
@@ -236,7 +236,7 @@ def empty_store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_prefect(tmp_path_factory) -> Path:
-    """A Prefect home whose database has its schema and no run, which takes seconds to make: copy it."""
+    """A Prefect home whose database has its schema and no run, to be copied: to create the schema takes seconds."""
 
     def make(folder: Path) -> None:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
@@ -252,7 +252,7 @@ def empty_prefect(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
-    """The address of a Prefect server for flows that need not start their own, which costs seven CPU-seconds each."""
+    """The address of a Prefect server for flows that need not start their own. Each server costs seven CPU-seconds."""
     from flows.execution import ports, prefect_server, supervisor
 
     folder = tmp_path_factory.mktemp("prefect-server")
@@ -265,7 +265,7 @@ def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
 
-        # What a flow of this process has to say would be tried for minutes when it ends.
+        # Without this, events and logs of flows in this process would be sent to the ended server again and again, for minutes.
         EventsWorker.drain_all(timeout=30)
         APILogWorker.drain_all(timeout=30)
         supervisor.stop([process])
@@ -276,7 +276,7 @@ def prefect(tmp_path_factory, empty_prefect, shared_by_long) -> str:
 
 @pytest.fixture(scope="session")
 def known_speed() -> None:
-    """The speed of this machine, remembered as if `ratchet plan` had measured it: a dozen CPU-seconds for each kind of `compute`."""
+    """Write a speed of this machine into the cache of `ratchet plan`, which would measure it for a dozen CPU-seconds for each kind of `compute`."""
     from flows.execution.cost import machine_speed
     from tasks.core.compute import Compute
     from tasks.core.speed import Pace, Speed
@@ -289,7 +289,7 @@ def known_speed() -> None:
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder that `make` fills, once for all processes of pytest-xdist."""
+    """Return the folder that `make` fills, which is called once for all processes of pytest-xdist."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -306,7 +306,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser, for modules marked with `tests.browser.NEEDS_BROWSER`."""
+    """A browser for modules marked with `tests.browser.NEEDS_BROWSER`."""
     from playwright.sync_api import sync_playwright
 
     from tests.browser import PROGRAM

@@ -1,4 +1,4 @@
-"""A server on loopback with the weights of a small model: it completes token ids by a plain call of transformers."""
+"""A server on loopback with the weights of a small model. It completes token ids by a plain call of transformers."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ def serving_weights(
     name: str = "m",
     fault: Callable[[dict[str, Any], int], str] = lambda request, before: "",
 ) -> Iterator[ChatServer]:
-    """The server, up until the end of the block."""
-    network = copy.deepcopy(model)  # requests come while the test uses its own
+    """Run the server until the end of the block."""
+    network = copy.deepcopy(model)  # requests arrive while the test uses its own model
     network.set_attn_implementation("sdpa")
     ends = network.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]

@@ -1,4 +1,4 @@
-"""Secrets that tests plant where users have theirs, and the search for them in every byte of what was written."""
+"""Secrets that tests plant where users have theirs, and a search for them in every byte that was written."""
 
 import base64
 import urllib.parse
@@ -14,7 +14,7 @@ TOKENS = {
     "MLFLOW_TRACKING_USERNAME": "someone",
     "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-6613",
 }
-"""Variables whose value is a secret, or the name that goes with one."""
+"""Environment variables whose value is a secret, or the user name that belongs to one."""
 PREFECT = "someone:planted-prefect-2245"
 NOTIFY = (
     "https://hooks.slack.com/services/T0/B0/planted-slack-8034",
@@ -32,10 +32,10 @@ SECRETS = [
 
 
 def leaks(places: Iterable[Path], printed: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return each secret with its place: files of folders, and what was printed. They are found as they are, as a part of an address, and in base64."""
+    """Return each secret found in the files of folders and in printed text, with its place. Secrets are found in plain form, as part of an address, and in base64."""
     texts = [("printed", text.encode()) for text in printed]
     for place in places:
-        ours = place / "tests"  # copies of the repository have these very lines
+        ours = place / "tests"  # copies of the repository contain this file
         paths = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
         paths = [path for path in paths if not path.is_relative_to(ours)]
         texts += [(str(path), path.read_bytes()) for path in paths]

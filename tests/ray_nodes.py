@@ -22,18 +22,18 @@ CONFIG = {
     "worker_register_timeout_seconds": 240,
     "worker_niceness": 0,
 }
-"""A lost node, whose port refuses, is noticed within seconds; one that is slow on a busy machine is waited for. Without the last line
-its processes would run at niceness 15, and get a 28th part of what each other process of a busy machine gets."""
+"""Settings by which Ray notices within seconds a lost node, whose port refuses connections, and waits for a node that is slow on a busy machine.
+Without the last line, its processes would run at niceness 15 and get a 28th of the CPU time of another process on a busy machine."""
 
 START_S = 600
-"""Seconds in which a node has to start."""
+"""Seconds within which a node must start."""
 PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
-"""The ports of a node's agents. Ray gives a node up whose agents have not chosen theirs in 15 seconds."""
+"""The ports of a node's agents. Ray gives up a node whose agents have not chosen theirs within 15 seconds."""
 
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """Start a cluster whose head does no work. Its temporary files, and those of its tasks, are in a folder of its own."""
+    """Start a cluster whose head runs no tasks. Its temporary files, and those of its tasks, are in one folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         for name, value in {
             "RAY_TMPDIR": folder,
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Any]:
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "TMPDIR": folder,
         }.items():
-            patch.setenv(name, value)  # Ray reads them when it is imported
+            patch.setenv(name, value)  # Ray reads these variables when it is imported
         pytest.importorskip("ray", reason="needs the extra `ray`")
         from ray._private import services
         from ray.cluster_utils import Cluster
@@ -57,12 +57,12 @@ def cluster() -> Iterator[Any]:
 
 
 def _node() -> dict[str, Any]:
-    """Return what a node on the loopback is started with, with ports that are free."""
+    """Return the arguments with which a node starts on the loopback, with free ports."""
     return NODE | dict(zip(PORTS, ports.free_ports(len(PORTS)), strict=True))
 
 
 def _told(start: Callable[..., Any]) -> Callable[..., Any]:
-    """Return Ray's start of a process, which tells a raylet too at which ports its agent listens: Ray tells the agent alone."""
+    """Wrap Ray's function that starts a process, to pass the ports of the agent to the raylet too. Ray passes them to the agent only."""
 
     def start_told(command: list[str], kind: str, *arguments: Any, **options: Any) -> Any:
         if kind == "raylet":
@@ -76,7 +76,7 @@ def _told(start: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Return Ray's look for a node that starts, which waits longer: Ray gives a node up that takes more than 30 seconds."""
+    """Wrap Ray's function that waits for a starting node, to wait longer. Ray gives up a node that takes more than 30 seconds."""
 
     def get(*arguments: Any) -> Any:
         deadline = time.monotonic() + START_S
@@ -92,14 +92,14 @@ def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_two_nodes(started: Any) -> list[Any]:
-    """Return the two nodes of a cluster that work, of one core each; a lost one is replaced."""
+    """Return a cluster's two worker nodes of one core each. A lost node is replaced."""
     while len(started.worker_nodes) < 2:
         started.add_node(num_cpus=1, **_node())
     return list(started.worker_nodes)
 
 
 def with_nodes_at(started: Any, cores: Mapping[str, int]) -> list[Any]:
-    """Return the nodes of a cluster at these addresses of the loopback, of so many cores; a lost one is replaced."""
+    """Return a cluster's nodes: one at each loopback address of `cores`, with that many cores. A lost node is replaced."""
     for address in cores.keys() - {node.node_ip_address for node in started.worker_nodes}:
         started.add_node(num_cpus=cores[address], **_node() | {"node_ip_address": address})
     return list(started.worker_nodes)

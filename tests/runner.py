@@ -1,4 +1,4 @@
-"""A workspace in which stages run as processes of their own, whose work is whatever a test says."""
+"""A workspace in which stages run in their own processes, with a body that the test supplies."""
 
 import contextlib
 import fcntl
@@ -16,11 +16,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 WAIT_S = 60
 SLEEP = "while True: time.sleep(0.1)"
-"""Work without an end. In one long sleep a signal is lost that comes just before it (measured: one of two thousand), as Python looks for
-signals between two of its own steps alone.
+"""A body that never ends. It sleeps many times, because a signal that arrives just before one long sleep is lost (measured: one of two thousand):
+Python checks for signals only between two bytecode instructions.
 """
 
-# The runner in its own process, with a stage whose work is `body`: quick, and able to hang, fail or fill the disk.
+# The runner in its own process, with a stage whose body is `body`, which can hang, fail or fill the disk.
 DRIVER = """
 import errno, os, signal, sys, time
 import tasks.stages.{stage}.stage as stage
@@ -43,13 +43,13 @@ sys.exit(runner.main({arguments}))
 
 
 class Workspace:
-    """A folder with params.yaml and an MLflow store, in which stages run as processes of their own."""
+    """A folder with params.yaml and an MLflow store, in which stages run in their own processes."""
 
     mlflow = False
-    """Whether runs are carried to MLflow, whose import alone takes seconds, or stay in the spool."""
+    """True if runs are uploaded to MLflow, whose import alone takes seconds; False if they stay in the spool."""
 
     def __init__(self, folder: Path, store: Path) -> None:
-        """Make it in an empty folder, with a copy of a store that is empty too."""
+        """Create the workspace in an empty folder, with a copy of the empty store."""
         self.folder = folder
         shutil.copyfile(store, folder / "mlflow.db")
         shipped = yaml.safe_load((ROOT / "params/workstation.yaml").read_text())
@@ -72,17 +72,17 @@ class Workspace:
         return process
 
     def end(self) -> None:
-        """End what a failed test has left at work: the next test would fail by it."""
+        """End the processes that a failed test left running, because the next test would fail by them."""
         for process in self._started:
             with process:
                 process.kill()
 
     def stage(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, output and errors of `python -m tasks.run …`."""
+        """Run `python -m tasks.run …` and return its exit code, stdout and stderr."""
         return self._end(self.start(sys.executable, "-m", "tasks.run", *arguments))
 
     def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
-        """The path of a script that runs a stage with this body."""
+        """Write a script that runs a stage with this body, and return its path."""
         path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
         uploader = "" if self.mlflow else "spool_uploader.start = lambda: None"
         path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), uploader=uploader))
@@ -92,7 +92,7 @@ class Workspace:
         return self._end(self.start(sys.executable, self.driver(body, **options)))
 
     def hang(self) -> subprocess.Popen[str]:
-        """A stage that has begun to write and does not end by itself."""
+        """Start a stage that begins to write and does not end by itself."""
         process = self.start(sys.executable, self.driver(SLEEP))
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
@@ -104,7 +104,7 @@ class Workspace:
 
     @property
     def runs(self) -> list:
-        """The runs in the store, newest first, when nobody carries any more."""
+        """Return the runs in the store, newest first, after all uploads have ended."""
         from mlflow import MlflowClient
 
         self.carried()
@@ -113,12 +113,12 @@ class Workspace:
         return client.search_runs([client.get_experiment_by_name("ratchet").experiment_id])
 
     def carried(self) -> None:
-        """Carry what waits for the store, or wait for the process that is at it."""
+        """Upload the runs that wait in the spool, or wait for the process that uploads them."""
         spool = self.folder / ".ratchet/spool"
         for _ in range(10 * WAIT_S):
             self._end(
                 self.start(sys.executable, "-m", "tasks.io.runs.spool_uploader")
-            )  # ends at once where another carries
+            )  # returns immediately if another process uploads
             with (spool / "uploader.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):
@@ -128,13 +128,13 @@ class Workspace:
 
     @property
     def spooled(self) -> list[list[dict]]:
-        """The events of each run that waits in the spool."""
+        """Return the events of each run that waits in the spool."""
         spools = (self.folder / ".ratchet/spool").glob("*.jsonl")
         return [list(map(json.loads, spool.read_text().splitlines())) for spool in spools]
 
     @property
     def last_words(self) -> list[str]:
-        """The status that each run in the spool ended with."""
+        """Return the final status of each run in the spool."""
         return [events[-1]["status"] for events in self.spooled]
 
     def outputs(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What tests of many stages need."""
+"""Helpers for tests of many stages."""
 
 import os
 from collections import defaultdict
@@ -10,11 +10,11 @@ from tasks.core.text.calls import Call
 
 T = TypeVar("T")
 NOTHING_DECIDED = Path(os.devnull)
-"""A file of review decisions without any."""
+"""A file of review decisions that is empty."""
 
 
 class ScratchRun:
-    """A `Run` that remembers what a stage said, noted and logged."""
+    """A `Run` that records what a stage prints, notes and logs."""
 
     def __init__(self, work: Path, item: str | None = None) -> None:
         self.item, self._work = item, work / "work"
@@ -25,7 +25,7 @@ class ScratchRun:
         self.calls: list[Call] = []
         self.statuses: list[str] = []
         self.tracked: list[tuple[str, int | None]] = []
-        """The unit of each tracked work, and its total, if it is known."""
+        """For each call of `track`, the unit and the total, if it is known."""
 
     @property
     def work(self) -> Path:

@@ -1,4 +1,4 @@
-"""Models, sequences and settings small enough for a test of milliseconds."""
+"""Models, sequences and settings that are small enough for tests of milliseconds."""
 
 import json
 import random
@@ -26,7 +26,8 @@ ALONE = {
     "bloom": {"n_head": 4, "n_layer": 2},
     "mamba": {},
 }  # fmt: skip
-"""Families that read the sequences of a row one after the other: their scores or logits are capped, attention has sinks, or layers hand on states."""
+"""Families for which the engine reads the sequences of a row one after the other, because their scores or logits are capped, their attention has
+sinks, or their layers pass states from token to token."""
 
 FP32 = Compute(precision="fp32", threads=1)
 BF16 = Compute(precision="bf16", threads=1)
@@ -35,7 +36,7 @@ BF16 = Compute(precision="bf16", threads=1)
 def fetch(
     folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None = None, *, tools: bool = False
 ) -> dict[str, Path]:
-    """What stage `fetch` writes into `folder` for these settings."""
+    """Run stage `fetch` with these settings, and return the paths of its outputs in `folder`."""
     from tasks.stages.fetch import stage
     from tasks.stages.fetch.config import StageConfig
 
@@ -46,7 +47,7 @@ def fetch(
 
 
 def embedder(folder: Path, words: list[str]) -> Path:
-    """A sentence-transformers model that counts these words."""
+    """Write a sentence-transformers model that counts these words."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import BoW, Normalize
@@ -57,7 +58,7 @@ def embedder(folder: Path, words: list[str]) -> Path:
 
 
 def encoder(folder: Path, tokenizer: Path) -> Path:
-    """A sentence-transformers model of random weights, the mean of a BERT's tokens, with the tokenizer in a folder."""
+    """Write a sentence-transformers model of random weights (a BERT with mean pooling) with the tokenizer of another folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -68,14 +69,14 @@ def encoder(folder: Path, tokenizer: Path) -> Path:
     body = folder / "body"
     BertModel(BertConfig(**sizes, intermediate_size=64, initializer_range=0.2)).save_pretrained(body)
     words = AutoTokenizer.from_pretrained(tokenizer)
-    words.chat_template = None  # with one, sentence-transformers embeds texts as turns of a chat
+    words.chat_template = None  # with a chat template, sentence-transformers embeds texts as turns of a chat
     words.save_pretrained(body)
     SentenceTransformer(modules=[Transformer(str(body)), Pooling(32)], device="cpu").save(str(folder))
     return folder
 
 
 def example(number: int = 0, *, response: str = "yes", prompt: str = "Well?", **fields: Any) -> Example:
-    """An example with everything a table asks for."""
+    """Return an example with all fields that its table requires."""
     basics: dict[str, Any] = {
         "id": f"example-{number:04d}",
         "messages": [Message("user", prompt), Message("assistant", response)],
@@ -90,7 +91,7 @@ def example(number: int = 0, *, response: str = "yes", prompt: str = "Well?", **
 
 
 def sequences(count: int, *, seed: int = 0, longest: int = 24, vocabulary: int = 256) -> list[Encoded]:
-    """Sequences of random tokens and lengths, each with a prompt that trains nothing."""
+    """Return sequences of random tokens and lengths, each with a prompt that is not trained on."""
     draw = random.Random(seed)
     made = []
     for number in range(count):
@@ -102,7 +103,7 @@ def sequences(count: int, *, seed: int = 0, longest: int = 24, vocabulary: int =
 
 
 def stored(examples: list[Example], encoder: Any, run: ScratchRun) -> Any:
-    """Return the sequences of examples, as `tune` stores them."""
+    """Return the sequences of examples in the form in which `tune` stores them."""
     from tasks.engine import tokenized
     from tasks.io import tables
 
@@ -113,7 +114,7 @@ def stored(examples: list[Example], encoder: Any, run: ScratchRun) -> Any:
 
 
 def paired(sequence: Encoded) -> Encoded:
-    """The sequence with a wrong counterpart that ends in another token, which both mark."""
+    """Return the sequence with a wrong counterpart. They differ in the last token, which both mark."""
     marks = [0 if weight == 0 else CODE for weight in sequence.weights]
     marks[-1] |= LINE | CHAR
     columns = {"marks": marks}
@@ -122,14 +123,14 @@ def paired(sequence: Encoded) -> Encoded:
 
 
 def load(folder: Path) -> Any:
-    """The model in `folder`, by transformers alone."""
+    """Load the model in `folder` by transformers alone."""
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(folder)
 
 
 def decided(folder: Path) -> tuple[Any, Any]:
-    """The model in `folder` with weights drawn wide, so that what it says depends on what it is asked; and its tokenizer."""
+    """Return the model in `folder` with weights of a large variance, so that its answers depend on the prompt, and its tokenizer."""
     import torch
 
     from tasks.io.weights import checkpoints
@@ -143,7 +144,7 @@ def decided(folder: Path) -> tuple[Any, Any]:
 
 
 def short(base: Path, folder: Path, context: int) -> Path:
-    """A copy of a model in `folder` whose context is of so few tokens."""
+    """Write a copy of a model with a context of `context` tokens."""
     shutil.copytree(base, folder)
     config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": context}
     (folder / "config.json").write_text(json.dumps(config))
@@ -158,7 +159,7 @@ def add_template(model: Path, name: str, template: str = "{{ tools }}") -> None:
 
 
 def without_limit(load: Callable[..., Any]) -> Callable[..., Any]:
-    """`checkpoints.load`, or that of `models`, of models whose configs name no longest text, as those of some families or one that nests its text's."""
+    """Wrap `checkpoints.load` or `models.load` so that the config of the loaded model has no maximum length, as in some families."""
 
     def of(*folders: Any, **options: Any) -> Any:
         network, tokenizer = load(*folders, **options)
@@ -171,7 +172,7 @@ def without_limit(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
-    """Train a model until it answers the prompt so."""
+    """Train a model until it gives this answer to the prompt."""
     import torch
 
     ids = torch.tensor([prompt + answer])
@@ -185,7 +186,7 @@ def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
 
 
 def qwen2() -> Any:
-    """A Qwen2 of random weights: grouped heads, biases that are not zero, an output head of its own."""
+    """Return a Qwen2 of random weights with grouped heads, biases that are not zero, and an untied output head."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -209,7 +210,7 @@ def qwen2() -> Any:
 
 
 def gpt2() -> Any:
-    """A GPT-2 of random weights: positions are learnt vectors, so a wrong position shows."""
+    """Return a GPT-2 of random weights. Its positions are learnt vectors, so that a wrong position changes the result."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -219,7 +220,7 @@ def gpt2() -> Any:
 
 
 def family(name: str, **config: Any) -> Any:
-    """A model of a family of transformers, with weights drawn so wide that a wrong token, position or scale shows."""
+    """Return a model of a family of transformers. Its weights have a variance so large that a wrong token, position or scale changes the result."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

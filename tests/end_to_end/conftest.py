@@ -1,4 +1,4 @@
-"""Whole workspaces: a copy of the repository's files under DVC and git, with a profile in use."""
+"""Whole workspaces: copies of the repository's files under DVC and git, with a profile in use."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Workspace:
-    """A workspace in which commands run as for a user."""
+    """A workspace in which commands run in processes, as for a user."""
 
     def __init__(self, folder: Path, profile: str, settings: dict[str, str]) -> None:
         """Copy the repository's files into an empty folder. `settings` are environment variables of its commands."""
@@ -66,7 +66,7 @@ class Workspace:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of its commands: `python` is the one that runs the tests; home, MLflow store and Prefect are its own."""
+        """Environment variables of its commands: `python` is the one that runs the tests; home folder, MLflow store and Prefect belong to the workspace."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
@@ -87,7 +87,7 @@ class Workspace:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory, empty_store, empty_prefect, known_speed) -> Callable[..., Workspace]:
-    """Makes a workspace with a profile in use, whose databases of MLflow and Prefect have their schemas."""
+    """Return a function that creates a workspace with a profile in use. Its databases of MLflow and Prefect have their schemas."""
 
     def make(profile: str, **settings: str) -> Workspace:
         made = Workspace(tmp_path_factory.mktemp(profile), profile, settings)

@@ -1,4 +1,4 @@
-"""Chat templates in the manner of known model families, written by hand, with the control tokens that each needs."""
+"""Chat templates in the style of known model families, written by hand, with the control tokens that each needs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Family:
-    """A template, the control tokens of its tokenizer, and which of them ends a text."""
+    """A template, the control tokens of its tokenizer, and the token that ends a text."""
 
     template: str
     controls: tuple[str, ...]
@@ -114,9 +114,9 @@ OPENING = Family(
     CHATML,
     "<|im_end|>",
 )
-"""One that opens the reasoning in the prompt too, as those of Qwen3-Thinking do."""
+"""A template that also opens the reasoning in the prompt, like those of Qwen3-Thinking."""
 CUTTING = Family(OPENING.template.replace("and not loop.last ", ""), CHATML, "<|im_end|>")
-"""One that leaves the reasoning of every answer out, as DeepSeek-R1's does."""
+"""A template that leaves the reasoning of every answer out, like that of DeepSeek-R1."""
 FIRST, LAST = (
     {"gemma": "<bos>", "mistral": "<s>", "llama3.1": "<|begin_of_text|>"},
     {"gemma": "<eos>", "phi3": "<|endoftext|>"},
@@ -126,11 +126,11 @@ FIRST, LAST = (
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The pieces of a text that no token of Qwen2's reaches beyond."""
+"""The regular expression by which Qwen2 splits a text before it forms tokens."""
 
 
 def tokenizer(family: Family, *, name: str = "", merged: str = "") -> Any:
-    """A tokenizer of bytes, or of byte pairs learnt from a text, with the template and the control tokens of a family."""
+    """Return a tokenizer of bytes, or of byte pairs learnt from a text, with the template and the control tokens of a family."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

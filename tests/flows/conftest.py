@@ -1,4 +1,4 @@
-"""A small workspace: four stages of shell, real settings, DVC and git. Processes in it run as a user's would."""
+"""A small workspace with four stages that are shell commands, real settings, DVC and git. Commands in it run in processes, as for a user."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from flows.execution import ports, prefect_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Plan order is one, two, side, last; `side` needs nothing but the input.
+# The order of the plan is one, two, side, last. `side` needs only the input.
 GRAPH = """\
 stages:
   one:
@@ -40,7 +40,7 @@ stages:
 
 
 class Workspace:
-    """A folder under git and DVC, and what a person does in it."""
+    """A folder under git and DVC, with methods for what users do in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,13 +53,13 @@ class Workspace:
         quiet = {
             name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT", "RATCHET"))
         }
-        unscheduled = {"RATCHET_NIGHTLY": "", "RATCHET_MONITOR": ""}  # no run comes due while a test counts runs
+        unscheduled = {"RATCHET_NIGHTLY": "", "RATCHET_MONITOR": ""}  # no scheduled run starts while a test counts runs
         return (
             quiet | unscheduled | {"PYTHONPATH": str(ROOT), "HOME": str(self.home), "MLFLOW_DISABLE_TELEMETRY": "true"}
         )
 
     def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
-        """`python -m command`, its output in `out.txt`."""
+        """Start `python -m command`, with its output in `out.txt`."""
         with self.path("out.txt").open("w") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -67,14 +67,14 @@ class Workspace:
             )  # fmt: skip
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """What came of `python -m command`."""
+        """Run `python -m command` and return the finished process."""
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
     def ratchet(self, *command: str, **environment: str) -> str:
-        """The output of a command that succeeds."""
+        """Run a command that must succeed, and return its output."""
         done = self.run("flows.commands", *command, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -89,7 +89,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def kept(self, name: str) -> Iterator[None]:
-        """A block after which a file is as it was before: tests share the workspace."""
+        """Restore a file after the block, because tests share the workspace."""
         text = self.path(name).read_text()
         try:
             yield
@@ -106,7 +106,7 @@ class Workspace:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory, empty_store, empty_prefect) -> Path:
-    """The workspace that others are copies of."""
+    """The workspace of which the others are copies."""
     folder = tmp_path_factory.mktemp("template")
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, check=True)
@@ -119,7 +119,7 @@ def template(tmp_path_factory, empty_store, empty_prefect) -> Path:
     pyproject = (ROOT / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(
         pyproject[pyproject.index("[tool.prefect]") :]
-    )  # where plain `prefect` looks
+    )  # where plain `prefect` reads its settings
     (folder / "dvc.yaml").write_text(GRAPH)
     (folder / "in.txt").write_text("b\na\n")
     (folder / "code.py").write_text("x = 1\n")
@@ -128,7 +128,7 @@ def template(tmp_path_factory, empty_store, empty_prefect) -> Path:
 
 @pytest.fixture
 def make(template, tmp_path) -> Callable[[str], Workspace]:
-    """Makes a workspace in which nothing has run."""
+    """Return a function that creates a workspace in which nothing has run."""
 
     def copy(name: str) -> Workspace:
         shutil.copytree(template, tmp_path / name)
@@ -139,7 +139,7 @@ def make(template, tmp_path) -> Callable[[str], Workspace]:
 
 @pytest.fixture
 def workspace(make, monkeypatch) -> Workspace:
-    """A workspace in which nothing has run, and which this process is in."""
+    """A workspace in which nothing has run. It is the current folder of this process."""
     made = make("workspace")
     monkeypatch.chdir(made.folder)
     return made
@@ -156,7 +156,7 @@ def finished(template, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def done(finished, tmp_path, monkeypatch) -> Workspace:
-    """A copy of a workspace that plain `dvc repro` has brought up to date; this process is in it."""
+    """A copy of `finished`. It is the current folder of this process."""
     shutil.copytree(finished, tmp_path / "workspace")
     monkeypatch.chdir(tmp_path / "workspace")
     return Workspace(tmp_path / "workspace")
@@ -185,7 +185,7 @@ def up(template, tmp_path_factory, shared_by_long) -> Workspace:
 
 
 def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 120) -> None:
-    """Return when the condition holds; tell the story where it does not in time."""
+    """Return when the condition holds. If it does not within `seconds`, fail with the text of `story`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, story()
@@ -193,6 +193,6 @@ def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, se
 
 
 def processes(mark: str) -> list[str]:
-    """The command lines on this machine that hold a mark, which no other test uses."""
+    """Return the command lines on this machine that contain `mark`, a text that no other test uses."""
     listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if mark in line and not line.startswith("ps ")]

@@ -1,9 +1,11 @@
-"""What the contract tests of all families share.
+"""Helpers that the contract tests of all families share.
 
-A method's own test file may say, for them: `SMALL`, settings that differ from the defaults so that a tiny model shows the
-method's effect; `trainable(model, config)`, the card's count of what trains on `model` before anything is attached;
-`TOLERANCE`, how far a fresh model may be from the base where equality to the bit is not promised; `STEPS`, the number in which all that
-trains has moved, where two are too few.
+The test file of a method may define for them:
+
+- `SMALL`: settings that differ from the defaults so that a tiny model shows the method's effect;
+- `trainable(model, config)`: the card's count of trained parameters on `model` before anything is attached;
+- `TOLERANCE`: the largest difference between a fresh model and the base, if equality to the bit is not promised;
+- `STEPS`: the number of steps after which all trained parameters have moved, if two are too few.
 """
 
 import importlib
@@ -34,7 +36,7 @@ NEUTRAL = {
 
 
 def model(kind, tiny, dtype=torch.float32):
-    """A model of random weights: the tiny LLaMA that is on disk, a Qwen2 with grouped heads and biases, or a GPT-2."""
+    """Return a model of random weights: the tiny LLaMA on disk, a Qwen2 with grouped heads and biases, or a GPT-2."""
     make = {"llama": lambda: small.load(tiny), "qwen2": small.qwen2, "gpt2": small.gpt2}[kind]
     made = make()
     for parameter in made.parameters():
@@ -45,19 +47,19 @@ def model(kind, tiny, dtype=torch.float32):
 
 
 def named(dtype):
-    """What settings call a dtype."""
+    """Return the name of a dtype in settings."""
     return str(dtype).removeprefix("torch.")
 
 
 def said(name, what, default=None):
-    """What the test file of a method says of it."""
+    """Return what the test file of a method defines under `name`."""
     if not (Path(__file__).parent / f"test_{name}.py").exists():
         return default
     return getattr(importlib.import_module(f"tests.methods.test_{name}"), what, default)
 
 
 def part(family, name=None, **overrides):
-    """A method with the settings of its test file, or with these."""
+    """Return a method with the given settings, or with those of its test file."""
     chosen = name or NEUTRAL[family]
     spec = methods.spec(family, chosen)
     config = spec.config(**(said(name, "SMALL", {}) if name else {}) | overrides)
@@ -65,7 +67,7 @@ def part(family, name=None, **overrides):
 
 
 def composition(**names):
-    """Neutral parts but for these: `composition(adapters="lora")`."""
+    """Return a composition of neutral parts except for those given: `composition(adapters="lora")`."""
     return Composition(*(part(family, names.get(family)) for family in FAMILIES))
 
 
@@ -74,12 +76,12 @@ def batch(seed=1):
 
 
 def probe():
-    """One row to look at."""
+    """A row for looks."""
     return looking([batch(2)])
 
 
 def looking(batches, *tasks):
-    """A probe of these rows."""
+    """Return a probe of these rows."""
     return Probe(
         batches,
         lambda wrapped, row: token_losses(plain(wrapped), row),
@@ -89,13 +91,13 @@ def looking(batches, *tasks):
 
 
 def attached(method, wrapped):
-    """A model with an adapter alone, fresh; the adapter may look at the probe."""
+    """Return a model with a fresh adapter and no other part. The adapter may look at the probe."""
     use_packed_attention(plain(wrapped))
     return method.method.attach(wrapped, method.config, Start(probe()))
 
 
 def composed(wrapped, parts, *, hasty=False):
-    """A model with its parts, and an optimizer over what trains; a hasty one takes steps that bf16 can tell from none."""
+    """Return a model with its parts, and an optimizer of the trained parameters. A hasty optimizer takes steps that are large enough to change bf16 weights."""
     attached = compose.compose(wrapped, parts, probe(), seed=0)
     optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0)
     for group in optimizer.param_groups:
@@ -105,16 +107,17 @@ def composed(wrapped, parts, *, hasty=False):
 
 @torch.no_grad()
 def losses(wrapped):
-    """The token losses of the plain model inside."""
+    """Return the token losses of the plain model inside."""
     inner = plain(wrapped)
     use_packed_attention(inner)
     return token_losses(inner.eval(), batch())
 
 
 def steps(attached, optimizer, parts, count=None):
-    """A few optimizer steps on one row; two at least, since what starts at zero moves one half at a time. They begin a training of three at least.
+    """Take optimizer steps on one row and return the names of the parameters that moved.
 
-    Returns the names of the parameters that moved.
+    At least two steps: if one of two factors starts at zero, the other factor does not move in the first step. The methods are told that the
+    training has at least three steps.
     """
     count = count or said(parts.adapter.name, "STEPS", 2)
     inner = plain(attached.model).train()

@@ -1,4 +1,4 @@
-"""Models of several layers that differ, for methods that add some."""
+"""Models of several different layers, for methods that add layers."""
 
 import torch
 from transformers import (
@@ -25,19 +25,19 @@ SIZES = {
 
 
 def llama(layers=6, **config):
-    """A LLaMA of random weights; its projections have biases where asked for."""
+    """Return a LLaMA of random weights, with biases of its projections on request."""
     torch.manual_seed(1)
     model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers, max_position_embeddings=256, **config))
     return with_biases(model)
 
 
 def gpt2():
-    """A GPT-2 of random weights and biases."""
+    """Return a GPT-2 of random weights and biases."""
     return with_biases(small.gpt2())
 
 
 def with_biases(model):
-    """The model with biases that are not zero."""
+    """Return the model with biases that are not zero."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)
@@ -45,7 +45,7 @@ def with_biases(model):
 
 
 def qwen3(layers=4, window=None):
-    """A Qwen3 of random weights: norms of queries and keys, tied embeddings; the upper half attends to a `window` where given."""
+    """Return a Qwen3 of random weights, with norms of queries and keys and tied embeddings. With `window`, the upper half of its layers attends to that many tokens."""
     torch.manual_seed(1)
     sliding = {"use_sliding_window": True, "sliding_window": window, "max_window_layers": layers // 2} if window else {}
     return Qwen3ForCausalLM(
@@ -54,7 +54,7 @@ def qwen3(layers=4, window=None):
 
 
 def multimodal(layers=4):
-    """A Gemma 3 of random weights, with a vision tower beside the decoder."""
+    """Return a Gemma 3 of random weights, with a vision tower beside the decoder."""
     torch.manual_seed(1)
     text = {**SIZES, "num_hidden_layers": layers, "head_dim": 8, "sliding_window": 8}
     sight = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

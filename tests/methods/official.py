@@ -1,8 +1,8 @@
-"""Numbers that the authors' own code gave, and the inputs that it gave them for.
+"""Numbers that the authors' own code returned, and its inputs.
 
-`data/<method>.json` has them, and under `source` the repository, the commit and the files. Its functions and classes
-were run as they are, on a CPU with torch 2.13 and on what `wave` makes; some had to be taken out of files whose other
-imports are gone. None of that code is here. TRL's losses are made by `trl_numbers.py`.
+`data/<method>.json` holds the numbers, and under `source` the repository, the commit and the files. The functions and classes of that code were
+run unchanged, on a CPU with torch 2.13 and on the output of `wave`. Some had to be taken out of files whose other imports no longer exist. This
+repository contains none of that code. `trl_numbers.py` computes the losses of TRL.
 """
 
 import json
@@ -12,18 +12,18 @@ import torch
 
 
 def wave(*shape, phase=0.0, dtype=torch.float64):
-    """sin(0.37 n² + phase) for n = 1, 2, …, row by row: no generator is asked, and matrices have full rank."""
+    """Return sin(0.37 n² + phase) for n = 1, 2, …, row by row. It needs no random generator, and matrices have full rank."""
     n = torch.arange(1, torch.Size(shape).numel() + 1, dtype=torch.float64)
     return torch.sin(0.37 * n**2 + phase).view(shape).to(dtype)
 
 
 def frozen(name):
-    """What the official code of this method gave."""
+    """Return the numbers of the official code of a method."""
     return json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text())
 
 
 def same(found, expected, *, rtol=1e-6, atol=1e-6):
-    """Hold a tensor, or several, against frozen numbers."""
+    """Assert that one or several tensors equal frozen numbers."""
     if isinstance(found, dict):
         for name, one in found.items():
             same(one, expected[name], rtol=rtol, atol=atol)

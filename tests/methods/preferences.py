@@ -1,7 +1,6 @@
-"""Pairs of answers and a model of sine waves, on which TRL's losses were taken, for the tests of objectives on whole answers.
+"""Pairs of answers and a model of sine waves, for which TRL computed losses, for the tests of objectives on whole answers.
 
-`data/<objective>.json` has the losses, the settings, and under `source` the version of TRL and the functions that gave them;
-`trl_numbers.py` writes it.
+`trl_numbers.py` writes `data/<objective>.json`: the losses, the settings, and under `source` the version of TRL and its functions that were called.
 """
 
 import torch
@@ -28,7 +27,7 @@ FP32 = Compute(precision="fp32", threads=1)
 
 
 def model(phase):
-    """A LLaMA of one layer whose every weight is a point of a sine wave."""
+    """Return a LLaMA of one layer in which every weight is a point of a sine wave."""
     sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 32}
     made = LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=2))
     with torch.no_grad():
@@ -46,7 +45,7 @@ def pairs():
 
 
 def loss(name, sequences, folder, settings, *, phases=(0.0, 0.5), compute=FP32):
-    """The loss of one pack under an objective, with the reference measured as in a training; `phases` are of model and reference."""
+    """Return the loss of one pack under an objective, with the reference measured as in a training. `phases` are those of model and reference."""
     objective = part("objectives", name, **settings)
     if objective.spec.reference:
         sequences = with_reference(model(phases[1]), sequences, {}, compute, folder)
@@ -57,18 +56,18 @@ def loss(name, sequences, folder, settings, *, phases=(0.0, 0.5), compute=FP32):
 
 
 def same(found, expected):
-    """Hold a loss against TRL's."""
+    """Assert that a loss equals that of TRL."""
     torch.testing.assert_close(found.item(), expected, rtol=1e-5, atol=0)
 
 
 def encoded(name, row, *, faults=(), tokenizer=None, max_tokens=200, **settings):
-    """The sequences of an example under an objective."""
+    """Return the sequences of an example under an objective."""
     objective = part("objectives", name, **settings)
     tools = encoder(tokenizer or byte_tokenizer())
     return objective.method.encode(row, faults, tools, max_tokens, objective.config).sequences
 
 
 def text(sequence, *, trained=False):
-    """The text of a sequence of bytes, or what of it trains."""
+    """Return the text of a sequence of bytes, or its trained part."""
     ids = [t for t, weight in zip(sequence.ids, sequence.weights, strict=True) if weight > 0 or not trained]
     return byte_tokenizer().decode(ids)

@@ -1,10 +1,10 @@
-"""Make data/{dpo,kto,orpo,simpo}.json: the losses that TRL's trainers give for the pairs of `preferences`. Needs the package `trl`.
+"""Write data/{dpo,kto,orpo,simpo}.json: the losses of TRL's trainers for the pairs of `preferences`. Needs the package `trl`.
 
     python -m tests.methods.trl_numbers FOLDER
 
-FOLDER is a scratch folder. TRL is no dependency of the project: install it into another environment that sees this one's packages
-(`pip install --no-deps trl==1.16.0`). Each trainer is made as its users make it, with rows of text that are not read again, and is then
-given one batch of the pairs. Batches that are padded or cut otherwise give other last digits of a float32.
+FOLDER is a scratch folder. TRL is not a dependency of the project: install it into another environment that sees the packages of this one
+(`pip install --no-deps trl==1.16.0`). Each trainer is created in the way its users do, with placeholder rows, and then computes the loss of one
+batch of the pairs. With other padding or batches, the last digits of a float32 differ.
 """
 
 import json
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
 
 
 def dpo_numbers(folder: Path) -> dict[str, Any]:
-    """Return the loss of DPO, reference and model being two models."""
+    """Return the loss of DPO for two different models as reference and model."""
     from trl import DPOConfig, DPOTrainer
 
     settings = {"beta": 0.3}
@@ -52,7 +52,7 @@ def dpo_numbers(folder: Path) -> dict[str, Any]:
 
 
 def kto_numbers(folder: Path, phases: tuple[float, float]) -> dict[str, Any]:
-    """Return the loss of KTO of a model and a reference of these phases, the foreign answer of a row being that of the row before."""
+    """Return the loss of KTO for a model and a reference of these phases. The unrelated answer of a row is that of the row before."""
     from trl import KTOConfig, KTOTrainer
 
     settings = {"beta": 0.3, "desirable_weight": 1.5, "undesirable_weight": 0.7}
@@ -70,14 +70,14 @@ def kto_numbers(folder: Path, phases: tuple[float, float]) -> dict[str, Any]:
 
 
 def orpo_numbers(folder: Path) -> dict[str, Any]:
-    """Return the loss of ORPO and its odds ratio alone."""
+    """Return the loss of ORPO, and its odds-ratio term."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     settings = {"weight": 0.2}
     config = ORPOConfig(**_arguments(folder), beta=settings["weight"])
     trainer = ORPOTrainer(model(0.0), config, **_given(SIDES))
     losses, *_ = trainer.odds_ratio_loss(*_mean_log_p(trainer))
-    # Both sides are of one width: the id that TRL pads the narrower one with is not in this vocabulary.
+    # Both sides have the same width, because the id with which TRL pads the narrower one is not in this vocabulary.
     halves = {name: tensor.chunk(2) for name, tensor in _labelled(_batch([*BETTER, *WORSE])).items()}
     batch = {
         f"{side}_{name}": half[n] for n, side in enumerate(("chosen", "rejected")) for name, half in halves.items()
@@ -107,7 +107,7 @@ def simpo_numbers(folder: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def _mean_log_p(trainer: Any) -> tuple[Tensor, ...]:
-    """Return the mean log p of a token of the better answers and of the worse ones, by the trainer's own function."""
+    """Return the mean log-probability per token of the better and of the worse answers, by the trainer's own function."""
     batch = _labelled(_batch([*BETTER, *WORSE]))
     labels = batch.pop("labels")
     return trainer.get_batch_logps(trainer.model(**batch).logits, labels, average_log_prob=True).chunk(2)
@@ -126,7 +126,7 @@ def _batch(answered: Answered) -> dict[str, Tensor]:
 
 
 def _labelled(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch with the labels of its answers in place of their mask."""
+    """Return a batch in which the mask of the answers is replaced by their labels."""
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
 

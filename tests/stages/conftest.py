@@ -7,7 +7,7 @@ from tasks.engine.training.telemetry import Telemetry
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The label of each step that trains."""
+    """Record the label of each training step."""
     steps = []
     report = Telemetry.on_step
 

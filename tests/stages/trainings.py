@@ -1,4 +1,4 @@
-"""What tests of `pretrain` and `tune` have in common: how a training is ended early, and what it left."""
+"""Helpers for tests of `pretrain` and `tune`: end a training early, and compare its files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from tasks.io.weights import banks
 
 
 class Killed(Exception):
-    """The process went away."""
+    """Raised in place of the death of the process."""
 
 
 @contextmanager
 def killed_at(last: int, member: str = "") -> Iterator[None]:
-    """Let the process of the training in this block, or of that of a bank's member, go away once this step was made."""
+    """Raise `Killed` after a given step of the training in this block, or of the training of a given member of a bank."""
     report = Telemetry.on_step
 
     def until(self, metrics):

@@ -1,4 +1,4 @@
-"""Grade an answer as a run does: by a check that went through a table."""
+"""Grade an answer like a run does, by a check that was written to a table and read again."""
 
 from tasks.core.answers import registry
 from tasks.core.answers.base import Row
@@ -6,15 +6,15 @@ from tasks.core.records import Unfit
 
 
 def graded(check, response, answer, prompt="", **values):
-    """The grade of an answer where `response` is the row's."""
+    """Return the grade of an answer to a row whose response is `response`."""
     tests = registry.tests(registry.parse(check), Row(prompt, response, values))
     assert not isinstance(tests, Unfit), tests
-    read, expected = registry.of(tests)  # as they come out of a table
+    read, expected = registry.of(tests)  # values as a table returns them
     return read.grade(answer, expected)
 
 
 def unfit(check, response, prompt="", **values):
-    """The reason why the check does not fit a row."""
+    """Return the reason why the check does not fit a row."""
     tests = registry.tests(registry.parse(check), Row(prompt, response, values))
     assert isinstance(tests, Unfit), tests
     return tests.reason

@@ -1,4 +1,4 @@
-"""Near-duplicates of texts in memory, which the search on disk is held against."""
+"""Near-duplicates of texts in memory, the reference for the search on disk."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ def similar_pairs(sets: Shingles, threshold: float, ranks: Sequence[int], most: 
     """Return, sorted, the pairs (earlier, later) of texts whose sets have a Jaccard similarity of at least `threshold`.
 
     Candidates share a band of MinHash; all of them are then compared exactly. Shape (pairs, 2). Of more than `most` texts that
-    share a band, each is compared with the `most` of the lowest ranks: those that are kept where two are alike. Every text must have
-    a shingle.
+    share a band, each is compared with the `most` that have the lowest ranks, because of two similar texts the one with the lower rank
+    is kept. Every text must have a shingle.
     """
     rank_of = np.asarray(ranks, dtype=np.int64)
     keys = band_keys(sets)

@@ -1,4 +1,4 @@
-"""Words of a text by Python's `re`, one text at a time, as a reference for those of many texts."""
+"""Words of one text by Python's `re`, the reference for the vectorised search in many texts."""
 
 import re
 
@@ -6,5 +6,5 @@ from tasks.core.text.words import PATTERN, normalised
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in lower case. Of combining marks `re` makes no part of a word."""
+    """Return the words of a text in lower case. For `re`, combining marks are not part of a word."""
     return re.findall(PATTERN, normalised(text).casefold())

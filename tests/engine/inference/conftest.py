@@ -5,5 +5,5 @@ from tests import tiny as small
 
 @pytest.fixture(scope="module")
 def pair(tiny):
-    """A model whose answers depend on the prompt: random weights, drawn wide."""
+    """A model whose answers depend on the prompt, because its random weights have a large variance."""
     return small.decided(tiny)

@@ -15,7 +15,7 @@ TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}
 
 @pytest.fixture
 def lines(tmp_path):
-    """A function that writes rows to a file of JSON Lines of that name."""
+    """Return a function that writes rows to a JSON Lines file of a given name."""
 
     def write(name, rows):
         path = tmp_path / name
@@ -33,7 +33,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture
 def settings(monkeypatch, tmp_path):
-    """Profile micro with the code of this repository, and an input for each that a trial reads."""
+    """Profile `micro` with the code of this repository, and a file for each input that a trial reads."""
     for name in ("tasks", "flows"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copyfile(ROOT / "params/micro.yaml", tmp_path / "params.yaml")
@@ -47,7 +47,7 @@ def settings(monkeypatch, tmp_path):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """Trials end at once, with the loss that a function of their settings says; the settings of those that ran, in order."""
+    """Replace trainings by a function from settings to loss, so that trials end at once. Return the settings of the trials that ran, in order."""
 
     def of(loss):
         ran = []

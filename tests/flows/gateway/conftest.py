@@ -29,7 +29,7 @@ STUB = Path(__file__).with_name("stub_backend.py")
 
 
 class Gateway:
-    """What a test sees and turns: the client, and the model that each alias leads to."""
+    """A gateway under test: its HTTP client, and the model of each alias, which tests may change."""
 
     def __init__(self, url: str, models: dict[str, str]) -> None:
         self.url, self.models = url, models
@@ -39,17 +39,17 @@ class Gateway:
         return self.client.post("/v1/completions", json={"model": model, "prompt": prompt, **fields})
 
     def measured(self, name: str) -> float:
-        """A metric by its name with labels."""
+        """Return the value of a metric, given by its name with labels; 0 if it is absent."""
         lines = self.client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0.0)
 
     def counts(self, name: str, value: float) -> None:
-        """Assert that a metric comes to a value: what is counted of a request is so after its last byte is sent."""
+        """Assert that a metric reaches a value. Wait for it, because a request is counted after its last byte is sent."""
         wait_for(lambda: self.measured(name) == value, lambda: f"{name} is {self.measured(name)}, not {value}", 20)
 
 
 def launch(model: ServedModel) -> Launch:
-    """The stub as a backend: a model's name is all it has. The folder of the test tells its workers from those of others."""
+    """Return the command of a stub backend, whose model has only a name. The folder of the test in it tells its processes from those of other tests."""
 
     def command(socket: Path) -> list[str]:
         return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name, str(Path.cwd())]
@@ -61,7 +61,7 @@ def launch(model: ServedModel) -> Launch:
 def running(
     models: dict[str, str], config: ServeConfig, prompts: PromptLog | None = None, traces: Traces | None = None
 ) -> Iterator[Gateway]:
-    """The gateway, up until the end of the block. `models` is read as `models/champion` is: at any time."""
+    """Run the gateway until the end of the block. `models` may change while it runs, like `models/champion` does."""
     ready, ends = threading.Event(), []
 
     def resolve(alias: str) -> ServedModel:
@@ -106,6 +106,6 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture
 def patient() -> Iterator[Gateway]:
-    """A gateway without limits that a slow machine could reach, but for the queue."""
+    """A gateway whose limits no slow machine reaches, except for that of the queue."""
     with running({"champion": "ratchet@1"}, ServeConfig(queue=3)) as made:
         yield made

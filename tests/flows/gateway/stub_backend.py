@@ -1,8 +1,14 @@
-"""A backend for tests: `python stub_backend.py SOCKET NAME FOLDER`. It needs no torch, and does what a prompt says.
+"""A backend for tests without torch, `python stub_backend.py SOCKET NAME FOLDER`, which does what the prompt says:
 
-`hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `fault` tells an error there, `detail` and `text` fail in the
-shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt; where there are tools, with a call of
-the first; with `logprobs`, each answer has one. The field `store`, which is the gateway's own, and `top_k` are refused as `transformers serve` does.
+    hold FILE      answer when the file exists
+    sleep S        answer after S seconds
+    die            end the process
+    cut, fault     end the process, or report an error, in the middle of a stream
+    detail, text   fail with an error in the form of FastAPI, or of a bare server
+    long           stream without an end
+
+The answer to any other prompt is the name of the model and the prompt. If the request has tools, it is a call of the first. With `logprobs`, each
+answer has them. Like `transformers serve`, it refuses `top_k` and the field `store`, which only the gateway knows.
 """
 
 import json

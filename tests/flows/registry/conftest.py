@@ -1,4 +1,4 @@
-"""A promoted model with its evidence, made once."""
+"""A promoted model with its evidence, created once."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from tests.flows.registry.made_model import MadeModel
 
 @pytest.fixture(scope="session")
 def promoted(tmp_path_factory, empty_store):
-    """A workspace whose only model was promoted; its evidence is in models/evidence/1."""
+    """A workspace with one model, which was promoted. Its evidence is in models/evidence/1."""
     folder = tmp_path_factory.mktemp("promoted")
     shutil.copyfile(empty_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -26,7 +26,7 @@ def promoted(tmp_path_factory, empty_store):
 
 @pytest.fixture
 def workspace_of_model(promoted, tmp_path, monkeypatch):
-    """A copy of it, which this process is in."""
+    """A copy of `promoted`. It is the current folder of this process."""
     shutil.copytree(promoted, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"

@@ -1,4 +1,4 @@
-"""A workspace with one promoted model, put together without training: real records, real hashes, weights of a few bytes."""
+"""A workspace with one promoted model, written without training: real records, real hashes, and weights of a few bytes."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ PARAMS = {
 
 
 class MadeModel(Nights):
-    """The workspace; what of it is another than the default is edited before `lock` and `register`."""
+    """The workspace. Edit its files before `lock` and `register` if they should differ from the default."""
 
     def __init__(self, folder: Path, license: str = "MIT") -> None:
         super().__init__(folder)
@@ -92,7 +92,7 @@ class MadeModel(Nights):
         tables.write(self.folder / place, rows, Example)
 
     def lock(self):
-        """Write dvc.lock as DVC does when all stages have run."""
+        """Write the dvc.lock that DVC writes when all stages have run."""
         lock_file.write(
             {
                 stage: {

@@ -30,21 +30,21 @@ PASSES = "def f():\n    return 1\n"
 
 @pytest.fixture
 def turn(tmp_path, monkeypatch):
-    """The turn of a workspace, which this process is in."""
+    """The turn of a workspace that is the current folder of this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     return prepared()
 
 
 def prepared():
-    """Write a workspace to the present folder. Proposal `a2` has tests that run programs; example `a` has neighbours."""
+    """Write a workspace to the current folder. Proposal `a2` has tests that run programs; example `a` has neighbours."""
     shutil.copyfile(ROOT / "params/workstation.yaml", "params.yaml")
     rounds.write_rounds(2, Path("params.yaml"))
     tests = Tests("doctest", ">>> f()\n1", "f")
     material = Round()
     material.second[0] = trained("a2", f"{PASSES}# {HOSTILE}", tests=tests)
     material.signals[0] = replace(material.signals[0], neighbours=["b", "c"])
-    material.signals[1] = replace(material.signals[1], flags=[])  # no quality is too low without a threshold
+    material.signals[1] = replace(material.signals[1], flags=[])  # without a threshold, no quality is too low
     material.write(Path("data/rounds"))
     for file in (DECISIONS, RECORDS, ITEMS):
         file.write_text("# what people decided\n")
@@ -53,7 +53,7 @@ def prepared():
 
 
 def write_data():
-    """Write what ingest refused and kept, and the results of two models on the test set."""
+    """Write the records that ingest refused and kept, and the results of two models on the test set."""
     refusals = [
         Refusal("rows.jsonl", "rows.jsonl: line 3", "too long", "the response has 900 characters", HOSTILE, "long"),
         Refusal(
@@ -80,7 +80,7 @@ def write_data():
 
 @pytest.fixture
 def programs():
-    """Skips the test where the sandbox runs no program of a model."""
+    """Skip the test if the sandbox cannot run model-written programs."""
     level = sandbox.probe()
     if level.number < 2:
         pytest.skip(f"no program runs here: {level.missing}")
@@ -88,7 +88,7 @@ def programs():
 
 @pytest.fixture
 def page(turn):
-    """A browser of the page, with the token."""
+    """An HTTP client of the page, with the token."""
     return TestClient(
         app.application(turn, "Ada", TOKEN), f"http://127.0.0.1:8765/{TOKEN}/", raise_server_exceptions=False
     )
@@ -96,7 +96,7 @@ def page(turn):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The address of the page of a workspace, and its folder, which this process must be in when the page is asked for."""
+    """The address of the page of a workspace, and the folder of the workspace. A test must change to it before it requests the page."""
     folder, before = tmp_path_factory.mktemp("served"), Path.cwd()
     os.chdir(folder)
     with ports.listen(0, "ratchet review --web") as listener:
@@ -113,7 +113,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def address(served, monkeypatch):
-    """The address of the page of a workspace, which this process is in, where nothing is decided."""
+    """The address of the page of a workspace without decisions, which is the current folder of this process."""
     url, folder = served
     monkeypatch.chdir(folder)
     for file in (DECISIONS, RECORDS, ITEMS):
@@ -122,18 +122,18 @@ def address(served, monkeypatch):
 
 
 def decided(file=DECISIONS):
-    """The lines of a file of decisions."""
+    """Return the lines of a file of decisions."""
     return [json.loads(line) for line in file.read_text().split("\n")[1:] if line]
 
 
 def decide(page, identity, decision, *, view="proposed", seen=0, author="Ada", **fields):
-    """Send a decision as the page does."""
+    """Send a decision in the form that the page sends."""
     form = {"view": view, "id": identity, "decision": decision, "seen": seen, "author": author, **fields}
     return page.post("decide", data=form, headers={"HX-Request": "true"})
 
 
 def many(number):
-    """A round of so many examples, each of which was rewritten."""
+    """Write a round of `number` examples, each of which was rewritten."""
     from tests.stages.report.material import line
 
     names = [f"e{index:05}" for index in range(number)]

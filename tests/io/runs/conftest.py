@@ -13,7 +13,7 @@ AWAY = {
 
 @pytest.fixture
 def process():
-    """The uploader is a process of its own, as in life; none is left at the end."""
+    """Let the uploader run in its own process, as for users, and stop it after the test."""
     yield
     for started in spool_uploader._started:
         started.wait(30)
@@ -21,13 +21,13 @@ def process():
 
 @pytest.fixture
 def patient(monkeypatch):
-    """The end of a run waits until the uploader has come up, however busy the machine is."""
+    """Let the end of a run wait until the uploader has started, however busy the machine is."""
     monkeypatch.setattr(run_store, "PATIENCE_S", 300.0)
 
 
 @pytest.fixture
 def away(monkeypatch):
-    """A store that does not answer, until it is called off."""
+    """Let the store not answer, until the test calls the function."""
     with monkeypatch.context() as patch:
         for name, value in AWAY.items():
             patch.setenv(name, value)
@@ -35,7 +35,7 @@ def away(monkeypatch):
 
 
 def in_store(store):
-    """All traces in the store."""
+    """Return all traces in the store."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}")

@@ -30,7 +30,7 @@ def verdict(case: Case, limits: Limits = QUICK) -> Verdict:
 
 
 def require(isolation: Isolation) -> Isolation:
-    """The isolation, or the test is skipped for a reason."""
+    """Return the isolation, or skip the test with the reason."""
     try:
         Sandbox(isolation, QUICK).close()
     except RuntimeError as error:
@@ -39,13 +39,13 @@ def require(isolation: Isolation) -> Isolation:
 
 
 def descendants(root: int) -> set[int]:
-    """The processes that come of `root`, seen from the host."""
+    """Return the descendants of process `root`, seen from the host."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has just ended
+            continue  # the process has just ended
         parents[int(entry.parent.name)] = int(fields[1])
     pids, fresh = set[int](), {root}
     while fresh:

@@ -1,4 +1,4 @@
-"""Files as strangers have them: the same twelve questions in many formats, encodings and shapes."""
+"""Files as users bring them: the same twelve questions in many formats, encodings and shapes."""
 
 import bz2
 import csv
@@ -55,7 +55,7 @@ OASIS = "urn:oasis:names:tc:opendocument:xmlns"
 
 
 def workbook(rows):
-    """A minimal workbook of Excel with one sheet of inline texts."""
+    """Write a minimal Excel workbook with one sheet of inline texts."""
     cells = "".join(
         "<row>" + "".join(f'<c t="inlineStr"><is><t>{value}</t></is></c>' for value in row) + "</row>" for row in rows
     )
@@ -63,7 +63,7 @@ def workbook(rows):
 
 
 def workbook_of(sheet):
-    """A minimal workbook of Excel with this sheet."""
+    """Write a minimal Excel workbook with this sheet."""
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
     return zipped({
@@ -76,7 +76,7 @@ def workbook_of(sheet):
 
 
 def open_document(rows, repeated=""):
-    """A minimal spreadsheet of OpenDocument; `repeated` are attributes of its last row."""
+    """Write a minimal OpenDocument spreadsheet. `repeated` are attributes of its last row."""
     *others, last = [
         "".join(
             f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>' for value in row

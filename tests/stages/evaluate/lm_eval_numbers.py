@@ -1,8 +1,8 @@
-"""Make data/lm_eval.json: what lm-evaluation-harness gives on a small model, item by item. Needs the extra `lm-eval`.
+"""Write data/lm_eval.json: the results of lm-evaluation-harness on a small model, item by item. Needs the extra `lm-eval`.
 
     python -m tests.stages.evaluate.lm_eval_numbers FOLDER
 
-FOLDER is a scratch folder. The model is `tests.tiny.decided`, which a seed makes; prompts are in its chat template.
+FOLDER is a scratch folder. The model is `tests.tiny.decided`, whose weights come from a seed. Prompts use its chat template.
 """
 
 import json
@@ -71,7 +71,7 @@ def _exact(answers: list[str]) -> list[dict[str, str]]:
 
 
 def _reference(number: int, output: str) -> str:
-    """Return the model's own answer, the same in other letters, or something else, in turn."""
+    """Return in turn the model's own answer, the same with other capitals, or another text."""
     return (output, output.swapcase() + "!", "something else")[number % 3]
 
 
@@ -82,7 +82,7 @@ def _version() -> str:
 
 
 def _run(pair: Any, folder: Path, name: str, rows: list[dict[str, Any]], loose: str | None) -> list[dict[str, Any]]:
-    """Return the harness's samples of a task over these rows, in their order."""
+    """Run a task of the harness on these rows, and return its samples in their order."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

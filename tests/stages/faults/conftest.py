@@ -11,7 +11,7 @@ from tests.support import ScratchRun
 
 @pytest.fixture
 def faults(tiny, tmp_path):
-    """The pairs, the refusals and what was said, for these examples under these settings."""
+    """Return the pairs, the refusals and the printed lines for these examples under these settings."""
 
     def of(examples, *sources, name="first", **config):
         folder = tmp_path / name
@@ -36,7 +36,7 @@ def faults(tiny, tmp_path):
 
 @pytest.fixture
 def speaks(monkeypatch):
-    """Lets the model of this machine answer as it is told, and remembers what it was asked."""
+    """Replace the answers of the model by given ones, and record its prompts."""
     from tasks.engine.inference import generation
 
     requests = []

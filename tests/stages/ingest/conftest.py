@@ -1,4 +1,4 @@
-"""A file of rows, good and bad ones."""
+"""A file of good and bad rows."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.stages.ingest.running import PLURALS
 
 @pytest.fixture
 def rows(tmp_path) -> Path:
-    """Thirty good rows, an equal one, and one for each thing that can be wrong with a line."""
+    """Thirty good rows, one duplicate, and one row for each fault that a line can have."""
     good = [
         {"prompt": f"{word} {number}?", "completion": f"{many}!"}
         for number in range(5)

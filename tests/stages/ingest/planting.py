@@ -1,4 +1,4 @@
-"""Distributions of a few planted modules, and manuals of a few planted pages."""
+"""Distributions of a few generated modules, and manuals of a few generated pages."""
 
 import random
 import textwrap
@@ -10,7 +10,7 @@ from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates
 
 
 def plant(root: Path, **modules: str) -> Path:
-    """Write a package `planted` of these modules; `init` is its `__init__`."""
+    """Write a package `planted` of these modules. `init` is the text of its `__init__`."""
     package = root / "planted"
     package.mkdir(exist_ok=True)
     for name, text in {"init": "", **modules}.items():
@@ -46,13 +46,13 @@ def checks(item: Candidate) -> Tests:
 
 
 def passage(manual: str, number: int) -> str:
-    """Return text that no other page has."""
+    """Return a text that is on no other page."""
     draw = random.Random(f"{manual} {number}")
     return " ".join("".join(draw.choices("aeinorst", k=5)) for _ in range(30))
 
 
 def page(folder: Path, number: int) -> None:
-    """Write a page of a manual with the lines that pages share: with all pages, with those of the manual, with none."""
+    """Write a page of a manual. Some of its lines are on all pages, some on the pages of this manual, and some on no other page."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"page{number}.html").write_text(
         f"""<html><head><title>{folder.name}</title></head><body><nav>Contents</nav>

@@ -1,4 +1,4 @@
-"""The stage on files of a temporary folder, and what it has written."""
+"""Run the stage on files of a temporary folder, and read its outputs."""
 
 import json
 
@@ -41,7 +41,7 @@ def examples_of(tmp_path, name="out"):
 
 
 def contents(folder):
-    """The bytes of every file below a folder."""
+    """Return the bytes of every file below a folder."""
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 

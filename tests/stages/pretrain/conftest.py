@@ -1,4 +1,4 @@
-"""Stage `pretrain` on a few texts of both corpora, and its output under each baseline."""
+"""Stage `pretrain` on a few texts of both corpora, and its output for each baseline."""
 
 import random
 from functools import cache
@@ -46,7 +46,7 @@ WORDS = {
 
 
 def documents(domain, count, split="train", seed=0):
-    """Texts of a few words that are the corpus's own."""
+    """Return texts of a few words that only this corpus has."""
     draw = random.Random(f"{domain}/{split}/{seed}")
     return [
         Document(
@@ -63,7 +63,7 @@ def documents(domain, count, split="train", seed=0):
 
 
 def write(folder):
-    """Documents of both corpora, to train on and to validate on."""
+    """Write documents of both corpora, for training and for validation."""
     for split, count in (("train", 20), ("valid", 5)):
         rows = [*documents("domain", count, split), *documents("general", count, split)]
         tables.write(folder / f"{split}.parquet", rows, Document)
@@ -71,7 +71,7 @@ def write(folder):
 
 
 def execute(inputs, folder, sections=METHODS, **config):
-    """The folder of the pretrained model and what the run heard, under these settings."""
+    """Run the stage under these settings; return the folder of the pretrained model and the run with its logs."""
     run = ScratchRun(folder)
     given = {"compute": {"precision": "fp32", "threads": 1}, "pretrain": PRETRAIN | config, "methods": sections}
     stage.main(inputs, {"model": folder / "model"}, StageConfig.model_validate(given), run)
@@ -90,7 +90,7 @@ def pretrain(inputs, tmp_path):
 
 @pytest.fixture(scope="module")
 def baseline(tiny, tmp_path_factory):
-    """Return the output of each baseline, trained once."""
+    """Return a function that trains each baseline once and returns its output."""
     folder = tmp_path_factory.mktemp("baselines")
     inputs = {"base": tiny} | write(folder)
     return cache(lambda name: execute(inputs, folder / name, **BASELINES[name]))

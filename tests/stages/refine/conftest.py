@@ -1,4 +1,4 @@
-"""A turn of the loop: a few examples with their signals, refined by the stage."""
+"""A turn of the loop: a few examples with their signals, which the stage refines."""
 
 import json
 from dataclasses import dataclass

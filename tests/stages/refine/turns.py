@@ -1,4 +1,4 @@
-"""Write a turn's inputs and run the stage on them: in this process, or in one that is killed."""
+"""Write the inputs of a turn and run the stage on them, in this process or in one that is killed."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def signals(example, *chosen, similarity=0.5, neighbours=()):
 def prepare(
     folder, model, examples, chosen, *, decided=(), evaluation=(), near=None, kinds=None, probes=(), generated=()
 ):
-    """Write the inputs of a turn and return their paths. `kinds` is the diagnosis of a curator that looks at tasks."""
+    """Write the inputs of a turn and return their paths. `kinds` is the diagnosis of a curator that works on generated tasks."""
     folder.mkdir(exist_ok=True)
     rows = [
         signals(example, *chosen.get(place, ()), similarity=place / 100, neighbours=(near or {}).get(place, ()))
@@ -53,7 +53,7 @@ def prepare(
 
 
 def work(inputs: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> ScratchRun:
-    """Run the stage with `folder` as its work folder and for its outputs."""
+    """Run the stage with `folder` as work folder and as folder of its outputs."""
     run = ScratchRun(Path(folder), "r1")
     outputs = {key: Path(folder) / f"new_{key}" for key in ("examples", "lineage", "refinement")}
     sections = {"compute": {"precision": "fp32", "threads": 1}, "refine": config}

@@ -1,4 +1,4 @@
-"""Hand-made results small enough to work out by hand, and the stage run on them."""
+"""Small results whose report can be computed by hand, and a function that runs the stage on them."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ PRETRAINING: dict[str, Any] = COURSE | {
 
 
 def losses(measure: str, level: float) -> list[Result]:
-    """One item of ten tokens and forty bytes in each group, `level` nats per token on average and never the same."""
+    """Return one item of ten tokens and forty bytes in each group. The losses average `level` nats per token, and all differ."""
     return [
         Result(measure, f"{measure} {index}", f"g{index}", None, 10 * level + index % 2 - 0.5, 10, 40, "", "")
         for index in range(GROUPS)
@@ -51,7 +51,7 @@ def losses(measure: str, level: float) -> list[Result]:
 
 
 def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
-    """Return an answer to each task, short and long ones in turn."""
+    """Return an answer to each task, alternately short and long."""
     return [
         Result(
             "pass@1", f"t{i}", f"g{i}", ("short", "long")[i % 2], float(p), 1, 1, "passed" if p else "syntax", output
@@ -61,7 +61,7 @@ def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
 
 
 def drawn(passed: Sequence[int], samples: int = 4, exam: str = "") -> list[Result]:
-    """Return samples of which `passed` pass for each task, and pass@1 and pass@2 by sampling."""
+    """Return the samples of each task, `passed` of which pass, and pass@1 and pass@2 by sampling."""
     rows = [
         Result(
             f"{exam}sample {n}",
@@ -147,7 +147,7 @@ def line(new: str, parent: str, operator: str, refused: str = "") -> Lineage:
 
 @dataclass
 class Round:
-    """The output of stages diagnose and refine for `r1`: of four examples one was simplified, and one was extended by another."""
+    """The output of stages diagnose and refine for `r1`: of four examples, one was simplified, and a similar example was added to another."""
 
     first: list[Example] = field(default_factory=lambda: [trained(name) for name in "abcd"])
     second: list[Example] = field(
@@ -198,7 +198,7 @@ class Round:
     )
 
     def write(self, rounds: Path) -> None:
-        """Write the round as the stages do."""
+        """Write the round in the form in which the stages write it."""
         tables.write(rounds / "r0/examples.parquet", self.first, Example)
         tables.write(rounds / "r1/examples.parquet", self.second, Example)
         tables.write(rounds / "r1/signals.parquet", self.signals, Signals)
@@ -223,8 +223,8 @@ def run_stage(
 ) -> tuple[Path, ScratchRun]:
     """Write the inputs of the stage, run it, and return its folder and the run. The first model is the base.
 
-    A model of the name `pretrained` was not tuned, one of the name `compressed` was compressed. `pretraining` is the course of the
-    pretraining, where there was one, and `grid` the one that the base was dequantised from. `cards` are those of trained models.
+    The model named `pretrained` was not tuned, and the one named `compressed` was compressed. `pretraining` is the training log of the
+    pretraining, if there was one. `grid` is the quantisation grid of the base's original weights. `cards` are those of trained models.
     """
     groups = {name: "rounds" if index else "reference" for index, name in enumerate(models)}
     groups |= {"compressed": "compressed"} if "compressed" in models else {}

@@ -1,4 +1,4 @@
-"""Read a report's page as a browser does: its elements, its text, its scripts, and the data that it holds packed."""
+"""Read the page of a report: its elements, its text, its scripts, and its packed data."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ CODE_TYPES = {"", "text/javascript", "module"}
 
 
 class Page(HTMLParser):
-    """A page's elements, its links, the text it shows, and what stands in its scripts."""
+    """The elements of a page, its links, its visible text, and the text of its scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -53,12 +53,12 @@ class Page(HTMLParser):
 
     @property
     def code(self) -> list[str]:
-        """The scripts that a browser would run, if it may."""
+        """Return the scripts that a browser would run if the page's policy lets it."""
         return [text for attributes, text in self.scripts if (attributes.get("type") or "") in CODE_TYPES]
 
     @property
     def allowed(self) -> set[str]:
-        """The hashes of the scripts that the page's policy lets run."""
+        """Return the hashes of the scripts that the page's policy allows."""
         (policy,) = (value for value in self.values("content") if value.startswith("default-src 'none'"))
         assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
         assert "unsafe-eval" not in policy
@@ -66,25 +66,25 @@ class Page(HTMLParser):
 
     @property
     def charts(self) -> list[dict[str, Any]]:
-        """The charts of the page."""
+        """Return the charts of the page."""
         (text,) = (text for attributes, text in self.scripts if attributes.get("id") == "charts")
         return json.loads(text)["charts"]
 
     @property
     def items(self) -> dict[str, Any]:
-        """The table of items, by column."""
+        """Return the table of items, by column."""
         (text,) = (text for attributes, text in self.scripts if attributes.get("id") == "items-data")
         return unpacked(text)
 
     @property
     def texts(self) -> list[dict[str, Any]]:
-        """The texts of the items that the page holds, in the order of the table."""
+        """Return the texts of the items, in the order of the table."""
         blocks = [text for attributes, text in self.scripts if attributes.get("class") == "texts"]
         return [row for block in blocks for row in unpacked(block)]
 
 
 def unpacked(text: str) -> Any:
-    """Return what `packed` has packed."""
+    """Return the value that `packed` has packed."""
     return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
@@ -94,6 +94,6 @@ def page(folder: Path) -> Page:
 
 
 def own_scripts_alone(shown: Page) -> bool:
-    """Return whether the scripts that may run are those that are there, and no element or attribute runs another."""
+    """Return True if the policy allows exactly the scripts of the page, and no element or attribute runs another one."""
     hashes = {base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in shown.code}
     return hashes == shown.allowed and not [name for name, _ in shown.attributes if name.startswith("on")]

@@ -19,7 +19,7 @@ def examples(count, response="yes, indeed", **fields):
 
 @pytest.fixture
 def inputs(tiny, tmp_path):
-    """A base, examples to train on and others to validate on."""
+    """A base, examples for training, and others for validation."""
     tables.write(tmp_path / "examples.parquet", examples(20), Example)
     tables.write(tmp_path / "valid.parquet", examples(4, split="valid"), Example)
     tables.write(tmp_path / "faults.parquet", [], FaultPair)
@@ -30,10 +30,10 @@ def inputs(tiny, tmp_path):
 
 @pytest.fixture
 def tune(inputs, tmp_path):
-    """The folder of the tuned model and what the run heard, under these settings."""
+    """Run the stage under these settings; return the folder of the tuned model and the run with its logs."""
 
     def of(name="first", methods=METHODS, precision="fp32", **config):
-        run = ScratchRun(tmp_path / name, name)  # what is written does not depend on it
+        run = ScratchRun(tmp_path / name, name)  # the output does not depend on it
         output = tmp_path / name / "model"
         stage.main(
             inputs,

@@ -1,4 +1,4 @@
-"""Machines that are reached by SSH: an sshd of our own with keys and a port of its own, on the loopback or in a network namespace."""
+"""Machines that are reached by SSH: a private sshd with its own keys and port, on the loopback or in a network namespace."""
 
 import getpass
 import os
@@ -19,7 +19,7 @@ from tests.flows.conftest import wait_for
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 SEPARATION = Path("/run/sshd")
-"""The folder in which sshd of root confines the part of itself that nobody has logged in to."""
+"""The folder to which an sshd of root confines its process before login (privilege separation)."""
 CONFIG = """\
 ListenAddress {address}
 Port {port}
@@ -35,7 +35,7 @@ PermitRootLogin yes
 
 
 def of_git(folder: Path) -> Path:
-    """Make a workspace of git alone."""
+    """Create a workspace with git only."""
     folder.mkdir()
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     (folder / ".gitignore").write_text("/data/\n/.ratchet/\n")
@@ -50,10 +50,10 @@ def of_git(folder: Path) -> Path:
 
 @dataclass
 class Box:
-    """A host of the hosts file, and what a test does to it."""
+    """A host of the hosts file, with methods by which tests change it."""
 
     folder: Path
-    """The folder there."""
+    """The folder of the workspace on the host."""
     hosts: Path
     entry: dict[str, object]
 
@@ -67,11 +67,11 @@ class Box:
 
 @contextmanager
 def sshd_at(folder: Path, address: str, within: Sequence[str] = ()) -> Iterator[list[str]]:
-    """Run a daemon, and yield the arguments of `ssh` that lead to it. `within` is the command by which it starts elsewhere."""
+    """Run a daemon, and yield the arguments with which `ssh` reaches it. `within` is a prefix of its command line, such as `ip netns exec NAME`."""
     if SSHD is None or shutil.which("ssh") is None:
         pytest.skip("no sshd here (Debian's package `openssh-server`)")
     if os.geteuid() == 0 and not SEPARATION.is_dir():
-        SEPARATION.mkdir(mode=0o755)  # as the system's own service does when it starts
+        SEPARATION.mkdir(mode=0o755)  # the system's own service does the same when it starts
     port = free_port()
     for name in ("host_key", "key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -96,14 +96,14 @@ def sshd_at(folder: Path, address: str, within: Sequence[str] = ()) -> Iterator[
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory) -> Iterator[list[str]]:
-    """The arguments of `ssh` that lead to a daemon which runs for all tests."""
+    """The arguments with which `ssh` reaches a daemon that runs for all tests."""
     with sshd_at(tmp_path_factory.mktemp("sshd"), "127.0.0.1") as options:
         yield options
 
 
 @pytest.fixture
 def box(sshd, tmp_path, monkeypatch) -> Box:
-    """The host `gpu-box` of a hosts file, which the environment names."""
+    """The host `gpu-box` of a hosts file that an environment variable names."""
     entry = {
         "ssh": f"{getpass.getuser()}@127.0.0.1", "folder": str(tmp_path / "there"), "python": sys.executable, "options": sshd
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A workspace's tables, planted: thirty examples in three splits, documents, refusals, a turn of the loop, results."""
+"""Write the tables of a workspace: thirty examples in three splits, documents, refusals, a turn of the loop, results."""
 
 import json
 from dataclasses import replace
@@ -21,11 +21,11 @@ from tasks.io import tables
 
 SPLITS = {"train": 20, "valid": 4, "test": 4, "gate": 2}
 HOSTILE = "\x1b[31mred\x1b[0m \x9b5m \u202eevil \x07"
-"""What must not act on a terminal: colours, a bell, C1's CSI, a change of direction."""
+"""Control characters that must not reach a terminal: colours, a bell, the CSI of C1, a change of direction."""
 
 
 def examples() -> list[Example]:
-    """Return the examples; the first holds hostile characters and a call of a tool."""
+    """Return the examples. The first has `HOSTILE` characters and a tool call."""
     splits = [split for split, number in SPLITS.items() for _ in range(number)]
     made = [
         Example(
@@ -89,7 +89,7 @@ def plant(root: Path) -> list[Example]:
 
 
 def write_examples(root: Path, made: list[Example]) -> None:
-    """Write what stage `ingest` writes."""
+    """Write the outputs of stage `ingest`."""
     ingested = root / "data/ingested"
     for split in SPLITS:
         path = root / "data/rounds/r0/examples.parquet" if split == "train" else ingested / f"{split}.parquet"
@@ -107,7 +107,7 @@ def write_examples(root: Path, made: list[Example]) -> None:
 
 
 def write_turn(root: Path, made: list[Example]) -> None:
-    """Write what the turn to round `r1` wrote: the second example was rewritten, a proposal for the third refused."""
+    """Write the outputs of the turn to round `r1`: the second example is rewritten, and a proposal for the third is refused."""
     second, third = made[1], made[2]
     better = replace(
         second.with_response("It is 2, for 1 + 1 = 2."), id="ffff000011112222", parents=[second.id], round=1

@@ -9,7 +9,7 @@ from tests.stages.ingest.running import ingest, write_rows
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """A folder of three files, each of several blocks, and `run`, which ingests it and returns the parts that were read."""
+    """A folder of three files with several blocks each, and a function that ingests it and returns the parts that were read."""
     monkeypatch.setattr(json_lines, "BLOCK", 1_500)
     raw = tmp_path / "raw"
     raw.mkdir()

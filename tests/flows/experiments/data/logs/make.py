@@ -3,7 +3,7 @@
     python -m venv /tmp/harnesses && /tmp/harnesses/bin/pip install inspect-ai lm-eval
     /tmp/harnesses/bin/python tests/flows/experiments/data/logs/make.py
 
-inspect-ai is given a `mockllm` model that answers so many of 24 sums; lm-evaluation-harness its `dummy` model, which guesses.
+inspect-ai runs a `mockllm` model that answers a given number of 24 sums; lm-evaluation-harness runs its `dummy` model, which guesses.
 """
 
 import json
@@ -28,7 +28,7 @@ def inspect_logs(work: Path) -> None:
 
     @scorer(metrics=[mean(), stderr()])
     def closeness():
-        """One less the relative error: a score that is no share of right answers."""
+        """One minus the relative error, a score that is not a proportion of right answers."""
 
         async def score(state: TaskState, target: Target) -> Score:
             error = abs(float(state.output.completion) - float(target.text)) / float(target.text)
@@ -38,7 +38,7 @@ def inspect_logs(work: Path) -> None:
 
     @scorer(metrics={"short": [accuracy()], "digits": [mean()]})
     def form():
-        """Two scores in one: a letter, and a number."""
+        """A scorer with two scores: a letter and a number."""
 
         async def score(state: TaskState, target: Target) -> Score:
             text = state.output.completion
@@ -61,7 +61,7 @@ def inspect_logs(work: Path) -> None:
         draw = random.Random(seed)
         answers = [str(a + b + (0 if draw.random() < right else draw.choice((-9, 1, 10)))) for a, b in SUMS]
         if broken is not None:
-            answers[broken] = "no number"  # which a scorer cannot read: the evaluation ends there
+            answers[broken] = "no number"  # a text that the scorer cannot read, so that the evaluation fails
         by_question = {f"{a} + {b}?": answer for (a, b), answer in zip(SUMS, answers, strict=True)}
 
         def answer(input, tools, tool_choice, config) -> ModelOutput:
@@ -69,7 +69,9 @@ def inspect_logs(work: Path) -> None:
             if epochs > 1 and draw.random() < 0.3:
                 text = str(int(text) + 1)
             output = ModelOutput.from_content("mockllm/model", text)
-            output.usage = ModelUsage(output_tokens=len(text))  # else tiktoken counts, for which it wants a network
+            output.usage = ModelUsage(
+                output_tokens=len(text)
+            )  # otherwise tiktoken would count the tokens, and it needs a network
             return output
 
         return get_model("mockllm/model", custom_outputs=answer, memoize=False)
