@@ -1,1 +1,1 @@
-"""Records, settings, statistics: pure, and known to everybody."""
+"""Records, settings, statistics and text: pure functions that all other packages may import."""

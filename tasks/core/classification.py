@@ -1,11 +1,13 @@
 """Macro-F1 of labels: the mean over labels of the harmonic mean of precision and recall, with intervals over groups.
 
-Labels that occur among the references count, each alike however rare. An answer without a label is a miss of its reference and of nothing
-else. Opitz & Burst 2019, https://arxiv.org/abs/1911.03347: of the two macro-F1 in use this is the mean of F1, not the F1 of means.
+Each label that occurs among the references has the same weight, however rare it is. An answer without a label is a miss of its reference, and a
+false positive of no label. Of the two macro-F1 in use, this is the mean of F1, not the F1 of means (Opitz & Burst 2019,
+https://arxiv.org/abs/1911.03347).
 
-A label of one or two groups shows hardly anything of its F1, which weighs as much as any: resampling alone missed the truth in 10 to 45 draws
-of 100 of 20 or 30 items, 4 % of them of a label (`benchmarks/intervals.py --labels`). By a design of Ratchet's own, intervals also hold what resamples show with one group more of each label, whose outcomes are drawn
-anew each time: of right and wrong with the prior of Jeffreys (1946), ½ each, in all. Of a label that no item has they know nothing.
+One or two groups say little about the F1 of their label, which has the same weight as any other. With 20 or 30 items, 4 % of them of one label, the
+intervals of resampling alone missed the truth in 10 to 45 of 100 draws (`benchmarks/intervals.py --labels`). By a design of Ratchet's own,
+intervals therefore also contain those of resamples to which one group of each label is added. Its outcomes are drawn anew in each resample, with
+the prior of Jeffreys (1946), ½ each for right and wrong. Intervals know nothing of a label that no item has.
 Shapes: B = resamples, G = groups, K = counts of a group, L = labels, O = outcomes.
 """
 
@@ -20,15 +22,15 @@ from tasks.core.promotion import bounds
 from tasks.core.statistics import Bootstrap, Estimate, Vector
 
 ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
-"""The measure whose results hold references and labels, and the figure that is computed from all of them."""
+"""The measure whose results hold references and labels, and the figure that is computed from all these results."""
 
 
 def macro_f1(
     expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str], how: Bootstrap = statistics.DEFAULT
 ) -> Estimate:
-    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group bounds nothing: 0 to 1.
+    """Return macro-F1 with its interval over groups, like those of `statistics`. With a single group it is 0 to 1.
 
-    Where every answer is wrong, or every one right, no group makes a difference: the bounds are at least those of `statistics.share`.
+    If all answers are wrong, or all right, resamples do not vary. The interval then contains that of `statistics.share`.
     """
     counts_GK, labels = _counts(expected, predicted, groups)
     estimate = _estimate(counts_GK, how, lambda sums_BK: _f1(sums_BK, labels), 0.0)
@@ -44,9 +46,9 @@ def macro_f1_difference(
     groups: Sequence[str],
     how: Bootstrap = statistics.DEFAULT,
 ) -> Estimate:
-    """Return macro-F1 after minus that before; one draw of groups serves both.
+    """Return macro-F1 after minus that before. Both are resampled by the same draws of groups.
 
-    Where few answers have another label, or none, the bounds are widened as those of `statistics.score_difference`.
+    If few answers or none changed their label, the bounds are widened like those of `statistics.score_difference`.
     """
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     if list(before) == list(after):
@@ -61,11 +63,11 @@ def macro_f1_difference(
 def macro_f1_bounds(
     expected: Sequence[str], before: Sequence[str], after: Sequence[str], groups: Sequence[str], tail: float
 ) -> Estimate:
-    """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
+    """Return macro-F1 after minus that before, with bounds of which each is missed with probability `tail` if groups scatter symmetrically.
 
-    Student's t with the jackknife's error over groups, as `bounds.ratio_bounds`. Where few answers have another label, or none, they are
-    widened as those of `bounds.score_bounds`: one label that is mended says little of what others may become. What no answer to a label was seen
-    to do adds to Student's as independent errors add.
+    The bounds are Student's t with the jackknife error over groups, like `bounds.ratio_bounds`. If few answers or none changed their label, they are
+    widened like those of `bounds.score_bounds`, because one corrected label says little about the others. The possible change by outcomes that were
+    not observed (`_unseen`) is added to the half width as the root of the sum of squares, like an independent error.
     """
     counts_GK, labels = _paired_counts(expected, before, after, groups)
     if list(before) == list(after):
@@ -79,7 +81,7 @@ def macro_f1_bounds(
 
 
 def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return how often each label was given for each reference; an empty label is none."""
+    """Return how often each label was given for each reference. An empty text means no label."""
     table: dict[str, Counter[str]] = {label: Counter() for label in sorted(set(expected))}
     for reference, label in zip(expected, predicted, strict=True):
         table[reference][label] += 1
@@ -94,7 +96,7 @@ def _estimate(counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vect
 
 
 def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector], least: float) -> Estimate:
-    """Return a figure of summed counts, `least` to 1, with Student's bounds; these alone where no group makes a difference."""
+    """Return a figure of summed counts with Student's bounds. If it is the same without any one group, the bounds are `least` and 1."""
     value, num_groups = float(figure(counts_GK.sum(axis=0))), len(counts_GK)
     error = statistics.jackknife_error(figure(counts_GK.sum(axis=0) - counts_GK))
     half = statistics.t_quantile(num_groups - 1, 1 - tail) * error if num_groups > 1 and error > 0 else math.inf
@@ -102,16 +104,16 @@ def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector],
 
 
 def _wider(estimate: Estimate, low: float, high: float) -> Estimate:
-    """Return a change with further bounds, all within -1 to 1."""
+    """Return a change whose interval also contains `low` and `high`, within -1 to 1."""
     low, high = max(min(estimate.low, low), -1.0), min(max(estimate.high, high), 1.0)
     return Estimate(estimate.value, low, high, estimate.n)
 
 
 def _unseen(counts_GK: Vector, labels: int, tail: float) -> float:
-    """Return by how much macro-F1 may change by answers to labels that none was seen to give.
+    """Return the largest change of macro-F1 by outcomes that no answer to a label showed.
 
-    By a rule of Ratchet's own, it is of each label the exact bound u of none of its groups. A share u of hits more or less changes F1 by u / (2 - u), predictions
-    with it.
+    By a rule of Ratchet's own: for each label, u is the exact upper bound of a share of which none of the label's groups showed a case. A share u of
+    hits more or fewer, with their predictions, changes F1 by u / (2 - u).
     """
     groups_L = (counts_GK[:, labels : 2 * labels] > 0).sum(axis=0)
     shares = [statistics.exact(0, int(count), tail)[1] for count in groups_L]
@@ -121,7 +123,7 @@ def _unseen(counts_GK: Vector, labels: int, tail: float) -> float:
 def _with_rare_labels(
     estimate: Estimate, counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector], labels: int
 ) -> Estimate:
-    """Return an estimate whose interval also holds that of resamples with one group more of each label."""
+    """Return an estimate whose interval also contains that of resamples with one more group of each label."""
     if len(counts_GK) < 2:
         return estimate
     sums_BK = statistics.resampled(counts_GK, how) + _further_groups(counts_GK, labels, how)
@@ -130,14 +132,14 @@ def _with_rare_labels(
 
 
 def _further_groups(counts_GK: Vector, labels: int, how: Bootstrap) -> Vector:
-    """Return the counts of a group of each label as large as its others, in every resample, (B, K).
+    """Return for every resample the counts of one more group of each label, as large as the label's other groups on average, (B, K).
 
-    Its outcomes (right or wrong, before and after) weigh as one group together. What is wrong is spread over the other labels.
+    The weights of its outcomes (right or wrong, before and after) add up to one group. Wrong answers are spread evenly over the other labels.
     """
     sides = counts_GK.shape[1] // (3 * labels)
     references_GL, outcomes = counts_GK[:, labels : 2 * labels], np.arange(2**sides)
     size_L = references_GL.sum(axis=0) / (references_GL > 0).sum(axis=0)
-    random = np.random.default_rng([how.seed, 1])  # apart from what draws the groups
+    random = np.random.default_rng([how.seed, 1])  # another stream than the one that draws the groups
     weights_BLO = random.gamma(1 / len(outcomes), size=(how.resamples, labels, len(outcomes))) * size_L[:, None]
     references_BL, counts = weights_BLO.sum(axis=2), []
     for side in range(sides):
@@ -149,7 +151,7 @@ def _further_groups(counts_GK: Vector, labels: int, how: Bootstrap) -> Vector:
 
 
 def _counts(expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str]) -> tuple[Vector, int]:
-    """Return hits, references and predictions of each label in each group, (G, 3 L), and the number of labels."""
+    """Return the hits, references and predictions of each label in each group, (G, 3 L), and the number of labels."""
     labels = {label: number for number, label in enumerate(sorted(set(expected)))}
     places = {group: number for number, group in enumerate(sorted(set(groups)))}
     counts_G3L = np.zeros((len(places), 3, len(labels)))
@@ -170,7 +172,7 @@ def _paired_counts(
 
 
 def _f1(sums_K: Vector, labels: int) -> Vector:
-    """Return macro-F1 of sums (…, 3 L). A label that a resample does not hold is left out of its mean."""
+    """Return macro-F1 of sums (…, 3 L). A label that is absent from a resample is left out of its mean."""
     hits_L, references_L, predictions_L = np.moveaxis(sums_K.reshape(*sums_K.shape[:-1], 3, labels), -2, 0)
     present_L = references_L > 0
     f1_L = 2 * hits_L / np.where(present_L, references_L + predictions_L, 1)
@@ -182,8 +184,9 @@ def _rise(sums_K: Vector, labels: int) -> Vector:
 
 
 def _added(counts_GK: Vector, labels: int) -> Vector:
-    """Return what each group adds to the rise, times the number of groups: its pseudo-value of the jackknife, 0 where its counts are equal, (G,)."""
+    """Return the jackknife pseudo-value of each group, its contribution to the rise times the number of groups; 0 if its counts are equal, (G,)."""
     sums_K, num_groups = counts_GK.sum(axis=0), len(counts_GK)
     before_GK, after_GK = np.split(counts_GK, 2, axis=1)
     added_G = num_groups * _rise(sums_K, labels) - (num_groups - 1) * _rise(sums_K - counts_GK, labels)
-    return np.where((before_GK != after_GK).any(axis=1), added_G, 0.0)  # that of others is how little they weigh
+    # The pseudo-value of a group without a change reflects only its small weight.
+    return np.where((before_GK != after_GK).any(axis=1), added_G, 0.0)

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 
 class Config(BaseModel):
-    """A frozen section of settings in which an unknown key is an error, and so is a number that JSON cannot hold: an infinite one or none.
+    """A frozen section of settings. An unknown key is an error, and so is a number that JSON cannot represent (infinity, NaN).
 
     The docstring below a field is its description.
     """
@@ -32,7 +32,7 @@ class Config(BaseModel):
 
 
 def share_of(count: int, share: float) -> int:
-    """Return the number of things in a share of `count`, rounded down: of 100 and 0.29 it is 29, though their product is 28.999999999999996."""
+    """Return a share of `count`, rounded down. A share of 0.29 of 100 is 29, although the product of floats is 28.999999999999996."""
     return math.floor(share * count + 1e-9)
 
 
@@ -40,8 +40,8 @@ def share_of(count: int, share: float) -> int:
 def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
     """Map each field of a section that has a docstring below it to that docstring.
 
-    They are read from the source when somebody asks. Pydantic would read them whenever a section is imported
-    (`use_attribute_docstrings`), which is a third of what it costs to load the settings.
+    They are read from the source on demand. Pydantic would read them at every import of a section (`use_attribute_docstrings`), which takes a
+    third of the time to load the settings.
     """
     texts: dict[str, str] = {}
     for kind in reversed(section.__mro__):
@@ -52,13 +52,13 @@ def descriptions(section: type[BaseModel]) -> Mapping[str, str]:
 
 @cache
 def _classes(module: str) -> Mapping[str, ast.ClassDef]:
-    """Map the name of each class of a module to its definition. One that was made while the program runs has none."""
+    """Map the name of each class in a module's source to its definition. Classes that were created at run time are not in the source."""
     definitions = ast.parse(inspect.getsource(sys.modules[module])).body
     return {entry.name: entry for entry in definitions if isinstance(entry, ast.ClassDef)}
 
 
 def _docstrings(definition: ast.ClassDef) -> dict[str, str]:
-    """Map the fields of a class that have a docstring below them to it."""
+    """Map each field of a class that has a docstring below it to that docstring."""
     return {
         field.target.id: inspect.cleandoc(below.value.value)
         for field, below in pairwise(definition.body)

@@ -1,6 +1,6 @@
-"""The origin of each example, told from lineage: written by people, by another model, by the model itself, or by several of them.
+"""The origin of each example according to its lineage: written by people, by another model, by the model itself, or by several of them.
 
-A survey of instruction tuning names the first three, https://arxiv.org/abs/2508.17184; how lineage tells them is ours.
+A survey of instruction tuning names the first three, https://arxiv.org/abs/2508.17184. How they follow from lineage is our design.
 """
 
 from collections import Counter
@@ -16,16 +16,16 @@ ORIGINS: Mapping[Origin, str] = {
     "self": "written by the model that is tuned, or by its base",
     "mixed": "by several of these, or by a model with a person's decision",
 }
-"""Origin → what it says, in the order in which they are told."""
+"""Origin → its meaning, in the order of reports."""
 UNTOLD = "not told by lineage"
 OWN = {"tuned", "pretrained"}
-"""Names in lineage of the model that is tuned."""
+"""Names that lineage uses for the model that is tuned."""
 
 
 def trace(first: Iterable[str], turns: Iterable[Sequence[Lineage]]) -> dict[str, Origin]:
-    """Return the origin of each example, by its id: of those of the first round, and of those that turns made, which follow on each other.
+    """Return the origin of each example by its id, for the examples of the first round and for those that the consecutive turns made.
 
-    What was made of an example that is not known is left out.
+    Examples that were made from an unknown example are left out.
     """
     known: dict[str, Origin] = dict.fromkeys(first, "expert")
     for turn in turns:
@@ -35,17 +35,17 @@ def trace(first: Iterable[str], turns: Iterable[Sequence[Lineage]]) -> dict[str,
 
 
 def count(ids: Iterable[str], known: Mapping[str, Origin]) -> dict[str, int]:
-    """Return the number of examples of each origin, in order; last of those whose origin lineage does not tell."""
+    """Return the number of examples of each origin, in the order of reports; last, the number of those without an origin in lineage."""
     counts = Counter(known.get(one, UNTOLD) for one in ids)
     return {origin: counts[origin] for origin in (*ORIGINS, UNTOLD) if counts[origin]}
 
 
 def _of(line: Lineage, known: Mapping[str, Origin]) -> Origin:
-    """Return the origin of what a line made: its author's, joined with that of its parents."""
+    """Return the origin of an example that a line of lineage made: that of its author, combined with those of its parents."""
     author = _author(line)
     of_parents: set[Origin] = {known[parent] for parent in line.parents}
     joined: set[Origin]
-    if author is None:  # a rule keeps what stands there
+    if author is None:  # a rule keeps the text of the parents
         joined = of_parents or {"expert"}
     else:
         joined = {author} | (of_parents - {"expert"} if author in ("distilled", "self") else of_parents)
@@ -53,7 +53,7 @@ def _of(line: Lineage, known: Mapping[str, Origin]) -> Origin:
 
 
 def _author(line: Lineage) -> Origin | None:
-    """Return the origin of what the author of a line writes; None of a rule, which writes nothing of its own."""
+    """Return the origin of texts by the author of a line; None for a rule, which writes no text."""
     writer, _, person = line.generator.partition(", ")
     if line.operator == "edit":
         return "expert"

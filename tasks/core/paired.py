@@ -1,15 +1,15 @@
 """Tests of paired differences, their correction for multiplicity, and their power.
 
-Differences are those of two systems on the same items. The unit that is exchangeable is the *group* of items (an item itself where
-none is named): under the null hypothesis either system may have either score, so the sign of a group's difference is a coin flip.
-Of differences of -1, 0 and 1 without groups that is McNemar's exact test.
+Differences are those of two systems on the same items. The exchangeable unit is the *group* of items, or the item if no groups are given:
+under the null hypothesis either system may have either score, so the sign of a group's difference is a coin flip. For differences of -1, 0 and 1
+without groups, this is McNemar's exact test.
 
 Fisher 1935, The Design of Experiments, §21; Pitman 1937: the randomisation test of paired differences.
 Phipson & Smyth 2010, https://doi.org/10.2202/1544-6115.1585: drawn flips give (1 + hits) / (1 + draws), which is never 0.
 Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 Benjamini & Hochberg 1995, Controlling the False Discovery Rate.
-Connor 1987, https://doi.org/10.2307/2531961: the sample size of McNemar's test, with the variance of the null hypothesis and of the
-alternative each in its place; here with sums over groups.
+Connor 1987, https://doi.org/10.2307/2531961: the sample size of McNemar's test, with the separate variances of the null hypothesis and of the
+alternative; here with sums over groups.
 Shapes: N = items, G = groups, B = draws.
 """
 
@@ -22,25 +22,25 @@ from numpy.typing import ArrayLike, NDArray
 
 Vector = NDArray[np.float64]
 EXACT = 16
-"""Groups that differ, up to which all flips are counted."""
+"""Largest number of groups with a difference for which all flips are enumerated."""
 DRAWS = 20_000
-"""Flips that are drawn beyond that: their error at p = 0.05 is 0.0015."""
+"""Number of random flips if there are more groups. The standard error at p = 0.05 is then 0.0015."""
 _CHUNK = 2**22
-"""Signs that are in memory at a time."""
+"""Largest number of signs in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """The differences that an experiment like this one decides, two-sided."""
+    """The differences that an experiment of this kind detects, two-sided."""
 
     items: int | None
-    """Items of this kind that would decide the difference that was observed, if it is the true one. None without a difference."""
+    """Number of items of this kind that would detect the observed difference if it is the true one; None without a difference."""
     detectable: float | None
-    """The true difference that as many items as these decide. None where all differences are equal, which shows no spread."""
+    """The true difference that this number of items detects; None if all differences are equal, because they show no variance."""
 
 
 def group_sums(differences: ArrayLike, groups: Sequence[str] | None = None) -> tuple[Vector, Vector]:
-    """Return the sum of differences and the number of items of each group, (G,) each. Without `groups` each item is a group."""
+    """Return the sum of differences and the number of items of each group, (G,) each. Without `groups`, each item is a group."""
     differences_N = np.asarray(differences, dtype=np.float64)
     if groups is None:
         return differences_N, np.ones_like(differences_N)
@@ -52,11 +52,11 @@ def group_sums(differences: ArrayLike, groups: Sequence[str] | None = None) -> t
 def sign_flip(differences: ArrayLike, groups: Sequence[str] | None = None, seed: int = 0) -> float:
     """Return the two-sided p-value of the mean difference under flips of the signs of groups.
 
-    It is exact where at most `EXACT` groups differ, else by `DRAWS` draws.
+    It is exact if at most `EXACT` groups differ, else estimated from `DRAWS` draws.
     """
     sums_G = group_sums(differences, groups)[0]
     sums_G = sums_G[sums_G != 0]
-    # Sums of floats in another order differ in their last digits: as large as the observed one is what comes within this of it.
+    # Sums of floats in another order differ in their last digits: a sum within this distance counts as equal to the observed one.
     threshold = abs(sums_G.sum()) - 1e-9 * np.abs(sums_G).sum()
     if len(sums_G) <= EXACT:
         totals = np.zeros(1)
@@ -72,7 +72,7 @@ def sign_flip(differences: ArrayLike, groups: Sequence[str] | None = None, seed:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: all below α together hold with chance 1 - α, however they depend on each other."""
+    """Return p-values corrected for their number (Holm). With probability 1 - α, none of those below α is a false discovery, under any dependence."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -82,8 +82,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: of all below α, a share of α at most is false on average, if they are independent
-    or depend on each other positively."""
+    """Return p-values corrected for their number (Benjamini-Hochberg). Of those below α, an expected share of at most α is false, if they are
+    independent or positively dependent."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__, reverse=True)
     adjusted, lowest = [0.0] * len(p_values), 1.0
     for place, index in enumerate(order):
@@ -95,9 +95,9 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 def power(
     differences: ArrayLike, groups: Sequence[str] | None = None, *, alpha: float = 0.05, chance: float = 0.8
 ) -> Power:
-    """Return what would be decided at level `alpha` with a chance of `chance`, by the normal approximation.
+    """Return the differences that are detected at level `alpha` with probability `chance`, by the normal approximation.
 
-    More items are taken to come in more groups of the same sizes.
+    It assumes that further items come in further groups of the same sizes.
     """
     from scipy import special
 

@@ -1,4 +1,4 @@
-"""Token sequences that train, and what an objective needs to encode examples in its own way."""
+"""Token sequences for training, and the interface by which an objective encodes examples."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass, field, replace
 from tasks.core.records import Example
 
 IGNORE = -100
-"""The label of a position that trains nothing, as everywhere in transformers."""
+"""The label of positions that are not trained on, the same as in transformers."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A value per token that an objective reads beside the token's id and weight."""
+    """A further value of each token, which an objective reads beside id and weight."""
 
     name: str
     fill: int | float = 0
-    """The value of tokens whose sequence lacks the column. Its type is that of the column: int64 or float32."""
+    """The value of tokens whose sequence lacks the column. Its type is the type of the column: int64 or float32."""
     missing: str = ""
-    """Error message, after the objective's name, if no sequence that trains has the column. Empty if it can do without."""
+    """Error message (after the objective's name) if no training sequence has the column. Empty if the column is optional."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sequence. `weights[i]` is the loss weight of predicting `ids[i]`; 0 marks context that trains nothing."""
+    """One sequence. `weights[i]` is the loss weight of predicting `ids[i]`; it is 0 for context."""
 
     id: str
     ids: list[int]
     weights: list[float]
     size: int = 0
-    """UTF-8 bytes of the text that is trained."""
+    """UTF-8 bytes of the trained text."""
     task: str = ""
     domain: str = ""
-    """The part of the data that its example or document comes from."""
+    """The part of the data from which its example or document comes."""
     columns: Mapping[str, Sequence[int | float]] = field(default_factory=dict)
     """Further values, one per token, by name. An objective declares the ones it reads."""
     auxiliary: tuple[Encoded, ...] = ()
     """Further sequences that belong to this one. The objective may read them; they are not trained by themselves."""
     number: int = 0
-    """Its place among all sequences that train."""
+    """Its index among all training sequences."""
     passes: float = 1.0
-    """Times it is seen in an epoch: with 0.5 in every other one, on average."""
+    """How often it is seen in an epoch; with 0.5, in every other epoch on average."""
 
     @property
     def num_trained(self) -> int:
-        """Number of tokens that are trained: those of a weight above 0. The first token is predicted from nothing."""
+        """Return the number of trained tokens, those with a weight above 0. The first token is never one, because nothing precedes it."""
         return sum(weight > 0 for weight in self.weights[1:])
 
     def __len__(self) -> int:
@@ -62,18 +62,18 @@ class TokenizedText:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation in tokens: its last answer, and all that the model has read when it begins to write it."""
+    """A conversation in tokens: its last answer, and the context before it."""
 
     context: list[int]
     context_weights: list[float]
-    """The loss weight of each token of the context: 1 in earlier answers that train, else 0."""
+    """The loss weight of each token of the context: 1 in earlier answers that are trained on, else 0."""
     answer: TokenizedText
-    """The last answer with its end of turn. Offsets count from its first character, so text that the template puts before it is below 0."""
+    """The last answer with its end of turn. Offsets count from its first character, so they are negative in text that the template puts before it."""
     size: int
-    """UTF-8 bytes of the answers that train."""
+    """UTF-8 bytes of the answers that are trained on."""
 
     def without_earlier_answers(self) -> Conversation:
-        """Return the conversation with its last answer alone to train."""
+        """Return the conversation with only its last answer trained on."""
         return replace(self, context_weights=[0.0] * len(self.context))
 
 
@@ -82,11 +82,11 @@ class Encoder:
     """The engine's functions for encoding an example, bound to a tokenizer. An objective's `encode` calls them."""
 
     is_plain: Callable[[Example], bool]
-    """Return whether no text of the example spells a control token of the model."""
+    """Return True if no text of the example contains a control token of the model."""
     conversation: Callable[[Example], Conversation]
-    """Return the example's conversation as the model's chat template writes it."""
+    """Return the example's conversation in the form of the model's chat template."""
     sequence: Callable[[Example, Conversation], Encoded]
-    """Return one sequence: the conversation, whose last answer has the weights of the example's characters."""
+    """Return the conversation as one sequence, with the example's character weights in its last answer."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,6 @@ class Encoding:
     """The sequences made from one example."""
 
     sequences: Sequence[Encoded | None]
-    """None stands for a sequence that cannot train: it is longer than a pack or holds a control token."""
+    """None stands for a sequence that cannot be trained on, because it is longer than a pack or contains a control token."""
     unused: int = 0
-    """Rows of the objective's table that belong to the example and are in none of its sequences."""
+    """Number of rows of the objective's table that belong to the example and are in none of its sequences."""

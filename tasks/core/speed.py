@@ -1,4 +1,4 @@
-"""The speed of a machine, as a small measurement has it, and of GPUs, as their vendors' data sheets do."""
+"""The speed of a machine from a small measurement, and of GPUs from the vendors' data sheets."""
 
 import math
 import re
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pace:
-    """The pace of a model of one width."""
+    """The speed of a model of one width."""
 
     hidden: int
     read_ops_per_s: float
-    """Operations a second of a forward pass: 2 for each parameter and token."""
+    """Operations per second of a forward pass, counted as 2 for each parameter and token."""
     train_ops_per_s: float
-    """Operations a second of a forward and a backward pass: 6 for each parameter and token."""
+    """Operations per second of a forward and a backward pass, counted as 6 for each parameter and token."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed of a machine at one precision and with one number of threads, as `tasks.machine_speed` measures it."""
+    """The speed of a machine at one precision and number of threads, measured by `tasks.machine_speed`."""
 
     start_s: float
-    """Seconds from the start of a process until it has imported what stages import."""
+    """Seconds from the start of a process until it has imported the libraries of stages."""
     narrow: Pace
     wide: Pace
     layer_s: float
-    """Seconds that a layer takes for the next token of each answer of a batch, beside reading its weights."""
+    """Seconds of a layer for the next token of each answer of a batch, in addition to the time to read its weights."""
     bytes_per_s: float
-    """Bytes of weights that are read from memory in a second."""
+    """Bytes of weights that are read from memory per second."""
 
     def pace(self, hidden: float) -> Pace:
-        """Return the pace of a model of another width: between those measured, in proportion on logarithmic scales."""
+        """Return the speed of a model of another width, interpolated between the measured widths on logarithmic scales."""
         narrow, wide = self.narrow, self.wide
         share = math.log(hidden / narrow.hidden) / math.log(wide.hidden / narrow.hidden)
         share = min(max(share, 0.0), 1.0)
@@ -50,7 +50,7 @@ class Gpu:
     """Figures of a data sheet."""
 
     tflops: float
-    """Peak of dense bf16 products."""
+    """Peak operations per second of dense bf16 products."""
     terabytes_per_s: float
     """Of its memory."""
     gigabytes: int
@@ -71,9 +71,9 @@ GPUS = {
     "A10G": Gpu(70, 0.6, 24),
     "RTX 4090": Gpu(165, 1.0, 24),
 }
-"""Words of a GPU's name → its figures. The first whose words are all in a name counts."""
+"""Words of a GPU's name → its figures. The first entry whose words are all in the name counts."""
 PARTIAL = {"MIG", "Laptop"}
-"""Words in the name of a GPU that is less than the one in the table."""
+"""Words in the name of a GPU that mark a slower variant of the one in the table."""
 
 
 def gpu(name: str) -> Gpu | None:

@@ -1,4 +1,4 @@
-"""The contract of a stage and the runner: what a stage declares, and what it is given."""
+"""The interface between a stage and the runner: the declarations of a stage, and its run context."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Turn(Config):
     """An entry of the `turns` map: a round whose examples are made from those of another, by diagnosing and refining."""
 
     prev: str
-    """The round that it goes on from."""
+    """The round whose examples it improves."""
 
 
 class Model(Config):
@@ -28,17 +28,17 @@ class Model(Config):
     path: str
     """Its folder."""
     base: str
-    """The folder of the model that it stands on where it is an adapter; of a whole model, its own."""
+    """For an adapter, the folder of its base model; for a whole model, the folder of the model itself."""
     group: str
-    """The folder of its metrics; the model of group `reference` is what the others are compared with."""
+    """The folder of its metrics. The others are compared with the model of group `reference`."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The files of one stage, by the names its `main` knows them by.
+    """The files of one stage, by the names that its `main` uses.
 
     Paths are relative to the workspace. `{item}` stands for the stage's item (`r0` in `tune@r0`) and any other
-    `{key}` for that key of the item's entry in params.yaml. `dvc.yaml` states the same files; a test holds them equal.
+    `{key}` for that key of the item's entry in params.yaml. `dvc.yaml` lists the same files, and a test holds them equal.
     """
 
     reads: Mapping[str, str] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Stage:
 
     @property
     def trains(self) -> bool:
-        """Return True if several processes can share its work (`compute.processes`)."""
+        """Return Return True if several processes can share its work (`compute.processes`)."""
         return "optimizers" in self.parts
 
 
 class Run(Protocol):
-    """The context that the runner gives to a stage beside its files and config. Nothing of it may change an output."""
+    """The context that the runner passes to a stage beside its files and config. It must not influence an output."""
 
     @property
     def item(self) -> str | None:
@@ -63,26 +63,26 @@ class Run(Protocol):
 
     @property
     def work(self) -> Path:
-        """A scratch folder that belongs to these very inputs: what stands in it survives a crash and serves a resume."""
+        """A scratch folder for exactly these inputs. Its contents survive a crash, so that the stage can resume from them."""
 
     @property
     def cache(self) -> Path:
-        """A scratch folder that outlives changes of settings: what stands in it is named by its own content."""
+        """A scratch folder that is kept when settings change. Each entry has a name computed from its content."""
 
     def say(self, text: str) -> None:
-        """Print a line for the person who watches."""
+        """Print a line for the user."""
 
     def note(self, **params: Any) -> None:
-        """Record facts of this run once: counts, machine class, what a probe found."""
+        """Record facts of this run once: counts, machine class, results of probes."""
 
     def log(self, step: int | None = None, **metrics: float) -> None:
-        """Record metrics, at a step where they have one."""
+        """Record metrics, with their step if they have one."""
 
     def add(self, **metrics: float) -> None:
         """Add to metrics that are sums over the whole run, and record the sums."""
 
     def trace(self, call: Call) -> None:
-        """Record a call of a model, where traces of this stage are on."""
+        """Record a call of a model, if traces of this stage are on."""
 
     def track(
         self,
@@ -92,7 +92,7 @@ class Run(Protocol):
         unit: str = "item",
         status: Callable[[], str] = lambda: "",
     ) -> Iterator[T]:
-        """The same items, with a progress bar and the time that is left (lines where there is no terminal).
+        """Yield the items, and show a progress bar with the remaining time (or lines, without a terminal).
 
-        What `status` returns stands beside it.
+        The text that `status` returns is shown beside it.
         """

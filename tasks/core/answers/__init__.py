@@ -1,4 +1,4 @@
-"""Checks of answers: a file a kind, each with its options, what it expects of a row, and the grade of an answer.
+"""Checks of answers, one file for each kind: its options, the expected answer of a row, and the grade of an answer.
 
-A source of `params.yaml` names its check (`check: number`), and every example of it carries the check and what is expected in `Tests`.
+A source of `params.yaml` names its check (`check: number`). Every example of the source holds the check and the expected answer in `Tests`.
 """

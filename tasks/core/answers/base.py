@@ -1,4 +1,4 @@
-"""The protocol of all checks: what a row expects, and the grade of an answer."""
+"""The interface of all checks: the expected answer of a row, and the grade of an answer."""
 
 import re
 import unicodedata
@@ -15,18 +15,18 @@ from tasks.core.records import SCORED, Unfit
 PASSED = "passed"
 WRONG = "wrong"
 AROUND = ".,;:!?'\"()[]{}*_` \u3002\uff0e\u3001\uff0c\uff01\uff1f\uff1b\uff1a…“”‘’«»„‚「」『』（）【】《》¿¡"
-"""Punctuation that says nothing at either end of an answer. Other signs may: A+ and A-, C++ and C#, -5 and 5."""
+"""Punctuation that has no meaning at either end of an answer. Other signs may have one: A+ and A-, C++ and C#, -5 and 5."""
 BULLET = re.compile(r"(?:[-•–—#+=]+>?|→)\s+(?!\d)")
-"""A dash of a list, a heading or an arrow before a text. Before a number it may be its minus."""
+"""A list bullet, the mark of a heading or an arrow before a text. A dash before a number does not match, because it may be a minus sign."""
 PAIRS = {"<": ">", "$": "$", "~": "~", "|": "|", "/": "/", "=": "=", "#": "#"}
-"""Signs that stand around a text: Markdown, LaTeX, tags."""
+"""Pairs of signs around a text: Markdown, LaTeX, tags."""
 STARTS = r"(?<!\w)(?:(?!\d)|(?<!\W-)(?<!^-)(?<!\d[.,/]))"
 ENDS = r"(?!\w)(?!(?<=\d)[.,/]\d)"
-"""Of a word or a number within a text: 5 does not stand in -5, 0.5 or 1/5."""
+"""Boundaries of a word or a number within a text: 5 does not occur in -5, 0.5 or 1/5."""
 
 
 def _checked(pattern: str) -> str:
-    """Return a regular expression. Raises ValueError if the text is none."""
+    """Return the pattern. Raises ValueError if it is not a regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
@@ -35,25 +35,25 @@ def _checked(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_checked)]
-"""A regular expression of Python's, in settings."""
+"""A Python regular expression, in settings."""
 
 
 class Grade(NamedTuple):
     """The grade of one answer."""
 
     score: float
-    """1 is right, 0 is wrong; scores of `graded` checks lie between."""
+    """1 is right, 0 is wrong. Scores of `graded` checks may lie between them."""
     verdict: str
-    """`passed`, or the way it failed: `wrong`, `no number`, the verdict of a sandbox."""
+    """`passed`, or the kind of failure: `wrong`, `no number`, the verdict of the sandbox."""
     parsed: str = ""
     """The part of the answer that was compared; empty if there is none."""
     inside: bool = False
-    """True if some tests of a program were compared in the process that ran it."""
+    """True if some results of a program were compared within the process that ran it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a source as a check sees it."""
+    """The parts of a source's row that a check reads."""
 
     prompt: str
     response: str
@@ -65,13 +65,13 @@ class AnswerCheck(Config, ABC):
     """The check of a source's answers. Each kind adds its options."""
 
     graded: ClassVar[bool] = False
-    """True if scores lie between 0 and 1: the measure is their mean, and no share."""
+    """True if scores may lie between 0 and 1. The measure is then their mean, not a proportion."""
     beside: ClassVar[tuple[str, ...]] = ()
-    """The measures beside its own, which other modules grade."""
+    """Names of further measures, which other modules grade."""
 
     kind: str
     reference: str | None = None
-    """The column with the right answer; without it the response is the right answer."""
+    """The column with the right answer. Without it, the response is the right answer."""
 
     @property
     def measure(self) -> str:
@@ -79,24 +79,24 @@ class AnswerCheck(Config, ABC):
         return f"{self.kind}{SCORED if self.graded else ' accuracy'}"
 
     def reshape(self, values: Mapping[str, Any]) -> Mapping[str, Any] | Unfit:
-        """Return the columns of a row that become its conversation; most kinds take them as they are."""
+        """Return the columns of a row from which its conversation is formed. Most kinds return them unchanged."""
         return values
 
     def reshaped(self, values: Mapping[str, Any]) -> set[str]:
-        """Return the columns of a row that `reshape` makes others of; none where it takes them as they are."""
+        """Return the columns that `reshape` replaces by others; none if it returns the row unchanged."""
         del values
         return set()
 
     @abstractmethod
     def expect(self, row: Row) -> Any | Unfit:
-        """Return what a right answer is held against, as JSON can hold it, or the reason why the check does not fit the row."""
+        """Return the expected answer as a JSON value, or the reason why the check does not fit the row."""
 
     @abstractmethod
     def grade(self, answer: str, expected: Any) -> Grade:
         """Return the grade of an answer."""
 
     def shown(self, expected: Any) -> str:
-        """Return what is expected as text, for tables of results."""
+        """Return the expected answer as text, for tables of results."""
         return str(expected)
 
     def reference_of(self, row: Row) -> Any | Unfit:
@@ -108,17 +108,17 @@ class AnswerCheck(Config, ABC):
 
 
 def binary(right: bool, parsed: str, failure: str = WRONG) -> Grade:
-    """Return the grade of an answer that is right or wrong."""
+    """Return the grade of an answer that can only be right or wrong."""
     return Grade(float(right), PASSED if right else failure, parsed)
 
 
 def collapse(text: str) -> str:
-    """Return the text in Unicode's composed form, with single spaces between words."""
+    """Return the text in Unicode normal form C, with single spaces between words."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def loosely(text: str) -> str:
-    """Return the text without case, and without punctuation around it. A sign before or behind a word is a part of it: `-5`, `a+`, `c#`, `50%`."""
+    """Return the text in lower case and without punctuation around it. A sign directly before or after a word is part of it: `-5`, `a+`, `c#`, `50%`."""
     text, longer = collapse(text).casefold().replace("−", "-"), ""
     while text != longer:
         longer, text = text, text.strip(AROUND)
@@ -129,9 +129,9 @@ def loosely(text: str) -> str:
 
 
 def place_of(text: str, known: Sequence[str]) -> int | None:
-    """Return the place of the text that is equal, to the letter or loosely, or at last but for signs of currency and shares.
+    """Return the index of the known text that equals `text`; None if there is none or several.
 
-    None if none is, or several are.
+    Texts are compared first exactly, then by `loosely`, then also without signs of currency and per cent.
     """
     for plain in (collapse, loosely, lambda each: loosely(each).strip("$€£¥%")):
         wanted = plain(text)
@@ -141,6 +141,6 @@ def place_of(text: str, known: Sequence[str]) -> int | None:
 
 
 def named_in(text: str, known: Sequence[str]) -> set[str]:
-    """Return the loose texts that a loose text holds as words or whole numbers; one that stands within a longer one is not held by that."""
+    """Return the known texts that occur in `text` as whole words or numbers. At one place only the longest of them counts. All texts are in the form of `loosely`."""
     longest = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True) if each)
     return set(re.findall(rf"{STARTS}(?:{longest}){ENDS}", text)) if longest else set()

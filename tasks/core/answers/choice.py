@@ -1,8 +1,8 @@
 """Check `choice`: the answer is one of a question's options, by its letter or its text.
 
-The options stand in a column (a list of texts, or `{text: […], label: […]}`), or in the prompt, one a line (`B) Paris`). They are also
-scored without generation: `choice acc` is the share of items whose right option is the likeliest, `choice acc_norm` the same with each
-log-likelihood divided by the characters of its option, as lm-evaluation-harness defines both.
+The options are in a column (a list of texts, or `{text: […], label: […]}`), or in the prompt, one on each line (`B) Paris`). They are also
+scored without generation: `choice acc` is the share of items whose right option has the highest likelihood. For `choice acc_norm`, each
+log-likelihood is divided by the number of characters of its option. lm-evaluation-harness defines both.
 """
 
 import re
@@ -17,22 +17,22 @@ ACC, ACC_NORM = "choice acc", "choice acc_norm"
 QUESTIONS = ("question", "prompt", "instruction", "query", "ctx")
 """The columns that may hold the question."""
 PASSAGES = ("context", "passage", "article", "input")
-"""The columns that may hold the text that it is about, which is put above it."""
+"""The columns that may hold the passage that the question is about. It is put above the question."""
 ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "target", "gold")
-"""The columns that may hold the right option, where `reference` names none."""
+"""The columns that may hold the right option, if `reference` names none."""
 SYSTEM = ("system", "system_prompt")
 """The columns that may hold the system message."""
 LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
 MARKS = r"(?:[\s:：*_\"'“‘`(\[{$]|\\(?:[a-z]{1,9}\{|[(\[])){0,20}"
-"""Signs before a letter: Markdown, quotes, brackets, LaTeX. So many, lest a text of them alone costs its length squared."""
+"""Signs before a letter: Markdown, quotes, brackets, LaTeX. The limit keeps the search linear in a text that consists of such signs."""
 ALONE = r"(?!\w)(?!\W{0,3}(?:\s(?:and|or)\s|[&/])\W{0,3}[A-Z](?:\W*\n|\W*$|[\s*)\]}]{0,3}[.,;:!]))"
-"""Behind a letter that is not one of two: `A and B.` names none, `A and B is wrong` names A."""
+"""Follows a letter that is not one of two: `A and B.` names no option, `A and B is wrong` names A."""
 STATED = re.compile(
     rf"(?:\b(?i:answer|option|choice)\b(?:\s+is\b|[\s*_]*:|>)|\\boxed\{{){MARKS}(?:(?i:option|choice)\b{MARKS})?([A-Z]){ALONE}"
 )
 MENTIONED = re.compile(rf"\b(?:(?i:answer|option|choice)|is)\b{MARKS}([A-Z]){ALONE}")
 LONE = re.compile(r"(?<![\dA-Za-zÀ-ӿ'’])([A-Z])(?![\dA-Za-zÀ-ӿ'’]|(?<=[AI])\s+(?!(?:and|or)\s+[A-Z]\b)[a-z])")
-"""A letter of its own, beside signs or a script without cases; no word of a sentence, as `A good …` begins with."""
+"""A single letter between signs or characters of a script without cases, except for a word of a sentence, such as the first of `A good …`."""
 BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\**\s)", re.MULTILINE)
 
 
@@ -42,10 +42,10 @@ class Choice(AnswerCheck):
     beside: ClassVar[tuple[str, ...]] = (ACC, ACC_NORM)
     kind: Literal["choice"] = "choice"
     options: str | None = None
-    """The column with the options; without it they are read from the prompt."""
+    """The column with the options. Without it, they are read from the prompt."""
     answer: Literal["letter", "text"] = "letter"
-    """`letter`: the prompt lists the options, and the response is a letter. `text`: the prompt is the question alone, and the response
-    is the text of an option."""
+    """`letter`: the prompt lists the options, and the response is a letter. `text`: the prompt is only the question, and the response is the
+    text of an option."""
 
     def reshape(self, values: Mapping[str, Any]) -> Mapping[str, Any] | Unfit:
         """Return the question with its options listed, and the right letter or text as the response."""
@@ -117,7 +117,7 @@ class Choice(AnswerCheck):
 
 
 def read_options(value: Any) -> tuple[list[str], list[str]] | None:
-    """Return the texts and the labels of a column of options; None if it holds no two to 26 different texts."""
+    """Return the texts and the labels of a column of options; None if it does not hold 2 to 26 different texts."""
     labels: Any = []
     if isinstance(value, Mapping):
         value, labels = value.get("text"), value.get("label") or []
@@ -135,7 +135,7 @@ def listed(texts: Sequence[str]) -> str:
 
 
 def position(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> int | None:
-    """Return the place of the right option by its text, its label, its letter or its number from 0; None if it is none of them."""
+    """Return the index of the right option, given by its text, its label, its letter or its number from 0; None if it is none of these."""
     if isinstance(reference, int) and not isinstance(reference, bool):
         if str(reference) in labels:
             return labels.index(str(reference))
@@ -151,20 +151,22 @@ def position(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> int
 
 
 def _first_text(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """Return the first of the columns that holds a text."""
+    """Return the text of the first of the columns that has one."""
     return next((name for name in names if isinstance(values.get(name), str) and values[name]), None)
 
 
 def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> Any:
-    """Return the number that a text of digits writes, where neither an option nor its label is such a text."""
+    """Return the number in a text of digits, unless an option or a label is a text of digits too."""
     is_number = isinstance(reference, str) and re.fullmatch(r"\d{1,9}", reference.strip())
     return int(reference) if is_number and not labels and reference.strip() not in texts else reference
 
 
 def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
-    """Return the option that an answer names, or None: alone; by the last letter that it states (`the answer is …`), by the one that it
-    begins with, by the last one that it mentions (`option …`), by the first one that begins a line, if not all options are listed again; by
-    its text within, or within the last line; by the only letter."""
+    """Return the option that an answer names, or None.
+
+    The first of these rules that matches counts: the answer is only the option; the last letter that is stated (`the answer is …`); the letter
+    at the start; the last letter that is mentioned (`option …`); the first letter at the start of a line, unless the answer lists all options
+    again; the text of an option within the answer, or within its last line; the only letter in it."""
     normal = [loosely(text) for text in texts]
     whole = loosely(answer)
     if (place := place_of(answer, texts)) is not None:
@@ -172,7 +174,7 @@ def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
     if len(whole) == 1 and whole in string.ascii_lowercase[: len(texts)]:
         return string.ascii_lowercase.index(whole)
     lines, begins = BARE.findall(answer), BARE.match(answer) is not None
-    leading = lines if begins and len(lines) == 1 else []  # several lines may list the options again
+    leading = lines if begins and len(lines) == 1 else []  # several such lines may be the list of all options
     if not begins and len(lines) > 1 and lines == list(string.ascii_uppercase[: len(lines)]):
         lines = []
     for letters in (STATED.findall(answer), leading, MENTIONED.findall(answer), lines[:1]):

@@ -1,4 +1,4 @@
-"""Check `contains`: the answer holds the reference somewhere."""
+"""Check `contains`: the answer contains the reference."""
 
 from typing import Any, Literal
 
@@ -7,7 +7,7 @@ from tasks.core.records import Unfit
 
 
 class Contains(AnswerCheck):
-    """The answer contains the reference, or of several (a column with a list) one or all of them."""
+    """The answer contains the reference. If the column holds a list of references, it contains one or all of them."""
 
     kind: Literal["contains"] = "contains"
     ignore_case: bool = True

@@ -1,6 +1,6 @@
 """Check `exact`: the answer equals the reference after normalisation.
 
-With the same options it is `exact_match` of lm-evaluation-harness, whose order of steps it takes: patterns, case, punctuation, numbers.
+With the same options it equals `exact_match` of lm-evaluation-harness, because the steps have the same order: patterns, case, punctuation, numbers.
 """
 
 import re
@@ -22,7 +22,7 @@ class Exact(AnswerCheck):
     ignore_punctuation: bool = False
     ignore_numbers: bool = False
     ignore: tuple[Pattern, ...] = ()
-    """Patterns (Python's regular expressions) that are removed from both sides first."""
+    """Patterns (Python regular expressions) that are removed from both sides first."""
 
     def expect(self, row: Row) -> str | Unfit:
         reference = self.reference_of(row)

@@ -1,4 +1,4 @@
-"""Check `json`: the answer is JSON, keeps a schema, and agrees with the reference field by field."""
+"""Check `json`: the answer is JSON, fits a schema, and agrees with the reference field by field."""
 
 import json
 import re
@@ -13,24 +13,24 @@ from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row
 from tasks.core.records import Unfit
 
 BEGINS = re.compile(r"\{\s*(?:\"[^\"\n]*\"|'[^'\n]*'|[\w$-]+)\s*:|\[\s*[{\[\"]")
-"""An object or a list of more than a number, as JSON or nearly."""
+"""The start of an object, or of a list that is more than one number, in JSON or nearly so."""
 PARTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
-"""Texts and brackets of JSON."""
+"""Strings and brackets in JSON."""
 
 
 class Json(AnswerCheck):
-    """The share of fields in which the answer agrees with the reference; 0 if it is no JSON or breaks the schema.
+    """The share of fields in which the answer agrees with the reference; 0 if the answer is not JSON or violates the schema.
 
-    A field is a value that holds no others, by its path. Fields that one side alone has disagree. Numbers are equal by value. Of several
-    values in an answer the first counts that is an object, or a list, as the reference is: `[1]` may be a footnote.
+    A field is a value without inner values, identified by its path. A field that only one side has disagrees. Numbers are compared by value. If an
+    answer has several values, the first of the reference's type (object or list) counts, because `[1]` may be a footnote.
     """
 
     graded: ClassVar[bool] = True
     kind: Literal["json"] = "json"
     json_schema: dict[str, Any] | None = None
-    """A JSON schema (draft 2020-12, or what its `$schema` names) that answers must keep. A `$ref` in it leads to a place within it."""
+    """A JSON schema (draft 2020-12, or the draft in `$schema`) that answers must fit. A `$ref` must refer to a place within it."""
     fields: tuple[str, ...] = ()
-    """Top-level fields that are compared; none means all."""
+    """Top-level fields that are compared; without any, all are."""
 
     @field_validator("json_schema")
     @classmethod
@@ -69,17 +69,17 @@ class Json(AnswerCheck):
         return {name: value[name] for name in self.fields if name in value}
 
     def _broken(self, value: Any) -> str:
-        """Return where the value breaks the schema; empty if it keeps it."""
+        """Return the place where the value violates the schema; empty if it fits."""
         return "" if self.json_schema is None else schemas.broken(value, self.json_schema)
 
 
 def parse(text: str) -> Any | Unfit:
-    """Return the first object or list in a text, which may stand in a code block or within a sentence."""
+    """Return the first object or list in a text. It may be in a code block or within a sentence."""
     return next(parse_all(text), Unfit("no JSON", f"{text[:60]!r}"))
 
 
 def parse_all(text: str) -> Iterator[Any]:
-    """Yield each object or list in a text that stands in no other, nor in one that is broken or has no end."""
+    """Yield each outermost object or list in a text. Those within an invalid or unclosed one are left out."""
     decoder, end = json.JSONDecoder(parse_constant=_refuse_constant), 0
     for opening in re.finditer(r"[{\[]", text):
         if opening.start() >= end:
@@ -93,7 +93,7 @@ def parse_all(text: str) -> Iterator[Any]:
 
 
 def _end(text: str, start: int) -> int:
-    """Return where the bracket that opens at `start` is closed; the end of the text if nowhere."""
+    """Return the position behind the bracket that closes the one at `start`; the end of the text if none does."""
     depth = 0
     for part in PARTS.finditer(text, start):
         depth += (part[0] in "{[") - (part[0] in "}]")
@@ -103,13 +103,13 @@ def _end(text: str, start: int) -> int:
 
 
 def written(value: Any) -> str:
-    """Return a value as JSON that can be stored: half of a character, as `\\ud83d` writes it, stays written so."""
+    """Return a value as JSON that can be stored as UTF-8: a lone surrogate such as `\\ud83d` stays an escape."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def agreement(value: Any, expected: Any) -> float:
-    """Return the share of fields, of both sides together, that are equal."""
+    """Return the share of equal fields among the fields of both sides."""
     first, second = dict(_leaves(value)), dict(_leaves(expected))
     paths = first.keys() | second.keys()
     equal = sum(path in first and path in second and _equal(first[path], second[path]) for path in paths)
@@ -125,7 +125,7 @@ def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare two values: a truth value is no number, texts are compared in Unicode's composed form without white space around them."""
+    """Return True if two values are equal. A boolean is not a number. Texts are compared in Unicode normal form C without white space around them."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, str) and isinstance(other, str):

@@ -1,7 +1,7 @@
-"""Check `judge`: another model says which is the better answer, the model's or the reference.
+"""Check `judge`: another model decides which answer is better, the model's or the reference.
 
-`evaluate.judge` of params.yaml names the server. The stage asks it (`tasks/stages/evaluate/checks/judging.py`); the order of the two answers is
-drawn by the seed, and pairs with a known verdict are put among the others.
+`evaluate.judge` in params.yaml names the server, and stage `evaluate` calls it (`tasks/stages/evaluate/checks/judging.py`). The order of the two
+answers is drawn by the seed. Pairs with a known verdict are mixed with the others, to test the judge.
 """
 
 from typing import Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from tasks.core.answers.base import AnswerCheck, Grade, Row
 from tasks.core.records import Unfit
 
 AGREEMENT = "judge agreement"
-"""The measure of the planted pairs: the share in which the judge prefers the right answer."""
+"""The measure of the pairs with a known verdict: the share in which the judge prefers the right answer."""
 
 
 class Judge(AnswerCheck):
@@ -20,7 +20,7 @@ class Judge(AnswerCheck):
     beside: ClassVar[tuple[str, ...]] = (AGREEMENT,)
     kind: Literal["judge"] = "judge"
     criterion: str = "Which answer is more correct and more helpful?"
-    """The question that the judge is asked about the two answers."""
+    """The question about the two answers in the prompt of the judge."""
 
     def expect(self, row: Row) -> str | Unfit:
         reference = self.reference_of(row)

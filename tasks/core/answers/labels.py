@@ -9,12 +9,12 @@ NONE = "no label"
 
 
 class Labels(AnswerCheck):
-    """The answer is the label of the reference, case and punctuation around it aside."""
+    """The answer is the label of the reference, apart from case and from punctuation around it."""
 
     kind: Literal["labels"] = "labels"
     labels: tuple[str, ...] = ()
-    """All labels. With them a label is found within a sentence too, if it is the only one there; without them the first line of the
-    answer is taken for its label."""
+    """All labels. With them, a label is also found within a sentence, if it is the only one there. Without them, the first line of the
+    answer is its label."""
 
     def expect(self, row: Row) -> str | Unfit:
         reference = self.reference_of(row)

@@ -1,8 +1,9 @@
 """Check `number`: the last number of the answer equals that of the reference.
 
-What comes after the last `####` before a number counts alone, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168), and what
-stands in the last `\\boxed{…}`. Units, their exponents and currencies are ignored, thousands may be separated, fractions and powers of ten are
-compared as what they are. `2 million` is 2000000; beside a number without such a word it may be 2 as well, since a question may ask for millions.
+If the answer has `####` before a number, only the text after the last one counts, as in GSM8K (Cobbe et al. 2021,
+https://arxiv.org/abs/2110.14168). If it has `\\boxed{…}`, only the text in the last one counts. Units, their exponents, currencies and separators of
+thousands are ignored. Fractions and powers of ten are compared by value. `2 million` is 2000000, and also equals 2 if the other number has no such
+word, because a question may ask for millions.
 """
 
 import re
@@ -19,18 +20,18 @@ MARK = "####"
 HEADING = r"\W{0,20}\d{1,2}[.)][ \t]+[^\W\d][^\n]{0,200}[^\s.!?][ \t\r]*\n"
 _WRAPPED = r"(?:(?:boxed|[dt]?frac)\W{0,20}){0,3}"
 _NAMING = r"(?:[:=]|\b(?:is|are|was|equals)\b)"
-_WITHIN = r"(?:[^\n,;(—]|—[ \t]+[$€£]?\d)*"  # of a sum; a dash before a number may be its minus
+_WITHIN = r"(?:[^\n,;(—]|—[ \t]+[$€£]?\d)*"  # the sign of a sum; a dash before a number may be its minus sign
 _ON_LINE = rf"{_NAMING}[^\w\n]{{0,20}}{_WRAPPED}\d(?![\d.,/]*{_WITHIN}(?:[+×÷*=]|\\times)\s*[-−–]?[$€£]?\d)"
 _ANSWER = r"[^\d\n]{0,80}?\b(?i:answers?)\b[^\d\n]{0,80}?"
 _NONE_BELOW = rf"(?![^\n]*\n(?s:.*?)(?:{_NAMING}|\b(?i:answer)\b|\bboxed\b)[^\d\n]{{0,20}}\d)"
 MARKED = re.compile(rf"{MARK}(?!{HEADING})(?=\W{{0,20}}{_WRAPPED}\d|{_ANSWER}{_ON_LINE})")
-"""The mark before a number, or before the word answer and its number. Before other words, or the number of a section, it is a heading."""
+"""The mark before a number, or before the word `answer` and its number. Before other words or the number of a section, it is the mark of a heading."""
 LABELLED = re.compile(rf"{MARK}(?=[^\d\n]{{0,80}}?{_ON_LINE}){_NONE_BELOW}")
-"""The mark before another label and its number, not that of a sum, with no number named on a line below: else it heads a step."""
+"""The mark before another label and its number, except for the number of a sum. If a later line names a number, it is the heading of a step."""
 DASH = re.compile(
     r"(?<!\s)(?<!=)(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bequals)(?P<space>\s*\n[ \t]*|(?<=[\w*)\]%])[ \t]+)[-–](?=[ \t])"
 )
-"""A dash that is no sign: at the start of a further line, or between a word and what follows, but not behind a verb or `=`."""
+"""A dash that is not a minus sign: at the start of a later line, or between a word and the text after it, but not after a verb or `=`."""
 LATEX_COMMA = re.compile(r"\{,\}|,\\!")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
@@ -40,7 +41,7 @@ TEN = re.compile(
     r"(?:(?P<digit>\d)\s{0,3}(?:[x×·⋅*]|\\times|\\cdot)\s{0,3}|(?<![\w.,^]))"
     r"10\s?(?:\^|\*\*)\s?(?P<brace>\{\s?)?(?P<minus>[-−–]?)\+?(?P<power>\d{1,3})(?!\.?\d)(?(brace)\s?\})"
 )
-"""A power of ten, alone or behind the digits that it is multiplied by."""
+"""A power of ten, alone or after the digits that it multiplies."""
 UNIT_POWER = re.compile(
     r"((?<![^\W\d])(?:[kcdmnµμ]?m|s|in|ft|yd|mi|inch(?:es)?|feet|units?|(?:centi|kilo)?met(?:er|re)s?)"
     r"|\\(?:text|mathrm|mbox)\s?\{[^{}\n]{0,40}\})\s?\^\s?(?:\{\s?[-−–]?\d\s?\}|[-−–]?\d(?!\d))"
@@ -57,10 +58,10 @@ SCALES = {
     "hundred": 10**2, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
 SCALE = re.compile(rf"(?:[ \u00a0\u2009-]|\\(?:text|mathrm)\s?\{{\s?){{1,3}}({'|'.join(SCALES)})s?\b", re.IGNORECASE)
-"""A word behind a number that it is multiplied by."""
+"""A word after a number that multiplies it."""
 TIMES = " × "
 LONGEST = 3000
-"""Characters of a number. Python writes integers of up to 4,300 digits, and a power adds 999."""
+"""Largest number of characters of a number. Python prints integers of up to 4,300 digits, and a power may add 999."""
 MIXED = re.compile(r"(?<![\d/.])(\d+) (\d+)/(\d+)(?![\d/])")
 
 
@@ -71,9 +72,9 @@ class Number(AnswerCheck):
     tolerance: float = Field(0.0, ge=0, allow_inf_nan=False)
     """The absolute difference up to which two numbers are equal."""
     relative: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """The same as a share of the reference."""
+    """The relative difference, as a share of the reference, up to which two numbers are equal."""
     decimal: Literal[".", ","] = "."
-    """The mark of decimals; the other one separates thousands."""
+    """The decimal mark. The other mark separates thousands."""
 
     def expect(self, row: Row) -> str | Unfit:
         reference = self.reference_of(row)
@@ -96,34 +97,34 @@ class Number(AnswerCheck):
 
 
 class Quantity(NamedTuple):
-    """A number, and what a word behind it multiplies it by: 1 without one."""
+    """A number, and the factor that a word after it stands for; 1 without such a word."""
 
     number: Fraction
     scale: int = 1
 
     def written(self) -> str:
-        """Return the quantity as `read` takes it: `3/2`, `3/2 × 1000000`."""
+        """Return the quantity as text for `read`: `3/2`, `3/2 × 1000000`."""
         return str(self.number) + (f"{TIMES}{self.scale}" if self.scale > 1 else "")
 
     @classmethod
     def read(cls, text: str) -> "Quantity":
-        """Return a quantity that `written` wrote."""
+        """Return the quantity in a text of `written`."""
         number, _, scale = text.partition(TIMES)
         return cls(Fraction(number), int(scale or 1))
 
     def readings(self, other: "Quantity") -> list[Fraction]:
-        """Return the numbers that this may be beside another: its own with its word, and alone where the other has none."""
+        """Return the values to compare with another quantity: the number with its factor, and also without it if the other has none."""
         return [self.number * self.scale] + [self.number] * (self.scale > 1 and other.scale == 1)
 
 
 def last_number(text: str, decimal: str = ".") -> Fraction | None:
-    """Return the number that the text ends on, without a word that multiplies it; None if it has none."""
+    """Return the last number of the text, without the factor of a word after it; None if there is no number."""
     quantity = last_quantity(text, decimal)
     return None if quantity is None else quantity.number
 
 
 def last_quantity(text: str, decimal: str = ".") -> Quantity | None:
-    """Return the number that the text ends on, with a word that multiplies it; None if it has none."""
+    """Return the last number of the text, with the factor of a word after it; None if there is no number."""
     text = _plain(LATEX_COMMA.sub(",", text).replace("\\,", "\u2009"))
     text = DASH.sub(r"\g<space>—", text)
     if marks := list(MARKED.finditer(text)) or list(LABELLED.finditer(text)):
@@ -135,7 +136,7 @@ def last_quantity(text: str, decimal: str = ".") -> Quantity | None:
 
 
 def _plain(text: str) -> str:
-    """Return the text with signs for fractions as `1/2`, powers of ten as `1e6`, and units without exponents."""
+    """Return the text with fraction signs written as `1/2`, powers of ten as `1e6`, and units without exponents."""
     text = FRACTION_SIGN.sub(lambda sign: " ".join(filter(None, (sign[1], _spelt_out(sign[2])))), text).replace(
         "⁄", "/"
     )
@@ -145,7 +146,7 @@ def _plain(text: str) -> str:
 
 
 def _spelt_out(sign: str) -> str:
-    """Return the plain characters that a sign stands for: `1⁄2` of `½`."""
+    """Return the plain characters of a sign: `1⁄2` for `½`."""
     return unicodedata.normalize("NFKC", sign)
 
 

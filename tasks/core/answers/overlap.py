@@ -1,4 +1,4 @@
-"""Checks `rouge` and `chrf`: how much of the reference's wording the answer shares, by the libraries that papers use.
+"""Checks `rouge` and `chrf`: the overlap of the answer's wording with the reference, by the libraries that papers use.
 
 Lin 2004, ROUGE, https://aclanthology.org/W04-1013 (package rouge-score, Google's reimplementation). Popović 2015, chrF,
 https://aclanthology.org/W15-3049 (package sacrebleu). Both are in the extra `overlap`.
@@ -15,12 +15,12 @@ from tasks.core.records import Unfit
 from tasks.core.text.words import PATTERN
 
 MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u0900-\u0963\u0966-\u096f\u0971-\u0df3"
-"""Vowel signs of Hebrew, Arabic and the scripts of India, with the letters of these, and accents that no letter takes in."""
+"""Combining marks: vowel signs of Hebrew, Arabic and Indian scripts (with the letters between them in Unicode), and accents that have no composed letter."""
 WORD = re.compile(rf"{PATTERN}(?:[^\W_]|[{MARKS}])*")
 
 
 class Overlap(AnswerCheck):
-    """A check by common wording; the score is 0 to 1."""
+    """A check by the overlap of wording. The score is 0 to 1."""
 
     graded: ClassVar[bool] = True
 
@@ -34,16 +34,16 @@ class Overlap(AnswerCheck):
 
     @abstractmethod
     def _score(self, answer: str, expected: str) -> float:
-        """Return the share of the wording that both have in common, 0 to 1."""
+        """Return the overlap of the two texts, 0 to 1."""
 
 
 class Rouge(Overlap):
-    """The F-measure of ROUGE between answer and reference. Each sign of a script without spaces is a word."""
+    """The F-measure of ROUGE between answer and reference. In a script without spaces, each character is a word."""
 
     kind: Literal["rouge"] = "rouge"
     variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
     stem: bool = False
-    """Compare word stems (Porter's, of English)."""
+    """Compare word stems, by Porter's algorithm for English."""
 
     def expect(self, row: Row) -> str | Unfit:
         reference = super().expect(row)
@@ -58,13 +58,13 @@ class Rouge(Overlap):
 
 
 class Tokenizer:
-    """Words of any script, where rouge-score's own tokenizer drops all letters but a to z. Texts in ASCII have the same tokens by both."""
+    """A tokenizer for words of any script. The one of rouge-score drops all letters except a to z. For ASCII text both return the same tokens."""
 
     def __init__(self, *, stem: bool) -> None:
         self._english = _library("rouge_score.tokenizers", "rouge-score").DefaultTokenizer(stem)
 
     def tokenize(self, text: str) -> list[str]:
-        """Return the words of a text in lower case, those in ASCII as rouge-score writes them."""
+        """Return the words of a text in lower case. ASCII words are the same as those of rouge-score."""
         return [
             token
             for word in WORD.findall(collapse(text).casefold())

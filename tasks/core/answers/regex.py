@@ -1,4 +1,4 @@
-"""Check `regex`: a pattern takes the answer out of the text, on both sides."""
+"""Check `regex`: a pattern extracts the answer from the text, on both sides."""
 
 import re
 from typing import Any, Literal
@@ -8,13 +8,13 @@ from tasks.core.records import Unfit
 
 
 class Regex(AnswerCheck):
-    """A pattern finds the answer in the model's text and in the reference, and both are equal, white space and case aside."""
+    """The answer that a pattern finds in the model's text equals the one in the reference, apart from white space and case."""
 
     kind: Literal["regex"] = "regex"
     pattern: Pattern
-    """Python's regular expression. Its first group that matches is the answer; without a group the match is."""
+    """A Python regular expression. The answer is the first group that matches, or the whole match if there is no group."""
     take: Literal["first", "last"] = "last"
-    """The match that counts where there are several."""
+    """The match that counts if there are several."""
     ignore_case: bool = True
 
     def expect(self, row: Row) -> str | Unfit:
@@ -23,7 +23,7 @@ class Regex(AnswerCheck):
             return reference
         extracted = self._extract(str(reference))
         if extracted is None and self.reference is not None:
-            return self._normalise(str(reference))  # a column holds the bare answer
+            return self._normalise(str(reference))  # a column of references holds the answer without other text
         return extracted or Unfit("no match", f"the pattern finds nothing in {str(reference)[-60:]!r}")
 
     def grade(self, answer: str, expected: Any) -> Grade:
@@ -35,7 +35,9 @@ class Regex(AnswerCheck):
         if not matches:
             return None
         match = matches[0 if self.take == "first" else -1]
-        groups = [group for group in match.groups() if group is not None]  # `answer: (.*)|#### (.*)` has one of two
+        groups = [
+            group for group in match.groups() if group is not None
+        ]  # of `answer: (.*)|#### (.*)`, one of two groups matches
         return self._normalise(next(iter(groups), "") if match.re.groups else match[0])
 
     def _normalise(self, text: str) -> str:

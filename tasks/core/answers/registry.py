@@ -38,7 +38,7 @@ AnyKind = (
 
 
 def _spelt_out(value: Any) -> Any:
-    """Return the mapping that a bare name stands for: `number` is `{kind: number}`."""
+    """Return the mapping for a bare name: `{kind: number}` for `number`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
@@ -48,19 +48,19 @@ _CHECK: TypeAdapter[AnyKind] = TypeAdapter(Check)
 
 
 def parse(value: Any) -> AnyKind:
-    """Return the check that a setting names. Raises ValueError if it is none."""
+    """Return the check that a setting names. Raises ValueError if there is no such check."""
     return _CHECK.validate_python(value)
 
 
 def measures() -> list[str]:
-    """Return the measures of all kinds, with those that are measured beside them, in the order of the report."""
+    """Return the measures of all kinds, with their further measures, in the order of the report."""
     kinds = sorted(get_args(AnyKind), key=lambda kind: str(kind.model_fields["kind"].default))
     named = [(kind.model_construct(kind=kind.model_fields["kind"].default).measure, *kind.beside) for kind in kinds]
     return [name for names in named for name in names]
 
 
 def tests(check: AnswerCheck, row: Row) -> Tests | Unfit:
-    """Return the tests of an example: the check and what it expects, or the reason why it does not fit the row."""
+    """Return the tests of an example (the check and the expected answer), or the reason why the check does not fit the row."""
     expected = check.expect(row)
     if isinstance(expected, Unfit):
         return expected
@@ -69,5 +69,5 @@ def tests(check: AnswerCheck, row: Row) -> Tests | Unfit:
 
 
 def of(tests: Tests) -> tuple[AnyKind, Any]:
-    """Return the check of an example and what it expects."""
+    """Return the check of an example and its expected answer."""
     return _CHECK.validate_json(tests.code), json.loads(tests.entry)

@@ -1,4 +1,4 @@
-"""JSON schemas: of values, and of the arguments of tools."""
+"""JSON schemas of values and of the arguments of tools."""
 
 import json
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from typing import Any
 from tasks.core.records import Unfit
 
 OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
-"""Keywords by which a schema itself says what becomes of names that it does not list."""
+"""Keywords by which a schema itself decides about properties that it does not list."""
 
 
 REFERENCES = ("$ref", "$dynamicRef")
 
 
 def misfit(schema: Any) -> str:
-    """Return the reason why a value is no JSON schema (draft 2020-12, or what its `$schema` names); empty if it is one.
+    """Return the reason why a value is not a JSON schema (draft 2020-12, or the draft in `$schema`); empty if it is one.
 
-    Its references lead to places within it or to the schemas of the drafts: nothing is fetched and no file is read because of data.
+    Its references may refer only to places within it and to the schemas of the drafts, so that data cannot cause a download or the reading of a file.
     """
     from jsonschema import exceptions, validators
     from jsonschema_specifications import REGISTRY
@@ -34,7 +34,7 @@ def misfit(schema: Any) -> str:
         for reference in (part[keyword] for keyword in REFERENCES if keyword in part):
             try:
                 target = resolver.lookup(reference)
-            except (Unresolvable, ValueError, TypeError):  # the last two where a pointer goes into a list or a number
+            except (Unresolvable, ValueError, TypeError):  # the last two if a pointer leads into a list or a number
                 raise exceptions.SchemaError(f"{reference!r} leads to no place within it") from None
             validator.check_schema(target.contents)
             follow(target.contents, target.resolver)
@@ -52,21 +52,22 @@ def misfit(schema: Any) -> str:
 
 
 def broken(value: Any, schema: Mapping[str, Any]) -> str:
-    """Return where the value breaks the schema; empty if it keeps it."""
+    """Return the place where the value violates the schema; empty if it fits."""
     from jsonschema import validators
     from jsonschema_specifications import REGISTRY
     from referencing.exceptions import Unresolvable
 
-    validator = validators.validator_for(schema)(schema, registry=REGISTRY)  # its own one fetches what a schema names
+    # The default registry would fetch the addresses in a schema.
+    validator = validators.validator_for(schema)(schema, registry=REGISTRY)
     try:
         first = min(validator.iter_errors(value), key=lambda error: error.json_path, default=None)
-    except (Unresolvable, RecursionError, OverflowError) as error:  # also references in a circle, and huge numbers
+    except (Unresolvable, RecursionError, OverflowError) as error:  # also circular references, and huge numbers
         return f"$: it cannot be validated: {type(error).__name__}"
     return f"{first.json_path}: {first.message}"[:200] if first else ""
 
 
 def of_tools(tools: str | None) -> dict[str, Mapping[str, Any]] | Unfit:
-    """Return the schema of each tool's arguments by its name, from a JSON list in OpenAI's form, or the reason why they are none."""
+    """Return the schema of each tool's arguments by its name, from a JSON list in OpenAI's form, or the reason why it is not such a list."""
     schemas: dict[str, Mapping[str, Any]] = {}
     for tool in json.loads(tools or "[]"):
         name, parameters = tool["function"]["name"], tool["function"].get("parameters") or {}
@@ -79,9 +80,9 @@ def of_tools(tools: str | None) -> dict[str, Mapping[str, Any]] | Unfit:
 
 
 def broken_call(name: str, arguments: Any, schemas: Mapping[str, Mapping[str, Any]]) -> Unfit | None:
-    """Return what is wrong with a call; None if its tool is known and its arguments keep the schema.
+    """Return the error in a call; None if its tool is known and its arguments fit the schema.
 
-    A schema that lists its properties and says nothing of others allows no others: what a tool does not know it cannot use.
+    If a schema lists properties and does not mention others, it allows no others, because the tool could not use them.
     """
     if name not in schemas:
         return Unfit("unknown tool", f"{name!r} is in no schema; known are {', '.join(schemas) or 'none'}")

@@ -1,7 +1,7 @@
 """Check `tool_call`: the answer calls the tools of the reference with the same arguments.
 
-A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as many chat templates write it, or an object of JSON, of which several may
-stand in a list or one after another; OpenAI's `{"function": {"name": …, "arguments": "…"}}` is read too.
+A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, the form of many chat templates, or a JSON object. Several objects may be
+in a list or follow each other. The form of OpenAI, `{"function": {"name": …, "arguments": "…"}}`, is read too.
 """
 
 import json
@@ -16,11 +16,11 @@ from tasks.core.text.reasoning import answer_of
 
 TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 CALL_KEYS = {"arguments", "parameters", "function"}
-"""Keys of which a further object has one, if it is a call: others have names too."""
+"""Keys of calls. An object after the first is a call only if it has one of them, because other objects have names too."""
 NONE = "no tool call"
 NAME, VALID, RESULT = ("tool_call name accuracy", "tool_call schema validity", "tool_call result accuracy")
-"""The measures beside the accuracy: the right tools, whatever the arguments; calls that the schemas of their tools allow; calls that give
-what the right ones give when they run."""
+"""The measures beside the accuracy: the right tools with any arguments; calls that fit the schemas of their tools; calls that return the same as
+the right calls when they run."""
 
 
 class ToolCall(AnswerCheck):
@@ -29,7 +29,7 @@ class ToolCall(AnswerCheck):
     beside: ClassVar[tuple[str, ...]] = (NAME, VALID, RESULT)
     kind: Literal["tool_call"] = "tool_call"
     compare: Literal["name", "arguments"] = "arguments"
-    """`name` leaves the arguments out."""
+    """`name` compares only the names."""
 
     def expect(self, row: Row) -> list[dict[str, Any]] | Unfit:
         reference = self.reference_of(row)
@@ -50,7 +50,7 @@ class ToolCall(AnswerCheck):
 
 
 def calls(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the calls in a text, behind any reasoning, as `{"name": …, "arguments": {…}}`; what is none is left out."""
+    """Yield the calls in a text after its reasoning, as `{"name": …, "arguments": {…}}`. Other objects are left out."""
     text = answer_of(text)
     for part in TAG.findall(text) or [text]:
         for number, value in enumerate(parse_all(part)):
@@ -65,7 +65,7 @@ def _call(value: Any) -> dict[str, Any] | None:
         return None
     value = value["function"] if isinstance(value.get("function"), Mapping) else value
     name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
-    if arguments is None or arguments == "":  # some servers write these where a tool takes none
+    if arguments is None or arguments == "":  # some servers write these for a tool without arguments
         arguments = {}
     if isinstance(arguments, str):
         arguments = parse(arguments)

@@ -1,7 +1,7 @@
-"""Check `tool_choice`: the answer names the tool of the reference, or none where the reference calls none.
+"""Check `tool_choice`: the answer names the tool of the reference, or no tool if the reference calls none.
 
-A choice is written as a call without arguments, `<tool_call>{"name": "TOOL"}</tool_call>`, and as `null` where no tool is to be called. A
-call is taken by its name, so that models which write whole calls are measured too. Names are compared whole: one may begin another.
+A choice is a call without arguments, `<tool_call>{"name": "TOOL"}</tool_call>`, or `null` if no tool is to be called. Of a whole call, only the
+name counts, so that models that write whole calls can be measured too. Whole names are compared, because a name may be the prefix of another.
 """
 
 import json
@@ -13,15 +13,15 @@ from tasks.core.answers.tool_call import NONE, TAG, calls
 from tasks.core.records import Unfit
 
 SELECT, ANSWER, CALL = "select", "answer", "call:"
-"""Tasks of the examples that a trajectory becomes: the choice of a tool, an answer without a call, and before its name the call of a tool."""
+"""Tasks of the examples into which a trajectory is divided: the choice of a tool, an answer without a call, and the prefix of the call of a tool, before its name."""
 
 
 class ToolChoice(AnswerCheck):
-    """The answer names the reference's tool, or calls none where the reference calls none."""
+    """The answer names the reference's tool, or no tool if the reference calls none."""
 
     kind: Literal["tool_choice"] = "tool_choice"
     spelt_out: bool = False
-    """True if none has to be written as `null`; else an answer that calls no tool has chosen none."""
+    """True if the choice of no tool must be written as `null`. If False, an answer without a call counts as the choice of no tool."""
 
     def expect(self, row: Row) -> str | Unfit | None:
         reference = self.reference_of(row)
@@ -38,13 +38,13 @@ class ToolChoice(AnswerCheck):
 
 
 def written(tool: str | None) -> str:
-    """Return the choice of a tool, or of none, as a model writes it."""
+    """Return the text of the choice of a tool, or of no tool."""
     return f"<tool_call>\n{json.dumps({'name': tool}, ensure_ascii=False)}\n</tool_call>"
 
 
 def chosen(text: str, *, spelt_out: bool = False) -> str | Unfit | None:
-    """Return the tool that an answer names, None if it calls none, or the reason why it cannot be read: of a choice that is to be spelt out,
-    also that there is none."""
+    """Return the tool that an answer names, None if it chooses no tool, or the reason why it cannot be read. If the choice of no tool must be
+    written out, an answer without a choice cannot be read."""
     names = {call["name"] for call in calls(text)}
     if names:
         return names.pop() if len(names) == 1 else Unfit("several tools", ", ".join(sorted(names)))

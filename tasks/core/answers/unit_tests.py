@@ -1,6 +1,6 @@
 """Check `unit_tests`: the answer is a test suite for a function; its score is the share of mutants that it detects.
 
-Stage `evaluate` runs it in the sandbox (`tasks/stages/evaluate/suites/`), as `evaluate.tests` of params.yaml says.
+Stage `evaluate` runs it in the sandbox (`tasks/stages/evaluate/suites/`), with the settings `evaluate.tests` of params.yaml.
 """
 
 import ast
@@ -17,23 +17,23 @@ PARSES, RIGHT, LINES, BRANCHES, OWN = (
     f"{NAME} branches{SCORED}",
     f"{NAME} own{SCORED}",
 )
-"""The measures beside the share of mistakes that are noticed: whether a suite parses, whether it is right about the right program, the
-shares of lines and of branches that it reaches, and the share of mistakes that the data's own suites notice."""
+"""The measures beside the share of detected mutants: the suite parses; it passes on the right program; the shares of lines and of branches
+that it covers; and the share of mutants that the suites of the data detect."""
 
 
 class UnitTests(AnswerCheck):
-    """The share of mistakes in the function that the suite notices; 0 if it is not right about the function as it is."""
+    """The share of the function's mutants that the suite detects; 0 if it fails on the function itself."""
 
     graded: ClassVar[bool] = True
     beside: ClassVar[tuple[str, ...]] = (PARSES, RIGHT, LINES, BRANCHES, OWN)
     kind: Literal["unit_tests"] = "unit_tests"
     program: str = "program"
-    """The column with the program under test: Python that defines the function. The standard library is there, nothing else is."""
+    """The column with the program under test: Python code that defines the function and imports nothing but the standard library."""
     entry: str = "entry"
-    """The column with the name of the function. Where the row has none, it is the last one that the program defines."""
+    """The column with the name of the function. If the row has none, it is the last function that the program defines."""
 
     prelude: str = "prelude"
-    """The column with source that runs before the program, such as helpers; rows need not have it."""
+    """The column with code that runs before the program, such as helpers. Rows may lack it."""
 
     def expect(self, row: Row) -> dict[str, str] | Unfit:
         program = row.values.get(self.program)

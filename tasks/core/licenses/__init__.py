@@ -1,1 +1,1 @@
-"""Licences: expressions of SPDX, and what those of base and data leave for a model."""
+"""Licences: SPDX expressions, and the licences that a model may have, given those of its base and its data."""

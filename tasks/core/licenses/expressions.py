@@ -1,6 +1,6 @@
-"""Licence expressions of SPDX: the sets of licences that meet one, and the category of each licence.
+"""SPDX licence expressions: the sets of licences that satisfy one, and the category of each licence.
 
-Expressions (annex "SPDX license expressions" of SPDX 3.0) are read by `license-expression`, whose list, ScanCode's LicenseDB, gives the
+`license-expression` reads the expressions (annex "SPDX license expressions" of SPDX 3.0). Its list of licences, ScanCode's LicenseDB, has the
 categories.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 UNKNOWN = "unknown"
 MOST_ALTERNATIVES = 64
-"""Of one expression; one with more is not read."""
+"""Largest number in one expression. A longer expression is not read."""
 ALIASES: Mapping[str, str] = {
     # Names in the metadata of packages: https://peps.python.org/pep-0639/appendix-mapping-classifiers/
     "apache software license": "Apache-2.0",
@@ -26,7 +26,7 @@ ALIASES: Mapping[str, str] = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "python software foundation license": "PSF-2.0",
     "the unlicense (unlicense)": "Unlicense",
-    # Names as people write them
+    # Names that people write
     "apache 2": "Apache-2.0",
     "apache2": "Apache-2.0",
     "bsd 2-clause": "BSD-2-Clause",
@@ -63,16 +63,16 @@ ALIASES: Mapping[str, str] = {
 }
 
 Alternatives = list[frozenset[str]]
-"""The sets of licences that each meet an expression: of `A OR B AND C`, {A} and {B, C}."""
+"""The sets of licences of which each satisfies an expression: {A} and {B, C} for `A OR B AND C`."""
 
 
 def is_known(expression: str) -> bool:
-    """Return True if an expression names only licences that are known."""
+    """Return True if an expression names only known licences."""
     return bool(alternatives(expression))
 
 
 def canonical(expression: str) -> str:
-    """Return an expression of known licences as SPDX writes it. Raises ValueError for any other."""
+    """Return an expression of known licences in SPDX form. Raises ValueError for any other."""
     if (parsed := _parsed(expression)) is None:
         raise ValueError(f"{expression!r} is no SPDX expression of licences that are known.")
     return str(parsed.render())
@@ -80,39 +80,39 @@ def canonical(expression: str) -> str:
 
 @cache
 def alternatives(expression: str) -> Alternatives:
-    """Return the sets of licences that each meet an expression, by their SPDX names; none if it names one that is not known."""
+    """Return the sets of licences of which each satisfies an expression, by SPDX names; none if it names an unknown licence."""
     parsed = _parsed(expression)
     return [] if parsed is None else _alternatives(parsed)
 
 
 @cache
 def category(name: str) -> str:
-    """Return the category of a licence that is known: `Permissive`, `Copyleft`, …"""
+    """Return the category of a known licence: `Permissive`, `Copyleft`, …"""
     return _categories()[name]
 
 
 @cache
 def is_met(expression: str, allowed: frozenset[str]) -> bool:
-    """Return True if licences that are allowed meet an expression: one side of an OR, both of an AND, as brackets have it.
+    """Return True if the allowed licences satisfy an expression: one side of OR, both sides of AND, with brackets respected.
 
-    Names that SPDX does not have are compared as they are written; case does not count.
+    Names that SPDX does not know are compared as text, ignoring case.
     """
     if expression.strip().lower() in {name.strip().lower() for name in allowed}:
         return True
-    if "/" in expression or (tree := _tree(expression)) is None:  # `MIT/X11` is a name, and no expression
+    if "/" in expression or (tree := _tree(expression)) is None:  # `MIT/X11` is a name, not an expression
         return False
     names = {name.lower() for text in allowed for name in _single(text)}
     return any({name.lower() for name in option} <= names for option in _alternatives(tree))
 
 
 def _single(text: str) -> frozenset[str]:
-    """Return the licence that a text names; none of an expression of several, which allows them together alone."""
+    """Return the licence that a text names; none for an expression of several licences, which allows only all of them together."""
     options = [] if (tree := _tree(text)) is None else _alternatives(tree)
     return options[0] if len(options) == 1 and len(options[0]) == 1 else frozenset()
 
 
 def _parsed(expression: str) -> Any:
-    """Return the tree of an expression; None if it is none, or names a licence that is not known."""
+    """Return the syntax tree of an expression; None if it is invalid or names an unknown licence."""
     parsed = _tree(expression)
     is_known = parsed is not None and all(
         symbol.key in _categories() for symbol in _licensing().license_symbols(parsed)
@@ -121,7 +121,7 @@ def _parsed(expression: str) -> Any:
 
 
 def _tree(expression: str) -> Any:
-    """Return the tree of an expression, whether its names are known or not; None if it is none."""
+    """Return the syntax tree of an expression with known or unknown names; None if it is invalid."""
     from license_expression import ExpressionError
 
     try:
@@ -132,7 +132,7 @@ def _tree(expression: str) -> Any:
 
 def _alternatives(node: Any) -> Alternatives:
     if not (parts := getattr(node, "args", ())):
-        return [frozenset([getattr(node, "license_symbol", node).key])]  # an exception only allows more
+        return [frozenset([getattr(node, "license_symbol", node).key])]  # an exception only grants further rights
     sides = [_alternatives(part) for part in parts]
     if isinstance(node, _licensing().OR):
         return [option for side in sides for option in side]
@@ -146,7 +146,7 @@ def _alternatives(node: Any) -> Alternatives:
 
 @cache
 def _licensing() -> Any:
-    """Return the reader of expressions, which takes a tenth of a second to make."""
+    """Return the parser of expressions, whose construction takes a tenth of a second."""
     from license_expression import get_spdx_licensing
 
     return get_spdx_licensing()

@@ -1,8 +1,8 @@
-"""Licence algebra: the licences that a model may have, by those of its base and its data.
+"""Licence algebra: the licences that a model may have, given those of its base and its data.
 
-What is permissive or in the public domain leaves the licence of the model open, and asks for a notice. Every other one binds the model to itself,
-or to a licence that its own text or steward names as compatible (`COMPATIBLE`). Weights are held to be derived from the data: the stricter of two
-readings that no court has settled.
+A permissive licence (or the public domain) leaves the licence of the model open and only requires a notice. Any other licence binds the model to
+itself, or to a licence that its own text or steward names as compatible (`COMPATIBLE`). Weights are treated as a work derived from the data. No
+court has decided this question, and this is the stricter reading.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -32,12 +32,12 @@ COMPATIBLE: Mapping[str, tuple[str, ...]] = {
     # https://www.mozilla.org/MPL/2.0/, section 1.12
     "MPL-2.0": ("GPL-2.0-or-later", "LGPL-2.1-or-later", "AGPL-3.0-or-later"),
 }
-"""Licence → those that a work under it may be given on, directly; what follows in several steps is compatible too."""
+"""Licence → licences under which a derived work may be distributed, in one step. Several steps may follow each other."""
 INCOMPATIBLE: Mapping[str, tuple[str, ...]] = {
     "Apache-2.0": ("GPL-2.0-only", "LGPL-2.1-only"),  # https://www.gnu.org/licenses/license-list.html#apache2
     "BSD-4-Clause": ("GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later"),
 }
-"""Permissive licence → those whose works it cannot be part of."""
+"""Permissive licence → licences of works that must not contain code under it."""
 
 
 @dataclass(frozen=True)
@@ -45,31 +45,31 @@ class Terms:
     """The terms that the licences of base and data leave for a model."""
 
     licenses: tuple[str, ...]
-    """The licences that it may have; none where it may have any, or where there is a conflict."""
+    """The licences that the model may have; none if it may have any, or if there is a conflict."""
     notices: tuple[str, ...]
-    """The licences whose notices go with it."""
+    """The licences whose notices must accompany the model."""
     conflict: str
-    """The reason why it can have no licence, or not the one that is wanted; empty without a conflict."""
+    """The reason why the model can have no licence, or not the wanted one; empty without a conflict."""
     unknown: Mapping[str, Collection[str]]
-    """Licence that nobody knows → what has it."""
+    """Unknown licence → names of the data or models that have it."""
 
     @property
     def sentence(self) -> str:
-        """The terms in words."""
+        """Return the terms in words."""
         if self.conflict:
             return self.conflict
         notices = f", with the notices of {', '.join(self.notices)}" if self.notices else ""
         return f"{' or '.join(self.licenses) or 'any licence'}{notices}"
 
     def record(self) -> dict[str, Any]:
-        """Return the terms for a file."""
+        """Return the terms as values for a JSON file."""
         return asdict(self) | {"unknown": {name: sorted(holders) for name, holders in sorted(self.unknown.items())}}
 
 
 def combine(holders: Mapping[str, Collection[str]], wanted: str | None = None) -> Terms:
-    """Return the terms for a model made from these: licence → names of what has it. `wanted` is the licence that it shall have.
+    """Return the terms for a model that was made from `holders`: licence → names of the data or models that have it.
 
-    Raises ValueError if `wanted` is no licence that is known, or several at once.
+    `wanted` is the licence that the model should have. Raises ValueError if it is unknown, or several licences at once.
     """
     wished = None if wanted is None else _wished(wanted)
     read = {name: alternatives(name) for name in sorted(holders)}
@@ -85,7 +85,7 @@ def combine(holders: Mapping[str, Collection[str]], wanted: str | None = None) -
 
 
 def _wished(wanted: str) -> list[str]:
-    """Return the licences of which an expression names any one."""
+    """Return the licences of an expression that offers a choice of single licences."""
     if not is_known(wanted):
         raise ValueError(f"{wanted!r} is no SPDX licence that is known. https://spdx.org/licenses/ lists them.")
     options = alternatives(wanted)
@@ -95,7 +95,7 @@ def _wished(wanted: str) -> list[str]:
 
 
 def _candidates(known: Mapping[str, Alternatives]) -> Iterator[str]:
-    """Yield the licences that bind, and what they are compatible with."""
+    """Yield the binding licences and those compatible with them."""
     names = {name for options in known.values() for option in options for name in option if not _frees(name)}
     return iter({target for name in names for target in _accepted(name)})
 
@@ -125,7 +125,7 @@ def _allows(name: str, target: str | None) -> bool:
 
 @cache
 def _accepted(name: str) -> frozenset[str]:
-    """Return the licences that a work under a binding licence may be given on under; none of one that forbids derived works."""
+    """Return the licences under which a work derived from one under `name` may be distributed; none if that licence forbids derived works."""
     if "-ND-" in name or category(name) == "Commercial":
         return frozenset()
     reached, pending = {name}, [name]
@@ -144,7 +144,7 @@ def _notices(known: Mapping[str, Alternatives], target: str | None) -> tuple[str
 def _conflict(
     known: Mapping[str, Alternatives], holders: Mapping[str, Collection[str]], targets: list[str], wanted: str | None
 ) -> str:
-    """Return the reason why no target is admitted: one licence, or two that exclude each other."""
+    """Return the reason why no licence is possible: one licence that forbids it, or two that exclude each other."""
 
     def named(name: str) -> str:
         first, *others = sorted(holders[name])
@@ -153,7 +153,9 @@ def _conflict(
     if wanted:
         admitted = {name: [_admits({name: options}, target) for target in targets] for name, options in known.items()}
         barring = [name for name in admitted if not any(admitted[name])]
-        barring = barring or [name for name in admitted if not all(admitted[name])]  # each of them bars another
+        barring = barring or [
+            name for name in admitted if not all(admitted[name])
+        ]  # each of them excludes one of the targets
         return f"the licence {wanted} is not allowed by {', '.join(map(named, barring))}"
     for name, options in known.items():
         if not any(_admits({name: options}, target) for target in targets) and not any(map(_is_free, options)):

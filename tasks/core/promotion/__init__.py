@@ -1,1 +1,1 @@
-"""Promotion: which model is the candidate, and the rules by which the gate judges it."""
+"""Promotion: the choice of the candidate, and the rules by which the gate judges it."""

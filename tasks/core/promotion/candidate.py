@@ -11,8 +11,8 @@ TUNED, COMPRESSED = "models/tuned", "models/compressed"
 def choose(models: Mapping[str, Model], wanted: str | None, compression: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return the name of the candidate (None if there is none) and the reason in words.
 
-    `compression` is the output of stage `compress`: its round and its compressor. Raises ValueError if the candidate is not among
-    `models`, and so was not measured.
+    `compression` is the output of stage `compress`: its round and its compressor. Raises ValueError if the candidate is not in `models`, so
+    that it was not measured.
     """
     if not models:
         return None, "`models` in params.yaml names no model"

@@ -1,13 +1,13 @@
 """The gate: the test that decides whether a candidate replaces the champion.
 
-A candidate is promoted if it is better here than the champion and, on every guarded measure, no worse than *any* model that
-was ever promoted: against the last one alone, a loss that each time rises by less than the margin could rise for ever.
+A candidate is promoted if it is better on the domain than the champion and, on every guarded measure, no worse than *any* model that was
+ever promoted. Compared with the last model only, a loss could rise without limit, by less than the margin each time.
 
-The more often a set is looked at, the sooner something looks better by chance. Look k against one champion is judged at the level
-α / (k (k + 1)), and these sum to α: the chance that a champion is ever replaced by a model that is no better, or that is worse by
-a margin anywhere, is at most α, however many nights there are (a union bound, whatever the nights have in common), as far as the
-bounds of one look hold (`bounds.ratio_bounds` says where they do not) and candidates are not made by its figures: the record
-of a decision has them for people, and nothing in the pipeline reads them. Every condition must hold, so none needs a correction
+The more often a set is looked at, the more likely something looks better by chance. Look k against one champion is judged at the level
+α / (k (k + 1)), and these levels sum to α. So the probability that a champion is ever replaced by a model that is no better, or that is worse by a
+margin on some measure, is at most α for any number of nights. This is a union bound, which holds under any dependence of the nights. It assumes two
+things: the bounds of one look hold (`bounds.ratio_bounds` says when they do not), and candidates are not chosen by the figures of the gate. The
+record of a decision shows these figures to people, and nothing in the pipeline reads them. Every condition must hold, so none needs a correction
 for the others (Berger 1982, intersection-union tests). The composition of these parts is ours. Shapes: N = items.
 """
 
@@ -29,38 +29,38 @@ Verdict = Literal["promoted", "refused", "not decided"]
 
 
 class GateConfig(Config):
-    """The `gate` section of params.yaml: what is promoted, and by which rules."""
+    """The `gate` section of params.yaml: the model that is promoted, and the rules for it."""
 
     candidate: str | None = None
-    """The entry of `models` that is put to the gate. Without one it is the compressed model, or where nothing is compressed
-    the round that `compress` would take."""
+    """The entry of `models` that the gate judges. The default is the compressed model, or the round that `compress` would take if nothing
+    is compressed."""
     margins: dict[str, Annotated[float, Field(gt=0)]] = Field({"general": 0.05})
-    """The guarded measures, and how much worse each may be than any model ever promoted and still count as no worse: nats per
-    token of a loss (`general`, `domain_text`), a share of items for `pass@1`, for `pass@1 strong tests` (where `evaluate.strength` is
-    set), for `preference accuracy` and for what checks measure (`number accuracy`, `choice acc`, `labels macro-F1`, `json score`, …), of
-    which the gate set has `evaluate.gate_items` measured."""
+    """The guarded measures, and by how much each may be worse than any model ever promoted and still count as no worse. Units are nats
+    per token for losses (`general`, `domain_text`), and a share of items for `pass@1`, for `pass@1 strong tests` (if `evaluate.strength`
+    is set), for `preference accuracy` and for the measures of checks (`number accuracy`, `choice acc`, `labels macro-F1`, `json score`, …),
+    which are measured on `evaluate.gate_items` of the gate set."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
-    """The chance, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
+    """The probability, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
     approval: Literal["none", "ask"] = "none"
-    """With `ask` a candidate that passes is put in place only after a person has approved it (`ratchet approve`)."""
+    """With `ask`, a candidate that passes is promoted only after a person has approved it (`ratchet approve`)."""
     approval_hours: float = Field(24.0, gt=0)
-    """A flow run waits so long for the person; without an answer the candidate is refused."""
+    """Time for which a flow run waits for the approval. Without an answer, the candidate is refused."""
 
     license: str | None = None
-    """The licence that a promoted model shall have: an SPDX name, or several with OR. Without one any will do that its base and data allow."""
+    """The licence that a promoted model must have: an SPDX name, or several with OR. Without it, any licence that base and data allow will do."""
     licenses: Literal["refuse", "strict", "report"] = "refuse"
-    """`refuse`: where the licences of base and data exclude each other, or the licence that the model shall have, there is no candidate. Weights
-    are held to be derived from the data, the stricter of two readings; `report` only tells. `strict` refuses unknown licences too."""
+    """`refuse`: if the licences of base and data exclude each other or the wanted licence, there is no candidate. `report` only reports it.
+    `strict` also refuses unknown licences. Weights are treated as a work derived from the data, which is the stricter of two readings."""
 
     @property
     def judging(self) -> "GateConfig":
-        """The settings that the judgement depends on."""
+        """Return the settings on which the judgement depends."""
         others = {"approval": "none", "approval_hours": 24.0, "license": None, "licenses": "refuse"}
         return self.model_copy(update=others)
 
 
 class Bar(NamedTuple):
-    """A model that was promoted, or the one that all began with."""
+    """A model that was promoted, or the first base model."""
 
     name: str
     results: Sequence[Result]
@@ -74,9 +74,9 @@ class Check:
     bar: str
     items: int
     worse_by: Estimate | None
-    """The difference, positive if the candidate is worse; each bound is missed at the level of the look. None: nothing to compare."""
+    """The difference, positive if the candidate is worse. Each bound is missed with the probability of the look's level. None if there is nothing to compare."""
     margin: float
-    """The difference that is allowed; 0 where the candidate must be better."""
+    """The allowed difference; 0 if the candidate must be better."""
     finding: Finding
 
 
@@ -86,14 +86,14 @@ class Judgement:
 
     verdict: Verdict
     look: int
-    """The number of looks at the gate set against this champion, this one included."""
+    """The number of looks at the gate set against this champion, including this one."""
     level: float
     checks: list[Check]
-    """First the measure that must be better, then the guarded ones, each against the bar that is hardest to meet."""
+    """First the check of the measure that must be better, then those of the guarded measures, each against the bar that is hardest to meet."""
 
     @property
     def reason(self) -> str:
-        """The checks that decided, in words."""
+        """Return in words the checks that decided."""
         decisive = {"promoted": ("better", "no worse"), "refused": ("worse",)}
         deciding = [
             check
@@ -104,7 +104,7 @@ class Judgement:
 
 
 def level(look: int, alpha: float) -> float:
-    """Return the error level of a look, the first being 1."""
+    """Return the error level of look number `look`, counted from 1."""
     return alpha / (look * (look + 1))
 
 
@@ -129,7 +129,7 @@ def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look:
 
 
 def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
-    """Return the share of the candidate's items without a comparable result of the bar, of the measure where it is largest."""
+    """Return the largest share, over the measures, of the candidate's items for which the bar has no comparable result."""
     known = {(result.measure, result.item): asked(result) for result in bar.results}
     missed: dict[str, list[bool]] = {}
     for result in candidate:
@@ -138,7 +138,7 @@ def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
 
 
 def in_words(check: Check) -> str:
-    """Describe a check: the change of a loss or of a share, with its bounds."""
+    """Describe a check: the change of a loss or a share, with its bounds."""
     change_for_worse = check.worse_by
     if change_for_worse is None:
         return f"{check.measure}: not measured against {check.bar}"
@@ -163,9 +163,9 @@ def in_words(check: Check) -> str:
 def worse_by(
     measure: str, after: Sequence[Result], before: Sequence[Result], tail: float
 ) -> tuple[Estimate, int] | None:
-    """Return how much worse the later results are on the common items of a measure, and the number of these; None without any.
+    """Return how much worse the later results are on the common items of a measure, and the number of these items; None without any.
 
-    It is the rise of a loss in nats per token, or the fall of a share; each bound is missed with chance `tail`.
+    It is the rise of a loss in nats per token, or the fall of a share. Each bound is missed with probability `tail`.
     """
     pairs = _pairs(measure, after, before)
     return (_worse_by(measure, pairs, tail), len(pairs)) if pairs else None
@@ -186,7 +186,7 @@ def _finding(change: Estimate, margin: float) -> Finding:
 
 
 def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """Pair the results of each item that both were given under one tokenizer and with one reference, the bar's first."""
+    """Pair the results of each item that both models answered under the same tokenizer and reference, the bar's result first."""
     source = classification.ACCURACY if measure == classification.MACRO_F1 else measure
     known = {result.item: result for result in bar if result.measure == source}
     both = [(known[result.item], result) for result in candidate if result.measure == source and result.item in known]
@@ -194,7 +194,7 @@ def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> 
 
 
 def asked(result: Result) -> tuple[int, str]:
-    """Return what two results of an item must have in common: a reference that data correct leaves the item its id."""
+    """Return the parts of a result that must be equal in two comparable results. If data correct a reference, the item keeps its id."""
     return result.tokens, result.expected
 
 
@@ -204,7 +204,7 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
     before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
     groups = [one.group for one, _ in pairs]
     for values_N, worse in ((after_N, np.inf), (before_N, -np.inf)):
-        if not np.isfinite(values_N).all():  # of a training that diverged
+        if not np.isfinite(values_N).all():  # the result of a diverged training
             return Estimate(worse, worse, worse, len(set(groups)))
     if measure in LOSSES:
         return bounds.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
@@ -219,7 +219,7 @@ def _fall_of_macro_f1(pairs: Sequence[tuple[Result, Result]], tail: float) -> Es
 
 
 def _hardness(check: Check) -> tuple[bool, bool, float]:
-    """Return the sort key of bars: one that is surely missed is the hardest, then one that cannot be compared with."""
+    """Return the sort key of bars: a bar that is clearly missed is the hardest, then one that cannot be compared."""
     return (
         check.finding == "worse",
         check.worse_by is None,

@@ -1,1 +1,1 @@
-"""Texts and programs as text: n-grams, contamination, wording, code in answers."""
+"""Texts, and programs as text: n-grams, contamination, prompts, code in answers."""

@@ -1,4 +1,4 @@
-"""Arrays on disk: one as a file, and many in numbered buckets, so that data larger than memory can be sorted."""
+"""Arrays on disk: an array as a file, and numbered buckets of rows, by which data larger than memory can be sorted."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 IN_MEMORY = 1 << 27
-"""Bytes of all buckets beyond which they are written to files."""
+"""Bytes of all buckets above which they are written to files."""
 
 
 def save(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as `np.save` does, but through Python's file: numpy's own writing of a small array tells nothing of a full disk.
+    """Write an array in the format of `np.save`, through a Python file: numpy's own writing of a small array does not report a full disk.
 
-    Raises OSError where there is no room.
+    Raises OSError if the disk is full.
     """
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -23,10 +23,10 @@ def save(path: Path, array: NDArray[Any]) -> None:
 
 
 class Buckets:
-    """Numbered buckets of rows of one type, each in the order in which it was filled: in memory while they are few, in files beyond that."""
+    """Numbered buckets of rows of one type, each in the order of insertion. They are in memory while they are small, and in files after that."""
 
     def __init__(self, folder: Path, dtype: DTypeLike) -> None:
-        """Files are written to `folder`, which is made when the first one is needed and belongs to these buckets."""
+        """Files are written to `folder`, which is created for the first one and belongs to these buckets alone."""
         self._folder, self._dtype = folder, np.dtype(dtype)
         self._held: defaultdict[int, list[NDArray[Any]]] = defaultdict(list)
         self._num_bytes = 0
@@ -39,7 +39,7 @@ class Buckets:
             self._spill()
 
     def scatter(self, numbers: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Append each row to the bucket of its number; rows of one bucket keep their order."""
+        """Append each row to the bucket of its number. Rows of one bucket keep their order."""
         order = np.argsort(numbers, kind="stable")
         ordered, sorted_rows = numbers[order], rows[order]
         starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
@@ -47,7 +47,7 @@ class Buckets:
             self.add(int(ordered[start]), sorted_rows[start:end])
 
     def take(self, number: int) -> NDArray[Any]:
-        """Return the rows of a bucket, and forget them."""
+        """Return the rows of a bucket and remove them."""
         path = self._path(number)
         stored = [np.fromfile(path, self._dtype)] if path.exists() else []
         path.unlink(missing_ok=True)

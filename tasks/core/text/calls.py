@@ -1,4 +1,4 @@
-"""A call of a model, as a trace tells it."""
+"""The record of a call of a model, for traces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Call:
-    """A question to a model and its answer, with the time that it took."""
+    """A request to a model and its answer, with the duration."""
 
     model: str
     asked: Mapping[str, Any]
-    """In the shape of OpenAI's requests."""
+    """The request, in OpenAI's form."""
     answered: Mapping[str, Any]
-    """In the shape of OpenAI's answers; empty where there is none."""
+    """The answer, in OpenAI's form; empty if there is none."""
     began: float
-    """Unix time."""
+    """Start of the call, in Unix time."""
     seconds: float
-    """Of an answer that was written in a batch: those of the batch."""
+    """Duration of the call. For an answer of a batch, it is that of the batch."""
     tokens_read: int = 0
     tokens_written: int = 0
-    """Both 0 where they are not known."""
+    """Both are 0 if they are not known."""
     error: str = ""
-    """Why it failed; empty where it did not."""
+    """The reason for a failure; empty without one."""

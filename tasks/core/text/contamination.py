@@ -18,18 +18,18 @@ from tasks.core.text.shingles import Indices, Shingles, contains, may_be_among, 
 from tasks.core.text.texts import Apply, Chosen, Selection, Texts, Track, apply_here, untracked
 
 FEWEST = 3
-"""One or two common runs are chance, whatever share of a text they are, unless they are all of a short evaluation text."""
+"""Smallest number of common runs that count. Fewer may be chance, whatever share of a text they are, unless they are all runs of a short evaluation text."""
 RUN = np.dtype([("hash", np.uint64), ("text", np.int64)])
-"""A run of words and the place of its text."""
+"""The hash of a run of words, and the index of its text."""
 RUNS_AT_ONCE = 1 << 23
-"""Runs of evaluation texts that are joined at once."""
+"""Number of runs of evaluation texts that are joined at once."""
 TEXTS_AT_ONCE = 1 << 17
-"""Training texts whose pairs are counted at once."""
+"""Number of training texts whose pairs are counted at once."""
 TEMPLATE = 10
-"""A long evaluation text that more than one in so many training texts hold is a template that all share, and no leak."""
+"""A long evaluation text is a common template, not a leak, if more than one in this number of training texts contains it."""
 FILTER = "filter.npy"
 FEWEST_BITS, MOST_BITS, BITS_A_RUN = 12, 31, 16
-"""The size of the filter as a power of two, and its bits for each run: of the runs that no evaluation text holds one in 16 passes."""
+"""Size of the filter as powers of two, and its bits for each run. Of the runs that occur in no evaluation text, one in 16 passes it."""
 
 
 def sides(examples: Sequence[Example]) -> list[str]:
@@ -39,19 +39,19 @@ def sides(examples: Sequence[Example]) -> list[str]:
 
 
 def comparable(example: Example, text: str) -> str:
-    """Return the text to compare: empty for generated tasks, which share a wording and differ in a number."""
+    """Return the text to compare. It is empty for generated tasks, which share their wording and differ in numbers."""
     return "" if example.tests is not None and example.tests.kind == "answer" else text
 
 
 def prompt_of(example: Example) -> str:
-    """Return all messages before the response as one text: earlier answers, tool calls and their results too."""
+    """Return all messages before the response as one text, including earlier answers, tool calls and their results."""
     return "\n".join(text for message in example.prompt for text in message.texts)
 
 
 def overlaps(
     training: Sequence[str], evaluation: Sequence[str], params: Contamination, known: int | None = None
 ) -> dict[int, int]:
-    """Map the position of each contaminated training text to that of the evaluation text it shares most with; see `find_overlaps`."""
+    """Map the position of each contaminated training text to that of the evaluation text with the largest overlap; see `find_overlaps`."""
     with tempfile.TemporaryDirectory() as folder:
         trained, held_out = (Selection.all(Texts.of(contents)) for contents in (training, evaluation))
         return find_overlaps(trained, held_out, params, Path(folder), known=known)
@@ -66,15 +66,18 @@ def find_overlaps(
     apply: Apply = apply_here,
     known: int | None = None,
 ) -> dict[int, int]:
-    """Map the place of each contaminated training text to that of the evaluation text it shares most with.
+    """Map the index of each contaminated training text to that of the evaluation text with the largest overlap.
 
-    Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
-    half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
-    fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing; an evaluation text of
-    twice `ngram` words or more that is held as a whole is a leak however many hold it, unless `TEMPLATE` says that it is a template.
-    Only the first `known` training texts tell what is a phrase or a template, if not all: those that a generator has just written may repeat a leak.
-    Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts
-    are made and sifted a block at a time, by other processes if `apply` has any.
+    Two texts overlap if they share at least `share` of the n-grams ("runs") of the shorter one. The rules are:
+
+    - A run has `ngram` words, or half as many if one of the texts is short.
+    - An evaluation text of fewer than `FEWEST` runs must be contained as a whole. One with fewer words than a run is not judged.
+    - A run in many training texts is a phrase and does not count. An evaluation text of at least twice `ngram` words that is contained as a whole is
+      a leak in any number of training texts, unless it is a template by `TEMPLATE`.
+    - Phrases and templates are determined from the first `known` training texts (default: all), because freshly generated texts may repeat a leak.
+
+    Runs of both sides are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts are computed and
+    filtered a block at a time, in other processes if `apply` has any.
     """
     lengths = _lengths(training), _lengths(evaluation)
     known = len(training) if known is None else known
@@ -101,7 +104,7 @@ def _lengths(selection: Selection) -> Indices:
 
 
 class _Join:
-    """The runs of one size that training and evaluation texts have in common, and the pairs of texts that share many of them."""
+    """The join of training and evaluation texts by their common runs of one size, which finds the pairs of texts that share many runs."""
 
     def __init__(
         self,
@@ -114,13 +117,14 @@ class _Join:
         *,
         whole: bool = False,
     ) -> None:
-        """The arrays are the words of each text; the first `known` training texts tell what is a phrase. With `whole` an evaluation text has to be held as a whole."""
+        """`training` and `evaluation` are the numbers of words of each text. The first `known` training texts determine the phrases. With `whole`, an evaluation
+        text must be contained as a whole."""
         self._size, self._params, self._known, self._whole = size, params, known, whole
         self._lengths = training, evaluation
         self._phrases = np.zeros(len(training), np.int64)
-        """The runs of each training text that are phrases."""
+        """Number of runs of each training text that are phrases."""
         self._runs = np.zeros(len(evaluation), np.int64)
-        """The runs of each evaluation text that are none."""
+        """Number of runs of each evaluation text that are not phrases."""
         num_runs = int(np.maximum(evaluation - size + 1, 0).sum())
         self._range_bits = max(0, math.ceil(math.log2(max(1, num_runs) / RUNS_AT_ONCE)))
         self._filter_bits = min(max(FEWEST_BITS, math.ceil(math.log2(max(1, num_runs) * BITS_A_RUN))), MOST_BITS)
@@ -129,7 +133,7 @@ class _Join:
         self._pairs = Buckets(folder / "pairs", np.int64)
 
     def add_evaluation(self, blocks: Sequence[Chosen], places: Indices | None = None) -> None:
-        """Put the runs of evaluation texts, or of those at some places, into buckets and into the filter."""
+        """Put the runs of evaluation texts (of all, or of those at `places`) into buckets and into the filter."""
         bits = np.zeros(1 << (self._filter_bits - 3), np.uint8)
         for block in blocks:
             sets = shingle(block.words(), self._size)
@@ -144,13 +148,13 @@ class _Join:
         arrays.save(self._folder / FILTER, bits)
 
     def add_training(self, blocks: Sequence[Chosen], track: Track, apply: Apply) -> None:
-        """Put the runs of training texts that the filter lets pass into buckets: nearly all that no evaluation text holds are left out."""
+        """Put the runs of training texts that pass the filter into buckets. Nearly all runs without a counterpart in evaluation texts are left out."""
         passing = partial(_passing, self._size, self._folder / FILTER, self._filter_bits)
         for placed in track(apply(passing, blocks, len(blocks)), len(blocks)):
             self._held[0].scatter(self._ranges(placed), placed)
 
     def overlaps(self, training: Selection) -> Iterator[tuple[int, int, float]]:
-        """Yield place of the training text, place of the evaluation text, and the share of runs in common, of each pair that overlaps."""
+        """Yield for each overlapping pair the index of the training text, that of the evaluation text, and the share of common runs."""
         for number in range(1 << self._range_bits):
             self._join(self._held[0].take(number), self._held[1].take(number))
         total = max(1, len(self._lengths[1]))
@@ -167,18 +171,18 @@ class _Join:
             yield from zip(train[counted].tolist(), held_out[counted].tolist(), shares[counted].tolist(), strict=True)
 
     def repeated(self) -> Indices:
-        """Return the places of the long evaluation texts of which every run was a phrase, once the overlaps were told."""
+        """Return the indices of the long evaluation texts whose runs were all phrases. Call it after `overlaps`."""
         is_long = self._lengths[1] >= 2 * self._params.ngram
         return np.flatnonzero(is_long & (self._runs == 0))
 
     def _num_runs(self, training: Selection, places: Indices) -> Indices:
-        """Return the number of runs, without phrases, of the training texts at these sorted places."""
+        """Return the number of runs, without phrases, of the training texts at these sorted indices."""
         texts, numbers = np.unique(places, return_inverse=True)
         counts = [shingle(block.words(), self._size).sizes for block in training.choose(texts)]
         return (np.concatenate([np.zeros(0, np.int64), *counts]) - self._phrases[texts])[numbers]
 
     def _is_whole(self, train: Indices, held_out: Indices, common: Indices) -> NDArray[np.bool_]:
-        """Return the pairs whose evaluation text has too few runs to share `FEWEST`, and shares all of them."""
+        """Return True for pairs whose evaluation text has fewer than `FEWEST` runs and shares all of them."""
         num_runs = self._lengths[1][held_out] - self._size + 1
         result: NDArray[np.bool_] = (
             (num_runs < FEWEST) & (common == num_runs) & (self._lengths[1][held_out] <= self._lengths[0][train])
@@ -186,13 +190,14 @@ class _Join:
         return result
 
     def _ranges(self, placed: NDArray[np.void]) -> Indices:
-        """Return the range of hashes, and so the bucket, of each run."""
+        """Return the number of each run's range of hashes, which is its bucket."""
         return ((placed["hash"] >> np.uint64(32)) >> np.uint64(32 - self._range_bits)).astype(np.int64)
 
     def _join(self, training: NDArray[Any], evaluation: NDArray[Any]) -> None:
-        """Note the pairs of texts that have a run in common. Phrases count for nothing."""
+        """Collect the pairs of texts with a common run. Phrases are left out."""
         training = training[may_be_among(evaluation["hash"], training["hash"])]
-        evaluation = evaluation[may_be_among(training["hash"], evaluation["hash"])]  # the others need not be sorted
+        # The others need not be sorted.
+        evaluation = evaluation[may_be_among(training["hash"], evaluation["hash"])]
         training, evaluation = (side[np.argsort(side["hash"], kind="stable")] for side in (training, evaluation))
         held_out_hashes = np.ascontiguousarray(evaluation["hash"])
         training = training[contains(held_out_hashes, training["hash"])]
@@ -212,21 +217,21 @@ class _Join:
         self._pairs.scatter(train[counted] // TEXTS_AT_ONCE, codes)
 
     def _is_size_for(self, train: Indices, held_out: Indices) -> NDArray[np.bool_]:
-        """Return the pairs of texts that are compared by runs of this size: the shorter size where one of them is short."""
+        """Return True for pairs of texts that are compared by runs of this size: the smaller size if one of them is short."""
         shorter = np.minimum(self._lengths[0][train], self._lengths[1][held_out])
         result: NDArray[np.bool_] = (shorter < 2 * self._params.ngram) == (self._size == self._params.ngram // 2)
         return result
 
 
 def _placed(sets: Shingles, block: Chosen) -> NDArray[np.void]:
-    """Return the runs of the texts of a block, each with its text."""
+    """Return the runs of the texts of a block, each with the index of its text."""
     placed = np.empty(len(sets.hashes), RUN)
     placed["hash"], placed["text"] = sets.hashes, sets.texts + block.places.start
     return placed
 
 
 def _passing(size: int, filter: Path, filter_bits: int, block: Chosen) -> NDArray[np.void]:
-    """Return those runs of the texts of a block that a filter in a file lets pass."""
+    """Return the runs of a block's texts that pass the filter in a file."""
     all_runs = runs(block.words(), size)
     bits, places = np.load(filter, mmap_mode="r"), all_runs.hashes >> np.uint64(64 - filter_bits)
     passes = bits[places >> np.uint64(3)] >> (places & np.uint64(7)).astype(np.uint8) & np.uint8(1)

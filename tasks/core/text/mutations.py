@@ -1,6 +1,6 @@
-"""Mutants of a program: one small mistake, as a programmer might make it; the rest of the text stays the same.
+"""Mutants of a program: each has one small mistake of the kind that programmers make, and is otherwise unchanged.
 
-The kinds are mutation-testing operators that look like oversights. They are our choice: the paper does not list its own (`fait.py`).
+The kinds are mutation-testing operators that resemble oversights. They are our choice, because the paper does not list its own (objective `fait`).
 """
 
 import random
@@ -13,7 +13,7 @@ from libcst.metadata import ExpressionContext, ExpressionContextProvider, Metada
 Change = tuple[cst.CSTNode, cst.CSTNode]
 """A node of a program, and its replacement."""
 Operator = Callable[[cst.CSTNode, frozenset[str]], Iterator[Change]]
-"""Yields changes to a node or to nodes in it, given the names of the program's variables."""
+"""Yields changes of a node or of nodes in it, given the names of the program's variables."""
 
 COMPARISONS: Mapping[type, Sequence[type]] = {
     cst.LessThan: (cst.LessThanEqual, cst.GreaterThan),
@@ -53,7 +53,7 @@ LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
 
 
 def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (operator, program with one change), in an order drawn from `seed`, one of each kind in turn.
+    """Yield (operator, program with one change), in an order drawn from `seed`, alternating between the kinds.
 
     Raises SyntaxError if the program cannot be parsed.
     """
@@ -80,7 +80,7 @@ def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Cha
     nodes = _nodes(module)
     variables = _variables(nodes, contexts)
     kinds = {name: [change for node in nodes for change in OPERATORS[name](node, variables)] for name in operators}
-    if "variable" in kinds:  # only where the variable is read
+    if "variable" in kinds:  # only if the variable is read here
         kinds["variable"] = [
             change for change in kinds["variable"] if contexts.get(change[0]) is ExpressionContext.LOAD
         ]
@@ -88,7 +88,7 @@ def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Cha
 
 
 def swap(table: Mapping[type, Sequence[type]]) -> Operator:
-    """Return the operator that replaces an operator sign by another one."""
+    """Return the mutation that replaces an operator sign by another one."""
 
     def changes(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
         for kind in table.get(type(node), ()):
@@ -123,7 +123,7 @@ def arguments(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
 
 
 def variable(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """Replace a variable that is read by another one: only the next few in alphabetical order, to limit their number."""
+    """Replace a variable that is read by another one. Only the next few in alphabetical order are used, to limit the number of mutants."""
     if isinstance(node, cst.Name) and node.value in variables:
         names = sorted(variables)
         place = names.index(node.value) + 1

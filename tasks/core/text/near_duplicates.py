@@ -1,8 +1,8 @@
-"""Near-duplicates among very many texts: classes of equal sets of shingles, and the pairs of classes that are alike.
+"""Near-duplicates among very many texts: classes of texts with equal sets of shingles, and the pairs of similar classes.
 
-MinHash and its bands find the candidates, one band sorted at a time, and the sets of shingles decide. Memory holds some numbers for
-each text and the words of one block; all else is in buckets. What follows from the words of a block alone can be done by other processes,
-or be kept from an earlier run; the comparison of candidates can be done by other processes.
+MinHash bands find the candidates, with one band sorted at a time, and then the sets of shingles are compared exactly. Memory holds a few numbers
+for each text and the words of one block. Everything else is in buckets on disk. Other processes can do the work that depends on one block only, and
+its results can be kept for later runs. Other processes can also compare candidates.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,42 +35,42 @@ from tasks.core.text.shingles import (
 from tasks.core.text.texts import Apply, Chosen, Selection, Track, apply_here, joined, untracked
 
 CLASSES_AT_ONCE = 1 << 16
-"""Classes whose candidates are one bucket."""
+"""Number of classes whose candidates form one bucket."""
 FREQUENT = np.dtype([("hash", np.uint64), ("count", np.int64)])
-"""A shingle of a block, and the number of its texts that hold it."""
+"""A shingle, and the number of the block's texts that contain it."""
 BANDED = np.dtype([("place", np.int32), ("set", np.uint64), ("bands", np.uint32, (BANDS,))])
-"""The place of a text in its block, a key of its set, and those of its bands."""
+"""The index of a text in its block, the key of its set of shingles, and the keys of its bands."""
 PAIRS_HELD = 1 << 22
-"""Candidates of a band that are collected before repeated ones are dropped."""
+"""Number of candidates of a band that are collected before duplicates are removed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits from which on two texts are near-duplicates."""
+    """The limits above which two texts are near-duplicates."""
 
     similarity: float
-    """The least Jaccard similarity of their sets of shingles."""
+    """Smallest Jaccard similarity of their sets of shingles."""
     length: int
-    """Words of a shingle."""
+    """Number of words of a shingle."""
     fewest: int
-    """The least number of shingles of a text that is compared."""
+    """Smallest number of shingles of a text that is compared."""
     template: float
-    """A shingle that more texts hold belongs to a template, and is in no set."""
+    """A shingle in more texts than this belongs to a template and is removed from all sets."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """The classes of texts with equal sets of shingles, and those that are near-duplicates of each other."""
+    """The classes of texts with equal sets of shingles, and the pairs of classes that are near-duplicates."""
 
     classes: Indices
     """The class of each text; -1 for a text that is not compared."""
     pairs: Indices
-    """Pairs of near-duplicate classes, the lower number first; sorted, shape (pairs, 2)."""
+    """Pairs of near-duplicate classes, the lower number first, sorted, of shape (pairs, 2)."""
     similarities: NDArray[np.float64]
     """The Jaccard similarity of each pair."""
 
     def similarity(self, first: Indices, second: Indices) -> NDArray[np.float64]:
-        """Return the Jaccard similarity of pairs of texts: 1 within a class, 0 where two are no near-duplicates."""
+        """Return the Jaccard similarity of pairs of texts: 1 within a class, 0 for texts that are not near-duplicates."""
         classes = np.sort(np.stack([self.classes[first], self.classes[second]], axis=1), axis=1)
         total = int(self.classes.max(initial=0)) + 1
         known, codes = self.pairs @ [total, 1], classes @ [total, 1]
@@ -93,9 +93,9 @@ def find_near_duplicates(
     most: int = MOST,
     known: Apply | None = None,
 ) -> Likeness:
-    """Compare the selected texts. `ranks` are theirs; of very many texts alike, all are compared with the `most` of the lowest ranks.
+    """Compare the selected texts, whose ranks are `ranks`. Of very many similar texts, each is compared with the `most` of the lowest ranks.
 
-    `known` applies the functions whose result follows from a block alone, and may take it from an earlier run.
+    `known` applies functions whose result depends on one block only. It may return results of an earlier run.
     """
     known = known or apply
     templates = common_shingles(selection, limits, apply, known)
@@ -122,10 +122,10 @@ def find_near_duplicates(
 def common_shingles(
     selection: Selection, limits: Limits, apply: Apply = apply_here, known: Apply | None = None
 ) -> Hashes:
-    """Return, sorted, the shingles that more than `limits.template` texts hold.
+    """Return the sorted shingles that occur in more than `limits.template` texts.
 
-    Of each block those are listed, with their counts, that hold more than half of its share of the limit. What a block does not list is at most
-    that half, so few shingles can be over the limit without being listed everywhere: these alone are counted where they are missing.
+    Each block lists its shingles that occur in more than half of the block's share of the limit, with their counts. An unlisted shingle contributes at
+    most that half. So only few shingles can exceed the limit without being listed everywhere, and only these are counted in the other blocks.
     """
     blocks = selection.blocks()
     share = _rounded_down(limits.template / (2 * max(1, len(selection))))
@@ -148,13 +148,13 @@ def common_shingles(
 
 
 def _rounded_down(share: float) -> float:
-    """Return a share with four binary digits, at most the given one: it stays the same while texts grow in number by a little."""
+    """Return a share rounded down to four binary digits, so that it stays the same when the number of texts grows a little."""
     mantissa, exponent = np.frexp(share)
     return float(np.ldexp(np.floor(mantissa * 16) / 16, exponent))
 
 
 def _frequent(length: int, share: float, block: Chosen) -> NDArray[np.void]:
-    """Return, sorted, the shingles that more than this share of the texts of a block hold, as `FREQUENT`."""
+    """Return the sorted shingles that occur in more than this share of a block's texts, as `FREQUENT`."""
     all_runs = runs(block.words(), length)
     limit = share * len(block.numbers)
     values, counts = np.unique(
@@ -167,7 +167,7 @@ def _frequent(length: int, share: float, block: Chosen) -> NDArray[np.void]:
 
 @dataclass(frozen=True)
 class _Sought:
-    """Shingles that are to be counted in a block."""
+    """Shingles that must be counted in a block."""
 
     block: Chosen
     hashes: Hashes
@@ -175,13 +175,13 @@ class _Sought:
 
 
 def _counts(length: int, sought: _Sought) -> Indices:
-    """Return the number of texts that hold each of the shingles."""
+    """Return the number of texts that contain each of the shingles."""
     hashes = runs(sought.block.words(), length).only(sought.hashes).as_sets().hashes
     return np.bincount(np.searchsorted(sought.hashes, hashes), minlength=len(sought.hashes))
 
 
 def compared_texts(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Indices:
-    """Return the places of the texts that have enough shingles to be compared."""
+    """Return the indices of the texts that have enough shingles to be compared."""
     compared, blocks = partial(_compared, limits, common_shingles(selection, limits, apply)), selection.blocks()
     return np.concatenate([np.zeros(0, np.int64), *apply(compared, blocks, len(blocks))])
 
@@ -196,7 +196,7 @@ def _sets(words: Words, length: int, templates: Hashes) -> Shingles:
 
 
 def _banded(length: int, fewest: int, templates: Hashes, block: Chosen) -> NDArray[np.void]:
-    """Return the texts of a block that are compared, as `BANDED`."""
+    """Return the compared texts of a block, as `BANDED`."""
     sets = _sets(block.words(), length, templates)
     chosen = np.flatnonzero(sets.sizes >= fewest)
     sets = sets.take(chosen)
@@ -209,7 +209,7 @@ def _banded(length: int, fewest: int, templates: Hashes, block: Chosen) -> NDArr
 def _fill_bands(
     selection: Selection, banded: Callable[[Chosen], NDArray[np.void]], bands: Buckets, track: Track, apply: Apply
 ) -> tuple[Indices, Hashes]:
-    """Fill the bucket of each band with the keys of the texts that are compared; return their places and the keys of their sets."""
+    """Fill the bucket of each band with the keys of the compared texts. Return their indices and the keys of their sets."""
     compared, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     blocks = selection.blocks()
     for block, texts in zip(blocks, track(apply(banded, blocks, len(blocks)), len(blocks)), strict=True):
@@ -223,7 +223,7 @@ def _fill_bands(
 def _classes(keys: Hashes, ranks: NDArray[np.int8]) -> tuple[Indices, Indices]:
     """Return the representative of each class of equal keys, and the class of each text.
 
-    The representative is the first text of the lowest rank. Classes are numbered in the order of their representatives.
+    The representative is the first text with the lowest rank. Classes are numbered in the order of their representatives.
     """
     order = np.lexsort((ranks, keys))
     ordered = keys[order]
@@ -237,7 +237,7 @@ def _classes(keys: Hashes, ranks: NDArray[np.int8]) -> tuple[Indices, Indices]:
 
 
 def _add_candidates(keys: Keys, ranks: NDArray[np.int8], most: int, candidates: Buckets) -> None:
-    """Put the pairs of classes with equal keys into the bucket of the first class, a pair as one number."""
+    """Put the pairs of classes with equal keys into the bucket of the first class. A pair is one number."""
     total = max(1, len(keys))
     held: list[Indices] = []
     size = 0
@@ -257,17 +257,17 @@ def _scatter(codes: Indices, total: int, candidates: Buckets) -> None:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Candidates, and the texts that stand for their classes."""
+    """Candidate pairs, and the texts that represent their classes."""
 
     classes: Indices
     """Pairs of classes, shape (pairs, 2)."""
     pairs: Indices
-    """The same pairs, by the places of their texts."""
+    """The same pairs, by the indices of their texts."""
     texts: Sequence[Chosen]
 
 
 def _batches(buckets: Iterable[Indices], representatives: Indices, selection: Selection) -> Iterator[_Batch]:
-    """Yield the candidates of buckets, some at a time. A pair is one number."""
+    """Yield the candidates of buckets in batches. A pair is one number."""
     total = max(1, len(representatives))
     for codes in map(distinct, buckets):
         for start in range(0, len(codes), PAIRS_AT_ONCE):
@@ -277,7 +277,7 @@ def _batches(buckets: Iterable[Indices], representatives: Indices, selection: Se
 
 
 def _alike(limits: Limits, templates: Hashes, batch: _Batch) -> tuple[Indices, NDArray[np.float64]]:
-    """Return the pairs of classes whose sets have at least the similarity of the limits, and that of each."""
+    """Return the pairs of classes whose sets have at least the similarity in `limits`, and the similarity of each pair."""
     similarities = jaccard(_sets(joined(batch.texts), limits.length, templates), batch.pairs)
     is_alike = similarities >= limits.similarity
     return batch.classes[is_alike], similarities[is_alike]

@@ -1,4 +1,4 @@
-"""Python programs in the text of answers: their place, and their text without comments and docstrings."""
+"""Python programs in the text of answers: their span, and their text without comments and docstrings."""
 
 import ast
 import io
@@ -14,19 +14,19 @@ from tasks.core.text.reasoning import START, answer_start
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Span = tuple[int, int]
-"""Characters from a place to before another, counted from 0."""
+"""Start and end of a range of characters, counted from 0; the end is excluded."""
 OPENING = re.compile(
-    r"^(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>```|~~~)[^`~\n]*\n"  # on a line of its own or of a list, with any note behind it
-    r"|```[a-zA-Z0-9]*[ \t]*\r?\n",  # behind a text
+    r"^(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>```|~~~)[^`~\n]*\n"  # on its own line or on that of a list item, with any note after it
+    r"|```[a-zA-Z0-9]*[ \t]*\r?\n",  # after a text on the same line
     re.MULTILINE,
 )
 
 
 def locate(text: str) -> Span:
-    """Return the span of the program in an answer: its first code block behind any reasoning, closed or cut off; all that without a block.
+    """Return the span of the program in an answer: the first code block after any reasoning, closed or cut off. Without a block, it is the whole answer.
 
-    A block ends at a fence that is indented as its first one, behind the marker of a list at most as that or the first line, or not at all: a deeper
-    one may stand in a string of the program.
+    A block ends at a fence with the indentation of the opening one or with none. In a list item, it may also have that of the first line or less.
+    A fence with a deeper indentation may be part of a string in the program.
     """
     opening, closing = _fences(text)
     start = opening.end() if opening else answer_start(text)
@@ -34,7 +34,7 @@ def locate(text: str) -> Span:
 
 
 def block_end(answer: str, in_reasoning: bool) -> int | None:
-    """Return the place behind the fence that closes the block of the program in an answer, which may begin within its reasoning.
+    """Return the position after the fence that closes the program's block in an answer. The answer may begin within its reasoning.
 
     None if no fence closes it.
     """
@@ -44,7 +44,7 @@ def block_end(answer: str, in_reasoning: bool) -> int | None:
 
 
 def _fences(text: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
-    """Return the fences that open and close the first code block behind any reasoning, as far as they are there."""
+    """Return the fences that open and close the first code block after any reasoning; None for a missing one."""
     opening = OPENING.search(text, answer_start(text))
     if opening is None:
         return None, None
@@ -65,43 +65,43 @@ def program(text: str) -> str:
 
 
 def holds_program(example: Example) -> bool:
-    """Return False if the example's tests judge an answer that is no program."""
+    """Return False if the example's tests judge an answer that is not a program."""
     return example.tests is None or example.tests.run_programs
 
 
 def locate_judged(example: Example, text: str) -> Span:
-    """Return the span of what is right or wrong in an answer to an example: the program, or all of an answer that is none."""
+    """Return the span of an answer's judged part: the program, or the whole answer if it is not a program."""
     return locate(text) if holds_program(example) else (answer_start(text), len(text))
 
 
 def judged(example: Example, text: str) -> str:
-    """Return what is right or wrong in an answer to an example."""
+    """Return the judged part of an answer to an example."""
     start, end = locate_judged(example, text)
     return text[start:end]
 
 
 def response_with(example: Example, text: str) -> str:
-    """Return an example's response with this text in the place of what is right or wrong in it."""
+    """Return an example's response with its judged part replaced by a text."""
     start, end = locate_judged(example, example.response)
     return example.response[:start] + text + example.response[end:]
 
 
 @lru_cache(maxsize=4096)
 def essence(code: str) -> str:
-    """Return a program without its comments, docstrings and layout. Raises SyntaxError if it is no Python."""
+    """Return a program without its comments, docstrings and layout. Raises SyntaxError if it is not valid Python."""
     try:
         tree = ast.parse(code)
         for node in _with_docstrings(tree):
             node.body = node.body[1:] or [ast.Pass()]
         return ast.unparse(tree)
-    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, nesting without end
+    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, very deep nesting
         raise SyntaxError(str(error) or type(error).__name__) from None
 
 
 def without_docstrings(code: str) -> str:
-    """Return the text of a program without the lines of its docstrings, otherwise unchanged. Raises SyntaxError as `essence` does.
+    """Return the text of a program without the lines of its docstrings, otherwise unchanged. Raises SyntaxError like `essence`.
 
-    A body that was nothing else keeps its docstring.
+    A body that consists of a docstring keeps it.
     """
     try:
         nodes = [node.body[0] for node in _with_docstrings(ast.parse(code)) if len(node.body) > 1]
@@ -112,7 +112,7 @@ def without_docstrings(code: str) -> str:
 
 
 def body_start(code: str, node: Definition) -> tuple[int, int]:
-    """Return the line, counted from 1, and the character of it at which the body of a definition begins."""
+    """Return the line (counted from 1) and the column at which the body of a definition begins."""
     first = node.body[0]
     line = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", ()))])
     return line, len(code.splitlines()[line - 1].encode()[: first.col_offset].decode())
@@ -129,8 +129,10 @@ def header(code: str, node: Definition) -> str:
 
 
 def remarks(code: str) -> list[Span]:
-    """Return the spans of a program's comments and docstrings. Raises SyntaxError as `essence` does."""
-    lines = list(io.StringIO(code, newline=""))  # as Python ends them: `str.splitlines` knows more ends
+    """Return the spans of a program's comments and docstrings. Raises SyntaxError like `essence`."""
+    lines = list(
+        io.StringIO(code, newline="")
+    )  # only the line ends of Python: `str.splitlines` splits at more characters
     starts = [0, *accumulate(map(len, lines))]
 
     def place(line: int, byte: int) -> int:

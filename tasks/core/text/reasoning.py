@@ -1,17 +1,17 @@
-"""Reasoning that stands before an answer, in the tags of DeepSeek-R1, Qwen3 and their successors."""
+"""Reasoning before an answer, in the tags of DeepSeek-R1, Qwen3 and their successors."""
 
 START, END = "<think>", "</think>"
 
 
 def reasoned(reasoning: str, answer: str) -> str:
-    """Return the reasoning and the answer as these models write them."""
+    """Return reasoning and answer as one text, in the form of these models."""
     return f"{START}\n{reasoning}\n{END}\n\n{answer}"
 
 
 def answer_start(text: str) -> int:
-    """Return the place where the answer begins behind its reasoning: 0 without any, the end of the text if the reasoning has no end.
+    """Return the position at which the answer begins after its reasoning: 0 without reasoning, the end of the text if the reasoning has no end.
 
-    The tag that opens it may be missing: many templates end the prompt with it.
+    The opening tag may be missing, because many templates put it at the end of the prompt.
     """
     end = text.rfind(END)
     if end < 0:
@@ -21,5 +21,5 @@ def answer_start(text: str) -> int:
 
 
 def answer_of(text: str) -> str:
-    """Return what a model wrote without its reasoning."""
+    """Return the text of a model without its reasoning."""
     return text[answer_start(text) :]

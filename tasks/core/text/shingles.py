@@ -25,19 +25,19 @@ Ordered = TypeVar("Ordered", np.uint64, np.int64)
 
 PERMUTATIONS = 128
 BANDS = 32
-"""Of four rows each: a pair with a Jaccard similarity of 0.7 shares a band with a probability of 99.98 %, one of 0.5 with 87 %."""
+"""Number of bands, of four rows each. A pair with a Jaccard similarity of 0.7 shares a band with a probability of 99.98 %, and one of 0.5 with 87 %."""
 MOST = 1_000
-"""Texts of one band that all others of it are compared with."""
+"""Largest number of texts of one band with which all its other texts are compared."""
 PAIRS_AT_ONCE = 100_000
 BLOCK = 50_000
-"""Shingles that are hashed at once."""
+"""Number of shingles that are hashed at once."""
 SLOTS_A_KEY = 4
 ODD = np.uint64(0x9E3779B97F4A7C15)
-"""An odd multiplier spreads sums of hashes over all bits."""
+"""An odd multiplier, which spreads sums of hashes over all bits."""
 IS_WORD = np.array([chr(byte).isascii() and chr(byte).isalnum() for byte in range(256)], np.int8)
-"""1 for the bytes of a word in ASCII."""
+"""1 for the bytes of letters and digits in ASCII."""
 MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
-"""So many of the first bytes of eight."""
+"""Masks for the first n bytes of eight, n = 0 to 8."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Shingles:
 
     hashes: Hashes
     offsets: Indices
-    """One more than there are texts."""
+    """Offsets of the texts, one more than there are texts."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,11 +61,11 @@ class Shingles:
         return self.select(~contains(templates, self.hashes))
 
     def only(self, known: Hashes) -> "Shingles":
-        """Return the sets with those shingles alone that are in `known`, which is sorted."""
+        """Return the sets with only those shingles that are in `known`, which is sorted."""
         return self.select(contains(known, self.hashes))
 
     def select(self, is_chosen: NDArray[np.bool_]) -> "Shingles":
-        """Return the sets with the chosen shingles alone."""
+        """Return the sets with only the chosen shingles."""
         before = np.concatenate([[0], np.cumsum(is_chosen)])
         return Shingles(self.hashes[is_chosen], before[self.offsets])
 
@@ -117,7 +117,7 @@ class Words:
 
 
 def hash_words(contents: Sequence[str]) -> Words:
-    """Return the words of each text in its normalised form, by `tasks.core.text.words`; a combining mark belongs to its word."""
+    """Return the words of each text in the normalised form of `tasks.core.text.words`. A combining mark belongs to its word."""
     contents = [normalised(content) for content in contents]
     is_ascii = np.array([content.isascii() for content in contents], bool)
     plain = _ascii_words([content for content in contents if content.isascii()])
@@ -152,7 +152,7 @@ def _unicode_words(contents: Sequence[str]) -> Words:
 
 
 def _byte_hashes(data: NDArray[np.uint8], starts: Indices, sizes: Indices) -> Hashes:
-    """Return a 64-bit hash of each run of bytes, eight bytes at a time; the same on every machine."""
+    """Return a 64-bit hash of each run of bytes, computed eight bytes at a time. It is the same on every machine."""
     padded = np.concatenate([data, np.zeros(8, np.uint8)])
     eights = np.lib.stride_tricks.sliding_window_view(padded, 8)
     hashes, pending = sizes.astype(np.uint64), np.arange(len(sizes))
@@ -168,24 +168,24 @@ def _byte_hashes(data: NDArray[np.uint8], starts: Indices, sizes: Indices) -> Ha
 
 
 def shingle(words: Words, length: int) -> Shingles:
-    """Return the set of runs of `length` words of each text; a shorter text has none."""
+    """Return the set of runs of `length` words of each text. A shorter text has none."""
     return runs(words, length).as_sets()
 
 
 def runs(words: Words, length: int) -> Shingles:
-    """Return all runs of `length` words of each text, those that it repeats too."""
+    """Return all runs of `length` words of each text, including repeated ones."""
     combined = _combined(words.hashes, length)
     is_within = np.ones(len(combined), bool)
-    for words_left in range(1, length):  # a run that begins so near the end of a text goes on in the next one
+    for words_left in range(1, length):  # a run that begins closer to the end of a text would extend into the next one
         places = words.offsets[1:] - words_left
         is_within[places[(places >= 0) & (places < len(combined))]] = False
     return Shingles(combined[is_within], _offsets(np.maximum(words.counts - length + 1, 0)))
 
 
 def _combined(hashes: Hashes, length: int) -> Hashes:
-    """Return a hash of each run of so many hashes, those across the ends of texts too. Blocks stay in the processor's cache.
+    """Return a hash of each run of `length` hashes, including runs across the ends of texts. Blocks fit the processor's cache.
 
-    It is a polynomial in an odd number, modulo 2^64, of which the sums up to each place give those of every run, whatever its length.
+    It is a polynomial in an odd number, modulo 2^64. Its prefix sums give the hash of every run, of any length.
     """
     combined = np.zeros(max(0, len(hashes) - length + 1), np.uint64)
     powers, inverses = _powers(BLOCK + length)
@@ -203,7 +203,7 @@ def _combined(hashes: Hashes, length: int) -> Hashes:
 
 @cache
 def _powers(number: int) -> tuple[Hashes, Hashes]:
-    """Return so many powers of `ODD`, from 0 up, and of its inverse modulo 2^64."""
+    """Return the first `number` powers of `ODD`, from 0 up, and of its inverse modulo 2^64."""
     inverse = pow(int(ODD), -1, 1 << 64)
     both = []
     for base in (int(ODD), inverse):
@@ -214,22 +214,22 @@ def _powers(number: int) -> tuple[Hashes, Hashes]:
 
 
 def distinct(values: NDArray[Ordered]) -> NDArray[Ordered]:
-    """Return the different values, sorted. `np.unique` hashes them, which takes several times as long as sorting."""
+    """Return the distinct values, sorted. `np.unique` hashes them, which takes several times as long as sorting."""
     ordered = np.sort(values)
     return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
-    """Return which of `hashes` are in `ordered`, a sorted array."""
+    """Return True for each of `hashes` that is in `ordered`, a sorted array."""
     if not len(ordered):
         return np.zeros(len(hashes), dtype=bool)
     return ordered[np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)] == hashes
 
 
 def may_repeat(keys: Keys) -> Indices:
-    """Return, sorted, the places of all keys that stand in several places, and of a few that do not.
+    """Return the sorted indices of all keys that occur several times, and of a few that do not.
 
-    Keys that are alone in their slot of a table are left out. It takes a fraction of the time in which the keys are sorted.
+    Keys that are alone in their slot of a hash table are left out. This takes a fraction of the time of sorting the keys.
     """
     slots, num_slots = _slots(keys, SLOTS_A_KEY)
     places = np.arange(len(keys), dtype=np.int32)
@@ -241,7 +241,7 @@ def may_repeat(keys: Keys) -> Indices:
 
 
 def may_be_among(known: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
-    """Return True for each of `hashes` that is one of `known`, and for a few others."""
+    """Return True for each of `hashes` that is in `known`, and for a few others."""
     slots, num_slots = _slots(known, SLOTS_A_KEY)
     is_known = np.zeros(num_slots, bool)
     is_known[slots] = True
@@ -249,7 +249,7 @@ def may_be_among(known: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
 
 
 def frequent_hashes(hashes: Hashes, limit: float) -> Hashes:
-    """Return, sorted, the hashes that stand in more than `limit` places."""
+    """Return the sorted hashes that occur more than `limit` times."""
     slots, num_slots = _slots(hashes, 1)
     chosen = hashes[np.bincount(slots, minlength=num_slots)[slots] > limit]
     values, counts = np.unique(chosen, return_counts=True)
@@ -257,13 +257,13 @@ def frequent_hashes(hashes: Hashes, limit: float) -> Hashes:
 
 
 def _slots(keys: Keys, slots_a_key: int) -> tuple[Indices, int]:
-    """Return the slot of each key in a table of about so many slots a key, and the number of slots."""
+    """Return the slot of each key in a table with about `SLOTS_A_KEY` slots per key, and the number of slots."""
     num_slots = 1 << max(1, len(keys) * slots_a_key).bit_length()
     return _slot(keys, num_slots), num_slots
 
 
 def _slot(keys: Keys, num_slots: int) -> Indices:
-    """Return the slot of each key in a table, whose number of slots is a power of two."""
+    """Return the slot of each key in a table whose number of slots is a power of two."""
     return ((keys * ODD) >> np.uint64(65 - num_slots.bit_length())).astype(np.int64)
 
 
@@ -273,7 +273,7 @@ def band_keys(sets: Shingles) -> Hashes:
     Every text must have a shingle.
     """
     draw = np.random.default_rng(0)
-    # Odd multipliers permute 32-bit numbers; minima then go by the high bits, which depend on all bits below.
+    # Odd multipliers permute 32-bit numbers. Minima are then decided by the high bits, which depend on all lower bits.
     multipliers = draw.integers(0, 2**31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     shifts = draw.integers(0, 2**32, PERMUTATIONS, dtype=np.uint32)
     hashes = (sets.hashes >> np.uint64(32)).astype(np.uint32)
@@ -289,7 +289,7 @@ def band_keys(sets: Shingles) -> Hashes:
 
 
 def _blocks(offsets: Indices) -> Iterator[slice]:
-    """Yield consecutive ranges of texts with about `BLOCK` shingles each, which stay in the processor's cache."""
+    """Yield consecutive ranges of texts with about `BLOCK` shingles each, which fit the processor's cache."""
     start, texts = 0, len(offsets) - 1
     while start < texts:
         stop = int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1
@@ -299,13 +299,13 @@ def _blocks(offsets: Indices) -> Iterator[slice]:
 
 
 def equal_pairs(keys: Keys, ranks: Indices, most: int) -> Iterator[Indices]:
-    """Yield pairs of texts with equal keys, the one of the lower rank first, as arrays of shape (pairs, 2).
+    """Yield pairs of texts with equal keys as arrays of shape (pairs, 2), the text with the lower rank first.
 
-    Of more than `most` texts with one key, each is paired with the `most` of the lowest ranks alone, so that the number of pairs
+    If more than `most` texts have one key, each is paired only with the `most` of the lowest ranks, so that the number of pairs
     grows linearly with the number of texts.
     """
     places = may_repeat(keys)
-    order = places[np.lexsort((ranks[places], keys[places]))]  # stable: the earlier text first where ranks are equal
+    order = places[np.lexsort((ranks[places], keys[places]))]  # stable: of equal ranks, the earlier text comes first
     ordered = keys[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
     sizes = np.diff(np.append(starts, len(ordered)))
@@ -332,7 +332,7 @@ def jaccard(sets: Shingles, pairs: Indices) -> NDArray[np.float64]:
 
 
 def set_keys(sets: Shingles) -> Hashes:
-    """Return a hash of each set, whatever the order of its shingles. Every text must have a shingle."""
+    """Return a hash of each set, independent of the order of its shingles. Every text must have a shingle."""
     return np.add.reduceat(_mix(sets.hashes), sets.offsets[:-1]) if len(sets) else np.zeros(0, np.uint64)
 
 
@@ -349,7 +349,7 @@ def _taken(hashes: Hashes, offsets: Indices, texts: Indices) -> tuple[Hashes, In
     sizes = np.diff(offsets)[texts]
     chosen = _offsets(sizes)
     if 4 * chosen[-1] > offsets[-1] and (np.diff(texts) > 0).all():
-        # A mask is quicker than places where it takes many of them in their order.
+        # A mask is faster than indices if it selects many of them in order.
         is_taken = np.zeros(len(offsets) - 1, bool)
         is_taken[texts] = True
         return hashes[np.repeat(is_taken, np.diff(offsets))], chosen

@@ -1,8 +1,8 @@
-"""Suites of tests for one function: what is run of them, and the faults that make one worth nothing before it is run.
+"""Suites of tests for one function: the code of them that runs, and the faults for which a suite is rejected before it runs.
 
-A suite is Python that runs beside the function: assertions as they stand, functions `test_…` without parameters, classes `Test…`, and those
-of `unittest`. Fixtures and parameters of pytest are not known. What runs in the function's process can do with it as it likes, so a suite
-that binds the function's name, or one that the function reads, sets attributes of it, patches it or reads its code is told by its text.
+A suite is Python that runs in the function's process: plain assertions, functions `test_…` without parameters, classes `Test…`, and classes
+of `unittest`. Fixtures and parameters of pytest are not supported. Code in the function's process could manipulate the function. So a suite is
+rejected if its text binds the function's name or a name that the function reads, sets attributes of it, patches it or reads its code.
 """
 
 import ast
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 SYNTAX, EMPTY, EDITS, READS = "syntax", "no assertion", "edits the function", "reads its code"
 FAULTS = (SYNTAX, EMPTY, EDITS, READS)
 SETTERS = frozenset(("setattr", "delattr", "patch", "object", "multiple", "setitem", "__setattr__", "update"))
-"""Last names of functions that change what is named by a text among their arguments."""
+"""Last name segments of functions that change the object named by a string argument."""
 INSIDES = frozenset(("__code__", "__globals__", "__closure__", "getsource", "getsourcelines"))
 DEBUG = "__import__('unittest').defaultTestLoader.loadTestsFromTestCase({name}).debug()"
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
@@ -21,12 +21,12 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite as it is run."""
+    """A suite in the form in which it runs."""
 
     statements: tuple[str, ...]
-    """Its statements, each with the source of one, and then a call of each test that it defines."""
+    """The source of each of its statements, and then a call of each test that it defines."""
     fault: str = ""
-    """One of `FAULTS`; empty if it is to be run."""
+    """One of `FAULTS`; empty if it may run."""
 
     @property
     def script(self) -> str:
@@ -51,7 +51,7 @@ def read(text: str, entry: str, program: str) -> Suite:
 
 
 def globals_of(program: str) -> frozenset[str]:
-    """Return the names that the functions of a program read from outside, builtins among them, and those that it defines."""
+    """Return the names that the functions of a program read from outside (including builtins), and the names that it defines."""
     try:
         table = symtable.symtable(program, "solution.py", "exec")
     except (SyntaxError, ValueError, RecursionError):
@@ -66,7 +66,7 @@ def _global_names(table: symtable.SymbolTable) -> set[str]:
 
 
 def _bound(tree: ast.Module) -> set[str]:
-    """Return the names that the suite binds outside functions, but for imports: these bind a module under its own name."""
+    """Return the names that the suite binds outside functions. Imports that bind a module under its own name are left out."""
     try:
         table = symtable.symtable(ast.unparse(tree), "suite.py", "exec")
     except (SyntaxError, ValueError, RecursionError):
@@ -85,7 +85,7 @@ def _declared(table: symtable.SymbolTable) -> set[str]:
 
 
 def _binds(node: ast.AST, entry: str) -> bool:
-    """Return True if a node gives the name of the function another meaning, wherever that holds."""
+    """Return True if a node binds the name of the function, in any scope."""
     match node:
         case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
             return name == entry
@@ -93,7 +93,7 @@ def _binds(node: ast.AST, entry: str) -> bool:
             return name == entry
         case ast.Name(name, ast.Store() | ast.Del()):
             return name == entry
-        case ast.ImportFrom("solution", names):  # the module that the function is in
+        case ast.ImportFrom("solution", names):  # the module of the function
             return any(alias.asname == entry != alias.name for alias in names)
         case ast.Import(names) | ast.ImportFrom(names=names):
             return any((alias.asname or alias.name) == entry for alias in names)
@@ -101,7 +101,7 @@ def _binds(node: ast.AST, entry: str) -> bool:
 
 
 def _changes(node: ast.AST, names: Collection[str]) -> bool:
-    """Return True if a node sets something of the function, or sets one of these names in another way than by binding it."""
+    """Return True if a node sets an attribute of the function, or changes one of these names in another way than by binding it."""
     match node:
         case ast.Attribute(value, name, ast.Store() | ast.Del()):
             return name in names or (isinstance(value, ast.Name) and value.id in names)
@@ -126,7 +126,7 @@ def _looks_inside(node: ast.AST) -> bool:
 
 
 def _asserts(node: ast.AST) -> bool:
-    """Return True for an assertion about something: not about constants alone."""
+    """Return True for an assertion that is not only about constants."""
     match node:
         case ast.Assert(test):
             return any(isinstance(part, ast.Name | ast.Call) for part in ast.walk(test))

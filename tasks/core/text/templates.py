@@ -1,4 +1,4 @@
-"""Templates of settings over the columns of a row: Jinja in its sandbox, which reaches no attribute of Python and changes nothing."""
+"""Templates in settings over the columns of a row: Jinja in its sandbox, which can read no attribute of Python objects and change nothing."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,7 +9,7 @@ WRITTEN_NULL = "a column that it writes is null; `{% if COLUMN %}` leaves it out
 
 
 def is_template(value: str) -> bool:
-    """Return True if a setting is a template, and not the name of a column."""
+    """Return True if a setting is a template, False if it is the name of a column."""
     return any(mark in value for mark in EXPRESSION)
 
 
@@ -20,12 +20,12 @@ def check_template(value: str) -> None:
 
 
 def columns_of(value: str) -> frozenset[str]:
-    """Return the columns that a setting needs: itself, or the variables of the template."""
+    """Return the columns that a setting needs: the column that it names, or the variables of the template."""
     return _parsed(value)[1] if is_template(value) else frozenset({value})
 
 
 def rendered(value: str, row: Mapping[str, Any]) -> Any:
-    """Return the column that the setting names, or its template filled in. Raises ValueError if the row does not fit the template."""
+    """Return the value of the column that the setting names, or the rendered template. Raises ValueError if the row does not fit the template."""
     if not is_template(value):
         return row[value]
     import jinja2
@@ -41,7 +41,7 @@ def rendered(value: str, row: Mapping[str, Any]) -> Any:
 
 
 class _Null:
-    """A null of a row: none to comparisons, and an error where it becomes text, which Python would write as the word `None`."""
+    """A null of a row. It equals `none` in comparisons and raises an error if it becomes text, which would be the word `None`."""
 
     def __bool__(self) -> bool:
         return False
@@ -61,20 +61,20 @@ def _is_none(value: object) -> bool:
 
 
 def _as_json(value: Any) -> None:
-    """Return a null as JSON has it. Raises TypeError for what JSON has not."""
+    """Return the JSON value of a null. Raises TypeError for any other type that JSON lacks."""
     if not isinstance(value, _Null):
         raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 class _Object(dict[Any, Any]):
-    """A dictionary in which what is not there is null too."""
+    """A dictionary whose missing keys are null too."""
 
     def get(self, key: Any, default: Any = _Null()) -> Any:  # noqa: B008 (all nulls are one)
         return super().get(key, default)
 
 
 def _without_none(value: Any) -> Any:
-    """Return a value with its nulls as templates have them, at any depth."""
+    """Return a value in which nulls at any depth are replaced by `_Null`."""
     if isinstance(value, Mapping):
         return _Object((key, _without_none(item)) for key, item in value.items())
     if isinstance(value, list):
@@ -83,7 +83,7 @@ def _without_none(value: Any) -> Any:
 
 
 def _written(value: Any) -> Any:
-    """Return what a template writes. Raises ValueError for a null of its own."""
+    """Return the text of a value that a template writes. Raises ValueError for a null that the template itself created."""
     if value is None:
         raise ValueError(WRITTEN_NULL)
     return value

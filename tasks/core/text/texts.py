@@ -1,4 +1,4 @@
-"""Very many texts as hashes of their words, in blocks of which one at a time is in memory."""
+"""Very many texts as hashes of their words, in blocks of which only one is in memory at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from tasks.core.text.shingles import Indices, Words, hash_words
 T = TypeVar("T")
 R = TypeVar("R")
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Yields what it is given, and shows how many of so many have passed."""
+"""Yields its items, and shows how many of the total have passed."""
 
 
 def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """Return the items."""
+    """Yield the items without showing progress."""
     del total
     return items
 
 
 class Apply(Protocol):
-    """Applies a function to items, of which there are about `number`, here or in other processes.
+    """Applies a function to about `number` items, in this process or in others.
 
-    Function and items can be pickled. Results come in the order of the items, so they are the same wherever they were made.
+    Function and items must be picklable. Results come in the order of the items, so they do not depend on where they were computed.
     """
 
     def __call__(self, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]: ...
@@ -37,10 +37,10 @@ def apply_here(function: Callable[[T], R], items: Iterable[T], number: int) -> I
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some texts of one block. It can be pickled where `words_of_block` can."""
+    """Some texts of one block. It is picklable if `words_of_block` is."""
 
     places: slice
-    """Their places among all chosen texts."""
+    """Their indices among all chosen texts."""
     words_of_block: Callable[[], Words]
     numbers: Indices
     """Their numbers, sorted."""
@@ -48,17 +48,17 @@ class Chosen:
     """The number of the first text of the block."""
 
     def lengths(self) -> Indices:
-        """Return the number of words of each."""
+        """Return the number of words of each text."""
         return self.words_of_block().counts[self.numbers - self.start]
 
     def words(self) -> Words:
-        """Return their words."""
+        """Return the words of the texts."""
         return self.words_of_block().take(self.numbers - self.start)
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """Words that are in memory, as a function that returns them."""
+    """A function that returns words from memory."""
 
     words: Words
 
@@ -85,7 +85,7 @@ class Texts:
 
     @classmethod
     def of(cls, contents: Sequence[str]) -> "Texts":
-        """Return texts that are in memory, as one block."""
+        """Return texts in memory, as one block."""
         words = hash_words(contents)
         return cls([len(words)], [InMemory(words)])
 
@@ -98,7 +98,7 @@ class Texts:
         return Texts(counts.tolist(), [*self._words, *other._words])
 
     def choose(self, numbers: Indices) -> list[Chosen]:
-        """Return the texts of these sorted numbers, by block."""
+        """Return the texts with these sorted numbers, by block."""
         bounds = np.searchsorted(numbers, self.starts)
         blocks = np.flatnonzero(np.diff(bounds)).tolist()
         ranges = [(block, slice(int(bounds[block]), int(bounds[block + 1]))) for block in blocks]
@@ -109,11 +109,11 @@ class Texts:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some texts of many."""
+    """A selection of texts."""
 
     texts: Texts
     numbers: Indices
-    """The numbers of the chosen ones, sorted."""
+    """The numbers of the chosen texts, sorted."""
 
     @classmethod
     def all(cls, texts: Texts) -> "Selection":
@@ -128,10 +128,10 @@ class Selection:
         return self.texts.choose(self.numbers)
 
     def __iter__(self) -> Iterator[tuple[slice, Words]]:
-        """Yield the places of the chosen texts of each block among all chosen ones, and their words."""
+        """Yield for each block the indices of its chosen texts among all chosen ones, and their words."""
         for block in self.blocks():
             yield block.places, block.words()
 
     def choose(self, places: Indices) -> list[Chosen]:
-        """Return the texts at these sorted places among the chosen ones, by block."""
+        """Return the texts at these sorted indices among the chosen ones, by block."""
         return self.texts.choose(self.numbers[places])

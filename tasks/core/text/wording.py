@@ -1,4 +1,4 @@
-"""Prompts that ask for a function and show code, in one wording for training and evaluation; turns and data as parts of a prompt."""
+"""Prompts that ask for a function or show code, with the same wording in training and evaluation; turns and data as parts of a prompt."""
 
 import re
 from typing import NamedTuple
@@ -29,13 +29,13 @@ def request(name: str, stub: str, context: str) -> str:
 
 
 def request_tests(name: str, code: str, context: str) -> str:
-    """Return the prompt that asks for tests of a function, given what it needs as `context`."""
+    """Return the prompt that asks for tests of a function, given its dependencies as `context`."""
     ask = ASK_TESTS.format(name=name, code=block(code))
     return ask + GIVEN.format(context=block(context)) if context else ask
 
 
 def requested(prompt: str) -> Request | None:
-    """Return the arguments that `request` made this prompt of; None if it did not."""
+    """Return the arguments from which `request` made this prompt; None if it did not make it."""
     if not (match := REQUEST.fullmatch(prompt)):
         return None
     parts = Request(*(part or "" for part in match.groups()))
@@ -48,7 +48,7 @@ def block(code: str) -> str:
 
 
 def quoted(text: str, indent: str = "") -> str:
-    """Return a docstring literal that holds `text`."""
+    """Return a docstring literal with the content `text`."""
     mark = "r" if "\\" in text else ""
     if '"""' in text or text.endswith(("\\", '"')):
         mark, text = "", text.replace("\\", "\\\\").replace('"', '\\"')
@@ -58,13 +58,13 @@ def quoted(text: str, indent: str = "") -> str:
 
 
 def spoken(message: Message) -> str:
-    """Return a turn as one text: its content, and a line for each call of a tool."""
+    """Return a turn as one text: its content, and one line for each tool call."""
     calls = [f"{call.name}({call.arguments})" for call in message.tool_calls or ()]
     return "\n".join([message.content, *calls] if message.content else calls)
 
 
 def field(name: str, text: str) -> str:
-    """Return data between two tags that do not occur in it, so that nothing in it can end the field."""
+    """Return data between two tags that do not occur in it, so that no text in the data can close the field."""
     mark = content_id(text)[:8]
     while mark in text:
         mark = content_id(mark)[:8]

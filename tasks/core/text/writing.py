@@ -1,4 +1,4 @@
-"""Generation of new text by a model: its settings and its answers."""
+"""Generation of text by a model: settings and answers."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,41 +14,41 @@ from tasks.core.records import Message
 from tasks.core.text.calls import Call
 
 NUMBERS = re.compile(r"\d+(\.\d+){3}")
-"""A host that is named by its address in IPv4."""
+"""A host that is given as an IPv4 address."""
 NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-"""A variable of the environment."""
+"""The name of an environment variable."""
 SECRET = "secret"
-"""The type of an error whose message does not repeat the value, which is or holds a secret."""
+"""The type of an error whose message does not repeat the value, because it is or contains a secret."""
 
 
 class Decoding(Config):
-    """Settings of the sampling."""
+    """Settings of sampling."""
 
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)
     batch_size: int = Field(16, ge=1)
-    """Answers that a model of this machine writes in one batch."""
+    """Number of answers that a model on this machine generates in one batch."""
 
 
 class Server(Config):
-    """A server that speaks OpenAI's API."""
+    """A server with OpenAI's API."""
 
     url: str = Field(pattern=r"^https?://")
-    """`http://127.0.0.1:8000/v1`"""
+    """Address of the API, such as `http://127.0.0.1:8000/v1`."""
     model: str
     key: str = ""
-    """The environment variable that holds its key."""
+    """The environment variable with its API key."""
     concurrency: int = Field(4, ge=1)
-    """Requests at once."""
+    """Number of concurrent requests."""
     requests_per_minute: int | None = Field(None, ge=1)
-    """At most so many; none sets no limit beside `concurrency`."""
+    """Largest number of requests per minute; without it, only `concurrency` limits them."""
     timeout_s: float = Field(120.0, gt=0)
-    """A server that is silent for longer is asked again."""
+    """Seconds without a response after which a request is sent again."""
     prompt_price: float = Field(0.0, ge=0)
-    """Of a million tokens that it reads, in any currency: what a run costs is logged."""
+    """Price of a million input tokens, in any currency. The cost of a run is logged."""
     answer_price: float = Field(0.0, ge=0)
-    """Of a million tokens that it writes."""
+    """Price of a million output tokens."""
 
     @field_validator("key")
     @classmethod
@@ -68,9 +68,9 @@ class Server(Config):
                 SECRET, "it holds a password: leave it out, and name the environment variable of a key in `key`"
             )
         try:
-            parts = urlsplit(url)  # which passes over line breaks and tabs
+            parts = urlsplit(url)  # which ignores line breaks and tabs
             host = parts.hostname or ""
-            host.encode("idna")  # a label of no or too many signs
+            host.encode("idna")  # an empty label or one that is too long
             if NUMBERS.fullmatch(host):
                 IPv4Address(host)
             is_address = bool(host) and parts.port != 0 and url.isprintable()
@@ -87,11 +87,11 @@ class JudgeServer(Server):
     """A server whose model judges answers."""
 
     max_new_tokens: int = Field(16, ge=1, exclude_if=lambda value: value == 16)
-    """Length of a judgement in tokens. A model that reasons before it judges needs some thousand."""
+    """Largest length of a judgement in tokens. A model that reasons before it judges needs a few thousand."""
 
 
 def _is_drawn(word: str) -> bool:
-    """Return True if a part of a name looks drawn, as those of keys do: it is long and has digits, or longer and has letters of both cases."""
+    """Return True if a part of a name looks random, like that of a key: it is long and has digits, or longer and has letters of both cases."""
     return len(word) >= 24 - 8 * any(map(str.isdigit, word)) and (
         word not in (word.lower(), word.upper()) or not word.isalpha()
     )
@@ -103,19 +103,19 @@ class Answer:
 
     text: str
     refused: str = ""
-    """The reason the server gave for not answering; empty where it did."""
+    """The reason of the server for not answering; empty if it answered."""
     tokens_read: int = 0
     tokens_written: int = 0
-    """0 where a server tells none, or where the answer was kept from an earlier run."""
+    """0 if the server does not report it, or if the answer was kept from an earlier run."""
     ended: bool = True
-    """False if it was cut off at the largest number of tokens."""
+    """False if it was cut off at the maximum number of tokens."""
     began: float = field(default=0.0, compare=False)
     seconds: float = field(default=0.0, compare=False)
-    """When the call began (Unix time), and how long it took, with the others of its batch; 0 where the answer was kept."""
+    """Start of the call (Unix time), and the duration of its batch in seconds; 0 if the answer was kept from an earlier run."""
 
 
 def call(model: str, prompt: Sequence[Message], answer: Answer) -> Call:
-    """Return the call of a model that an answer to a prompt came of."""
+    """Return the record of the call that returned this answer to a prompt."""
     return Call(
         model,
         {"messages": [{"role": message.role, "content": message.content} for message in prompt]},
@@ -129,4 +129,4 @@ def call(model: str, prompt: Sequence[Message], answer: Answer) -> Call:
 
 
 Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[Answer]]
-"""A function of prompts and keys that yields the answers in order, each drawn with its key as the seed."""
+"""A function of prompts and keys that yields the answers in order, each sampled with its key as the seed."""

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a decoder layer keeps its input alone, and what its backward pass needs besides is computed again there.
+"""Activation checkpointing: a decoder layer keeps only its input, and its other activations are recomputed in the backward pass.
 
 Chen et al. 2016, https://arxiv.org/abs/1604.06174. A wrapper over `torch.utils.checkpoint`.
 """
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 _recomputed_layers: list[None] = []
-"""One entry for each layer that is being computed again; backward passes of GPUs run on threads of their own, so it is no thread's."""
+"""One entry for each layer that is being recomputed. It is not thread-local, because backward passes of GPUs run in their own threads."""
 
 
 def applied(model: nn.Module, *, wanted: bool) -> AbstractContextManager[None]:
-    """Return `checkpointed(model)` where it is wanted, else a context that does nothing."""
+    """Return `checkpointed(model)` if it is wanted, else a context that does nothing."""
     return checkpointed(model) if wanted else nullcontext()
 
 
 @contextmanager
 def checkpointed(model: nn.Module) -> Iterator[None]:
-    """Make every decoder layer of `model` keep its input alone for as long as it lasts.
+    """Let every decoder layer of `model` keep only its input, until the end of the context.
 
-    Losses and gradients stay the same to the bit: the second computation draws the random numbers of the first, in the same precision.
+    Losses and gradients stay the same to the bit, because the recomputation draws the same random numbers in the same precision.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -44,20 +44,20 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
 
 
 def is_recomputing() -> bool:
-    """Return True inside the second computation of a layer, in which a method must not note anything of the pass a second time."""
+    """Return True during the recomputation of a layer, in which a method must not record the pass a second time."""
     return bool(_recomputed_layers)
 
 
 def _contexts(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return the contexts of a layer's first and second computation. The second reads the row that the first reads now."""
+    """Return the contexts of a layer's first computation and of its recomputation, which reads the same row."""
     passage = listen(model) if listens(model) else None
     return nullcontext(), _Recomputing(passage, passage.row if passage else None)
 
 
 class _Recomputing(AbstractContextManager[None]):
-    """Let a layer's second computation find the row of its first: the hook that notes one does not run again.
+    """Restore the row of a layer's first computation during its recomputation, because the hook that records the row does not run again.
 
-    It can be entered again, by a further backward pass through a graph that was kept.
+    It can be entered again, by a further backward pass through a retained graph.
     """
 
     def __init__(self, passage: Passage | None, row: Row | None) -> None:

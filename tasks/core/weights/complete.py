@@ -1,4 +1,4 @@
-"""Models of which a folder has all weights: transformers gives random numbers to those that are not there, others at each load, and goes on."""
+"""Load models whose folder has all weights. transformers gives missing weights random values, different ones at each load, and continues."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ from tasks.core.weights.surgery import BYPASSED
 
 
 def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
-    """Return the model in a folder by `from_pretrained` of this class of transformers, which runs no code of it and downloads nothing.
+    """Return the model in a folder by `from_pretrained` of this class of transformers, without remote code and without downloads.
 
-    Raises ValueError where files lack weights, except those whose names begin with `unused`, if it is given, and for a family that this class
-    does not know. A quantization spares the layers of `BYPASSED`.
+    Raises ValueError if weights are missing in the files, except those whose names begin with `unused` if it is given, and for a family
+    that this class does not support. Quantisation leaves out the layers of `BYPASSED`.
     """
     quantization: Any = how.get("quantization_config")
     if hasattr(quantization, "llm_int8_skip_modules") and (spared := BYPASSED.get(_family(folder))):
-        # The head is spared by transformers only where no names are given.
+        # transformers leaves the head out only if no names are given.
         quantization.llm_int8_skip_modules = [*spared, "lm_head"]
     try:
         model, info = kind.from_pretrained(
@@ -24,7 +24,7 @@ def load(kind: Any, folder: Path, unused: str = "", **how: Any) -> Any:
     except ValueError as error:
         if not str(error).startswith("Unrecognized configuration class"):
             raise
-        raise ValueError(  # transformers lists all families that there are
+        raise ValueError(  # transformers' message lists all existing families
             f"{folder} holds a model of family {_family(folder)}, which {kind.__name__} of transformers does not open. Take a base of another family, "
             "or save its language model alone, if it reads images too."
         ) from None

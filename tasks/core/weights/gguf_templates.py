@@ -1,4 +1,4 @@
-"""The chat templates of a tokenizer in a GGUF file: one by no name, the default, and any number by name."""
+"""The chat templates of a tokenizer in a GGUF file: the default one without a name, and any number of named ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ KEYS = gguf.Keys.Tokenizer
 
 
 def write(writer: Any, templates: str | Mapping[str, str]) -> None:
-    """Write one chat template, or several by name in a fixed order, which `GGUFWriter.add_chat_template` does not keep."""
+    """Write one chat template, or several named ones in a fixed order. `GGUFWriter.add_chat_template` does not keep the order."""
     named = {"default": templates} if isinstance(templates, str) else dict(sorted(templates.items()))
     if default := named.pop("default", ""):
         writer.add_chat_template(default)
@@ -20,9 +20,9 @@ def write(writer: Any, templates: str | Mapping[str, str]) -> None:
 
 
 def read(reader: Any) -> str | dict[str, str] | None:
-    """Return the chat templates of a file as a tokenizer holds them: all by name, or a default that stands alone; None where there is none.
+    """Return the chat templates of a file in the form of a tokenizer: all by name, or only the default as a text; None if there is none.
 
-    transformers' reader (5.24) takes the default alone.
+    transformers' reader (5.24) reads only the default.
     """
     fields = reader.fields
     names = fields[KEYS.CHAT_TEMPLATES].contents() if KEYS.CHAT_TEMPLATES in fields else []

@@ -1,4 +1,4 @@
-"""Matrices in few levels: the levels of a standard normal, a matrix in 2^b values, and the numbers of its levels as bits.
+"""Matrices in few levels: the levels of a standard normal distribution, the quantisation of a matrix to 2^b values, and the packing of level numbers.
 
 Shapes: L = 2^b levels, N = numbers, P = their bytes.
 """
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 PRECISION = 1e-12
-"""The iteration for the levels ends where none moves farther."""
+"""The iteration for the levels ends when no level moves by more than this."""
 SPREAD = 1e-5
-"""Added to the deviation that a matrix is divided by while it trains, as the authors do."""
+"""Added to the standard deviation by which a matrix is divided during training, as in the authors' code."""
 
 
 @cache
 def codebook(bits: int) -> tuple[Tensor, Tensor]:
-    """Return the levels of a standard normal that are each the median of its cell, (L,), and the edges between cells, (L - 1,), float64.
+    """Return the levels of a standard normal distribution, each the median of its cell, (L,), and the edges between cells, (L - 1,), in float64.
 
-    A level c_k and its edges t_k satisfy t_k = (c_k + c_k+1) / 2 and c_k = F^-1((F(t_k-1) + F(t_k)) / 2), F the normal distribution.
+    Levels c_k and edges t_k satisfy t_k = (c_k + c_k+1) / 2 and c_k = F^-1((F(t_k-1) + F(t_k)) / 2), where F is the normal distribution function.
     """
-    shares = torch.linspace(0, 1, 2**bits + 1, dtype=torch.float64)  # F of the edges, the infinite ones included
+    shares = torch.linspace(0, 1, 2**bits + 1, dtype=torch.float64)  # F of the edges, including the infinite ones
     levels = torch.full((2**bits,), torch.inf, dtype=torch.float64)
     while True:
         medians = torch.special.ndtri((shares[1:] + shares[:-1]) / 2)
@@ -33,7 +33,7 @@ def codebook(bits: int) -> tuple[Tensor, Tensor]:
 
 
 class _Nearest(torch.autograd.Function):
-    """The level nearest to each number. A gradient passes as if it were the number itself."""
+    """The level nearest to each number. The gradient passes unchanged (straight-through estimator)."""
 
     @staticmethod
     def forward(context: Any, normal: Tensor, bits: int) -> Tensor:
@@ -46,11 +46,11 @@ class _Nearest(torch.autograd.Function):
 
 
 def quantised(matrix: Tensor, bits: int, spread: float = SPREAD) -> Tensor:
-    """Return a matrix of two numbers or more in 2^bits values: its mean, plus its deviation times the nearest level of each number.
+    """Return a matrix quantised to 2^bits values: its mean, plus its standard deviation times the level nearest to each number.
 
-    Mean and deviation have their own gradients, and the levels pass theirs on. Quantised again, the result is another matrix: its
-    mean and deviation are not the first one's. `spread` is added to the deviation that numbers are divided by; a matrix whose deviation
-    is not far above it gets the inner levels alone.
+    Mean and deviation have their own gradients, and the levels pass theirs on. To quantise the result again gives another matrix, because its
+    mean and deviation differ. `spread` is added to the deviation by which numbers are divided. A matrix whose deviation is not far above it
+    gets only the inner levels. The matrix must have at least two numbers.
     """
     mean, deviation = matrix.mean(), matrix.std()
     nearest: Tensor = _Nearest.apply((matrix - mean) / (deviation + spread), bits)  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ def quantised(matrix: Tensor, bits: int, spread: float = SPREAD) -> Tensor:
 
 
 def pack(index_N: Tensor, bits: int) -> Tensor:
-    """Return numbers below 2^bits as bytes, (P,), 8 / bits in each, the first in the lowest bits. The last byte is filled up with zeros."""
+    """Return numbers below 2^bits as bytes, (P,), with 8 / bits numbers in each, the first in the lowest bits. The last byte is padded with zeros."""
     per_byte = 8 // bits
     padded = torch.nn.functional.pad(index_N.to(torch.uint8), (0, -len(index_N) % per_byte))
     return (padded.view(-1, per_byte) << _shifts(bits)).sum(dim=1, dtype=torch.uint8)

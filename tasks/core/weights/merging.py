@@ -1,21 +1,21 @@
 """Merge the changes that several trainings made to the weights of one base.
 
-With tau_e the change of a weight by expert e, w_e the expert's weight, and the base plus the result as the merged model:
+tau_e is the change of a weight by expert e, and w_e the weight of the expert. The merged model is the base plus the result:
 
     linear            sum w_e tau_e / sum w_e: the weighted mean of the models
-    task_arithmetic   sum w_e tau_e; a negative weight takes an expert's skill away (Ilharco et al. 2022,
+    task_arithmetic   sum w_e tau_e; a negative weight removes an expert's skill (Ilharco et al. 2022,
                       https://arxiv.org/abs/2212.04089)
-    slerp             the arc from tau_1 to tau_2 by t = w_2 / (w_1 + w_2): lengths are kept where a mean shortens them
+    slerp             the point at t = w_2 / (w_1 + w_2) of the arc from tau_1 to tau_2, which keeps lengths; a mean shortens them
     magnitude_prune   task_arithmetic of the largest changes
-    ties              the largest changes, the sign of their sum, and the mean of those that have it (Yadav et al. 2023,
+    ties              of the largest changes, the mean of those that have the sign of their sum (Yadav et al. 2023,
                       https://arxiv.org/abs/2306.01708)
-    dare_linear       task_arithmetic of changes drawn at random, over the share that is drawn (Yu et al. 2023,
+    dare_linear       task_arithmetic of randomly drawn changes, divided by the share that is drawn (Yu et al. 2023,
                       https://arxiv.org/abs/2311.03099)
-    dare_ties         the same draw, merged by sign as ties does
+    dare_ties         the same draw, merged by sign like ties
 
-All but the first and slerp are peft's functions. `density` is the share of each tensor's entries that is kept; TIES counts it over all
-tensors of an expert together, peft over each. slerp is along the changes: whole weights differ by so little after a tuning that an arc
-between them is a line.
+All except linear and slerp are functions of peft. `density` is the share of entries that is kept in each tensor, as in peft; the paper of TIES
+counts it over all tensors of an expert together. slerp interpolates the changes, not the weights: after tuning, weights differ so little that an
+arc between them is a line.
 """
 
 import math
@@ -36,26 +36,26 @@ DENSITIES: Mapping[str, float | None] = {
     "dare_linear": 0.1,
     "dare_ties": 0.1,
 }
-"""The methods, with the density that their papers recommend (magnitude_prune: that of TIES); None for those that have none."""
+"""The methods, with the density that their papers recommend (magnitude_prune: that of TIES); None for methods without one."""
 PARALLEL = 0.9995
-"""Cosine from which on an arc is taken for a line."""
+"""Cosine above which an arc is treated as a line."""
 
 NO_SUM = 1e-6
-"""A sum of weights, as a share of the sum of their sizes, up to which it is 0: what rounding leaves of 0.1 + 0.2 - 0.3."""
+"""A sum of weights counts as 0 up to this share of the sum of their absolute values, which covers rounding errors as in 0.1 + 0.2 - 0.3."""
 
 
 @dataclass(frozen=True)
 class Merge:
-    """A way of merging. Raises ValueError for a method that there is not, and for a density that it has no use for."""
+    """A merging method with its settings. Raises ValueError for an unknown method, and for a density that the method does not use."""
 
     method: str = "linear"
     density: float | None = None
-    """The share of entries that is kept; None for the method's own."""
+    """The share of entries that is kept; None for the default of the method."""
     seed: int = 0
-    """Seed of what DARE draws."""
+    """Seed of the draws of DARE."""
 
     def __post_init__(self) -> None:
-        """Check the settings, and put the method's own density in the place of none."""
+        """Check the settings, and replace a missing density by the method's default."""
         if self.method not in DENSITIES:
             raise ValueError(f"There is no method of merging {self.method!r}. There are: {', '.join(DENSITIES)}.")
         usual = DENSITIES[self.method]
@@ -70,7 +70,7 @@ class Merge:
             raise ValueError(f"A density of {self.density:g} is no share: take more than 0 and at most 1.")
 
     def check(self, weights: Sequence[float]) -> None:
-        """Raise ValueError for weights of experts by which the method cannot merge."""
+        """Raise ValueError for weights of experts with which the method cannot merge."""
         if self.method == "slerp" and (len(weights) != 2 or min(weights) < 0 or sum(weights) == 0):
             raise ValueError(
                 "slerp goes from one expert to another: give two, with weights of at least 0 and not both 0."
@@ -79,10 +79,10 @@ class Merge:
             raise ValueError("linear divides by the sum of the weights, which is 0. Use --method task_arithmetic.")
 
     def combine(self, changes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-        """Return the merged change of one tensor. DARE draws from torch's own generator."""
+        """Return the merged change of one tensor. DARE draws from torch's default generator."""
         factors = torch.tensor(weights, dtype=changes[0].dtype)
         tensors, density = list(changes), self.density or 1.0
-        with warnings.catch_warnings(action="ignore"):  # of peft, where all are kept
+        with warnings.catch_warnings(action="ignore"):  # the function of peft without pruning
             match self.method:
                 case "linear":
                     return merge_utils.task_arithmetic(tensors, factors / factors.sum())
@@ -102,7 +102,7 @@ class Merge:
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
     """Return the point at `t`, from 0 to 1, of the arc from one tensor to another, each taken as one vector.
 
-    Theta is the angle between them: (sin((1 - t) theta) start + sin(t theta) end) / sin theta (Shoemake 1985). Where the two are
+    It is (sin((1 - t) theta) start + sin(t theta) end) / sin theta, where theta is the angle between them (Shoemake 1985). If the two are
     parallel, or one is 0, it is the point of the line.
     """
     lengths = float(start.double().norm() * end.double().norm())

@@ -1,8 +1,8 @@
-"""The row that a model is reading, for modules inside its layers: the task of each sequence, where it lies, and which look it is.
+"""The row that a model is reading, for modules inside its layers: the task of each sequence, its position, and the number of the look.
 
-The engine hands a `Row` to every pass over a model that listens, in training, scoring and generation, as a keyword beside the hidden
-states. Hooks before each decoder layer and before its attention, to which the layer hands its keywords on, note it: a layer that runs again in
-the backward pass calls its attention anew, and finds the row of its own pass.
+In training, scoring and generation, the engine passes a `Row` to every forward pass of a model that listens, as a keyword beside the hidden
+states. Hooks before each decoder layer and before its attention record it; the layer passes its keywords on to attention. So a layer that is
+recomputed in the backward pass calls its attention again and finds the row of its own pass.
 Shapes: S = sequences of the row, B = rows of a batch, T = tokens of a row.
 """
 
@@ -24,7 +24,7 @@ ATTENTION = ("self_attn", "attn")
 
 
 def task_key(name: str) -> int:
-    """Return the number by which a task is known to models: of its name alone, so the same in every run."""
+    """Return the number of a task for models. It depends only on the task's name, so it is the same in every run."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
@@ -35,11 +35,11 @@ class Row:
     tasks: Tensor
     """`task_key` of each sequence's task, (S,)."""
     boundaries: Tensor | None = None
-    """The ends of the sequences in a packed row from 0 on, (S + 1,); None where each row of the batch is one sequence."""
+    """The boundaries of the sequences in a packed row, from 0, (S + 1,); None if each row of the batch is one sequence."""
     look: int = 0
-    """Number of the look at this row, where an objective has it read more than once."""
+    """Number of the look at this row, if an objective reads it more than once."""
     training: bool = False
-    """True where the pass is one of a training step."""
+    """True if the pass belongs to a training step."""
 
     def of_each_token(self, values: Tensor, length: int) -> Tensor:
         """Return the values of sequences, (S, …), for their tokens in rows of this length, (B, T, …)."""
@@ -49,32 +49,32 @@ class Row:
 
 
 class Passage:
-    """The row in a model's layers now; None where the pass was told of none."""
+    """The row that is now in a model's layers; None if the pass has none."""
 
     def __init__(self) -> None:
         self.row: Row | None = None
         self._hooks: list[Any] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Passage:
-        """Return the passage of a copied model, whose hooks note its rows there and stay."""
+        """Return the passage of a copied model. The copied hooks record their rows in it."""
         memo[id(self)] = copied = Passage()
         return copied
 
     def follow(self, layers: Iterable[nn.Module]) -> None:
-        """Note the row of every pass through these decoder layers from now on."""
+        """Record the row of every pass through these decoder layers from now on."""
         for layer in layers:
             self._hooks.append(layer.register_forward_pre_hook(partial(_note, self), with_kwargs=True))
             for module in (child for name, child in layer.named_children() if name in ATTENTION):
                 self._hooks.append(module.register_forward_pre_hook(partial(_take, self), with_kwargs=True))
 
     def leave(self) -> None:
-        """Note no row any more."""
+        """Stop recording rows."""
         for hook in self._hooks:
             hook.remove()
 
 
 def listen(model: nn.Module) -> Passage:
-    """Return the passage of a model, which is told of its rows from now on."""
+    """Return the passage of a model, which records its rows from now on."""
     inner: Any = plain(model)
     if not listens(inner):
         inner.passage = Passage()
@@ -84,12 +84,12 @@ def listen(model: nn.Module) -> Passage:
 
 
 def listens(model: nn.Module) -> bool:
-    """Return whether something in the model wants to know of its rows."""
+    """Return True if a module of the model listens for rows."""
     return hasattr(plain(model), "passage")
 
 
 def unlisten(model: nn.Module) -> None:
-    """Leave a model as it was before `listen`."""
+    """Undo `listen`."""
     inner: Any = plain(model)
     if listens(inner):
         inner.passage.leave()
@@ -97,12 +97,12 @@ def unlisten(model: nn.Module) -> None:
 
 
 def _note(passage: Passage, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-    """Note the row of a decoder layer, or that there is none: a hook before it."""
+    """Record the row of a decoder layer, or that there is none. This is a hook before the layer."""
     passage.row = kwargs.get("row")
 
 
 def _take(passage: Passage, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Note the row and keep it from what attention calls: a hook before the attention of a decoder layer."""
+    """Record the row, and remove it from the keywords of attention. This is a hook before the attention of a decoder layer."""
     if "row" in kwargs:
         passage.row = kwargs.pop("row")
     return args, kwargs

@@ -1,6 +1,6 @@
-"""Sparse differences of weights: the entries that differ, by tensor. They are taken, added and subtracted.
+"""Sparse differences of weights, the entries that differ by tensor: compute, add and subtract them.
 
-Shapes: N = entries of a tensor that differ.
+Shapes: N = number of differing entries of a tensor.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of one tensor that differ."""
+    """The differing entries of one tensor."""
 
     index: Tensor
-    """Their numbers in the flattened tensor, ascending, (N,)."""
+    """Their indices in the flattened tensor, ascending, (N,)."""
     values: Tensor
     """The differences, (N,)."""
     shape: tuple[int, ...]
@@ -26,11 +26,11 @@ class Entries:
 
 
 Sparse = Mapping[str, Entries]
-"""The differences of a model's tensors, by name; tensors without any are left out."""
+"""The differences of a model's tensors, by name. Tensors without any are left out."""
 
 
 def between(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Entries]:
-    """Return `tuned` less `base`. Raises ValueError where they do not have the same tensors."""
+    """Return `tuned` minus `base`. Raises ValueError if they do not have the same tensors."""
     if odd := [name for name in sorted({*tuned, *base}) if _shape(tuned, name) != _shape(base, name)]:
         raise ValueError(f"{odd[0]} does not have one shape in both models, so there is no difference between them.")
     return {
@@ -39,9 +39,9 @@ def between(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str
 
 
 def add(one: Sparse, other: Sparse, factor: float = 1.0) -> dict[str, Entries]:
-    """Return `one` plus `factor` times `other`: with -1 the second is subtracted. Entries that cancel are left out.
+    """Return `one` plus `factor` times `other`; a factor of -1 subtracts. Entries that cancel are left out.
 
-    Raises ValueError where a tensor has two shapes.
+    Raises ValueError if a tensor has different shapes in the two.
     """
     total = dict(one)
     for name, entries in other.items():
@@ -60,7 +60,7 @@ def add(one: Sparse, other: Sparse, factor: float = 1.0) -> dict[str, Entries]:
 
 
 def dense(difference: Sparse) -> dict[str, Tensor]:
-    """Return the difference as whole tensors, as compressors take it."""
+    """Return the difference as dense tensors, for compressors."""
     return {
         name: entries.values.new_zeros(math.prod(entries.shape))
         .index_copy(0, entries.index, entries.values)

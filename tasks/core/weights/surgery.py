@@ -1,4 +1,4 @@
-"""Finding and replacing layers of a transformers model, LLaMA-, Qwen- and GPT-2-like, dealt with once for all methods."""
+"""Find and replace layers of a transformers model (like LLaMA, Qwen or GPT-2), for all methods."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ M = TypeVar("M")
 Layer = TypeVar("Layer", bound="nn.Module")
 
 ALL_LINEAR = "all-linear"
-"""As `targets`: every linear layer of the decoder layers, and so never the head, but gates of one row, such as that of Qwen2-MoE's shared expert: they
-have no rank to adapt."""
+"""The value of `targets` for every linear layer in the decoder layers, so never the head. Gates with one output, such as that of Qwen2-MoE's shared expert,
+are left out, because there is no rank to adapt."""
 
 BYPASSED = {
     **dict.fromkeys(("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"), ("out_proj",)),
     **dict.fromkeys(("falcon_mamba", "mamba"), ("x_proj", "dt_proj", "out_proj")),
     "jamba": ("dt_proj",),
 }
-"""Family → the linear layers whose weight its recurrent layers read past an adapter's module: Jamba and Mamba that of `dt_proj` always, the others in
-one kernel on a GPU. What peft puts there would not train, and peft refuses some of them; weights that are stored in integers are none there."""
+"""Family → linear layers whose weight its recurrent layers read directly, bypassing an adapter's module: Jamba and Mamba always do so for `dt_proj`, the
+others in a fused kernel on a GPU. An adapter of peft there would not be trained, and peft refuses some of these layers. Their weights must not be quantised to
+integers."""
 
 LISTS = ("layers", "h")
 """Names of a decoder's list of layers: in LLaMA and Qwen, and in GPT-2."""
@@ -37,9 +38,9 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """Return the model's decoder layers, bottom up; replacing entries changes the model.
+    """Return the model's decoder layers, from the bottom up. If you replace an entry, the model changes.
 
-    Raises ValueError for a model whose decoder has them in none of `LISTS`.
+    Raises ValueError if the model's decoder has no list of layers with a name in `LISTS`.
     """
     from torch import nn
 
@@ -62,8 +63,8 @@ def linears(
 ) -> dict[str, nn.Linear]:
     """Return the linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
-    `setting` is the name of `targets` in messages. Raises ValueError where `targets` name or match nothing, where the method needs a layer's `numbers` and they are not stored as
-    floating-point ones, and for GPT-2, whose layers are no `nn.Linear`.
+    `setting` is the name of `targets` in messages. Raises ValueError if `targets` is empty or matches nothing, if the method needs a layer's `numbers` and they are
+    not stored in floating point, and for GPT-2, whose layers are not `nn.Linear`.
     """
     from torch import nn
 
@@ -83,12 +84,12 @@ def linears(
 
 
 def adaptable(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
-    """Return `linears` for an adapter of our own: `all-linear` leaves out the layers of `BYPASSED`, where the LoRA that it is saved as would do nothing."""
+    """Return `linears` for an adapter of our own. `all-linear` leaves out the layers of `BYPASSED`, where the LoRA as which it is saved would have no effect."""
     return _without_bypassed(model, targets, linears(model, targets, numbers=numbers))
 
 
 def adapted_sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
-    """Return `sizes` of the layers that an adapter is put beside: `all-linear` leaves out those of `BYPASSED`, whatever their size."""
+    """Return `sizes` of the layers to which an adapter is added. `all-linear` leaves out those of `BYPASSED`."""
     return _without_bypassed(model, targets, sizes(model, targets))
 
 
@@ -98,19 +99,19 @@ def _without_bypassed(model: nn.Module, targets: Sequence[str] | str, layers: di
 
 
 def bypassed(model: Any) -> tuple[str, ...]:
-    """Return the last name segments of the layers of `BYPASSED` in a model of transformers; none for other families."""
+    """Return the last name segments of a transformers model's layers in `BYPASSED`; none for other families."""
     config = getattr(model, "config", None)
     return BYPASSED.get(config.get_text_config().model_type, ()) if config else ()
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
-    """Return (out, in) features of the layers that `targets` name, however they are stored. Any layer of the decoder may be named, and so
-    neither the head nor those of a vision tower.
+    """Return (output, input) features of the layers that `targets` names, in any storage format. Any layer of the decoder may be named, but neither
+    the head nor layers of a vision tower.
 
-    Raises ValueError where `targets` name or match nothing.
+    Raises ValueError if `targets` is empty or matches nothing.
     """
     from torch import nn
-    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose weight lies the other way
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose weight is transposed
 
     def size(layer: Any) -> tuple[int, int]:
         return tuple(layer.weight.shape)[::-1] if isinstance(layer, Conv1D) else (layer.out_features, layer.in_features)
@@ -126,7 +127,7 @@ def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int
 
 
 def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> None:
-    """Raise ValueError where a layer that an adapter with these targets is put beside is smaller than `rank`."""
+    """Raise ValueError if a layer to which an adapter with these targets is added is smaller than `rank`."""
     name, size = min(adapted_sizes(model, targets).items(), key=lambda item: min(item[1]))
     if rank > min(size):
         raise ValueError(
@@ -137,7 +138,7 @@ def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> Non
 def _named(
     model: nn.Module, known: dict[str, M], targets: Sequence[str] | str, setting: str = "targets"
 ) -> dict[str, M]:
-    """Return those of `known` that `targets` name."""
+    """Return the layers of `known` that `targets` names."""
     wanted = {targets} if isinstance(targets, str) else set(targets)
     if not wanted or "" in wanted:
         raise ValueError(f"{setting}: names no layer. Name some by how they end, or set `{setting}: {ALL_LINEAR}`.")
@@ -157,23 +158,23 @@ def _named(
 
 
 def is_gate(layer: Any) -> bool:
-    """Return True for a linear layer that gives one number."""
+    """Return True for a linear layer with one output."""
     return getattr(layer, "out_features", 0) == 1
 
 
 BASES = ("base_layer", "base")
-"""Names under which an adapter's layer holds the plain layer that it adapts: peft's, and our own."""
+"""Names under which an adapter's layer holds the plain layer that it adapts: those of peft, and our own."""
 
 
 def base_layer(module: nn.Module) -> nn.Module:
-    """Return the plain layer inside an adapter's layer; any other module itself."""
+    """Return the plain layer inside an adapter's layer, or the module itself if it is none."""
     return next((inner for key in BASES if (inner := getattr(module, key, None)) is not None), module)
 
 
 def owners(model: nn.Module) -> dict[str, str]:
-    """Return the full name of the plain layer that each trainable parameter belongs to or adapts, by the parameter's name in `model`.
+    """Map the name of each trainable parameter in `model` to the full name of the plain layer that it belongs to or adapts.
 
-    The layer of `…q_proj.lora_A.default.weight` is `…q_proj`. Parameters of no linear layer (embeddings, norms, prompts) are left out.
+    The layer of `…q_proj.lora_A.default.weight` is `…q_proj`. Parameters outside linear layers (embeddings, norms, prompts) are left out.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -196,7 +197,7 @@ def layer_number(name: str) -> int:
 
 
 def like(weight: Tensor) -> Tensor:
-    """Return an empty tensor like those that train beside a weight: where it is, in fp32, or in its type if that has more bits."""
+    """Return an empty tensor for training beside a weight: on its device, in fp32, or in its type if that has more bits."""
     import torch
 
     return weight.new_empty(0, dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -209,7 +210,7 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def frame(model: nn.Module) -> nn.Module:
-    """Return a copy of a model's modules around the same tensors: what is put into it leaves the model as it is."""
+    """Return a copy of a model's modules that shares its tensors. Changes of the copy's modules leave the model unchanged."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
@@ -219,7 +220,7 @@ def layers_of(model: nn.Module, kind: type[Layer]) -> dict[str, Layer]:
 
 
 def merge_layers(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """Return the model with what `merge` of each module of a class returns in its place."""
+    """Return the model with each module of a class replaced by the result of its `merge`."""
     for name, layer in layers_of(model, kind).items():
         merge: Any = layer.merge
         replace(model, name, merge())

@@ -1,1 +1,1 @@
-"""Rules of the quality of texts: measures from papers, each with a limit in the settings."""
+"""Quality rules for texts: measures from papers, each with a limit in the settings."""

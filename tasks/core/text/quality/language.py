@@ -1,4 +1,4 @@
-"""Tell the language of a text, by py3langid: a model of byte n-grams for 140 languages (Lui and Baldwin 2012), 5 MB, offline."""
+"""Detect the language of a text by py3langid, an offline model of byte n-grams for 140 languages (Lui and Baldwin 2012; 5 MB)."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ REASON = "language"
 
 
 def check(text: str, limits: Quality) -> Unfit | None:
-    """Return the language of a text if it is none of those that are allowed. One with few letters is of no language."""
+    """Return the language of a text if it is not allowed, else None. A text with few letters is always allowed."""
     if not limits.languages or sum(map(str.isalpha, text)) < limits.language_letters:
         return None
     language = identify(text)
@@ -20,7 +20,7 @@ def check(text: str, limits: Quality) -> Unfit | None:
 
 
 def identify(text: str) -> str:
-    """Return the ISO 639-1 code of the likeliest language. Raises ValueError without py3langid."""
+    """Return the ISO 639-1 code of the most likely language. Raises ValueError if py3langid is not installed."""
     return str(_identifier().classify(text)[0])
 
 

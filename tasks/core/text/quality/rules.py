@@ -1,6 +1,6 @@
-"""Measure texts, and hold the measures against the limits.
+"""Measure texts, and compare the measures with the limits.
 
-Sources, as in `config.Quality`: Gopher (Rae et al. 2021), C4 (Raffel et al. 2020). Words are separated by white space, as there.
+The sources are those of `config.Quality`: Gopher (Rae et al. 2021) and C4 (Raffel et al. 2020). As there, words are separated by white space.
 """
 
 import re
@@ -22,12 +22,12 @@ REASON = "quality"
 
 
 def check(text: str, limits: Quality) -> Unfit | None:
-    """Return the first rule that a text breaks, with the measure and the limit; None if it keeps all."""
+    """Return the first rule that a text violates, with the measure and the limit; None if it violates none."""
     return next(_broken(text, limits), None)
 
 
 def _broken(text: str, limits: Quality) -> Iterator[Unfit]:
-    """Yield the rules that a text breaks, those that cost least first."""
+    """Yield the rules that a text violates, the cheapest first."""
     words = text.split()
     lowest: dict[str, Callable[[], float]] = {
         "min_words": lambda: len(words),
@@ -83,7 +83,7 @@ def mean_word_length(words: Sequence[str]) -> float:
 
 
 def symbols_per_word(text: str, words: Sequence[str]) -> float:
-    """Return the number of `#` and ellipses for each word; the larger of the two, as either must keep the limit (Gopher A.1.1)."""
+    """Return the number of `#` or of ellipses per word, whichever is larger, because the limit holds for each (Gopher A.1.1)."""
     if not words:
         return 0.0
     return max(text.count("#"), sum(map(text.count, ELLIPSES))) / len(words)
@@ -110,7 +110,7 @@ def count_stop_words(words: Sequence[str]) -> int:
 
 
 def boilerplate_line_share(lines: Sequence[str]) -> float:
-    """Return the share of lines with a phrase of web pages' notices (C4 2.2)."""
+    """Return the share of lines with a phrase of a web page's notices (C4 2.2)."""
     return _share(lines, lambda line: BOILERPLATE.search(line) is not None)
 
 
@@ -128,7 +128,7 @@ def duplicate_char_share(parts: Sequence[str]) -> float:
 def top_ngram_char_share(words: Sequence[str], length: int) -> float:
     """Return the share of characters in the occurrences of the most frequent n-gram; 0 if none occurs twice (Gopher table A1).
 
-    Of several that are as frequent the longest counts. Spaces are no characters here.
+    Of several equally frequent n-grams, the longest counts. Spaces do not count as characters.
     """
     counts = Counter(zip(*(words[start:] for start in range(length)), strict=False))
     times = max(counts.values(), default=0)
@@ -139,7 +139,7 @@ def top_ngram_char_share(words: Sequence[str], length: int) -> float:
 
 
 def duplicate_ngram_char_share(words: Sequence[str], length: int) -> float:
-    """Return the share of characters in n-grams that stood earlier, each character counted once (Gopher table A1)."""
+    """Return the share of characters in n-grams that repeat an earlier one, each character counted once (Gopher table A1)."""
     seen: set[tuple[str, ...]] = set()
     repeated = bytearray(len(words))
     for start, ngram in enumerate(zip(*(words[offset:] for offset in range(length)), strict=False)):

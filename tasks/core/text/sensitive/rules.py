@@ -1,7 +1,7 @@
-"""Rules that find secrets and personal data: a pattern each, and a check where the shape alone says too little.
+"""Rules that find secrets and personal data: a pattern each, and a check if the pattern is not specific enough.
 
-Shapes of keys are those that their issuers document or publish for secret scanning. Names of persons, postal addresses, and phone
-numbers without their country are not found: no pattern tells them from other words and digits.
+The patterns of keys are those that the issuers document or publish for secret scanning. Names of persons, postal addresses, and phone numbers
+without a country code are not found, because no pattern distinguishes them from other words and digits.
 """
 
 import base64
@@ -20,24 +20,24 @@ DUMMIES = re.compile(
     r"(?i)^(?:.*(?:example|placeholder|changeme|your[-_ ]?|dummy|redacted|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|%\(\w+\)|\$\(\w+(?:\)|$)).*"
     r"|\[[\w-]+\]|pass(?:word|wd)?|secret|token|(.)\1*|\d{1,5})$"
 )
-"""Values that stand for a secret in documentation, and small numbers."""
+"""Values that documentation writes in place of a secret, and small numbers."""
 WORDS = re.compile(r"(?i)^[a-z_]+$")
-"""What is a word where a person chose it; a key that was drawn may have no digit, and those of Hugging Face never have one."""
+"""Values that are words if a person chose them. Random keys may have no digit either, and those of Hugging Face never have one."""
 EXAMPLE_DOMAINS = re.compile(r"(?i)[@.](?:example\.(?:com|org|net|edu)|[\w.-]*\.(?:example|test|invalid|localhost))$")
-"""Domains that RFC 2606 sets aside for examples."""
+"""Domains that RFC 2606 reserves for examples."""
 NO_PERSON = re.compile(
     r"(?i)^(?:git|hg|no-?reply|do-?not-?reply)@"
     r"|\.(?:avif|bmp|css|dll|exe|gif|gz|html|ico|jar|jpe?g|jsx?|json|mjs|pdf|png|svg|tgz|tiff?|tsx|webp|whl|ya?ml)$"
 )
-"""Accounts that serve repositories and that read no mail, and names of files such as `icon@2x.png`: their ends are no domains."""
+"""Accounts of repository servers, accounts that receive no mail, and file names such as `icon@2x.png`, whose endings are not domains."""
 BEFORE_VERSION = re.compile(
     r"""(?ix)(?: (?:version|\b(?:ver\.?|release|section|oid)) ['"]? \ ? [:=(>]? \ ? ['"]? | (?<!addr)(?<!src)(?<!dst)(?<!host)(?<!ip) [=~<>]= \ ? | § \ ? ) $"""
 )
-"""What stands before four numbers that are a version, a section or an object identifier and no address."""
+"""Text before four numbers that are a version, a section or an object identifier, not an IP address."""
 NEAR = 20
-"""Characters before a match that may say that it is something else."""
+"""Number of characters before a match that are searched for a sign that it is something else."""
 MIXED = 16
-"""Signs from which on letters and digits without `_` or `.` among them are no name in a program."""
+"""Length from which on letters and digits without `_` or `.` are not taken for a name in a program."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +47,33 @@ class Rule:
     name: str
     kind: Kind
     pattern: re.Pattern[str]
-    """The group `value`, if there is one, is what must not be seen."""
+    """The pattern. Its group `value`, if there is one, is the sensitive part."""
     hint: str
-    """A pattern without look-around that matches wherever `pattern` does: thousands of texts a millisecond are passed over by it."""
+    """A pattern without look-around that matches wherever `pattern` does. It skips thousands of texts per millisecond."""
     check: Callable[[str], bool] = lambda value: True
     cut: Callable[[str], str] = lambda match: match
-    """Returns the beginning of a match that is the value, where more may stand behind it."""
+    """Returns the part of a match that is the value, if other text may follow it."""
     unless_after: re.Pattern[str] | None = None
-    """Matches the end of the text before what is something else."""
+    """Matches the end of the text before a match that is something else."""
 
 
 def is_issued(value: str) -> bool:
-    """Return False for what documentation writes in place of a key whose shape its issuer gave it."""
+    """Return False for a placeholder in place of a key with a fixed pattern."""
     return not DUMMIES.match(value)
 
 
 def is_real(value: str) -> bool:
-    """Return False for what documentation writes in place of a secret, and for words."""
+    """Return False for a placeholder in place of a secret, and for words."""
     return is_issued(value) and not WORDS.match(value)
 
 
 def is_strong(value: str) -> bool:
-    """Return True for a value that could be a password: letters and digits, and no placeholder."""
+    """Return True for a value that could be a password: it has letters and digits and is not a placeholder."""
     return is_real(value) and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
 def is_no_name(value: str) -> bool:
-    """Return True for a value that could be a password, and is no name in a program such as `other_password1` and `settings.key2`."""
+    """Return True for a value that could be a password and is not a name in a program, such as `other_password1` or `settings.key2`."""
     parts = re.split(r"[_.]", value)
     return is_strong(value) and (len(parts) == 1 or any(len(part) >= MIXED and is_strong(part) for part in parts))
 
@@ -88,12 +88,12 @@ def is_jwt(value: str) -> bool:
 
 
 def is_address(value: str) -> bool:
-    """Return True for an e-mail address that may be a person's: none of the domains for examples, of a service or of a file."""
+    """Return True for an e-mail address that may belong to a person: not of an example domain or a service, and not a file name."""
     return not EXAMPLE_DOMAINS.search(value) and not NO_PERSON.search(value)
 
 
 def is_phone_number(value: str) -> bool:
-    """Return True for a number that the numbering plan of its country knows."""
+    """Return True for a number that is valid in the numbering plan of its country."""
     import phonenumbers
 
     try:
@@ -110,9 +110,9 @@ def is_iban(value: str) -> bool:
 
 
 def iban_in(match: str) -> str:
-    """Return the longest beginning of a match that is an IBAN: a word in capitals may stand behind it.
+    """Return the longest prefix of a match that is an IBAN, because a word in capitals may follow it.
 
-    Without any it is the first group: an IBAN may begin behind that.
+    If there is none, return the first group of characters, because an IBAN may begin after it.
     """
     groups = list(re.finditer(r"\S+", match))
     beginnings = (match[: group.end()] for group in reversed(groups))
@@ -127,9 +127,9 @@ def is_card_number(value: str) -> bool:
 
 
 def card_number_in(match: str) -> str:
-    """Return the longest beginning of a match that is a card number, of groups of four digits and more: an expiry date may stand behind it.
+    """Return the longest prefix of a match that is a card number of groups of at least four digits, because an expiry date may follow it.
 
-    Without any it is the first group where a group of four follows it, which may begin a card number.
+    If there is none, return the first group if a group of at least four digits follows, with which a card number may begin, else the whole match.
     """
     groups = list(re.finditer("[0-9]+", match))
     beginnings = [match[: group.end()] for group in takewhile(lambda group: len(group[0]) >= 4, groups)]
@@ -138,7 +138,7 @@ def card_number_in(match: str) -> str:
 
 
 def is_public(value: str) -> bool:
-    """Return True for an address of the public internet: neither private nor set aside."""
+    """Return True for a public IP address, neither private nor reserved."""
     try:
         return ipaddress.ip_address(value).is_global
     except ValueError:
@@ -162,14 +162,14 @@ def _personal(
 
 WORDS_OF_NAMES = "password|passwd|passphrase|pwd|secret(?:[_-]?key)?(?:[_-]?base)?|(?:api|access|private|signing|encryption)[_-]?key|(?:access|auth)[_-]?token"
 NAMES = rf"(?:{WORDS_OF_NAMES}|(?<=_)pass|token(?=\W{{1,6}}[^\s'\"]{{20}}))"
-"""Names of what is secret. A short `token` may be a word of a text."""
+"""Names of secret values. The name `token` needs a long value, because it may be a word of a text."""
 HINT_NAMES = f"(?:{WORDS_OF_NAMES}|pass|token)"
 BEGINNING = "(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"
-"""Where a name begins, or the last word of one such as `dbPassword`."""
+"""The start of a name, or of the last word in a name such as `dbPassword`."""
 UNBROKEN = "\u00a0\u202f"
-"""Spaces that break no line, as word processors and PDF have them between the groups of a number."""
+"""No-break spaces, which word processors and PDFs have between the groups of a number."""
 SPACES = r"[^\S\x1c-\x1f]*"
-"""White space, as hints know it: Python counts four separators among it that Rust does not."""
+"""White space for hints, which Rust searches: Python's white space has four more separators."""
 SERVICES = (
     ("sk-or-v1-", "[0-9a-f]{64}"),  # OpenRouter
     ("sk-[0-9a-f]{8}", "[0-9a-f]{24}"),  # DeepSeek and others
@@ -184,8 +184,8 @@ SERVICES = (
     ("shp(?:at|ca|pa|ss)_", "[0-9a-fA-F]{32}"),  # Shopify
     ("key-[0-9a-f]{8}", "[0-9a-f]{24}"),  # Mailgun
     ("SK[0-9a-f]{8}", "[0-9a-f]{24}"),  # Twilio
-    ("GOCSPX-", r"[\w-]{28}"),  # Google, a client's secret
-    (r"ya29\.", r"[\w-]{30,}"),  # Google, access
+    ("GOCSPX-", r"[\w-]{28}"),  # Google client secret
+    (r"ya29\.", r"[\w-]{30,}"),  # Google access token
     ("dapi[0-9a-f]{8}", "[0-9a-f]{24}"),  # Databricks
     (r"hv[sb]\.", r"[\w-]{24,}"),  # Vault
     ("do[opr]_v1_", "[0-9a-f]{64}"),  # DigitalOcean
@@ -201,7 +201,7 @@ SERVICES = (
     ("HRKU-", r"[\w-]{36,}"),  # Heroku
     ("AGE-SECRET-KEY-1", "[A-Z0-9]{58}"),
 )
-"""Beginnings of the keys of other services, and what follows them."""
+"""Prefixes of the keys of other services, and the patterns of the rest."""
 RULES = (
     _secret(
         "private-key",
@@ -246,7 +246,7 @@ RULES = (
         "azure-storage-key",
         r"(?:AccountKey=|SharedAccessKey=|[?&]sig=)(?P<value>[A-Za-z0-9+/%]{43,100}={0,2})",
         "AccountKey=|SharedAccessKey=|[?&]sig=",
-    ),  # of storage and of a bus, and the signature of a shared access
+    ),  # of Azure storage and service bus, and the signature of a shared access
     _secret(
         "service-token",
         rf"\b(?:{'|'.join(beginning + rest for beginning, rest in SERVICES)})(?![A-Za-z0-9])",
@@ -274,14 +274,14 @@ RULES = (
         rf"(?im)^[ \t]*(?:export[ \t]+)?[A-Za-z0-9_-]*{NAMES}[ \t]*[:=][ \t]*(?P<value>[A-Za-z0-9!@$%^&*+/~?_.-]{{8,}}={{0,2}})[ \t]*(?:[ \t]#.*)?\r?$",
         f"(?i){HINT_NAMES}[ \t]*[:=][ \t]*[A-Za-z0-9!@$%^&*+/~?_.-]{{8}}",
         is_no_name,
-    ),  # of .env, .ini and YAML files, without quotes; no bracket, which calls in programs have
+    ),  # of .env, .ini and YAML files, without quotes; without brackets, which calls in programs have
     _secret(
         "password-parameter",
         rf"(?i)(?:(?:[;?&]{SPACES}|--){NAMES}=(?!=)|<{NAMES}>|:_authToken=|\bcurl [^\n]{{0,300}}?-(?:u|-user)[ =]['\"]?[^\s:'\"]{{1,100}}:)"
         r"(?P<value>[^\s;&'\"<>()\[\]{}]{8,200})(?=[\s;&'\"<]|\Z)",
         rf"(?i)(?:[;?&]\s*|--){HINT_NAMES}=|<{HINT_NAMES}>|:_authToken=|curl [^\n]{{0,300}}-(?:u|-user)[ =]",
         is_strong,
-    ),  # of connection strings, addresses, command lines, XML and .npmrc
+    ),  # in connection strings, addresses, command lines, XML and .npmrc
     _secret(
         "netrc-password",
         r"\bmachine[ \t]+\S{1,200}[ \t\r\n]+login[ \t]+\S{1,200}[ \t\r\n]+password[ \t]+(?P<value>\S{4,200})",
@@ -313,7 +313,7 @@ RULES = (
         f"[3-6](?:(?:[ -]?[0-9]){{12}}|(?:[{UNBROKEN}]?[0-9]){{12}})",
         is_card_number,
         card_number_in,
-    ),  # of one kind of spaces: 3 500 000 with spaces that break no line stands in a row of numbers with others
+    ),  # with one kind of spaces only: 3 500 000 with no-break spaces may follow other numbers in a row
     _personal(
         "ip-address",
         r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])|(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F:]*[0-9a-fA-F]{1,4}(?![\w:])",
@@ -322,4 +322,4 @@ RULES = (
         unless_after=BEFORE_VERSION,
     ),
 )  # fmt: skip
-"""In the order in which they win where two match the same place."""
+"""All rules. If two match at the same place, the earlier one wins."""

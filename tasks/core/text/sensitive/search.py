@@ -12,13 +12,13 @@ from tasks.core.text.sensitive.rules import NEAR, RULES, Kind, Rule
 
 HINTS = "|".join(f"(?:{rule.hint})" for rule in RULES)
 EXCERPT = 1_200
-"""Characters that are masked of a text whose beginning is shown: one that begins before the end of the beginning is seen whole."""
+"""Number of characters after an excerpt that are searched too, because a secret that begins in the excerpt must be found as a whole."""
 SECRETS: tuple[Kind, ...] = ("secret",)
 
 
 @dataclass(frozen=True)
 class Span:
-    """A place in a text that a rule matches."""
+    """A range of a text that a rule matches."""
 
     rule: Rule
     start: int
@@ -27,20 +27,20 @@ class Span:
 
     @property
     def masked(self) -> str:
-        """The value as it may be shown: its first characters, which tell a key by its issuer, and its length."""
+        """Return the form of the value that may be shown: its first characters, which identify the issuer of a key, and its length."""
         shown = 2 if self.rule.kind == "personal" else 4 if len(self.value) >= 20 else 0
         return f"{self.value[:shown]}… ({len(self.value)} characters)"
 
     @property
     def placeholder(self) -> str:
-        """The text that takes its place."""
+        """Return the text that replaces the value."""
         return f"[{self.rule.name}]"
 
 
 def suspects(texts: Iterable[str]) -> dict[int, list[Rule]]:
-    """Return, for the texts in which rules may match, their positions and these rules. All others hold nothing.
+    """Return the positions of the texts in which rules may match, with these rules. No rule matches in the other texts.
 
-    The hints are searched for in all texts at once, at some 300 MB per CPU-second.
+    The hints are searched in all texts at once, at about 300 MB per CPU-second.
     """
     all_texts = pl.Series(texts, dtype=pl.String)
     positions = all_texts.str.contains(HINTS).arg_true()
@@ -52,7 +52,7 @@ def suspects(texts: Iterable[str]) -> dict[int, list[Rule]]:
 
 
 def spans(text: str, kinds: Collection[Kind], rules: Iterable[Rule] = RULES) -> list[Span]:
-    """Return what rules of these kinds match in a text, in its order. Of two that overlap the earlier rule's stays."""
+    """Return the matches of rules of these kinds in a text, in their order. Of two overlapping matches, that of the earlier rule is kept."""
     taken: list[Span] = []
     for rule in rules:
         if rule.kind not in kinds:
@@ -62,7 +62,9 @@ def spans(text: str, kinds: Collection[Kind], rules: Iterable[Rule] = RULES) -> 
         while match := rule.pattern.search(text, place):
             start, value = match.start(group), rule.cut(match[group])
             end = start + len(value)
-            place = end if value != match[group] else match.end()  # what was cut off may begin the next one
+            place = (
+                end if value != match[group] else match.end()
+            )  # the next match may begin in the part that was cut off
             is_free = not any(start < other.end and other.start < end for other in taken)
             if is_free and rule.check(value) and not _is_other(rule, text[max(0, start - NEAR) : start]):
                 taken.append(Span(rule, start, end, value))
@@ -75,12 +77,12 @@ def _is_other(rule: Rule, before: str) -> bool:
 
 
 def redacted(text: str, kinds: Collection[Kind]) -> str:
-    """Return a text with a placeholder for each match: equal texts become equal texts."""
+    """Return a text with a placeholder for each match. Equal texts stay equal."""
     return replaced(text, spans(text, kinds))
 
 
 def replaced(text: str, places: Sequence[Span]) -> str:
-    """Return a text with the placeholders of these places."""
+    """Return a text in which these spans are replaced by placeholders."""
     parts, end = [], 0
     for span in places:
         parts += [text[end : span.start], span.placeholder]
@@ -89,7 +91,7 @@ def replaced(text: str, places: Sequence[Span]) -> str:
 
 
 def redacted_weights(weights: Sequence[float], places: Sequence[Span]) -> list[float]:
-    """Return the weights of a text's characters after the redaction of these places: a placeholder has that of the first it hides."""
+    """Return the weights of a text's characters after the redaction of these spans. A placeholder has the weight of the first character that it replaces."""
     kept, end = list[float](), 0
     for span in places:
         kept += [*weights[end : span.start], *[weights[span.start]] * len(span.placeholder)]
@@ -98,7 +100,7 @@ def redacted_weights(weights: Sequence[float], places: Sequence[Span]) -> list[f
 
 
 def redacted_json(text: str, kinds: Collection[Kind]) -> str:
-    """Return JSON with placeholders in its texts, keys and numbers; it stays JSON. What is no JSON is redacted as a text."""
+    """Return JSON with placeholders in its strings, keys and numbers; it stays valid JSON. A text that is not JSON is redacted as a text."""
     if not spans(text, kinds):
         return text
     try:
@@ -122,7 +124,7 @@ def _redacted_value(value: Any, kinds: Collection[Kind]) -> Any:
 
 
 def distinct_redacted(name: str, kinds: Collection[Kind]) -> str:
-    """Return a name with placeholders that keep different values apart: a hash of the value stands in each."""
+    """Return a name with placeholders that contain a hash of the value, so that different values stay different."""
     parts, end = [], 0
     for span in spans(name, kinds):
         digest = hashlib.sha256(span.value.encode()).hexdigest()[:8]
@@ -132,5 +134,5 @@ def distinct_redacted(name: str, kinds: Collection[Kind]) -> str:
 
 
 def beginning(text: str, chars: int, kinds: Collection[Kind] = SECRETS) -> str:
-    """Return the first characters of a text, with placeholders for what is sensitive in them."""
+    """Return the first characters of a text, with placeholders for sensitive values."""
     return redacted(text[: chars + EXCERPT], kinds)[:chars]
