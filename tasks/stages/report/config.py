@@ -26,11 +26,11 @@ STAGE = Stage(
 
 
 class AspectsConfig(Config):
-    """The measures of faithfulness and of safety, by the beginnings of their names; every other measure is one of utility. An aspect that has
-    none in a report is told as not measured."""
+    """The measures of faithfulness and of safety, by the beginnings of their names. Every other measure is one of utility. A report says
+    `not measured` for an aspect without measures."""
 
     faithfulness: tuple[Annotated[str, Field(min_length=1)], ...] = ("edit ", "truthfulqa")
-    """Whether what the model says is true, or as it was told."""
+    """Measures of whether the model's statements are true, or agree with what it was given."""
     safety: tuple[Annotated[str, Field(min_length=1)], ...] = (
         "bbq",
         "crows_pairs",
@@ -39,22 +39,22 @@ class AspectsConfig(Config):
         "winogender",
         "wmdp",
     )
-    """Whether what it says does harm: tasks of lm-evaluation-harness, or those of yours."""
+    """Measures of whether the model's statements do harm: tasks of lm-evaluation-harness, or your own."""
 
 
 class ReportConfig(Config):
     """Settings of the comparison of models."""
 
     general_margin: float = Field(0.05, gt=0)
-    """Nats per token that the general loss may rise and still count as no worse."""
+    """Largest rise of the general loss, in nats per token, that still counts as no worse."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Of every interval."""
+    """Level of every confidence interval."""
     resamples: int = Field(2000, ge=100, le=100_000)
-    """Draws of the bootstrap."""
+    """Number of draws of the bootstrap."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
     answers: int = Field(10, ge=0, le=100)
-    """Tasks whose answers are shown side by side on the page."""
+    """Number of tasks whose answers are shown side by side on the page."""
     aspects: AspectsConfig = AspectsConfig()
 
 

@@ -5,12 +5,12 @@ import math
 from tasks.core.statistics import Estimate
 
 PER_CENT = "share"
-"""The unit that is shown in per cent; its differences are percentage points."""
+"""The unit whose values are shown in per cent; differences are percentage points."""
 NO_INTERVAL = "[no interval]"
 UNKNOWN = "–"
-"""Stands for what was not measured."""
+"""Shown for a value that was not measured."""
 NO_NUMBER = "no number"
-"""Stands for a value that is NaN or infinite."""
+"""Shown for a value that is NaN or infinite."""
 
 
 def level(estimate: Estimate, unit: str) -> str:
@@ -26,7 +26,7 @@ def interval(estimate: Estimate, unit: str) -> str:
 
 
 def change(difference: Estimate, unit: str) -> str:
-    """Format a difference with its interval, every figure signed: `−0.215 [−0.240, −0.190]`."""
+    """Format a difference with its interval, with a sign at every figure: `−0.215 [−0.240, −0.190]`."""
     value = signed(difference.value, unit)
     if not _bounded(difference):
         return f"{value} {NO_INTERVAL}"
@@ -58,12 +58,12 @@ def p_value(p: float) -> str:
 
 
 def mebibytes(size: int | None) -> str:
-    """Format a size in MiB, to a tenth."""
+    """Format a size in MiB, with one decimal."""
     return UNKNOWN if size is None else f"{size / 2**20:,.1f}"
 
 
 def count(number: int | None) -> str:
-    """Format a number of things; one that was not measured is a dash."""
+    """Format a number of things; a dash if it was not measured."""
     return UNKNOWN if number is None else f"{number:,}"
 
 
@@ -72,5 +72,5 @@ def _bounded(estimate: Estimate) -> bool:
 
 
 def _minus(text: str) -> str:
-    """Write a minus sign, which is as wide as a plus, and none before zero."""
+    """Return text with a typographic minus, which is as wide as a plus, and without a minus before zero."""
     return text.replace("-", "−") if float(text) != 0 else text.replace("-", "")

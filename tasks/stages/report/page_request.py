@@ -1,6 +1,6 @@
-"""Make a page on request, with what no output of a stage may hold: `python -m tasks.stages.report.page_request < REQUEST`.
+"""Make a page on request, with facts that no output of a stage may hold: `python -m tasks.stages.report.page_request < REQUEST`.
 
-A request is JSON, as `flows.experiments.report_page` writes it. Flows import no stage, so this runs in a process of its own.
+A request is JSON, which `flows.experiments.report_page` writes. Flows import no stage, so this runs in a process of its own.
 """
 
 import gc
@@ -32,17 +32,17 @@ class Request(Config):
     to: Path
     config: StageConfig
     sides: list[Side] = []  # noqa: RUF012  # pydantic copies it
-    """Two models; none for all of the workspace."""
+    """Two models; empty for all models of the workspace."""
     examples: Path = Path(STAGE.reads["test"])
-    """The examples that the items are of …"""
+    """The table of examples to which the items belong."""
     documents: Path = Path(STAGE.reads["documents"])
-    """… and the texts."""
+    """The table of texts to which the items belong."""
     surroundings: dict[str, Any]
 
 
 def main() -> int:
-    """Read a request, write its page, and print the verdict that comes first, as JSON."""
-    gc.disable()  # hundreds of thousands of records live until the end of this process, and looking through them frees nothing
+    """Read a request, write its page, and print the first verdict as JSON."""
+    gc.disable()  # hundreds of thousands of records live until this process ends, so a collection would free nothing
     request = Request.model_validate_json(sys.stdin.read())
     try:
         data = replace(_data(request), surroundings=_surroundings(request.surroundings))

@@ -1,4 +1,4 @@
-"""Read and compare what a report shows: every measured model of a workspace, or any two tables of results."""
+"""Read and compare the data of a report: every measured model of a workspace, or any two tables of results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,24 +24,24 @@ from tasks.stages.report.data.strength_of_tests import sentence, strength_rows
 from tasks.stages.report.data.verdict import compute_verdict
 
 CARD = "ratchet.json"
-"""The card of a model, beside its weights."""
+"""File name of a model's card, which is in the folder of its weights."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured model, wherever its files are."""
+    """A measured model, whose files may be anywhere."""
 
     name: str
     results: Path
     """The table of its results."""
     metrics: Path | None
-    """The figures that stage evaluate wrote; None of one whose results alone were kept."""
+    """The figures that stage `evaluate` wrote; None if only the results were kept."""
     trained: Path | None
-    """The folder of its training, if there was one and it is kept."""
+    """The folder of its training; None if there was none or it was not kept."""
 
 
 def read_workspace(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
-    """Return the comparison of all models of a workspace with its reference."""
+    """Return the comparison of all models of a workspace with the reference."""
     reference, others = roles(config.models)
     folders = {"pretrained": inputs["pretrained"]}
     folders |= {name: inputs["tuned"] / name for name in others if name not in folders}
@@ -69,10 +69,10 @@ def read_models(
     *,
     trained: Mapping[str, Path] | None = None,
 ) -> ReportData:
-    """Return the comparison of the first model with each of the others, the last of which leads.
+    """Return the comparison of the first model with each of the others. The last model leads.
 
     `inputs` has the base's card, the counts of the data, and the held-out examples and texts. `trained` are the folders of the trainings to
-    show; without it those of the models.
+    show; by default those of the models.
     """
     bootstrap = Bootstrap(config.resamples, config.seed, config.confidence)
     results = {model.name: tables.read(model.results, Result) for model in models}
@@ -125,7 +125,7 @@ def _compared(
 
 def _text_sources(path: Path) -> dict[str, str]:
     """Return the source of each text by its id, without reading the texts."""
-    tables.count(path, Document)  # which says what is wrong with a file that is none
+    tables.count(path, Document)  # reports a file that is not such a table
     columns = tables.scan([path], Document).select("id", "source").collect()
     return dict(columns.iter_rows())
 
@@ -182,12 +182,12 @@ def roles(models: Mapping[str, Model]) -> tuple[str, list[str]]:
 
 
 def _read_if_there(path: Path) -> Any:
-    """Return the contents of a file; an empty record where there is none."""
+    """Return the contents of a file; an empty record if there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def read_json(path: Path) -> Any:
-    """Return the contents of a file. Raises FileNotFoundError with the command that makes it."""
+    """Return the contents of a file. Raises FileNotFoundError that names the command to create it."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. `ratchet run report` makes what comes first.")
     return json.loads(path.read_text(encoding="utf-8"))

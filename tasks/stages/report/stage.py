@@ -1,7 +1,7 @@
-"""Stage `report`: compare every model with the reference, for people, for programs, and for the users of a model.
+"""Stage `report`: compare every model with the reference, and write the result for people, for programs, and for users of the model.
 
 reads   models/base/ratchet.json, training.json and ratchet.json of models/pretrained/ and models/tuned/<round>/ where they trained,
-        data/rounds/<round>/{faults,faults_refused}.parquet, of a turn the outputs of stages diagnose and refine beside them,
+        data/rounds/<round>/{faults,faults_refused}.parquet, for a turn also the outputs of stages diagnose and refine,
         data/selection.json,
         data/ingested/{report.json,test.parquet,test_documents.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,metrics.json,index.html,README.md},
@@ -27,7 +27,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     if not config.models:
         outputs["report"].mkdir(parents=True)
         (outputs["report"] / "summary.txt").write_text(NOTHING, encoding="utf-8")
-        (outputs["report"] / "metrics.json").write_text("{}\n", encoding="utf-8")  # which dvc.yaml names
+        (outputs["report"] / "metrics.json").write_text("{}\n", encoding="utf-8")  # dvc.yaml names it as an output
         run.say(NOTHING.rstrip())
         return
     data = read_workspace(inputs, config)

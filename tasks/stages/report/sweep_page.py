@@ -1,6 +1,6 @@
 """Make the page of a sweep: `python -m tasks.stages.report.sweep_page < REQUEST`.
 
-A request is JSON, as `flows.experiments.sweeps.outcome` writes it. Flows import no stage, so this runs in a process of its own.
+A request is JSON, which `flows.experiments.sweeps.outcome` writes. Flows import no stage, so this runs in a process of its own.
 """
 
 import sys
@@ -13,7 +13,7 @@ from tasks.stages.report.render.parallel import Dimension, parallel_coordinates
 
 
 class Line(Config):
-    """An axis of the picture."""
+    """An axis of the plot."""
 
     name: str
     values: list[Any]
@@ -29,7 +29,7 @@ class Request(Config):
     title: str
     lead: str
     best: int | None
-    """The number of the point that was chosen; null where all diverged."""
+    """The number of the chosen point; null if all diverged."""
     dimensions: list[Line]
     head: list[str]
     rows: list[list[str]]

@@ -1,4 +1,4 @@
-"""The aspects under which a model is judged: its utility, its faithfulness, its safety. One that nothing measured is told as such."""
+"""The aspects under which a model is judged: utility, faithfulness and safety. An aspect without measures is reported as not measured."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,25 +13,25 @@ HINTS: Mapping[str, str] = {
     "faithfulness": "`evaluate.harness` with `truthfulqa_mc2`, or `evaluate.facts`, measures some of it",
     "safety": "`evaluate.harness` with `toxigen`, or with tasks of your own that `report.aspects.safety` names, measures some of it",
 }
-"""Aspect → what would measure it, in the order in which they are told."""
+"""Aspect → settings that would measure it, in the order of the report."""
 
 
 class Aspect(NamedTuple):
-    """One aspect of a model, with what was measured of it."""
+    """One aspect of a model, with its measures."""
 
     name: str
     rows: Sequence[Row]
 
     @property
     def sentence(self) -> str:
-        """The measures in words, or that there are none, with what would do."""
+        """The names of the measures; without any, a sentence that says so and names a remedy."""
         if self.rows:
             return ", ".join(dict.fromkeys(row.title for row in self.rows))
         return f"{NOT_MEASURED}. {HINTS[self.name]}."
 
 
 def aspects(comparison: Comparison, config: AspectsConfig) -> list[Aspect]:
-    """Return every aspect with its measures; what settings assign to no other is utility."""
+    """Return every aspect with its measures. A measure that the settings assign to no aspect is one of utility."""
     named = {"faithfulness": config.faithfulness, "safety": config.safety}
     rows: dict[str, list[Row]] = {name: [] for name in HINTS}
     for row in comparison.rows:

@@ -1,4 +1,4 @@
-"""Limits of the measures in a comparison: tests that were not run, the sandbox level, passes that cannot be trusted."""
+"""Find the limits of the measures in a comparison: tests that were not run, the sandbox level, passes that cannot be trusted."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from tasks.stages.report.data.comparison import CHECKS, Comparison
 Metrics = Mapping[str, Mapping[str, Any]]
 """Model → the metrics that stage evaluate wrote."""
 NAMED = 5
-"""Items that a sentence names."""
+"""Most items that a sentence names."""
 
 
 def reason_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
@@ -29,13 +29,13 @@ def reasons_checks_not_run(comparison: Comparison, metrics: Metrics) -> dict[str
 
 
 def reason_human_eval_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
-    """Return the reason why HumanEval was requested and not run; None otherwise."""
+    """Return the reason why HumanEval was requested but not run; None otherwise."""
     human_evals = [metrics[name].get("human_eval", {}) for name in (comparison.before, comparison.after)]
     return next((scores[PASS]["not_run"] for scores in human_evals if "not_run" in scores.get(PASS, {})), None)
 
 
 def sandbox_level(comparison: Comparison, metrics: Metrics) -> int | None:
-    """Return the isolation level in which programs were run, to be shown beside their score; None if none was run."""
+    """Return the isolation level at which programs were run, to be shown with their score; None if none was run."""
     if not comparison.answers:
         return None
     level: int | None = metrics[comparison.after].get("settings", {}).get("sandbox")
@@ -43,7 +43,7 @@ def sandbox_level(comparison: Comparison, metrics: Metrics) -> int | None:
 
 
 def untrusted_passes(comparison: Comparison) -> str | None:
-    """Return a sentence that counts each model's passes by tests its programs could have spoilt; None if there are none."""
+    """Return a sentence that counts each model's passes by tests with which the program could have tampered; None if there are none."""
     counts = [
         sum(pair[side].inside and pair[side].value == 1 for pairs in comparison.answers.values() for pair in pairs)
         for side in (0, 1)
@@ -56,7 +56,7 @@ def untrusted_passes(comparison: Comparison) -> str | None:
 
 
 def left_out_caveat(metrics: Metrics) -> str:
-    """Return a sentence that counts and names the items which people found wrong, else an empty text."""
+    """Return a sentence that counts and names the items that people found wrong; empty if there are none."""
     items = sorted({item for figures in metrics.values() for item in figures.get("left_out", {}).get("items", {})})
     if not items:
         return ""
@@ -66,7 +66,7 @@ def left_out_caveat(metrics: Metrics) -> str:
 
 
 def compression_caveat(models: Mapping[str, Model], grid: str | None) -> str:
-    """Return a caveat about compressed models if the base's weights were dequantised from a coarse grid, else an empty text."""
+    """Return a caveat about compressed models if the base's weights were dequantised from a coarse grid; else an empty text."""
     compressed = [name for name, model in models.items() if model.group == "compressed"]
     if not grid or not compressed:
         return ""

@@ -12,10 +12,10 @@ Metrics = Mapping[str, Any]
 
 
 def benchmark_rows(comparison: Comparison, metrics: Mapping[str, Metrics], bootstrap: Bootstrap) -> Iterator[Row]:
-    """Yield a row for each score of both models. Raises ValueError if one of them lacks a score, or has it of other items.
+    """Yield a row for each score of both models. Raises ValueError if one model lacks a score, or has it for another number of items.
 
-    The harness gives standard errors and no items, so the scores are treated as independent: the interval of a difference is wider than
-    a paired one's.
+    The harness gives standard errors but no items, so the scores are treated as independent. The interval of a difference is then wider than
+    that of a paired difference.
     """
     names = comparison.before, comparison.after
     first, second = (metrics[name].get("harness", {}).get("scores", {}) for name in names)
@@ -52,5 +52,5 @@ def _row(name: str, before: Metrics, after: Metrics, bootstrap: Bootstrap) -> Ro
 
 
 def _score_and_error(scores: Metrics) -> tuple[float, float]:
-    """Return score and standard error; a perplexity may be no number."""
+    """Return score and standard error. The score is NaN if it is not a number, as a perplexity may be."""
     return math.nan if scores["value"] is None else scores["value"], scores["error"]

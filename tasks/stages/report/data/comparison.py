@@ -17,16 +17,16 @@ from tasks.core.records import DOMAIN_LOSSES, EDITS, LOCALITY, PASS, PREFERENCE,
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
-"""Measure → its name in text, in the order of the report. Examples and corpora are optional, so any may be missing."""
+"""Measure → its name in text, in the order of the report. Examples and corpora are optional, so any measure may be missing."""
 HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
-"""The unit of standard benchmarks, each with a scale of its own."""
+"""The unit of standard benchmarks, each of which has its own scale."""
 NOT_WRITTEN = (PREFERENCE, *Choice.beside, *Judge.beside, *ToolCall.beside, *UnitTests.beside)
-"""The measures for which the model writes nothing: of the likeliest of given answers, of pairs that are planted for a judge, and what else is
-told of answers that another measure has."""
+"""The measures without answers of their own: the model chooses among given answers, the pairs are planted for a judge, or the measure is
+another one of answers that a first measure already has."""
 CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE, *EDITS)
-"""The measures of answers that a check grades, that data prefer, or that tell facts."""
+"""The measures of answers that a check grades, of preference pairs, and of facts written into the model."""
 TIERS = ("short", "medium", "long")
 NATS = "nats/token"
 UNITS: dict[str, Callable[[Result], float]] = {
@@ -44,15 +44,16 @@ class Row:
 
     measure: str
     part: str
-    """The tier of a pass@1 row, or `all`; the domain or task of a row of a check or a loss that has several (`math (task)` beside a domain `math`); empty for other measures."""
+    """The tier of a pass@1 row, or `all`; the domain or task in a row of a check or loss with several (`math (task)` if a domain is named `math`
+    too); empty for other measures."""
     unit: str
-    """`nats/token`, `bits/byte`, `share` for shares of right answers and for scores of 0 to 1, or `score` of a standard benchmark."""
+    """`nats/token`, `bits/byte`, `share` for shares of right answers and for scores from 0 to 1, or `score` for a standard benchmark."""
     items: int
     before: Estimate
     after: Estimate
     difference: Estimate
     test: Literal["mcnemar", "sign_flip"] | None = None
-    """McNemar's exact test of answers that are right or wrong, or flips of the signs of groups' differences, of scores."""
+    """McNemar's exact test for answers that are right or wrong, or a sign-flip test over groups' differences for scores."""
     p: float | None = None
     """Two-sided p-value of the test."""
 
@@ -70,32 +71,32 @@ class Comparison:
     after: str
     rows: list[Row]
     answers: dict[str, list[Pair]]
-    """The answers of both, by kind, such as `HumanEval, first answers`."""
+    """The answers of both models, by kind, such as `HumanEval, first answers`."""
 
     @property
     def tasks(self) -> list[Pair]:
-        """Return the answers of both to each task of pass@1."""
+        """Return the answers of both models to each task of pass@1."""
         return self.answers.get(_kind(PASS), [])
 
     @property
     def first_answers(self) -> list[Pair]:
-        """Return the first answers of both to tasks of pass@1 and to those of HumanEval."""
+        """Return the first answers of both models to tasks of pass@1 and of HumanEval."""
         return [pair for measure in (PASS, f"{HUMAN_EVAL}{PASS}") for pair in self.answers.get(_kind(measure), [])]
 
     @property
     def written(self) -> list[Pair]:
-        """Return the greedy answers that both wrote to held-out tasks and questions."""
+        """Return the greedy answers of both models to held-out tasks and questions."""
         kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in NOT_WRITTEN))
         return [pair for kind in kinds for pair in self.answers.get(kind, [])]
 
     @property
     def deciding_loss(self) -> Row | None:
-        """Return the loss that decides whether the second model is better: on examples, on texts if there are none; None without either."""
+        """Return the loss that decides whether the second model is better: on examples, or on texts if there are no examples; else None."""
         return next((row for measure in DOMAIN_LOSSES if (row := self.row(measure))), None)
 
     @property
     def accuracy(self) -> Row | None:
-        """Return the share of all held-out tasks that the first answer solves, or of answers that a check takes; None without any."""
+        """Return pass@1 of all held-out tasks, else the share of answers that a check accepts; None without either."""
         measures = ((PASS, "all"), *((measure, "") for measure in CHECKS if measure not in NOT_WRITTEN))
         return next((row for name, part in measures if (row := self.row(name, part, "share"))), None)
 
@@ -107,7 +108,7 @@ class Comparison:
 def compare(
     before: tuple[str, Sequence[Result]], after: tuple[str, Sequence[Result]], bootstrap: Bootstrap = statistics.DEFAULT
 ) -> Comparison:
-    """Compare two named models in every measure that has items. Raises ValueError if their items differ, or if neither was measured."""
+    """Compare two named models in every measure with items. Raises ValueError if their items differ, or if neither model was measured."""
     names, sides = (before[0], after[0]), (_by_measure(before[1]), _by_measure(after[1]))
     losses = {measure: _pair(measure, names, sides) for measure in LOSSES}
     if not before[1] and not after[1]:
@@ -123,7 +124,7 @@ def compare(
     ]
     rows += [pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
-        if measure == STRONG_PASS:  # of the gate set, whose results hold a part of its first answers again
+        if measure == STRONG_PASS:  # in results of the gate set, which repeat some of its first answers under this name
             rows.append(pass_row(PASS, STRONG_PASS.removeprefix(PASS).strip(), pairs, bootstrap))
         elif "sampled" in measure:
             rows.append(_score_row(measure, "", pairs, bootstrap))
@@ -152,7 +153,7 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
         )
     pairs = [(first[item], second[item]) for item in sorted(first)]
     for a, b in pairs:
-        # Older tables have no reference, and locality holds a model against its own earlier answers.
+        # Older tables have no reference, and locality compares a model with its own earlier answers.
         if a.expected != b.expected and a.expected and b.expected and measure != LOCALITY:
             raise ValueError(
                 f"{measure} {a.item} was held against {a.expected[:40]!r} for {names[0]} and {b.expected[:40]!r} for {names[1]}: the data "
@@ -167,9 +168,9 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
 
 
 def _parts(pairs: Sequence[Pair], fields: Sequence[str]) -> dict[str, list[Pair]]:
-    """Return all pairs, under an empty name, and then those of each value of these fields of which there are several.
+    """Return all pairs, under an empty name, followed by the pairs of each value of those fields that have several values.
 
-    A value that an earlier field has for other pairs has its field behind it: `math (task)`.
+    If an earlier field has the same value for other pairs, the name of the field is added: `math (task)`.
     """
     parts = {"": list(pairs)}
     for name in fields:
@@ -182,7 +183,7 @@ def _parts(pairs: Sequence[Pair], fields: Sequence[str]) -> dict[str, list[Pair]
 
 
 def _loss_row(measure: str, part: str, unit: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
-    """Return the row of a loss. Where an item's loss is no number, neither is the model's, nor its difference."""
+    """Return the row of a loss. If the loss of an item is not finite, the model's loss and the difference are NaN."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     weights, groups = [UNITS[unit](result) for result, _ in pairs], [result.group for result, _ in pairs]
     no_number = Estimate(math.nan, math.nan, math.nan, len(set(groups)))
@@ -199,7 +200,7 @@ def _loss_row(measure: str, part: str, unit: str, pairs: Sequence[Pair], bootstr
 
 
 def _order(measure: str) -> tuple[bool, list[Any]]:
-    """Sort key of measures: HumanEval last, and numbers by their size."""
+    """Return the sort key of a measure: HumanEval last, and numbers by their value."""
     parts = re.split(r"(\d+)", measure)
     return measure.startswith(HUMAN_EVAL), [int(part) if part.isdigit() else part for part in parts]
 
@@ -232,7 +233,7 @@ def pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstra
 def _bounds_of_change(
     before: Sequence[float], after: Sequence[float], groups: Sequence[str], bootstrap: Bootstrap
 ) -> Estimate:
-    """Return the change of a share with the interval that the gate has for it: it knows how rare changes are."""
+    """Return the change of a share with the interval that the gate uses, which takes into account how rare changes are."""
     changes = [second - first for first, second in zip(before, after, strict=True)]
     return bounds.share_bounds(changes, groups, (1 - bootstrap.confidence) / 2)
 
@@ -247,7 +248,7 @@ def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> It
 
 
 def _macro_f1_row(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
-    """Return the row of macro-F1. It has no p-value: it is no mean over items, so items have no differences to flip."""
+    """Return the row of macro-F1. It has no p-value: since it is not a mean over items, there are no differences whose signs could be flipped."""
     expected, groups = [one.expected for one, _ in pairs], [one.group for one, _ in pairs]
     before, after = ([pair[side].parsed for pair in pairs] for side in (0, 1))
     return Row(
@@ -283,7 +284,7 @@ def _answers(tasks: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     answers: dict[str, list[Pair]] = {}
     for measure, pairs in tasks.items():
         if "sampled" in measure or measure == STRONG_PASS:
-            continue  # probabilities over several answers, and first answers again
+            continue  # probabilities over several answers, and repeated first answers
         answers.setdefault(_kind(measure), []).extend(pairs)
     return answers
 

@@ -1,14 +1,14 @@
-"""Tell whether anything that could train overlaps what models are measured by, as stage `ingest` found it."""
+"""Report whether training data overlap evaluation data, as found by stage `ingest`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 LEAK = "leak"
-"""The reason of `ingest` for refusing a record that overlaps an evaluation item."""
+"""The reason that `ingest` records for a refused record that overlaps an evaluation item."""
 
 
 def sentence(ingested: Mapping[str, Any]) -> str:
-    """Return in words what was left out of training for it, or that nothing was; empty where nothing is held out."""
+    """Return a sentence about the records left out of training because they overlap; empty if nothing is held out."""
     examples = sum(row["examples"] for split, row in ingested["splits"].items() if split != "train")
     texts = sum(row["documents"] for name, row in ingested["corpora"].items() if not name.endswith(" train"))
     counts = {"example": examples, "text": texts}

@@ -1,4 +1,4 @@
-"""Pairs of wrong and right programs behind a round's loss weights: counts, a selection, and their differences as marked pieces."""
+"""Pairs of wrong and right programs that determine a round's loss weights: counts, a selection, and their differences as marked pieces."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tasks.core.text.sensitive import search
 from tasks.methods.objectives.fait import marks
 
 SHOWN = 10
-"""Pairs on the page."""
+"""Most pairs on the page."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Faults:
 
     @property
     def commented(self) -> float:
-        """Return the share of marked tokens that lie in comments or docstrings, averaged over pairs."""
+        """Return the share of marked tokens that are in comments or docstrings, averaged over pairs."""
         return sum(pair.commented for pair in self.pairs) / max(len(self.pairs), 1)
 
     @property
@@ -52,7 +52,7 @@ class Piece:
 
     text: str
     mark: str
-    """`char` where characters differ, `anchor` where the other side has more, `line` on the rest of a line that differs, or empty."""
+    """`char` for characters that differ, `anchor` for a place where the other side has more, `line` for the rest of a changed line, or empty."""
 
 
 def kind(pair: FaultPair) -> str:
@@ -70,7 +70,7 @@ def choose_pairs(pairs: Sequence[FaultPair], count: int = SHOWN) -> list[FaultPa
 
 
 def sides(pair: FaultPair) -> dict[str, list[Piece]]:
-    """Cut both programs into pieces, under `wrong` and `right`."""
+    """Return both programs cut into pieces, under `wrong` and `right`."""
     return {
         "wrong": pieces(pair.incorrect, pair.bad_lines, pair.bad_chars, ()),
         "right": pieces(pair.correct, pair.good_lines, pair.good_chars, pair.anchors),
@@ -78,14 +78,14 @@ def sides(pair: FaultPair) -> dict[str, list[Piece]]:
 
 
 def pieces(text: str, lines: Sequence[int], chars: Sequence[Sequence[int]], anchors: Sequence[int]) -> list[Piece]:
-    """Cut the text where its marks change. A secret is one piece, which shows what it is in its place."""
+    """Return the text cut where its marks change. A secret is one piece, which shows a placeholder."""
     layers = {
         "line": marks.of_lines(text, lines),
         "anchor": [(at, at + 1) for at in anchors],
         "char": [(start, end) for start, end in chars],
     }
     kinds = [""] * len(text)
-    for mark, spans in layers.items():  # later ones cover earlier ones
+    for mark, spans in layers.items():  # later layers cover earlier ones
         for start, end in spans:
             kinds[start:end] = [mark] * (min(end, len(text)) - start)
     secrets = {span.start: span for span in search.spans(text, search.SECRETS)}

@@ -1,4 +1,4 @@
-"""The first batch of a training as the model saw it: its tokens, which of them have a loss, and how much each weighs."""
+"""The first batch of a training as the model saw it: its tokens and the weight of each in the loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 from tasks.core.text.sensitive import search
 
 HIDDEN = "•"
-"""Stands for a token of a secret."""
+"""Shown in place of a token of a secret."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token and the weight of its prediction in the loss; 0 marks context that trains nothing."""
+    """A token and the weight of its prediction in the loss; 0 for context, which is not trained on."""
 
     text: str
     weight: float
@@ -20,7 +20,7 @@ class Token:
 
 @dataclass(frozen=True)
 class FirstBatch:
-    """The start of the batch, and the size of all of it."""
+    """The beginning of the batch, and the size of the whole batch."""
 
     sequences: Sequence[tuple[str, Sequence[Token]]]
     """The id of each example or text, and its tokens."""
@@ -28,21 +28,21 @@ class FirstBatch:
     tokens: int
     trained: int
     objective: str = ""
-    """What the objective makes of the weights, in a sentence; empty where it multiplies each loss by its weight and does no more."""
+    """A sentence about the objective's use of the weights; empty if it only multiplies each loss by its weight."""
 
     @property
     def shown(self) -> int:
-        """Return the number of tokens that are shown."""
+        """Return the number of tokens in `sequences`."""
         return sum(len(tokens) for _, tokens in self.sequences)
 
     @property
     def weights(self) -> list[float]:
-        """Return the different weights above 0 of what is shown, the smallest first."""
+        """Return the different weights above 0 in `sequences`, the smallest first."""
         return sorted({token.weight for _, tokens in self.sequences for token in tokens if token.weight > 0})
 
 
 def read(course: Mapping[str, Any]) -> FirstBatch | None:
-    """Return the first batch that `training.json` holds; None where it holds none."""
+    """Return the first batch in the contents of a `training.json`; None if it holds none."""
     kept = course.get("first_batch")
     if not kept:
         return None
@@ -53,7 +53,7 @@ def read(course: Mapping[str, Any]) -> FirstBatch | None:
 
 
 def _tokens(texts: Sequence[str], weights: Sequence[float]) -> list[Token]:
-    """Return the tokens; one that overlaps a secret is hidden."""
+    """Return the tokens. A token that overlaps a secret is hidden."""
     spans = search.spans("".join(texts), search.SECRETS)
     tokens, start = [], 0
     for text, weight in zip(texts, weights, strict=True):

@@ -9,17 +9,17 @@ class LossChange(NamedTuple):
     """The changes of both losses at a checkpoint since the start of the training, in nats per token."""
 
     tokens: int
-    """Trained so far."""
+    """Number of tokens trained so far."""
     domain: float
-    """Below zero is gained."""
+    """Below zero is a gain."""
     general: float
-    """Above zero is forgotten."""
+    """Above zero is forgetting."""
 
 
 def loss_changes(course: Mapping[str, Any]) -> list[LossChange]:
-    """Return the changes at each checkpoint, the start first; an empty list if the course did not measure both losses.
+    """Return the changes at each checkpoint, the start first; an empty list if the training did not measure both losses.
 
-    A checkpoint at which a loss was no number is left out.
+    A checkpoint with a loss that is not finite is left out.
     """
     measured = course.get("measured", {})
     if not measured.keys() >= {"domain", "general"}:

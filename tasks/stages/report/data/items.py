@@ -1,4 +1,4 @@
-"""Every item that was measured, with the results of all models side by side: what each won, lost, and why."""
+"""Every measured item with the results of all models side by side: which models gained or lost it, and why."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,34 +17,34 @@ class Item:
     measure: str
     item: str
     results: Sequence[Result | None]
-    """One for each model, the reference first; None of a model that was not measured on it."""
+    """One result for each model, the reference first; None for a model that was not measured on the item."""
     example: Example | None
-    """The held-out example behind it, where it is one."""
+    """The held-out example of the item; None if it has none."""
     text_source: str = ""
-    """The source of the text of a corpus behind it, where it is one."""
+    """The source of the corpus text of the item; empty if it is no text."""
 
     @property
     def facts(self) -> Result:
-        """Return a result that has what does not depend on the model: group, domain, tier."""
+        """Return any result, for the facts that do not depend on the model: group, domain, tier."""
         return next(result for result in self.results if result)
 
     @property
     def source(self) -> str:
-        """Return where the item is from; of one that is none of the workspace's data, its group."""
+        """Return the source of the item; for an item that is not from the workspace's data, its group."""
         return self.example.source if self.example else self.text_source or self.facts.group
 
     @property
     def link(self) -> str:
-        """Return the item's name on the page, the same in every report that has it."""
+        """Return the item's link target on the page, which is the same in every report."""
         return f"{self.measure}/{self.item}"
 
     @cached_property
     def values(self) -> list[float | None]:
-        """Return of each model the loss in nats per token, or the verdict on its answer; None where there is none or it is no number."""
+        """Return, for each model, the loss in nats per token or the score of its answer; None if there is none or it is not finite."""
         return [None if result is None else _value(result) for result in self.results]
 
     def change(self, model: int) -> float | None:
-        """Return the gain of a model over the reference, below zero where it is worse; None where one has no value."""
+        """Return the gain of a model over the reference, negative if it is worse; None if one of the two has no value."""
         before, after = self.values[0], self.values[model]
         if before is None or after is None:
             return None
@@ -62,9 +62,9 @@ def list_items(
     leading: str,
     text_sources: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Item]:
-    """Return the items of all models: answers that the leading model lost, won and failed, then all others and losses.
+    """Return the items of all models: answers that the leading model lost, gained and failed, followed by the other answers and the losses.
 
-    Within a kind the order is that of the items, which are hashes; losses begin with the one that rose most.
+    Within a kind, items are sorted by their ids, which are hashes. Losses begin with the one that rose most.
     """
     names = list(results)
     by_key = [{(result.measure, result.item): result for result in rows} for rows in results.values()]
@@ -78,14 +78,14 @@ def list_items(
             text_sources.get(item, ""),
         )
         for measure, item in keys
-        if "sampled" not in measure  # not an answer, but a probability over several
+        if "sampled" not in measure  # not an answer, but a probability over several answers
     ]
     at = names.index(leading)
     return sorted(items, key=lambda item: _rank(item, at))
 
 
 def _rank(item: Item, leading: int) -> tuple[int, float, str, str]:
-    """Sort key of an item."""
+    """Return the sort key of an item."""
     change = item.change(leading)
     if item.measure in LOSSES:
         return 5, change or 0.0, item.measure, item.item

@@ -21,7 +21,7 @@ ORIGINS = {
     "add": "new tasks",
     "edit": "edited by a person",
 }
-"""Operator that made an example → the word for the example."""
+"""Operator that produced an example → the word for the example."""
 AS_READ = "as read"
 """The word for examples of the first round."""
 ENDS = {
@@ -29,12 +29,12 @@ ENDS = {
     "converged": "nothing could be proposed for the examples that were chosen",
     "refused": "every proposal was refused",
 }
-"""Reason why a turn changed nothing → its words."""
+"""Reason why a turn changed nothing → its text."""
 NO_FAILURE = "the model failed none of the fresh tasks"
 ACCEPTED, REFUSED = 3, 1
-"""Accepted and refused proposals of each operator on the page."""
+"""Most accepted and most refused proposals of each operator on the page."""
 BINS = 20
-"""Of the histogram of the quality, which is 0 to 10."""
+"""Number of bins in the histogram of quality, which ranges from 0 to 10."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Turn:
     refinement: Mapping[str, Any]
     lineage: Sequence[Lineage]
     before: Mapping[str, Example]
-    """The examples of the previous round, by id …"""
+    """The examples of the previous round, by id."""
     after: Mapping[str, Example]
-    """… and those of the new round."""
+    """The examples of the new round, by id."""
     explain: Callable[[Signals], list[str]]
-    """Gives the curator's reasons for the sets of an example."""
+    """Returns the curator's reasons for the sets of an example."""
 
     def threshold(self, signal: str) -> float | None:
         """Return the limit beyond which a signal puts an example into a set; None if there is no limit."""
@@ -60,7 +60,7 @@ class Turn:
 
     @property
     def kinds(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the fresh tasks of each kind that were asked and failed, and the new ones to add; empty where examples were looked at."""
+        """Return, for each kind, the numbers of fresh tasks asked, failed and to add; empty if the diagnosis looked at examples."""
         kinds: Mapping[str, Mapping[str, Any]] = self.diagnosis.get("kinds", {})
         return dict(sorted(kinds.items(), key=lambda entry: (-entry[1]["add"], entry[0])))
 
@@ -80,7 +80,7 @@ class Turn:
 
     @property
     def _why_no_task(self) -> str:
-        """Return why no kind of tasks gets new ones."""
+        """Return the reason why no kind of tasks gets new ones."""
         whys = {counts["why"] for counts in self.kinds.values()}
         named = (
             f"{', '.join(kind for kind, counts in self.kinds.items() if counts['why'] == why)}: {why}"
@@ -100,7 +100,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Step:
-    """A measure of two models that follow on each other: the base and the first round, or a round and the next."""
+    """A measure of two consecutive models: the base and the first round, or a round and the next."""
 
     before: str
     after: str
@@ -108,26 +108,26 @@ class Step:
 
     @property
     def is_worse(self) -> bool:
-        """Return True if all of the difference's interval is on the worse side."""
+        """Return True if the whole interval of the difference is on the worse side."""
         difference = self.row.difference
         return difference.low > 0 if self.row.unit == NATS else difference.high < 0
 
 
 @dataclass(frozen=True)
 class Loop:
-    """All turns of the loop, by the rounds that they make, the first round's examples, and the selection of the best round."""
+    """All turns of the loop, by the rounds that they produce, the first round's examples, and the selection of the best round."""
 
     first: tuple[str, Sequence[Example]]
     turns: Mapping[str, Turn]
     selection: Mapping[str, Any]
     steps: Sequence[Step] = ()
-    """Each round against the one before it, the first against the base; empty if a round was not measured."""
+    """Each round compared with the one before it, the first with the base; empty if a round was not measured."""
     losses: Sequence[Step] = ()
-    """The domain loss in the same way, where `steps` has the share of right answers."""
+    """The same for the domain loss, if `steps` has the share of right answers."""
 
     @property
     def setbacks(self) -> list[Step]:
-        """Return the measures by which a turn made a model that is decidedly worse than the one before it."""
+        """Return the steps in which a turn made a model worse than the one before it, by the whole interval."""
         of_turns = [step for step in (*self.steps, *self.losses) if step.after in self.turns]
         return [step for step in of_turns if step.is_worse]
 
@@ -143,9 +143,9 @@ class Loop:
 
 
 def steps(comparisons: Sequence[Comparison]) -> list[Step]:
-    """Return the share of right answers of each model against the one before it; the domain loss if not all of them answered.
+    """Return the share of right answers of each model compared with the one before it; the domain loss if not all of them answered.
 
-    An empty list where neither was measured of all.
+    The list is empty if neither was measured for all models.
     """
     accuracies = [comparison.accuracy for comparison in comparisons]
     rows = accuracies if all(accuracies) else [comparison.deciding_loss for comparison in comparisons]
@@ -157,7 +157,7 @@ def steps(comparisons: Sequence[Comparison]) -> list[Step]:
 
 
 def loss_steps(comparisons: Sequence[Comparison]) -> list[Step]:
-    """Return the domain loss of each model against the one before it; an empty list where it was not measured of all."""
+    """Return the domain loss of each model compared with the one before it; an empty list if it was not measured for all."""
     rows = [comparison.deciding_loss for comparison in comparisons]
     return [
         Step(comparison.before, comparison.after, row)
@@ -173,7 +173,7 @@ def levels_of(steps: Sequence[Step]) -> list[tuple[str, Estimate]]:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposal and the example that it was made from."""
+    """A proposal and the example from which it was made."""
 
     line: Lineage
     before: Example
@@ -183,7 +183,7 @@ class Proposal:
 
 
 def shown_set(row: Signals) -> str:
-    """Return the set whose colour an example has: the first it was chosen for, else the first it belongs to, else `none`."""
+    """Return the set that gives an example its colour: the first for which it was chosen, else the first to which it belongs, else `none`."""
     return next(iter([*row.chosen, *row.flags]), "none")
 
 
@@ -202,7 +202,7 @@ def count_origins(loop: Loop) -> dict[str, dict[str, int]]:
 
 
 def choose_proposals(turn: Turn) -> dict[str, list[Proposal]]:
-    """Choose some proposals of each operator, the accepted ones first, by their ids (which are hashes)."""
+    """Choose some proposals of each operator, accepted ones first, ordered by their ids, which are hashes."""
     signals = {row.example: row for row in turn.signals}
     lines = sorted(
         (line for line in turn.lineage if line.operator in ORIGINS and line.parents and line.parents[0] in turn.before),
@@ -219,7 +219,7 @@ def choose_proposals(turn: Turn) -> dict[str, list[Proposal]]:
 
 
 def quality_histogram(values: Sequence[float]) -> list[int]:
-    """Count the values in each of equally wide bins from 0 to 10; 10 itself is in the last."""
+    """Count the values in each of `BINS` equally wide bins from 0 to 10; 10 itself is in the last bin."""
     counts = [0] * BINS
     for value in values:
         counts[min(int(value * BINS / 10), BINS - 1)] += 1

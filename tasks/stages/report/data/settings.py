@@ -1,4 +1,4 @@
-"""Settings of the trainings: by name, and where one model's differ from another's."""
+"""Settings of the trainings, by name, and the differences between models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ PLAN = {
     "pack_tokens": "tokens of a pack at most",
     "seed": "seed",
 }
-"""Setting of a training → its words."""
+"""Setting of a training → its name in text."""
 
 
 def by_name(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def by_name(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return each setting with its value in every model, those that differ first."""
+    """Return each setting with its value in every model. Settings that differ come first."""
     names = sorted({name for values in settings.values() for name in values})
     rows = {name: [_shown(values, name) for values in settings.values()] for name in names}
     return dict(sorted(rows.items(), key=lambda row: (len(set(row[1])) == 1, row[0])))
@@ -36,7 +36,7 @@ def differing(rows: Mapping[str, list[str]]) -> int:
 
 
 def plan(settings: Mapping[str, Any]) -> list[str]:
-    """Return in words how long, how fast and on how much at a time a training went; empty for a model that was not trained."""
+    """Return texts about the length, learning rate and batch size of a training; empty for a model that was not trained."""
     section = next((section for section in ("tune", "pretrain") if f"{section}.epochs" in settings), "")
     optimizer = settings.get(f"{section}.optimizer")
     named = {

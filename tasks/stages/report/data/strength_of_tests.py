@@ -1,4 +1,4 @@
-"""Compare the answers of two models to problems with strong tests and with weak ones apart."""
+"""Compare the answers of two models separately for problems with strong tests and with weak tests."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from tasks.stages.report.data.comparison import HUMAN_EVAL, Comparison, Row, pas
 
 Metrics = Mapping[str, Any]
 PARTS = {"strong tests": False, "weak tests": True}
-"""The part of pass@1, and whether its tests are weak."""
+"""Part of pass@1 → True if its tests are weak."""
 
 
 def strength_rows(comparison: Comparison, metrics: Mapping[str, Metrics], bootstrap: Bootstrap) -> Iterator[Row]:
-    """Yield pass@1 by the strength of tests, of the held-out tasks and of HumanEval; nothing where it was not measured."""
+    """Yield pass@1 by the strength of tests, for held-out tasks and for HumanEval; nothing if the strength was not measured."""
     for measure, problem_set in ((PASS, ""), (f"{HUMAN_EVAL}{PASS}", HUMAN_EVAL.strip())):
         items = measured(metrics[comparison.after], problem_set).get("items", {})
         pairs = [pair for pair in comparison.first_answers if pair[0].measure == measure]
@@ -23,14 +23,14 @@ def strength_rows(comparison: Comparison, metrics: Mapping[str, Metrics], bootst
 
 
 def measured(metrics: Metrics, problem_set: str = "") -> Metrics:
-    """Return what evaluation says of the strength of a set's tests; empty where it was not measured."""
+    """Return the strength of a set's tests from the metrics of stage `evaluate`; empty if it was not measured."""
     figures: Metrics = metrics.get(problem_set, {}) if problem_set else metrics
     strength: Metrics = figures.get("strength", {})
     return strength
 
 
 def sentence(metrics: Metrics) -> str:
-    """Return the strength of tests in words; empty where it was not measured."""
+    """Return sentences about the strength of tests; empty if it was not measured."""
     sets = {
         "the held-out tasks": measured(metrics),
         "HumanEval": measured(metrics, HUMAN_EVAL.strip()),

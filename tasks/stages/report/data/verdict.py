@@ -1,4 +1,4 @@
-"""Compute the verdict: is a model better in its domain, and no worse on general text? Three answers to each, one sentence for both."""
+"""Compute the verdict: is a model better in its domain, and no worse on general text? Each question has three answers; one sentence gives both."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,9 +31,9 @@ class Verdict:
     """The verdict on one model against the reference, by the intervals of two differences."""
 
     here: Here
-    """On the deciding loss of the domain: `better` or `worse` if the interval of its difference excludes 0."""
+    """By the deciding loss of the domain: `better` or `worse` if the interval of its difference excludes 0."""
     elsewhere: Elsewhere
-    """On the general loss: `no worse` if the interval of its difference stays below the margin, `worse` if it stays above."""
+    """By the general loss: `no worse` if the interval of its difference is below the margin, `worse` if it is above."""
     claim: str
     evidence: str
 
@@ -76,9 +76,9 @@ def judge_general(difference: Estimate, margin: float) -> Elsewhere:
 
 
 def count_changes(comparison: Comparison) -> str:
-    """Return in words how many figures are better and worse for certain, and which are worse: is it worse anywhere?
+    """Return a sentence that says how many figures are better by their whole interval, and names those that are worse.
 
-    Bits per byte are left out, which say what nats per token say, and scores of standard benchmarks, whose direction is their own.
+    Bits per byte are left out, since they say the same as nats per token, and scores of standard benchmarks, since for some lower is better.
     """
     rows = [row for row in comparison.rows if row.unit not in ("bits/byte", SCORE)]
     better, worse = ([row for row in rows if _sign(row) == sign] for sign in (1, -1))
@@ -91,7 +91,7 @@ def count_changes(comparison: Comparison) -> str:
 
 
 def _sign(row: Row) -> int:
-    """Return 1 for a row whose interval is better for certain, -1 for one that is worse, 0 for one that is not decided."""
+    """Return 1 for a row whose whole interval is better, -1 for one whose whole interval is worse, else 0."""
     low, high = row.difference.low, row.difference.high
     if row.unit == number_format.PER_CENT:
         return int(low > 0) - int(high < 0)

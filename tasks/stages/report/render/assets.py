@@ -1,4 +1,4 @@
-"""The libraries and scripts of the page, put into it: it loads nothing, and runs nothing else."""
+"""The libraries and scripts that are embedded in the page, which loads nothing and runs no other script."""
 
 import base64
 import hashlib
@@ -10,14 +10,14 @@ from importlib.resources import files
 FOLDER = files("tasks.stages.report.render")
 VENDOR = FOLDER / "vendor"
 SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-interpreter.js", "tabulator.min.js")
-"""In the order in which they run. The page's own script follows."""
+"""The scripts of libraries, in the order in which they run. The page's own script follows."""
 STYLE = "tabulator.min.css"
 MODULE = (
     ("import { ascending, isString, DisallowedObjectProperties } from 'vega-util';",
      "(function () {\nconst { ascending, isString, DisallowedObjectProperties } = vega;"),
     ("export { expression as expressionInterpreter };", "vega.expressionInterpreter = expression;\n})();"),
 )  # fmt: skip
-"""The first and last lines of vega-interpreter, an ES module, and what stands for them in a page without modules."""
+"""The first and last lines of vega-interpreter, an ES module, and their replacements for a page without modules."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def style() -> str:
 
 @cache
 def libraries() -> tuple[Library, ...]:
-    """Return the libraries with their licences, which have to go with every copy."""
+    """Return the libraries with their licences, which every copy must include."""
     listed = {facts["package"]: facts for facts in json.loads(_read("vendor/vendored.json")).values()}
     return tuple(
         Library(name, facts["version"], facts["license"], _read(f"vendor/{facts['license_file']}"))
@@ -54,7 +54,7 @@ def libraries() -> tuple[Library, ...]:
 
 @cache
 def content_policy() -> str:
-    """Return the page's content security policy: no source of anything but the scripts on it, each known by its hash."""
+    """Return the page's content security policy: it allows nothing but the page's own scripts, each by its hash, inline styles and data images."""
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts())
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -70,7 +70,7 @@ def _script(name: str) -> str:
 
 
 def _without_map(text: str) -> str:
-    """Return a script or style sheet without its link to a source map, which is not there."""
+    """Return a script or style sheet without the link to its source map, which is not on the page."""
     return "\n".join(line for line in text.split("\n") if "# sourceMappingURL=" not in line)
 
 

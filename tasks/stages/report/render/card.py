@@ -1,4 +1,4 @@
-"""The header of the model card: metadata as Hugging Face's hub reads them, with the results of the leading model.
+"""The header of the model card: metadata in the format of Hugging Face's hub, with the results of the leading model.
 
 https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 """
@@ -93,7 +93,7 @@ ITEMS = {
     "general": "held-out general texts",
     PASS: "held-out tasks of the domain",
 }
-"""Measure → what it was measured on."""
+"""Measure → the items on which it was measured."""
 
 
 def card_header(data: ReportData) -> str:
@@ -113,7 +113,7 @@ def card_header(data: ReportData) -> str:
 
 
 def slug(text: str) -> str:
-    """Write a licence as the hub does: `apache-2.0`."""
+    """Return a licence in the hub's spelling: `apache-2.0`."""
     return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-")
 
 
@@ -132,7 +132,7 @@ def _results(comparison: Comparison) -> Iterator[EvalResult]:
         yield EvalResult(
             task_type="text-generation",
             dataset_type="ratchet-held-out",
-            dataset_config=f"{row.measure}{part}",  # the hub puts results of one type, config and split under one name
+            dataset_config=f"{row.measure}{part}",  # the hub groups results with equal type, config and split under one name
             dataset_name=f"{_items_in_words(row)}, {row.items:,} {'item' if row.items == 1 else 'items'}",
             dataset_split="test",
             metric_type=_metric(row),
@@ -142,7 +142,7 @@ def _results(comparison: Comparison) -> Iterator[EvalResult]:
 
 
 def _items_in_words(row: Row) -> str:
-    """Return what the items of a row are; those of HumanEval are nobody's domain."""
+    """Return a text about the items of a row; items of HumanEval belong to no domain."""
     if row.measure.startswith(HUMAN_EVAL):
         return "HumanEval"
     items = ITEMS.get(row.measure, "held-out items of the domain")

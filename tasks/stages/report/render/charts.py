@@ -1,6 +1,6 @@
 """Charts of comparisons and trainings.
 
-A point is filled if its interval decides something and hollow if it does not, so no meaning depends on colour alone.
+A point is filled if its interval decides something, else hollow, so that no meaning depends on colour alone.
 """
 
 import math
@@ -26,9 +26,9 @@ from tasks.stages.report.render.grammar import (
 )
 
 MOST_POINTS = 300
-"""Points of a curve; longer ones are thinned."""
+"""Most points of a curve; longer curves are thinned."""
 SIDES = (("left", "right"), ("bottom", "top"))
-"""The ends of an interval across and of one upwards."""
+"""The fields with the ends of a horizontal interval, and with those of a vertical one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Curve:
     name: str
     points: Sequence[tuple[float, float]]
     held_out: Sequence[tuple[float, float]] = ()
-    """The same on held-out data, which is measured more rarely."""
+    """The same quantity on held-out data, which is measured less often."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class Forgetting:
 
     name: str
     domain: Estimate
-    """Below zero is gained."""
+    """Below zero is a gain."""
     general: Estimate
-    """Above zero is forgotten."""
+    """Above zero is forgetting."""
 
 
 def forest_plot(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Chart:
-    """Draw differences with their intervals around zero; `ends` are the words to its left and right."""
+    """Draw differences with their intervals around zero; `ends` are the words to the left and right of zero."""
     unit = effects[0].unit
     order = list(dict.fromkeys(effect.label for effect in effects))
     rows: list[dict[str, Any]] = [
@@ -136,7 +136,7 @@ def bar_chart(rows: Sequence[tuple[str, Mapping[str, Estimate]]], title: str) ->
 
 
 def curves(lines: Sequence[Curve], title: str, quantity: str, **scale: Any) -> Chart:
-    """Draw a quantity over trained tokens: the running mean strong, each step pale, held-out values as points."""
+    """Draw a quantity over trained tokens: the running mean as a strong line, steps as a pale line, held-out values as points."""
     names = [line.name for line in lines]
     steps, means, points = [], [], []
     for line in lines:
@@ -162,7 +162,7 @@ def curves(lines: Sequence[Curve], title: str, quantity: str, **scale: Any) -> C
 
 
 def forgetting_ends(ends: Sequence[Forgetting], margin: float, title: str, loss: str) -> Chart:
-    """Draw where each model ends, with its intervals, in the axes of `forgetting_paths`; the reference is where the zero lines cross."""
+    """Draw the end point of each model with its intervals, on the axes of `forgetting_paths`. The reference is where the zero lines cross."""
     rows: list[dict[str, Any]] = [
         {
             "model": end.name,
@@ -188,7 +188,7 @@ def forgetting_ends(ends: Sequence[Forgetting], margin: float, title: str, loss:
 
 
 def forgetting_paths(traces: Mapping[str, Sequence[LossChange]], margin: float, title: str) -> Chart:
-    """Draw each model's path from the origin, with a point at every checkpoint: downwards is gained, to the right forgotten.
+    """Draw each model's path from the origin, with a point at every checkpoint. Downwards is gain, to the right is forgetting.
 
     `margin` is the rise of the general loss that still counts as no worse.
     """
@@ -229,7 +229,7 @@ def _zero_and_margin(margin: float) -> list[Spec]:
 
 
 def size_chart(sizes: Sequence[Size], title: str, loss: str) -> Chart:
-    """Draw the loss of each model over its size on disk: to the left is smaller, below is better."""
+    """Draw the loss of each model over its size on disk: left is smaller, low is better."""
     names = [size.name for size in sizes]
     rows = [
         {
@@ -262,7 +262,7 @@ def _tip(name: str, tokens: float, value: float) -> str:
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Return at most `most` points, each the mean of equally many neighbours."""
+    """Return at most `most` points, each the mean of an equal number of neighbours."""
     size = max(1, math.ceil(len(points) / most))
     return [_mean(points[start : start + size]) for start in range(0, len(points), size)]
 

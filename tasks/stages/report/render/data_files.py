@@ -40,7 +40,7 @@ def summary_record(data: ReportData) -> dict[str, Any]:
 
 
 def metrics_record(data: ReportData) -> dict[str, dict[str, float]]:
-    """Return the contents of metrics.json, which DVC shows as columns: of each model a level and its change against the reference."""
+    """Return the contents of metrics.json, which DVC shows as columns: for each model, levels and their changes against the reference."""
     metrics: dict[str, dict[str, float]] = {}
     for comparison in data.comparisons:
         for row in (row for row in comparison.rows if row.part in ("", "all") and row.unit != "bits/byte"):
@@ -57,7 +57,7 @@ def metrics_record(data: ReportData) -> dict[str, dict[str, float]]:
 
 
 def plot_tables(data: ReportData) -> dict[str, Iterable[Sequence[Any]]]:
-    """Return header and rows of each table by its name. DVC plots them."""
+    """Return header and rows of each table, by its name. DVC plots the tables."""
     courses, comparisons = data.courses.items(), data.comparisons
     passes = (line for comparison in comparisons for line in _pass_lines(comparison))
     return {
@@ -140,7 +140,7 @@ def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
 
 
 def metric_name(row: Row) -> str:
-    """Return the name of a row's difference as an MLflow metric: letters, digits and underscores alone."""
+    """Return the name of a row's difference as an MLflow metric, with only letters, digits and underscores."""
     unit = row.unit.replace("/", "_per_") if row.measure in LOSSES else ""
     measure, part = (re.sub(r"\W+", "_", text.replace("@", "_at_")).strip("_") for text in (row.measure, row.part))
     return "_".join(filter(None, (measure, part, unit, "difference")))

@@ -1,4 +1,4 @@
-"""Put charts on the page: a place for each, and the specifications of all in one element that its script reads."""
+"""Put charts on the page: one figure element for each, and all specifications in one element that the page's script reads."""
 
 import json
 from typing import Any
@@ -18,17 +18,17 @@ class Gallery:
         self._specs: list[Spec] = []
 
     def figure(self, chart: Chart) -> Markup:
-        """Return the place of a chart."""
+        """Return the figure element of a chart."""
         self._specs.append(chart.spec)
         return FIGURE.format(len(self._specs) - 1, chart.spec["height"], MISSING + chart.title)
 
     def data(self) -> Markup:
-        """Return the element that holds all charts which were placed so far."""
+        """Return the element with the specifications of all charts placed so far."""
         return json_element("charts", {"config": CONFIG, "charts": self._specs})
 
 
 def json_element(name: str, value: Any) -> Markup:
-    """Return an element with data as JSON, of which no character can end it."""
+    """Return an element with data as JSON. No character of the data can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,6 +1,6 @@
-"""Pack the items for the page: a table of all, and their texts in blocks that are unpacked when one of them is opened.
+"""Pack the items for the page: one table, and their texts in blocks, which the page unpacks when an item is opened.
 
-A page has a limited size. Texts that do not fit stay in `data/results/` and `data/ingested/`, and the page says how many.
+The size of a page is limited. Texts that do not fit are only in `data/results/` and `data/ingested/`, and the page says how many.
 """
 
 import base64
@@ -16,31 +16,31 @@ from tasks.stages.report.data.comparison import HUMAN_EVAL, LOSSES
 from tasks.stages.report.data.items import Item
 
 BLOCK = 128
-"""Items whose texts are packed together."""
+"""Number of items whose texts are packed together."""
 TABLE_BYTES, TEXT_BYTES = 1_900_000, 1_200_000
-"""Of the page, at most for the table and for the texts."""
+"""Most bytes of the page for the table and for the texts."""
 Show = Callable[[Sequence[str]], list[str]]
-"""Makes texts of data or of a model safe to show, many at once."""
+"""Makes a list of texts, from data or from a model, safe to show."""
 LEVEL = 6
-"""Of zlib; its highest takes three times as long, and leaves a page as large."""
+"""Compression level of zlib. The highest level takes three times as long and makes no smaller page."""
 
 
 @dataclass(frozen=True)
 class PackedItems:
-    """The items as the page holds them."""
+    """The items in the form for the page."""
 
     table: str
     blocks: Sequence[str]
     shown: int
-    """Items in the table …"""
+    """Number of items in the table."""
     with_texts: int
-    """… those of them whose texts are on the page …"""
+    """Number of items in the table whose texts are on the page."""
     total: int
-    """… and all that were measured."""
+    """Number of measured items."""
 
 
 def pack_items(items: Sequence[Item], models: Sequence[str], show: Show) -> PackedItems:
-    """Pack as many items as fit, from the first on."""
+    """Pack the first items, as many as fit."""
     rows = list(items)
     while len(table := packed(_table(rows, models, show))) > TABLE_BYTES:
         rows = rows[: len(rows) // 2]
@@ -49,14 +49,17 @@ def pack_items(items: Sequence[Item], models: Sequence[str], show: Show) -> Pack
 
 
 def packed(value: object) -> str:
-    """Return a value as compressed JSON in base64, in which no character of the data can end the element that holds it."""
+    """Return a value as compressed JSON in base64. No character of the data can end the element that holds it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), LEVEL)).decode("ascii")
 
 
 def _table(rows: Sequence[Item], models: Sequence[str], show: Show) -> dict[str, Any]:
-    """Return the items by column. Words that repeat are numbers into `words`; ids and sources, of which an item has one in every measure,
-    stand in `items` and `sources`, and `item` has their numbers."""
+    """Return the items by column.
+
+    Repeated words are stored as indices into `words`. Ids and sources, which are the same in all measures of an item, are in `items` and
+    `sources`, and `item` holds the indices into them.
+    """
     items = {key: number for number, key in enumerate(dict.fromkeys((row.item, row.source) for row in rows))}
     of_rows = {
         "measure": [row.measure for row in rows],
@@ -93,7 +96,7 @@ def _outcome(result: Result | None) -> str:
 
 
 def _blocks(rows: Sequence[Item], show: Show) -> Iterator[str]:
-    """Yield the texts of the items, so many to a block, until the page is full."""
+    """Yield the texts of the items in blocks of `BLOCK` items, until the page is full."""
     room = TEXT_BYTES
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
@@ -107,7 +110,7 @@ def _blocks(rows: Sequence[Item], show: Show) -> Iterator[str]:
 
 
 def _raw_texts(item: Item) -> Iterator[str]:
-    """Yield every text that is shown of an item, as it is."""
+    """Yield every text of an item that the page shows, unchanged."""
     for result in item.results:
         if result and not result.is_loss:
             yield from (result.output, result.parsed, result.expected)

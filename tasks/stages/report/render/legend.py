@@ -1,4 +1,4 @@
-"""Explain how the figures were computed, in the words of the summary, the page and the model card."""
+"""Explain how the figures were computed, for the summary, the page and the model card."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from tasks.stages.report.data.comparison import CHECKS, SCORE, Comparison, Row
 
 
 def legend(comparisons: Sequence[Comparison], bootstrap: Bootstrap) -> str:
-    """Return the explanation of the measures that the comparisons have."""
+    """Return the explanation of the measures in the comparisons."""
     rows = [row for comparison in comparisons for row in comparison.rows]
     return " ".join([_intervals(bootstrap), *_optional_measures(rows)])
 

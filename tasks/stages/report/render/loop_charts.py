@@ -1,6 +1,6 @@
-"""Charts of a turn of the loop: every example by its signals, and the origins of each round's examples.
+"""Charts of a turn of the loop: the signals of every example, and the origins of each round's examples.
 
-A set has a colour and a shape. Examples that were chosen are filled; members of a set that were not chosen are hollow.
+A set has a colour and a shape. Chosen examples are filled; members of a set that were not chosen are hollow.
 """
 
 import math
@@ -25,14 +25,14 @@ from tasks.stages.report.render.grammar import (
 )
 
 MOST = 1_500
-"""Examples of no set that are drawn at most; more would hide the others."""
+"""Most examples without a set that are drawn; more would hide the others."""
 LOOKS = {
     "too hard": ("circle", "var(--model-4)"),
     "of low quality": ("square", "var(--model-3)"),
     "alone": ("diamond", "var(--model-1)"),
     "the others": ("circle", "var(--model-0)"),
 }
-"""Words for a set → its shape and colour."""
+"""Name of a set in text → its shape and colour."""
 SHOWN_SETS = SETS | {"none": "the others"}
 
 
@@ -45,7 +45,7 @@ class Axis:
 
 
 def loss_map(turn: Turn) -> Chart | None:
-    """Draw the data map: loss after the training over loss before it. Below the diagonal the loss fell."""
+    """Draw the data map: loss after the training over loss before it. For points below the diagonal the loss fell."""
     dots = _dots(turn.signals, "loss_before", "loss_after")
     axes = (
         Axis("loss before the training, nats per token", turn.threshold("loss_before")),
@@ -55,7 +55,7 @@ def loss_map(turn: Turn) -> Chart | None:
 
 
 def neighbour_map(turn: Turn) -> Chart | None:
-    """Draw the neighbourhood map: loss after the training over similarity to the nearest prompts. Outliers are to the left."""
+    """Draw the neighbourhood map: loss after the training over similarity to the nearest prompts. Outliers are at the left."""
     dots = _dots(turn.signals, "neighbour_similarity", "loss_after")
     axes = (
         Axis("mean cosine to the nearest prompts", turn.threshold("neighbour_similarity")),
@@ -65,7 +65,7 @@ def neighbour_map(turn: Turn) -> Chart | None:
 
 
 def quality_chart(turn: Turn) -> Chart | None:
-    """Draw a histogram of the model's own judgements of its examples."""
+    """Draw a histogram of the quality scores that the model gave to its examples."""
     counts = quality_histogram([row.quality for row in turn.signals if row.quality is not None])
     if not any(counts):
         return None
@@ -109,9 +109,10 @@ def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) 
 
 
 def round_chart(steps: Sequence[Step], *, equally_long: bool = False) -> Chart:
-    """Draw a measure of the base and of each round with its interval, and above each round what its turn changed.
+    """Draw a measure of the base and of each round with its interval, and above each round the change by its turn.
 
-    Where rounds are `equally_long`, a band shows the first one's interval: what as many tokens of its examples alone give.
+    If the trainings of all rounds are `equally_long`, a band shows the first round's interval: the result of as many tokens of its examples
+    alone.
     """
     row, levels = steps[0].row, levels_of(steps)
     changes = ["", *(number_format.change(step.row.difference, step.row.unit) for step in steps)]
@@ -148,7 +149,7 @@ def round_chart(steps: Sequence[Step], *, equally_long: bool = False) -> Chart:
 
 
 def _dots(signals: Sequence[Signals], x: str, y: str) -> list[dict[str, Any]]:
-    """Return the examples that have both signals, members of a set last, so that they are drawn on top."""
+    """Return the examples with both signals. Members of a set come last, so that they are drawn on top."""
     complete = [row for row in signals if getattr(row, x) is not None and getattr(row, y) is not None]
     complete = [row for row in complete if math.isfinite(getattr(row, x)) and math.isfinite(getattr(row, y))]
     others = sorted((row for row in complete if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
@@ -191,5 +192,5 @@ def _scatter(
 
 
 def _limit(limit: float | None) -> list[Spec]:
-    """Return a dashed line at a limit of `x`, and its word above the plot."""
+    """Return a dashed line at a limit of `x`, and the word `limit` above the plot."""
     return [] if limit is None else [rule("x", limit, dashed=True), word("x", limit, "limit")]

@@ -23,11 +23,11 @@ from tasks.stages.report.render.item_data import pack_items
 from tasks.stages.report.render.view import SHOWN_ROWS, template_variables
 
 SHOWN_CHARS = 4_000
-"""Characters of an answer that are shown; a model may repeat itself for long."""
+"""Most characters of an answer that are shown, since a model may repeat itself endlessly."""
 
 
 def html_page(data: ReportData) -> str:
-    """Render the report as one HTML page that loads nothing, and runs no script but its own."""
+    """Render the report as one HTML page that loads nothing and runs only its own scripts."""
     gallery = Gallery()
     page = _environment(autoescape=True)
     page.filters["figure"] = gallery.figure
@@ -41,7 +41,7 @@ def html_page(data: ReportData) -> str:
 
 
 def chart_page(**variables: Any) -> str:
-    """Render one chart with the table of its figures as a page that loads nothing (`chart.html.j2` names the variables)."""
+    """Render one chart with a table of its figures as a page that loads nothing. `chart.html.j2` names the variables."""
     gallery = Gallery()
     page = _environment(autoescape=True)
     page.filters["figure"] = gallery.figure
@@ -64,12 +64,12 @@ def largest_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def shown(text: str) -> str:
-    """Return data or an answer as a page shows it: of limited length, without secrets, and no character takes effect."""
+    """Return data or an answer in the form for a page: with limited length, without secrets, and with control characters made visible."""
     return visible(search.redacted(text, search.SECRETS), SHOWN_CHARS)
 
 
 def all_shown(texts: Sequence[str]) -> list[str]:
-    """Return many texts as `shown` does, in less time: most of them hint at no secret, which is seen in all at once."""
+    """Return many texts as `shown` does, but faster: one search over all texts finds the few that may hold a secret."""
     suspects = search.suspects(texts)
     return [
         visible(search.replaced(text, search.spans(text, search.SECRETS, suspects.get(place, ()))), SHOWN_CHARS)
@@ -78,17 +78,17 @@ def all_shown(texts: Sequence[str]) -> list[str]:
 
 
 def _without_effect(value: Any) -> Any:
-    """Return a text in which no control or direction character takes effect; what is markup already stays as it is."""
+    """Return a text with control and direction characters escaped; markup is returned unchanged."""
     return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _cell(text: object) -> str:
-    """Escape text for a cell of a Markdown table."""
+    """Return text escaped for a cell of a Markdown table."""
     return re.sub(r"([|<>`\[\]\\])", r"\\\1", " ".join(str(text).split()))
 
 
 def _code(text: str) -> Markup:
-    """Return a sentence of ours with what stands in backticks as code."""
+    """Return one of our own sentences with the parts in backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 

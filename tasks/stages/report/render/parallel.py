@@ -1,4 +1,4 @@
-"""A chart of parallel coordinates: an axis for each setting of a sweep, the figure at the right, a line for each point."""
+"""A parallel coordinates plot: an axis for each setting of a sweep, the figure at the right, and a line for each point."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from tasks.stages.report.render.grammar import Chart, chart, field, layer
 
 MOST_LABELS = 8
-"""Values of an axis that are written; of more, the least and the largest."""
+"""Most values that are written on a numeric axis. If there are more, only the smallest and the largest are written."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Dimension:
     """The value of each line."""
     is_logarithmic: bool = False
     is_reversed: bool = False
-    """True where lower is better, which stands above."""
+    """True if lower is better; low values are then at the top."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Scale:
         return self._place(value, low, high)
 
     def labels(self) -> list[tuple[float, str]]:
-        """Return the heights and texts of the values that are written."""
+        """Return the heights and texts of the values that are written on the axis."""
         values: Sequence[Any] = sorted(set(self._finite)) if self._is_numeric else self._words
         shown = values if len(values) <= MOST_LABELS or not self._is_numeric else [values[0], values[-1]]
         return [(height, self.text(value)) for value in shown if (height := self.height(value)) is not None]
 
     def text(self, value: Any) -> str:
-        """Return a value as it is written."""
+        """Return a value as text."""
         return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
     def _place(self, value: float, low: float, high: float) -> float:
@@ -68,9 +68,9 @@ class Scale:
 
 
 def parallel_coordinates(dimensions: Sequence[Dimension], best: int | None, title: str) -> Chart:
-    """Draw a line for each point through all dimensions; that of number `best` is strong, and solid where the others are dashed.
+    """Draw a line for each point through all dimensions. The line of point number `best` is strong and solid; the others are dashed.
 
-    A value that is not finite, as the loss of a training that diverged, ends its line before the axis.
+    A line ends before the axis on which its value is not finite, such as the loss of a training that diverged.
     """
     scales = [Scale(dimension) for dimension in dimensions]
     names = [dimension.name for dimension in dimensions]

@@ -1,4 +1,4 @@
-"""Write the report as plain text: aligned tables and verdicts, no line longer than a terminal."""
+"""Write the report as plain text: aligned tables and verdicts, in lines of at most `WIDTH` characters."""
 
 import re
 import textwrap
@@ -22,14 +22,14 @@ from tasks.stages.report.render.legend import legend
 
 WIDTH = 100
 COLUMNS = (21, 6, 21, 21, 23)
-"""Measure, items, both models, difference; two blanks between them."""
+"""Widths of the columns measure, items, both models and difference; two blanks separate them."""
 LABELS = {"domain": "domain", "domain_text": "domain text", "general": "general text"}
 
 Line = tuple[str, str, str, str, str]
 
 
 def summary_text(data: ReportData) -> str:
-    """Return the gain of each turn of the loop, every comparison with its verdict, the turns, the aspects, and the legend of the figures."""
+    """Return the report as text: gains of turns, comparisons with verdicts, turns, aspects, origins, and the legend."""
     steps = ["\n".join(_steps(data.loop.steps))] if data.loop and data.loop.steps else []
     blocks = steps + [
         "\n".join([*_table(comparison, data.metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
@@ -41,7 +41,7 @@ def summary_text(data: ReportData) -> str:
 
 
 def _judged(data: ReportData) -> Iterator[str]:
-    """Yield what was measured of each aspect of the leading model, and the origins of the examples of each round."""
+    """Yield the measures of each aspect of the leading model, and the origins of the examples of each round."""
     for aspect in data.judged:
         yield _wrap(f"{aspect.name.capitalize()}: {aspect.sentence}")
     for name, counts in data.origins.items():
@@ -51,7 +51,7 @@ def _judged(data: ReportData) -> Iterator[str]:
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:
-    """Yield a table with a line for each round against the one before it."""
+    """Yield a table with a line for each round compared with the one before it."""
     yield _line(("turn by turn", "items", "before", "after", "difference"))
     first = steps[0].row
     yield f"{first.title}, {'per cent' if first.unit == number_format.PER_CENT else 'nats per token'}"
@@ -66,7 +66,7 @@ def _turns(loop: Loop) -> Iterator[str]:
 
 
 def setback(step: Step) -> str:
-    """Return the sentence for a turn that made a worse model."""
+    """Return a sentence about a turn that made a worse model."""
     unit = "points" if step.row.unit == number_format.PER_CENT else "nats per token"
     return f"{step.after} is worse than {step.before}: {step.row.title} {number_format.change(step.row.difference, step.row.unit)} {unit}."
 
@@ -132,12 +132,12 @@ def _block(heading: str, rows: Sequence[Row]) -> Iterator[str]:
 
 def _cells(row: Row, label: str) -> Line:
     before, after = number_format.level(row.before, row.unit), number_format.level(row.after, row.unit)
-    label = escaped(re.sub(r"\s", " ", label))  # a column of data may name the task
+    label = escaped(re.sub(r"\s", " ", label))  # the task's name may come from a column of the data
     return (f"  {label}", f"{row.items:,}", before, after, number_format.change(row.difference, row.unit))
 
 
 def _line(cells: Line) -> str:
-    """Return the aligned cells. A label that is longer than its column has a line of its own before them; models' names are cut."""
+    """Return the aligned cells. A label that is longer than its column gets its own line before them; names of models are cut."""
     if len(cells[0]) > COLUMNS[0]:
         return f"{_cut(cells[0], WIDTH)}\n{_line(('', *cells[1:]))}"
     aligned = zip((str.ljust, str.rjust, str.ljust, str.ljust, str.ljust), cells, COLUMNS, strict=True)

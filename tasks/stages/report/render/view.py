@@ -20,14 +20,14 @@ from tasks.stages.report.render.grammar import Chart
 from tasks.stages.report.render.legend import legend
 
 SHOWN_ROWS = 12
-"""Rows of a table of counts; the rest becomes one row."""
+"""Most rows of a table of counts; the rest becomes one row."""
 LOWER, HIGHER = ("better", "worse"), ("worse", "better")
-"""The words at the ends of a chart of differences: where lower is better, and where higher is."""
+"""The words at the ends of a chart of differences, for measures where lower is better, and where higher is better."""
 TONES = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
 STEPS = ("learning_rate", "gradient_norm")
-"""What `training.json` keeps of each step beside the loss."""
+"""The quantities, besides the loss, that `training.json` holds for each step."""
 SAME_LENGTH = 1.05
-"""Trainings whose tokens differ by no larger factor are equally long."""
+"""Largest ratio between the numbers of tokens of trainings that count as equally long."""
 UNITS = {"tokens_per_second": "tokens/s"}
 
 
@@ -171,7 +171,7 @@ def _bars(comparison: Comparison, passes: Sequence[Row]) -> list[tuple[str, dict
 
 
 def _head_charts(data: ReportData) -> list[Chart]:
-    """Return the figure of the verdict: the change of each decisive measure, a row for each model."""
+    """Return the charts of the verdict: one for the change of each decisive measure, with a row for each model."""
     decisive = [
         ("Change of the {}", LOWER, [comparison.deciding_loss for comparison in data.comparisons]),
         ("Change of the {}", LOWER, [comparison.row("general") for comparison in data.comparisons]),
@@ -200,7 +200,7 @@ def _effect(label: str, row: Row, verdict: Verdict, margin: float) -> Effect:
 
 
 def _curve_charts(data: ReportData) -> list[tuple[str, Chart]]:
-    """Return a chart for each quantity that was kept of the trainings, with its heading."""
+    """Return, for each recorded quantity of the trainings, a heading and a chart."""
     losses = [
         Curve(name, _finite(point[1:] for point in course.get("loss", [])), _finite(_validation(course)))
         for name, course in data.courses.items()
@@ -219,7 +219,7 @@ def _curve_charts(data: ReportData) -> list[tuple[str, Chart]]:
 
 
 def _ends_chart(data: ReportData) -> Chart | None:
-    """Return the changes of both losses of every model against the reference; None where none has both."""
+    """Return a chart of the changes of both losses of every model against the reference; None if no model has both."""
     rows = [(one.after, one.deciding_loss, one.row("general")) for one in data.comparisons]
     ends = [
         Forgetting(name, domain.difference, general.difference)
@@ -233,7 +233,7 @@ def _ends_chart(data: ReportData) -> Chart | None:
 
 
 def _size_chart(data: ReportData) -> Chart | None:
-    """Return the losses of all models over their sizes; None where all have the same size, or none has a loss."""
+    """Return a chart of the losses of all models over their sizes; None if all have the same size, or none has a loss."""
     rows = [comparison.deciding_loss for comparison in data.comparisons]
     losses = {data.comparisons[0].before: rows[0].before} if rows[0] else {}
     losses |= {one.after: row.after for one, row in zip(data.comparisons, rows, strict=True) if row}
@@ -248,13 +248,13 @@ def _size_chart(data: ReportData) -> Chart | None:
 
 
 def _validation(course: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
-    """Return the losses on held-out data of the kind that was trained on: examples, or the domain's texts."""
+    """Return the validation losses on data of the trained kind: examples, or the domain's texts."""
     measured = course.get("measured", {})
     return next((measured[name] for name in ("validation", "domain") if name in measured), ())
 
 
 def _finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points (tokens, loss) whose loss is a number."""
+    """Return the points (tokens, loss) whose loss is finite."""
     return [(tokens, loss) for tokens, loss in points if math.isfinite(loss)]
 
 
@@ -273,7 +273,7 @@ def base_in_words(base: Mapping[str, Any]) -> str:
 
 
 def largest_domains(domains: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Mapping[str, int]]]:
-    """Return the domains with the most examples, and the sum of the others."""
+    """Return the domains with the most examples, followed by the sum of the others."""
     ordered = sorted(domains.items(), key=lambda entry: (-entry[1]["examples"], entry[0]))
     if len(ordered) <= SHOWN_ROWS + 1:
         return ordered
@@ -282,9 +282,9 @@ def largest_domains(domains: Mapping[str, Mapping[str, int]]) -> list[tuple[str,
 
 
 def largest_sources(sources: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the figures of the sources with the most tokens, and of all others together, which have no percentiles.
+    """Return the figures of the sources with the most tokens, and of all others together, without percentiles.
 
-    To each row comes `cut`, the share of its sequences that no pack can hold.
+    Each row also gets `cut`, the share of its sequences that are too long for a pack.
     """
     ordered = sorted(sources.items(), key=lambda entry: (-entry[1]["tokens"], entry[0]))
     if len(ordered) > SHOWN_ROWS + 1:
