@@ -1,4 +1,4 @@
-"""Chat with one model, with one that two others steer, with a bank under a router, or with two side by side:
+"""Chat with one model, with a model that two others steer, with a bank and a router, or with two models side by side:
 `python -m tasks.chat MODEL [MODEL] [--router ROUTER] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
 """
 
@@ -18,12 +18,12 @@ from tasks.forkserver import imports
 from tasks.io.runs import tracking
 from tasks.io.weights import checkpoints, models, places
 
-if TYPE_CHECKING:  # its import takes seconds, which a name that no model has need not wait for
+if TYPE_CHECKING:  # the import takes seconds, and an unknown model name must be reported at once
     from tasks.engine.inference.steering import Pair, Steering
 
 MAX_NEW_TOKENS = 256
 Speaker = Callable[[list[Message]], tuple[str, Any, Any]]
-"""The conversation so far → the name under which it is answered, and the model that does with its tokenizer."""
+"""The conversation so far → the name of the model that answers, the model, and its tokenizer."""
 
 
 def main(
@@ -33,10 +33,10 @@ def main(
     alpha: float | None = None,
     router: str = "nearest",
 ) -> int:
-    """Read a line and write each model's answer, until an empty line or the end of input.
+    """Read lines and write each model's answer, until an empty line or the end of input.
 
-    `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model. `router` chooses the adapter of a
-    bank for each message.
+    `steered_by` names an expert and its antiexpert, the helpers by which the decoder steers the model. `router` chooses the adapter of a bank
+    for each message.
     """
     for name in names:
         places.find(name)
@@ -70,7 +70,7 @@ def main(
 def _answered(
     asked: list[Message], speaker: Speaker, steering: "Steering | None", traces: tracking.Traces | None
 ) -> list[Message]:
-    """Write the answer to a conversation, and return both. Its oldest turns are left out where the context does not hold them."""
+    """Write the answer to a conversation, and return the conversation with the answer. The oldest turns are dropped if the context is full."""
     label, model, tokenizer = speaker(asked)
     sys.stdout.write(f"\n── {label} ──\n")
     talk = _fitting(asked, _readers(model, tokenizer, steering))
@@ -87,12 +87,12 @@ def _answered(
 
 
 def _readers(model: Any, tokenizer: Any, steering: "Steering | None") -> Sequence["Pair"]:
-    """Return the models that read a conversation, each with its tokenizer: the one that answers, and its helpers."""
+    """Return the models that read a conversation, each with its tokenizer: the answering model and its helpers."""
     return [(model, tokenizer), *(steering.helpers if steering else ())]
 
 
 def _fitting(talk: list[Message], readers: Sequence["Pair"]) -> list[Message]:
-    """Return the last turns of a conversation that leave the contexts room for an answer; none if the last message alone fills one."""
+    """Return the last turns of a conversation that leave room for an answer in all contexts; none if the last message is too long for one."""
     from tasks.engine.context import longest
 
     needed = min(MAX_NEW_TOKENS, min(longest(model) for model, _ in readers) // 4)
@@ -110,7 +110,7 @@ def _room(talk: list[Message], readers: Sequence["Pair"]) -> int:
 
 
 def _speaker(name: str, router: str) -> Speaker:
-    """Return what answers under a name: its model, or of a bank the adapter that the router chooses."""
+    """Return the speaker for a name: its model, or, for a bank, the adapter that the router chooses."""
     folder = places.find(name)
     if not checkpoints.is_bank(folder):
         pair = _load(name)
@@ -126,7 +126,7 @@ def _speaker(name: str, router: str) -> Speaker:
     routed = Routed(bank, router, {})
 
     def speaker(talk: list[Message]) -> tuple[str, Any, Any]:
-        read = _fitting(talk, [(bank.base, bank.tokenizer)])  # a router reads and writes with the same context
+        read = _fitting(talk, [(bank.base, bank.tokenizer)])  # the router gets the turns that the adapter gets
         (chosen,) = routed.route([prompt_ids(read, bank.tokenizer)]) if read else [None]
         return f"{name} → {chosen or 'base'}", bank.model(chosen), bank.tokenizer
 
@@ -134,7 +134,7 @@ def _speaker(name: str, router: str) -> Speaker:
 
 
 def _steer(model: "Pair", by: tuple[str, str], name: str, alpha: float | None) -> "Steering":
-    """Steer `model` by the difference between an expert and its antiexpert; an expert that is an adapter has that one as base."""
+    """Return the steering of `model` by the difference between an expert and its antiexpert, which is the base of an expert adapter."""
     from tasks.engine.inference.steering import steer
 
     spec = methods.spec("decoders", name)

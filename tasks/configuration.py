@@ -1,4 +1,4 @@
-"""The whole of `params.yaml` as one typed record, put together from what every stage declares."""
+"""The whole `params.yaml` as one typed record, assembled from the declarations of all stages."""
 
 import hashlib
 import importlib
@@ -28,23 +28,23 @@ GRAPH = Path("dvc.yaml")
 
 
 class PipelineConfig(Config):
-    """The contents of params.yaml: sections of no stage, and those of stages that flows read too. `schema` adds the others.
+    """The contents of params.yaml: sections that belong to no stage, and sections of stages that flows read too. `schema` adds the others.
 
-    `ratchet rounds` writes `rounds`, `turns` and `models`: DVC can compute none of them.
+    `ratchet rounds` writes `rounds`, `turns` and `models`, since DVC cannot compute them.
     """
 
     rounds: dict[str, Round]
     """The trainings of the loop, `r0`, `r1`, …; `ratchet rounds NUMBER` writes them."""
     turns: dict[str, Turn]
-    """The steps from one round to the next, by the round that each makes."""
+    """The steps from one round to the next, by the round that each produces."""
     models: dict[str, Model]
     """The models that are measured and compared."""
     monitor: MonitorConfig = MonitorConfig()
-    """Of no stage: `ratchet monitor` reads it."""
+    """Settings of `ratchet monitor`. No stage reads them."""
     serve: ServeConfig = ServeConfig()
-    """Of no stage: `ratchet serve` reads it."""
+    """Settings of `ratchet serve`. No stage reads them."""
     resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
-    """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
+    """Stage → the resources that it requests, if they differ from those that follow from `compute`."""
     compute: Compute
     fetch: FetchConfig
     compress: CompressConfig
@@ -54,24 +54,24 @@ class PipelineConfig(Config):
 
 
 def stage_names() -> list[str]:
-    """The stages, by folder name."""
+    """Return the names of the stages, which are those of their folders."""
     folder = Path(stages.__file__).parent
     return sorted(path.parent.name for path in folder.glob("*/config.py"))
 
 
 def declaration(stage: str) -> Stage:
-    """The files and parts that a stage declares, without importing what it runs."""
+    """Return the files and parts that a stage declares, without importing the stage's code."""
     return importlib.import_module(f"tasks.stages.{stage}.config").STAGE
 
 
 def stage_config_type(stage: str) -> type[Config]:
-    """The type of a stage's settings; its fields are the sections it reads."""
+    """Return the type of a stage's settings. Its fields are the sections that the stage reads."""
     return importlib.import_module(f"tasks.stages.{stage}.config").StageConfig
 
 
 @cache
 def schema() -> type[PipelineConfig]:
-    """The type of the whole file: the union of the sections that stages read."""
+    """Return the type of the whole file: the union of the sections that stages read."""
     known = {name: field.annotation for name, field in PipelineConfig.model_fields.items() if name != "methods"}
     fields: dict[str, Any] = {}
     for stage in stage_names():
@@ -87,13 +87,13 @@ def schema() -> type[PipelineConfig]:
 
 @cache
 def _methods_type() -> type[Config]:
-    """The type of section `methods`: a field for every method there is. One without settings has an empty section."""
+    """Return the type of section `methods`, with a field for every method. A method without settings has an empty section."""
     fields: dict[str, Any] = {name: (config | None, None) for name, config in methods.configs().items()}
     return create_model("Methods", __base__=Config, **fields)
 
 
 def load(path: Path = PARAMS) -> PipelineConfig:
-    """All settings in `path`. Raises one ValueError with every problem, each with its line."""
+    """Return all settings in `path`. Raises one ValueError with all problems, one on each line."""
     config = config_file.read(path, schema())
     problems = (
         _unrolled_problems(config)
@@ -116,12 +116,12 @@ def load(path: Path = PARAMS) -> PipelineConfig:
 
 
 def names_of_rounds(number: int) -> list[str]:
-    """`r0`, `r1`, …"""
+    """Return the names `r0`, `r1`, …"""
     return [f"r{n}" for n in range(number)]
 
 
 def turns_between(rounds: Sequence[str]) -> dict[str, Turn]:
-    """The turns that lead from each round to the next, by the round that they make."""
+    """Return the turns from each round to the next, by the round that they produce."""
     return {after: Turn(prev=before) for before, after in pairwise(rounds)}
 
 
@@ -140,7 +140,7 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
     monitor, there = config.monitor, methods.names("monitors")
     if unknown := [name for name in monitor.methods if name not in there]:
         return [f"monitor.methods: there is no monitor {name!r}. There are: {', '.join(there)}." for name in unknown]
-    asked = dict.fromkeys(monitor.methods)  # one that is named twice is asked once
+    asked = dict.fromkeys(monitor.methods)  # a monitor that is named twice counts once
     level = monitor.alpha / len(asked)
     return [
         f"monitor.alpha: {monitor.alpha:g} leaves each of {len(asked)} monitors a level of {level:g}, and no p-value of {name} "
@@ -151,7 +151,7 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
 
 
 def _permutations(name: str, config: PipelineConfig) -> float:
-    """Return how many permutations the p-value of a monitor comes from: infinitely many where it is exact."""
+    """Return the number of permutations behind the p-value of a monitor; infinity if the p-value is exact."""
     monitor_config: Any = getattr(config.methods, name) or methods.spec("monitors", name).config()
     return float(getattr(monitor_config, "permutations", math.inf))
 
@@ -173,15 +173,18 @@ def _resources_problems(config: PipelineConfig) -> list[str]:
 
 
 def _stages_of_graph() -> set[str]:
-    """Return the stages of dvc.yaml: a graph may have some that are not ours."""
+    """Return the stages of dvc.yaml, since a graph may have stages of the user's own."""
     try:
         return set(config_file.parse(GRAPH)[0].get("stages", {}))
-    except (OSError, ValueError, AttributeError):  # whoever needs the graph tells what is wrong with it
+    except (OSError, ValueError, AttributeError):  # the code that needs the graph reports the problem
         return set()
 
 
 def _turn_problems(config: PipelineConfig) -> list[str]:
-    """A curator that looks at tasks needs the generator of new ones and a source of them, and that generator such a curator."""
+    """Return the problems of a turn's curator and generator.
+
+    A curator that looks at tasks needs the generator of new tasks and a source of tasks, and that generator needs such a curator.
+    """
     values: Any = config
     curator, generator = values.diagnose.curator, values.refine.generator.from_
     if not config.turns or curator not in methods.names("curators"):
@@ -202,7 +205,7 @@ def _turn_problems(config: PipelineConfig) -> list[str]:
 
 
 def _bank_problems(config: PipelineConfig) -> list[str]:
-    """A turn goes on from one model, and a router chooses among the adapters of a bank."""
+    """Return the problems of banks: a turn needs a single model, and a router needs a bank."""
     values: Any = config
     bank, router, problems = values.tune.bank, values.evaluate.router, []
     if config.turns and bank != "none":
@@ -217,7 +220,7 @@ def _bank_problems(config: PipelineConfig) -> list[str]:
 
 
 def _replay_problems(config: PipelineConfig) -> list[str]:
-    """General text that `tune` replays is validated nowhere, as an objective may need it."""
+    """Return the problem of replay with an objective that follows the validation loss of every task: general text has no validation loss."""
     values: Any = config
     objective, replay = values.tune.objective, values.tune.replay
     if not replay or not getattr(getattr(config.methods, objective, None), "follows_validation", False):
@@ -229,7 +232,7 @@ def _replay_problems(config: PipelineConfig) -> list[str]:
 
 
 def _is_run(stage: str, config: PipelineConfig) -> bool:
-    """Return True if a stage has anything to do: one whose items are none asks for no method."""
+    """Return True if a stage has anything to run. A stage without items needs no method."""
     items = declaration(stage).items
     return items is None or bool(getattr(config, items))
 
@@ -243,7 +246,7 @@ def _part_problems(place: str, family: str, name: str, config: PipelineConfig) -
 
 
 def for_stage(stage: str, config: PipelineConfig) -> Any:
-    """The part of `settings` that a stage declares; of `methods`, the sections of the parts it names."""
+    """Return the sections that a stage declares; of `methods`, only the sections of the stage's parts."""
     kind = stage_config_type(stage)
     values = {name: getattr(config, name) for name in kind.model_fields}
     if "methods" in values:
@@ -254,7 +257,7 @@ def for_stage(stage: str, config: PipelineConfig) -> Any:
 
 
 def parts(stage: str, config: PipelineConfig) -> dict[str, str]:
-    """The method that settings choose for each family a stage composes: `{"adapters": "lora", …}`."""
+    """Return the method that the settings choose for each family that a stage composes: `{"adapters": "lora", …}`."""
     chosen = {}
     for family, place in declaration(stage).parts.items():
         section, key = place.split(".")
@@ -263,7 +266,7 @@ def parts(stage: str, config: PipelineConfig) -> dict[str, str]:
 
 
 def files(stage: str, item: str | None, config: PipelineConfig) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The paths that a stage reads and writes, by name. Raises ValueError where the stage has no such item."""
+    """Return the paths that a stage reads and writes, by name. Raises ValueError if the stage has no such item."""
     declared = declaration(stage)
     values: Mapping[str, Any] = {}
     if declared.items is None:
@@ -282,9 +285,10 @@ def files(stage: str, item: str | None, config: PipelineConfig) -> tuple[dict[st
 
 
 def closure(stage: str) -> list[Path]:
-    """Return the files of this project that a stage may run, less the folders of methods: its data files are among them.
+    """Return the files of this project that a stage may run, including its data files, but without the folders of methods.
 
-    Of the families that it composes it has what their methods import beyond their own folders, `_peft.py` of adapters for one.
+    For the families that it composes, the files that methods import from outside their own folders are included, such as `_peft.py` of
+    adapters.
     """
     families = declaration(stage).parts
     imported = {
@@ -299,7 +303,7 @@ def closure(stage: str) -> list[Path]:
 
 
 def code(stage: str, config: PipelineConfig) -> list[Path]:
-    """Return every file of this project whose edit can change a stage's outputs: its own code, and the chosen methods'."""
+    """Return every file of this project whose edit can change a stage's outputs: the code of the stage and of the chosen methods."""
     chosen = parts(stage, config).items()
     imported = {f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}.method")}
     folders = {file for family, name in chosen for file in _files_in(_folder(family, name))}
@@ -307,7 +311,7 @@ def code(stage: str, config: PipelineConfig) -> list[Path]:
 
 
 def _own_code(stage: str) -> set[Path]:
-    """Return the data files of a stage and the files that it imports; of methods, their families' records alone."""
+    """Return the data files of a stage and the files that it imports; of methods, only the records of their families."""
     data = {path for path in _files_in(Path("tasks/stages") / stage) if path.suffix != ".py"}
     modules = [f"tasks.stages.{stage}.stage", *(f"tasks.methods.{family}" for family in declaration(stage).parts)]
     return data | {file for module in modules for file in provenance.closure(module)}
@@ -322,9 +326,9 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def key(stage: str, item: str | None, config: PipelineConfig) -> str:
-    """A hash of everything a stage's outputs follow from: inputs by content, settings, code.
+    """Return a hash of everything that a stage's outputs depend on: the contents of inputs, settings, and code.
 
-    Neither the item's name nor a path is in it, so items that must come out equal have one key.
+    It contains neither the item's name nor a path, so items whose outputs must be equal have the same key.
     """
     return key_of(basis(stage, item, config))
 
@@ -335,7 +339,7 @@ def key_of(stage_basis: Mapping[str, Any]) -> str:
 
 
 def basis(stage: str, item: str | None, config: PipelineConfig) -> dict[str, Any]:
-    """Return everything a stage's outputs follow from, of inputs and code their digests."""
+    """Return everything that a stage's outputs depend on, with digests for inputs and code."""
     reads, _ = files(stage, item, config)
     return {
         "stage": stage,

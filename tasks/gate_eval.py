@@ -1,7 +1,7 @@
 """Measure a promoted model on the present gate set, in a process of its own: `python -m tasks.gate_eval MODEL BASE RESULTS CONDITIONS`.
 
-`ratchet promote` starts it if the set, or the way to measure, has changed since the model was measured. CONDITIONS is the digest of the
-settings that the candidate was measured by.
+`ratchet promote` starts it if the gate set or the settings of the measurement have changed since the model was measured. CONDITIONS is the
+digest of the settings with which the candidate was measured.
 """
 
 import sys
@@ -13,7 +13,7 @@ from tasks.runner import StageRun, code
 
 
 def main(model: Path, base: Path, results: Path, conditions: str) -> None:
-    """Measure the model as stage `evaluate` does."""
+    """Measure the model in the same way as stage `evaluate`."""
     config = configuration.load()
     process.set_threads(config.compute)
     reads = configuration.declaration("evaluate").reads

@@ -1,11 +1,11 @@
 """Measure how fast this machine computes: `python -m tasks.machine_speed PRECISION THREADS` prints one JSON object.
 
-A process of its own, as flows import no torch. It imports what stages import, and does with two small LLaMAs what stages do with large
-ones: products of matrices at the chosen precision, with all that stands between them. Narrow models spend their time between the
-products and wide ones in them, so both are measured, and `flows.execution.cost.machine_speed` takes what lies between for other widths.
+This is a process of its own, since flows do not import torch. It imports the same libraries as stages, and runs the work of stages on two small
+LLaMAs: matrix products at the chosen precision, and all operations between them. A narrow model spends its time between the products, and a wide
+one in the products, so both are measured. `flows.execution.cost.machine_speed` interpolates for other widths.
 
-All seconds are CPU time of the main thread, which takes part in every product: on an idle machine they are those of a clock, and on
-a busy one about those that an idle one would take. Threads that wait for each other sleep (`QUIET`), so that no wait is counted.
+All seconds are CPU time of the main thread, which takes part in every product. On an idle machine they equal wall-clock time, and on a busy
+machine they are close to the time on an idle one. Threads that wait for each other sleep (`QUIET`), so that waiting is not counted.
 """
 
 import json
@@ -22,20 +22,20 @@ from tasks.core.speed import Pace, Speed
 from tasks.io.system import process
 
 TOKENS = 512
-"""Tokens of a row that is read and trained on."""
+"""Number of tokens in a row."""
 ROWS = {96: 4, 576: 1}
-"""Width → rows that are read at a time: with few numbers in each product, a pack of short sequences is as quick as a long one."""
+"""Width → number of rows that are read together. In narrow models, a pack of short sequences is as fast as a long sequence."""
 BATCH = 8
-"""Answers that are written side by side."""
+"""Number of answers that are generated together."""
 REPEATS = 5
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-"""Environment that OpenMP reads when torch is loaded."""
+"""Environment variables that OpenMP reads when torch is loaded."""
 BANDWIDTH_NUMBERS = 2**25
-"""Numbers of a matrix that no processor's cache holds."""
+"""Number of elements of a matrix that is too large for any processor's cache."""
 NARROW = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
 WIDE = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 2, "num_attention_heads": 9}
 VOCABULARY = {96: 259, 576: 3300}
-"""Width → tokens in the vocabulary, whose share of the parameters is that of models of this width."""
+"""Width → size of the vocabulary, whose share of the parameters is typical of models of this width."""
 
 
 def main(precision: str, threads: int) -> None:
@@ -128,7 +128,7 @@ def _bandwidth() -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Return the least of some timings, after one that is not counted: whatever else happens makes them longer."""
+    """Return the shortest of some timings, after a warm-up, since any other activity of the machine only makes timings longer."""
     work()
     timings = []
     for _ in range(REPEATS):

@@ -1,8 +1,8 @@
-"""Count the memory that a stage's training takes: `python -m tasks.memory_count STAGE FOLDER` prints one JSON object.
+"""Count the memory that a stage's training needs: `python -m tasks.memory_count STAGE FOLDER` prints one JSON object.
 
-A process of its own, as flows import no torch. FOLDER is the model that the stage starts from. `tensors` are the bytes of tensors in a
-step at its largest (`tasks.engine.training.fit`), `process` those of a process that has imported what the stage imports, and `holes`
-those that its heap holds on a CPU and does not use.
+This is a process of its own, since flows do not import torch. FOLDER is the model from which the stage starts. `tensors` is the peak size of the
+tensors in a step in bytes (`tasks.engine.training.fit`), `process` the size of a process with the stage's imports, and `holes` the bytes that
+the heap holds on a CPU without using them.
 """
 
 import json
@@ -15,12 +15,13 @@ from tasks import configuration
 from tasks.io.system import process
 
 HOLES = {"fp32": 0.25, "bf16": 0.6}
-"""Free bytes between the blocks of the heap, as a share of what a step makes and gives back: packs differ in length, and what one leaves free
-seldom fits the next. In bf16 the kernels that oneDNN makes for each length lie between them. As measured, see the page of benchmarks."""
+"""Free bytes between the blocks of the heap (fragmentation), as a share of the bytes that a step allocates and frees. Packs differ in length, and
+the space that one leaves free rarely fits the next. In bf16, the kernels that oneDNN creates for each length lie in between. The values are
+measured; see the page of benchmarks."""
 
 
 def main(stage: str, folder: Path) -> None:
-    """Count, and print all three."""
+    """Count the three sizes, and print them."""
     config = configuration.load()
     settings = configuration.for_stage(stage, config)
     process.quiet()

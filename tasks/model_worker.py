@@ -1,8 +1,8 @@
-"""`transformers serve` with a model that Ratchet loads, `python -m tasks.model_worker NAME SOCKET FOLDER [BASE]`, or with all adapters of a
-bank on one base, each by its name: then FOLDER is the bank, and NAME is not looked at.
+"""Run `transformers serve` with a model that Ratchet loads: `python -m tasks.model_worker NAME SOCKET FOLDER [BASE]`.
 
-The server, its API and its generation are transformers' own. What is ours is the loading: an adapter of any method, a difference or a
-compressed model is put on its base as `evaluate` does, at the precision of section `compute`, from files of this machine alone.
+If FOLDER is a bank, all its adapters are served on one base, each under its own name, and NAME is ignored. The server, its API and its
+generation are those of transformers. Only the loading is ours: an adapter of any method, a difference or a compressed model is put on its base
+as in stage `evaluate`, at the precision of section `compute`, from files on this machine only.
 """
 
 import asyncio
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from tasks.engine.device import Placement
 
 Served = Mapping[str, Callable[[], Any]]
-"""Models by the names that requests ask for."""
+"""Functions that return models, by the names that requests use."""
 Message = MutableMapping[str, Any]
-"""Of ASGI."""
+"""A message of ASGI."""
 _client_left: ContextVar[threading.Event] = ContextVar("_client_left")
-"""Set once the client of the request at hand has gone."""
+"""The event that is set when the client of the current request has disconnected."""
 _asked: ContextVar[Mapping[str, Any]] = ContextVar("_asked")
-"""The body of the request at hand."""
+"""The body of the current request."""
 OURS = ("seed", "frequency_penalty")
-"""Fields that transformers' server reads otherwise: it sets the seed while another answer may still be drawn, and divides the scores of all
-tokens of the prompt by the penalty."""
+"""Fields that transformers' server handles differently: it sets the seed while another answer may still be sampled, and divides the scores
+of all tokens of the prompt by the penalty."""
 LEAST_TEMPERATURE = 1e-30
-"""Scores divided by less are beyond a float; the most probable token is certain long before."""
+"""Scores divided by a smaller value would overflow a float. At this temperature the most probable token is certain anyway."""
 OF_THE_CALL = ("messages", "load_audio_from_video")
-"""Further arguments of a call of the chat template, which its signature does not name."""
+"""More arguments of a call of the chat template, which are not in its signature."""
 
 
 def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
-    """Load the model, and serve it under its name on a Unix socket until this process is ended."""
+    """Load the model, and serve it under its name on a Unix socket until this process ends."""
     config = configuration.load()
     process.set_threads(config.compute)
     with imports.of_models():
@@ -71,7 +71,7 @@ def _served(name: str, folder: Path, base: Path | None, placement: "Placement") 
 
 
 def application(served: Served, tokenizer: Any) -> Any:
-    """Return the application of `transformers serve`, which answers for these models alone."""
+    """Return the application of `transformers serve`, which serves only these models."""
     import jinja2
     from fastapi import HTTPException
     from transformers.cli.serving import model_manager, server, utils
@@ -82,7 +82,7 @@ def application(served: Served, tokenizer: Any) -> Any:
     from transformers.cli.serving.transcription import TranscriptionHandler
 
     class Manager(model_manager.ModelManager):
-        """Holds the models that are given."""
+        """Holds the given models."""
 
         def _load_processor(self, *_: Any, **__: Any) -> Any:
             return tokenizer
@@ -96,18 +96,19 @@ def application(served: Served, tokenizer: Any) -> Any:
             return [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in served]
 
     class Bounded:
-        """Refuses prompts that are empty or beyond the model's context, and what generation has no meaning for; ends answers before a stop text,
-        where the context ends, and where nobody waits for them: transformers' own server ends streamed ones alone. Samples where a temperature
-        above 0 or `top_p` asks for it, as OpenAI's API does: transformers' own server goes by the generation config of the model alone.
+        """Adds limits and OpenAI's behaviour to a handler of transformers' server.
 
-        Once a pass has begun, nothing stops it: all other requests would wait for a prompt that is too long.
+        It refuses prompts that are empty or longer than the model's context, since a forward pass cannot be interrupted and all other requests
+        would wait for it, and it refuses invalid settings of generation. It ends an answer before a stop text, at the end of the context, and
+        when the client has disconnected; transformers' own server does the last for streamed answers only. It samples if the request has a
+        temperature above 0 or `top_p`, as OpenAI's API does; transformers' own server follows only the generation config of the model.
         """
 
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
             _asked.set(body)
             try:
                 return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
-            except (ValueError, jinja2.TemplateError) as error:  # of a setting, or of the chat template about roles
+            except (ValueError, jinja2.TemplateError) as error:  # for a setting, or by the chat template for a role
                 raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
             except (AttributeError, LookupError, TypeError) as error:
                 if body.get("generation_config") is None:
@@ -124,7 +125,7 @@ def application(served: Served, tokenizer: Any) -> Any:
                 settings.top_k = settings.top_k or 0  # None would be transformers' own 50
             if settings.temperature:
                 settings.temperature = max(settings.temperature, LEAST_TEMPERATURE)
-            settings.return_dict_in_generate = False  # the server takes the tokens alone
+            settings.return_dict_in_generate = False  # the server uses only the tokens
             settings.stop_strings = stop_texts.checked(settings.stop_strings)
             return settings
 
@@ -132,7 +133,7 @@ def application(served: Served, tokenizer: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             ends = _ends(tokenizer, inputs, settings)
-            inputs = {**inputs, "stopping_criteria": [ends], **_drawn(inputs)}  # all of it goes to `generate`
+            inputs = {**inputs, "stopping_criteria": [ends], **_drawn(inputs)}  # `generate` gets all entries
             response = super()._streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
@@ -149,11 +150,14 @@ def application(served: Served, tokenizer: Any) -> Any:
             )
             return type(response)(stop_texts.cut(json.loads(response.body), ends.stops, ends.is_whole))
 
-    # Arguments of the call around the template: who sets them has another prompt than a chat, or none.
+    # Arguments of the call that applies the template. With other values the result would not be the prompt of a chat.
     reserved = {*inspect.signature(tokenizer.apply_chat_template).parameters, *OF_THE_CALL} - {"documents"}
 
     class Chat(Bounded, ChatCompletionHandler):
-        """Refuses what the chat template would leave out: tools, images. A developer is the system to templates without one."""
+        """Refuses content that the chat template would leave out, such as tools and images.
+
+        Templates without the role `developer` get such messages with the role `system`.
+        """
 
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
             if body.get("tools") and "tools" not in str(tokenizer.chat_template):
@@ -166,9 +170,9 @@ def application(served: Served, tokenizer: Any) -> Any:
 
         @staticmethod
         def get_processor_inputs_from_messages(messages: list[dict[str, Any]], modality: Any) -> list[dict[str, Any]]:
-            """Return the messages as templates take them in training: transformers leaves out the text beside calls, and the name of a tool."""
+            """Return the messages in the form that templates get in training. transformers drops text beside calls, and the names of tools."""
             read = ChatCompletionHandler.get_processor_inputs_from_messages
-            if "developer" not in str(tokenizer.chat_template):  # it is the same to OpenAI's API, and to `ingest`
+            if "developer" not in str(tokenizer.chat_template):  # OpenAI's API and `ingest` treat both roles alike
                 messages = [
                     {**message, "role": "system"} if message.get("role") == "developer" else message
                     for message in messages
@@ -186,7 +190,7 @@ def application(served: Served, tokenizer: Any) -> Any:
 
     state = utils.GenerationState()
     only = next(iter(served)) if len(served) == 1 else None
-    manager = Manager(force_model=only, model_timeout=-1)  # what is held is not unloaded
+    manager = Manager(force_model=only, model_timeout=-1)  # the models are never unloaded
     app = server.build_server(
         manager,
         Chat(manager, state),
@@ -201,7 +205,7 @@ def application(served: Served, tokenizer: Any) -> Any:
 
 
 class Listening:
-    """Tells a request when its client has gone, while the answer is computed."""
+    """Notices, while the answer is computed, that the client of a request has disconnected, and sets the request's event."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app
@@ -212,7 +216,7 @@ class Listening:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Answer as the application within does."""
+        """Answer by the wrapped application."""
         left, listeners = threading.Event(), list[asyncio.Task[None]]()
         _client_left.set(left)
 
@@ -223,7 +227,7 @@ class Listening:
 
         async def received() -> Message:
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body"):  # nothing follows but the end
+            if message["type"] == "http.request" and not message.get("more_body"):  # only the disconnect can follow
                 listeners.append(asyncio.create_task(listen()))
             return message
 
@@ -235,12 +239,12 @@ class Listening:
 
 
 def _ends_with_client() -> Any:
-    """Return the criterion by which generation stops once the client of the request at hand has gone."""
+    """Return the criterion that stops generation when the client of the current request has disconnected."""
     import torch
     from transformers import StoppingCriteria
 
     class ClientLeft(StoppingCriteria):
-        """Stops all sequences once the client has gone."""
+        """Stops all sequences when the client has disconnected."""
 
         def __init__(self, left: threading.Event) -> None:
             self._left = left
@@ -252,7 +256,7 @@ def _ends_with_client() -> Any:
 
 
 def _drawn(inputs: Any) -> dict[str, Any]:
-    """Return the argument of `generate` by which the seed and the frequency penalty of the request at hand are honoured; none without them."""
+    """Return the argument of `generate` that applies the seed and the frequency penalty of the current request; empty without them."""
     import torch
     from transformers import LogitsProcessor
 
@@ -260,7 +264,7 @@ def _drawn(inputs: Any) -> dict[str, Any]:
     seed, penalty = (_asked.get().get(field) for field in OURS)
 
     class Drawn(LogitsProcessor):
-        """Sets the seed before the first token, and lowers the score of a token by the penalty for each time that the answer has it."""
+        """Sets the seed before the first token, and lowers the score of a token by the penalty for each occurrence in the answer."""
 
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             written = input_ids[:, width:]
@@ -274,9 +278,9 @@ def _drawn(inputs: Any) -> dict[str, Any]:
 
 
 def _ends(tokenizer: Any, inputs: Any, settings: Any) -> Any:
-    """Return the criterion by which generation stops at a stop text, which is taken out of the settings.
+    """Return the criterion that stops generation at a stop text, and remove the stop texts from the settings.
 
-    transformers' own criterion reads the prompt too: a text that begins there ended the answer.
+    transformers' own criterion also reads the prompt, so a stop text that begins in the prompt would end the answer.
     """
     import torch
     from transformers import StoppingCriteria
@@ -289,7 +293,7 @@ def _ends(tokenizer: Any, inputs: Any, settings: Any) -> Any:
     ends = {named} if isinstance(named, int) else set(named or ())
 
     class Ends(StoppingCriteria):
-        """Stops at a stop text, and remembers whether the last token has ended the answer."""
+        """Stops at a stop text, and records whether the last token has ended the answer."""
 
         def __init__(self) -> None:
             self.stops, self._stopped, self._is_whole = stops, Ended(tokenizer, width, stops), False
@@ -307,7 +311,7 @@ def _ends(tokenizer: Any, inputs: Any, settings: Any) -> Any:
 
 
 def _fit(model: Any, inputs: Any, settings: Any) -> None:
-    """Limit an answer to the tokens that the model's context has left. Raises HTTPException if its prompt fills that, or is empty."""
+    """Limit an answer to the tokens left in the model's context. Raises HTTPException if the prompt fills the context or is empty."""
     from fastapi import HTTPException
 
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -322,7 +326,7 @@ def _fit(model: Any, inputs: Any, settings: Any) -> None:
 
 
 def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request whose biases of tokens are floats, which a whole number in JSON is not. Raises ValueError if one is no number."""
+    """Return a request with the token biases as floats, since JSON has whole numbers as integers. Raises ValueError if one is not a number."""
     if not (bias := body.get("logit_bias")):
         return body
     try:
@@ -332,7 +336,7 @@ def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_generation_config(text: str | None) -> None:
-    """Raise ValueError if the field `generation_config` of a request is no JSON object."""
+    """Raise ValueError if the field `generation_config` of a request is not a JSON object."""
     try:
         is_sound = text is None or isinstance(json.loads(text), dict)
     except ValueError:
@@ -342,7 +346,7 @@ def _check_generation_config(text: str | None) -> None:
 
 
 def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose calls without arguments have none in JSON too: models and clients write an empty text there."""
+    """Return a message in which empty arguments of calls are `{}`, since models and clients write an empty text, which is not JSON."""
     if not (calls := message.get("tool_calls")):
         return message
     read = [
@@ -352,7 +356,7 @@ def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _foreign_part(messages: Any) -> str | None:
-    """Describe the first part of a message that is no text; None where all are texts."""
+    """Return a description of the first part of a message that is not text; None if all are text."""
     contents = (message.get("content") for message in messages or () if isinstance(message, Mapping))
     for part in (part for content in contents if isinstance(content, list) for part in content):
         kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__

@@ -1,8 +1,9 @@
-"""Drift of incoming data from the training data, tested in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
+"""Test incoming data for drift from the training data, in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
 
-It reads the training examples (`data/rounds/r0/`), the validation set (`data/ingested/`), the embedder, and the model in place: the
-champion, or without one the candidate. OUTPUT gets the verdict as JSON; MLflow gets the figures. Where a monitor that judges single items tells
-drift, the items that are of no domain trained on are written beside OUTPUT (`.new.jsonl`), and the verdict proposes an adapter for them.
+It reads the training examples (`data/rounds/r0/`), the validation set (`data/ingested/`), the embedder, and the current model: the champion, or
+the candidate if there is none. The verdict is written to OUTPUT as JSON, and the figures go to MLflow. If a monitor that judges single items
+detects drift, the items that belong to no trained domain are written beside OUTPUT (`.new.jsonl`), and the verdict proposes an adapter for
+them.
 """
 
 import json
@@ -37,17 +38,17 @@ CHAMPION = Path("models/champion")
 CANDIDATE = Path("models/candidate.json")
 
 WINDOW = 256
-"""The most tokens of a prompt whose hidden states are looked at: means over texts of very different lengths differ for that alone."""
+"""Most tokens of a prompt whose hidden states are used, because means over texts of very different lengths differ by the length alone."""
 
 Figures = NDArray[np.float32]
 Compared = tuple[Figures, Sequence[str], Figures]
-"""The figures of the reference, the task of each of its items, and the figures of what came in."""
+"""The figures of the reference, the task of each of its items, and the figures of the incoming data."""
 
 
 def main(output: Path, paths: Sequence[Path]) -> None:
-    """Read the incoming data, run every monitor, and write the verdict; where fewer than `FEW` rows came in, that there are too few yet.
+    """Read the incoming data, run every monitor, and write the verdict. With fewer than `FEW` rows, write that there are too few yet.
 
-    Raises ValueError where enough came in and too few of them can be read.
+    Raises ValueError if there are enough rows, but too few of them can be read.
     """
     config = configuration.load()
     monitor_config = config.monitor
@@ -82,7 +83,7 @@ def main(output: Path, paths: Sequence[Path]) -> None:
 
 
 def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
-    """Return at most `limit` of the examples, drawn by the seed and their content, whatever their order."""
+    """Return at most `limit` of the examples, drawn by the seed and their contents, independent of their order."""
     return sorted(examples, key=lambda example: content_id(str(seed), example.id))[:limit]
 
 
@@ -95,14 +96,14 @@ def _ask(name: str, items: Sequence[Example], config: PipelineConfig) -> Finding
 
 
 def _facts(name: str, finding: Finding) -> dict[str, Any]:
-    """Return a finding with its unit, without the places of new items, which the proposal counts."""
+    """Return a finding with its unit, without the indices of new items, which the proposal uses."""
     facts = asdict(finding) | {"unit": methods.spec("monitors", name).unit}
     del facts["new"]
     return facts
 
 
 def _proposal(items: Sequence[Example], drifted: Mapping[str, Finding], file: Path) -> dict[str, Any] | None:
-    """Return what is new, by the file that it came in, and write its rows to `file`. None where nothing is new."""
+    """Return the counts of new items by file, and write their rows to `file`; None if no item is new."""
     new = [items[place] for place in sorted({place for finding in drifted.values() for place in finding.new})]
     if not new:
         return None
@@ -118,19 +119,19 @@ def _proposal(items: Sequence[Example], drifted: Mapping[str, Finding], file: Pa
 
 
 def _row(item: Example) -> dict[str, Any]:
-    """Return an item as `ingest` reads it."""
+    """Return an item in a form that `ingest` reads."""
     messages = item.prompt if item.response == incoming.NONE else item.messages
     tools = {"tools": json.loads(item.tools)} if item.tools else {}
     return {"messages": [_said(message) for message in messages]} | tools
 
 
 def _said(message: Message) -> dict[str, Any]:
-    """Return a message as `ingest` reads it, without what it lacks."""
+    """Return a message in a form that `ingest` reads, without empty fields."""
     return {name: value for name, value in asdict(message).items() if value is not None}
 
 
 def _embeddings(items: Sequence[Example], config: PipelineConfig) -> Compared:
-    """The prompts trained on, and those that came in."""
+    """Return the embeddings of the training prompts and of the incoming prompts."""
     embedders.check(EMBEDDER, "monitor.methods", "leave out what looks at embeddings")
     trained = drawn(_table(TRAINED), config.monitor.reference_items, config.monitor.seed)
     texts = [prompt_of(example) for example in (*trained, *items)]
@@ -139,7 +140,7 @@ def _embeddings(items: Sequence[Example], config: PipelineConfig) -> Compared:
 
 
 def _states(items: Sequence[Example], config: PipelineConfig) -> Compared:
-    """The hidden states of the prompts trained on, and of those that came in, under the base of the model in place, which no adapter changes."""
+    """Return the hidden states of the training prompts and of the incoming prompts, under the base of the current model, without adapter."""
     from tasks.engine import device
     from tasks.engine.inference import embedding, prompt_encoding
     from tasks.io.weights import models
@@ -156,7 +157,7 @@ def _states(items: Sequence[Example], config: PipelineConfig) -> Compared:
 
 
 def _losses(items: Sequence[Example], config: PipelineConfig) -> Compared:
-    """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
+    """Return nats and tokens of held-out and of incoming items: of the responses if every item has one, else of the prompts."""
     from tasks.engine import context, device, encode
     from tasks.engine.inference import prompt_encoding, scoring
     from tasks.io.weights import models
@@ -180,7 +181,7 @@ def _losses(items: Sequence[Example], config: PipelineConfig) -> Compared:
 
 
 def model() -> tuple[Path, Path | None]:
-    """Return the folder of the champion and that of its base, if it is an adapter. Without a champion it is the candidate."""
+    """Return the folder of the champion, or of the candidate if there is no champion, and the folder of its base if it is an adapter."""
     if CHAMPION.exists():
         base = CHAMPION / "base"
         return CHAMPION / "model", base if base.is_dir() else None
@@ -200,7 +201,7 @@ def _table(path: Path) -> list[Example]:
 
 
 def _record(verdict: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Record the figures as an MLflow run of their own."""
+    """Record the figures in a separate MLflow run."""
     recorder = tracking.Recorder(
         f"monitor · {'drift' if verdict['drifted'] else 'no drift'}",
         parent=os.environ.get(environment.PARENT_RUN),

@@ -1,7 +1,8 @@
-"""Start torchrun's agent of this machine for a training that several machines share: `python -m tasks.nodes [--join] STAGE [ITEM]`.
+"""Start torchrun's agent on this machine for a training that several machines share: `python -m tasks.nodes [--join] STAGE [ITEM]`.
 
-The first node is the workspace's. It holds the rendezvous at RATCHET_RENDEZVOUS, and the process of rank 0, which alone writes outputs,
-checkpoints and the MLflow run; the others come with `--join`. A lost process starts again on all nodes, from the last complete checkpoint.
+The first node is the machine that runs the workspace. It hosts the rendezvous at RATCHET_RENDEZVOUS and the process of rank 0, which alone
+writes outputs, checkpoints and the MLflow run. The other nodes join with `--join`. If a process is lost, the training restarts on all nodes from
+the last complete checkpoint.
 """
 
 import json
@@ -23,11 +24,11 @@ from tasks.io.system import process, progress
 
 JOIN = "--join"
 FACTS = "ratchet/facts"
-"""The key of the rendezvous under which the first node says what all have to agree in."""
+"""The key in the rendezvous store under which the first node publishes the facts in which all nodes must agree."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run this machine's share of a training, and return the exit code: 0 if all nodes came to its end."""
+    """Run this machine's part of a training, and return the exit code: 0 if all nodes finished it."""
     joins, (stage, *items) = JOIN in arguments, [word for word in arguments if word != JOIN]
     item = items[0] if items else None
     name = "@".join([stage, *items])
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(stage: str, item: str | None, *, joins: bool) -> None:
-    """Meet the other nodes, and train with them. Raises RuntimeError, with what would do, where that fails."""
+    """Meet the other nodes, and train with them. Raises RuntimeError with a remedy if that fails."""
     config = configuration.load()
     declared = config.resources.get(stage, Resources())
     if declared.nodes == 1:
@@ -65,13 +66,13 @@ def run(stage: str, item: str | None, *, joins: bool) -> None:
 
 
 def _be_quiet() -> None:
-    """Switch off what torch and torchrun write of an error, fifty lines and more: we say it in one sentence. Call it before torch is imported."""
+    """Switch off the error output of torch and torchrun, fifty lines and more, since our message is one sentence. Call it before importing torch."""
     environment.set_defaults({"TORCH_CPP_LOG_LEVEL": "FATAL"})
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
 
 
 def address(stage: str, declared: Resources) -> tuple[str, int]:
-    """Return host and port of the rendezvous. Raises ValueError where the environment names none."""
+    """Return host and port of the rendezvous. Raises ValueError if the environment names none."""
     text = os.environ.get(environment.RENDEZVOUS, "")
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -83,7 +84,7 @@ def address(stage: str, declared: Resources) -> tuple[str, int]:
 
 
 def facts(stage: str, item: str | None, config: PipelineConfig) -> dict[str, str]:
-    """Return what all nodes have to agree in by name: what changes bytes. Raises FileNotFoundError where an input is missing."""
+    """Return, by name, the facts in which all nodes must agree because they change bytes. Raises FileNotFoundError if an input is missing."""
     reads, _ = configuration.files(stage, item, config)
     if missing := [str(path) for path in reads.values() if not path.exists()]:
         raise FileNotFoundError(
@@ -98,7 +99,7 @@ def facts(stage: str, item: str | None, config: PipelineConfig) -> dict[str, str
 
 
 def compare(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Raise RuntimeError if this node differs from the first, with all differences."""
+    """Raise RuntimeError that lists all differences if this node differs from the first."""
     differences = [
         f"{name} {ours[name]} (there {theirs[name]})" if _is_short(ours, theirs, name) else f"another {name}"
         for name in sorted(theirs.keys() | ours.keys())
@@ -112,14 +113,14 @@ def compare(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
 
 
 def _is_short(ours: Mapping[str, str], theirs: Mapping[str, str], name: str) -> bool:
-    """Return True if both values can be read by a person: they are no digests."""
+    """Return True if a person can read both values, because they are not digests."""
     return name != "code" and not name.startswith("contents") and name in ours and name in theirs
 
 
 def _use_interface(host: str, port: int) -> None:
-    """Let gloo and NCCL use the network that leads to the first node: they would take the one of this machine's name, often a loopback."""
+    """Let gloo and NCCL use the network interface towards the first node. Their default, that of the host name, is often the loopback."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, port))  # sends nothing: it chooses a route
+        probe.connect((host, port))  # sends nothing, but selects a route
         own = probe.getsockname()[0]
     names = [
         name for name, addresses in psutil.net_if_addrs().items() if own in {address.address for address in addresses}

@@ -1,6 +1,6 @@
 """Measure the losses of a recorded model again, in a process of its own: `python -m tasks.remeasure NAME RESULTS`.
 
-`ratchet verify` starts it. Items and packs are those of stage `evaluate`, and the precision is the recorded one: on the same class
+`ratchet verify` starts it. Items and packs are the same as in stage `evaluate`, and the precision is the recorded one, so that on the same class
 of machine the losses are equal to the bit.
 """
 
@@ -17,7 +17,7 @@ from tasks.stages.evaluate.config import StageConfig
 LOSSES_ALONE = dict.fromkeys(
     ("pass_items", "gate_items", "answer_items", "preference_items", "human_eval", "samples"), 0
 ) | dict.fromkeys(("harness", "server", "judge", "tests", "tools", "strength", "facts"))
-"""The settings of stage `evaluate` without which it generates nothing, and asks no server."""
+"""Values of settings with which stage `evaluate` generates nothing and calls no server."""
 
 
 def main(name: str, results: Path) -> None:
@@ -33,7 +33,7 @@ def main(name: str, results: Path) -> None:
 
 
 def _as_recorded(stage_config: StageConfig, precision: str) -> StageConfig:
-    """Return the stage's settings for losses alone, in the recorded precision instead of `auto`."""
+    """Return the stage's settings for losses only, at the recorded precision instead of `auto`."""
     return stage_config.model_copy(
         update={
             "evaluate": stage_config.evaluate.model_copy(update=LOSSES_ALONE),

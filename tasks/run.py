@@ -1,6 +1,6 @@
-"""`python -m tasks.run STAGE [ITEM]`, which is what dvc.yaml calls: run a stage, in a child of the fork server where one serves.
+"""Run a stage: dvc.yaml calls `python -m tasks.run STAGE [ITEM]`. It runs in a child of the fork server if there is one.
 
-Needs the standard library alone until it is known that this very process runs the stage (`tasks.runner`).
+This module imports only the standard library, until it is clear that this process must run the stage itself (`tasks.runner`).
 """
 
 import sys

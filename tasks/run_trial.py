@@ -1,8 +1,8 @@
-"""One trial of a comparison, in a process of its own: `python -m tasks.run_trial FOLDER`.
+"""Run one trial of a comparison in a process of its own: `python -m tasks.run_trial FOLDER`.
 
-The folder holds `params.yaml`, the config of the trial, and `trial.json`: the stage that trains (none for the base alone, and for a
-model that another trial kept), and whether the model is measured on the test sets. `result.json` is written to it, and then the
-model is removed unless it is to be kept: a comparison of full models would fill a disk.
+The folder holds `params.yaml`, the config of the trial, and `trial.json`, which says which stage trains (none for the base, and for a model that
+another trial kept) and whether the model is measured on the test sets. The trial writes `result.json` to the folder, and then removes the model
+unless `trial.json` asks to keep it, because the models of a comparison would fill a disk.
 """
 
 import json
@@ -30,12 +30,12 @@ ITEM = "r0"
 
 
 def run(arguments: list[str], *, forked: bool = False) -> int:
-    """Run the trial in a folder, and return the exit code. `forked`: in a child of the fork server."""
+    """Run the trial in a folder, and return the exit code. `forked`: True in a child of the fork server."""
     return process.run(lambda: main(Path(arguments[0])), forked=forked)
 
 
 def main(folder: Path) -> None:
-    """Train and measure as the folder says, and write the result, unless another process has done so by the time that it lets the folder go."""
+    """Train and measure as the folder says, and write the result. Do nothing if another process, which held the folder, has written it."""
     with _alone(folder):
         if not (folder / RESULT).is_file():
             _make(folder)
@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a trial's folder. Waits for another process that has it: a command that was started twice, or the child of one that was killed."""
+    """Hold the lock of a trial's folder. Wait for another process that holds it: a second command, or the child of a killed one."""
     with ExitStack() as stack:
         told = False
         while True:
@@ -83,7 +83,7 @@ def _make(folder: Path) -> None:
 
 
 def _with_model(trial: Mapping[str, Any], folder: Path, config: PipelineConfig) -> PipelineConfig:
-    """Return the config whose only model is the trial's, by which `evaluate` finds it."""
+    """Return the config with the trial's model as its only model, so that `evaluate` finds it."""
     is_trained = trial["stage"] or trial["trained"]
     path = measured(Path(trial["trained"] or folder) / MODEL) if is_trained else trial["base"]
     model = Model(group="compare", path=str(path), base=trial["base"])
@@ -91,9 +91,9 @@ def _with_model(trial: Mapping[str, Any], folder: Path, config: PipelineConfig) 
 
 
 def measured(model: Path) -> Path:
-    """Return the folder that a training is measured by: its model, or the one adapter of the bank beside a base that passed through.
+    """Return the folder to measure: the trained model, or the only adapter of a bank whose base passed through unchanged.
 
-    Raises ValueError for a bank of several.
+    Raises ValueError for a bank with several adapters.
     """
     bank = model / checkpoints.BANK
     if not checkpoints.is_bank(bank):
@@ -108,7 +108,7 @@ def measured(model: Path) -> Path:
 
 
 class TimedRun(StageRun):
-    """A run that records the time at which each optimizer step ended, in seconds of a clock, and the steps that a validation followed."""
+    """A run that records the time at which each optimizer step ended, in seconds of `clock`, and the steps after which it validated."""
 
     def __init__(self, *args: Any, clock: Callable[[], float]) -> None:
         super().__init__(*args)
@@ -132,10 +132,10 @@ def speed(
     save_every: int,
     validated: Collection[int] = (),
 ) -> float | None:
-    """Return tokens trained per second, each step timed from the end of the one before; None if no step can be timed.
+    """Return the tokens trained per second. Each step is timed from the end of the one before; None if no step can be timed.
 
-    `losses` are the rows (step, tokens so far, loss) of a training. A step after a checkpoint or a validation is left out: it would
-    be charged with these. So are the first one, with all that comes before, and what another process has made.
+    `losses` are the rows (step, tokens so far, loss) of a training. Steps after a checkpoint or a validation are left out, since their time
+    would include it. So are the first step, whose time would include the start, and steps by an earlier process.
     """
     seen = {step: tokens for step, tokens, _ in losses}
     before = [
@@ -174,7 +174,7 @@ def _train(stage: str, folder: Path, config: PipelineConfig, recorder: tracking.
 
 
 def _peak_memory(device: str) -> float:
-    """Return the peak memory in MB: of the GPU if it computes, else of this process."""
+    """Return the peak memory in MB, of the GPU if it is used, else of this process."""
     if device == "cuda":
         import torch
 

@@ -1,8 +1,8 @@
-"""The one runner of every stage, which `python -m tasks.run STAGE [ITEM]` calls.
+"""Run any stage: `python -m tasks.run STAGE [ITEM]` calls this one runner for all of them.
 
-It does what is the same for all: the stage's lock, death with its parent, typed settings, the MLflow run, and outputs that
-appear by a rename as the last act. Nothing it does may change an output. A stage whose inputs, settings and code equal those of
-another of its items copies that item's outputs: a round that changed nothing costs nothing.
+It does the work that all stages share: it takes the stage's lock, ends the process when its parent dies, reads the typed settings, opens the
+MLflow run, and at last renames the outputs into place. Nothing that it does may change an output. If an item has the same inputs, settings and
+code as another item of the stage, the runner copies that item's outputs, so that a round that changed nothing costs nothing.
 """
 
 import fcntl
@@ -34,13 +34,13 @@ from tasks.io.system import locks, process, progress, usage
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
 WORK = SCRATCH / "work"
-"""Folder for unfinished work, from which a stage continues after a kill."""
+"""Folder for unfinished work, from which a killed stage continues."""
 BASE_CARD = Path("models/base/ratchet.json")
-"""Read here as JSON: by `tasks.io.weights.checkpoints` every stage would depend on the code of models."""
+"""Read as JSON here, since importing `tasks.io.weights.checkpoints` would make every stage depend on the code of models."""
 
 
 def main(arguments: list[str], *, forked: bool = False) -> int:
-    """Run one stage, and return the exit code: 0 if its outputs are in place. `forked`: in a child of the fork server."""
+    """Run one stage, and return the exit code: 0 if its outputs are in place. `forked`: True in a child of the fork server."""
     if not 1 <= len(arguments) <= 2:
         progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(configuration.stage_names())}")
         return 2
@@ -111,12 +111,12 @@ def _rank() -> int:
 
 
 def _shared() -> bool:
-    """Return whether this is one of several processes that share a training."""
+    """Return True if this is one of several processes that share a training."""
     return environment.RANK in os.environ
 
 
 def _share_out(stage: str, item: str | None, config: PipelineConfig) -> None:
-    """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
+    """Replace this process by torchrun, which starts this runner in each process, if several processes are configured to share a training."""
     if _shared() or not configuration.declaration(stage).trains:
         return
     arguments = [stage] if item is None else [stage, item]
@@ -130,9 +130,9 @@ def _share_out(stage: str, item: str | None, config: PipelineConfig) -> None:
 def _taken_over(
     stage: str, item: str | None, key: str, config: PipelineConfig, partial: Mapping[str, Path]
 ) -> str | None:
-    """Copy the outputs of another item with the same key to `partial`, and return its stage (`tune@r0`); None without one.
+    """Copy the outputs of another item with the same key to `partial`, and return its name (`tune@r0`); None if there is none.
 
-    Processes that share a training never skip it: one of them alone would leave the others waiting.
+    Processes that share a training never skip it, since the others would wait for one that did.
     """
     if item is None or _shared():
         return None
@@ -145,7 +145,10 @@ def _taken_over(
 
 
 def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) -> None:
-    """Raise RuntimeError if what the stage's outputs follow from was edited meanwhile: DVC would record them as made of what is there now."""
+    """Raise RuntimeError if the stage's inputs, settings or code changed during the run.
+
+    DVC would otherwise record that the outputs were made from the changed files.
+    """
     config = configuration.load()
     now = configuration.basis(stage, item, config)
     if now == before:
@@ -161,7 +164,7 @@ def _check_unchanged(stage: str, item: str | None, before: Mapping[str, Any]) ->
 def _assist(
     stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], stage_config: Config, key: str
 ) -> None:
-    """Run the share of a process of rank > 0 in a training. Only rank 0 writes, prints and records."""
+    """Run the part of a process of rank > 0 in a training. Only rank 0 writes outputs, prints, and logs to MLflow."""
     module = code(stage)
     with tempfile.TemporaryDirectory() as folder:
         module.main(
@@ -177,7 +180,7 @@ class StageRun:
         self._stage, self._label, self._recorder = stage, _name(stage, item), recorder
         self._is_traced = traces.wanted(stage)
         self._sums: dict[str, float] = defaultdict(float)
-        # Another class of machine continues nobody's work: its last digits would differ.
+        # The folder depends on the class of machine: on another class, the last digits of a continued training would differ.
         machine = provenance.facts_digest(provenance.machine_class())
         self._work = WORK / self._label / f"{key[:16]}-{machine[:8]}"
 
@@ -222,10 +225,10 @@ class StageRun:
 
 
 class Assistant(StageRun):
-    """The run context of ranks > 0: shares the work folder, prints and logs nothing."""
+    """The run context of ranks > 0. It shares the work folder, and prints and logs nothing."""
 
     def say(self, text: str) -> None:
-        """Print nothing: rank 0 does."""
+        """Print nothing, since rank 0 prints."""
 
     def track(
         self,
@@ -260,12 +263,13 @@ def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # one that comes now may work beside one that waited: that costs time alone
+            # A process that starts now may run at the same time as one that waited, which costs only time.
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
-    """Hold the stage's lock: one writer per stage and workspace."""
+    """Hold the stage's lock, so that each stage has one writer in the workspace."""
     try:
         with locks.exclusive(SCRATCH / "locks" / f"{name}.lock"):
             yield
@@ -279,7 +283,7 @@ def _lock(name: str) -> Iterator[None]:
 def _open_run(
     stage: str, item: str | None, key: str, stage_config: Config, reads: Mapping[str, Path], parts: list[str]
 ) -> Iterator[tracking.Recorder]:
-    """Open the MLflow run of a stage, a child of the flow's run if a flow started it. Its status is the outcome of the stage."""
+    """Open the MLflow run of a stage, as a child of the flow's run if a flow started it. Its status is that of the stage."""
     name = _name(stage, item)
     tags = tracking.source(" ".join(["python -m tasks.run", stage, *([item] if item else [])])) | {
         "dvc.stage": name,
@@ -306,12 +310,12 @@ def _open_run(
 
 
 def as_recorded(stage_config: Config) -> dict[str, Any]:
-    """Return the settings of a stage as its MLflow run records them: full name → value."""
+    """Return the settings of a stage in the form for its MLflow run: full name → value."""
     return {name: _portable(value) for name, value in flat(stage_config.model_dump())}
 
 
 def base_weights() -> dict[str, str]:
-    """Return the digest of the base on disk, as an MLflow run records it: its size decides how long a stage takes. Empty without a base."""
+    """Return the digest of the base on disk for the MLflow run; empty without a base. The base decides how long a stage takes."""
     try:
         return {"base_weights": json.loads(BASE_CARD.read_text(encoding="utf-8"))["weights"]}
     except (OSError, ValueError, KeyError, TypeError):
@@ -319,7 +323,7 @@ def base_weights() -> dict[str, str]:
 
 
 def _portable(value: Any) -> Any:
-    """Return the value without paths of this machine: an absolute path becomes its last name."""
+    """Return the value without paths of this machine: an absolute path is replaced by its last part."""
     if isinstance(value, Path):
         return value.name if value.is_absolute() else value.as_posix()
     if isinstance(value, Mapping):
@@ -330,11 +334,11 @@ def _portable(value: Any) -> Any:
 
 
 def dvc_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """Return DVC's hash of each path that a stage made: what a stage reads is committed before it starts."""
+    """Return DVC's hash of each path that is an output of a stage. DVC commits the inputs of a stage before it starts."""
     try:
         text = Path("dvc.lock").read_text()
         lock = yaml.load(text, config_file.LOADER) if text.endswith("\n") else {}
         hashes = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
     except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return {}  # another DVC is just writing it: what is half there is no fault of this stage
+        return {}  # another DVC process is writing the file; an incomplete file is no error of this stage
     return {str(path): hashes[str(path)] for path in paths if str(path) in hashes}

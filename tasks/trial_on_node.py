@@ -1,8 +1,8 @@
-"""Run a trial on a node of a cluster that sees the workspace at the same path, and return what it made.
+"""Run a trial on a node of a cluster that has the workspace at the same path, and return the files that it wrote.
 
-The trial works in a scratch folder whose entries are links to the workspace's, so that its run spool and its unfinished work are its
-own: of the workspace the node writes nothing but caches, which are named by their content. A node that was given up and comes back
-disturbs nothing, and the owner alone writes the record.
+The trial works in a scratch folder whose entries are links to those of the workspace, so that it has its own run spool and unfinished work. In
+the workspace the node writes only caches, which are named by their contents. So a node that was given up and comes back disturbs nothing,
+and only the machine that asked writes the result.
 """
 
 import os
@@ -19,46 +19,46 @@ from tasks.io.system import files, scratch
 CODE = Path("tasks")
 SCRATCH, SPOOL = ".ratchet", "spool"
 SHARED = ("cache", "compare", "digests.json", "huggingface")
-"""What a trial sees of the workspace's scratch folder: caches by content, and models that other trials kept."""
+"""Entries of the workspace's scratch folder that a trial uses: caches by content, and models that other trials kept."""
 SAID = 4_000
-"""Characters that a trial's last words have at most."""
+"""Most characters of a trial's output that are returned, the last ones."""
 
 
 @dataclass(frozen=True)
 class NodeTrial:
-    """A trial on its way to a node."""
+    """A trial in the form in which it is sent to a node."""
 
     files: Mapping[str, bytes]
     """Its settings and its request, by name."""
     parent: str
-    """The MLflow run that its run belongs to."""
+    """The MLflow run that is the parent of its run."""
     reads: Mapping[str, str]
     """The digest of each input, by its path in the workspace."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a trial: its exit code, and all that it made."""
+    """The result of a trial: its exit code, and all files that it wrote."""
 
     code: int
     """The exit code."""
     said: str
-    """The last of what it printed."""
+    """The end of its output."""
     files: Mapping[str, bytes]
-    """What it made, by path in its folder."""
+    """The files that it wrote, by path in its folder."""
     runs: Mapping[str, bytes]
-    """The events of its run, by our id of it."""
+    """The events of its runs, by Ratchet's id of the run."""
 
 
 def identity() -> dict[str, str]:
-    """Return what decides the bytes of a trial on this machine: the code, packages, and vector units."""
+    """Return everything on this machine that determines the bytes of a trial: code, packages and vector units."""
     return {"code": provenance.digest(CODE), **provenance.machine_class()}
 
 
 def run(trial: NodeTrial) -> Ended:
-    """Run a trial in a process of its own, which ends with this one, from the workspace that is the current folder.
+    """Run a trial in a child process, which ends with this one, with the current folder as the workspace.
 
-    Raises ValueError if an input is not what it is on the machine that asks.
+    Raises ValueError if an input differs from that on the machine that asked.
     """
     _check(trial.reads)
     with scratch.folder("trial") as own:
@@ -70,8 +70,8 @@ def run(trial: NodeTrial) -> Ended:
         done = subprocess.run(
             [sys.executable, "-m", "tasks.run_trial", str(folder)],
             cwd=place,
-            env=os.environ
-            | {environment.PARENT_RUN: trial.parent, environment.RAY: ""},  # whose nodes may all be at trials
+            # Without Ray, since all nodes of the cluster may be busy with trials.
+            env=os.environ | {environment.PARENT_RUN: trial.parent, environment.RAY: ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,7 +93,7 @@ def _check(reads: Mapping[str, str]) -> None:
 
 
 def _lay_out(place: Path) -> None:
-    """Make a folder whose entries are links to those of the current one, with a scratch folder of its own."""
+    """Create a folder whose entries are links to those of the current folder, but with its own scratch folder."""
     (place / SCRATCH).mkdir(parents=True)
     for entry in Path.cwd().iterdir():
         if entry.name != SCRATCH:
@@ -104,6 +104,6 @@ def _lay_out(place: Path) -> None:
 
 
 def keep(ended: Ended, folder: Path, result: str) -> None:
-    """Write what a trial made to its folder, the result last: it is finished with that."""
+    """Write a trial's files to its folder, the result last, since the result marks the trial as finished."""
     for path, content in sorted(ended.files.items(), key=lambda entry: entry[0] == result):
         files.write_atomically(folder / path, content)

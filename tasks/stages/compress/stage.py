@@ -232,9 +232,8 @@ def _check_plain(model: Any, tuned: Path) -> None:
 
 def _write_card(tuned: Path, output: Path, config: StageConfig) -> None:
     """Write `ratchet.json`: the tuned model's card, which names its parent, and the settings of the compression."""
-    card = {
-        name: fact for name, fact in checkpoints.read_card(tuned).items() if name != "bank"
-    }  # the compressed model has no bank
+    # The card's entry `bank` is left out, since the compressed model has no bank.
+    card = {name: fact for name, fact in checkpoints.read_card(tuned).items() if name != "bank"}
     added = {
         "method": card.get("method", {}) | {"compressor": config.compress.compressor},
         "compressed": card.get("weights"),

@@ -219,10 +219,8 @@ def split_documents(
     groups, kept = Groups.of(ordered, config.seed), codes(ordered, fixed)
     splits = _assign(groups, config, kept)
     shares = config.splits.held_out
-    measured: dict[Split, float] = {
-        "test": shares["test"],
-        "gate": shares["gate"],
-    }  # valid may be without texts, since none has to steer a training
+    # `valid` may have no texts, since a training need not be steered by texts.
+    measured: dict[Split, float] = {"test": shares["test"], "gate": shares["gate"]}
     for domain in sorted({document.domain for document in documents}):
         names = {document.group for document in documents if document.domain == domain}
         places = np.array([place for place, group in enumerate(ordered) if group.name in names], np.int64)

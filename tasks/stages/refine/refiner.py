@@ -137,9 +137,8 @@ class Refiner:
                 self.lineage.append(_rejected(example, decision))
             elif decision and decision.decision == "edit":
                 judged = replace(example, desirable=True) if example.desirable is False else example
-                new = with_response(
-                    judged, decision.text
-                )  # the undesirable answer is replaced, so its judgement no longer holds
+                # The undesirable answer is replaced, so its judgement no longer holds.
+                new = with_response(judged, decision.text)
                 edit = Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision)
                 if example.messages[-1].tool_calls:
                     self._record(edit, CALL)

@@ -135,9 +135,7 @@ class _Walk:
                 raise Unusable("closure_too_long", f"more than {MAX_CLOSURE} characters would be inlined")
             for name, meaning in piece.needs.items():
                 self.need(name, meaning)
-        self.modules.setdefault(
-            module, len(self.modules)
-        )  # in the order of need: a module comes after those that it needs
+        self.modules.setdefault(module, len(self.modules))  # a module comes after the modules that it needs
 
     def closure(self) -> Closure:
         for place in sorted(self.pieces, key=lambda place: (self.modules[place[0]], place[1])):

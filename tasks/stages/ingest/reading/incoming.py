@@ -56,9 +56,8 @@ def _example(row: Mapping[str, Any], domain: str, where: str) -> Example | Unfit
     if isinstance(tools, Unfit):
         if messages[-1].content != NONE:
             return tools
-        tools = (
-            None  # the prompt is enough to measure drift, even if its tools are no functions, or the column is prose
-        )
+        # The prompt is enough to measure drift, even if its tools are not functions, or the column is prose.
+        tools = None
     name = identify(messages, tools=tools)
     return Example(name, messages, "incoming", domain, where, "test", where, "unknown", tools=tools)
 
