@@ -1,1 +1,1 @@
-"""The one training engine, with scoring and generation beside it."""
+"""The training engine that all stages share, and inference: scoring, generation, embeddings."""

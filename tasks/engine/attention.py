@@ -1,8 +1,8 @@
 """Attention within one text, causal or not: by torch's kernel, or by products in bf16 where those are faster.
 
-On CPUs of AMD the kernel of torch 2.13 takes as long in bf16 as in fp32, though products in bf16 are several times as fast there
-(`benchmarks/attention.py`). So bf16 attention on them is computed here, block by block: a block's products and softmax are done
-while they lie in cache, and again in the backward pass, so that no scores are kept. Our design.
+On AMD CPUs the kernel of torch 2.13 takes as long in bf16 as in fp32, although matrix products in bf16 are several times as fast there
+(`benchmarks/attention.py`). So bf16 attention on them is computed here, block by block. The products and the softmax of a block are
+computed while the block is in the CPU cache, and recomputed in the backward pass, so that no scores are stored. Our design.
 Shapes: B A T D = batch, heads, queries, head width; K G = heads of keys, query heads that share one; S = keys.
 """
 
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from tasks.engine.device import is_amd_with_bf16
 
 BLOCK = 128
-"""Queries of a block. Keys after the last of them are left out."""
+"""Queries of a block. In causal attention, keys after the block's last query are left out."""
 BY_MASK = frozenset({"phimoe", "qwen2_moe"})
-"""Families that window by the mask alone, and tell attention of no window."""
+"""Families that apply their window through the mask alone and do not pass it to the attention function."""
 
 
 class BeyondError(ValueError):
-    """A model's attention does what `attend` does not."""
+    """A model's attention has a feature that `attend` lacks."""
 
 
 def attend(
@@ -38,9 +38,10 @@ def attend(
 ) -> Tensor:
     """Return the attention of each query to its keys, (B, A, T, D). `scale` of None is 1/√D.
 
-    Attention is causal: the first query has itself and the `before` tokens before it as keys, the next one more, and so on.
-    With `before` of None every query has all keys. With a `window` it has of these only the ones that are fewer tokens away:
-    tokens of the text, of which the queries and keys are those at `places`, (T,), ascending, where some are left out.
+    Attention is causal: the first query attends to itself and to the `before` tokens before it, the second query to one more, and so on.
+    With `before` of None every query attends to all keys. With a `window` a query attends only to keys that are fewer than `window` tokens
+    away. Where the queries and keys are only some of a text's tokens, `places`, (T,), ascending, holds their positions in the text, and
+    distances are counted between these.
     """
     on_cpu = query_BATD.device.type == "cpu"
     narrow = window is not None and window < (key_BKSD.shape[2] if places is None else int(places[-1] - places[0]) + 1)
@@ -62,7 +63,7 @@ def attend(
 def _seen(
     query_BATD: Tensor, key_BKSD: Tensor, before: int | None, window: int | None, places: Tensor | None = None
 ) -> Tensor:
-    """Return True for the keys of each query, (T, S)."""
+    """Return a mask, (T, S): True for each key that a query attends to."""
     places_T, places_S = (
         torch.arange(one.shape[2], device=one.device) if places is None else places for one in (query_BATD, key_BKSD)
     )
@@ -72,7 +73,7 @@ def _seen(
 
 
 def window(module: nn.Module, told: int | None) -> int | None:
-    """Return the window of a model's attention: the one that it is told of, or for a family of `BY_MASK` that of the model's settings."""
+    """Return the window of a model's attention: `told`, which the attention function was given, or the config's for families of `BY_MASK`."""
     config: Any = getattr(module, "config", None)
     if getattr(config, "model_type", "") not in BY_MASK:
         return told
@@ -81,7 +82,7 @@ def window(module: nn.Module, told: int | None) -> int | None:
 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
-    """Raise BeyondError for a model whose attention does what `attend` does not: it caps scores, or has sinks beside the keys."""
+    """Raise BeyondError for a model whose attention has features that `attend` lacks: capped scores, or sinks beside the keys."""
     further = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
     if further:
         family = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
@@ -99,7 +100,7 @@ def by_products(
     before: int | None = 0,
     scale: float | None = None,
 ) -> Tensor:
-    """Return the same as `attend` by products of matrices, whatever the machine and the precision."""
+    """Return the same as `attend`, always by matrix products, on any machine and in any precision."""
     scale = scale or query_BATD.shape[-1] ** -0.5
     output: Tensor = _Products.apply(query_BATD, key_BKSD, value_BKSD, before, scale)  # type: ignore[no-untyped-call]
     return output
@@ -111,7 +112,7 @@ def _precision(query: Tensor) -> torch.dtype:
 
 
 class _Products(torch.autograd.Function):
-    """Attention as products of matrices. The queries of heads that share keys are rows of one matrix, token by token: R = T × G."""
+    """Attention as matrix products. The queries of all heads that share keys are rows of one matrix, token by token: R = T × G."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
@@ -127,7 +128,7 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows_BKRD, key, value = ctx.saved_tensors
         gradient_BKRD = _rows(gradients[0], ctx.shared)
-        exact = torch.promote_types(key.dtype, torch.float32)  # of what is summed over blocks
+        exact = torch.promote_types(key.dtype, torch.float32)  # gradients that are summed over blocks
         of_key, of_value = torch.zeros_like(key, dtype=exact), torch.zeros_like(value, dtype=exact)
         of_rows = []
         for at, end, weights_BKRS in _blocks(rows_BKRD, key, ctx.before, ctx.shared):
@@ -158,7 +159,7 @@ def _blocks(
 
 
 def _rows(states_BATD: Tensor, shared: int) -> Tensor:
-    """Return the states with the heads that share keys below one another, token by token, (B, K, R, D)."""
+    """Return the states as one matrix for each group of heads that share keys, ordered by token, then head, (B, K, R, D)."""
     batch, heads, length, width = states_BATD.shape
     states_BKGTD = states_BATD.reshape(batch, heads // shared, shared, length, width)
     return states_BKGTD.transpose(2, 3).reshape(batch, heads // shared, length * shared, width)

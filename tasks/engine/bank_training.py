@@ -1,7 +1,8 @@
-"""Train a bank: one adapter a task or a domain, each from the same base on the rows of its own alone, and kept apart.
+"""Train a bank: one adapter for each task or domain, each trained from the same base on its own rows only, and stored separately.
 
-What a member's bytes follow from names its folder in the cache: a new task trains one adapter more, and changed rows of a task train that
-one anew. A run that was ended goes on with the member it was at. Stage `tune` has a bank by task, stage `pretrain` one by domain.
+A member's folder in the cache is named by a hash of everything that determines its bytes. So a new task trains one more adapter, and a task
+whose rows changed retrains only its own. An interrupted run continues with the member that it was training. Stage `tune` trains a bank by
+task, stage `pretrain` one by domain.
 """
 
 import gc
@@ -44,11 +45,11 @@ class Plan:
     counts: Mapping[str, int]
     """Name of a member → the number of its rows."""
     rows_of: Callable[[str, Path], Mapping[str, Path]]
-    """Writes the rows of a member's own to a folder, and returns all that it trains on, the base included."""
+    """Writes a member's own rows to a folder, and returns all inputs of its training, the base included."""
 
 
 class MemberRun:
-    """The part of a run that trains one member: its figures stand under its name, and its unfinished work in a folder of its own."""
+    """The part of a run that trains one member: its metrics have the member's name as prefix, and its checkpoints a folder of their own."""
 
     def __init__(self, run: Run, name: str) -> None:
         self._run, self._name = run, name
@@ -87,9 +88,9 @@ class MemberRun:
 
 
 def train(plan: Plan, base: Path, output: Path, config: Config, parts: Composition, run: Run, member: Train) -> None:
-    """Train every member of a bank by `member`, or take it from the cache, and write them with the bank's card and figures.
+    """Train every member of a bank with `member`, or take it from the cache, and write them all with the bank's card and figures.
 
-    Raises ValueError for names whose folders would be one.
+    Raises ValueError if two names would have the same folder.
     """
     folders = banks.folder_names(plan.counts, plan.by)
     output.mkdir(parents=True)
@@ -104,7 +105,7 @@ def train(plan: Plan, base: Path, output: Path, config: Config, parts: Compositi
         else:
             with files.atomic_path(kept) as partial:
                 member(inputs, partial, member_run)
-            gc.collect()  # trainer, callbacks and model refer to each other: the next member's would come beside them
+            gc.collect()  # trainer, callbacks and model form reference cycles, which would stay in memory beside the next member's
         stage_outputs.copy(kept, output / folder)
         shutil.rmtree(member_run.work)
     made = {
@@ -119,7 +120,7 @@ def train(plan: Plan, base: Path, output: Path, config: Config, parts: Compositi
 
 
 def obstacle(parts: Composition, processes: int) -> str:
-    """Return the reason why parts train no bank, whose members share a base and are trained one after the other; empty if they do."""
+    """Return the reason why a composition cannot train a bank; empty if it can. Members share a base and are trained one after the other."""
     if parts.expander.name != "none":
         return f"expander {parts.expander.name!r} makes the base larger, which its other members stand on"
     if parts.selector.spec.merges:
@@ -130,12 +131,12 @@ def obstacle(parts: Composition, processes: int) -> str:
 
 
 def label(stage: str, run: Run) -> str:
-    """Return what a training is called in lines."""
+    """Return the name of a training in lines of output."""
     return f"{stage} {run.item}" if run.item else stage
 
 
 def _key(stage: str, inputs: Mapping[str, Path], config: Config, parts: Composition) -> str:
-    """Return a hash of all that a member's bytes follow from: base, rows, settings, code and class of machine."""
+    """Return a hash of everything that determines a member's bytes: base, rows, settings, code and class of machine."""
     families = {f"{kind}s": part.name for kind, part in vars(parts).items()}
     modules = [f"tasks.methods.{kind}.{name}.method" for kind, name in families.items()]
     basis = {
@@ -150,29 +151,29 @@ def _key(stage: str, inputs: Mapping[str, Path], config: Config, parts: Composit
 
 
 def _is_whole(kept: Path) -> bool:
-    """Return whether the cache has a member whose weights are those of its card."""
+    """Return whether the cache has a member whose weights match the digest in its card."""
     return kept.is_dir() and checkpoints.read_card(kept).get("weights") == checkpoints.weights_digest(kept)
 
 
 def spread(rows: Sequence[T]) -> list[T]:
-    """Return some rows from all over a table, by which a member is described."""
+    """Return some rows, evenly spaced over a table, to describe a member by."""
     count = min(len(rows), TEXTS)
     return [rows[number * len(rows) // count] for number in range(count)]
 
 
 def centroid(model: Any, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """Return mean and variance of the model's mean hidden states in some layers over some texts, in tokens, (2, L, H)."""
+    """Return mean and variance, over some texts given as token ids, of the model's mean hidden states in some layers, (2, L, H)."""
     states_NLH = embedding.by_layer(model, texts)
     return np.stack([states_NLH.mean(axis=0), states_NLH.var(axis=0)])
 
 
 def validation_tokens(valid: Mapping[str, Sequence[Encoded]]) -> dict[str, int]:
-    """Return the trained tokens of each validation set, by which the losses of a bank's members are averaged."""
+    """Return the trained tokens of each validation set: the weights by which the losses of a bank's members are averaged."""
     return {name: sum(sequence.num_trained for sequence in sequences) for name, sequences in valid.items()}
 
 
 def summary(courses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the contents of a bank's training.json: sums over its members, and the mean loss of each row under its own adapter."""
+    """Return the contents of a bank's training.json: sums over its members, and mean losses, each row under its own adapter."""
     tokens = sum(course["tokens"] for course in courses)
     measured = {}
     for name in sorted({name for course in courses for name in course["measured"]}):

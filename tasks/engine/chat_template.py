@@ -1,4 +1,4 @@
-"""Conversations as the model's chat template writes them: the prompt of an answer, and the answer with its end of turn."""
+"""Render conversations with the model's chat template: the prompt of an answer, and the answer with its end of turn."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ class WrittenAnswer:
     prompt: str
     """The conversation up to where the assistant begins."""
     text: str
-    """All that the assistant writes: the answer, its calls, its end of turn."""
+    """Everything that the assistant writes: the answer, its calls, its end of turn."""
     start: int
-    """The place in `text` where the answer's own characters begin; negative where the prompt has the first of them."""
+    """The offset in `text` where the answer's own characters begin; negative where the prompt already holds the first of them."""
 
     @property
     def up_to_here(self) -> str:
@@ -38,17 +38,17 @@ class WrittenAnswer:
 
 
 def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
-    """Return the conversation as the template writes it, up to where the assistant begins. Raises ValueError if the model has none."""
+    """Return the conversation as the template writes it, up to where the assistant begins. Raises ValueError without a chat template."""
     return _render(messages, tokenizer, tools, is_prompt=True)
 
 
 def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> WrittenAnswer:
     """Return the last message, the assistant's, as the template writes it.
 
-    The turn ends with the first control token after the answer. Where the template writes an answer of the past otherwise than
-    after its own prompt (it leaves reasoning out, or trims it), it is the answer's text and the token that ends its turns; where it writes
-    no end, the tokenizer's end token. Where the prompt
-    opens the reasoning, the answer goes on from there; one without reasoning closes it.
+    The turn ends with the first control token after the answer; where the template writes none, with the tokenizer's end token. Some
+    templates write past answers differently from what follows the prompt (they leave reasoning out, or trim it). The result is then the
+    answer's text and the token that ends turns. Where the prompt opens the reasoning, the answer continues from there; an answer without
+    reasoning first closes it.
     Raises CannotSay if the template refuses the conversation or leaves a part of it out.
     """
     last = messages[-1]
@@ -77,7 +77,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
 
 
 def _beyond(prompt: str, answer: str) -> str:
-    """Return an answer without the tag that opens its reasoning, where the prompt ends with it."""
+    """Return an answer, without its opening reasoning tag where the prompt already ends with that tag."""
     return answer.removeprefix(START).lstrip("\n") if opens_reasoning(prompt) else answer
 
 
@@ -87,7 +87,7 @@ def opens_reasoning(prompt: str) -> bool:
 
 
 def empty_reasoning(prompt: str) -> str:
-    """Return what closes the reasoning that a prompt opens, for an answer without any; nothing where it opens none."""
+    """Return the text by which an answer without reasoning closes the reasoning that its prompt opens; empty where it opens none."""
     return f"\n{END}\n\n" if opens_reasoning(prompt) else ""
 
 
@@ -108,7 +108,7 @@ def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None
 
 
 def _turn(message: Message) -> dict[str, Any]:
-    """Return a message as templates take it."""
+    """Return a message in the form that templates read."""
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         turn["tool_calls"] = [
@@ -124,9 +124,9 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None) -> None:
-    """Raise CannotSay if the template left out a system message, a call, text beside one, its result, or the tools.
+    """Raise CannotSay if the template left out a system message, a call, text beside a call, the result of a call, or the tools.
 
-    A part is left out if the text stays the same with another part in its place.
+    A part counts as left out if the text stays the same when another part takes its place.
     """
     if tools and _render(messages, tokenizer, None) == conversation:
         raise CannotSay("it leaves out the schemas of the tools")
@@ -137,7 +137,7 @@ def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: T
 
 
 def _others(message: Message) -> Iterator[tuple[str, Message]]:
-    """Yield what a template may leave out of a message, and the message with another text there."""
+    """Yield each part of a message that a template may leave out, by name, and the message with other contents in that part."""
     if message.role in ("system", "tool") or (message.tool_calls and message.content):
         yield "the text", replace(message, content=f"{message.content} {OTHER}")
     for place, call in enumerate(message.tool_calls or ()):

@@ -15,14 +15,14 @@ def context(model: Any) -> int | None:
 
 
 def longest(model: Any) -> int:
-    """Return the most tokens of one text that a model reads, more than any text has where its config sets no limit."""
+    """Return the most tokens of one text that a model reads; `sys.maxsize` where its config sets no limit."""
     return context(model) or sys.maxsize
 
 
 def room(model: Any, prompts: Sequence[Sequence[int]]) -> list[float]:
     """Return how many tokens the answer to each prompt may have, infinity where the config sets no limit.
 
-    Raises ValueError for a prompt that the context does not hold.
+    Raises ValueError for a prompt that does not fit into the context.
     """
     needed, most = max(map(len, prompts), default=0), context(model) or math.inf
     if needed >= most:
@@ -41,7 +41,8 @@ def cut(model: Any, tokens: int) -> int:
 def check(model: Any, sequences: Iterable[Encoded], setting: str = "") -> None:
     """Raise ValueError if one of the sequences or of their auxiliary ones is longer than the model's context.
 
-    `setting` limits their length, if any does. What a link adds is no text of the data, and ends where the context does.
+    `setting` names the setting that limits their length, if there is one. Tokens that an objective's link adds are not checked: they are not
+    text of the data, and are cut off where the context ends.
     """
     most, needed = longest(model), max(listed(sequences).longest, default=0)
     if needed > most:

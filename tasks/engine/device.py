@@ -1,4 +1,4 @@
-"""The device a model computes on, the precision, and the processes that share a training: section `compute`, made concrete."""
+"""Apply section `compute`: the device that a model computes on, its precision, and the processes that share a training."""
 
 import os
 from contextlib import AbstractContextManager
@@ -22,10 +22,10 @@ def use(compute: Compute) -> None:
 
 
 def precision(compute: Compute) -> str:
-    """Return `fp32` or `bf16`; for `auto` what is faster on this machine.
+    """Return `fp32` or `bf16`; for `auto` the faster one on this machine.
 
-    On a CPU bf16 pays where its products run at twice the rate of fp32's: with AMX, and with AVX512-BF16 on AMD. On Intel
-    without AMX the same instructions were measured at half the rate of fp32.
+    On a CPU bf16 is faster where its matrix products run at twice the rate of fp32: with AMX, and with AVX512-BF16 on AMD. On Intel CPUs
+    without AMX, AVX512-BF16 was measured at half the rate of fp32.
     """
     if compute.precision != "auto":
         return compute.precision
@@ -36,7 +36,7 @@ def precision(compute: Compute) -> str:
 
 
 def is_amd_with_bf16() -> bool:
-    """Return True on a CPU of AMD that multiplies bf16."""
+    """Return True on an AMD CPU with instructions for bf16 products."""
     return bool(torch.cpu.get_capabilities().get("avx512_bf16")) and _vendor() == "AuthenticAMD"
 
 
@@ -58,7 +58,7 @@ def placement(compute: Compute) -> Placement:
 
 
 def autocast(compute: Compute) -> AbstractContextManager[None]:
-    """Return a context of mixed precision where `compute` asks for bf16, one that does nothing elsewhere."""
+    """Return a context of mixed precision if `compute` asks for bf16, else one that does nothing."""
     return torch.autocast(compute.device, torch.bfloat16, enabled=precision(compute) == "bf16")
 
 

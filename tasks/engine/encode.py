@@ -18,18 +18,18 @@ from tasks.methods.objectives import REFERENCE
 
 @dataclass(frozen=True)
 class ExampleEncoder:
-    """Makes of each example the sequences that a pack can hold and that train anything."""
+    """Turns each example into sequences, and keeps those that fit into a pack and have trained tokens."""
 
     tokenizer: Tokenizer
     pack_tokens: int
     train_on: TrainOn = "last"
-    """The answers that train."""
+    """Which answers are trained on."""
     objective: Any = None
     """The objective (`tasks.engine.training.compose.Part`), if there is one. Its `encode`, if it has one, makes the sequences."""
     rows_of_table: Iterable[Any] = ()
     """The rows of the objective's table, each of which names its example's id in `example`."""
     context: int | None = None
-    """The most tokens of one text that the model reads, where an objective's link ends; None for no limit."""
+    """The most tokens of one text that the model reads, at which an objective's link is cut off; None for no limit."""
 
     def __call__(self, row: Example) -> Tokenized:
         """Return the sequences of an example, and the number of those that are left out."""
@@ -37,14 +37,15 @@ class ExampleEncoder:
         kept = [s for s in encoding.sequences if s is not None and len(s) <= self.pack_tokens and s.num_trained]
         too_long = sum(s is not None and len(s) > self.pack_tokens for s in encoding.sequences)
         if None in encoding.sequences and row.desirable is not False and is_plain_example(row, self.tokenizer):
-            too_long += list(encoding.sequences).count(None)  # nothing else is against it
+            too_long += list(encoding.sequences).count(None)  # length is the only reason left
         unusable = len(encoding.sequences) - len(kept) - too_long
         return Tokenized(kept, row.domain, too_long, unusable, encoding.unused if kept else 0)
 
     def encoding(self, row: Example) -> Encoding:
-        """Return an example as the objective encodes it, else each answer that trains.
+        """Return an example as the objective encodes it; without such an objective, each answer that trains.
 
-        An objective that compares answers has the last alone; any other has earlier ones too that its conversation leaves without weight.
+        An objective that compares answers reads the last answer alone. For others, earlier answers that the conversation leaves without weight
+        come as sequences of their own.
         """
         if not self._is_by_objective:
             return Encoding(training_sequences(row, self.tokenizer, self.train_on))
@@ -60,11 +61,11 @@ class ExampleEncoder:
     def columns(self) -> Sequence[Column]:
         """Return the columns that sequences may have."""
         columns = self.objective.spec.columns if self._is_by_objective else ()
-        return [column for column in columns if column is not REFERENCE]  # which is measured later
+        return [column for column in columns if column is not REFERENCE]  # it is measured later
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what decides the sequences beside tokenizer, rows and code."""
+        """Return what determines the sequences besides tokenizer, rows and code."""
         settings: dict[str, Any] = {"pack_tokens": self.pack_tokens, "train_on": self.train_on}
         if self._is_by_objective:
             settings["objective"] = [self.objective.name, self.objective.config.model_dump(mode="json")]
@@ -72,12 +73,12 @@ class ExampleEncoder:
 
     @property
     def modules(self) -> list[str]:
-        """Return the modules whose code decides the sequences beside this one."""
+        """Return the modules, besides this one, whose code determines the sequences."""
         return [f"tasks.methods.objectives.{self.objective.name}.method"] if self._is_by_objective else []
 
     @property
     def _is_by_objective(self) -> bool:
-        """Return whether the objective makes the sequences; where it does not, they are the same for all objectives."""
+        """Return whether the objective makes the sequences; otherwise they are the same for all objectives."""
         return self.objective is not None and self.objective.method.encode is not None
 
     @cached_property
@@ -103,14 +104,14 @@ class DocumentEncoder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what decides the pieces beside tokenizer, rows and code."""
+        """Return what determines the pieces besides tokenizer, rows and code."""
         return {"pack_tokens": self.pack_tokens}
 
 
 def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
     """Yield each example as one sequence whose last answer is trained.
 
-    It is None where the sequence is longer than `max_tokens`, or `example` gives None.
+    Yields None for a sequence that is longer than `max_tokens`, and where `example` returns None.
     """
     for row in rows:
         sequence = example(row, tokenizer)
@@ -118,11 +119,11 @@ def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> 
 
 
 def example(row: Example, tokenizer: Tokenizer) -> Encoded | None:
-    """Return an example as one sequence whose last answer, end of turn included, is trained; all before it is context.
+    """Return an example as one sequence whose last answer, end of turn included, is trained; everything before it is context.
 
-    None if it spells a control token of the model, since data must not open a turn, or if its answer is judged undesirable.
-    The tokens are those of the chat template up to the end of the last turn. A token takes the largest weight of the characters it
-    covers, so that no weight is lost at a token's edge.
+    None if the example contains the text of one of the model's control tokens, since data must not open a turn, or if its answer is judged
+    undesirable. The tokens are those of the chat template up to the end of the last turn. A token takes the largest weight of the
+    characters that it covers, so that no weight is lost at a token's edge.
     """
     if row.desirable is False or not is_plain_example(row, tokenizer):
         return None
@@ -132,8 +133,8 @@ def example(row: Example, tokenizer: Tokenizer) -> Encoded | None:
 def training_sequences(row: Example, tokenizer: Tokenizer, train_on: TrainOn) -> list[Encoded | None]:
     """Return the sequences of an example whose answers `train_on` names: one, unless the template forbids it.
 
-    Some templates write an answer of the past otherwise than the answer that comes next (they leave its reasoning out). Each answer
-    then has a sequence of its own, with the context that the model is served.
+    Some templates write a past answer differently from the answer that comes next (they leave its reasoning out). Each answer then has a
+    sequence of its own, with the context that the model would have when served.
     """
     if row.desirable is False or not is_plain_example(row, tokenizer):
         return [None]
@@ -156,8 +157,8 @@ def encoder(tokenizer: Tokenizer, train_on: TrainOn = "last") -> Encoder:
 def conversation(row: Example, tokenizer: Tokenizer, train_on: TrainOn = "last") -> Conversation:
     """Return an example's conversation in the tokens of the chat template, up to the end of its last turn.
 
-    Earlier answers have no weight where the template writes them otherwise than an answer that comes next.
-    Raises ValueError with the example's source if the template cannot say the conversation.
+    Earlier answers have no weight where the template writes them differently from an answer that comes next.
+    Raises ValueError with the example's source if the template cannot render the conversation.
     """
     written = _written(row, _answered(row, train_on), tokenizer)
     written = written if _is_one_text(written) else written[-1:]
@@ -175,13 +176,13 @@ def conversation(row: Example, tokenizer: Tokenizer, train_on: TrainOn = "last")
 
 
 def _bytes_of(answer: Message) -> int:
-    """Return the bytes of an answer and of the calls that it makes, which may be all that it says."""
+    """Return the bytes of an answer's text and of its tool calls; an answer may consist of calls alone."""
     calls = [part for call in answer.tool_calls or () for part in (call.name, call.arguments)]
     return sum(len(text.encode()) for text in (answer.content, *calls))
 
 
 def join(row: Example, tokens: Conversation) -> Encoded:
-    """Return a conversation as one sequence, whose last answer is trained under the weights of the example's characters."""
+    """Return a conversation as one sequence, whose last answer is trained with the weights of the example's characters."""
     ids = [*tokens.context, *tokens.answer.ids]
     if row.weights is None:
         weights = [1.0] * len(tokens.answer.ids)
@@ -210,15 +211,15 @@ def _written(row: Example, ends: Sequence[int], tokenizer: Tokenizer) -> list[Wr
 
 
 def _is_one_text(written: Sequence[WrittenAnswer]) -> bool:
-    """Return True if every answer stands in the text of the last one as the model is to write it."""
+    """Return True if the text up to the last answer holds every earlier answer exactly as the model is to write it."""
     return all(written[-1].up_to_here.startswith(answer.up_to_here) for answer in written)
 
 
 def _cut_at(text: str, borders: Sequence[int], tokenizer: Tokenizer) -> tuple[TokenizedText, list[int]]:
-    """Return a text in tokens, and the number of tokens before each of its `borders`, which are characters; the last is its end.
+    """Return a text in tokens, and the number of tokens before each of its `borders`, which are character offsets; the last is its end.
 
-    The text is tokenised at once, as it is served. Where a token would lie across a border it is tokenised in pieces: what the model
-    has read when it begins to write ends there.
+    The text is tokenised as a whole, as it is in serving. If a token would cross a border, the text is tokenised in pieces between the
+    borders instead, because what the model has read when it begins to write ends at a border.
     """
 
     def tokens_of(part: str) -> TokenizedText:
@@ -242,10 +243,10 @@ def _cut_at(text: str, borders: Sequence[int], tokenizer: Tokenizer) -> tuple[To
 
 
 class _Offsets(Sequence[tuple[int, int]]):
-    """The characters of an answer's tokens, without gaps, made when they are asked for: most objectives never do."""
+    """The character ranges of an answer's tokens, without gaps, computed on first access, since most objectives do not need them."""
 
     def __init__(self, offsets: Sequence[tuple[int, int]], start: int, origin: int) -> None:
-        """They are those of `offsets` from token `start` on, counted from character `origin`."""
+        """Take the ranges of `offsets` from token `start` on, and count characters from `origin`."""
         self._offsets, self._start, self._origin = offsets, start, origin
 
     @overload
@@ -265,9 +266,9 @@ class _Offsets(Sequence[tuple[int, int]]):
 
 
 def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Extend each token's characters by those beside it that no token claims.
+    """Extend each token's character range over adjacent characters that belong to no token.
 
-    Some tokenizers leave white space out of their offsets, and it is not known which neighbour holds it.
+    Some tokenizers leave white space out of their offsets, and it is not known which of the two neighbours holds it.
     """
     before = accumulate((end for _, end in offsets), max, initial=0)
     after = [*(start for start, _ in offsets[1:]), 0]
@@ -275,7 +276,7 @@ def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded]:
-    """Yield each document in pieces of at most `max_tokens`, every token of a piece trained but the first."""
+    """Yield each document in pieces of at most `max_tokens`; every token of a piece except the first is trained."""
     for row in rows:
         batch = tokenizer(row.text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         ids, offsets = batch["input_ids"], batch["offset_mapping"]
@@ -288,19 +289,19 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
 
 
 def is_plain(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> bool:
-    """Return whether neither a message nor the tools spell a control token, which the tokenizer would take for a turn's beginning or end."""
+    """Return whether no message and no tool contains the text of a control token, which the tokenizer would read as a turn's start or end."""
     controls = control_tokens(tokenizer)
     texts = [tools or "", *(text for message in messages for text in message.texts)]
     return not any(token in text for text in texts for token in controls)
 
 
 def is_plain_example(row: Example, tokenizer: Tokenizer) -> bool:
-    """Return whether neither the messages of an example nor its tools spell a control token."""
+    """Return whether neither the messages of an example nor its tools contain the text of a control token."""
     return is_plain(row.messages, tokenizer, row.tools)
 
 
 def _weight(start: int, end: int, weights: Sequence[float]) -> float:
-    """Return the weight of a token over response characters [start, end); 1 for what is no part of the response."""
+    """Return the weight of a token over response characters [start, end); 1 for a token outside the response."""
     if start >= len(weights) or end < 0:
         return 1.0
     start = max(start, 0)

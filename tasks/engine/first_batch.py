@@ -7,7 +7,7 @@ from tasks.core.sequences import Encoded
 from tasks.engine.packing import Pack
 
 MOST = 1_024
-"""Tokens that are described; the rest is counted."""
+"""The most tokens that are described; further ones are only counted."""
 
 
 def describe(packs: Sequence[Pack], tokenizer: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def _described(sequences: Sequence[Encoded], tokenizer: Any) -> list[dict[str, A
     described, room = [], MOST
     for sequence in sequences:
         ids = sequence.ids[:room]
-        # The first token is predicted from nothing, whatever it weighs.
+        # The first token has no loss, whatever its weight: nothing comes before it to predict it from.
         weights = [0.0, *(round(float(weight), 4) for weight in sequence.weights[1 : len(ids)])]
         texts = [str(tokenizer.decode([token])) for token in ids]
         described.append({"id": sequence.id, "tokens": texts, "weights": weights})

@@ -1,7 +1,7 @@
 """The packed forward: every sequence of a row attends only to itself, and the head runs on trained positions only.
 
-A family that would be another model in such a row, as its layers hand a state from token to token or its attention does more than ours, reads
-the sequences of a row one after the other, as transformers has it (`reads_alone`).
+Some families would compute something else in such a row, because their layers pass a state from token to token or their attention has
+features that ours lacks. They read the sequences of a row one after the other, with the attention of transformers (`reads_alone`).
 
 Shapes: T = tokens of the row, N = its trained tokens, M = those of its auxiliary sequences, H = hidden size, V = vocabulary, B A D = batch,
 heads, head width, P = tokens of a piece.
@@ -34,13 +34,14 @@ ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
 """Rows of logits in memory at a time."""
 CHECKED = 6
-"""Tokens of a sequence by which a model is checked."""
+"""Tokens of each sequence that a model is checked with."""
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""Names in config.json of the bound of logits: of Gemma, RecurrentGemma and xLSTM."""
+"""Names of the bound of logits in config.json: those of Gemma, RecurrentGemma and xLSTM."""
 ATTENDING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """The kinds of layers in `layer_types` of config.json that do no more than attend."""
 EXACT, ROUNDED = 0.02, 0.5
-"""The largest difference in nats per token that is rounding, in fp32 and otherwise. SmolLM2 in bf16 has 0.1, and 1 if it sees its neighbour."""
+"""The largest difference, in nats per token, that counts as rounding: in fp32, and in other precisions. SmolLM2 in bf16 has 0.1, and 1 if
+a sequence sees its neighbour."""
 
 
 def packed_attention(
@@ -61,9 +62,9 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Return attention within each of the row's sequences, causal if the model is, without a mask over the row.
 
-    The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence. Of a row whose tokens
-    are some of a longer one, `places` are theirs in that, (T,), by which windows are measured.
-    Raises BeyondError for a model whose attention does more (`tasks.engine.attention.check`).
+    The result is (B, T, A, D), as transformers' attention functions return it. Without `boundaries` the row is one sequence. If the row
+    holds only some tokens of a longer one, `places`, (T,), are their positions there, by which windows are measured.
+    Raises BeyondError for a model whose attention has further features (`tasks.engine.attention.check`).
     """
     check(module, softcap, s_aux)
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
@@ -96,11 +97,11 @@ class Head(NamedTuple):
     bias: Tensor | None
     """(V,)."""
     cap: float | None
-    """The bound that logits approach; None where they have none."""
+    """The bound of the logits (softcap); None without one."""
 
     @classmethod
     def of(cls, model: PreTrainedModel, vocabulary: int | None = None) -> "Head":
-        """Return the head of a model, for the first tokens of its vocabulary where their number is given."""
+        """Return the head of a model; with `vocabulary`, only for that many first tokens of its vocabulary."""
         head, config = model.get_output_embeddings(), model.config.get_text_config()
         cap = next((value for name in CAPS if (value := getattr(config, name, None))), None)
         if vocabulary is None:  # a slice, even of all rows, would copy the head's gradient
@@ -117,13 +118,13 @@ class Head(NamedTuple):
 def token_losses(model: PreTrainedModel, batch: dict[str, Tensor], *, exact: bool = False) -> Tensor:
     """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order.
 
-    In bf16 those that have a gradient are rounded to bf16 unless they are to be `exact`: their sum is near enough for a step.
+    In bf16, losses with a gradient are rounded to bf16 unless `exact` is set: their sum is accurate enough for a training step.
     """
     return _losses(*_trained(model, batch), exact=exact)
 
 
 def compared_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the loss of each trained token at a first look at a packed row, and what `divergence` says of a second one, (N,) each."""
+    """Return the loss of each trained token at a first look at a packed row, and its `divergence` from a second look, (N,) each."""
     first, second = (_trained(model, batch, look) for look in (0, 1))
     return _losses(*first), divergence(first[0], second[0], first[2])
 
@@ -131,7 +132,7 @@ def compared_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[T
 def divergence(first_NH: Tensor, second_NH: Tensor, head: Head) -> Tensor:
     """Return the symmetric divergence of two looks at each token, ½ KL(p₂ ‖ p₁) + ½ KL(p₁ ‖ p₂), in nats, (N,).
 
-    In each half the gradient goes to the second distribution alone. The logits of a piece are made, and made again going backward.
+    In each half only the second distribution has a gradient. Logits are computed piece by piece, and recomputed in the backward pass.
     """
     of_piece = partial(checkpoint, _divergence, use_reentrant=False, preserve_rng_state=False)
     pieces = zip(torch.split(first_NH, HEAD_ROWS), torch.split(second_NH, HEAD_ROWS), strict=True)
@@ -150,7 +151,7 @@ def _relative_entropy(p_PV: Tensor, q_PV: Tensor) -> Tensor:
 
 
 def _losses(hidden_NH: Tensor, labels_N: Tensor, head: Head, *, exact: bool = False) -> Tensor:
-    """Return the negative log-likelihood of each token that its last hidden state is to predict, in nats, (N,)."""
+    """Return the negative log-likelihood of each label under its last hidden state, in nats, (N,)."""
     head = head._replace(weight=head.weight.to(hidden_NH.dtype))
     if head.cap is not None or (hidden_NH.element_size() < 4 and (exact or not torch.is_grad_enabled())):
         of_piece = partial(checkpoint, _exact_losses, use_reentrant=False, preserve_rng_state=False)
@@ -163,13 +164,13 @@ def _losses(hidden_NH: Tensor, labels_N: Tensor, head: Head, *, exact: bool = Fa
 
 
 def _exact_losses(hidden_PH: Tensor, labels_P: Tensor, head: Head) -> Tensor:
-    """Return `_losses` of a piece, (P,), from its logits in fp32: the fused function returns losses in the type of the hidden states, and knows
-    no cap."""
+    """Return `_losses` of a piece, (P,), from its logits in fp32: the fused function returns losses in the dtype of the hidden states, and has
+    no softcap."""
     return F.cross_entropy(head.logits(hidden_PH), labels_P, reduction="none")
 
 
 def token_logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Return the logits that each trained token of a packed row is predicted by, (N, V), in order. All are in memory at once."""
+    """Return the logits from which each trained token of a packed row is predicted, (N, V), in order. All are in memory at once."""
     hidden_NH, _, head = _trained(model, batch)
     return head.logits(hidden_NH)
 
@@ -215,10 +216,10 @@ def observe(
     auxiliary_gradient: bool = False,
     exact: bool = False,
 ) -> tuple[Tensor, Tokens]:
-    """Return the input of an objective for a packed row: the loss of each trained token (or its hit), and what is known of it.
+    """Return the input of an objective for a packed row: the loss of each trained token (or its hit), and the token's further facts.
 
-    With two `looks` the row is read twice. `exact` is that of `token_losses`. With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its
-    last forward is the row's.
+    With two `looks` the row is read twice. `exact` is that of `token_losses`. With `auxiliary` the auxiliary sequences are read too, and
+    before the row, so that an adapter's record of its last forward pass is about the row.
     """
     trained_T = batch["labels"][0] != IGNORE
     tokens = Tokens(
@@ -258,10 +259,10 @@ def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient:
 
 
 def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], **told: Any) -> Tensor:
-    """Return the last hidden state of each token of a packed row, (T, H). A model that listens is `told` of the row."""
+    """Return the last hidden state of each token of a packed row, (T, H). `told` are further arguments of a model that listens to its row."""
     decoder, ids_1T, places_1T = model.get_decoder(), batch["input_ids"], batch["position_ids"]
     if not reads_alone(model):
-        # With a cache, transformers takes the row for one sequence.
+        # With a cache, transformers would treat the row as one sequence.
         given = {"input_ids": ids_1T, "position_ids": places_1T, "boundaries": batch["boundaries"], **told}
         states_TH: Tensor = decoder(**given, use_cache=False).last_hidden_state[0]
         return states_TH
@@ -277,14 +278,14 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) ->
     labels_T = batch["labels"][0]
     trained_T = labels_T != IGNORE
     head = Head.of(model)
-    kind = hidden_TH.device.type  # autocast does not know this function: the cast is ours
+    kind = hidden_TH.device.type  # autocast does not cover the loss function, so the cast is made here
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
     hidden_NH, scale = hidden_TH[trained_T], scale_of_logits(model)
     return (hidden_NH if scale == 1 else hidden_NH * scale).to(dtype), labels_T[trained_T], head
 
 
 def scale_of_logits(model: PreTrainedModel) -> float:
-    """Return what a family multiplies its logits by after the head (Granite, Cohere): here it multiplies the head's input."""
+    """Return the factor of a family's logits after the head (Granite, Cohere), by which the head's input is multiplied here."""
     config = model.config.get_text_config()
     return (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
@@ -295,9 +296,9 @@ def reads_alone(model: PreTrainedModel) -> bool:
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Make `model` read each sequence of a packed row as if it were alone, from now on: by attention within them, or one after the other.
+    """Make `model` from now on read each sequence of a packed row as if alone: by attention within sequences, or one after the other.
 
-    Raises ValueError at the first time if it can do neither.
+    Raises ValueError on the first call for a model if neither is possible.
     """
     if not hasattr(model, "alone_by") and not listens(model) and model.get_output_embeddings() is not None:
         model.alone_by = _chosen(model)
@@ -305,24 +306,24 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
 
 def use_own_attention(model: PreTrainedModel) -> None:
-    """Make `model` read whole texts in padded batches, or one of a kind that does not pack alone, as transformers has it. Raises as `use_packed_attention`."""
-    use_packed_attention(model)  # at the first time it checks the model
+    """Make `model` read padded batches by transformers' attention, or keep its own if it reads alone. Raises as `use_packed_attention`."""
+    use_packed_attention(model)  # its first call checks the model
     _set_attention(model, getattr(model, "alone_by", "") or "sdpa")
 
 
 def _set_attention(model: PreTrainedModel, name: str) -> None:
-    if model.config._attn_implementation != name:  # it takes milliseconds, and rows may be as short
+    if model.config._attn_implementation != name:  # setting takes milliseconds, as long as a short row
         model.set_attn_implementation(name)
 
 
 @torch.no_grad()
 def _chosen(model: PreTrainedModel) -> str:
-    """Return the attention by which `model` reads sequences one after the other; empty where in a row they have the same losses as alone.
+    """Return the attention with which `model` reads sequences one after the other; empty if their losses in a row are the same as alone.
 
-    Families differ in what they hand on to attention, and in what they do beside it and after the head. Raises ValueError if neither way has
-    the losses of the model's own forward.
+    Measuring is necessary because families differ in the arguments that they pass to attention, and in what they compute beside it and after
+    the head. Raises ValueError if neither way gives the losses of the model's own forward.
     """
-    if model.get_decoder() in (model, model.get_output_embeddings()):  # nothing in front of the head can be had
+    if model.get_decoder() in (model, model.get_output_embeddings()):  # the states before the head are out of reach
         raise ValueError(
             f"Family {model.config.model_type} keeps its decoder where transformers does not find it. Take a base of another family, for example "
             "llama, qwen3, gemma3 or olmo2."
@@ -356,8 +357,8 @@ def _chosen(model: PreTrainedModel) -> str:
 
 
 def _hands_on_states(model: PreTrainedModel) -> bool:
-    """Return True if layers hand a state on from token to token (convolutions, recurrences): a model that was hardly trained shows it too little
-    for its losses to tell."""
+    """Return True if layers pass a state from token to token (convolutions, recurrences). The losses of a hardly trained model would not
+    show it."""
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
     return bool(getattr(model, "_is_stateful", False)) or not ATTENDING.issuperset(kinds)
 
@@ -365,9 +366,9 @@ def _hands_on_states(model: PreTrainedModel) -> bool:
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     """Give `model` a forward that returns the objective's loss of a packed row plus the adapter's penalty.
 
-    Both are parts (`tasks.engine.training.compose.Part`). The loss is computed inside the model so that every wrapper (peft, DDP, FSDP)
-    sees the head's gradients; bind it before an adapter wraps the model. It is divided by `num_items_in_batch`, Trainer's count
-    of trained tokens over the accumulated step.
+    `objective` and `adapter` are parts (`tasks.engine.training.compose.Part`). The loss is computed inside the model so that every wrapper
+    (peft, DDP, FSDP) sees the head's gradients; bind it before an adapter wraps the model. The loss is divided by `num_items_in_batch`,
+    Trainer's count of trained tokens over the accumulated step.
     """
     method = objective.method
     options = {

@@ -1,4 +1,4 @@
-"""Packs: many sequences laid end to end in one row without padding, with their exact boundaries.
+"""Packs: many sequences, one after another in one row without padding, with their exact boundaries.
 
 Shapes: T = tokens of a pack, S = its sequences.
 """
@@ -42,7 +42,7 @@ class Packs(Sequence[Pack]):
     """Packs whose sequences are read when a pack is taken."""
 
     def __init__(self, sequences: Sequences, places: Places, counts: Places) -> None:
-        """`places` has the sequences of one pack after another, `counts` their number in each pack."""
+        """Take the indices of the sequences, pack by pack (`places`), and the number of sequences in each pack (`counts`)."""
         self.sequences, self.places = sequences, places
         self.ends: Places = np.cumsum(counts)
 
@@ -70,17 +70,17 @@ class Packs(Sequence[Pack]):
         return Packs(self.sequences, self.places[: self._start(count)], self.counts[:count])
 
     def places_of(self, first: int, count: int) -> Places:
-        """Return the places of the sequences of `count` packs from number `first` on."""
+        """Return the indices of the sequences in `count` packs from number `first` on."""
         return self.places[self._start(first) : self._start(first + count)]
 
     @property
     def counts(self) -> Places:
-        """Return the number of sequences of each."""
+        """Return the number of sequences in each pack."""
         return np.diff(self.ends, prepend=0)
 
     @cached_property
     def tokens(self) -> Places:
-        """Return the tokens of each."""
+        """Return the number of tokens in each pack."""
         totals = np.concatenate([[0], np.cumsum(self.sequences.tokens[self.places], dtype=np.int64)])
         return np.diff(totals[np.concatenate([[0], self.ends])])
 
@@ -98,7 +98,7 @@ def fill(sequences: Sequence[Encoded], size: int) -> Packs:
 
 
 def _filled(sequences: Sequences, places: Places, size: int) -> tuple[Places, Places]:
-    """Return the places of the sequences of one pack after another, and the number of sequences in each pack."""
+    """Return the indices of the sequences, pack by pack, and the number of sequences in each pack."""
     tokens = sequences.tokens[places]
     if len(too_long := np.flatnonzero(tokens > size)):
         sequence = sequences[int(places[too_long[0]])]
@@ -109,9 +109,9 @@ def _filled(sequences: Sequences, places: Places, size: int) -> tuple[Places, Pl
 
 
 def _best_fit(lengths: NDArray[Any], size: int) -> Places:
-    """Return the number of the pack of each sequence: the fullest that has room, of several the first, else a new one."""
+    """Return the pack number of each sequence: the fullest pack with room for it (the first of equals), else a new one."""
     packs_by_room: list[list[int]] = [[] for _ in range(size + 1)]  # heaps
-    rooms = 0  # a bit for each room that some pack has
+    rooms = 0  # bit r is set if some pack has room for exactly r more tokens
     opened = 0
     packs = array("q")
     for length in lengths.astype(np.int64).data:
@@ -131,9 +131,9 @@ def _best_fit(lengths: NDArray[Any], size: int) -> Places:
 
 
 def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: int, seed: int) -> Packs:
-    """Return the packs of a training, epoch after epoch, each epoch in its own order, cut at `max_tokens`.
+    """Return the packs of a training, epoch after epoch, each epoch in its own order, cut off at `max_tokens`.
 
-    They follow from the arguments alone, so a resumed run trains on the same packs as an uninterrupted one.
+    They depend on the arguments alone, so a resumed run trains on the same packs as an uninterrupted one.
     """
     sequences = listed(sequences)
     places, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]  # of each epoch
@@ -154,7 +154,7 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
 
 
 def shuffled(count: int, order: random.Random) -> Places:
-    """Return the numbers below `count` in a drawn order."""
+    """Return the numbers below `count` in an order drawn from `order`."""
     numbers = array("q", range(count))
     order.shuffle(numbers)
     return np.frombuffer(numbers, np.int64) if count else np.zeros(0, np.int64)
@@ -168,9 +168,9 @@ def _in_order(places: Places, counts: Places, order: Places) -> tuple[Places, Pl
 
 
 def _of_epoch(sequences: Sequences, places: Places, seed: str) -> Places:
-    """Return each place as often as an epoch sees the sequence there.
+    """Return the places of the sequences that an epoch sees, each as often as it is seen.
 
-    Of sequences that are to be seen 0.3 times, three in ten are, spread evenly from a drawn start: their number is met to one.
+    Of the sequences with 0.3 passes an epoch sees three in ten, evenly spaced from a random start, so that their number is exact to ±1.
     """
     if sequences.passes is None:
         return places
@@ -189,10 +189,10 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[
 
     `input_ids`, `position_ids`, `labels`, `weights`, `segments`, `tasks` and each of `columns` as `column_NAME`: (1, T);
     `boundaries`: (S + 1,) offsets into the row; `numbers` and `task_keys`: (S,). A token's task is its place in `tasks`, 0 if that is empty.
-    The auxiliary sequences of the row make a row of their own, its names prefixed by `auxiliary_`, with `auxiliary_owners`: for
-    each of them the number within this row of the sequence that it belongs to.
-    Labels, weights and columns are shifted: position t holds those of the token to predict from t. The labels stand under
-    `shift_labels` too, the name by which Trainer counts trained tokens without shifting once more.
+    The auxiliary sequences form a row of their own, whose tensors have the prefix `auxiliary_`. `auxiliary_owners` holds for each of them
+    the number, within the main row, of the sequence that it belongs to.
+    Labels, weights and columns are shifted: position t holds those of the token to predict from t. The labels are also given as
+    `shift_labels`, the name under which Trainer counts trained tokens without shifting them again.
     """
     sequences = [sequence for pack in packs for sequence in pack.sequences]
     flat: dict[str, list[Any]] = {name: [] for name in ("input_ids", "position_ids", "labels", "segments", "tasks")}
@@ -222,7 +222,7 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[
 
 
 def _shifted(column: Column, sequences: Sequence[Encoded]) -> Tensor:
-    """Return a column of a row, (1, T): the values of its sequences, each shifted by one token, `fill` where there is none."""
+    """Return a column of a row, (1, T): the values of its sequences, each shifted by one token, and the column's `fill` elsewhere."""
     values: list[int | float] = []
     for sequence in sequences:
         given = sequence.columns.get(column.name)

@@ -1,4 +1,4 @@
-"""Sequences that need not be in memory: each is read where it is needed, and what plans ask of all of them is in arrays.
+"""Sequences that need not be in memory: each is read when it is needed, and the facts that a plan needs of all of them are in arrays.
 
 Shapes: N = sequences.
 """
@@ -25,11 +25,11 @@ class Names:
 
     names: tuple[str, ...]
     codes: NDArray[np.int32]
-    """Their places in `names`, (N,)."""
+    """The index in `names` of each sequence's name, (N,)."""
 
     @classmethod
     def of(cls, values: Sequence[str]) -> Names:
-        """Return the values as names."""
+        """Return `Names` that hold one value for each sequence."""
         codes = {name: code for code, name in enumerate(dict.fromkeys(values))}
         return cls(tuple(codes), np.fromiter((codes[name] for name in values), np.int32, len(values)))
 
@@ -38,12 +38,12 @@ class Names:
         return Names(self.names, self.codes[places])
 
     def within(self, names: Sequence[str]) -> NDArray[np.int32]:
-        """Return their places in `names`, which has all of them that some sequence has, (N,)."""
+        """Return the index in `names` of each sequence's name, (N,); -1 for a name that is not among them."""
         places = {name: place for place, name in enumerate(names)}
         return np.array([places.get(name, -1) for name in self.names], np.int32)[self.codes]
 
     def places_of(self, name: str) -> Places:
-        """Return the sequences of this name."""
+        """Return the places of the sequences with this name."""
         return np.flatnonzero(self.codes == self.names.index(name)) if name in self.names else np.zeros(0, np.int64)
 
     @property
@@ -54,11 +54,11 @@ class Names:
 
 @dataclass(frozen=True)
 class Facts:
-    """Properties of N sequences that a plan of a training is made of, (N,) each."""
+    """The properties of N sequences from which a training is planned, (N,) each."""
 
     tokens: NDArray[Any]
     longest: NDArray[Any]
-    """Tokens of the longest of the sequence and its auxiliary sequences, before it is linked."""
+    """Tokens of the longest among the sequence and its auxiliary sequences, before an objective links it."""
     trained: NDArray[Any]
     """Trained tokens, as `Encoded.num_trained` counts them."""
     auxiliary: NDArray[Any]
@@ -84,25 +84,25 @@ class Sequences(Sequence[Encoded]):
     @property
     @abstractmethod
     def facts(self) -> Facts:
-        """Return what is known of all of them."""
+        """Return the facts about all sequences."""
 
     @abstractmethod
     def read(self, place: int) -> Encoded:
-        """Return the sequence at a place from 0 on."""
+        """Return the sequence at a place, counted from 0."""
 
     @property
     def tokens(self) -> NDArray[Any]:
-        """Return the tokens of each, (N,)."""
+        """Return the number of tokens of each sequence, (N,)."""
         return self.facts.tokens
 
     @property
     def longest(self) -> NDArray[Any]:
-        """Return the tokens of the longest of each and its auxiliary sequences, (N,)."""
+        """Return the number of tokens of the longest among each sequence and its auxiliary sequences, (N,)."""
         return self.facts.longest
 
     @property
     def passes(self) -> NDArray[np.float64] | None:
-        """Return the times that an epoch sees each, (N,); None where each is seen once."""
+        """Return how often an epoch sees each sequence, (N,); None if it sees each once."""
         return None
 
     @property
@@ -128,7 +128,7 @@ class Sequences(Sequence[Encoded]):
         return Chosen(self, np.asarray(places, np.int64), passes)
 
     def seen(self, passes: NDArray[np.float64]) -> Sequences:
-        """Return the sequences that an epoch sees at all, each with the times it does, (N,)."""
+        """Return the sequences that an epoch sees, without those of 0 `passes`; `passes`, (N,), is how often it sees each."""
         places = np.flatnonzero(passes)
         return Chosen(self, places, passes[places])
 
@@ -169,7 +169,7 @@ class Listed(Sequences):
 
 
 class Chosen(Sequences):
-    """Some of other sequences, in an order, each with the times that an epoch sees it."""
+    """Some sequences of a base, in a given order, each with the number of times that an epoch sees it."""
 
     def __init__(self, base: Sequences, places: Places, passes: NDArray[np.float64] | None) -> None:
         self._base, self._places, self._passes = base, places, passes
@@ -192,12 +192,12 @@ class Chosen(Sequences):
 
 
 class Changed(Sequences):
-    """Other sequences after a change that keeps their tokens, made of each when it is read."""
+    """The sequences of a base, each changed when it is read. The change keeps their tokens."""
 
     def __init__(
         self, base: Sequences, change: Callable[[int, Encoded], Encoded], *, adds_auxiliary: bool = False
     ) -> None:
-        """`change` takes a sequence's place and the sequence."""
+        """Take the base and `change`, a function of a sequence's place and the sequence. `adds_auxiliary`: it adds auxiliary sequences."""
         self._base, self._change, self._adds_auxiliary = base, change, adds_auxiliary
 
     @cached_property
@@ -218,7 +218,7 @@ class Changed(Sequences):
 
 
 class Joined(Sequences):
-    """Sequences and, after them, others."""
+    """Two lists of sequences, one after the other."""
 
     def __init__(self, first: Sequences, second: Sequences) -> None:
         self._first, self._second = first, second

@@ -23,7 +23,7 @@ from tasks.io.weights import checkpoints
 STORES = "tokens"
 """The folder of all stores in a run's cache."""
 OTHERS = (".safetensors", ".index.json", "ratchet.json", "training.json")
-"""Ends of the names of files in a model's folder that say nothing of its tokens."""
+"""Suffixes of the names of files in a model's folder that do not affect its tokens."""
 MODULES = ("tasks.engine.encode", "tasks.io.token_store")
 LIBRARIES = ("tokenizers", "transformers")
 PERCENTILES = (50, 90, 99)
@@ -56,8 +56,8 @@ def stored_examples(
 ) -> tuple[Sequences, dict[str, Any]]:
     """Return the sequences of a table of examples, and their figures by domain; report how many were left out.
 
-    `tokenizer` is the folder of the encoder's tokenizer, `table` the objective's table. Raises ValueError if the objective needs
-    something that no example has.
+    `tokenizer` is the folder of the encoder's tokenizer, `table` the objective's table. Raises ValueError if no example has what the
+    objective needs.
     """
     store = _of_table(rows, Example, tokenizer, encoder, run, table)
     _report(len(store), store.contents, encoder.objective, run, label)
@@ -83,10 +83,10 @@ def open_store(
     modules: Sequence[str] = (),
     columns: Sequence[Column] = (),
 ) -> TokenStore:
-    """Return the store of what `rows_from` yields, which begins where a store with these contents ends.
+    """Return the store of the sequences that `rows_from` yields; given a store's contents, it continues where they end.
 
-    Its folder is named by all that its sequences follow from: `settings`, the tokenizer in the folder `tokenizer`, and the code of
-    `modules`, which tokenise by `tasks.engine.encode`.
+    The store's folder is named by a hash of everything that determines its sequences: `settings`, the tokenizer in the folder `tokenizer`,
+    and the code of `modules`, which tokenise with `tasks.engine.encode`.
     """
     facts = {
         "code": [provenance.code_digest(provenance.closure(module)) for module in (*MODULES, *modules)],
@@ -99,7 +99,7 @@ def open_store(
 
 
 def first_examples(rows: Path, encoder: encode.ExampleEncoder, tokens: int) -> list[Encoded]:
-    """Return the first sequences of a table of examples that together have about so many tokens. No more rows are read."""
+    """Return the first sequences of a table of examples that together have about `tokens` tokens. No further rows are read."""
     sequences = (sequence for row in tables.stream(rows, Example) for sequence in encoder(row).sequences)
     return encode.take(sequences, tokens)
 
@@ -107,7 +107,7 @@ def first_examples(rows: Path, encoder: encode.ExampleEncoder, tokens: int) -> l
 def first_documents(
     rows: Path, encoder: encode.DocumentEncoder, corpora: Sequence[str], tokens: int
 ) -> dict[str, list[Encoded]]:
-    """Return the first pieces of each corpus that together have about so many tokens. No more rows are read."""
+    """Return the first pieces of each corpus that together have about `tokens` tokens. No further rows are read."""
     taken: dict[str, list[Encoded]] = {corpus: [] for corpus in corpora}
     remaining = dict.fromkeys(corpora, tokens)
     for row in tables.stream(rows, Document):
@@ -121,7 +121,7 @@ def first_documents(
 
 
 def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
-    """Return the sequences, each linked by the objective to one of another example, where there is another."""
+    """Return the sequences, each linked by the objective to a sequence of another example, if there is another example."""
     link = encoder.objective and encoder.objective.method.link
     if not encoder.objective or not link or len(sequences) < 2:
         return sequences
@@ -133,9 +133,10 @@ def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
 def _linked(
     sequences: Sequences, link: Callable[..., Encoded], longest: int, config: Any, place: int, sequence: Encoded
 ) -> Encoded:
-    """Return a sequence with its link: the first of an example is linked to the one before it, the second to the one before that, and so on.
+    """Return a sequence with its link.
 
-    Before the first of all stands the last. Sequences of the example itself are passed over.
+    The first sequence of an example is linked to the sequence before it, the second to the one before that, and so on. The list is circular:
+    before the first sequence comes the last. Sequences of the example itself are skipped.
     """
     start = place
     while start and sequences[start - 1].id == sequence.id:
@@ -147,8 +148,10 @@ def _linked(
 
 
 def figures(facts: Facts, too_long: Mapping[str, int]) -> dict[str, Any]:
-    """Return by domain: the number of sequences, their tokens, the mean and percentiles of their lengths, the longest, and the number that
-    no pack could hold, which are in none of the others."""
+    """Return by domain: the number of sequences, their tokens, the mean and percentiles of their lengths, and the longest length.
+
+    The number of sequences that no pack can hold comes with them; those are in none of the other figures.
+    """
     domains = facts.domains
     order = np.argsort(domains.codes, kind="stable")
     ends = np.cumsum(np.bincount(domains.codes, minlength=len(domains.names)))
@@ -188,7 +191,7 @@ def _of_table(
 
 
 def _tokenizer_digest(folder: Path) -> str:
-    """Return a digest of the files of a model's folder that its tokens may follow from."""
+    """Return a digest of the files in a model's folder that may affect its tokens."""
     small = [path for path in folder.iterdir() if path.is_file() and not path.name.endswith(OTHERS)]
     files = [*small, *folder.glob(checkpoints.NAMED_TEMPLATES)]
     digests = {path.relative_to(folder).as_posix(): provenance.digest(path) for path in files}
@@ -196,7 +199,7 @@ def _tokenizer_digest(folder: Path) -> str:
 
 
 def _report(num_sequences: int, contents: Contents, objective: Part | None, run: Run, label: str) -> None:
-    """Say how many sequences are left out, and how much the objective has no use for."""
+    """Report how many sequences are left out, and how much the objective does not use."""
     left_out = contents.too_long.total() + contents.unusable.total()
     total = num_sequences + left_out
     if left_out:

@@ -1,1 +1,1 @@
-"""Inference: scoring, generation, embeddings, and what is read from a forward pass."""
+"""Inference: scoring, generation, embeddings, and other values that are read from a forward pass."""

@@ -1,8 +1,8 @@
-"""Answers kept from earlier runs: a group of them is generated once for each model, setting and machine that could change its text.
+"""Cache answers of earlier runs: a group of them is generated once for each model, setting and machine that could change its text.
 
-Which other prompts share a batch changes the last digits of logits, and so now and then a token. So whole groups are kept, and what was
-kept is what would be generated anew. Prompts are put in order of length, and a group ends where the hash of its last prompt says so: data
-that come later change the groups they fall into and no others.
+The other prompts of a batch change the last digits of logits, and thereby sometimes a token. So whole groups are cached, and a cached group
+is equal to what would be generated again. Prompts are sorted by length, and the hash of a prompt decides whether a group ends after it: new
+data change only the groups that they fall into.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from tasks.engine.inference.steering import Steering
 from tasks.io.generators.answers import Answers
 
 BATCHES = 4
-"""Batches in a group: where responses end, prompts of the same group take their places."""
+"""Batches in a group: when a response ends, the next prompt of the same group takes its place."""
 T = TypeVar("T")
 
 
@@ -31,7 +31,7 @@ class Writing:
     max_new_tokens: int
     batch_size: int
     sampling: Sampling | None = None
-    """Without its keys, which come with the prompts."""
+    """Given without its keys, which come with the prompts."""
     stop: Sequence[str] = ()
     steering: Steering | None = None
     constrained: bool = False
@@ -61,8 +61,8 @@ def respond(
 ) -> list[Response]:
     """Return the response to each prompt, from `answers` where its whole group is kept there. `apply` has a model write the others.
 
-    `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, as JSON can
-    hold it. `tasks` are those of the prompts, where answers go by them, and `tools` the schemas of each, where there are any.
+    `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, in a form that
+    JSON can hold. `tasks` are the tasks of the prompts, if answers depend on them, and `tools` the schemas of each prompt's tools.
     """
     contents = [
         json.dumps([[asdict(message) for message in prompt], *further], ensure_ascii=False, sort_keys=True)
@@ -104,12 +104,12 @@ def write(writing: Writing, loaded: Loaded, group: Group) -> list[Response]:
 
 
 def at(places: Sequence[int], values: Sequence[T]) -> list[T]:
-    """Return the values at these places, where there are any."""
+    """Return the values at these places; an empty list if `values` is empty."""
     return [values[place] for place in places] if values else []
 
 
 def groups(contents: Sequence[str], size: int) -> Iterator[list[int]]:
-    """Yield the positions of each group: by length, at most `size`, ended early after one prompt in `size`."""
+    """Yield the positions of each group: sorted by length, at most `size` of them, ended early after one prompt in `size` on average."""
     group: list[int] = []
     digests = [hashlib.sha256(content.encode()).hexdigest() for content in contents]
     for position in sorted(range(len(contents)), key=lambda index: (len(contents[index]), digests[index])):

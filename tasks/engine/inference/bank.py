@@ -1,7 +1,7 @@
-"""A bank in memory: several adapters on one base, and the router that says which of them a prompt goes to.
+"""A bank in memory: several adapters on one base, and the router that decides which of them answers a prompt.
 
-Each adapter is attached to a frame of its own, modules around the base's tensors, when it is first asked for. Going from one to another
-loads, copies and merges nothing, and the base computes what it did before.
+Each adapter is attached, when it is first needed, to a frame of its own: modules around the base's tensors. Switching between adapters
+loads, copies and merges nothing, and the outputs of the base do not change.
 Shapes: H = hidden size of the base.
 """
 
@@ -21,14 +21,14 @@ from tasks.io.weights import banks, checkpoints
 from tasks.methods.routers import Asked, Specialists
 
 WRITTEN_AT_ONCE = 32
-"""Texts that routers have written at a time."""
+"""Texts that are generated at a time for a router."""
 
 
 class Bank:
     """The adapters of a folder on their base."""
 
     def __init__(self, folder: Path, base: Path, *, dtype: str = "float32", device: str = "cpu") -> None:
-        """Raises ValueError for a member that does not stand on `base` or cannot be in a bank."""
+        """Load the base. Raises ValueError for a member that was trained on another base or cannot be in a bank."""
         self._folders = banks.check(folder, base)
         quantization = checkpoints.quantization_of(next(iter(self._folders.values())))
         self.base, self.tokenizer = checkpoints.load(base, dtype=dtype, device=device, quantization=quantization)
@@ -45,7 +45,7 @@ class Bank:
         return self._folders[name]
 
     def model(self, name: str | None) -> Any:
-        """Return the base with the member of this name, or the base alone."""
+        """Return the base with the member of this name; with None, the base alone."""
         if name is None:
             return self.base
         if name not in self._attached:
@@ -54,7 +54,7 @@ class Bank:
 
     @cached_property
     def specialists(self) -> Specialists:
-        """Return the facts about the members that routers know."""
+        """Return the facts about the members that routers read."""
         described = [np.load(folder / banks.CENTROID, allow_pickle=False) for folder in self._folders.values()]
         means, variances = (np.stack([each[row] for each in described]) for row in (0, 1))
         return Specialists(self.names, means, variances)
@@ -70,7 +70,7 @@ def _write(
     temperature: float,
     max_new_tokens: int,
 ) -> list[list[str]]:
-    """Have a member write after some of the prompts, as `Write` says. What is drawn for a prompt follows from it alone."""
+    """Have a member continue some of the prompts, as `Write` says. The random numbers of a prompt depend on that prompt alone."""
     repeated = [prompts[place] for place in places for _ in range(samples)]
     sampling = None
     if samples > 1:
@@ -89,7 +89,7 @@ def _write(
 
 
 class Routed:
-    """A bank under a router, with the record of what went where."""
+    """A bank with its router, and the record of which member each prompt went to."""
 
     def __init__(self, bank: Bank, router: str, settings: Mapping[str, Any]) -> None:
         self.bank, self.router = bank, router

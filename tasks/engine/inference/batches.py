@@ -1,4 +1,4 @@
-"""Work of a model on batches. Whether this process does it or the nodes of a cluster do is said by who calls (`local_model`)."""
+"""Work of a model on batches. The caller decides whether this process does it or the nodes of a cluster (`local_model`)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 Track = Callable[[Iterable[Any]], Iterable[Any]]
-"""Shows how far work on some items has come, and passes them on."""
+"""Shows the progress of work on some items, and passes the items on."""
 ROWS = 4
-"""Rows of some two thousand tokens that are about as much work to read as a batch of answers is to write. Nodes are asked by batches."""
+"""The number of rows of about 2,000 tokens whose reading costs as much as writing one batch of answers. Nodes are given work by batches."""
 
 
 class Loaded(NamedTuple):
@@ -29,7 +29,7 @@ class Apply(Protocol):
 
 
 def here(model: Any, tokenizer: Any = None) -> Apply:
-    """Return what applies work with this model in this process."""
+    """Return a function that applies work with this model in this process."""
     loaded = Loaded(model, tokenizer)
 
     def apply(work: Callable[[Loaded, T], R], batches: Iterable[T], number: int) -> Iterator[R]:

@@ -1,10 +1,10 @@
-"""Decoding by one model: rows that have ended leave the batch, and prompts that wait take their places.
+"""Decode with one model: rows that have ended leave the batch, and waiting prompts take their places.
 
-The keys and values of a batch are in memory that is allocated ahead: a step writes one column of it and copies none. Rows are padded on
-the left. A row that ends is overwritten by the last one. When a quarter of the rows have ended, waiting prompts are read, those of like
-length together, and joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. Equal prompts are
-read once, and so is a beginning that prompts share, such as a system turn with the schemas of tools; padding is then behind it. An adapter may
-hold tokens of its own before those of the rows (DePT does): they stay in front.
+The keys and values of a batch are in memory that is allocated ahead: a step writes one column and copies none. Rows are padded on the left.
+A row that ends is overwritten by the last row. When a quarter of the rows have ended, waiting prompts are read, those of similar length
+together, and joined to the batch: the shorter side is padded, and columns in which no row has a token are dropped. Equal prompts are read
+once, and so is a beginning that prompts share, such as a system turn with the schemas of tools; padding then comes after that beginning. An
+adapter may put tokens of its own before those of the rows (DePT does): they stay in front.
 Orca, Yu et al. 2022, https://www.usenix.org/conference/osdi22/presentation/yu: batching by step in place of batching by request.
 Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D = width of a head, V = vocabulary.
 """
@@ -28,9 +28,9 @@ SLACK = 64
 PADDED = 1.25
 """The largest ratio of the lengths of prompts that are read together."""
 SHARED = 32
-"""The fewest tokens of a shared beginning that are read apart: a pass of its own costs about as much as so few."""
+"""The shortest shared beginning, in tokens, that is read by a forward pass of its own; such a pass costs about as much as so many tokens."""
 MIXED = frozenset({"rwkv"})
-"""Families whose states transformers mixes up between the rows of a batch, once a token follows the prompts."""
+"""Families for which transformers mixes up the states of a batch's rows once tokens follow the prompts."""
 Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
 """The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
 HasEnded = Callable[[int, Sequence[int]], bool]
@@ -46,7 +46,7 @@ def left_padded(rows: Sequence[Sequence[int]], device: torch.device, padding: in
 
 
 def alike(prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-    """Yield the prompts in their order, in groups whose longest is at most `PADDED` times as long as the shortest: padding is read too."""
+    """Yield the prompts in their order, in groups whose longest is at most `PADDED` times as long as the shortest, to limit padding."""
     group: list[Sequence[int]] = []
     for prompt in prompts:
         lengths = [len(prompt), *map(len, group)]
@@ -64,12 +64,12 @@ def common_beginning(rows: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 def cache_name(model: PreTrainedModel) -> str:
-    """Return the name by which a model takes its cache and returns it: transformers has another one since 5.24."""
+    """Return the name of a model's cache among its arguments and outputs: transformers uses another one since 5.24."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer: the first rows and columns of memory for more of both."""
+    """Keys and values of one layer, in the first rows and columns of a larger block of memory."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append the columns of all rows and return all columns. The first call sets the number of rows."""
@@ -89,14 +89,14 @@ class _Layer(DynamicLayer):
         return self.keys, self.values
 
     def overwrite(self, row: int) -> None:
-        """Put the last row in the place of another one, and forget it there."""
+        """Move the last row to the place of another one."""
         self.num_rows -= 1
         for memory in self._memory:
             memory[row, :, : self.length] = memory[self.num_rows, :, : self.length]
         self._show()
 
     def taken(self, rows: Tensor) -> "_Layer":
-        """Return a layer with copies of these rows, of which some may be the same."""
+        """Return a layer with copies of these rows; a row may be named more than once."""
         taken = copy.copy(self)
         taken._memory = [memory[rows] for memory in self._memory]
         taken.num_rows = len(rows)
@@ -104,9 +104,9 @@ class _Layer(DynamicLayer):
         return taken
 
     def join(self, other: "_Layer", held: int, drop: int, width: int) -> None:
-        """Append the rows of another layer. Both then have `held` columns, padding, and their tokens, `width` columns at the end.
+        """Append the rows of another layer. Both then have `held` columns, then padding, and their tokens in the last `width` columns.
 
-        The first `drop` columns of tokens of this one are dropped.
+        The first `drop` token columns of this layer are dropped.
         """
         sides = [(self, drop), (other, 0)]
         memory = [
@@ -122,14 +122,14 @@ class _Layer(DynamicLayer):
 
 
 def _aligned(memory: Tensor, layer: _Layer, held: int, drop: int, width: int) -> Tensor:
-    """Return the rows of a layer with its tokens in the last of `held + width` columns, and room behind them."""
+    """Return the rows of a layer with its tokens aligned at the end of `held + width` columns, and free columns after them."""
     tokens = memory[: layer.num_rows, :, held + drop : layer.length]
-    padded = F.pad(tokens, (0, 0, width - tokens.shape[2], SLACK))  # zeros: what is masked must be finite
+    padded = F.pad(tokens, (0, 0, width - tokens.shape[2], SLACK))  # zeros, because masked values must be finite
     return torch.cat([memory[: layer.num_rows, :, :held], padded], dim=2) if held else padded
 
 
 class _Batch:
-    """The rows that a model is writing: their cache and mask."""
+    """The rows that a model is writing, with their cache and mask."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -137,10 +137,10 @@ class _Batch:
         self._cache: Cache | None = None
         self._listens = listens(model)
         self._shares = not self._listens and _attends_to_all(model.config.get_text_config())
-        """False for models that read prompts as a whole: to which of them tokens belong, or how far they are apart, changes what those compute."""
+        """False for models that must read each prompt as a whole, because their outputs depend on its rows or on distances between tokens."""
         self._mask_AT = torch.ones(0, 0, dtype=torch.long, device=model.device)
         self._beginning: tuple[list[int], Cache] = [], Cache(layer_class_to_replicate=_Layer)
-        """The shared beginning of prompts that was read last."""
+        """The last shared beginning of prompts that was read, and its cache."""
 
     def read(self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]) -> Tensor:
         """Append rows for these prompts and return the logits of their next tokens, (R, V)."""
@@ -166,7 +166,7 @@ class _Batch:
         return logits_RV
 
     def _shared(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Sequence[int], Cache]:
-        """Return the beginning that these prompts share, and what the model has read of it, a row for each of them. Both may be empty."""
+        """Return the beginning that these prompts share, and the cache of it, with a row for each prompt. Both may be empty."""
         kept, cache = self._beginning
         shared = common_beginning([prompt[:-1] for prompt in prompts])
         if shared[: len(kept)] != kept or len(shared) - len(kept) >= SHARED:
@@ -174,7 +174,7 @@ class _Batch:
                 return [], Cache(layer_class_to_replicate=_Layer)
             kept, cache = shared, Cache(layer_class_to_replicate=_Layer)
             self._forward(*left_padded([kept], self._mask_AT.device), cache, [""])
-            if self._layers(cache)[0].length > len(kept):  # tokens of an adapter's own, before all others
+            if self._layers(cache)[0].length > len(kept):  # an adapter has put tokens of its own before all others
                 self._shares, kept, cache = False, [], Cache(layer_class_to_replicate=_Layer)
             self._beginning = kept, cache
         rows = torch.zeros(len(prompts), dtype=torch.long, device=self._mask_AT.device)
@@ -187,7 +187,7 @@ class _Batch:
         return self._forward(token_A[:, None], self._mask_AT, self._cache, tasks)
 
     def overwrite(self, row: int) -> None:
-        """Put the last row in the place of another one, which has ended."""
+        """Move the last row to the place of one that has ended."""
         self._mask_AT[row] = self._mask_AT[-1]
         self._mask_AT = self._mask_AT[:-1]
         if not len(self._mask_AT):
@@ -234,7 +234,7 @@ def _taken(cache: Cache, rows: Tensor) -> Cache:
 
 
 def _attends_to_all(config: Any) -> bool:
-    """Return True if each token sees all tokens before it. Padding within a row would make a window see fewer."""
+    """Return True if each token attends to all tokens before it. With a window, padding within a row would hide some of them."""
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
 
@@ -255,9 +255,10 @@ def decode(
     choose: Choose,
     has_ended: HasEnded,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield the number of each prompt with the tokens of its response, as they end.
+    """Yield the number of each prompt with the tokens of its response, in the order in which responses end.
 
-    `tasks` are those of the prompts. `batches` are numbers of prompts, in the order in which they are read. At most `batch_size` rows are written at a time.
+    `tasks` are the tasks of the prompts. `batches` are numbers of prompts, in the order in which they are read. At most `batch_size` rows
+    are written at a time.
     """
     batch = _Batch(model)
     numbers: list[int] = []
@@ -265,7 +266,7 @@ def decode(
     responses: dict[int, list[int]] = {}
 
     def ended_rows(logits_AV: Tensor, first: int) -> Iterator[tuple[int, list[int]]]:
-        """Append a token to each row from `first` on, and yield the rows that end by it."""
+        """Append a token to each row from `first` on, and yield the rows that end with it."""
         rows = numbers[first:]
         tokens = choose(rows, [responses[number] for number in rows], logits_AV).tolist()
         for number, token in zip(rows, tokens, strict=True):
@@ -310,9 +311,10 @@ def decode_alone(
     choose: Choose,
     has_ended: HasEnded,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield the same as `decode` from a model of which each family keeps another kind of cache: by transformers' own loop.
+    """Yield the same as `decode`, by transformers' own loop, for models that read alone: their families keep caches of different kinds.
 
-    Prompts of equal length are read together, so that none is padded, but by a family of `MIXED`. `choose` is given logits that the model's generation config has changed.
+    Prompts of equal length are read together, so that none is padded; families of `MIXED` read each prompt by itself. `choose` is given
+    logits to which the model's generation config has been applied.
     """
     apart = model.config.model_type in MIXED
 
@@ -356,7 +358,7 @@ class _Answers:
 
 
 class _Choice(LogitsProcessor):
-    """Leaves each open row the token that was chosen for it."""
+    """Forces, for each open row, the token that was chosen for it."""
 
     def __init__(self, answers: _Answers) -> None:
         self._answers = answers

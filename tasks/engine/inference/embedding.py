@@ -1,6 +1,6 @@
 """Text embeddings: the mean of a model's last hidden states over a text's tokens.
 
-Texts share rows without padding, each attends to itself alone, and means are taken in fp32 whatever the model computes in.
+Texts share rows without padding, each attends only to itself, and means are taken in fp32, whatever the model's precision.
 Shapes: T = tokens of a row, N = texts, L = layers, H = hidden size.
 """
 
@@ -25,14 +25,14 @@ from tasks.engine.packing import groups
 from tasks.io.weights import checkpoints
 
 DEPTHS = (0.25, 0.5, 0.75, 1.0)
-"""The layers that `by_layer` looks at, as shares of the model's depth; the last is what its head reads."""
+"""The layers that `by_layer` reads, as fractions of the model's depth; the last gives the input of the head."""
 
 FROM_FIRST = ("falcon_mamba", "mamba", "mamba2", "rwkv")
-"""Families whose hidden states begin, in transformers, with those after the first layer: all others' begin with what it reads."""
+"""Families whose list of hidden states in transformers begins with the output of the first layer. That of all others begins with its input."""
 
 ENCODERS = ("albert", "bert", "distilbert", "electra", "eurobert", "modernbert", "nomic_bert")
-"""Families (`model_type`) of encoders that read texts in one row as each alone. Others count positions or masks otherwise (RoBERTa, MPNet,
-DeBERTa), and are left to sentence-transformers."""
+"""Families (`model_type`) of encoders that read texts of one row as if each were alone. Others compute positions or masks differently
+(RoBERTa, MPNet, DeBERTa), and are left to sentence-transformers."""
 
 
 def pooled(
@@ -44,8 +44,8 @@ def pooled(
 ) -> NDArray[np.float32]:
     """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
 
-    Of a text that is longer than the model's context, it is that of the tokens at the beginning that the context holds. `model` is a causal
-    language model, whose hidden states are those before its head, or an encoder. `apply` has others read the rows with the same model.
+    A text that is longer than the model's context is cut off at the context's end. `model` is a causal language model, whose last hidden
+    states are those before its head, or an encoder. `apply` may distribute the rows over other processes with the same model.
     """
     return by_layer(model, texts, track, row_tokens, depths=(1.0,), apply=apply)[:, 0]
 
@@ -58,7 +58,7 @@ def by_layer(
     depths: Sequence[float] = DEPTHS,
     apply: Apply | None = None,
 ) -> NDArray[np.float32]:
-    """Return the mean hidden states of each text's tokens in the layers at these depths, (N, L, H), otherwise as `pooled`."""
+    """Return the mean hidden states of each text's tokens in the layers at these depths, (N, L, H). Everything else is as in `pooled`."""
     body = _body(model)
     config, most = body.config, context.context(body)
     texts = [text[:most] for text in texts]
@@ -76,7 +76,7 @@ def by_layer(
 
 @torch.no_grad()
 def of_row(loaded: Loaded, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> NDArray[np.float32]:
-    """Return the mean hidden states in these layers of the texts of a row, (N, L, H)."""
+    """Return the mean hidden states of each text of a row in these layers, (N, L, H)."""
     use_packed_attention(loaded.model)
     parts = [[text] for text in texts] if reads_alone(loaded.model) else [texts]
     means = [_means(_body(loaded.model), part, layers) for part in parts]
@@ -110,7 +110,7 @@ def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> 
 
 
 def is_encoder(folder: Path) -> bool:
-    """Return True if the sentence-transformers model in `folder` is one of `ENCODERS` with mean pooling, and nothing more that learns."""
+    """Return True if the sentence-transformers model in `folder` is one of `ENCODERS` with mean pooling and no further trained module."""
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):

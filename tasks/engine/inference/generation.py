@@ -1,4 +1,4 @@
-"""Generation of responses, by one model or steered by helpers, greedy or sampled, in left-padded batches.
+"""Generate responses, with one model or with one that helpers steer, greedily or by sampling, in left-padded batches.
 
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
@@ -34,18 +34,18 @@ from tasks.engine.inference.prompt_encoding import opens_reasoning, prompt_text
 from tasks.engine.inference.steering import Steering
 
 FENCES = "`~"
-"""The characters of fences, which end the block of a program."""
+"""The characters of code fences, which end the block of a program."""
 ENDS = ("end of turn", "first closed code block of a program under test")
-"""The ends of answers, beside their length and the given stop sequences."""
+"""The ends of answers, besides their maximum length and the given stop sequences."""
 OF_ONE_PROMPT = ("min_new_tokens", "exponential_decay_length_penalty", "begin_suppress_tokens")
-"""Settings of a generation config by which a processor is made for the length of one prompt."""
+"""Settings of a generation config whose processors depend on the length of the prompt."""
 PADDING = "left"
-"""The side of a batch's shorter prompts that is padded: a model continues from a prompt's last token."""
+"""The side on which shorter prompts of a batch are padded: a model continues from a prompt's last token."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling of tokens at a temperature, from the likeliest ones that together have probability `top_p`."""
+    """Sampling of tokens at a temperature, from the most likely ones that together have probability `top_p`."""
 
     temperature: float
     top_p: float
@@ -61,7 +61,7 @@ class Sampling:
         return self.drawing([random.Random(self.keys[row]) for row in rows])
 
     def drawing(self, streams: Sequence[random.Random]) -> LogitsProcessorList:
-        """Return the processors that draw a token for each of these streams of random numbers, the next of each."""
+        """Return the processors that draw one token for each stream of random numbers, by the stream's next number."""
         likeliest = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []  # it sorts the vocabulary for each row
         return LogitsProcessorList([TemperatureLogitsWarper(self.temperature), *likeliest, _Draw(streams)])
 
@@ -75,7 +75,7 @@ class Response:
     """False if it was cut off after `max_new_tokens` tokens."""
     tokens_read: int = field(default=0, compare=False)
     tokens_written: int = field(default=0, compare=False)
-    """Both 0 where they are not known, as of a response that was kept from an earlier run."""
+    """Both counts of tokens are 0 where they are unknown, as for a response that was cached by an earlier run."""
 
 
 def write(
@@ -104,14 +104,15 @@ def respond(
 ) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
-    `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known. `tools` are
-    the schemas of each, which the chat template writes. `constrained` ones are answered by a call that they allow, and by
-    nothing after it; a steered model cannot be. `programs` are answers of which nothing but the program is judged: they end with its block.
+    `tasks` are the tasks of the prompts, for models that depend on them; without `tasks`, or with `steering`, the task of a prompt is
+    unknown. `tools` are the schemas of each prompt's tools, which the chat template writes. With `constrained` a prompt with tools is
+    answered by one call that they allow and nothing after it; a steered model cannot be constrained. With `programs` only the program of an
+    answer is judged, so an answer ends with its code block.
 
-    Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
-    their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
-    then a token. A response ends at the end of turn, before the first of the texts in `stop`, after `max_new_tokens` tokens, or where the
-    model's context ends. Raises ValueError for a prompt that the context does not hold.
+    Prompts are read in order of length, and at most `batch_size` responses are written at a time: when one ends, the next prompt takes its
+    place; a steered batch is written to its end. The shape of a batch changes the last digits of logits, and in bf16 sometimes a token.
+    A response ends at the end of turn, before the first of the texts in `stop`, after `max_new_tokens` tokens, or where the
+    model's context ends. Raises ValueError for a prompt that does not fit into the context.
     """
     render, schemas = prompt_text if steering else render_prompt, tools or [None] * len(prompts)
     texts = [render(prompt, tokenizer, each) for prompt, each in zip(prompts, schemas, strict=True)]
@@ -136,7 +137,7 @@ def respond(
 
 
 Beside = Callable[[Sequence[int]], tuple[Callable[..., Tensor], Sequence[float]]]
-"""Numbers of prompts → the loop by which helpers write with a model, and how many tokens of each answer they have room for."""
+"""Numbers of prompts → the loop in which helpers steer a model, and the tokens of each answer for which their contexts have room."""
 
 
 def _beside(
@@ -164,15 +165,15 @@ def continue_from(
     programs: bool = False,
 ) -> list[Response]:
     """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
-    default those in tokens. `called` are the tools of each that is to be answered by a call that they allow."""
+    default their lengths in tokens. `called` holds, for each prompt that must be answered by a call, the tools that it may call."""
     space = room(model, ids)
     use_own_attention(model)
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked
     lengths = lengths or [len(prompt) for prompt in ids]
     order = sorted(range(len(ids)), key=lambda index: lengths[index])
     batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
-    in_reasoning = programs and any(opens_reasoning(prompt, tokenizer) for prompt in ids)  # all by one template
+    in_reasoning = programs and any(opens_reasoning(prompt, tokenizer) for prompt in ids)  # one template for all
     ended = Ended(tokenizer, 0, stop, programs, in_reasoning)
     calls = [bool(tools) for tools in called] or [False] * len(ids)
     if beside:
@@ -205,7 +206,7 @@ def continue_from(
 
 
 def turn_ends(model: PreTrainedModel) -> set[int]:
-    """Return the tokens that end a response by the model's own config."""
+    """Return the tokens that end a response according to the model's own generation config."""
     tokens = model.generation_config.eos_token_id
     return set(tokens) if isinstance(tokens, list) else {tokens} - {None}
 
@@ -220,7 +221,7 @@ def _steered(
     sampling: Sampling | None,
     ended: "Ended",
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield the number and the tokens of each response that helpers steer, at most `most` of each, batch by batch."""
+    """Yield the number and the tokens of each response that helpers steer, with at most its `most` tokens, batch by batch."""
     for batch in batches:
         loop, space = beside(batch)
         lengths = [int(min(most[number], each)) for number, each in zip(batch, space, strict=True)]
@@ -241,14 +242,14 @@ def _steered(
 
 
 def _to_end(tokens: list[int], ends: set[int], ended: "Ended") -> list[int]:
-    """Return a row up to where its response ended: padding is behind it where another of its batch is longer."""
+    """Return a row up to the end of its response, without the padding after it."""
     lengths = (n for n, token in enumerate(tokens, 1) if token in ends or ended.row(tokens[:n]))
     return tokens[: next(lengths, len(tokens))]
 
 
 class _Chooser:
-    """The choice of the next tokens: by the processors that the model's own generation config asks for, of those that a call may go on with,
-    then drawn or the likeliest."""
+    """Chooses the next tokens: applies the processors of the model's own generation config, masks tokens with which no allowed call can
+    continue, and draws a token or takes the most likely one."""
 
     def __init__(
         self,
@@ -261,7 +262,7 @@ class _Chooser:
         self._prompts, self._sampling = prompts, sampling
         self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
         processors, ends = generation_settings(model, tokenizer.pad_token_id)
-        self._processors = LogitsProcessorList() if reads_alone(model) else processors  # its loop has applied them
+        self._processors = LogitsProcessorList() if reads_alone(model) else processors  # else applied by its loop
         self.ends = frozenset(ends)
         """The tokens that end a response."""
         self._constraint = Constraint(tokenizer, ends, called) if any(called) else None
@@ -288,7 +289,7 @@ class _Chooser:
 def generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsProcessorList, list[int]]:
     """Return the processors that `model.generate` would use for greedy decoding, such as a repetition penalty, and the end tokens.
 
-    Raises ValueError if the model's generation config asks for one that has to know the length of each prompt.
+    Raises ValueError if the model's generation config asks for a processor that needs the length of each prompt.
     """
     for name in OF_ONE_PROMPT:
         if getattr(model.generation_config, name, None):
@@ -324,7 +325,7 @@ def generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsPro
 
 
 class _Draw(LogitsProcessor):
-    """Leaves each row one token, drawn by its probability with the next number of the row's own stream."""
+    """Leaves each row one token, drawn by probability with the next number of the row's own random stream."""
 
     def __init__(self, streams: Sequence[random.Random]) -> None:
         self._streams = streams
@@ -333,16 +334,16 @@ class _Draw(LogitsProcessor):
         uniform_B1 = torch.tensor([[stream.random()] for stream in self._streams], dtype=torch.float64)
         sums_BV = (
             scores.cpu().double().softmax(dim=1).cumsum(dim=1)
-        )  # not every device has doubles, and sums that repeat
-        # Scaled by the last sum, which rounding keeps from being 1; `right` passes over tokens of no probability.
+        )  # on the CPU: other devices may lack doubles or deterministic sums
+        # The draw is scaled by the last sum, which rounding may keep from being exactly 1; `right` skips tokens of probability 0.
         token_B1 = torch.searchsorted(sums_BV, uniform_B1 * sums_BV[:, -1:], right=True)
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B1.to(scores.device), 0.0)
 
 
 class Ended(StoppingCriteria):
-    """True for each row whose response holds one of the texts in `stop` or, of `programs`, has closed the block of its program.
+    """True for each row whose response holds one of the texts in `stop` or, with `programs`, has closed the code block of its program.
 
-    `in_reasoning` the responses begin where their prompts have opened it.
+    `in_reasoning`: the prompts have opened the reasoning, so the responses begin inside it.
     """
 
     def __init__(
@@ -367,7 +368,7 @@ class Ended(StoppingCriteria):
         return Ended(self._tokenizer, width, self._stop, self._programs, self._in_reasoning)
 
     def row(self, tokens: Sequence[int]) -> bool:
-        """Return True if the response is complete by its last token. The text is decoded only where that token may end one."""
+        """Return True if the last token completes the response. The text is decoded only if that token can end a response."""
         if not tokens or not self._may_end(tokens[-1]):
             return False
         text = self._tokenizer.decode(tokens)
@@ -375,7 +376,7 @@ class Ended(StoppingCriteria):
         return is_closed or any(end in text for end in self._stop)
 
     def _may_end(self, token: int) -> bool:
-        """Return True for a token that has the last character of an end, or part of a character, or white space that decoding strips."""
+        """Return True for a token with the last character of an end, with a part of a character, or with white space that decoding strips."""
         if token not in self._can_end:
             piece = self._tokenizer.decode([token])
             self._can_end[token] = not piece.strip() or "\ufffd" in piece or any(end in piece for end in self._last)
@@ -383,7 +384,7 @@ class Ended(StoppingCriteria):
 
 
 class _Long(StoppingCriteria):
-    """True for each row whose response has as many tokens as it may have."""
+    """True for each row whose response has reached its maximum length."""
 
     def __init__(self, width: int, lengths: Sequence[int]) -> None:
         self._width, self._lengths = width, lengths

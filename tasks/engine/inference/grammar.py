@@ -1,8 +1,9 @@
-"""Constrained decoding: after a prompt with tools a model writes a call that their schemas allow, in the form of its chat template.
+"""Constrained decoding: after a prompt with tools, a model writes a call that their schemas allow, in the form of its chat template.
 
     p'(y_t | x, y_<t) ∝ p(y_t | x, y_<t) · [a text of the grammar begins with y_≤t]
-The grammar is the text of one call, for each tool: what the template writes around arguments, and the arguments by their JSON schema, with its
-properties in the order in which they are listed. What may follow is said by llguidance, an extra (https://github.com/guidance-ai/llguidance).
+The grammar describes the text of one call of any of the tools: the text that the template writes around arguments, and the arguments by
+their JSON schema, with the properties in the order of the schema. The optional package llguidance computes which tokens may follow
+(https://github.com/guidance-ai/llguidance).
 Shapes: A = rows of a batch, V = vocabulary.
 """
 
@@ -23,15 +24,15 @@ from tasks.core.weights.control_tokens import control_tokens
 from tasks.engine.chat_template import CannotSay, Tokenizer, written_answer
 
 PROBE = {"first": 1, "second": [2, 3]}
-"""Arguments by which the form of a template's calls is found."""
+"""Example arguments, rendered to find out the form of a template's calls."""
 SEPARATORS = ((", ", ": "), (",", ":"))
-"""Between items, and after keys, of JSON on one line."""
+"""The separators of JSON on one line: between items, and after keys."""
 NO_PARAMETERS: dict[str, Any] = {"properties": {}}
 SETTING = "evaluate.constrained"
 
 
 def library() -> Any:
-    """Return the library that keeps to grammars. Raises ValueError if it is not installed."""
+    """Return the library for grammars. Raises ValueError if it is not installed."""
     try:
         import llguidance
     except ModuleNotFoundError:
@@ -48,19 +49,19 @@ def version() -> str:
 
 
 class Constraint:
-    """Keeps the responses to prompts to calls of their tools: the JSON of each prompt's tools, None for one that writes as it likes."""
+    """Restricts responses to calls of each prompt's tools, given as JSON; None leaves the response to a prompt free."""
 
     def __init__(self, tokenizer: Tokenizer, ends: Collection[int], tools: Sequence[str | None]) -> None:
-        """Raises ValueError for tools of which no grammar can be made."""
+        """Compile the grammars. Raises ValueError for tools from which no grammar can be made."""
         self.ends = frozenset(ends or [tokenizer.eos_token_id])
         """The tokens that end a call."""
         self._tools, vocabulary = tools, _vocabulary(_written_out(tokenizer), tuple(sorted(self.ends)))
         self._grammars = {each: _compiled(each, tokenizer, vocabulary) for each in dict.fromkeys(tools) if each}
         self._begun: dict[int, tuple[Any, int]] = {}
-        """The state of a prompt's response, and the number of its tokens that were read."""
+        """Number of a prompt → the grammar's state, and the tokens of the response that it has read."""
 
     def mask(self, numbers: Sequence[int], responses: Sequence[Sequence[int]], logits_AV: Tensor) -> Tensor:
-        """Return the logits of the next tokens, with -inf where a token leads to no call."""
+        """Return the logits of the next tokens, with -inf for each token with which no allowed call can continue."""
         allowed_AV = torch.ones(logits_AV.shape, dtype=torch.bool)
         for row, (number, response) in enumerate(zip(numbers, responses, strict=True)):
             if tools := self._tools[number]:
@@ -117,7 +118,7 @@ def _compiled(tools: str, tokenizer: Tokenizer, vocabulary: Any) -> Any:
 
 
 def _closed(schema: Mapping[str, Any], separators: tuple[str, str]) -> dict[str, Any]:
-    """Return the schema of a tool's arguments as `schemas.broken_call` reads it: an object, and of listed properties alone if it lists some."""
+    """Return the schema of a tool's arguments as `schemas.broken_call` reads it: an object, which has no other properties if it lists some."""
     schema = schema or NO_PARAMETERS
     others = (
         {} if "properties" not in schema or any(key in schema for key in schemas.OPEN) else {schemas.OPEN[0]: False}
@@ -128,9 +129,9 @@ def _closed(schema: Mapping[str, Any], separators: tuple[str, str]) -> dict[str,
 
 
 def _form(name: str, tokenizer: Tokenizer, tools: str) -> tuple[str, str, tuple[str, str]]:
-    """Return what a call has before its arguments and after them, as terms of the grammar, and the separators of their JSON.
+    """Return the texts before and after a call's arguments, as terms of the grammar, and the separators of the arguments' JSON.
 
-    Raises ValueError if the template writes none, or arguments otherwise than as JSON on one line.
+    Raises ValueError if the template writes no calls, or writes arguments in another form than JSON on one line.
     """
     asked = [Message("user", "?"), Message("assistant", "", [ToolCall(name, json.dumps(PROBE))])]
     try:
@@ -148,7 +149,8 @@ def _form(name: str, tokenizer: Tokenizer, tools: str) -> tuple[str, str, tuple[
 
 
 def _terms(text: str, tokenizer: Tokenizer, *, is_last: bool = False) -> str:
-    """Return a text as terms of the grammar: control tokens by their ids. The control token at its end, if it is the last, ends the turn."""
+    """Return a text as terms of the grammar, with control tokens by their ids. With `is_last`, a control token at its end, which ends the
+    turn, is left out."""
     controls = {*control_tokens(tokenizer), tokenizer.eos_token}
     cut = re.compile("(" + "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) + ")")
     parts = [part for part in cut.split(text) if part]
@@ -160,6 +162,6 @@ def _terms(text: str, tokenizer: Tokenizer, *, is_last: bool = False) -> str:
 
 
 def _what_is_wrong(reason: str) -> str:
-    """Return what the library says is wrong, without the place in a grammar that no reader has seen."""
+    """Return the library's error message, without the position in a grammar that the reader does not know."""
     said, *_ = re.split(r"\n +1 \| ", reason.split("failed to compile JSON schema: ")[-1])
     return " ".join(said.split())

@@ -1,4 +1,4 @@
-"""A model on disk that works on batches, here or on the nodes of a Ray cluster, each process of which loads it once."""
+"""A model on disk that works on batches, in this process or on the nodes of a Ray cluster. Each process loads it once."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -18,12 +18,12 @@ from tasks.io.weights import checkpoints
 T = TypeVar("T")
 R = TypeVar("R")
 Load = Callable[..., tuple[Any, Any]]
-"""`tasks.io.weights.checkpoints.load`, or `tasks.io.weights.models.load` where a compressed model may be named."""
+"""`tasks.io.weights.checkpoints.load`, or `tasks.io.weights.models.load` where the model may be a compressed one."""
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model that is fully named by its folder. It is loaded when it is first needed."""
+    """A model that its folder fully determines. It is loaded when it is first needed."""
 
     folder: Path
     parent: Path | None
@@ -42,14 +42,14 @@ class LocalModel:
         return checkpoints.weights_digest(self.folder), checkpoints.weights_digest(self.parent) if self.parent else ""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to a node, which loads the model itself."""
+        """Return the fields, without the loaded model: they are sent to a node, which loads the model itself."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def on(self, workers: Workers) -> Apply:
-        """Return what applies work with the model: on the nodes of a cluster that the environment names if there are batches enough for
-        them, else in this process.
+        """Return a function that applies work with the model: on the nodes of the cluster that the environment names, if there are enough
+        batches for them, else in this process.
 
-        Of a node each batch takes `compute.threads` cores, and a GPU where the model is on one. Raises what `Workers.apply` raises, and
+        Each batch takes `compute.threads` cores of a node, and a GPU if the model is on one. Raises what `Workers.apply` raises, and
         ValueError for a node of another class of machine, with other code or with other weights.
         """
 
@@ -68,9 +68,9 @@ class LocalModel:
 
 
 def identity(folder: Path, parent: Path | None, compute: Compute) -> list[Any]:
-    """Return all that a model's answers depend on beside prompts and the settings of generation, as JSON can hold it.
+    """Return everything that a model's answers depend on besides prompts and settings of generation, in a form that JSON can hold.
 
-    This is its weights, tokenizer and chat template and those of its base, where and how it computes, and the code that generates.
+    This is its weights, tokenizer and chat template and those of its base, device and precision, and the code that generates.
     """
     with lasting():
         from tasks.engine import device
@@ -81,13 +81,13 @@ def identity(folder: Path, parent: Path | None, compute: Compute) -> list[Any]:
 
 
 def on_node(local: LocalModel, weights: tuple[str, str], work: Callable[[Loaded, T], R], batch: T) -> R:
-    """Apply work to a batch on a node. Each of its processes loads the model once. Raises ValueError if its weights are others there."""
+    """Apply work to a batch on a node. Each process loads the model once. Raises ValueError if the node has other weights in the folder."""
     return work(_first_equal(local, weights).loaded, batch)
 
 
 @lru_cache(maxsize=1)
 def _first_equal(local: LocalModel, weights: tuple[str, str]) -> LocalModel:
-    """Return the model that came with the first batch of this process: later batches come with copies of it, which have loaded nothing."""
+    """Return the model that came with the first batch of this process. Later batches come with equal copies, which are not loaded."""
     for folder, expected, digest in zip((local.folder, local.parent), weights, local.weights, strict=True):
         if digest != expected:
             raise ValueError(
@@ -98,7 +98,7 @@ def _first_equal(local: LocalModel, weights: tuple[str, str]) -> LocalModel:
 
 
 def placed(compute: Compute) -> dict[str, Any]:
-    """Have this process compute as `compute` says, and return where a model is to be."""
+    """Apply `compute` to this process, and return the precision and the device for a model."""
     with lasting():
         from tasks.engine import device
     device.use(compute)
@@ -106,6 +106,6 @@ def placed(compute: Compute) -> dict[str, Any]:
 
 
 def _identity_of(work: str, seam: str) -> dict[str, str]:
-    """Return what results follow from, beside the weights: the code of both modules, and the machine's class."""
+    """Return what determines results besides the weights: the code of both modules, and the class of the machine."""
     sources = {*provenance.closure(work), *provenance.closure(seam)}
     return {"code": provenance.code_digest(sorted(sources)), **provenance.machine_class()}

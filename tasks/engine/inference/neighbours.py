@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 CELLS = 4
 """Cells of the approximate index, in multiples of sqrt(N)."""
 PROBES = 16
-"""Cells of it that are searched for each row."""
+"""Cells of the index that are searched for each row."""
 
 Floats = NDArray[np.float32]
 
@@ -17,14 +17,14 @@ Floats = NDArray[np.float32]
 def nearest(rows_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[np.int64]]:
     """Return the cosines of each row's K nearest others, the nearest first, and their indices: (N, K) both; K is at most N - 1.
 
-    More than `exact_up_to` rows are searched in an index of cells (faiss `IndexIVFFlat`) that may miss some; an index is -1
-    where it found too few. Raises ValueError for a row that is zero or not finite.
+    More than `exact_up_to` rows are searched with an approximate index of cells (faiss `IndexIVFFlat`), which may miss some. Where it finds
+    fewer than K neighbours, the missing indices are -1. Raises ValueError for a row that is zero or not finite.
     """
     unit_NH = _directions(rows_NH)
     count = min(k, len(unit_NH) - 1)
     if count < 1:
         return np.zeros((len(unit_NH), 0), np.float32), np.zeros((len(unit_NH), 0), np.int64)
-    cosines, indices = _search(unit_NH, count + 1, exact_up_to)  # one more: each row finds itself
+    cosines, indices = _search(unit_NH, count + 1, exact_up_to)  # one more, because each row finds itself
     return _without_self(cosines, indices)
 
 
@@ -51,7 +51,7 @@ def _search(unit_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[
 
 
 def _without_self(cosines: Floats, indices: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-    """Remove each row from its own neighbours; if copies of it left no room for it, remove the last one."""
+    """Remove each row from its own neighbours; if it is not among them, because copies of it come first, remove the last neighbour."""
     removed = indices == np.arange(len(indices))[:, None]
     removed[~removed.any(axis=1), -1] = True
     shape = (len(indices), indices.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""Encode prompts: as they are served, and for scoring a question, whose own tokens are trained with the conversation before it as context."""
+"""Encode prompts: as they are served, and for scoring a question. The question's tokens then have a loss, and earlier turns are context."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.encode import is_plain
 
 MARK = "\ue000"
-"""A character of no meaning, which templates leave as it is: put behind a question, it shows where the template writes the question."""
+"""A private-use character that templates do not change. Appended to a question, it shows where the template writes the question."""
 
 
 def prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
@@ -39,16 +39,14 @@ def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | Non
 
 def opens_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> bool:
     """Return True if a prompt, in tokens, ends with the tag that opens the reasoning."""
-    return chat_template.opens_reasoning(
-        tokenizer.decode(ids[-2 * len(START) :])
-    )  # a token has a character at the least
+    return chat_template.opens_reasoning(tokenizer.decode(ids[-2 * len(START) :]))  # a token has at least one character
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:
-    """Return the conversation up to where the assistant begins, as one sequence of which the last message is trained.
+    """Return the conversation up to where the assistant begins, as one sequence in which the last message is trained.
 
-    None if it spells a control token of the model, if the template writes it in other characters, or if fewer than two of its tokens
-    could be scored.
+    None if the conversation contains the text of a control token, if the template changes the message's characters, or if fewer than two
+    of its tokens could be scored.
     """
     if not is_plain(row.prompt, tokenizer):
         return None

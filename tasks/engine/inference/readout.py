@@ -1,7 +1,7 @@
-"""Logits of a few tokens after each of several continuations of one text, from one forward pass.
+"""Read the logits of a few tokens after each of several continuations of one text, from one forward pass.
 
-The shared text, the trunk, is read once, but by models that read each text alone (`reads_alone`) or take no attention of ours. A branch continues
-the first tokens of its trunk and attends to these and to itself.
+The shared text, the trunk, is read once, except by models that read each text alone (`reads_alone`) or do not accept our attention. A
+branch continues the first tokens of its trunk, and attends to these and to itself.
 Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, H = hidden size, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
@@ -29,7 +29,7 @@ ATTENTION = "ratchet_branches"
 
 @dataclass(frozen=True)
 class Branch:
-    """A continuation."""
+    """A continuation of a trunk."""
 
     stands_on: int
     """Tokens of the trunk that come before it."""
@@ -49,7 +49,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Consecutive tokens of a row, and the number of tokens of their trunk that they attend to as well."""
+    """Consecutive tokens of a row, and the number of their trunk's tokens that they also attend to."""
 
     start: int
     end: int
@@ -105,7 +105,7 @@ def log_odds(
 ) -> list[NDArray[np.float64]]:
     """Return the logits of the candidate tokens after each branch, (Q, C) for each tree, in the order of the trees.
 
-    `apply` has others read the rows with the same model.
+    `apply` may distribute the rows over other processes with the same model.
     """
     rows = list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))
     read = (apply or here(model))(
@@ -122,7 +122,7 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
     """Return the logits of the candidate tokens after each branch of the trees of a row."""
     model = loaded.model
     if model.config._attn_implementation != ATTENTION:
-        use_packed_attention(model)  # at the first time it checks the model
+        use_packed_attention(model)  # its first call checks the model
     hidden_QH = _of_pieces(model, trees) if _branches(model) else _of_texts(model, trees)
     head, chosen = Head.of(model), torch.tensor(list(candidates), device=model.device)
     of_chosen = head._replace(weight=head.weight[chosen], bias=None if head.bias is None else head.bias[chosen].float())
@@ -133,8 +133,8 @@ def of_row(loaded: Loaded, trees: Sequence[Tree], candidates: Sequence[int]) -> 
 def _branches(model: PreTrainedModel) -> bool:
     """Return True if `branch_attention` is the model's attention from now on.
 
-    It is not where texts are read alone, nor where a family computes attention by itself (Falcon, GPT-Neo): transformers then warns and
-    leaves it.
+    It is not for models that read texts alone, nor for families that compute attention by themselves (Falcon, GPT-Neo): transformers then
+    warns and keeps theirs.
     """
     if reads_alone(model):
         return False
@@ -152,7 +152,7 @@ def _of_pieces(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
 
 
 def _of_texts(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
-    """Return the same from a pass over each branch behind its trunk."""
+    """Return the same as `_of_pieces`, from one text for each branch: its trunk's tokens and its own."""
     texts = [[*tree.trunk[: branch.stands_on], *branch.ids] for tree in trees for branch in tree.branches]
     sequences = tuple(Encoded("", ids, [1.0] * len(ids)) for ids in texts)
     row = {name: values.to(model.device) for name, values in collate([Pack(sequences)]).items()}
@@ -172,5 +172,5 @@ def _row(trees: Sequence[Tree]) -> tuple[dict[str, Tensor], list[_Piece], list[i
             ids += tokens
             positions += range(stands_on, stands_on + len(tokens))
             ends.append(len(ids) - 1)
-        del ends[-len(tree.branches) - 1]  # the trunk's
+        del ends[-len(tree.branches) - 1]  # the end of the trunk itself
     return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}, pieces, ends

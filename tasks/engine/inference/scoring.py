@@ -39,8 +39,8 @@ def losses(
 ) -> Iterator[Loss]:
     """Yield the loss of each sequence, in order of length. A sequence's loss does not depend on the others in its row.
 
-    `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers. `apply` has others read the rows
-    with the same model.
+    `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers. `apply` may distribute the rows over
+    other processes with the same model.
     The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`). Raises ValueError
     for a sequence beyond its context, of which some models give numbers that mean nothing.
     """
@@ -59,7 +59,7 @@ def of_pack(loaded: Loaded, pack: Pack, nll: TokenLosses = token_losses) -> list
     batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
     trained_T = batch["labels"][0] != IGNORE
     owners_N = batch["segments"][0][trained_T]
-    nll_N = nll(model, batch).cpu().double()  # not every device has doubles
+    nll_N = nll(model, batch).cpu().double()  # on the CPU, since other devices may lack doubles
     sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N)
     counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
     return [

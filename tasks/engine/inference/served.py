@@ -1,6 +1,6 @@
-"""Generation by a server that holds the measured weights, in place of `generation.respond`, and their comparison with the local ones.
+"""Generate with a server that holds the measured weights, in place of `generation.respond`, and compare its weights with the local ones.
 
-The prompt is sent as token ids, those that `generation` reads: of a text, servers add a start token by rules of their own.
+The prompt is sent as the token ids that `generation` reads, because servers add a start token to a text by rules of their own.
 Shapes: N = tokens of a response, V = vocabulary.
 """
 
@@ -24,10 +24,10 @@ from tasks.io.generators.answers import Answers
 from tasks.io.generators.client import seed
 
 PROBE_TOKENS = 32
-"""Longest response to a prompt by which served and local weights are compared."""
+"""Maximum tokens of a response by which served and local weights are compared."""
 MAX_GAP = 0.5
-"""Nats by which a token that the server writes may be less likely than the likeliest, by the local weights. On SmolLM2-135M rounding to
-bf16 takes 0.06, weights of 8 bits 0.24, of 6 bits 2.3."""
+"""Nats by which, under the local weights, a token of the server may be less likely than the most likely one. On SmolLM2-135M rounding to
+bf16 causes 0.06, weights of 8 bits 0.24, of 6 bits 2.3."""
 Prompt = Sequence[Message]
 
 
@@ -35,7 +35,7 @@ class _Doubt(NamedTuple):
     """A prompt to which the server and the local weights write different responses."""
 
     gap: float
-    """Nats by which the least likely token of the server's response is behind the likeliest; infinite where a response has no token."""
+    """The largest gap, in nats, between a token of the server's response and the most likely token; infinite for a response of no tokens."""
     served: str
     local: str
 
@@ -43,7 +43,7 @@ class _Doubt(NamedTuple):
 class ServedModel:
     """A model of a server, and the same weights on this machine.
 
-    `identity` is everything that a completion depends on beside its request: the measured weights, and what the server says of itself.
+    `identity` is everything that a completion depends on besides its request: the measured weights, and the server's description of itself.
     """
 
     def __init__(self, server: Server, model: PreTrainedModel, tokenizer: Tokenizer, identity: Any, run: Run) -> None:
@@ -67,7 +67,7 @@ class ServedModel:
         tools: Sequence[str | None] = (),
         programs: bool = False,
     ) -> list[Response]:
-        """Return the response to each prompt as `generation.respond` does: greedy, or drawn by `sampling`, kept from earlier runs."""
+        """Return the response to each prompt as `generation.respond` does: greedy, or drawn by `sampling`. Responses are cached across runs."""
         requests = self._requests(prompts, tools, max_new_tokens, sampling, stop)
         answers = Answers(self._run.cache / "answers")
         written = completions.complete(self._server, requests, answers, self._identity)
@@ -80,8 +80,8 @@ class ServedModel:
     def compare(self, prompts: Sequence[Prompt], tools: Sequence[str | None] = ()) -> None:
         """Compare greedy responses of the server with those of the local weights.
 
-        Other responses are told as a warning where every token of the server's is nearly the likeliest by the local weights, as rounding
-        explains them. Raises ValueError where it is not: the server has other weights.
+        Where responses differ, but every token of the server is nearly the most likely one under the local weights, rounding explains the
+        difference, and a warning is given. Otherwise the server has other weights, and ValueError is raised.
         """
         requests = self._requests(prompts, tools, PROBE_TOKENS, None, ())
         answers = list(completions.complete(self._server, requests))
@@ -128,7 +128,7 @@ class ServedModel:
             "max_tokens": max_new_tokens,
             "temperature": sampling.temperature if sampling else 0.0,
             "top_p": sampling.top_p if sampling else 1.0,
-            # A server may have defaults of its own for what is not named: vLLM reads the model's generation config, llama.cpp has its own.
+            # Every setting is named, because servers have defaults: vLLM reads the model's generation config, llama.cpp has its own.
             "top_k": -1,
             "min_p": 0.0,
             **_penalties(self._processors),
@@ -141,7 +141,7 @@ class ServedModel:
 
     @torch.no_grad()
     def _gap(self, ids: Sequence[int], answer: Answer) -> float:
-        """Return the largest number of nats by which a token of the answer is behind the likeliest, by the local weights."""
+        """Return the largest gap, in nats, between a token of the answer and the most likely token, under the local weights."""
         text, incomplete, _ = answer.text.partition("\ufffd")  # a part of a character has no tokens of its own
         response = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         ends = generation.turn_ends(self._model) if answer.ended and not incomplete else set()
@@ -158,15 +158,15 @@ class ServedModel:
 
 
 def _response(answer: Answer, stop: Sequence[str], end: int | None = None) -> Response:
-    """Return a completion before the first of the stop texts and up to `end`, that of its program, as `generation` ends it."""
+    """Return a completion, cut off as `generation` does: before the first stop text, and at `end`, where its program ends."""
     text = generation.before(answer.text[:end], stop)
     return Response(text, answer.ended or end is not None or len(text) < len(answer.text))
 
 
 def _penalties(processors: LogitsProcessorList) -> dict[str, float]:
-    """Return the model's repetition penalty by the names of vLLM and of llama.cpp.
+    """Return the model's repetition penalty under the names of vLLM and of llama.cpp.
 
-    Raises ValueError if the model's generation config asks for anything else, which no server can be told.
+    Raises ValueError if the model's generation config asks for any other processor, since a server cannot be asked for one.
     """
     penalty = 1.0
     for processor in processors:

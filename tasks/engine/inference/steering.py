@@ -1,4 +1,4 @@
-"""A model that helpers steer: at each token their logits are combined with its own.
+"""Steer a model by helper models: at each token their logits are combined with its own.
 
 Shapes: B = rows of a batch, T = tokens of a row so far, N = trained tokens, V = vocabulary.
 """
@@ -25,13 +25,13 @@ Pair = tuple[PreTrainedModel, Tokenizer]
 
 @dataclass(frozen=True)
 class Steering:
-    """Helper models beside a main one, and the function that combines their logits. `steer` makes it."""
+    """Helper models of a main model, and the function that combines their logits. `steer` makes it."""
 
     helpers: Sequence[Pair]
     combine: Callable[[Tensor, Sequence[Tensor]], Tensor]
-    """Of a method of family `decoders`: the main model's logits and the helpers' → the logits to write by."""
+    """The function of a method of family `decoders`: the main model's logits and the helpers' → the logits to decode from."""
     vocabulary: int
-    """Tokens of lower ids are shared by all models; others are not written."""
+    """The models share all tokens with ids below this number; other tokens are never written."""
 
     def losses(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of each trained token of a packed row, which all models read, (N,), for `scoring.losses`.
@@ -48,9 +48,9 @@ class Steering:
         return combined_losses(models, batch, self.combine, self.vocabulary)
 
     def room(self, prompts: Sequence[Sequence[Message]], tools: Sequence[str | None] = ()) -> list[float]:
-        """Return how many tokens of the answer to each prompt the contexts of all helpers hold.
+        """Return how many tokens of the answer to each prompt fit into the contexts of all helpers.
 
-        Raises ValueError for a prompt that one of them does not hold.
+        Raises ValueError for a prompt that does not fit into one of them.
         """
         of_each = [room(helper, ids_of(prompts, tokenizer, tools)) for helper, tokenizer in self.helpers]
         return [min(spaces) for spaces in zip([math.inf] * len(prompts), *of_each, strict=True)]
@@ -100,7 +100,7 @@ class Steering:
 
 
 class _Reader:
-    """One model's view of a batch: its own prompts and cache, and the tokens that all of them are given."""
+    """One model's view of a batch: its own prompts and cache, and the chosen tokens, which all models read."""
 
     def __init__(self, model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
         self._model, self._new, self._mask = model, ids_BT, mask_BT
@@ -122,7 +122,7 @@ class _Reader:
         return output.logits[:, -1].float()
 
     def read(self, token_B: Tensor, goes_on_B: Tensor) -> None:
-        """Take the token that was chosen for each row. Those that do not go on keep their last position: their context may be full."""
+        """Take the token that was chosen for each row. Rows that have ended keep their last position, since their context may be full."""
         self._new = token_B[:, None].to(self._mask.device)
         self._mask = torch.cat([self._mask, goes_on_B[:, None].to(self._mask)], dim=1)
 

@@ -1,4 +1,4 @@
-"""Answers up to a stop text, which `transformers serve` leaves at their end and OpenAI's API does not."""
+"""Cut answers off before a stop text, as OpenAI's API does; `transformers serve` leaves the stop text at their end."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -15,8 +15,8 @@ def checked(stops: Any) -> list[str] | None:
 
 
 def cut(answer: dict[str, Any], stops: Sequence[str], is_whole: Callable[[], bool]) -> dict[str, Any]:
-    """Return a whole answer without what stands from the first stop text on. `is_whole` says whether its last token ended it, which may
-    be the last that there could be."""
+    """Return a complete answer, cut off before the first stop text. `is_whole` tells whether the answer's last token ended it, even if that
+    token was the last that the limit allowed."""
     for choice in answer["choices"]:
         _cut(choice, _UntilStop(stops), is_whole)
     return answer
@@ -25,7 +25,7 @@ def cut(answer: dict[str, Any], stops: Sequence[str], is_whole: Callable[[], boo
 async def cut_events(
     parts: AsyncGenerator[str], stops: Sequence[str], is_whole: Callable[[], bool]
 ) -> AsyncIterator[str]:
-    """Yield the events of a streamed answer as `cut` returns a whole one."""
+    """Yield the events of a streamed answer, cut off as `cut` does with a complete one."""
     text = _UntilStop(stops)
     async with aclosing(parts):
         async for part in parts:
@@ -34,14 +34,14 @@ async def cut_events(
 
 
 class _UntilStop:
-    """Passes a text on, piece by piece, up to the first stop text, and holds back what may be the beginning of one."""
+    """Passes on a text, piece by piece, up to the first stop text; an end that may be the beginning of a stop text is held back."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops, self._held = stops, ""
         self.is_over = False
 
     def feed(self, piece: str) -> str:
-        """Return what can be passed on after a further piece."""
+        """Take a further piece, and return the text that can be passed on."""
         text, self._held = self._held + piece, ""
         places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         if self.is_over:
@@ -54,7 +54,7 @@ class _UntilStop:
         return text.removesuffix(self._held)
 
     def rest(self) -> str:
-        """Return what was held back, once the text has ended."""
+        """Return the text that was held back, once no further piece follows."""
         return self._held
 
 
@@ -69,7 +69,7 @@ def _cut_event(event: str, text: _UntilStop, is_whole: Callable[[], bool]) -> st
 
 
 def _cut(choice: dict[str, Any], text: _UntilStop, is_whole: Callable[[], bool]) -> None:
-    """Leave of a choice, whole or a piece, what stands before the stop text."""
+    """Cut a choice, of a complete answer or of a chunk, off before the stop text."""
     holder = choice.get("delta", choice.get("message", choice))
     key = "text" if holder is choice else "content"
     piece = text.feed(holder.get(key) or "")

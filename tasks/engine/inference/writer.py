@@ -1,4 +1,4 @@
-"""Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
+"""Writers of new text for a stage: a server, or a model on this machine. Both cache their answers, so no request is made twice."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,14 +23,14 @@ from tasks.io.weights import checkpoints
 class Bill:
     """Counts the tokens of a server's answers and logs them with their cost, under names that begin with `prefix`.
 
-    All servers that a stage asks are logged as one sum, since MLflow shows the last figure of a name.
+    The figures of all servers of a stage are logged as one sum, since MLflow shows only the last value of a metric.
     """
 
     def __init__(self, server: Server, run: Run, prefix: str = "") -> None:
         self._server, self._run, self._prefix = server, run, prefix
 
     def count(self, answers: Iterable[Answer], total: int) -> Iterator[Answer]:
-        """Yield the answers, and log what those asked for have cost, also where they end early."""
+        """Yield the answers, and log their cost at the end, even if the iteration stops early."""
         read = written = 0
         try:
             for answer in self._run.track(answers, total=total, unit="answer"):
@@ -43,7 +43,7 @@ class Bill:
 
 
 def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
-    """Return a function that has a server write. Tokens and cost of answers that are not kept from earlier runs are logged."""
+    """Return a function that has a server write. Tokens and cost are logged of answers that are not cached from earlier runs."""
     from tasks.io.generators.endpoint import Endpoint
 
     endpoint, bill = Endpoint(server, run.cache / "answers"), Bill(server, run)
@@ -63,7 +63,7 @@ Batch = tuple[Sequence[Sequence[Message]], Sequence[str]]
 
 
 def answer(decoding: Decoding, programs: bool, loaded: Loaded, batch: Batch) -> list[Answer]:
-    """Return a model's answers to a batch; `programs` end with the block of their program."""
+    """Return a model's answers to a batch; with `programs`, an answer ends with the code block of its program."""
     with lasting():
         from tasks.engine.inference import generation
     prompts, keys = batch
@@ -102,13 +102,13 @@ def of_model(
     *,
     programs: bool = False,
 ) -> Write:
-    """Return a function that has the model in `folder` write; `parent` is the base of an adapter. Of `programs` nothing but the program is judged, so
-    they end with its block.
+    """Return a function that has the model in `folder` write; `parent` is the base of an adapter. With `programs`, only the program of an
+    answer is judged, so the answer ends with its code block.
 
-    Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes. If there are
-    enough of them, the nodes of a cluster that the environment names answer them; `workers` are those that have a way to it already.
+    Batches are formed from the whole list of prompts and cached one by one, so an interrupted run continues to the same bytes. If there are
+    enough batches, the nodes of the cluster that the environment names answer them; `workers` are workers already connected to it.
     """
-    placed(compute)  # what else a stage computes, embeddings for instance, is computed with it
+    placed(compute)  # for the rest of the stage too, such as its embeddings
     local = LocalModel(folder, parent, load, compute)
     work = partial(answer, Decoding.model_validate(decoding.model_dump(include=set(Decoding.model_fields))), programs)
     answers, model = Answers(run.cache / "answers"), identity(folder, parent, compute)
@@ -119,7 +119,7 @@ def of_model(
         return [model, decoding.model_dump(mode="json"), conversations, keys, *(["programs"] if programs else [])]
 
     def answered(batches: Sequence[Batch]) -> Iterator[list[Answer]]:
-        """Yield the answers to each batch, those kept from earlier runs among them."""
+        """Yield the answers to each batch, cached or new."""
         kept = [_known(answers.get(question(batch))) for batch in batches]
         missing = [batch for batch, known in zip(batches, kept, strict=True) if known is None]
         with nullcontext(workers) if workers else Workers() as some:
@@ -147,7 +147,7 @@ def of_model(
 
 
 def _known(kept: list[Any] | None) -> list[Answer] | None:
-    """Return the answers to a batch that are kept; None if there are none, or if they do not say whether they were cut off, as of old."""
+    """Return the cached answers to a batch; None if there are none, or if an older version did not record whether they were cut off."""
     if kept is None or not all(isinstance(answer, list) for answer in kept):
         return None
     return [Answer(text, ended=ended) for text, ended in kept]

@@ -1,1 +1,1 @@
-"""Training: compositions put together, the one loop, checkpoints, telemetry."""
+"""Training: assembling compositions, the training loop, checkpoints, telemetry."""

@@ -1,6 +1,6 @@
-"""Bytes of tensors: what is in memory at a time, by the allocator's own count, and what a pass keeps for going backward.
+"""Count bytes of tensors: those in memory at a time, as the allocator counts them, and those that a pass saves for the backward pass.
 
-The allocator counts tensors of this process on the CPU; what Python and libraries take beside them is not among it.
+The allocator counts this process's tensors on the CPU. Further memory of Python and of libraries is not included.
 """
 
 import gc
@@ -16,12 +16,12 @@ from torch.optim import Optimizer
 
 @contextmanager
 def allocations() -> Iterator[list[int]]:
-    """Yield a list that holds, at the end, the bytes that were allocated inside after each allocation and release."""
+    """Yield a list that at the end holds the bytes allocated inside the context, one value after each allocation and release."""
     from torch.profiler import ProfilerActivity, profile
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would tell standard error of each beginning and end
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr at each start and stop
     running, collects = [0], gc.isenabled()
-    gc.disable()  # it would release what was made before
+    gc.disable()  # a collection would release tensors from before the context
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             yield running
@@ -34,7 +34,7 @@ def allocations() -> Iterator[list[int]]:
 
 
 def saved_bytes(model: nn.Module, row: Mapping[str, Tensor]) -> int:
-    """Return the bytes that a forward pass over a row keeps for going backward: each storage once, weights left out."""
+    """Return the bytes that a forward pass over a row saves for the backward pass: each storage once, without the weights."""
     weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     storages: dict[int, int] = {}
 

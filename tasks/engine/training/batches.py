@@ -27,11 +27,11 @@ class Batches:
     packs_per_step: int
     """Packs of one optimizer step, over all processes that share the training."""
     tasks: tuple[str, ...]
-    """Names of the task numbers in the packs' tensors."""
+    """The tasks, in the order of the task numbers in the packs' tensors."""
     columns: Sequence[Column] = ()
-    """Further values of each token that the objective reads."""
+    """Further values of each token, which the objective reads."""
     left_out: tuple[int, int] = (0, 0)
-    """The packs at the end that the processes cannot share evenly, which do not train, and their sequences."""
+    """The number of packs at the end that do not train, because the processes cannot share them evenly, and of their sequences."""
 
     @property
     def steps(self) -> int:
@@ -45,7 +45,7 @@ class Batches:
         """Return the trained tokens and the sequences of every task in a step, counted from 1."""
         facts, size = self.packs.sequences.facts, self.packs_per_step
         places = self.packs.places_of((step - 1) * size, size)
-        tasks = facts.tasks.take(places).within(self.tasks) + 1  # 0 is of a name that is not among them
+        tasks = facts.tasks.take(places).within(self.tasks) + 1  # 0 is a name that is not among them
         tokens = np.bincount(tasks, facts.trained[places], len(self.tasks) + 1)[1:]
         return tokens.astype(np.int64).tolist(), np.bincount(tasks, minlength=len(self.tasks) + 1)[1:].tolist()
 
@@ -72,9 +72,9 @@ class Batches:
 def lay_out(
     sequences: Sequence[Encoded], tasks: tuple[str, ...], columns: Sequence[Column], config: Training
 ) -> Batches:
-    """Pack the sequences of all epochs, up to `config.max_tokens`, in the order in which they train.
+    """Pack the sequences of all epochs, up to `config.max_tokens`, in training order.
 
-    Raises ValueError if the epochs draw none of them.
+    Raises ValueError if the epochs contain no sequence.
     """
     packs = schedule(sequences, config.pack_tokens, config.max_tokens, config.epochs, config.seed)
     if not packs:
@@ -89,7 +89,8 @@ def lay_out(
 
 
 class PackDataset(Dataset[dict[str, Tensor]]):
-    """The packs as rows of tensors, each with what its step has: trained tokens and examples of every task, and examples with auxiliary sequences."""
+    """The packs as rows of tensors. Each row comes with counts of its whole step: trained tokens and examples of every task, and examples with
+    auxiliary sequences."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches

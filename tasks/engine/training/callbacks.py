@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: methods act before a step, checkpoints are completed, steps are timed and reported."""
+"""Callbacks of the trainer: run methods' hooks before a step, complete checkpoints, time and report steps."""
 
 import time
 from collections.abc import Callable
@@ -25,11 +25,11 @@ class MethodHooks(TrainerCallback):
         state: TrainingState,
         settle: Callable[[], None],
     ) -> None:
-        """`settle` makes a step that is still due: methods look at weights."""
+        """Take the parts and their state. `settle` makes a step that is still due, because methods read weights."""
         self._parts, self._attached, self._start, self._state, self._settle = parts, attached, start, state, settle
 
     def moment(self, kind: str, step: int) -> Moment:
-        """Return the moment before a step as the method of this kind finds it."""
+        """Return the moment before a step, with the state of the method of this kind."""
         return replace(self._start, step=step, state=self._state.methods[kind])
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -58,7 +58,7 @@ class CheckpointCompletion(TrainerCallback):
 class StepReporter(TrainerCallback):
     """Reports every step with the seconds it took, and validates after every `validate_every` of them (0: never).
 
-    It comes after `CheckpointCompletion`, whose time is no step's.
+    It comes after `CheckpointCompletion`, whose time counts for no step.
     """
 
     def __init__(

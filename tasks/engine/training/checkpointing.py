@@ -1,6 +1,6 @@
-"""Checkpoints of a training: the state they keep beside tensors, and the one to continue from.
+"""Checkpoints of a training: their state besides tensors, and the choice of the one to continue from.
 
-The machines of processes that share a training may have no common folder: rank 0 has all of each checkpoint, and gives it out.
+Machines that share a training may have no common folder, so rank 0 holds every checkpoint completely and sends it to the others.
 """
 
 import json
@@ -19,15 +19,15 @@ from tasks.engine.training.compose import Composition
 from tasks.io import provenance
 
 COMPLETE = "complete"
-"""A file that is written last: a checkpoint without it was cut off."""
+"""The file that is written last: a checkpoint without it is incomplete."""
 WEIGHTS = "trainable.safetensors"
 KEPT = "kept.safetensors"
-"""What changes without training, where there is any."""
+"""The file of tensors that change without being trained, if there are any."""
 STATE = "training_state.json"
 WITHOUT_EFFECT = frozenset({"save_every", "workers"})
 """Settings that do not change what a training computes."""
 PART = 2**26
-"""Bytes of a file that are sent to other machines at once."""
+"""Bytes of a file that are sent to other machines in one message."""
 
 
 class TrainingState:
@@ -35,7 +35,7 @@ class TrainingState:
 
     def __init__(self, config: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
         self.config = config
-        """Everything that decides the course of the training; a checkpoint of other settings is refused."""
+        """Everything that determines the course of the training; a checkpoint with other settings is refused."""
         self.methods = methods
         """Kind of method → the state that its `on_step` keeps."""
         self.measured: list[tuple[int, dict[str, float]]] = []
@@ -62,7 +62,7 @@ class TrainingState:
             for name in sorted({*self.config, *saved["config"]})
             if self.config.get(name) != saved["config"].get(name)
         ]
-        # of a method that only one side has its name is said, and not each of its settings
+        # if only one side has a method, name the method and not each of its settings
         told = [name for name in changed if name in both or "." not in name] or changed
         if changed:
             values = "; ".join(
@@ -79,7 +79,7 @@ class TrainingState:
 
 
 def settings_of(parts: Composition, config: Training, compute: Compute, packs: int) -> dict[str, Any]:
-    """Return everything that decides the course of a training, flat, as JSON has it."""
+    """Return everything that determines the course of a training, as a flat mapping of JSON values."""
     recorded = {
         **{name: value for name, value in config.model_dump(mode="json").items() if name not in WITHOUT_EFFECT},
         **parts.names,
@@ -107,7 +107,7 @@ def newest_complete(work: Path) -> Path | None:
 
 
 def gather(folder: Path) -> None:
-    """Bring what other processes wrote into a checkpoint, their random states, to rank 0. It is complete only with them."""
+    """Send the random states, which other processes wrote into a checkpoint, to rank 0. The checkpoint is complete only with them."""
     if device.processes() == 1:
         return
     own = {path.name: path.read_bytes() for path in folder.glob(f"rng_state_{dist.get_rank()}.pth")}
@@ -119,7 +119,7 @@ def gather(folder: Path) -> None:
 
 
 def newest_of_first(work: Path) -> Path | None:
-    """Return the newest complete checkpoint that rank 0 has. It is sent to machines that lack it: they may be new, or have a disk of their own."""
+    """Return the newest complete checkpoint of rank 0. It is sent to machines that lack it: they may be new, or have a disk of their own."""
     newest = newest_complete(work)
     if device.processes() == 1:
         return newest
@@ -137,7 +137,7 @@ def newest_of_first(work: Path) -> Path | None:
 
 
 def _send(folder: Path, *, receives: bool) -> None:
-    """Send the files of a folder from rank 0 to all, of whom those write them that are to receive them: whole, or not at all."""
+    """Send the files of a folder from rank 0 to all processes. Those with `receives` write the folder, completely or not at all."""
     partial = folder.with_name(f"partial-{folder.name}")
     if receives:
         shutil.rmtree(partial, ignore_errors=True)
@@ -154,7 +154,7 @@ def _send(folder: Path, *, receives: bool) -> None:
 
 
 def _parts(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of each file, of long ones in parts."""
+    """Yield the name and the content of each file, long files in parts."""
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
             yield path.name, file.read(PART)
@@ -163,7 +163,7 @@ def _parts(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_first(value: Any) -> Any:
-    """Return what rank 0 calls this with."""
+    """Return the value that rank 0 passes to this function."""
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]

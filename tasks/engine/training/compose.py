@@ -21,9 +21,9 @@ class Part:
 
     name: str
     spec: Any
-    """The facts about it, its family's kind of `methods.Spec`."""
+    """The facts about the method: its family's subclass of `methods.Spec`."""
     method: Any
-    """The record of its functions, its family's kind."""
+    """The record of the method's functions, in its family's type."""
     config: Any
 
 
@@ -41,7 +41,7 @@ class Composition:
 
     @property
     def names(self) -> dict[str, str]:
-        """Return the name of each part: `{"adapter": "lora", …}`. A sparsifier is named where there is one."""
+        """Return the name of each part: `{"adapter": "lora", …}`. The sparsifier is named only if there is one."""
         names = {kind: part.name for kind, part in vars(self).items()}
         if self.sparsifier.name == "none":
             del names["sparsifier"]
@@ -54,11 +54,11 @@ class Attached:
 
     model: nn.Module
     trainable: Mapping[str, nn.Parameter]
-    """The parameters that train at some step, by name. A checkpoint holds these and what is kept."""
+    """The parameters that train at some step, by name. A checkpoint holds these and the tensors of `kept`."""
     kept: Mapping[str, Tensor]
-    """The tensors beside them that checkpoints restore, by name, such as the places of sparse deltas and what an adapter holds."""
+    """Further tensors that checkpoints restore, by name, such as the indices of sparse deltas and an adapter's buffers."""
     adapter: frozenset[str]
-    """The names among them that the adapter added."""
+    """The names of the parameters and tensors that the adapter added."""
     expansion: Mapping[str, Any]
     """The model's new shape, as the expander describes it."""
 
@@ -84,11 +84,12 @@ def compose(
     domains: Path | None = None,
     fsdp: bool = False,
 ) -> Attached:
-    """Bind the objective into the model's forward, grow the model, attach the adapter, let the selector choose what trains, and the sparsifier
-    what passes of the training leave out.
+    """Put the parts on the model.
 
-    `saved` is the folder of an adapter to start from, `domains` that of a bank whose adapters are mixed. Raises ValueError if the composition cannot work or leaves nothing to train, and
-    if the saved adapter does not fit.
+    In this order: bind the objective into the model's forward, grow the model, attach the adapter, let the selector choose which weights
+    train, and let the sparsifier choose what training passes leave out. `saved` is the folder of an adapter to start from, `domains` the
+    folder of a bank whose adapters are mixed. Raises ValueError if the composition cannot work or leaves nothing to train, and if the saved
+    adapter does not fit.
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
@@ -121,9 +122,9 @@ def compose(
 
 
 def groups(attached: Attached, parts: Composition) -> list[Group]:
-    """Return the trainable parameters in groups of one rate each.
+    """Return the trainable parameters in groups of one learning rate each.
 
-    Matrices and their deltas decay; vectors (norms, biases), and what the adapter exempts, do not.
+    Weight decay applies to matrices and their deltas. It does not apply to vectors (norms, biases) or to parameters that the adapter exempts.
     """
     rates_of = parts.adapter.method.rates
     rates = rates_of(attached.model, parts.adapter.config) if rates_of else {}
@@ -142,18 +143,18 @@ def groups(attached: Attached, parts: Composition) -> list[Group]:
 
 
 def linear(attached: Attached, parts: Composition) -> frozenset[str]:
-    """Return the names of the trainable parameters that the adapter's update is linear in."""
+    """Return the names of the trainable parameters in which the adapter's update is linear."""
     return _named(attached, parts.adapter.spec.linear)
 
 
 def _named(attached: Attached, segments: Iterable[str]) -> frozenset[str]:
-    """Return the names of the trainable parameters that have one of these segments."""
+    """Return the names of the trainable parameters whose dotted name contains one of these segments."""
     wanted = set(segments)
     return frozenset(name for name in attached.trainable if wanted & set(name.split(".")))
 
 
 def needs_merging(parts: Composition) -> bool:
-    """Return whether a trained model can only be kept as a full model: it grew, or a selector put deltas on its weights."""
+    """Return whether a trained model can only be stored as a full model: it grew, or a selector put deltas on its weights."""
     return parts.expander.name != "none" or parts.selector.spec.merges
 
 
@@ -171,9 +172,9 @@ def hooks(parts: Composition) -> list[tuple[str, Part]]:
 
 
 def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -> None:
-    """Raise ValueError for parts that contradict each other, by their names.
+    """Raise ValueError, which names the parts, if parts contradict each other.
 
-    `standalone` asks for a full model instead of an adapter, `fsdp` for a training whose processes share the weights too.
+    `standalone`: the output is a full model instead of an adapter. `fsdp`: the processes of the training also shard the weights.
     """
     chosen = {f"{kind}s": part.name for kind, part in vars(parts).items()}
     if device.processes() > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
@@ -249,7 +250,7 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
 
 
 def _wants_numbers(parts: Composition, *, standalone: bool) -> str:
-    """Return what needs the numbers of the weights themselves; empty where nothing does."""
+    """Return what needs unquantised weights; empty if nothing does."""
     if standalone:
         return "this stage writes a whole model"
     if parts.expander.name != "none":
@@ -258,7 +259,7 @@ def _wants_numbers(parts: Composition, *, standalone: bool) -> str:
 
 
 def _stays(parts: Composition) -> str:
-    """Return the reason why the two passes of a step cannot go through the blocks side by side; empty where they can."""
+    """Return the reason why the two passes of a step cannot go through the blocks side by side; empty if they can."""
     reads_auxiliary = parts.objective.method.reads_auxiliary
     if parts.base.name != "none":
         return f"base {parts.base.name!r} stores weights quantised, which stay where they are"
@@ -270,7 +271,7 @@ def _stays(parts: Composition) -> str:
 
 
 def _check_rows(model: Any, parts: Composition) -> None:
-    """Raise ValueError for a part that needs rows of a model that reads their sequences one after the other."""
+    """Raise ValueError if a part works on whole rows and the model reads the sequences of a row one after the other."""
     of_rows = [f"{kind} {part.name!r}" for kind, part in vars(parts).items() if part.spec.of_rows]
     if of_rows and reads_alone(model):
         raise ValueError(
@@ -280,7 +281,7 @@ def _check_rows(model: Any, parts: Composition) -> None:
 
 
 def check_floor(parts: Composition, config: Training) -> None:
-    """Raise ValueError where steps cannot be left out by their loss."""
+    """Raise ValueError if `floor` is set and steps cannot be left out by their loss."""
     if not config.floor:
         return
     if parts.optimizer.spec.gradient_free:
@@ -295,7 +296,7 @@ def check_floor(parts: Composition, config: Training) -> None:
 
 
 def check_steps(parts: Composition, steps: int) -> None:
-    """Raise ValueError where a training ends before its selector has done what it is for."""
+    """Raise ValueError if a training ends before its selector has acted."""
     if steps < (least := parts.selector.spec.least_steps(parts.selector.config)):
         raise ValueError(
             f"selector {parts.selector.name!r} first acts before step {least}, and this training has {steps}. Raise epochs and max_tokens, "
@@ -304,7 +305,8 @@ def check_steps(parts: Composition, steps: int) -> None:
 
 
 def _freeze_unread(model: Any) -> None:
-    """Freeze what lies beside decoder and head, such as a vision tower: no text reads it, and an optimizer without gradient would move it."""
+    """Freeze modules outside decoder and head, such as a vision tower: text does not use them, and an optimizer without gradients would
+    change them."""
     read = {
         parameter for part in (model.get_decoder(), model.get_output_embeddings()) for parameter in part.parameters()
     }

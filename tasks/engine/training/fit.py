@@ -1,4 +1,4 @@
-"""Count what a training would train of a model, and the bytes that it takes: no step is made."""
+"""Count the parameters that a training would train, and the memory and disk space that it needs, without making a step."""
 
 import math
 import tempfile
@@ -27,19 +27,19 @@ from tasks.engine.training.compose import Attached, Composition
 from tasks.io.weights import checkpoints
 
 NUMBER = 4
-"""Bytes of a number in fp32, as trained weights, gradients and Adam's two moments are."""
+"""Bytes of a number in fp32: the precision of trained weights, gradients and Adam's two moments."""
 LOOKS = 4
-"""Steps whose choice of weights is looked at, where it changes from step to step and not by draws."""
+"""Steps that are examined for a selector whose choice of weights changes from step to step, without random draws."""
 DRAWS = 32
-"""Draws of layers that are looked at: the deeper one trains, the more is kept."""
+"""Random draws of layers that are examined: the lower the lowest trained layer, the more is saved for the backward pass."""
 LENGTHS = (64, 128)
-"""Tokens of the rows that are counted: what grows with them grows in proportion, and what does not is there in both."""
+"""Tokens of the two rows that are counted. Bytes are a constant plus a part proportional to the tokens, so two lengths determine both."""
 TEMPORARIES = 2
-"""Tensors as large as the one that is moved, which AdamW makes on the way."""
+"""Temporary tensors, each as large as the updated parameter, that AdamW makes."""
 BACKWARD = 0.5
-"""What a layer makes at a time going backward beside what it kept, as a share of what it makes going forward: as measured."""
+"""Memory of a layer's backward pass beyond its saved tensors, as a fraction of the memory of its forward pass; measured."""
 OF_DIVERGENCE = 5
-"""Tensors as large as a piece of the logits that the divergence of two looks has at a time: both distributions, and what is made of them."""
+"""Tensors, each as large as a piece of the logits, that the divergence of two looks holds at a time: two distributions and intermediates."""
 FP32 = Compute(precision="fp32")
 
 
@@ -50,24 +50,24 @@ class Fit:
     adapter: str
     """`none`, or the adapter that a selector needs."""
     trains: int
-    """Numbers that train at some step."""
+    """Parameters that train at some step."""
     at_once: int
-    """The most of them that train in one step."""
+    """The most parameters that train in one step."""
     optimizer_bytes: int
     """Gradients of a step and the state of AdamW; nothing for an optimizer without gradients."""
     memory_bytes: int
-    """The most memory of a step: weights, optimizer, and what the pass keeps for going backward."""
+    """The peak memory of a step: weights, optimizer, and tensors saved for the backward pass."""
     step_bytes: int
-    """What a step makes of it and gives back."""
+    """The part of it that a step allocates and frees."""
     checkpoint_bytes: int
-    """A checkpoint: what trains, AdamW's state, and what is kept beside it."""
+    """A checkpoint: trained parameters, AdamW's state, and further tensors that it keeps."""
     saved_bytes: int
-    """The change alone: an adapter, or indices and values of the weights that differ."""
+    """The stored change alone: an adapter, or indices and values of the weights that differ."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes that grow in proportion to the tokens of a row, from what is there without any."""
+    """Bytes as a linear function of the tokens of a row."""
 
     fixed: float
     a_token: float
@@ -80,15 +80,15 @@ NOTHING = Growth(0, 0)
 
 
 def of_selector(folder: Path, selector: str, sections: Mapping[str, Mapping[str, Any]], pack_tokens: int) -> Fit:
-    """Return the size of this selector's training of plain weights, or of LoRA where it chooses by the adapter's tensors."""
+    """Return the size of a training with this selector: of plain weights, or of LoRA if the selector chooses among an adapter's tensors."""
     adapter = "lora" if methods.spec("selectors", selector).needs_linear else "none"
     return fit(folder, Training(selector=selector, adapter=adapter, pack_tokens=pack_tokens), sections)
 
 
 def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, Any]], compute: Compute = FP32) -> Fit:
-    """Return the size of a training of the model in `folder`, with the methods' `sections` where there are some.
+    """Return the size of a training of the model in `folder`; `sections` holds the settings of methods by name.
 
-    Raises ValueError where its parts contradict each other, and where its selector has nothing to choose from.
+    Raises ValueError if its parts contradict each other, or if its selector has nothing to choose from.
     """
     names = {getattr(training, family.removesuffix("s")) for family in FAMILIES}
     parts = compose.read(training, {name: sections.get(name, {}) for name in names})
@@ -102,14 +102,14 @@ def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, An
 def of_model(
     model: Any, parts: Composition, training: Training, compute: Compute = FP32, domains: Path | None = None
 ) -> Fit:
-    """Return the size of a training of `model`, which is changed; `domains` is the bank that its adapter mixes. Raises ValueError as `fit` does."""
+    """Return the size of a training of `model`, which this call changes; `domains` is the bank that its adapter mixes. Raises as `fit`."""
     vocabulary = model.config.get_text_config().vocab_size
     probe = Probe(
         [collate([Pack((arbitrary(LENGTHS[0], vocabulary),))])],
         partial(_of_plain, token_losses),
         partial(_of_plain, token_logits),
     )
-    if shrunk := parts.sparsifier.method.shrunk:  # rows that are counted are shorter than a pack
+    if shrunk := parts.sparsifier.method.shrunk:  # the counted rows are shorter than a pack
         config = shrunk(parts.sparsifier.config, LENGTHS[0] / training.pack_tokens)
         parts = replace(parts, sparsifier=replace(parts.sparsifier, config=config))
     attached = compose.compose(model.train(), parts, probe, training.seed, domains=domains)
@@ -120,12 +120,12 @@ def of_model(
 
 
 def arbitrary(tokens: int, vocabulary: int) -> Encoded:
-    """Return a sequence of so many arbitrary tokens, all of which but the first train."""
+    """Return a sequence of that many arbitrary tokens; all but the first are trained."""
     return Encoded("arbitrary", [number % vocabulary for number in range(tokens)], [0.0] + [1.0] * (tokens - 1))
 
 
 def _row(parts: Composition, tokens: int, vocabulary: int) -> dict[str, Tensor]:
-    """Return a row of so many tokens as the objective reads it: with an auxiliary sequence as long, if it reads any."""
+    """Return a row of that many tokens as the objective reads it: with an equally long auxiliary sequence if it reads any."""
     sequence, method = arbitrary(tokens, vocabulary), parts.objective.method
     if method.reads_auxiliary and method.reads_auxiliary(parts.objective.config):
         sequence = Encoded(sequence.id, sequence.ids, sequence.weights, auxiliary=(sequence,))
@@ -140,7 +140,7 @@ def _by_gradient(
     probe: Probe,
     compute: Compute,
 ) -> Fit:
-    """Return the size of a training whose steps AdamW makes."""
+    """Return the size of a training with AdamW."""
     optimizer = optim.AdamW(list(attached.trainable.values()))
     linear = compose.linear(attached, parts)
     takes_turns = parts.adapter.spec.takes_turns
@@ -154,7 +154,7 @@ def _by_gradient(
     looked_at = _steps_looked_at(parts, training)
     steps = max(LOOKS, looked_at.stop)
     for step in looked_at:
-        optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
+        optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may drop some
         for kind, part in hooks:
             scheduler: Any = None
             look = Moment(
@@ -176,13 +176,13 @@ def _by_gradient(
             kept, inside = look_kept, look_inside
     passing = _passing(plain(attached.model), rows, compute).at(training.pack_tokens)
     in_layer = inside.at(training.pack_tokens) + round(BACKWARD * passing)
-    if parts.sparsifier.name != "none":  # a layer makes what it does not keep
+    if parts.sparsifier.name != "none":  # a layer allocates even what it does not save
         in_layer = max(in_layer, passing)
     in_head = _logits(_head(attached.model), training) * (OF_DIVERGENCE if parts.objective.spec.looks > 1 else 1)
     trains = sum(p.numel() for p in attached.trainable.values())
     resident = _resident(attached.model) + NUMBER * moments
     largest = max(p.nbytes for p in attached.trainable.values())
-    ahead = most_gradients if training.accumulation > 1 else 0  # of the packs before, in the same step
+    ahead = most_gradients if training.accumulation > 1 else 0  # gradients of earlier packs of the same step
     head = _head(attached.model)
     of_head = head.nbytes if head.requires_grad else 0
     phases = (
@@ -206,7 +206,7 @@ def _by_gradient(
 def _without_gradient(
     attached: Attached, parts: Composition, training: Training, rows: list[dict[str, Tensor]], compute: Compute
 ) -> Fit:
-    """Return the size of a training whose steps stem from passes alone: beside weights, a pass or a part of a direction."""
+    """Return the size of a training without gradients: its memory beyond the weights is that of a forward pass or of a part of a direction."""
     inner: Any = plain(attached.model)
     optimizer: Any = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, training.seed)
     at_work = _passing(inner, rows, compute).at(training.pack_tokens) + _logits(_head(inner), training)
@@ -218,7 +218,7 @@ def _without_gradient(
             optimizer.stream(attached.model, "cpu", Path(folder))
         of_blocks = {id(tensor) for block in optimizer.blocks.blocks for tensor in block.tensors}
         resident -= sum(block.nbytes for block in optimizer.blocks.blocks) - optimizer.blocks.most_bytes
-        resident += sum(p.nbytes for p in trainable if id(p) not in of_blocks)  # both sides of what lies outside
+        resident += sum(p.nbytes for p in trainable if id(p) not in of_blocks)  # outside the blocks, for both sides
     trains = sum(p.numel() for p in trainable)
     return Fit(
         adapter=training.adapter,
@@ -233,7 +233,7 @@ def _without_gradient(
 
 
 def _steps_looked_at(parts: Composition, training: Training) -> range:
-    """Return the steps whose choice of weights is looked at: the first of each draw of layers, a round of turns, some first ones, or one for all."""
+    """Return the steps whose choice of weights is examined: the first of each draw of layers, one round of turns, the first few, or just one."""
     if every := parts.selector.method.draws_every:
         steps = math.ceil(training.max_tokens / (training.pack_tokens * training.accumulation))
         return range(0, min(steps, DRAWS * every(parts.selector.config)), every(parts.selector.config))
@@ -250,14 +250,14 @@ def _lowest(model: nn.Module) -> int:
 
 
 def _change(training: Training, trains: int) -> int:
-    """Return the bytes of the change alone."""
+    """Return the bytes of the stored change alone."""
     return NUMBER * trains * (1 if training.adapter != "none" else 2)
 
 
 def _kept(
     model: nn.Module, rows: list[dict[str, Tensor]], compute: Compute, *, checkpointing: bool
 ) -> tuple[Growth, Growth]:
-    """Return what a pass keeps for going backward, and with `checkpointing` what one layer keeps when it is computed again."""
+    """Return the bytes that a pass saves for the backward pass, and with `checkpointing` those that one layer saves when it is recomputed."""
 
     def counted() -> Growth:
         with device.autocast(compute):
@@ -281,13 +281,13 @@ def _growth(sizes: list[int]) -> Growth:
 
 
 def _passing(inner: Any, rows: list[dict[str, Tensor]], compute: Compute) -> Growth:
-    """Return the peak memory of a pass that keeps nothing for the backward pass."""
+    """Return the peak memory of a pass that saves nothing for the backward pass."""
     with evaluating(inner), torch.no_grad(), device.autocast(compute):
         return _growth([_transient(inner, row) for row in rows])
 
 
 def _transient(inner: Any, row: Mapping[str, Tensor]) -> int:
-    """Return the most bytes that a pass of the decoder has in memory at a time, weights left out."""
+    """Return the peak memory of a pass of the decoder in bytes, without the weights."""
     with allocations() as running:
         hidden_states(inner, row)
     return max(running)

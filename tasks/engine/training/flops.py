@@ -1,4 +1,4 @@
-"""FLOPs of a training step and the peak of GPUs, which make its MFU: the share of the peak that the model's products take."""
+"""Count the FLOPs of a training step and look up the peak of GPUs, for the MFU: the fraction of the peak that matrix products use."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,23 +16,23 @@ from tasks.engine.forward import ATTENDING
 from tasks.engine.packing import Pack
 
 CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
-"""Names that families give the number of experts that a token passes through (gemma4, ernie4_5_moe and hunyuan have their own)."""
+"""Names of the setting for the number of experts that a token passes through (gemma4, ernie4_5_moe and hunyuan have names of their own)."""
 
 
 @dataclass(frozen=True)
 class TrainingFlops:
     """FLOPs of the matrix products of one forward and backward pass.
 
-    A weight costs 2 FLOPs a token forward, 2 backward, and 2 for its own gradient if it trains: 6 N a token where everything
-    trains, 4 N where all is frozen. Recomputed activations and auxiliary sequences are not counted.
+    For each token a weight costs 2 FLOPs forward, 2 backward, and 2 for its own gradient if it trains. N weights thus cost 6 N a token if all
+    train, and 4 N if all are frozen. Recomputed activations and auxiliary sequences are not counted.
     """
 
     per_token: float
-    """Linear layers of the decoder, and of its experts as many as a token passes through."""
+    """Linear layers of the decoder, and the experts that a token passes through."""
     per_trained_token: float
     """The head, which runs on trained tokens only."""
     per_pair: Mapping[float, float]
-    """Causal attention by its window, which is infinite where there is none: scores and values of two tokens, of which one sees the other."""
+    """Window (infinite where there is none) → FLOPs of causal attention for a pair of tokens of which one attends to the other."""
 
     def of(self, packs: Sequence[Pack]) -> float:
         """Return the FLOPs of one pass over the packs."""
@@ -45,13 +45,13 @@ class TrainingFlops:
 
 
 def _pairs(length: int, window: float) -> float:
-    """Return the pairs of a sequence's tokens of which one sees the other: half of all, or those in a window."""
+    """Return the number of pairs of a sequence's tokens of which one attends to the other: half of all, or those within a window."""
     seen = min(length, window)
     return length * seen - seen**2 / 2
 
 
 def count(model: nn.Module) -> TrainingFlops:
-    """Count the FLOPs of a training of `model`, with what trains in it now."""
+    """Count the FLOPs of a training of `model`, with the parameters that train in it now."""
     inner: Any = plain(model)
     layers, head, config = decoder_layers(inner), inner.get_output_embeddings(), inner.config.get_text_config()
     weights = sum(rows * columns for rows, columns in sizes(inner, ALL_LINEAR).values())
@@ -75,49 +75,49 @@ def count(model: nn.Module) -> TrainingFlops:
 
 
 def _kind(config: Any, number: int) -> str | None:
-    """Return what a decoder layer does, by the model's settings; None where they do not say it of each."""
+    """Return the type of a decoder layer by the model's config; None if the config does not list types of layers."""
     kinds = getattr(config, "layer_types", None) or ()
     return kinds[number] if number < len(kinds) else None
 
 
 def _attends(config: Any, number: int) -> bool:
-    """Return False for a layer without attention: one that hands a state on, or an MLP alone."""
+    """Return False for a layer without attention: one that passes on a state, or an MLP alone."""
     return (_kind(config, number) or "full_attention") in ATTENDING
 
 
 def _heads_width(settings: Any) -> int:
-    """Return the width of all heads together, of one layer; 0 for a family without heads, such as Mamba."""
+    """Return the total width of a layer's heads; 0 for a family without heads, such as Mamba."""
     heads = getattr(settings, "num_attention_heads", None) or 0
     return heads * (getattr(settings, "head_dim", None) or settings.hidden_size // max(1, heads))
 
 
 def _window(config: Any, settings: Any, number: int) -> float:
-    """Return the tokens that one sees in a layer; infinite where it sees all before it."""
+    """Return the number of tokens that a token attends to in a layer; infinite where it attends to all before it."""
     slides = _kind(config, number) in (None, "sliding_attention")
     return (getattr(settings, "sliding_window", None) if slides else None) or math.inf
 
 
 def _experts(layer: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the tensors that hold a matrix of each expert of a layer; kernels of a convolution have three dimensions too, and are none."""
+    """Yield the tensors that hold one matrix for each expert of a layer. Convolution kernels, which also have three dimensions, are skipped."""
     for module in layer.modules():
         if not isinstance(module, nn.Conv1d):
             yield from (p for p in module.parameters(recurse=False) if p.ndim == 3)
 
 
 def _chosen(settings: Any, number: int) -> int:
-    """Return the experts that a token passes through in a layer; 0 for a model without. Hunyuan has a number for each layer."""
+    """Return the number of experts that a token passes through in a layer; 0 for a model without experts. Hunyuan sets it for each layer."""
     chosen = next((value for name in CHOSEN if (value := getattr(settings, name, None))), 0)
     return int(chosen[number] if isinstance(chosen, list | tuple) else chosen)
 
 
 def peak(name: str) -> float | None:
-    """Return the peak of the GPU of this name in bf16 FLOPs a second; None if `speed.GPUS` does not have it."""
+    """Return the peak of the GPU of this name in bf16 FLOPs per second; None if it is not in `speed.GPUS`."""
     gpu = speed.gpu(name)
     return gpu.tflops * 1e12 if gpu else None
 
 
 def _has_layers(model: nn.Module) -> bool:
-    """Return False for a family whose decoder layers are not found (MPT, RWKV): adapters by peft train it, and nothing can be counted."""
+    """Return False for a family whose decoder layers are not found (MPT, RWKV): peft's adapters can train it, but FLOPs cannot be counted."""
     try:
         decoder_layers(model)
     except ValueError:
@@ -135,7 +135,7 @@ class Utilisation:
         self._model = model
 
     def of(self, packs: Sequence[Pack], seconds: float) -> float | None:
-        """Return the MFU of a step on these packs, just after it: what trains may be other weights in each step."""
+        """Return the MFU of a step on these packs. Call it right after the step, since each step may train other weights."""
         if self._peak is None:
             return None
         return count(self._model).of(packs) / seconds / self._peak

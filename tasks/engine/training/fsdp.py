@@ -1,4 +1,4 @@
-"""Gather weights and the optimizer's state that FSDP has sharded over processes, and shard them again from a checkpoint."""
+"""Gather the weights and the optimizer's state, which FSDP shards over processes, and shard them again from a checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +17,9 @@ from tasks.engine.training.compose import Attached
 
 @contextmanager
 def whole_root(model: nn.Module) -> Iterator[None]:
-    """Keep FSDP's embeddings, norm and head gathered for as long as it lasts: they gather in the forward of the whole model only.
+    """Keep embeddings, norm and head gathered inside the context: FSDP gathers them only in the forward of the whole model.
 
-    Decoder layers gather theirs in their own forward, whoever calls it.
+    Decoder layers gather their own weights in their own forward, also when it is called from elsewhere.
     """
     if not isinstance(model, FSDPModule):
         yield
@@ -45,7 +45,7 @@ def gathered(attached: Attached) -> Attached:
 
 
 def optimizer_state(optimizer: Optimizer, *, keep: bool) -> dict[str, Any]:
-    """Return the state of an optimizer with whole tensors on the CPU. All processes gather them together, and only those keep them that say so."""
+    """Return the state of an optimizer with whole tensors on the CPU. All processes must call this; only those with `keep` keep the tensors."""
 
     def whole(value: Any) -> Any:
         value = value.full_tensor() if isinstance(value, DTensor) else value
@@ -58,7 +58,7 @@ def optimizer_state(optimizer: Optimizer, *, keep: bool) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Give an optimizer the state that `optimizer_state` has returned, sharded as its parameters are."""
+    """Load the state that `optimizer_state` returned into an optimizer, sharded as its parameters are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shards = {
         number: {
@@ -72,7 +72,7 @@ def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None
 
 @torch.no_grad()
 def sharded(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return this process's part of a tensor that every process has whole, sharded as a parameter of its shape is."""
+    """Return this process's shard of a tensor that every process holds completely, sharded like a parameter of the same shape."""
     if not isinstance(parameter, DTensor):
         return tensor
     here = tensor.to(parameter.device)
@@ -80,5 +80,5 @@ def sharded(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _is_of(value: Any, parameter: Tensor) -> bool:
-    """Return True for what an optimizer keeps of each number of a parameter, such as its moments."""
+    """Return True for optimizer state with one value for each element of a parameter, such as its moments."""
     return isinstance(value, Tensor) and value.dim() > 0 and value.shape == parameter.shape

@@ -1,4 +1,4 @@
-"""The steps that stages which train share: load, measure, train, measure again, and write the model with its course."""
+"""The steps shared by all stages that train: load, measure, train, measure again, and write the model with the course of its training."""
 
 import json
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ Course = Mapping[str, list[tuple[int, float]]]
 
 
 def load(base: Path, parts: Composition, compute: Compute) -> tuple[Any, Any]:
-    """Return the model that is to train, its frozen weights stored as the composition says, and its tokenizer.
+    """Return the model to train, its frozen weights stored as the composition says, and its tokenizer.
 
-    It is on the device that computes, or in the memory of the host where the optimizer streams its blocks from there.
+    The model is on the device that computes, or in host memory if the optimizer streams its blocks from there.
     """
     device.use(compute)
     quantization = parts.base.method.quantization(parts.base.config)
@@ -50,10 +50,10 @@ def execute(
     facts: Mapping[str, Any] | None = None,
     standalone: bool = False,
 ) -> Course:
-    """Train `model`, loaded from `base`, and write it to `output` with `training.json`, to which `facts` are added, and `ratchet.json` with the `settings`.
+    """Train `model`, loaded from `base`, and write it to `output`.
 
-    Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
-    output is a model that needs no other, whatever was trained.
+    `training.json` there holds the course of the training and `facts`, `ratchet.json` the `settings`. Returns the loss on each validation
+    set before the training, at every checkpoint, and at the end. With `standalone` the output is a full model, even if an adapter was trained.
     """
     compose.check(parts, standalone=standalone, fsdp=compute.fsdp)
     for column in parts.objective.spec.columns:
@@ -97,7 +97,7 @@ def execute(
     batch = {**describe(result.first_batch, tokenizer), "weighs": parts.objective.spec.weighs}
     validated_on = validation.digest(data.valid)
     report = {**_report(result, parts, course), "validated_on": validated_on, **(facts or {}), "first_batch": batch}
-    store.save(result.attached, parts, tokenizer, output, standalone=standalone)  # which merges in place
+    store.save(result.attached, parts, tokenizer, output, standalone=standalone)  # this merges in place
     if not checkpoints.is_adapter(output):
         processors.copy(base, output)
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -106,8 +106,10 @@ def execute(
 
 
 def _frozen_experts(attached: Attached, parts: Composition) -> int:
-    """Return the weights of a mixture's experts in a training that moves or adapts none of them; 0 where some move, and where nobody asked for them:
-    an adapter was told its layers by name, or has none to be told."""
+    """Return the number of expert weights of a mixture of experts, if the training neither changes nor adapts any of them.
+
+    0 if some train, and if the settings do not ask for them: the adapter's layers are listed by name, or cannot be chosen.
+    """
     experts = {n: p for n, p in attached.model.named_parameters() if p.ndim == 3 and "experts" in n.split(".")}
     moves = any("experts" in name.split(".") for name in attached.trainable)  # peft's LoRA lies inside the module
     asked = parts.adapter.name == "none" or getattr(parts.adapter.config, "targets", ()) in (ALL_LINEAR, (ALL_LINEAR,))
@@ -115,7 +117,7 @@ def _frozen_experts(attached: Attached, parts: Composition) -> int:
 
 
 def _identity(parts: Composition, data: TrainData, parent: str | None, seed: int) -> dict[str, Any]:
-    """Return what names the model before the first step, of which fresh modules are a part: some of them compute something already."""
+    """Return the identity of the model before the first step. It includes new modules, since some change the output from the start."""
     composed = {"base": parts.base, "expander": parts.expander, "adapter": parts.adapter}
     named = {family: [part.name, part.config.model_dump(mode="json")] for family, part in composed.items()}
     adapters = [provenance.digest(folder) for folder in (data.adapter, data.domains) if folder]

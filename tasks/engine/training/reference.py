@@ -1,4 +1,4 @@
-"""Log-likelihoods of sequences under the model that a training starts from, taken once and kept, so that no second model is in memory."""
+"""Measure and store the log-likelihoods of sequences under the model that a training starts from, so that no second model is in memory."""
 
 import hashlib
 import json
@@ -31,10 +31,10 @@ def with_reference(
     cache: Path,
     track: Track = iter,
 ) -> Sequences:
-    """Return the sequences and their auxiliary sequences with the column `REFERENCE`, by the model as it is.
+    """Return the sequences and their auxiliary sequences with the column `REFERENCE`, measured with the model in its present state.
 
-    `identity` names the model. The figures are kept below `cache` under the hash of it and of all sequences: another set is measured
-    anew, since the last digits depend on the rows that sequences share.
+    `identity` identifies the model. The figures are stored below `cache` under a hash of it and of all sequences. Another set of sequences is
+    measured again, since the last digits depend on the rows that sequences share.
     """
     sequences = listed(sequences)
     parts = _Parts(sequences)
@@ -48,7 +48,7 @@ def with_reference(
 
 
 class _Parts(Sequences):
-    """Sequences, each with its auxiliary ones behind it. They are read once, for the lengths and a digest of all."""
+    """Sequences, each followed by its auxiliary sequences. Construction reads all of them once, for their lengths and their digest."""
 
     def __init__(self, sequences: Sequences) -> None:
         self._sequences = sequences
@@ -60,7 +60,7 @@ class _Parts(Sequences):
             starts.append(len(lengths))
         self.digest = contents.hexdigest()
         self.starts: Places = np.frombuffer(starts, np.int64)
-        """The place of each sequence; behind them the number of all parts."""
+        """The place of each sequence, and at the end the total number of parts."""
         self._lengths = np.frombuffer(lengths, np.int64) if lengths else np.zeros(0, np.int64)
 
     @property
@@ -83,7 +83,7 @@ class _Parts(Sequences):
 
 
 def _noted(nats: NDArray[np.float64], starts: Places, place: int, sequence: Encoded) -> Encoded:
-    """Return a sequence and its auxiliary ones with their figures."""
+    """Return a sequence and its auxiliary sequences with their log-likelihoods in a column."""
     figures = iter(nats[starts[place] : starts[place + 1]].tolist())
 
     def noted(part: Encoded) -> Encoded:
@@ -93,7 +93,7 @@ def _noted(nats: NDArray[np.float64], starts: Places, place: int, sequence: Enco
 
 
 def _read(path: Path, count: int) -> NDArray[np.float64] | None:
-    """Return the kept figures; None if there are none."""
+    """Return the stored figures; None if there are none."""
     if not path.is_file():
         return None
     nats = np.fromfile(path, np.float64)

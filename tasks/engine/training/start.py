@@ -1,4 +1,4 @@
-"""The adapters on disk that a training starts from or mixes, and what they have to agree with."""
+"""Find the adapters on disk that a training starts from or mixes, and check that they fit."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from tasks.io.weights import banks, checkpoints
 def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
     """Return the folder of the adapter that a training of `adapter` on the model in `base` starts from.
 
-    Raises ValueError where it holds no adapter or another one than its digest says, and where that adapter was trained on another base,
-    by another method or with other settings. An adapter that peft made elsewhere says nothing of these: `checkpoints.fill` compares its settings.
+    Raises ValueError if it holds no adapter or one with another digest, and if that adapter was trained on another base, by another method
+    or with other settings. An adapter that peft wrote elsewhere does not record these: `checkpoints.fill` compares its settings.
     """
     folder = Path(start.path)
     if not checkpoints.is_adapter(folder):
@@ -41,7 +41,7 @@ def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
 def bank_beside(base: Path, adapter: Part) -> Path | None:
     """Return the folder of the bank beside the model in `base` that `adapter` mixes; None for an adapter that mixes none.
 
-    Raises ValueError where there is no bank, or one of another method's adapters.
+    Raises ValueError if there is no bank, or if its adapters are of another method.
     """
     if not adapter.spec.of_domains:
         return None

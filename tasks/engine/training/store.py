@@ -12,9 +12,9 @@ from tasks.io.weights import checkpoints, peft_lora
 def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *, standalone: bool = False) -> None:
     """Write what was trained to the new folder `folder`.
 
-    An adapter is written on its own, in peft's format if peft made it, else as `adapter.safetensors` with `adapter.json`; where a LoRA
-    computes the same function, that LoRA stands beside it in peft's format. Everything is merged into one model where there is no
-    adapter, the base grew, a selector put deltas on weights, or with `standalone`.
+    An adapter is written alone: in peft's format if peft made it, else as `adapter.safetensors` with `adapter.json`. If a LoRA computes the
+    same function, that LoRA is written too, in peft's format. Everything is merged into one model if there is no adapter, the base grew, or
+    a selector put deltas on weights, and with `standalone`.
     """
     folder.mkdir(parents=True)
     model: Any = attached.model
@@ -29,7 +29,7 @@ def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *
         for config in model.peft_config.values():
             config.base_model_name_or_path = "models/pretrained"
             for name, value in vars(config).items():
-                if isinstance(value, set):  # whose order is another in every process
+                if isinstance(value, set):  # the order of a set differs between processes
                     setattr(config, name, sorted(value))
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's model card is an empty form

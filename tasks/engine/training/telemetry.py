@@ -1,4 +1,4 @@
-"""Telemetry of a running training for people: a line of progress, and MLflow's metrics by step. No output holds any of it."""
+"""Telemetry of a running training, for people: a progress line, and metrics by step in MLflow. No stage output contains any of it."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,9 +10,9 @@ from tasks.core.stage import Run
 from tasks.io.system import usage
 
 VALIDATION = "validation"
-"""The name of the only validation set of a tuning; MLflow has its loss as `valid/loss`."""
+"""The name of stage `tune`'s only validation set; its loss is `valid/loss` in MLflow."""
 REWARDS = "rewards/"
-"""Prefix of the rewards among the values of a validation."""
+"""Prefix of the names of rewards among the values of a validation."""
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,29 @@ class StepMetrics:
     steps: int
     """Steps of the whole training."""
     loss: float
-    """What the objective gave, per trained token."""
+    """The objective's loss per trained token."""
     learning_rate: float
     gradient_norm: float | None
     """Before clipping; None for an optimizer without gradients."""
     epoch: float
-    """Passes over the training data so far."""
+    """Epochs completed so far, with their fraction."""
     tokens: int
-    """All tokens of the step, those of all processes."""
+    """All tokens of the step, over all processes."""
     trained_tokens: int
-    """Those that have a loss."""
+    """The tokens of the step that have a loss."""
     seconds: float
-    """From the end of the step before, without validation and checkpoints."""
+    """The time since the end of the previous step, without validation and checkpoints."""
     mfu: float | None
-    """Share of the GPUs' peak; None where that is unknown (`tasks.engine.training.flops`)."""
+    """Fraction of the GPUs' peak; None where the peak is unknown (`tasks.engine.training.flops`)."""
 
 
 OnStep = Callable[[StepMetrics], None]
 OnValidation = Callable[[int, Mapping[str, float]], None]
-"""Called with a step, and the loss on each validation set and the rewards of held-out answers after it."""
+"""Called with a step and the values measured after it: the loss on each validation set, and the rewards of held-out answers."""
 
 
 class Telemetry:
-    """Reports a training to its run: every step to MLflow, and now and then a line with the latest figures."""
+    """Reports a training to its run: every step to MLflow, and at intervals a line with the latest figures."""
 
     def __init__(self, run: Run, before: Mapping[str, float]) -> None:
         self._run, self._before = run, before
@@ -66,7 +66,7 @@ class Telemetry:
             )
             if metrics.step == 1:
                 self.on_validation(0, self._before)
-        next(self._progress, None)  # shows the step before, with its status
+        next(self._progress, None)  # shows the previous step, with its status
         self._steps += 1
         self._tokens += metrics.tokens
         self._trained_tokens += metrics.trained_tokens
@@ -84,7 +84,7 @@ class Telemetry:
         self._run.log(step, **logged)
 
     def summary(self) -> str:
-        """Return what the training's steps came to, in one line; nothing if no step was made."""
+        """Return totals of the training's steps in one line; empty if no step was made."""
         if not self._seconds:
             return ""
         return (
@@ -117,7 +117,7 @@ def metric_of(name: str) -> str:
 
 
 def memory() -> dict[str, float]:
-    """Return the most memory that this process has taken so far, and the most of its GPU."""
+    """Return the peak memory of this process so far, and the peak memory of its GPU."""
     taken = {"system/peak_memory_mb": usage.peak_memory_mb()}
     if on_gpu := torch.cuda.max_memory_allocated():
         taken["system/gpu_peak_memory_mb"] = on_gpu / 2**20
@@ -130,7 +130,7 @@ def _words(name: str) -> str:
 
 
 def _status(logged: Mapping[str, float]) -> str:
-    """Return the figures of a step that stand beside its progress."""
+    """Return the figures of a step that the progress line shows."""
     shown = {
         "train/loss": "loss {:.4f}",
         "train/learning_rate": "learning rate {:.2e}",

@@ -1,7 +1,6 @@
-"""The one training engine, on a plain `transformers.Trainer`. Stages `tune` and `pretrain` are thin callers.
+"""Train a composition of methods (`tasks.engine.training.compose`) with a plain `transformers.Trainer`, for stages `tune` and `pretrain`.
 
-A composition of methods trains (`tasks.engine.training.compose`). The engine lays out the packs and calls the methods' hooks; stepping,
-accumulation, precision, resume and distribution are Trainer's.
+The engine lays out the packs and calls the methods' hooks; Trainer does stepping, accumulation, precision, resuming and distribution.
 """
 
 import math
@@ -47,15 +46,15 @@ class TrainData:
 
     train: Sequence[Encoded]
     valid: validation.Sets = field(default_factory=dict)
-    """Held-out sets by name; methods may look at what of them is of tasks that train."""
+    """Held-out sets by name. Methods may read those of their sequences whose tasks are trained."""
     probe: Sequence[Encoded] = ()
-    """A few sequences for methods to look at. Where it is empty they look at the first pack that trains."""
+    """A few sequences for methods to examine. If it is empty, they examine the first training pack."""
     judged: Sequence[Encoded] = ()
-    """Held-out answers as the objective encodes them, whose rewards are measured with every validation."""
+    """Held-out answers as the objective encodes them. Their rewards are measured at every validation."""
     adapter: Path | None = None
     """The folder of the adapter that the training starts from; None for a new one."""
     domains: Path | None = None
-    """The folder of the bank whose adapters, one a domain, are mixed; None where none are."""
+    """The folder of the bank whose adapters, one for each domain, are mixed; None if none are mixed."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,14 @@ class TrainResult:
     """The packs of the first step."""
     tokens: int
     trainable: int
-    """Parameters that may move at any time."""
+    """Parameters that train at some step."""
     active: int
-    """The most of them that moved in one step: fewer where a selector lets them take turns."""
+    """The most parameters that trained in one step: fewer than `trainable` if a selector lets them take turns."""
     parameters: int
     measured: dict[str, list[tuple[int, float]]]
     """Name → (tokens so far, value) at each checkpoint and at the end."""
     left_out: tuple[int, int]
-    """The packs, and their sequences, that the processes could not share evenly (`Batches`)."""
+    """The number of packs that the processes could not share evenly, and of their sequences (`Batches`)."""
 
     @property
     def model(self) -> nn.Module:
@@ -101,11 +100,12 @@ def train(
 ) -> TrainResult:
     """Train `model` on `data` and return the result.
 
-    Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
-    `on_resume` is called with the step of that checkpoint, `on_step` after every optimizer step, `on_validation` after every validation. `measure` returns the values that are
-    kept at each checkpoint and at the end: by default the losses on the validation sets. `reference` is given the composed model before its first
-    step, and returns sequences with its figures, for an objective that reads them.
-    Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
+    Checkpoints go to `work`. A run that finds a complete checkpoint there continues from it, and on a CPU ends with the same bytes.
+    `on_resume` is called with the step of that checkpoint, `on_step` after every optimizer step, `on_validation` after every validation.
+    `measure` returns the values that are recorded at each checkpoint and at the end: by default the losses on the validation sets.
+    `reference` is given the composed model before its first step, and returns sequences with that model's figures, for an objective that
+    reads them.
+    Raises ValueError if the composition cannot work, or if a checkpoint was made with other settings.
     """
     compose.check_floor(parts, config)
 
@@ -137,7 +137,7 @@ def train(
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)
     gradient_free = parts.optimizer.spec.gradient_free
-    makes_all = not gradient_free and parts.sparsifier.name == "none"  # of the products that are counted for the MFU
+    makes_all = not gradient_free and parts.sparsifier.name == "none"  # all the matrix products that the MFU counts
     settle = _stream(optimizer, attached.model, compute, work) if parts.optimizer.spec.streams else _nothing
 
     # loop
@@ -221,7 +221,7 @@ def train(
 
 
 def _optimizer(attached: Attached, parts: Composition, config: Training, steps: int) -> tuple[Optimizer, LRScheduler]:
-    """Return the optimizer of what trains, and the schedule of its learning rate."""
+    """Return the optimizer of the trainable parameters, and the schedule of its learning rate."""
     groups = compose.groups(attached, parts)
     optimizer: Optimizer = parts.optimizer.method.make(groups, parts.optimizer.config, config.seed)
     warmup = math.ceil(config.warmup * steps)
@@ -232,14 +232,14 @@ def _optimizer(attached: Attached, parts: Composition, config: Training, steps: 
 
 
 def _stream(optimizer: Any, model: nn.Module, compute: Compute, work: Path) -> Callable[[], None]:
-    """Have an optimizer that streams send the blocks home, and return the function that makes a step which is due."""
+    """Have an optimizer that streams move the model's blocks to their place, and return the function that makes a step which is still due."""
     optimizer.stream(model, compute.device, work)
     settle: Callable[[], None] = optimizer.settle
     return settle
 
 
 def _nothing() -> None:
-    """Settle where no step is ever due."""
+    """Do nothing: the `settle` of optimizers that never defer a step."""
 
 
 def _result(
@@ -265,7 +265,7 @@ def _result(
 def _by_tokens(
     batches: Batches, rows: Iterable[Mapping[str, float]], names: Mapping[str, str]
 ) -> dict[str, list[tuple[int, float]]]:
-    """Return the finite values of Trainer's history by our names, over the tokens seen; without those that it does not have."""
+    """Return the finite values of Trainer's history over the tokens seen, under our `names`; names without a value are left out."""
     values = {
         name: [
             (batches.tokens_after[int(row["step"]) - 1], float(row[key]))
@@ -278,7 +278,7 @@ def _by_tokens(
 
 
 def _probe(packs: Iterable[Pack], tasks: tuple[str, ...], *, each: bool) -> Probe:
-    """Return the packs for methods to look at, or each sequence as one: what a hook sees in one pass is then a whole pack."""
+    """Return the packs for methods to examine. With `each`, every sequence is a pack of its own, so that a hook sees one sequence a pass."""
     if each:
         packs = [Pack((sequence,)) for pack in packs for sequence in pack.sequences]
 
@@ -300,7 +300,7 @@ def _objective_state(parts: Composition, state: TrainingState) -> dict[str, Tens
 def _observed(
     model: nn.Module, packs: Sequence[Pack], columns: Sequence[Column], compute: Compute
 ) -> Iterator[tuple[Tensor, Tokens]]:
-    """Yield the token losses and `Tokens` of some packs with their auxiliary sequences. The model's mode is left as it is."""
+    """Yield the token losses and `Tokens` of some packs with their auxiliary sequences. The model's mode does not change."""
     inner: Any = plain(model)
     with evaluating(inner), device.autocast(compute):
         for pack in packs:

@@ -1,4 +1,4 @@
-"""`transformers.Trainer` as the engine uses it: on packs, with checkpoints of what trains, and with or without gradients."""
+"""The engine's `transformers.Trainer`: it trains on packs, saves only trained tensors, and steps with or without gradients."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from tasks.engine.training.compose import Attached
 
 
 class PackTrainer(Trainer):
-    """A Trainer whose checkpoints hold only what trains, and which can step without a gradient."""
+    """A Trainer whose checkpoints hold only the trained and kept tensors, and which can step without a gradient."""
 
     def __init__(
         self,
@@ -40,7 +40,11 @@ class PackTrainer(Trainer):
         settle: Callable[[], None],
         objective_state: Callable[[], dict[str, Tensor]],
     ) -> None:
-        """A step whose loss is below `floor` is left out. `settle` makes a step that is still due. `objective_state` returns the tensors that the objective's loss is given in every forward pass."""
+        """Set up Trainer.
+
+        A step whose loss is below `floor` is left out. `settle` makes a step that is still due. `objective_state` returns the tensors that the
+        objective's loss receives in every forward pass.
+        """
         with _known_to_train(attached.model):
             super().__init__(
                 model=attached.model,
@@ -50,7 +54,7 @@ class PackTrainer(Trainer):
                 callbacks=callbacks,
             )
         self.remove_callback(PrinterCallback)
-        self.optimizer, self.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
+        self.optimizer, self.lr_scheduler = optimizer, scheduler  # under FSDP, Trainer refuses them as arguments
         self._trainable, self._kept, self._floor = attached.trainable, attached.kept, floor
         self._estimate: Callable[[Callable[[], Tensor]], Tensor] | None = None
         if gradient_free:
@@ -67,7 +71,7 @@ class PackTrainer(Trainer):
         row = self._prepare_inputs(inputs)
 
         def loss() -> Tensor:
-            # Autocast keeps cast weights as long as it lasts, and here they change between two calls.
+            # Autocast caches cast weights until its context ends, and here weights change between two calls.
             with self.compute_loss_context_manager():
                 return self.compute_loss(model, row, num_items_in_batch=num_items_in_batch)
 
@@ -78,7 +82,7 @@ class PackTrainer(Trainer):
     def _step_above_floor(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
     ) -> Tensor:
-        """Return the loss of the step's only pack, and run it backward where it is not below the floor.
+        """Return the loss of the step's only pack, and run the backward pass if the loss is not below the floor.
 
         Without a backward pass, gradients are None and the optimizer skips the parameters; zero gradients would still move them.
         """
@@ -125,7 +129,7 @@ class PackTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         tensors = {**self._trainable, **self._kept}
-        if self.is_fsdp_enabled:  # what was attached is whole, and the model has its shards by now
+        if self.is_fsdp_enabled:  # `attached` holds whole tensors, while the model is sharded by now
             parameters = dict(self.model.named_parameters(remove_duplicate=False))
             tensors |= {name: parameters[name] for name in tensors.keys() & parameters.keys()}
         saved = load_file(folder / WEIGHTS) | (load_file(folder / KEPT) if (folder / KEPT).is_file() else {})
@@ -146,9 +150,9 @@ class PackTrainer(Trainer):
 
 @contextmanager
 def _known_to_train(model: Any) -> Iterator[None]:
-    """Let Trainer take a quantised model with an adapter that is not peft's, which it knows by this mark alone (`compose.check` has seen to the adapter).
+    """Make Trainer accept a quantised model with an adapter that is not peft's, by setting the attribute that it checks.
 
-    Afterwards the mark would have transformers look for peft's config.
+    `compose.check` has checked the adapter. The attribute is removed at the end, since transformers would look for peft's config otherwise.
     """
     model._hf_peft_config_loaded = True
     try:
@@ -160,7 +164,7 @@ def _known_to_train(model: Any) -> Iterator[None]:
 def training_arguments(
     config: Training, compute: Compute, *, steps: int, work: Path, gradient_free: bool
 ) -> TrainingArguments:
-    """Return Trainer's arguments for a training of so many steps with its checkpoints in `work`."""
+    """Return Trainer's arguments for a training of `steps` steps with its checkpoints in `work`."""
     arguments = TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,  # an item is a pack
@@ -173,10 +177,10 @@ def training_arguments(
         seed=config.seed,
         data_seed=config.seed,
         dataloader_num_workers=config.workers,
-        train_sampling_strategy="sequential",  # the schedule has shuffled already, epoch by epoch
+        train_sampling_strategy="sequential",  # the packs are already shuffled, epoch by epoch
         remove_unused_columns=False,
         logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
+        logging_nan_inf_filter=False,  # a loss that is not finite must be visible
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 1,
         save_total_limit=2,
@@ -184,7 +188,7 @@ def training_arguments(
         report_to=[],
         disable_tqdm=True,
     )
-    # With several, Trainer would split each pack among them by DataParallel. Here processes share a training.
+    # With several GPUs, Trainer would split each pack among them by DataParallel. Here processes share a training instead.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
@@ -194,6 +198,6 @@ def _size(tensor: Tensor) -> str:
 
 
 def _first(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the only row: it is a batch already."""
+    """Return the only row, which is a batch already."""
     (row,) = rows
     return row

@@ -24,17 +24,17 @@ from tasks.methods.objectives import DESIRABLE, REFERENCE, Answers
 Sets = Mapping[str, Sequence[Encoded]]
 """Held-out sequences by the name of their set."""
 SHARE = 0.05
-"""The largest share of a training's time that validation takes where no setting says how often."""
+"""The largest share of a training's time that validation takes if `validate_every` is not set."""
 COST = 0.5
-"""Cost of a forward pass over a token, where training on it is 1: a backward pass costs as much as a forward one, or more."""
+"""Cost of a forward pass over a token, relative to training on it: a backward pass costs at least as much as a forward pass."""
 CHOSEN, REJECTED, MARGINS, ACCURACIES = (f"rewards/{name}" for name in ("chosen", "rejected", "margins", "accuracies"))
-"""The names that TRL has for the rewards of preferences."""
+"""TRL's names for the rewards of preferences."""
 
 
 def losses(model: nn.Module, sets: Sets, compute: Compute) -> dict[str, float]:
     """Return the model's mean loss on each set that is not empty, in nats per trained token.
 
-    It draws no random numbers and leaves every module in the mode it was in.
+    Draws no random numbers, and leaves the mode of every module unchanged.
     """
     inner: Any = plain(model)
     with evaluating(inner), device.autocast(compute):
@@ -42,17 +42,17 @@ def losses(model: nn.Module, sets: Sets, compute: Compute) -> dict[str, float]:
 
 
 def digest(sets: Sets) -> str:
-    """Return a hash of the tokens and weights that a loss is measured on: losses on other ones are not to be compared."""
+    """Return a hash of the tokens and weights that a loss is measured on: only losses with equal hashes can be compared."""
     contents = {name: [[row.id, row.ids, row.weights] for row in rows] for name, rows in sets.items()}
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rewards(model: nn.Module, judged: Sequence[Encoded], objective: Part, compute: Compute) -> dict[str, float]:
-    """Return the rewards that the objective gives held-out answers, by TRL's names; without such answers nothing.
+    """Return the rewards that the objective gives held-out answers, by TRL's names; empty without such answers.
 
-    `judged` are answers with their worse ones as auxiliary sequences, or with the column `DESIRABLE`. The margin is the mean reward of
-    the better answers less that of the worse ones. The accuracy is the share of worse answers whose better one, of the same example,
-    has a higher reward; it is left out where no example has both.
+    `judged` are answers with their worse answers as auxiliary sequences, or with the column `DESIRABLE`. The margin is the mean reward of
+    the better answers minus that of the worse ones. The accuracy is the share of worse answers for which the better answer of the same
+    example has a higher reward; it is left out if no example has both.
     """
     sides = list(_sides(judged))
     if not sides:
@@ -74,7 +74,7 @@ def rewards(model: nn.Module, judged: Sequence[Encoded], objective: Part, comput
 
 
 def _sides(judged: Iterable[Encoded]) -> Iterator[tuple[Encoded, bool]]:
-    """Yield each judged answer, True beside it if it is the better one or desirable."""
+    """Yield each judged answer with True if it is the better one or desirable, else False."""
     for sequence in judged:
         yield sequence, sequence.columns.get(DESIRABLE.name, [DESIRABLE.fill])[0] == 1
         yield from ((worse, False) for worse in sequence.auxiliary)
@@ -95,7 +95,7 @@ def _answers(model: nn.Module, sequences: Sequence[Encoded], compute: Compute) -
 
 
 def interval(config: Training, batches: Batches, sets: Sets, judged: Sequence[Encoded] = ()) -> int:
-    """Return the steps between two validations during training, beside those at checkpoints; 0 for none."""
+    """Return the number of steps between two validations, in addition to those at checkpoints; 0 for none."""
     measured = [*(sequence for rows in sets.values() for sequence in rows), *(answer for answer, _ in _sides(judged))]
     tokens = sum(map(len, measured))
     if not tokens:
