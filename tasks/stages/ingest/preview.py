@@ -29,7 +29,7 @@ from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gy
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import TOO_LONG, Sourced, too_long
-from tasks.stages.ingest.reading import threads
+from tasks.stages.ingest.reading import cleaning, threads
 from tasks.stages.ingest.reading.examples import (
     LONG,
     Asked,
@@ -46,6 +46,7 @@ from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.guesses.names import ABOUT, TEXTS, Guess, first_named, names_of, num_words
 from tasks.stages.ingest.reading.rows import reasoning
 from tasks.stages.ingest.reading.rows.columns import missing
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
 from tasks.stages.ingest.screening.sensitive import example_parts
@@ -239,7 +240,8 @@ def _split_column(source: ExampleSource) -> str | None:
 def _shared_text(source: ExampleSource) -> str | None:
     """Return the column of a text about which several rows ask, such as a paragraph; None if there is none, or if settings name a group.
 
-    Every row must have the text, since a row without a group is refused.
+    Every row must have the text, because a row without a group is refused. The exception is a column that may be empty by its shape, such as
+    `context`.
     """
     if not isinstance(source, File | Query | Datasets) or source.group or source.thread:
         return None
@@ -249,14 +251,16 @@ def _shared_text(source: ExampleSource) -> str | None:
     if name is None:
         return None
     by_text = source.model_copy(update={"group": name})
-    if 2 * sum(isinstance(example_from_row(row, "", by_text, ""), Asked) for row in first) <= len(first):
+    asking = [row for row in first if cleaning.group_name(row.values.get(name)) is not None]
+    if 2 * sum(isinstance(example_from_row(row, "", by_text, ""), Asked) for row in asking) <= len(asking):
         return None
     texts: Counter[int] = Counter()
     for row in _rows(source):
         text = row.values.get(name)
-        if not isinstance(text, str) or not text.strip():
+        if isinstance(text, str) and text.strip():
+            texts[hash(text)] += 1
+        elif name not in EXTRAS or cleaning.group_name(text) is not None:
             return None
-        texts[hash(text)] += 1
     num_shared = texts.total() - len(texts)
     return name if len(texts) >= FEWEST_TEXTS and num_shared >= SHARED * texts.total() else None
 

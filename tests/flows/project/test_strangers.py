@@ -301,7 +301,9 @@ def test_a_column_of_splits_is_named(tmp_path):
         (12, {}, "context"),
         (24, {}, None),  # each of one row
         (4, {}, None),  # too few for splits
-        (12, {"context": ""}, None),  # a row without one would be refused
+        (12, {"context": ""}, "context"),  # a row without one is alone
+        (12, {"context": None}, "context"),
+        (12, {"context": ["a"]}, None),
         (12, {"about": "x"}, "context"),
     ],
 )
@@ -315,6 +317,7 @@ def test_the_text_that_several_rows_are_about_keeps_them_together(tmp_path, text
     view, sources = taken(tmp_path / "a.jsonl")
     assert view["groups_by"] == [column]
     assert sources.with_groups(view["groups_by"]).examples[0].get("group") == column
+    assert view["kept"] + sum(view["refused"].values()) == 24
     plain = [{name: row[name] for name in ("question", "answer")} | {"text": row["context"]} for row in rows]
     (tmp_path / "b.jsonl").write_bytes(lines(plain))
     assert taken(tmp_path / "b.jsonl")[0]["groups_by"] == [None]  # no example is made of it

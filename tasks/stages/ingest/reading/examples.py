@@ -23,7 +23,7 @@ from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.rows import tool_calls
 from tasks.stages.ingest.reading.rows.columns import usual
-from tasks.stages.ingest.reading.rows.conversations import context_answers, conversation, is_decoded
+from tasks.stages.ingest.reading.rows.conversations import EXTRAS, context_answers, conversation, is_decoded
 from tasks.stages.ingest.reading.rows.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.rows.preferences import judgement
 from tasks.stages.ingest.reading.rows.reasoning import with_reasoning
@@ -251,11 +251,12 @@ def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, 
 
 
 def _group(columns: Mapping[str, Any], options: Rows) -> str | Unfit | None:
-    """Return the group that a column names; None if no column names groups."""
+    """Return the group that a column names; None if no column names groups, or if it is the column of a text and the row has none."""
     if (column := _group_column(options)) is None:
         return None
-    name = cleaning.group_name(columns.get(column))
-    return Unfit("no group", f"the column {column!r} is empty") if name is None else f"{label(options)}: {name}"
+    if (name := cleaning.group_name(columns.get(column))) is not None:
+        return f"{label(options)}: {name}"
+    return None if column in EXTRAS else Unfit("no group", f"the column {column!r} is empty")
 
 
 def _holds_group(columns: Mapping[str, Any], options: Rows, messages: Sequence[Message]) -> bool:

@@ -109,3 +109,13 @@ def test_rows_and_texts_without_a_group_are_refused(tmp_path):
         assert [getattr(row, "reason", "") for row in read] == ["", "no group", "no group"]
     mistyped = TextFile.model_validate(settings | {"group": "gruop"})
     assert {row.reason for row in read_documents(mistyped, "domain")} == {"no group"}
+
+
+def test_a_row_that_asks_about_no_text_is_a_group_of_its_own(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    texts = ({"context": "It began in May."}, {"context": "It began in May."}, {"context": ""}, {})
+    rows = [{"question": f"When, {n}?", "answer": f"In {n}."} | text for n, text in enumerate(texts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = [row for _, row in read_rows(File.model_validate({"from": "file", "path": file, "group": "context"}), 0)]
+    assert [row.group == row.source for row in read] == [False, False, True, True]
+    assert read[0].group == read[1].group
