@@ -58,7 +58,7 @@ class Choice(AnswerCheck):
         if question is None:
             return Unfit("no question", f"none of the columns {', '.join(QUESTIONS)} holds a text")
         column = self.reference_column(values)
-        right = position(_as_number(values.get(column), *options) if column else None, *options)
+        right = position(_meant(values[column], values[self.options], *options), *options) if column else None
         if right is None:
             given = "no column names it" if column is None else f"{column!r} is {str(values.get(column))[:40]!r}"
             return Unfit("choices without the right one", f"{given}; the options are {', '.join(options[0])[:120]}")
@@ -155,10 +155,24 @@ def _first_text(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((name for name in names if isinstance(values.get(name), str) and values[name]), None)
 
 
-def _as_number(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> Any:
-    """Return the number in a text of digits, unless an option or a label is a text of digits too."""
-    is_number = isinstance(reference, str) and re.fullmatch(r"\d{1,9}", reference.strip())
-    return int(reference) if is_number and not labels and reference.strip() not in texts else reference
+def _meant(reference: Any, given: Any, texts: Sequence[str], labels: Sequence[str]) -> Any:
+    """Return a reference in the form for `position`: the text of the option that is the same boolean or number, or the number in a text of digits.
+
+    If options are numbers, a numeric reference is one of them, not an index. Digits that are an option or a label stay a text.
+    """
+    if isinstance(reference, bool):
+        return next((text for text in texts if text.casefold() == str(reference).casefold()), reference)
+    if isinstance(reference, int | float):
+        options = given["text"] if isinstance(given, Mapping) else given
+        numbers = {option: text for text, option in zip(texts, options, strict=True) if is_number(option)}
+        return numbers.get(reference) if numbers else int(reference) if reference == reference // 1 else reference
+    is_plain = isinstance(reference, str) and re.fullmatch(r"\d{1,9}(\.0)?", reference.strip())
+    return int(float(reference)) if is_plain and not labels and reference.strip() not in texts else reference
+
+
+def is_number(value: Any) -> bool:
+    """Return True for a number; a boolean is not one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def chosen_option(answer: str, texts: Sequence[str]) -> int | None:

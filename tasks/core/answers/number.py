@@ -1,9 +1,9 @@
 """Check `number`: the last number of the answer equals that of the reference.
 
-If the answer has `####` before a number, only the text after the last one counts, as in GSM8K (Cobbe et al. 2021,
-https://arxiv.org/abs/2110.14168). If it has `\\boxed{…}`, only the text in the last one counts. Units, their exponents, currencies and separators of
-thousands are ignored. Fractions and powers of ten are compared by value. `2 million` is 2000000, and also equals 2 if the other number has no such
-word, because a question may ask for millions.
+If the answer has `####` before a number, only the text after the last one counts, as in GSM8K (Cobbe et al. 2021, https://arxiv.org/abs/2110.14168).
+If it has `\\boxed{…}`, only the text in the last one counts. Units, their exponents, currencies and separators of thousands are ignored. Fractions
+and powers of ten are compared by value, and `5 ± 0.1` is 5. A time, a date or a range is not a number. `2 million` is 2000000, and also equals 2 if
+the other number has no such word, because a question may ask for millions.
 """
 
 import re
@@ -48,8 +48,16 @@ UNIT_POWER = re.compile(
 )
 """A unit with its exponent."""
 GAP = "[ \u00a0\u2009\u202f]"
+UNCERTAINTY = re.compile(
+    r"(?<=\d)(?P<unit>\s?(?!and\b|or\b|und\b|oder\b)(?:[^\W\d]{1,4}|[%°])?)\s?(?:±|\+/[-−]|\\pm)\s?\d+(?:[.,]\d+)*"
+)
+"""How far a number may be off: `5 ± 0.1` is 5."""
+JOINED = re.compile(r"(?<!\d)\d+(?:(?::\d+)+|[-–][$€£]?\d+|(?P<part>[-–/.])\d{1,2}(?P=part)\d+)(?:[-–/.:,]\d+)*")
+"""Numbers that are one thing together, which no single number is: a time, a ratio, a range, a date, a version."""
+JOINT = "\ue000"
+"""Stands for them."""
 NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+−–]?)\s?[$€£¥]?\s?"
+    rf"{JOINT}|(?<![\w.])(?P<sign>[-+−–]?)\s?[$€£¥]?\s?"
     rf"(?P<whole>\d{{1,2}}(?:,\d\d)+,\d{{3}}(?!\d)|\d{{1,3}}(?:['’٬_]\d{{3}})+(?!\d)|\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:{GAP}\d{{3}})+(?!\d)|\d+|(?=\.\d))"
     r"(?P<decimals>\.\d+)?(?P<power>[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?(?P<denominator>\d+)(?![\d/]))?"
@@ -150,16 +158,22 @@ def _spelt_out(sign: str) -> str:
     return unicodedata.normalize("NFKC", sign)
 
 
-def _numbers(text: str, decimal: str) -> list[Quantity]:
+def _numbers(text: str, decimal: str) -> list[Quantity | None]:
+    """Return the numbers in a text; None for those that are joined."""
+    text = JOINED.sub(JOINT, UNCERTAINTY.sub(r"\g<unit>", text))
     if decimal == ",":
         text = text.translate(str.maketrans(".,", ",."))
     text = LATEX_FRACTION.sub(r" \1\2/\3\4 ", text)
     text = MIXED.sub(lambda part: _improper(*map(int, part.groups())) if len(part[0]) <= LONGEST else part[0], text)
     return [
-        Quantity(_value(match), SCALES[scale[1].casefold()] if (scale := SCALE.match(text, match.end())) else 1)
+        None if match[0] == JOINT else _quantity(match, SCALE.match(text, match.end()))
         for match in NUMBER.finditer(text)
         if len(match[0]) <= LONGEST
     ]
+
+
+def _quantity(number: re.Match[str], scale: re.Match[str] | None) -> Quantity:
+    return Quantity(_value(number), SCALES[scale[1].casefold()] if scale else 1)
 
 
 def _improper(whole: int, part: int, denominator: int) -> str:

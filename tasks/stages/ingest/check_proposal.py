@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.answers import registry, tool_call
 from tasks.core.answers.base import Row, loosely
-from tasks.core.answers.choice import Choice, read_options
+from tasks.core.answers.choice import Choice, is_number, read_options
 from tasks.core.answers.number import MARK, MARKED, last_number
 from tasks.core.records import Unfit
 from tasks.core.text.reasoning import answer_of
@@ -78,7 +78,11 @@ def _options_column(rows: Sequence[Mapping[str, Any]]) -> Proposal | None:
         setting = {"kind": "choice", "options": column}
         check = Choice(options=column)
         fitting = [v for v in with_options if not isinstance(check.reshape(v), Unfit)]
-        if fitting and not _counts_from_one(with_options, column, check):
+        if (
+            fitting
+            and not _counts_from_one(with_options, column, check)
+            and not _are_places(with_options, column, check)
+        ):
             return Proposal(setting, f"column `{column}` holds options in {_of(len(with_options), rows)} rows, and the right one is named in {_of(len(fitting), with_options)}", shapes=True)  # fmt: skip
     return None
 
@@ -89,10 +93,18 @@ def _counts_from_one(rows: Sequence[Mapping[str, Any]], options: str, check: Cho
     for values in rows:
         column = check.reference_column(values)
         texts, labels = read_options(values[options]) or ([], [])
-        if column is None or labels or not re.fullmatch(r"\d{1,9}", str(values[column]).strip()):
+        is_place = column is not None and re.fullmatch(r"\d{1,9}", str(values[column]).strip())
+        if column is None or not is_place or labels or any(map(is_number, values[options])):
             return False
         numbers.add((int(values[column]), len(texts)))
     return counts_from_one(numbers)
+
+
+def _are_places(rows: Sequence[Mapping[str, Any]], options: str, check: Choice) -> bool:
+    """Return True if options are numbers and most right ones are none of these: they are places, which the check would take for numbers."""
+    told = [(values[column], values[options]) for values in rows if (column := check.reference_column(values))]
+    among = [answer in texts for answer, texts in told if is_number(answer) and all(map(is_number, texts))]
+    return 2 * sum(among) < len(among)
 
 
 def _by_share(answers: Sequence[Row], has_shape: Callable[[Row], bool], setting: Any, shape: str) -> Proposal | None:

@@ -312,6 +312,30 @@ def test_a_column_of_options_is_listed_in_the_prompt(values, letter):
 
 
 @pytest.mark.parametrize(
+    ("options", "answer", "letter"),
+    [
+        (["true", "false"], False, "B"),
+        ([True, False], True, "A"),
+        (["yes", "no"], True, None),
+        (["a", "b", "c"], 1.0, "B"),
+        (["a", "b", "c"], "1.0", "B"),
+        (["a", "b", "c"], 1.5, None),
+        (["a", "b", "c"], float("nan"), None),
+        ([1, 2, 3], 2, "B"),
+        ([1.0, 2.0, 3.0], 2, "B"),
+        ([10, 20, 30], 2, None),
+        (["1", "2", "3"], 2, "C"),  # among texts a number is a place
+        (["1", "2", "3"], "2", "B"),
+    ],
+)
+def test_a_right_option_is_a_truth_value_or_a_number_where_options_are(options, answer, letter):
+    shaped = registry.parse({"kind": "choice", "options": "options"}).reshape(
+        {"question": "Which?", "options": options, "answer": answer}
+    )
+    assert (None if isinstance(shaped, Unfit) else shaped["response"]) == letter
+
+
+@pytest.mark.parametrize(
     ("values", "reason"),
     [
         ({"question": "Where?", "choices": OPTIONS, "answer": "Oslo"}, "choices without the right one"),

@@ -27,6 +27,11 @@ def pairs(answers):
     [
         ([f"It is {n}.\n#### {n},000" for n in range(1, 41)], "number", "40 of 40 answers end in `#### NUMBER`"),
         ([f"{n / 2} km" for n in range(40)], "number", "40 of 40 answers are numbers"),
+        (
+            [f"{n % 28 + 1:02d}.01.2024" for n in range(40)],
+            {"kind": "exact", "ignore_case": True, "ignore_punctuation": True},
+            "40 of 40 answers are of one line and at most 40 characters",
+        ),
         ([json.dumps({"n": n}) for n in range(40)], "json", "40 of 40 answers are JSON"),
         ([CALL % n for n in range(40)], "tool_call", "40 of 40 answers are calls of a tool"),
         (
@@ -86,6 +91,26 @@ def test_options_that_are_counted_from_one_are_not_taken_for_the_next_one_each(t
     assert [row["response"] for row in named["rows"]] == ["A. a", "B. b", "C. 2", "A. a", "B. b"]
     assert named["rows"][0]["prompt"] == "Which, 0?\n\nA. a\nB. b\nC. 0"
     assert named["checks"][0]["check"] == "choice"
+
+
+@pytest.mark.parametrize(
+    ("first", "answer", "check", "response"),
+    [
+        (lambda n: n, lambda n: n + 1, {"kind": "choice", "options": "options"}, "B"),
+        (lambda n: n % 2 + 1, lambda n: n % 2 + 1, {"kind": "choice", "options": "options"}, "A"),
+        (lambda n: n + 50, lambda n: n % 3, "choice", "B. 52"),  # places
+    ],
+)
+def test_a_number_among_numbers_is_one_of_them_unless_most_are_places(tmp_path, first, answer, check, response):
+    rows = [
+        {"question": f"Which, {n}?", "options": [first(n) + add for add in range(3)], "answer": answer(n)}
+        for n in range(40)
+    ]
+    file = source(tmp_path, rows)
+    (guess,) = preview((file,))["guesses"]
+    shown = preview((file.model_copy(update={"columns": Columns(**guess["columns"])}) if guess else file,))
+    assert shown["checks"][0]["check"] == check
+    assert (shown["kept"], shown["rows"][1]["response"]) == (40, response)
 
 
 def test_a_right_option_of_many_digits_is_none(tmp_path):

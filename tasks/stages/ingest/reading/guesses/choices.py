@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from tasks.core.answers.choice import is_number
 from tasks.core.text import templates
 from tasks.stages.ingest.reading.guesses.names import (
     TEXTS,
@@ -135,7 +136,7 @@ def _right_choice(rows: Rows, key: str, start: str, choices: str | None) -> str:
     values, name = [str(row[key]).strip() for row in told], as_expression(key)
     if choices and values and _fields(rows, choices).issuperset(value.strip(MARKS) for value in values):
         text = f'{as_expression(choices)}[{name} | string | trim("{MARKS}")]'
-    elif values and all(re.fullmatch(NUMBER, value) for value in values):
+    elif values and all(re.fullmatch(NUMBER, value) for value in values) and not _are_among(told, key, choices):
         sizes = (_num_choices(row, start) for row in told)
         first = int(counts_from_one([(int(float(value)), size) for value, size in zip(values, sizes, strict=True)]))
         text = f"given[range({first}, {first + len(LETTERS)}).index({name} | int(-1))]"
@@ -144,6 +145,15 @@ def _right_choice(rows: Rows, key: str, start: str, choices: str | None) -> str:
     else:
         text = name
     return f'{{% set right = choices.index({text}) %}}{{{{ "{LETTERS}"[right] }}}}. {{{{ choices[right] }}}}'
+
+
+def _are_among(rows: Rows, key: str, choices: str | None) -> bool:
+    """Return True if the choices are numbers, and the right one is one of them in every row."""
+    listed = [row.get(choices) for row in rows] if choices else [None]
+    return all(
+        isinstance(numbers, list) and all(map(is_number, numbers)) and is_number(row[key]) and row[key] in numbers
+        for row, numbers in zip(rows, listed, strict=False)
+    )
 
 
 def counts_from_one(numbers: Collection[tuple[int, int]]) -> bool:
