@@ -7,6 +7,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     FEWEST_WORDS,
     RESPONSES,
     TEXTS,
+    TOGETHER,
     Guess,
     Rows,
     as_expression,
@@ -17,6 +18,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     prompt_of,
     quoted,
     text_columns,
+    topic_of,
 )
 
 SUBMITTED = "submitted"
@@ -45,32 +47,45 @@ def _labelled(rows: Rows) -> Guess | None:
         written = [values for row in rows if (values := _first_values(row["annotations"], kind, field))]
         if not written or prompt is None:
             continue
-        kinds = {type(value) for values in written for value in values}
-        if len(kinds) != 1 or any(len(values) > 1 for values in written):
+        asked_for = list(dict.fromkeys(name for values in written for name, _ in values))
+        words = {name: num_words(*_texts_of(written, name)) for name in asked_for}
+        name = max(words, key=words.__getitem__)
+        told = [own for values in written if (own := [value for each, value in values if each == name])]
+        kinds = {type(value) for values in told for value in values}
+        if len(kinds) != 1 or any(len(values) > 1 for values in told) or (kind == "choices" and len(asked_for) > 1):
             return None
-        if kind == "textarea" and any(isinstance(text, list) and len(text) > 1 for (text,) in written):
+        if kind == "textarea" and any(isinstance(text, list) and len(text) > 1 for (text,) in told):
             return None
         listed = {"textarea": " | first", "choices": ' | join(", ")'}[kind] if kinds == {list} else ""
         results = "annotations | rejectattr('was_cancelled', 'sameas', true) | sum(attribute='result', start=[])"
-        value = f"({results} | selectattr('type', 'equalto', '{kind}') | first)['value']['{field}']"
-        columns = {"prompt": f"{{{{ data[{quoted(prompt)}] }}}}", "response": f"{{{{ {value}{listed} }}}}"}
+        named = f" | selectattr('from_name', 'equalto', {quoted(str(name))})" if len(asked_for) > 1 else ""
+        value = f"({results} | selectattr('type', 'equalto', '{kind}'){named} | first)['value']['{field}']"
+        columns = {"prompt": _shown(data, prompt, "data"), "response": f"{{{{ {value}{listed} }}}}"}
         what = "wrote" if kind == "textarea" else "chose"
         reason = f"'annotations' holds what a person {what} on {prompt!r} of 'data'; cancelled annotations are left out"
+        if len(asked_for) > 1:
+            reason += f"; of {', '.join(map(repr, asked_for))} it is {name!r}, which has the longest texts"
         return Guess(columns, None, reason)
     return None
 
 
-def _first_values(annotations: Sequence[Any], kind: str, field: str) -> list[Any]:
-    """Return the values of a kind in the first annotation that has such values and was not cancelled."""
+def _texts_of(written: Sequence[Sequence[tuple[Any, Any]]], name: Any) -> tuple[Rows, str]:
+    """Return the texts of one field of annotations as rows with one column, and its name."""
+    values = [value for each in written for other, value in each if other == name]
+    return [{"text": text} for value in values for text in _as_list(value)], "text"
+
+
+def _first_values(annotations: Sequence[Any], kind: str, field: str) -> list[tuple[Any, Any]]:
+    """Return the values of a kind, each with the name of its field, in the first annotation that has any and was not cancelled."""
     kept = (a for a in annotations if isinstance(a, Mapping) and a.get("was_cancelled") is not True)
     return next((values for annotation in kept if (values := list(_values(annotation, kind, field)))), [])
 
 
-def _values(annotation: Mapping[str, Any], kind: str, field: str) -> Iterator[Any]:
+def _values(annotation: Mapping[str, Any], kind: str, field: str) -> Iterator[tuple[Any, Any]]:
     results = annotation.get("result")
     for result in results if isinstance(results, list) else ():
         if isinstance(result, Mapping) and result.get("type") == kind and isinstance(result.get("value"), Mapping):
-            yield result["value"].get(field)
+            yield result.get("from_name"), result["value"].get(field)
 
 
 def _submitted(rows: Rows) -> Guess | None:
@@ -138,7 +153,7 @@ def _nested(rows: Rows) -> Guess | None:
         return None
     prompt, question = sides
     columns = {
-        "prompt": f"{{{{ fields[{quoted(prompt)}] }}}}",
+        "prompt": _shown(shown, prompt, "fields"),
         "response": f'{{{{ responses[{quoted(question)}][0]["value"] }}}}',
     }
     return Guess(columns, None, f"{question!r} of 'responses' holds what people answered on {prompt!r} of 'fields'")
@@ -165,6 +180,19 @@ def _question(shown: Rows, fields: Sequence[str], values: Mapping[str, Sequence[
     question = max(words, key=words.__getitem__, default=None)
     is_judged = first_named([name for name in fields if num_words(shown, name)], RESPONSES) is not None
     return None if question is None or (is_judged and words[question] < FEWEST_WORDS) else question
+
+
+def _shown(rows: Rows, prompt: str, place: str) -> str:
+    """Return the template of the text that people were shown, from an object in each row: two texts that share one label, or the question and
+    below it its topic."""
+    names = names_of(rows)
+    if both := next((pair for pair in TOGETHER if prompt in pair and set(pair) <= set(names)), None):
+        return "\n\n".join(f"{{{{ {place}[{quoted(name)}] }}}}" for name in both)
+    about = topic_of(rows, names, [prompt])
+    below = f"{place}.get({quoted(about)})" if about else ""
+    return f"{{{{ {place}[{quoted(prompt)}] }}}}" + (
+        f"{{% if {below} %}}\n\n{{{{ {below} }}}}{{% endif %}}" if about else ""
+    )
 
 
 def _prompt(rows: Rows, names: Sequence[str]) -> str | None:

@@ -31,7 +31,19 @@ SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
 SIGNED = ("preference_strength", "overall_preference")
 """Columns whose negative numbers prefer the first of two answers, and positive numbers the second, as in HelpSteer2 and HelpSteer3."""
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
-SCORES = ("overall_score", "score", "rating", "reward", "rank")
+SCORES = (
+    "overall_score",
+    "score",
+    "rating",
+    "reward",
+    "rank",
+    "upvotes",
+    "likes",
+    "points",
+    "quality",
+    "helpfulness",
+    "stars",
+)
 """Fields with the score of an answer in a list. The highest score is the best; of ranks, the lowest."""
 
 LISTS_OF_SCORES = ("overall_scores", "scores", "ratings", "rewards", "ranks")

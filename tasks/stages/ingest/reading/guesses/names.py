@@ -25,6 +25,11 @@ TEXTS = (
     "utterance", "text", "content", "sentence", "document", "documentation", "docstring", "body", "review", "message", "comment", "article", "dialogue", "dialog", "passage",
     "inhalt", "texto", "texte", "testo",
 )  # fmt: skip
+TOGETHER = (
+    ("instructions", "text"), ("instructions", "document"), ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
+    ("title", "content"), ("title", "body"), ("subject", "body"),
+)  # fmt: skip
+"""Texts that have one label together."""
 ABOUT = (*EXTRAS, "premise", "article", "paragraph", "background", "story", "schema", "kontext", "contexto", "contexte")
 """Words for a text that a question is about."""
 WEAK = ("input", "inputs", "context", "ctx", "source", "task")

@@ -16,6 +16,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     PROMPTS,
     RESPONSES,
     TEXTS,
+    TOGETHER,
     VALUES,
     WEAK,
     Guess,
@@ -51,14 +52,11 @@ LABELS = (
 )
 MADE = ("summary", "highlights", "tldr", "abstract", "code", "sql", "zusammenfassung", "resumen", "resume", "riassunto")
 """Words for a text that is derived from another."""
-TOGETHER = (
-    ("instructions", "text"), ("instructions", "document"), ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("question1", "question2"), ("title", "text"),
-    ("title", "content"), ("title", "body"), ("subject", "body"),
-)  # fmt: skip
-"""Pairs of texts that share one label."""
 EDITS = (("old", "new"), ("before", "after"))
 TOLD = ("message", "subject", "instruction", "description", "commit")
 """Words for a text before and after an edit (`EDITS`), and for the description of the edit."""
+PLACES = (*IDS, "start", "end", "offset", "position", "place", "time", "date", "timestamp", "created", "user")
+"""Words for numbers that state the place, the time or the author of an answer."""
 NAMED = (*IDS, "commit", "sha", "key", "token", "session")
 """Words for a column of identifiers."""
 HASH = "[0-9a-f-]{7,}"
@@ -95,6 +93,8 @@ def guess(rows: Rows) -> Guess | None:
         guess_thread(rows),
     )
     answer = next((answer for answer in guesses if answer is not None), None)
+    told = tuple(f"{name}." for name in names if f"{name}.status" in names)  # to Argilla, in a way that no guess reads
+    names = [name for name in names if not f"{name}.".startswith(told)]
     if answer is not None or is_undecided(rows) or are_annotated(rows):
         return answer
     return next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
@@ -196,6 +196,10 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         reason += f"; {about!r} for what it is about"
     if any(_are_several(row.get(response)) for row in rows):
         reason += f". Some rows of {response!r} hold several answers, and the first one is taken"
+        if told := _measures(rows, response):
+            reason += (
+                f", whatever its {' and '.join(map(repr, told))}: if these tell the best one, name it by a template"
+            )
     return Guess({"prompt": question, "response": answer}, None, reason)
 
 
@@ -204,6 +208,22 @@ def _are_several(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(_are_several, value.values()))
     return isinstance(value, list) and any(item != value[0] for item in value[1:])
+
+
+def _measures(rows: Rows, name: str) -> list[str]:
+    """Return the fields of a column's lists of answers that hold numbers, which differ within a list and are no places or ids."""
+    lists = [
+        [item for item in row[name] if isinstance(item, Mapping)] for row in rows if isinstance(row.get(name), list)
+    ]
+    fields = [
+        field for field in names_of([item for items in lists for item in items]) if not first_named([field], PLACES)
+    ]
+    values = {field: [[item.get(field) for item in items] for items in lists if items] for field in fields}
+    return [
+        field
+        for field, each in values.items()
+        if any(len(set(numbers)) > 1 for numbers in each if all(isinstance(number, int | float) for number in numbers))
+    ]
 
 
 def _text_in(rows: Rows, name: str) -> str | None:

@@ -96,3 +96,75 @@ def test_an_annotation_that_was_cancelled_is_no_answer(kind, value, response):
         assert read(rows[place], answer).response == response
     assert read(rows[0] | {"annotations": [{"result": []}, done]}, answer).response == response
     assert read(rows[0] | {"annotations": [draft]}, answer).reason == "columns do not fit"
+
+
+def labelled(n, data, *fields):
+    """A task of Label Studio, and what a person wrote or chose in these fields."""
+    results = [
+        {"type": kind, "from_name": name, "value": {{"textarea": "text"}.get(kind, kind): [value]}}
+        for kind, name, value in fields
+    ]
+    return {"id": n, "data": data, "annotations": [{"was_cancelled": False, "result": results}]}
+
+
+def test_of_several_fields_that_a_person_wrote_the_one_with_the_longest_texts_is_the_answer():
+    def row(n):
+        title, summary = ("textarea", "title", f"Title {n}"), ("textarea", "summary", f"It is about the number {n}.")
+        return labelled(n, {"text": f"A text about {n}."}, *([title, summary] if n % 2 else [summary]))
+
+    answer = guess([row(n) for n in range(NUMBER)])
+    assert [read(row(n), answer).response for n in (1, 2)] == ["It is about the number 1.", "It is about the number 2."]
+    assert "of 'summary', 'title' it is 'summary'" in answer.reason
+
+
+def test_several_fields_that_a_person_chose_are_no_answer():
+    rows = [
+        labelled(n, {"text": f"On {n}."}, ("choices", "mood", "good"), ("choices", "topic", "art")) for n in range(9)
+    ]
+    assert guess(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "prompt"),
+    [
+        ({"question": "Why is it?", "context": "It was in May."}, "Why is it?\n\nIt was in May."),
+        ({"premise": "It rains a lot.", "hypothesis": "It is wet."}, "It rains a lot.\n\nIt is wet."),
+        ({"title": "On rain", "body": "It rains a lot."}, "On rain\n\nIt rains a lot."),
+        ({"question": "Why is it?"}, "Why is it?"),
+    ],
+)
+def test_all_that_a_person_was_shown_is_the_prompt(data, prompt):
+    each = [{name: text + "!" * n for name, text in data.items()} for n in range(NUMBER)]
+    rows = [labelled(n, shown, ("choices", "mood", "good")) for n, shown in enumerate(each)]
+    assert read(rows[0], guess(rows)).messages[0].content == prompt
+    rows = [{"fields": each[n], "responses": {"mood": [{"value": f"So it is, {n}."}]}} for n in range(NUMBER)]
+    assert read(rows[0], guess(rows)).messages[0].content == prompt
+
+
+def test_a_ranking_in_argilla_is_no_answer():
+    rows = [
+        {"prompt": f"Why, {n}?", "a": f"So, {n}.", "b": f"Not so, {n}.", "order.responses.users": ["u"],
+         "order.responses": [[{"rank": 1, "value": "a"}, {"rank": 2, "value": "b"}]], "order.responses.status": ["submitted"]}
+        for n in range(NUMBER)
+    ]  # fmt: skip
+    assert not (answer := guess(rows)) or "order" not in str(answer.columns)
+
+
+@pytest.mark.parametrize(
+    ("field", "response", "told"),
+    [
+        ("points_given", "Good 0.", "the best one"),
+        ("upvotes", "Good 0.", "the best one"),
+        ("merit", "Bad 0.", "whatever its 'merit'"),
+        ("answer_start", "Bad 0.", "the first one is taken"),
+    ],
+)
+def test_the_numbers_of_answers_choose_the_best_one_or_are_named(field, response, told):
+    rows = [
+        {"question": f"Why, {n}?", "answers": [{"text": f"Bad {n}.", field: 1}, {"text": f"Good {n}.", field: 9}]}
+        for n in range(NUMBER)
+    ]
+    answer = guess(rows)
+    assert read(rows[0], answer).response == response
+    assert told in answer.reason
+    assert (field in answer.reason) == (field != "answer_start")
