@@ -48,6 +48,7 @@ VALUES = {
     "password-line": "tr0ub4dor3xyz",
     "password-parameter": "S3cure!Passw0rd",
     "netrc-password": "Xy12zq",
+    "pgpass-line": "Tr0ub4dor3x",
     "e-mail-address": "anna.schmidt+news@mail.web.de",
     "phone-number": "+49 30 901820",
     "iban": "DE89 3704 0044 0532 0130 00",
@@ -63,6 +64,7 @@ AROUND = {
     "authorization": "Authorization: Bearer {}",
     "password-parameter": "Server=db;User ID=sa;Password={};Encrypt=True",
     "netrc-password": "machine api.heroku.com\n  login joe\n  password {}\n",
+    "pgpass-line": "a file:\ndb.example.net:5432:shop:reader:{}\n",
 }
 
 
@@ -133,6 +135,10 @@ def test_a_rule_finds_its_own_and_its_hint_too(rule):
         "machine learning login page password reset",
         "if (ok&&password==value123) {",
         "sk-learn, sk-or-not, xapp-icon and key-value",
+        "http://localhost:8080/a1/b@c.d and http://host:8080/user1@name",
+        "http://{host}:{port}/v1/users/@me and https://cdn.net:npm/vue@v",
+        "file.c:10:5:note:expected8\n12:30:10:20:abcdef1\nroot:x:0:0:root1x",
+        "*:*:*:postgres:<password1>",
     ],
 )
 def test_what_resembles_them_is_left(text):
@@ -165,6 +171,8 @@ def test_what_resembles_them_is_left(text):
         *((f"a {key}.", [key]) for key in ("hf_" + letters(34, "aBdEgHjKmNpQ"), "AKIA" + letters(16, "QWERTZUI"))),
         ("redis://:hunter2Pass@cache:6379/0", ["hunter2Pass"]),
         ("postgres://app:p4ss@w0rd@db.acme.io/prod", ["p4ss@w0rd"]),
+        ("postgres://app:p4/ss@db.acme.io/prod, amqp://a:b/c1@mq", ["p4/ss", "b/c1"]),
+        ("*:*:*:postgres:a:b\nlocalhost:5432:*:me:q1\\:w2e3\r\n/run/pg:5432:x:y:z9z9z9", ["q1\\:w2e3", "z9z9z9"]),
         *(
             (text.format(key), [key])
             for key in (letters(40),)
@@ -319,7 +327,7 @@ def test_redaction_is_the_same_again_and_leaves_nothing_that_a_hint_missed(parts
     ["a." * 50_000, "+1" * 50_000, "@a" * 50_000, "1." * 50_000, "ab:" * 30_000, "://a:" * 20_000, "-----BEGIN PRIVATE KEY-----" * 4_000,
      "aws " * 25_000, "password='" * 10_000, "4" * 100_000, "eyJ" * 30_000, "A1" * 50_000, "a@a-" * 25_000,
      "curl " * 20_000, "curl -u a" * 10_000, "machine a login b " * 5_000, "PuTTY-User-Key-File-2" * 5_000, "a_token=" * 12_000, "bearer " * 15_000,
-     ";password=" * 10_000, "passPass" * 12_000, "_" * 100_000, "version 1.2.3.4 " * 6_000],
+     ";password=" * 10_000, "passPass" * 12_000, "a:1234:" * 15_000, "://a:b/" * 15_000, "://a:" + "b/" * 50_000, "_" * 100_000, "version 1.2.3.4 " * 6_000],
     ids=lambda text: text[:10],
 )  # fmt: skip
 def test_no_text_takes_long(text):

@@ -78,6 +78,11 @@ def is_no_name(value: str) -> bool:
     return is_strong(value) and (len(parts) == 1 or any(len(part) >= MIXED and is_strong(part) for part in parts))
 
 
+def is_of_address(value: str) -> bool:
+    """Return True for a value that could be the password of an address; with a `/` in it, one that is no path."""
+    return is_real(value) and ("/" not in value or is_strong(value))
+
+
 def is_jwt(value: str) -> bool:
     """Return True if the first part of a JSON Web Token is a header with an algorithm (RFC 7519, section 5)."""
     head = value.partition(".")[0]
@@ -254,8 +259,12 @@ RULES = (
     ),
     _secret("json-web-token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", "eyJ", is_jwt),
     _secret(
-        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>][^\s/:'\"<>]{2,199})@", "://[^ /]*:[^ /]+@", is_real
-    ),  # RFC 3986, section 3.2.1
+        "url-password",
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{0,100}:(?P<value>[^\s/:@'\"<>][^\s/:'\"<>]{2,199}"
+        r"|(?![0-9]+[/?#])[^\s/:@'\"<>{}$]{1,99}/[^\s:'\"<>{}$]{1,99}(?=@[\w.-]+(?:[:/?#\s'\"<>,;)]|\Z)))@",
+        "://[^ /]*:[^ ]+@",
+        is_of_address,
+    ),  # RFC 3986, section 3.2.1; a `/` has to be escaped, and often is not. What follows a port is none.
     _secret(
         "authorization",
         r"(?i)(?:\bbearer +|\bauthorization['\"`]? {0,3}[:=,] {0,3}['\"`]?(?:basic|token) +|\bx-api-key['\"`]? {0,3}[:=,] {0,3}['\"`]?)"
@@ -288,6 +297,12 @@ RULES = (
         r"machine[ \t]+\S+[ \t\r\n]+login",
         is_strong,
     ),
+    _secret(
+        "pgpass-line",
+        r"(?m)^(?:\*|[A-Za-z0-9][\w.-]{0,252}|/[\w./-]{1,107}):(?:\*|[0-9]{4,5}):[^\s:]{1,64}:[^\s:]{1,64}:(?P<value>(?:[^\s:\\]|\\[:\\]){6,200})[ \t]*\r?$",
+        r"(?m)[\w*]:(?:\*|[0-9]{4,5}):[^\s:]+:[^\s:]+:",
+        is_strong,
+    ),  # of ~/.pgpass: host, port, database, user and password
     _personal(
         "e-mail-address",
         r"(?<![\w.+-])[A-Za-z0-9_](?:[\w.+-]{0,62}[\w+-])?@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w(@-])",
