@@ -1,6 +1,6 @@
 """The `ratchet` command line. A command is a file of this folder, and its name is the file's, with hyphens for underscores.
 
-A command with subcommands is a folder, whose files are those.
+A command with subcommands is a folder, whose files are the subcommands.
 """
 
 import importlib
@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def subcommands(name: str) -> list[str]:
-    """Return the subcommands of a command, by file name; none of most."""
+    """Return the subcommands of a command, by file name; most have none."""
     return _names_in(getattr(_module(name), "__path__", []))
 
 
@@ -69,7 +69,7 @@ def application() -> typer.Typer:
 
 
 def _group(name: str) -> typer.Typer:
-    """Return a command with subcommands: alone it runs its own function."""
+    """Return a command with subcommands. Called without one, it runs its own function."""
     run = function(name)
     group = typer.Typer(cls=_help.Subcommands, short_help=_help.first_sentence(run.__doc__), rich_markup_mode=None)
     group.callback(invoke_without_command=True)(run)
@@ -95,7 +95,7 @@ def _names_in(folders: Iterable[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its `ExitCode`.
 
-    An error that a person can mend is one message on stderr, or with `--json` an object on stdout; RATCHET_TRACEBACK=1 shows its
+    An error that the user can fix is one message on stderr, or with `--json` an object on stdout; RATCHET_TRACEBACK=1 shows its
     traceback.
     """
     _terminal.open_closed_streams()
@@ -112,9 +112,9 @@ def _run(arguments: list[str]) -> int:
     try:
         return _exit_code(_invoke(arguments))
     except typer.TyperException as error:
-        error.show()  # type: ignore[attr-defined]  # all that the parser raises have it
+        error.show()  # type: ignore[attr-defined]  # every error of the parser has this method
         return error.exit_code
-    except typer.Abort as error:  # at a question
+    except typer.Abort as error:  # Ctrl-C or Ctrl-D at a question
         typer.echo("Aborted.", err=True)
         return ExitCode.INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else ExitCode.FAILED
     except Exception as error:
@@ -145,9 +145,9 @@ def _run_as_json(arguments: list[str]) -> int:
 
 
 def _print(value: object) -> bool:
-    """Print JSON in which no control character of the data acts on a terminal: its escapes are JSON's.
+    """Print JSON. Control characters of the data are written as JSON escapes, so that none acts on a terminal.
 
-    Returns False where it could not be written: who reads it has ended, of which nothing is said, or its disk is full.
+    Returns False if it could not be written: to a closed pipe, which is not reported, or to a full disk.
     """
     text = visible.escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     try:
@@ -155,7 +155,7 @@ def _print(value: object) -> bool:
     except OSError as error:
         from tasks.io.system import process
 
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer would fail once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else flushing the rest of the buffer would fail again at exit
         if not isinstance(error, BrokenPipeError):
             typer.echo(process.explain(error), err=True)
         return False

@@ -1,4 +1,4 @@
-"""`python -m flows.commands` is `ratchet`."""
+"""Run `ratchet`, as `python -m flows.commands`."""
 
 from flows.commands import main
 

@@ -1,4 +1,4 @@
-"""The output of `--json`: one object on stdout, the report of a command or its error, and nothing else."""
+"""Write the output of `--json`: one object on stdout, the report of a command or its error, and nothing else."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z`])")
 
 @contextlib.contextmanager
 def stdout_kept() -> Iterator[None]:
-    """Send to stderr what this process and those that it starts print to stdout inside the block."""
+    """Redirect to stderr what this process and its child processes print to stdout inside the block."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -35,7 +35,7 @@ def stdout_kept() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a record as JSON can hold it: objects, lists, null for a number that is not finite, and text for times and the like."""
+    """Return a value as JSON can hold it: records become objects, numbers that are not finite null, times and other types text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 
 def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:
-    """Return the exit code of an error, and the error as a record. The traceback of an unforeseen one is printed on stderr."""
+    """Return the exit code of an error, and the error as a record. The traceback of an unexpected error is printed on stderr."""
     from tasks.io.system import process
 
     command = without_passwords(" ".join(["ratchet", *arguments]))
@@ -65,10 +65,10 @@ def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:
 
 
 def problems(message: str, command: str) -> Iterator[Problem]:
-    """Yield the problems that a message names, one a line; lines that are indented belong to the one before.
+    """Yield the problems that a message names, one a line; an indented line belongs to the line before.
 
-    A message says where, what was found, and what would do, in this order: the place stands before the first colon, what was found
-    is a sentence, and the rest is what would do.
+    A message says where, what was found, and what would fix it, in this order: the place comes before the first colon, the finding is the
+    first sentence, and the remedy is the rest.
     """
     for text in re.split(r"\n(?=\S)", message.strip()):
         match = PLACE.match(text)

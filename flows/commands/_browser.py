@@ -4,7 +4,7 @@ import typer
 
 
 def show(address: str) -> None:
-    """Open an address in the browser of this machine, and say so where there is none: over SSH, or in a container."""
+    """Open an address in the browser of this machine, or print it if there is none, as over SSH or in a container."""
     import webbrowser
 
     if not webbrowser.open(address):

@@ -1,4 +1,4 @@
-"""The reports of `compare`, `sweep`, `compare-logs` and `why`, as records."""
+"""Hold the reports of `compare`, `sweep`, `compare-logs` and `why`, as records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Interval:
     """An estimate with its 95 % interval."""
 
     value: float | None
-    """Null where one side diverged."""
+    """Null if one side diverged."""
     low: float | None
     high: float | None
 
@@ -33,9 +33,9 @@ class ComparedComposition:
     rate: float
     """The learning rate chosen on validation."""
     losses: Sequence[float | None]
-    """Domain loss by seed, in nats per token; null for a training that diverged, which is in no other figure."""
+    """Domain loss by seed, in nats per token; null for a training that diverged, which is left out of all other figures."""
     domain: Interval
-    """Domain loss, in nats per token; intervals are over test items where nothing else is said."""
+    """Domain loss, in nats per token. Intervals are over test items unless another unit is named."""
     gain: Interval
     """Domain loss less the base's; negative is better."""
     against_first: Interval | None
@@ -43,7 +43,7 @@ class ComparedComposition:
     forgetting: Interval | None
     """General loss less the base's; positive is worse. Null without general texts."""
     passed: Interval | None
-    """Share of programs that pass their tests; null where none were run."""
+    """Share of programs that pass their tests; null if none were run."""
     trainable: int
     """Parameters that train."""
     peak_memory_mb: Sequence[float]
@@ -60,21 +60,21 @@ class CompareReport(Report):
 
     name: str
     searches: int
-    """Trainings that choose learning rates, at least."""
+    """The least number of trainings that choose learning rates."""
     measured: int
     """Trainings that are measured."""
     tokens: int
-    """Tokens of all trainings, at least."""
+    """The least number of tokens of all trainings."""
     seconds: Range | None
-    """Of all trainings; null where nothing is known."""
+    """Time of all trainings; null if there is no estimate."""
     compositions: Sequence[ComparedComposition] | None
-    """Null with `--dry`. One of which every training diverged is not among them."""
+    """Null with `--dry`. A composition whose trainings all diverged is left out."""
     diverged: Sequence[str]
-    """Compositions of which trainings diverged, with their seeds, in words."""
+    """A sentence for each composition of which trainings diverged, with their seeds."""
     open_ends: Sequence[str]
-    """Compositions whose best learning rate may lie beyond those tried, in words."""
+    """A sentence for each composition whose best learning rate may lie beyond those tried."""
     folder: str | None
-    """The folder of the table, the figures of each training and, where all have a forgetting, the plot; null with `--dry`."""
+    """The folder of the table, the figures of each training and, if every composition has `forgetting`, the plot; null with `--dry`."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class SweptPoint:
     settings: Mapping[str, Any]
     """Setting → value."""
     value: float | None
-    """The figure, its mean over seeds; null where a training diverged."""
+    """The metric, its mean over seeds; null if a training diverged."""
     by_seed: Sequence[float | None]
     interval: Interval | None
     """The mean with its interval over seeds; null with one seed."""
     against_best: Interval | None
-    """The figure less that of the best, paired by seed; null for the best itself, and with one seed."""
+    """The metric less that of the best point, paired by seed; null for the best itself, and with one seed."""
     folders: Sequence[str]
     """The folders of its trials, by seed."""
 
@@ -112,23 +112,23 @@ class SweepReport(Report):
     metric: str
     seeds: Sequence[int]
     trainings: int
-    """Trainings that were not there when it began; of an optimiser, at most."""
+    """Trainings that did not exist when the sweep began; with `--sampler tpe`, at most so many."""
     seconds: Range | None
-    """Of these and of the test; null where nothing is known."""
+    """Time of these trainings and of the test; null if there is no estimate."""
     points: Sequence[SweptPoint] | None
     """The best first; null with `--dry`."""
     best: Mapping[str, Any] | None
-    """The settings of the best; null with `--dry`, and where every point diverged."""
+    """The settings of the best; null with `--dry`, and if every point diverged."""
     test: SweptTest | None
     taken: bool
-    """True if params.yaml was given the best."""
+    """True if the best was written into params.yaml."""
     folder: str | None
     """The folder of the table, the page with the picture and the figures; null with `--dry`."""
 
 
 @dataclass(frozen=True)
 class BisectedPart:
-    """Stages, and their effect together."""
+    """A group of stages, and their joint effect."""
 
     stages: Sequence[str]
     worse_by: Interval
@@ -147,18 +147,18 @@ class WhyReport(Report):
     after: str
     causes: Sequence[Cause]
     machine: Sequence[str]
-    """Differences between the machines that made the two."""
+    """Differences between the machines that made the two models."""
     items: Sequence[MeasureChange] | None
-    """Null where the gate has not judged both: to show items would be a look at the gate set that nobody counts."""
+    """Null if the gate has not judged both: showing items would be a look at the gate set that is not counted."""
     bisection: Sequence[BisectedPart] | None
     """Null without `--bisect`."""
     conclusion: str | None
-    """Of the bisection, in words."""
+    """What the bisection found, in a sentence."""
 
 
 @dataclass(frozen=True)
 class LoggedTask:
-    """The results of one model on one task, as a log has them."""
+    """The results of one model on one task, as recorded in a log."""
 
     task: str
     model: str
@@ -187,10 +187,10 @@ class Score:
 
     value: float
     low: float | None
-    """Null where the data bound nothing."""
+    """Null if the data give no bound."""
     high: float | None
     n: int
-    """Independent units behind both."""
+    """Independent units behind value and interval."""
 
 
 @dataclass(frozen=True)
@@ -229,11 +229,11 @@ class ComparedMeasure:
     verdict: str
     """`higher`, `lower`, `open`, or `equal` if no item differs."""
     items_to_decide: int | None
-    """Items that decide the observed difference with a chance of 80 %, if it is the true one."""
+    """Items needed to decide the observed difference with a chance of 80 %, if it is the true one."""
     detectable: float | None
-    """The difference that as many items as these decide."""
+    """The difference that can be decided with as many items as these."""
     warnings: Sequence[str]
-    """What sets the two logs apart beside their scores."""
+    """Differences between the two logs beside their scores."""
     changed_items: Sequence[ChangedItem]
     """The largest difference first."""
 
@@ -250,4 +250,4 @@ class CompareLogsReport(Report):
     comparisons: Sequence[ComparedMeasure]
     """One for each pair of logs and measure."""
     remarks: Sequence[str]
-    """Tasks and measures that one log alone has."""
+    """Tasks and measures that only one log has."""

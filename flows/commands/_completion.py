@@ -1,4 +1,4 @@
-"""Values that the shell completes. Each is read from names of files and from params.yaml, so that it is there at once."""
+"""Complete values in the shell. They are read from file names and from params.yaml alone, so that completion is immediate."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,7 +65,7 @@ def turns(incomplete: str) -> list[str]:
 
 
 def versions(incomplete: str) -> list[str]:
-    """Return the versions of models that are kept, and the names of the two that matter."""
+    """Return the versions of models that are kept, and `candidate` and `champion`."""
     kept = (path.name for path in Path("models/versions").glob("*") if path.name.isdecimal())
     return _beginning(incomplete, [*RECORDS, *kept])
 
@@ -75,7 +75,7 @@ def _beginning(incomplete: str, names: Iterable[Any]) -> list[str]:
 
 
 def _families() -> dict[str, list[str]]:
-    """Return the methods of each family, by the names of folders: nothing is imported."""
+    """Return the methods of each family, read from the names of folders without importing anything."""
     root = Path(__file__).parents[2] / "tasks/methods"
     return {
         family.name: [path.parent.name for path in family.glob("*/config.py")]

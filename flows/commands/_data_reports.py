@@ -1,4 +1,4 @@
-"""The reports of `ratchet data`, as records."""
+"""Hold the reports of `ratchet data`, as records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class DataSampleReport(Report):
     """The report of `ratchet data sample`."""
 
     total: int
-    """The records that it was drawn from."""
+    """The number of records that the sample was drawn from."""
     records: Sequence[Drawn]
 
 
@@ -33,9 +33,9 @@ class DataSearchReport(Report):
     """The report of `ratchet data search`."""
 
     total: int
-    """The texts that hold what was searched for."""
+    """The number of texts that hold what was searched for."""
     matches: Sequence[Match]
-    """The first of them."""
+    """The first of these texts."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class DataClustersReport(Report):
     """The report of `ratchet data clusters`."""
 
     total: int
-    """All clusters."""
+    """The number of all clusters."""
     copies: int
-    """Records that were left out as copies, of all clusters."""
+    """Records of all clusters that were left out as copies."""
     clusters: Sequence[Cluster]
-    """The largest of them."""
+    """The largest clusters."""
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ class DataSqlReport(Report):
     rows: Sequence[Sequence[Any]]
     """The values of each row in the order of the columns: numbers, texts, true and false, lists and objects; times as text."""
     more: bool
-    """True if the query has further rows than `--rows`."""
+    """True if the query has more rows than `--rows` allows."""

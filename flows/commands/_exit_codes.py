@@ -1,11 +1,11 @@
-"""The exit codes of all commands."""
+"""Define the exit codes of all commands."""
 
 import signal
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit code of a command; `MEANINGS` says what each tells a script."""
+    """The exit code of a command; `MEANINGS` explains each."""
 
     DONE = 0
     FAILED = 1

@@ -1,4 +1,4 @@
-"""Help of the command line: commands in groups, whole sentences, and columns that fit a narrow terminal."""
+"""Format the help of the command line: commands in groups, whole sentences, and columns that fit a narrow terminal."""
 
 import inspect
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 WIDTH = 80
-"""Columns of help on terminals that have as many or more."""
+"""Columns of help on terminals that have at least as many."""
 
 GROUPS = {
     "Data": ("init", "data", "review", "forget", "monitor"),
@@ -29,7 +29,7 @@ def first_sentence(docstring: str | None) -> str:
 
 
 def settings() -> dict[str, Any]:
-    """Return the settings that fit help to the terminal, at most `WIDTH` columns; the library's own minimum is 50."""
+    """Return the settings that fit help to the terminal, at most `WIDTH` columns; the library would use at least 50."""
     return {"terminal_width": min(shutil.get_terminal_size().columns, WIDTH) - 1}
 
 
@@ -48,7 +48,7 @@ class Commands(TyperGroup):
         _write_parameters(self, ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the groups, their columns alike."""
+        """Write the groups, with the same column widths in each."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in GROUPS.items():
             rows = [(f"{name:<{width}}", self.commands[name].get_short_help_str()) for name in names]
@@ -73,7 +73,7 @@ def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _write_rows(title: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
-    """Write a section of two columns. A first cell wider than a third of the line has a line of its own."""
+    """Write a section of two columns. If the first cell is wider than a third of the line, the second begins on the next line."""
     if rows:
         with formatter.section(title):
             formatter.write_dl(rows, col_max=max(formatter.width // 3, 10))

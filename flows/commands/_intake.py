@@ -1,4 +1,4 @@
-"""Look at a person's own data before they are taken: `ratchet init` and `ratchet new` show the same and ask the same."""
+"""Examine a person's own data before they are imported: `ratchet init` and `ratchet new` show the same and ask the same questions."""
 
 import json
 import shlex
@@ -21,9 +21,9 @@ SHOWN = 300
 NAMES = 12
 """Names of columns that are shown."""
 PROGRAM = "{%"
-"""Stands in a template that is too long for a question; params.yaml shows it."""
+"""A Jinja statement: templates that contain one are too long to show in a question; params.yaml shows them."""
 FEW = 3
-"""Groups below which a split would be empty: train, valid and test."""
+"""The least number of groups: with fewer, one of train, valid and test would be empty."""
 COLUMNS = "--prompt COLUMN --response COLUMN"
 
 Prompt = Annotated[
@@ -37,15 +37,15 @@ Query = Annotated[str | None, typer.Option(help="What to read of a database: one
 
 @dataclass(frozen=True)
 class Intake:
-    """Data that were looked at and not taken yet."""
+    """Data that were examined and are not imported yet."""
 
     path: Path | None
-    """Their place on this machine; None of a database on a server."""
+    """Their place on this machine; None for a database on a server."""
     sources: "Sources"
     preview: Mapping[str, Any]
 
     def take(self) -> tuple["Sources", Path | None]:
-        """Copy the data to data/raw. Returns their sources there, and that place; None of a database on a server."""
+        """Copy the data to data/raw. Returns their sources there, and that place; None for a database on a server."""
         from flows.project import data_import
 
         sources = self.sources.checked(self.preview["checks"]).with_splits(self.preview["splits"])
@@ -66,10 +66,10 @@ def examined(
     yes: bool,
     limits: Sequence[int] = (),
 ) -> Iterator[Intake]:
-    """Yield the data of a place after their rows were shown. Columns of other names are guessed, and the guess is asked for.
+    """Yield the data of a place after showing their rows. Columns with unusual names are guessed, and the user confirms the guess.
 
     `call` is the command that was given, which messages repeat; `yes` takes a guess without a question; `limits` are the longest prompt and
-    the longest response of the settings, without them the defaults. Raises FileNotFoundError or
+    the longest response that the settings allow; without `limits` the defaults hold. Raises FileNotFoundError or
     ValueError if there is nothing to train on.
     """
     from flows.project import data_import
@@ -95,7 +95,7 @@ def examined(
 
 
 def _shortage(preview: Mapping[str, Any], call: str) -> str:
-    """Return a message about data of too few usable records, and what would do."""
+    """Return a message about data with too few usable records, and what would fix it."""
     if not preview["kept"] and "unknown shape" in preview["refused"]:
         return f"no record has columns that are known. Nothing was changed; name them with\n  {call} {COLUMNS}"
     if not preview["kept"] and not preview["refused"]:
@@ -109,7 +109,7 @@ def _shortage(preview: Mapping[str, Any], call: str) -> str:
 
 
 def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str, Any] | None:
-    """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
+    """Return the guess if the user takes it. Raises ValueError with the command to give if there is no terminal to ask on."""
     if guess is None:
         return None
     proposal = _proposed(guess)
@@ -126,7 +126,7 @@ def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str
 
 
 def _proposed(guess: Mapping[str, Any]) -> str:
-    """Return what a guess makes of the columns, in words or as options."""
+    """Return how a guess would use the columns, in words or as options."""
     if guess["text"]:
         return f"{guess['text']!r} as text of the corpus"
     if thread := guess["thread"]:
@@ -185,14 +185,14 @@ def _show(preview: dict[str, Any]) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names in a line: of very many the first ones, and the number of the others."""
+    """Return names in one line: if there are many, the first ones and the number of the others."""
     distinct = list(dict.fromkeys(names))
     others = [f"and {len(distinct) - NAMES} others"] if len(distinct) > NAMES else []
     return ", ".join([*map(_short, distinct[:NAMES]), *others])
 
 
 def _answers(row: dict[str, Any]) -> list[str]:
-    """Return the response of a row; of a preference pair both sides, of a judged answer its label."""
+    """Return the response of a row: for a preference pair both sides, for a judged answer its label."""
     if row["rejected"] is not None:
         return [f"→ chosen: {_short(row['response'])}", f"→ rejected: {_short(row['rejected'])}"]
     if row["desirable"] is not None:

@@ -1,7 +1,7 @@
-"""Records that commands print with `--json`: the error of any command, and the reports of `doctor` and `methods`.
+"""Hold records that commands print with `--json`: the error of any command, and the reports of `doctor` and `methods`.
 
-docs/generate.py writes their reference. Reports that need more than the standard library stand in modules that their commands load.
-A field that is a number may be null where it is not known or not finite.
+docs/generate.py writes their reference. Reports that need more than the standard library are in modules that only their commands import.
+A numeric field may be null if its value is not known or not finite.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from typing import Literal, Self
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is in the way."""
+    """One problem that stops a command."""
 
     where: str
-    """The file and line, the setting or the variable that the message names; else the call itself."""
+    """The file and line, the setting or the variable that the message names; otherwise the call itself."""
     what: str
     """The first sentence about it: what was found."""
     remedy: str | None
-    """The rest of the message: what would do. Null where one sentence says both."""
+    """The rest of the message: what would fix it. Null if one sentence says both."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Error:
     message: str
     """The whole message, as it is printed without `--json`."""
     problems: Sequence[Problem]
-    """The message taken apart, a problem for each of its lines."""
+    """The message split into problems, one for each of its lines."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """False where a check that the command made does not hold, so that its exit code tells a script."""
+        """False if a check that the command made does not hold; the exit code then tells a script."""
         return True
 
 
@@ -63,7 +63,7 @@ class Finding:
     """`blocked`: a run would fail."""
     what: str
     fix: str = ""
-    """A command, or an instruction; empty where nothing is to be done."""
+    """A command, or an instruction; empty if nothing needs to be done."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class GpuSupport:
     ddp: bool
     fsdp: bool
     reasons: Sequence[str]
-    """Against FSDP."""
+    """Reasons why it does not run under FSDP."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class DoctorReport(Report):
 
     findings: Sequence[Finding]
     methods: Sequence[GpuSupport]
-    """With `--gpus` each method that trains; else empty."""
+    """Each method that trains, with `--gpus`; otherwise empty."""
 
     @property
     def holds(self) -> bool:
@@ -99,40 +99,40 @@ class MethodCard:
     name: str
     title: str
     paper: str
-    """A link; empty for what no paper stands behind."""
+    """A link; empty if the method has no paper."""
     merges: bool | None
-    """True where plain weights can compute the same; null for a method that adds no modules."""
+    """True if its change can be merged into plain weights; null for a method that adds no modules."""
     wraps: str
-    """The library class that does the work; empty where the method itself does."""
+    """The library class that does the work; empty if the method does it itself."""
     claims: str
-    """The claims of its paper that were tested, in a few words; empty where none was."""
+    """The claims of its paper that were tested, in a few words; empty if none was."""
 
 
 @dataclass(frozen=True)
 class SelectorFit:
-    """The size of a selector's training of a model."""
+    """The size of training a model with a selector: numbers that train, and bytes."""
 
     selector: str
     adapter: str
     """`none`, or the adapter that it needs."""
     trains: int | None
-    """Numbers that train at some step; null where it cannot train this model."""
+    """Numbers that train at any step; null if it cannot train this model."""
     at_once: int | None
-    """The most of them that train in one step."""
+    """The most numbers that train in one step."""
     optimizer_bytes: int | None
-    """Gradients of a step and the state of AdamW."""
+    """Bytes of the gradients of a step and of AdamW's state."""
     memory_bytes: int | None
-    """The most memory of a step in fp32 over one pack of `tune.pack_tokens` tokens: weights, optimizer, and what is kept for going backward."""
+    """Peak memory of a step in fp32 over one pack of `tune.pack_tokens` tokens: weights, optimizer, activations of the backward pass."""
     step_bytes: int | None
-    """What a step makes of it and gives back."""
+    """The part of it that a step allocates and frees."""
     checkpoint_bytes: int | None
-    """A checkpoint."""
+    """The size of a checkpoint."""
     saved_bytes: int | None
-    """The change alone: an adapter, or indices and values of the weights that differ (`ratchet delta`)."""
+    """The size of the change alone: an adapter, or indices and values of the weights that differ (`ratchet delta`)."""
     fits: bool | None
-    """True if `--memory` is enough; null without it, and where it cannot train this model."""
+    """True if `--memory` is enough; null without `--memory`, and if it cannot train this model."""
     reason: str
-    """The reason why it cannot train this model; empty where it can."""
+    """The reason why it cannot train this model; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,6 @@ class MethodsReport(Report):
 
     methods: Sequence[MethodCard]
     fit: Sequence[SelectorFit] = ()
-    """The selectors on the model of `--fit`; empty without it. With `--memory` those that fit come first, the largest before the others."""
+    """Selectors on the model of `--fit`; empty without it. With `--memory`, those that fit come first, the largest before the others."""
     memory_budget_bytes: int | None = None
-    """The memory of `--memory`."""
+    """The memory given by `--memory`."""

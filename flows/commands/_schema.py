@@ -1,4 +1,4 @@
-"""The schema of `--json`: the report of each command that has one. docs/generate.py writes its reference."""
+"""Define the schema of `--json`: the report of each command that has one. docs/generate.py writes its reference."""
 
 from flows.commands import _comparisons, _data_reports, _reports, _workspace_reports
 

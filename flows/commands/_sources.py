@@ -1,4 +1,4 @@
-"""Arguments that name a model or a difference with a factor: `r1.safetensors:-1`."""
+"""Parse arguments that name a model or a difference with a factor: `r1.safetensors:-1`."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ def with_factor(source: str) -> tuple[Path, float]:
 
 
 def file_with_factor(source: str) -> tuple[Path, float]:
-    """Return a file and its factor. Raises ValueError as `with_factor`, and for a folder."""
+    """Return a file and its factor. Raises ValueError in the cases of `with_factor`, and for a folder."""
     path, factor = with_factor(source)
     if path.is_dir():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Lines and tables for people: wrapped and coloured on a terminal, one line each and plain anywhere else."""
+"""Print lines and tables for people: wrapped and coloured on a terminal; elsewhere plain, without wrapping."""
 
 import os
 import re
@@ -13,32 +13,32 @@ import typer
 from tasks.core.text.visible import visible
 
 WIDE = 100
-"""Columns beyond which text is not spread: longer lines are hard to read."""
+"""The widest that text is set on a wider terminal: longer lines are hard to read."""
 LEAST_LAST = 24
-"""Columns that the last cell of a table needs beside the others; with less, each cell has lines of its own."""
+"""Columns that the last cell of a table needs beside the others; with less room, each cell gets a line of its own."""
 GAP = "  "
 
 
 def open_closed_streams() -> None:
-    """Let what the caller closed (`>&-`) lead to the null device: the next file that is opened would have its number, a lock or a database,
-    and would get what is printed.
+    """Open the null device for each standard stream that the caller closed (`>&-`). Otherwise the next opened file, such as a lock or a
+    database, would get the stream's number, and printed text would go into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # `open` takes the lowest free number: this
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as the process
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115  # open until exit
 
 
 def columns() -> int | None:
-    """Return the width of the terminal that reads stdout; None where no terminal does, and lines are not to be wrapped."""
+    """Return the width of the terminal that stdout writes to; None if stdout is no terminal, and lines must not be wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def may_colour() -> bool:
-    """Return False where NO_COLOR is set (https://no-color.org) or the terminal cannot show colours."""
+    """Return False if NO_COLOR is set (https://no-color.org) or the terminal cannot show colours."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -56,35 +56,35 @@ def confirm(question: str, *, default: bool) -> bool:
 
 
 def _let_ctrl_c_through() -> None:
-    """Let Ctrl-C end the reading of an answer: with the handler that polars installs where it is imported, the reading goes on."""
+    """Let Ctrl-C end the reading of an answer: polars installs a handler on import with which the reading would go on."""
     signal.siginterrupt(signal.SIGINT, True)
 
 
 def show(text: str, *, indent: int = 0, hanging: int = 2, colours: Mapping[str, str] | None = None) -> None:
-    """Print a text, wrapped if a terminal reads it: `indent` columns in, and `hanging` more from the second line on."""
+    """Print a text, wrapped on a terminal: indented by `indent` columns, and by `hanging` more from the second line on."""
     for line in text.splitlines() or [""]:
         typer.echo(_painted(_wrapped(line, columns(), indent, hanging), colours or {}))
 
 
 def show_table(rows: Sequence[Sequence[str]], colours: Mapping[str, str] | None = None) -> None:
-    """Print rows of cells in columns; where these are too many for the terminal, a row has a line for each cell."""
+    """Print rows of cells in columns; if the terminal is too narrow, each cell of a row gets a line of its own."""
     for row in lay_out(rows, columns()):
         typer.echo(_painted(row, colours or {}))
 
 
 def cell(text: str, chars: int = 300) -> str:
-    """Return a text of the data as one line that does nothing to a terminal: white space is one space, controls are escaped."""
+    """Return a text of the data as one line that cannot act on a terminal: runs of white space become one space, controls are escaped."""
     line = " ".join(text.split())
     return visible(line if len(line) <= chars else f"{line[: chars - 1]}…", chars)
 
 
 def show_data(text: str, chars: int) -> None:
-    """Print a text of the data with its lines, cut to `chars`, so that no character of it acts on the terminal."""
+    """Print a text of the data with its line breaks, cut to `chars`, so that no character of it acts on the terminal."""
     show(visible(text, chars), indent=2, hanging=0)
 
 
 def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
-    """Yield a text for each row of a table. The last column is wrapped beside the others, or below them where there is no room."""
+    """Yield a text for each row of a table. The last column is wrapped beside the others, or below them if there is too little room."""
     if not rows:
         return
     widths = [max(map(len, cells)) for cells in list(zip(*rows, strict=True))[:-1]]
@@ -105,7 +105,7 @@ def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
 
 
 def stacked(table: str) -> str:
-    """Return a Markdown table with a block for each of its rows: its first cell, then `column: value` lines."""
+    """Return a Markdown table as one block for each of its rows: its first cell, then `column: value` lines."""
     head, _, *body = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
     blocks = [
         "\n".join([row[0], *(f"  {name}: {cell}" for name, cell in list(zip(head, row, strict=True))[1:])])
@@ -124,12 +124,12 @@ def _wrapped(text: str, width: int | None, indent: int, hanging: int, opening: s
         initial_indent=start,
         subsequent_indent=" " * (indent + hanging),
         break_on_hyphens=False,
-        break_long_words=False,  # a path or a link that was broken could not be copied
+        break_long_words=False,  # a broken path or link could not be copied
     )
 
 
 def _painted(text: str, colours: Mapping[str, str]) -> str:
-    """Colour the first word of a text that `colours` names. `typer.echo` drops colours where no terminal reads them."""
+    """Colour the first word of a text that `colours` names. `typer.echo` drops colours if stdout is no terminal."""
     words = "|".join(map(re.escape, colours))
     pattern = rf"(?<!\S)(?:{words})(?!\S)"
     return re.sub(pattern, lambda match: typer.style(match[0], fg=colours[match[0]]), text, count=1) if words else text

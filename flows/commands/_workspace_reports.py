@@ -1,4 +1,4 @@
-"""The reports of `plan`, `status` and `verify`, as records."""
+"""Hold the reports of `plan`, `status` and `verify`, as records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class PlannedStage:
     host: str | None
     """The host that would run it; null for this machine."""
     estimate: StageEstimate | None
-    """Null for a stage that does not run, and for one of which nothing is known."""
+    """Null for a stage that does not run, and for a stage without an estimate."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PlanReport(Report):
     stages: Sequence[PlannedStage]
     """In the order of the plan."""
     seconds: Range | None
-    """Of all stages with an estimate, one after the other; the least leaves out those that may not run."""
+    """Time of all stages with an estimate, one after the other; its low end leaves out stages that may not run."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class StatusReport(Report):
     """The report of `ratchet status`."""
 
     champion: int
-    """The version in place; 0 where nothing was promoted yet."""
+    """The version in place; 0 if nothing was promoted yet."""
     looks: int
-    """Looks at the gate set against it."""
+    """Looks at the gate set against the champion."""
     missing: Sequence[str]
-    """Times of decisions that the history lacks and the store of versions has."""
+    """Times of decisions that the store of versions has and the history lacks."""
     is_committed: bool
     """True if git holds the history as it is."""
     decisions: Sequence[PastDecision]

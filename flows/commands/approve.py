@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def approve(
-    refuse: Annotated[bool, typer.Option("--refuse", help="Say no.")] = False,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Refuse the candidate.")] = False,
     reason: Annotated[str, typer.Option(help="The reason, which the history keeps.")] = "",
     by: Annotated[str, typer.Option(help="Your name; by default that of git's user.name.")] = "",
 ) -> None:
     """Approve the candidate that the gate would promote, or refuse it.
 
-    For `gate.approval: ask`. It answers the flow run that waits for you; without one, the candidate is judged now.
+    For `gate.approval: ask`. Answers the flow run that waits for you; if none waits, judges the candidate now.
 
     Example: ratchet approve, or ratchet approve --refuse --reason "answers too short"
     """

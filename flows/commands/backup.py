@@ -11,17 +11,19 @@ def backup(
         Path, typer.Argument(help="A folder that keeps many backups, or the name of a file (with an ending) for one.")
     ],
     keys: Annotated[
-        bool, typer.Option("--keys", help="Take files of secrets along: .ratchet/keys, .dvc/config.local, .env.")
+        bool, typer.Option("--keys", help="Include files of secrets: .ratchet/keys, .dvc/config.local, .env.")
     ] = False,
     outputs: Annotated[
-        bool, typer.Option(help="Take the outputs of stages along; without, DVC's remote must have them all.")
+        bool, typer.Option(help="Include the outputs of stages; without them, DVC's remote must have them all.")
     ] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that works here, instead of an error.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the run that works here ends, instead of failing.")
+    ] = False,
 ) -> None:
-    """Back up all that git does not hold.
+    """Back up everything that git does not hold.
 
-    Runs, models and their versions, outputs, data, decisions, unfinished trainings, edits without a commit, commits of this branch that no remote has.
-    Servers may go on meanwhile. A folder takes only what it does not have yet.
+    Runs, models and their versions, outputs, data, decisions, unfinished trainings, uncommitted edits, commits of this branch that no
+    remote has. Servers may keep running. A folder of backups receives only what it does not have yet.
 
     Example: ratchet backup ../backups, or ratchet backup ../today.zip, later: ratchet restore ../backups
     """

@@ -45,5 +45,5 @@ def chat(
             raise ValueError("Steering takes one model, an --expert and the --antiexpert that it was tuned from.")
         options += ["--steered-by", expert, antiexpert, f"--decoder={decoder}"]
         options += [] if alpha is None else [f"--alpha={alpha}"]
-    # A process of its own: this one knows no torch.
+    # A process of its own, because this one does not import torch.
     os.execv(sys.executable, [sys.executable, "-m", "tasks.chat", *models, *options])

@@ -21,9 +21,9 @@ def compare(
             help="A file of params/compare, or methods to compare.", autocompletion=_completion.compositions
         ),
     ],
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each with its best learning rate.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each at its best learning rate.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each training.")] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Say what it costs and stop.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Print the cost and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Compare compositions of methods on this workspace's data, at equal tokens.
@@ -50,7 +50,7 @@ def compare(
 
 
 def _cost(name: str, recipe: "Recipe") -> "CompareReport":
-    """Say what a comparison costs, and return its report so far."""
+    """Print the cost of a comparison, and return its report so far."""
     from flows.commands._comparisons import CompareReport
     from flows.experiments import search, trials
     from flows.experiments.logs.records import counted

@@ -14,18 +14,18 @@ def compare_logs(
         typer.Argument(help="Logs of inspect-ai or lm-evaluation-harness, or lines of scores: files or folders."),
     ],
     group: Annotated[
-        str | None, typer.Option(help="A field of the items: those that share its value are not independent.")
+        str | None, typer.Option(help="A field of the items; items that share its value are not independent.")
     ] = None,
     measure: Annotated[list[str] | None, typer.Option(help="Only this measure; may be given several times.")] = None,
     all_pairs: Annotated[
-        bool, typer.Option("--all-pairs", help="Each log with each, in place of all with the first.")
+        bool, typer.Option("--all-pairs", help="Compare every two logs, instead of each log with the first.")
     ] = False,
     page: Annotated[Path | None, typer.Option(help="Write a page of HTML to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Compare the scores of other harnesses' logs item by item.
 
-    Gives intervals, exact tests that are corrected for their number, and power. Works in any folder.
+    Gives intervals, exact tests corrected for multiple comparisons, and their power. Works in any folder.
 
     Example: ratchet compare-logs small.eval large.eval --group subject --page comparison.html
     """

@@ -16,22 +16,22 @@ def delta(
     to: Annotated[
         Path,
         typer.Option(
-            help="The file of the difference; of a LoRA, for llama.cpp, one that ends in .gguf; with `--task` a folder."
+            help="The file to write: a name that ends in .gguf writes a LoRA for llama.cpp. With `--task`, a folder."
         ),
     ],
     base: Annotated[Path, typer.Option(help="The model that was trained.")] = Path("models/pretrained"),
     task: Annotated[
         str | None,
         typer.Option(
-            help="Write what an adapter with a change for each task (`mhr`) does for this one, as the folder of a LoRA."
+            help="Write as a LoRA folder what an adapter with one change per task (`mhr`) does for this task."
         ),
     ] = None,
 ) -> None:
     """Write the weights by which a model differs from its base as a small file.
 
-    Files are added and subtracted by their factors. `ratchet merge` makes a model of the result. An adapter is a small file as it is;
-    a LoRA is written in llama.cpp's format, as a file that ends in .gguf. For an adapter with one change per task, `--task` selects the one
-    to write as a LoRA.
+    Files are added and subtracted by their factors. `ratchet merge` makes a model of the result. An adapter is already a small file; for a
+    LoRA, a file name that ends in .gguf writes llama.cpp's format. For an adapter with one change per task, `--task` selects the one to
+    write as a LoRA.
 
     Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to sum.safetensors
     """

@@ -18,22 +18,24 @@ from tasks.core import environment
 MARKS = {"good": "✓", "limited": "–", "blocked": "✗"}
 COLOURS = {"✓": "green", "–": "yellow", "✗": "red"}
 ROOM_GB = 5
-"""Free disk below which the default profile may not fit: environment, base model and cache."""
+"""Free disk space in GB below which the default profile may not fit: environment, base model and cache."""
 
 
 def doctor(
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="Say instead which trainings N GPUs can share: this workspace's, and every method's."),
+        typer.Option(
+            min=1, help="Instead, say which trainings N GPUs can share: this workspace's, and every method's."
+        ),
     ] = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Say instead how much memory each training of this workspace takes.")
+        bool, typer.Option("--memory", help="Instead, say how much memory each training of this workspace takes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Look at machine and workspace, and say the fix of every problem.
+    """Check machine and workspace, and print a fix for every problem.
 
-    The exit code is 3 where something blocks a run.
+    The exit code is 3 if something blocks a run.
 
     Example: ratchet doctor --gpus 4
     """
@@ -54,7 +56,7 @@ def doctor(
 
 
 def _or_its_error(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds, and the error that ends it: what is refused to one check is no reason to hear nothing of the others."""
+    """Yield what a check finds, and the error that ends it as a finding: the other checks still run."""
     from tasks.io.system import process
 
     try:
@@ -252,7 +254,7 @@ def _graph() -> Iterator[Finding]:
     from tasks.io.system import git
 
     if workspace_lease.is_busy() or lock_file.problem():
-        return  # it would wait for DVC's lock, or say once more what is torn
+        return  # the check would wait for DVC's lock, or report the damaged file again
     try:
         version.check()
     except RuntimeError as error:
@@ -320,7 +322,7 @@ def _prefect() -> Iterator[Finding]:
 
 
 def _hosts() -> Iterator[Finding]:
-    """Look at every host of the hosts file, and for those that `resources` names and the file lacks."""
+    """Check every host of the hosts file, and every host that `resources` names and the file lacks."""
     from flows.execution.elsewhere import hosts, job
     from tasks import configuration
 
@@ -329,7 +331,7 @@ def _hosts() -> Iterator[Finding]:
     try:
         used = {declared.host: stage for stage, declared in configuration.load().resources.items() if declared.host}
     except (ValueError, FileNotFoundError):
-        used = {}  # `_settings` tells it
+        used = {}  # `_settings` reports it
     try:
         names = dict.fromkeys([*hosts.known(), *used])
     except ValueError as error:

@@ -16,12 +16,12 @@ def evidence(
             autocompletion=_completion.comparable_models,
         ),
     ] = "champion",
-    to: Annotated[Path | None, typer.Option(help="The folder to write; without it models/evidence/MODEL.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder to write; default: models/evidence/MODEL.")] = None,
 ) -> None:
-    """Write what others need to judge a model by their own tools, into one folder, and sign it.
+    """Write a signed folder by which others can judge a model with their own tools.
 
     Beside the model's files: model card, bill of materials (CycloneDX), provenance (in-toto, SLSA), description of the data (Croissant),
-    licences, the gate's decision, dvc.lock and the environment. A promotion writes it by itself. The data are not in it.
+    licences, the gate's decision, dvc.lock and the environment. A promotion writes it automatically. The data are not in it.
 
     Example: ratchet evidence, then ratchet verify --evidence models/evidence/1
     """

@@ -12,15 +12,15 @@ def forget(
     what: Annotated[
         str,
         typer.Argument(
-            help="The id of an example or document, a data file or folder, or a value of column `source`, or its beginning up to a colon."
+            help="The id of an example or document, a data file or folder, or a value of column `source` (or its part before a colon)."
         ),
     ],
-    dry: Annotated[bool, typer.Option("--dry", help="Only name what it reached.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Only list what it reached.")] = False,
 ) -> None:
     """List what an example or a source reached, and exclude it from later runs.
 
-    It is added to `ingest.exclude` in params.yaml, so that the next run trains every model anew without it, and the evidence of that model
-    says what was excluded. Versions that were trained on it stay until you remove them.
+    Adds it to `ingest.exclude` in params.yaml: the next run trains every model again without it, and the evidence of a new model says what
+    was excluded. Versions that were trained on it stay until you remove them.
 
     Example: ratchet forget 3f2a9c10d4e5b687 --dry, or ratchet forget data/raw/chats.jsonl
     """

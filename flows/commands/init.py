@@ -27,8 +27,9 @@ def init(
 ) -> None:
     """Take your own data into this workspace.
 
-    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
-    Other settings stay unchanged, except that profile workstation replaces a profile of generated tasks. `ratchet new` writes all settings.
+    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in
+    params.yaml. Other settings stay unchanged, except that profile workstation replaces a profile of generated tasks. `ratchet new` writes
+    all settings.
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """
@@ -64,7 +65,7 @@ def init(
 
 
 def _tell_what_is_gone(places: Sequence[str]) -> None:
-    """Print which data of one's own are named no longer."""
+    """Print the user's own data that params.yaml no longer names."""
     if places:
         typer.echo(
             f"They take the place of {_intake.listed(places)}, which nothing names now. To train on all of it, name each in params.yaml, "
@@ -73,7 +74,7 @@ def _tell_what_is_gone(places: Sequence[str]) -> None:
 
 
 def _tell_what_is_missing(config: Any) -> None:
-    """Print where a run would end for want of texts."""
+    """Print a warning if a run would fail because no texts are named."""
     corpora, max_tokens = config.ingest.corpora, config.pretrain.max_tokens
     if max_tokens and not corpora.domain and not corpora.domains:
         typer.echo(

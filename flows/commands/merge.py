@@ -20,17 +20,17 @@ def merge(
         typer.Option(help="linear, task_arithmetic, slerp, magnitude_prune, ties, dare_linear or dare_ties."),
     ] = "linear",
     density: Annotated[
-        float | None, typer.Option(help="Share of changes that is kept, by the methods that drop some.")
+        float | None, typer.Option(help="Share of changes to keep, for the methods that drop some.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what DARE draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of DARE.")] = 0,
     name: Annotated[
         str | None, typer.Option(help="Name in params.yaml by which `evaluate` and `report` measure it.")
     ] = None,
 ) -> None:
     """Merge models that were trained from one base into one.
 
-    What is written is a plain model that any program opens. With one source it is that adapter in its base's weights. Another base is
-    refused by the hash of its weights, and so are adapters of different layers.
+    Writes a plain model that any program opens. With one source, merges that adapter into its base's weights. Refuses sources of another
+    base, recognised by the hash of its weights, and adapters of different layers.
 
     Example: ratchet merge models/tuned/r0 models/tuned/r1:0.5 --method ties --to models/merged/both --name both
     """

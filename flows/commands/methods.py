@@ -27,13 +27,13 @@ def methods(
     fit: Annotated[
         Path | None,
         typer.Option(
-            help="A model's folder: say instead what each selector would train of it, and the bytes that this takes."
+            help="A model's folder: instead, show how much of it each selector would train, and the bytes this takes."
         ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
-            help="With --fit: the memory there is, such as 8GB or 6GiB. Says which selectors fit, the largest first."
+            help="With --fit: the available memory, such as 8GB or 6GiB. Says which selectors fit, the largest first."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
@@ -67,7 +67,7 @@ def methods(
 
 
 def _bytes(size: str) -> int:
-    """Return the bytes of a size such as `8GB`. Raises ValueError if it is none."""
+    """Return the bytes of a size such as `8GB`. Raises ValueError if the text is no size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]i?)B", size.strip())
     if match is None or not float(match[1]):
         raise ValueError(f"--memory {size} is no size. Write a number above 0 with its unit: 8GB, 500MB, 6GiB.")
@@ -75,7 +75,7 @@ def _bytes(size: str) -> int:
 
 
 def _place(row: "SelectorFit") -> tuple[bool, int]:
-    """Sort key: what fits, the largest first; then what lacks least; last what cannot train the model."""
+    """Return the sort key: fitting selectors, the largest first; then those that lack least; last those that cannot train the model."""
     size = sys.maxsize if row.memory_bytes is None else row.memory_bytes
     return (False, -size) if row.fits else (True, size)
 

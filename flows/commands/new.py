@@ -66,7 +66,7 @@ def new(
     from tasks import configuration
     from tasks.io.system import files
 
-    profiles.by_name()  # a folder that is no workspace is told before anything is asked
+    profiles.by_name()  # outside a workspace, fails before any question is asked
     workspace_lease.check_free()
     _require({"--data": data, "--model": model, "--goal": goal, "--machine": machine}, yes=yes)
     if not force and not profiles.is_replaceable(configuration.PARAMS):
@@ -111,7 +111,7 @@ def new(
 
 
 def _ask_goal(given: str | None, intake: _intake.Intake | None, *, yes: bool) -> "Goal":
-    """Return the goal, one of those that the data allow, which a terminal shows first."""
+    """Return the goal: one of those that the data allow, which are listed first on a terminal."""
     from flows.project import new_settings
 
     data = (intake.sources, intake.preview) if intake else (None, {})
@@ -139,7 +139,7 @@ def _ask_machine(given: str | None, available: "resources.Machine", *, yes: bool
 
 
 def _require(options: Mapping[str, str | None], *, yes: bool) -> None:
-    """Raise typer.BadParameter if a question has no answer and there is nobody to ask."""
+    """Raise typer.BadParameter if an option is missing and there is no terminal to ask on."""
     missing = [option for option, value in options.items() if value is None]
     if missing and not yes and not sys.stdin.isatty():
         raise typer.BadParameter(
@@ -148,7 +148,7 @@ def _require(options: Mapping[str, str | None], *, yes: bool) -> None:
 
 
 def _confirm_overwriting(path: Path) -> None:
-    """Ask before edits are lost. Raises ValueError if they are to stay, or if there is nobody to ask."""
+    """Ask before edits are lost. Raises ValueError if the user wants to keep them, or if there is no terminal to ask on."""
     held = f"{path} holds edits that are in no profile and no commit"
     if not sys.stdin.isatty():
         raise ValueError(f"{held}. Commit it, or overwrite it with --force.")
@@ -157,7 +157,7 @@ def _confirm_overwriting(path: Path) -> None:
 
 
 def _data_here() -> str:
-    """Return the data that lie in data/raw already; without any those of the profiles."""
+    """Return the data that are already in data/raw; if there are none, the choice of installed packages."""
     from flows.project.data_import import RAW
 
     lying = sorted(path for path in RAW.glob("*") if not path.name.startswith("."))
@@ -167,7 +167,7 @@ def _data_here() -> str:
 
 
 def _ask(question: str, given: str | None, *, default: str, read: Callable[[str], T], yes: bool) -> T:
-    """Return what `read` makes of the option that was given, or of the answer to a question, which is asked until it makes sense."""
+    """Return what `read` makes of the given option or of the answer to a question, which is repeated until `read` accepts the answer."""
     if given is not None or yes:
         return read(default if given is None else given)
     while True:

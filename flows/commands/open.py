@@ -12,12 +12,12 @@ from flows.commands import _browser
 def open(  # a command has the name of its function
     page: Annotated[
         Literal["report", "mlflow", "prefect"],
-        typer.Argument(metavar="PAGE", help="report: its page, made anew. mlflow: the runs. prefect: the flow runs."),
+        typer.Argument(metavar="PAGE", help="report: its page, rebuilt. mlflow: the runs. prefect: the flow runs."),
     ],
     port: Annotated[
         int | None,
         typer.Option(
-            help="The port of a server that is started: else 5000 (MLflow) or Prefect's own setting, 4200.",
+            help="The port of a server that this starts; default: 5000 (MLflow) or Prefect's own setting, 4200.",
             min=1,
             max=65535,
         ),
@@ -25,8 +25,7 @@ def open(  # a command has the name of its function
 ) -> None:
     """Open the report, MLflow's pages or Prefect's in a browser.
 
-    A server that runs already is taken. Else one is started, and ends with this command: at Ctrl-C. Where there is no browser, the address is
-    printed.
+    Uses a server that already runs; otherwise starts one, which ends with this command, at Ctrl-C. Without a browser, prints the address.
 
     Example: ratchet open report, or ratchet open mlflow --port 5001
     """

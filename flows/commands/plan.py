@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"run": "yellow", "restored": "cyan", "unchanged": "green", "may change": "magenta"}
 LESS = " More processes with compute.fsdp, activation_checkpointing, or an adapter take less."
-"""What takes less memory of a GPU, for a training."""
+"""What reduces the GPU memory of a training."""
 
 
 def plan(
@@ -25,7 +25,7 @@ def plan(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Estimate GPUs of this kind instead, by their data sheet: H100, A100, L4 …"),
+        typer.Option(metavar="NAME", help="Estimate for GPUs of this kind, by their data sheet: H100, A100, L4 …"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
@@ -33,10 +33,10 @@ def plan(
 
     A stage will run, be restored (from DVC's cache), stay unchanged, or may change (because an earlier stage runs). Time, memory and
     disk come from earlier runs in MLflow. Without any, they are estimated from the tokens, the model size and the speed of this
-    machine, measured once in some seconds; the memory of a training is counted by a pass over a few tokens.
+    machine, which is measured once, in some seconds; the memory of a training is counted by a pass over a few tokens.
 
-    With --gpu, every figure is for GPUs of that kind, `compute.processes` of them, and memory is that of each: by the vendor's data sheet and assumed shares of
-    its peak, so before such a machine is at hand.
+    With --gpu, every figure is for `compute.processes` GPUs of that kind, and memory is per GPU. Figures come from the vendor's data sheet
+    and assumed shares of its peak, so no such machine is needed.
 
     Example: ratchet plan --json, or ratchet plan --gpu H100
     """
@@ -63,7 +63,7 @@ def plan(
 
 
 def _remarks(by_stage: "Mapping[str, StageEstimate]", gpu: str, config: "PipelineConfig") -> Iterator[str]:
-    """Yield a sentence for each stage whose memory is beyond that of the GPU, even at the least, and one if times are not of the precision."""
+    """Yield a sentence for each stage that needs more than the GPU's memory, and one if the estimates are of another precision."""
     from flows.execution.cost import gpu_plan
     from flows.execution.cost.estimates import MB, as_size
     from tasks import configuration
@@ -102,7 +102,7 @@ def _reasons(step: "Step", config: "PipelineConfig") -> str:
 
 
 def _total(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> "Range | None":
-    """Return the seconds of all stages that have an estimate, one after the other; the least without those that may not run."""
+    """Return the seconds of all stages with an estimate, one after the other; the low end leaves out stages that may not run."""
     from flows.execution.cost.estimates import Range
 
     estimated = [(step.state, by_stage[step.stage].seconds) for step in steps if step.stage in by_stage]

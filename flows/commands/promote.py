@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def promote() -> None:
     """Judge the candidate, and put it in place if it passes.
 
-    It is judged against the champion and all that was ever promoted.
+    It is judged against the champion and every model ever promoted.
 
     Example: ratchet run, then ratchet promote
     """

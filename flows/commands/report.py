@@ -21,9 +21,9 @@ def report(
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make the report's page anew, or one that compares any two models.
+    """Rebuild the report's page, or write one that compares any two models.
 
-    It is one file that loads nothing. Beside what data/report/index.html has, it has tokens a second, what changed since the
+    The page is one file that loads nothing else. Unlike data/report/index.html, it also shows tokens per second, what changed since the
     champion, and the commit.
 
     Example: ratchet report --open, or ratchet report r0 r1, or ratchet report HEAD~3:r0 r0
@@ -37,7 +37,7 @@ def report(
 
 
 def show(path: Path, verdict: str, *, open_page: bool) -> None:
-    """Print the verdict and the place of the page, and open it in a browser if that was asked for."""
+    """Print the verdict and the path of the page, and open it in a browser if `open_page`."""
     _terminal.show(f"{verdict}\nReport: {path}")
     if open_page:
         _browser.show(path.resolve().as_uri())

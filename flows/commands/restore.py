@@ -14,7 +14,7 @@ def restore(
 ) -> None:
     """Restore a backup in a fresh clone.
 
-    Files that are in place already stay, and none with other contents is replaced. What was broken off goes on.
+    Files that are already in place stay; a file with other contents stops the restore. An interrupted restore resumes.
 
     Example: ratchet restore ../backups, or ratchet restore --dry ../today.zip
     """

@@ -6,7 +6,7 @@ def retrain() -> None:
 
     Runs the pipeline on new data, lets the gate judge the candidate, and promotes it if it passes.
 
-    Example: ratchet retrain (each night of itself: ratchet up)
+    Example: ratchet retrain (every night automatically: ratchet up)
     """
     from flows.execution import cancellation, prefect_server
     from tasks.core.imports import lasting

@@ -27,8 +27,8 @@ def review(
     refused: Annotated[
         bool, typer.Option("--refused", help="Review refused rewrites instead of accepted ones.")
     ] = False,
-    start: Annotated[int, typer.Option(min=1, help="Begin at this row of those that nobody has decided.")] = 1,
-    author: Annotated[str | None, typer.Option(help="Who decides; else the name that git knows.")] = None,
+    start: Annotated[int, typer.Option(min=1, help="Begin at this one of the undecided rewrites.")] = 1,
+    author: Annotated[str | None, typer.Option(help="Who decides; default: git's user.name.")] = None,
     web: Annotated[bool, typer.Option("--web", help="On a page at 127.0.0.1; its address holds a token.")] = False,
     port: Annotated[int, typer.Option(help="The port of the page; 0 is any free one.", min=0, max=65535)] = 8765,
 ) -> None:
@@ -72,7 +72,7 @@ def review(
 
 
 def _add(file: "Path", decision: "Decision") -> "Decision | None":
-    """Add a decision at the end of the file; where somebody else has decided since the question, return that decision instead."""
+    """Append a decision to the file; if somebody else has decided since the question was asked, return that decision instead."""
     from tasks.io import review_decisions
 
     others: list[Decision] = []
@@ -110,7 +110,7 @@ def _ask(proposal: "Proposal", author: str) -> "Decision | None":
 
 
 def _edited(text: str) -> str:
-    """Return a text as a person edited it; empty if they left it as it was, emptied it, or have no editor."""
+    """Return a text as a person edited it; empty if they left it unchanged, emptied it, or have no editor."""
     import os
     import shlex
     import shutil
@@ -124,7 +124,7 @@ def _edited(text: str) -> str:
         return ""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "response.md"
-        file.write_bytes(text.encode())  # as text, its line ends would be changed
+        file.write_bytes(text.encode())  # writing text would change its line ends
         subprocess.run([*editor, str(file)], check=False)
         try:
             edited = file.read_bytes().decode()
@@ -132,7 +132,7 @@ def _edited(text: str) -> str:
             typer.echo("The editor left what is no UTF-8. Nothing was edited.")
             return ""
     if not text.endswith("\n"):
-        edited = edited.removesuffix("\n").removesuffix("\r")  # an editor ends the last line
+        edited = edited.removesuffix("\n").removesuffix("\r")  # editors add a line end to the last line
     if edited == text or not edited.strip():
         typer.echo("Nothing was edited.")
         return ""
@@ -140,12 +140,12 @@ def _edited(text: str) -> str:
 
 
 def _git_name() -> str:
-    """Return the name that git signs with, or that of this machine's user. Raises ValueError without either."""
+    """Return git's user.name, or the name of this machine's user. Raises ValueError without either."""
     import getpass
 
     from tasks.io.system import git
 
     try:
         return git.user_name() or getpass.getuser()
-    except (KeyError, OSError):  # a user without an entry, as in a container
+    except (KeyError, OSError):  # a user without an entry in the password database, as in a container
         raise ValueError("Neither git nor this machine knows your name. Give it with --author NAME.") from None

@@ -6,8 +6,8 @@ import typer
 
 
 def rollback(
-    to: Annotated[int, typer.Option(min=0, help="The version, as `ratchet status` numbers it; 0 for none of them.")],
-    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    to: Annotated[int, typer.Option(min=0, help="The version, as `ratchet status` numbers it; 0 for no version.")],
+    reason: Annotated[str, typer.Option(help="The reason, which the history keeps.")] = "",
 ) -> None:
     """Put an earlier version back in place.
 

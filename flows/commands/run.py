@@ -25,7 +25,7 @@ def run(
     from flows.execution.display import report_summary
     from tasks.io.system import progress
 
-    with cancellation.handled(), workspace_lease.acquired():  # what is mended must be nobody's at work
+    with cancellation.handled(), workspace_lease.acquired():  # repairs need exclusive use of the files
         steps = preflight.prepare(stages or [])
         if all(step.state == "unchanged" for step in steps):
             _record(steps)

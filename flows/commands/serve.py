@@ -19,7 +19,7 @@ def serve(
 ) -> None:
     """Serve models by OpenAI's API on 127.0.0.1, until Ctrl-C.
 
-    `champion` follows promotions and rollbacks without a request lost.
+    `champion` follows promotions and rollbacks without losing a request.
 
     Example: ratchet serve, or ratchet serve champion r0 --port 8001
     """

@@ -31,16 +31,17 @@ def sweep(
     stop: Annotated[
         str | None,
         typer.Option(
-            help="Begin no further point after a time (`30m`), or once one reaches a figure (`validation=2.1`)."
+            help="Begin no further point after a time (`30m`), or once a point reaches a value (`validation=2.1`)."
         ),
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each training.")] = None,
     sampler: Annotated[
-        Literal["grid", "random", "tpe"], typer.Option(help="All points, some at random, or those of an optimiser.")
+        Literal["grid", "random", "tpe"],
+        typer.Option(help="grid: all points. random: some. tpe: an optimiser's choice."),
     ] = "grid",
     trials: Annotated[int | None, typer.Option(min=1, help="Points to draw (20).")] = None,
     take: Annotated[bool, typer.Option("--take", help="Write the best into params.yaml.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Say what it costs and stop.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Print the cost and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Vary settings of a training, and find the best by its validation loss.
@@ -63,7 +64,7 @@ def sweep(
 
 
 def _cost(made: "Sweep") -> "SweepReport":
-    """Say what a sweep costs, and return its report so far."""
+    """Print the cost of a sweep, and return its report so far."""
     from flows.commands._comparisons import SweepReport
     from flows.execution.cost import estimates
     from flows.experiments.logs.records import counted

@@ -14,9 +14,9 @@ def verify(
         list[str] | None,
         typer.Argument(help="Measure only these entries of `models`.", autocompletion=_completion.measured_models),
     ] = None,
-    measure: Annotated[bool, typer.Option(help="Measure losses anew, beside the hashes.")] = True,
+    measure: Annotated[bool, typer.Option(help="Also measure losses again.")] = True,
     evidence: Annotated[
-        Path | None, typer.Option(help="Check this folder of `ratchet evidence` alone, wherever it comes from.")
+        Path | None, typer.Option(help="Check only this folder of `ratchet evidence`, wherever it comes from.")
     ] = None,
     key: Annotated[Path, typer.Option(help="The public keys that signatures are checked by.")] = Path(
         "data/signing_keys.pem"
@@ -25,9 +25,9 @@ def verify(
 ) -> Report:
     """Check that this workspace holds what its record says, without training.
 
-    Hashes of outputs and models are compared, and losses are measured anew. On the class of machine that made the models, losses must
-    be equal to the bit; on another one within a stated tolerance. Evidence in models/evidence is checked by signature, file by file. Runs
-    in data/runs.jsonl are taken over into MLflow. The exit code is 3 where anything does not hold.
+    Compares the hashes of outputs and models, and measures losses again. On the class of machine that made the models, losses must be
+    bit-identical; on another class, within a stated tolerance. Evidence in models/evidence is checked by signature, file by file. Runs
+    in data/runs.jsonl are imported into MLflow. The exit code is 3 if anything does not hold.
 
     Example: ratchet verify, or ratchet verify compressed, or ratchet verify --no-measure, or ratchet verify --evidence models/evidence/1
     """

@@ -17,7 +17,7 @@ def data(
 ) -> Report | None:
     """Look at the data: counts by source, split and reason of refusal.
 
-    The subcommands show samples, search, tell one record's story, compare, and take SQL.
+    The subcommands show samples, search, trace one record, compare, and run SQL.
 
     Example: ratchet data, or ratchet data show 3f2a
     """

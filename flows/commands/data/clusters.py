@@ -14,11 +14,11 @@ SHOWN = 300
 
 
 def clusters(
-    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Show so many, the largest first.")] = 10,
-    members: Annotated[int, typer.Option(min=1, help="So many copies of each.")] = 5,
+    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Clusters to show, the largest first.")] = 10,
+    members: Annotated[int, typer.Option(min=1, help="Copies to show of each cluster.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Show the largest clusters of duplicates: the record that was kept, those that were left out, and how alike they are.
+    """Show the largest clusters of duplicates: the record that was kept, the copies left out, and their similarity.
 
     Example: ratchet data clusters -n 3 --members 10
     """

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def diff(
-    before: Annotated[str, typer.Argument(help="A round, a git revision, or `workspace` for what lies here.")],
+    before: Annotated[str, typer.Argument(help="A round, a git revision, or `workspace` for the present files.")],
     after: Annotated[str, typer.Argument(help="Another one.")] = "workspace",
-    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Show so many of each kind.")] = 10,
+    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Changes to show of each kind.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Compare the examples of two rounds, or of two git revisions.

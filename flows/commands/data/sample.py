@@ -16,15 +16,17 @@ SHOWN = 600
 def sample(
     kind: Annotated[
         Literal["examples", "rounds", "benchmark", "documents", "quarantine"],
-        typer.Option("--in", metavar="KIND", help="Of these: examples, rounds, benchmark, documents or quarantine."),
+        typer.Option("--in", metavar="KIND", help="One of: examples, rounds, benchmark, documents or quarantine."),
     ] = "examples",
-    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="So many of them.")] = 5,
-    split: Annotated[str | None, typer.Option(help="This split; a round for rounds, a reason for quarantine.")] = None,
-    source: Annotated[str | None, typer.Option(help="Sources whose names contain this text.")] = None,
+    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Records to show.")] = 5,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split; for rounds a round, for quarantine a reason.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only sources whose names contain this text.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Show a few records, drawn by a seed.
+    """Show a few records, drawn at random with a seed.
 
     Example: ratchet data sample --in quarantine --split leak
     """

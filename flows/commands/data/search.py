@@ -8,18 +8,18 @@ from flows.commands._reports import Report
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="What the texts hold, in any case.")],
+    text: Annotated[str, typer.Argument(help="The text to find, in upper or lower case.")],
     kind: Annotated[
         Literal["examples", "rounds", "benchmark", "documents", "quarantine"] | None,
         typer.Option(
-            "--in", metavar="KIND", help="In these alone: examples, rounds, benchmark, documents or quarantine."
+            "--in", metavar="KIND", help="Only in these: examples, rounds, benchmark, documents or quarantine."
         ),
     ] = None,
     is_regex: Annotated[bool, typer.Option("--regex", help="A regular expression (RE2).")] = False,
-    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Show so many.")] = 20,
+    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Matches to show.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Find a text in prompts, responses, calls, tests, documents and what was refused.
+    """Find a text in prompts, responses, calls, tests, documents and refused records.
 
     Example: ratchet data search "refund" --in examples
     """

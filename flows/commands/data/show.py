@@ -18,7 +18,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="ID", help="An id, or its first characters, four or more.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Tell one record's story: source, rewrites, rounds and models, signals, results.
+    """Trace one record: source, rewrites, rounds and models, signals, results.
 
     Results on the gate set are not shown: `ratchet why` has them after the decision.
 
@@ -38,7 +38,7 @@ def show(
 
 
 def _facts(record: "Shown") -> Iterator[tuple[str, str]]:
-    """Yield what is known of a record: a title and a line each."""
+    """Yield the known facts about a record, each as a title and a line."""
     yield record.kind, record.id
     yield "source", record.source
     yield "license", record.license

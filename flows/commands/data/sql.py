@@ -9,12 +9,13 @@ from flows.commands._reports import Report
 
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT.")],
-    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Show so many rows.")] = 100,
+    number: Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows to show.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
-    """Ask the tables in SQL (DuckDB), for reading alone.
+    """Query the tables in SQL (DuckDB), read-only.
 
-    Views: examples, benchmark, documents, quarantine, sensitive, rounds, signals, lineage, faults, results, decisions, and texts with a row for each text. No other file can be read, nothing is written, and no extension is loaded. Secrets are shown as [github-token].
+    Views: examples, benchmark, documents, quarantine, sensitive, rounds, signals, lineage, faults, results, decisions, and texts with a row
+    for each text. No other file can be read, nothing is written, and no extension is loaded. Secrets are shown as [github-token].
 
     Example: ratchet data sql "SELECT reason, count(*) FROM quarantine GROUP BY reason"
     """
