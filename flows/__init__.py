@@ -1,7 +1,7 @@
 """Run the graph of dvc.yaml as flows, and the `ratchet` command line.
 
-The flows that are deployed stand here: `pipeline`, `retrain`, `monitor`, `promote`; `deployments` defines how, `automations` who is told,
-`serve` keeps them up.
+The deployed flows are modules of this folder: `pipeline`, `retrain`, `monitor`, `promote`. `deployments` defines their deployments,
+`automations` who is notified, `serve` keeps them running.
 Packages, each of which imports only those after it:
   commands     one file for each `ratchet` command
   gateway      serve models by OpenAI's API
@@ -10,7 +10,7 @@ Packages, each of which imports only those after it:
   project      import data, edit params.yaml, review rewrites
   execution    run stages by DVC, Prefect's server, resources, the workspace lease
 
-Importing this package keeps the tools below quiet and inside the workspace.
+Importing this package keeps Prefect, DVC, MLflow and Hugging Face quiet and inside the workspace.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Ask a person about a promotion, and let a flow run wait for the answer: in Prefect's page, or by `ratchet approve`."""
+"""Ask a person about a promotion, and pause a flow run until the answer comes: on Prefect's page, or by `ratchet approve`."""
 
 import contextvars
 import socket
@@ -21,15 +21,15 @@ from tasks.io.runs import run_links
 from tasks.io.system import progress
 
 SLACK_S = 3600
-"""Prefect's own patience beyond ours: where that ends first, the run has failed instead of being decided."""
+"""Added to Prefect's own timeout: if that ended before ours, the run would fail instead of being decided."""
 POLL_S = 5
 WAITS = "waits for approval"
 """The outcome of a flow run that ends before a person has answered."""
 NOTHING = "nothing new"
-"""The outcome of a flow run that comes to no decision."""
+"""The outcome of a flow run that makes no promotion decision."""
 ASKED = workspace.SCRATCH / "asked"
-"""Holds a file for each flow run of this workspace that waits for an answer, by its id: the server may be that of others too. It holds what
-is asked about."""
+"""Holds a file for each flow run of this workspace that waits for an answer, named by the run's id, as the server may also hold runs of
+other workspaces. The file's contents say which decision is asked about."""
 
 
 class Answer(RunInput):
@@ -41,7 +41,7 @@ class Answer(RunInput):
 
 
 def ask(decision: PromotionDecision) -> Approval | None:
-    """Return a person's answer; None where another flow run waits for one about the same, as nobody is asked twice.
+    """Return a person's answer; None if another flow run already waits for one about the same decision: nobody is asked twice.
 
     The flow run is paused until the answer comes, and resumed with a refusal after `gate.approval_hours`.
     """
@@ -54,7 +54,7 @@ def ask(decision: PromotionDecision) -> Approval | None:
     progress.say(f"{decision.name} waits for approval: `ratchet approve`, or Resume on the page of this flow run.")
     run = str(runtime.flow_run.id)
     refusal = Answer(approve=False, by="", reason=f"no answer within {hours:g} h")
-    here = contextvars.copy_context()  # with the server that this flow runs on
+    here = contextvars.copy_context()  # holds the settings of the server that this flow runs on
     timer = threading.Timer(hours * 3600, here.run, (_resume, run, refusal))
     timer.daemon = True
     timer.start()
@@ -79,7 +79,7 @@ def question(decision: PromotionDecision) -> str:
 
 
 def _report(candidate: str) -> str:
-    """Say where the report is, by addresses that a browser opens."""
+    """Return where the report is, as addresses that a browser opens."""
     here = f"{run_summary.PAGE.resolve().as_uri()} on {socket.gethostname()}"
     if address := run_links.of_report(candidate):
         return f"[The report]({address}) is in MLflow, and {here}. {run_links.hint()}".rstrip()
@@ -87,7 +87,7 @@ def _report(candidate: str) -> str:
 
 
 def waiting(client: SyncPrefectClient) -> list[FlowRun]:
-    """Return the flow runs of this workspace that wait for an answer, the latest first. A file that a killed run left is none."""
+    """Return the flow runs of this workspace that wait for an answer, the latest first. Files that killed runs left do not count."""
     asked = [path.name for path in ASKED.glob("*")]
     paused = FlowRunFilter.model_validate({"id": {"any_": asked}, "state": {"type": {"any_": ["PAUSED"]}}})
     runs = client.read_flow_runs(flow_run_filter=paused) if asked else []
@@ -95,7 +95,7 @@ def waiting(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _asked_by(decision: PromotionDecision) -> FlowRun | None:
-    """Return the flow run that waits for an answer about the same."""
+    """Return the flow run that waits for an answer about the same decision."""
     with get_client(sync_client=True) as client:
         runs = waiting(client)
     return next((run for run in runs if _is_about(run, decision)), None)
@@ -109,9 +109,9 @@ def _is_about(run: FlowRun, decision: PromotionDecision) -> bool:
 
 
 def answer(approval: Approval) -> bool:
-    """Give an answer to the flow run that waits on the server in use, the latest if there are several, and return True; False if none waits.
+    """Give an answer to the flow run that waits on the server in use, the latest if there are several; return False if none waits.
 
-    Raises RuntimeError if Prefect does not let it go on.
+    Raises RuntimeError if Prefect does not resume the run.
     """
     with get_client(sync_client=True) as client:
         run = next(iter(waiting(client)), None)

@@ -1,9 +1,9 @@
-"""Define the automations of a workspace's Prefect server: one marks dead runs, others tell people what came of a night.
+"""Define the automations of a workspace's Prefect server: one marks dead runs, the others notify people about the outcome of a night.
 
-RATCHET_NOTIFY holds the addresses that are told, separated by spaces: an incoming webhook of Slack, any other web address, which gets JSON,
+RATCHET_NOTIFY holds the addresses to notify, separated by spaces: an incoming webhook of Slack, any other web address, which gets JSON,
 or an address of Apprise (https://appriseit.com), such as `mailtos://user:password@example.org?to=team@example.org` for mail. Addresses
-hold passwords, so they stand in the environment, and Prefect encrypts them. RATCHET_NOTIFY_OF holds the events that are told.
-`ratchet up` makes them; `python -m flows.automations` does it on the server that PREFECT_API_URL names.
+hold passwords, so they are read from the environment, and Prefect encrypts them. RATCHET_NOTIFY_OF holds the events to notify about.
+`ratchet up` creates the automations; `python -m flows.automations` creates them on the server that PREFECT_API_URL names.
 """
 
 import os
@@ -35,9 +35,9 @@ from tasks.core import environment
 
 ZOMBIES = "Flow runs without a heartbeat have crashed"
 BEATS = 4
-"""Heartbeats that may be missed."""
+"""Heartbeats that may be missed before a run counts as dead."""
 OWNER = "ratchet_workspace"
-"""Prefect's variable that holds the place of the workspace whose deployments a server has."""
+"""Prefect's variable that holds the host and folder of the workspace whose deployments a server has."""
 TELLS = "Ratchet tells: "
 """Prefix of the automations that notify."""
 BLOCK = "ratchet-notify"
@@ -50,9 +50,9 @@ EVENTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "drifted": (("monitor",), ("Drift",)),
     "failed": ((*NIGHTS, "monitor"), ("Failed", "Crashed", "TimedOut")),
 }
-"""What can be told: the flows, and the states of their runs."""
+"""Event → the flows that it is about, and the states of their runs that trigger it."""
 TOLD = "promoted refused asked drifted failed"
-"""The events that are told unless settings say others."""
+"""The events that are notified about by default."""
 WEB = re.compile(r"https?://")
 SLACK = re.compile(r"https://hooks\.slack(-gov)?\.com/")
 SUBJECT = "{{ flow_run.name }}: {{ flow_run.state.name }}"
@@ -61,7 +61,7 @@ BODY = "{{ flow_run.state.message }}\n\n{{ flow_run|ui_url }}"
 
 @dataclass(frozen=True)
 class Notifications:
-    """The people who are told, and the events that they are told."""
+    """The addresses to notify, and the events to notify them about."""
 
     blocks: tuple[NotificationBlock, ...]
     events: tuple[str, ...]
@@ -74,7 +74,7 @@ class Notifications:
 
 
 def notifications() -> Notifications:
-    """Return what the environment asks for. Raises ValueError that names the address by its number, not by what it holds."""
+    """Return what the environment asks for. Raises ValueError, which names an address by its number, as it may hold a password."""
     addresses = os.environ.get(environment.NOTIFY, "").split()
     events = os.environ.get(environment.NOTIFY_OF, TOLD).split()
     if unknown := [event for event in events if event not in EVENTS]:
@@ -86,9 +86,9 @@ def notifications() -> Notifications:
 
 
 def apply_all(wanted: Notifications) -> None:
-    """Bring the server's automations and blocks in line, however often this is called.
+    """Make the server's automations and blocks those that are wanted; calling it again changes nothing.
 
-    An existing automation is updated rather than replaced: a new one would not know which runs it waits for.
+    An existing automation is updated rather than replaced: a new one would not know which runs it is already watching.
     """
     _apply(_zombies())
     blocks = [_saved(number, block) for number, block in enumerate(wanted.blocks, 1)]
@@ -99,7 +99,7 @@ def apply_all(wanted: Notifications) -> None:
 
 
 def claim() -> None:
-    """Mark a server as that of this workspace. Raises RuntimeError if it is another's: deployments have the same names, and the later would win."""
+    """Mark a server as that of this workspace. Raises RuntimeError if it is another's: their deployments have the same names."""
     place = f"{socket.gethostname()}:{Path.cwd()}"
     owner = Variable.get(OWNER, default=None)
     if owner not in (None, place):
@@ -116,7 +116,7 @@ def _block(number: int, address: str) -> NotificationBlock:
         return SlackWebhook(url=SecretStr(address))
     if WEB.match(address):
         payload = {"subject": "{{subject}}", "text": "{{subject}}\n{{body}}"}
-        secrets = SecretDict({"address": address})  # Prefect keeps `url` as it is, and encrypts these
+        secrets = SecretDict({"address": address})  # Prefect stores `url` as plain text, and encrypts these
         return CustomWebhookNotificationBlock(
             name=f"{BLOCK}-{number}", url="{{address}}", json_data=payload, secrets=secrets
         )
@@ -127,7 +127,7 @@ def _block(number: int, address: str) -> NotificationBlock:
             f"{environment.NOTIFY}: address {number} is neither a web address nor one of Apprise. Mail is mailto://HOST?from=…&to=… or "
             "mailtos://USER:PASSWORD@HOST?to=…; https://appriseit.com/services has the others."
         )
-    # No block of Prefect's is named for mail by SMTP; this one hands an address to Apprise as it is.
+    # Prefect has no block for mail by SMTP; the Slack block hands any address to Apprise unchanged.
     return SlackWebhook(url=SecretStr(address))
 
 
@@ -155,7 +155,7 @@ def _told(event: str, blocks: Iterable[UUID]) -> AutomationCore:
 
 
 def _remove_others(names: set[str], blocks: int) -> None:
-    """Remove what an earlier state of the environment asked for."""
+    """Remove the automations and blocks that earlier settings asked for."""
     with get_client(sync_client=True) as client:
         for automation in client.read_automations():
             if automation.name.startswith(TELLS) and automation.name not in names:
@@ -192,7 +192,7 @@ def _zombies() -> AutomationCore:
 
 
 def _ours(flows: Iterable[str]) -> list[ResourceSpecification]:
-    """Return what a run of one of these flows of ours is related to: other teams' flows may have the same names."""
+    """Return the resources that runs of our own flows are related to: by name alone, flows of other teams would match too."""
     flow = {"prefect.resource.role": ["flow"], "prefect.resource.name": list(flows)}
     tag = {"prefect.resource.id": [f"prefect.tag.{prefect_server.TAG}"]}
     return [ResourceSpecification(flow), ResourceSpecification(tag)]

@@ -1,8 +1,7 @@
-"""Define a workspace's deployments in Prefect, and their schedules. `prefect.yaml` has the same for `prefect deploy`.
+"""Define a workspace's deployments in Prefect, and their schedules. `prefect.yaml` defines the same for `prefect deploy`.
 
-These settings belong to the machine and change no result, so they stand in the environment:
-RATCHET_NIGHTLY and RATCHET_MONITOR are the cron lines of `retrain/nightly` and `monitor/incoming`, RATCHET_TIMEZONE is the zone that
-they are read in. An empty line is no schedule.
+These settings belong to the machine and change no result, so they are environment variables: RATCHET_NIGHTLY and RATCHET_MONITOR are the
+cron lines of `retrain/nightly` and `monitor/incoming`, RATCHET_TIMEZONE is their time zone. An empty line means no schedule.
 """
 
 import os
@@ -55,7 +54,7 @@ def all_deployments() -> list[RunnerDeployment]:
 
 
 def schedule(variable: str, default: str) -> CronSchedule | None:
-    """Return the schedule in an environment variable, a cron line; None if it is empty."""
+    """Return the schedule from the cron line in an environment variable; None if the line is empty."""
     line, zone = os.environ.get(variable, default).strip(), os.environ.get(environment.TIMEZONE, "UTC")
     if not line:
         return None
@@ -84,9 +83,9 @@ def _deployment(flow: Flow[Any, Any], name: str, description: str, **when: Any) 
     deployment = flow.to_deployment(
         name,
         description=description,
-        entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
+        entrypoint_type=EntrypointType.MODULE_PATH,  # a file path would put flows/ itself first on sys.path
         tags=[prefect_server.TAG, Path.cwd().name],
-        paused=False,  # the one before was paused when its server ended
+        paused=False,  # an earlier server paused this deployment when it ended
         **when,
     )
     assert isinstance(deployment, RunnerDeployment)

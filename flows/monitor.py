@@ -27,16 +27,17 @@ from tasks.io.system import progress
 DRIFT = "ratchet.drift"
 """The event of incoming data that differ from the training data."""
 NAMES = ["Drift", "No drift", "Nothing new"]
-"""The states that it can end in, beside Prefect's own."""
+"""The states in which a run of this flow can end, beside Prefect's own."""
 PATIENCE_S, PACE_S = 30.0, 0.2
-"""Seconds that an event may take to its server, and between two questions for it."""
+"""Seconds until an event must have reached its server, and seconds between two checks that it has."""
 
 
 @flow(name="monitor", flow_run_name=run_names.of("monitor"), persist_result=False)
 def monitor(files: list[str] | None = None) -> State[Any]:
-    """Look at `files`, or at `monitor.incoming` of params.yaml. Ends as `Drift`, `No drift` or `Nothing new`.
+    """Check `files`, or the data at `monitor.incoming` of params.yaml, for drift. Ends as `Drift`, `No drift` or `Nothing new`.
 
-    Rows at `monitor.incoming` that are too few yet are nothing new. Data that were checked before, against the same model and the same training data, raise no second event if the first was heard.
+    Too few rows at `monitor.incoming` end as `Nothing new`. Data that were checked before, against the same model and training data,
+    raise no second event if the server received the first.
     """
     with flow_lease.acquired():
         paths = drift_log.incoming_paths(files or [])
@@ -54,13 +55,13 @@ def monitor(files: list[str] | None = None) -> State[Any]:
     if findings.proposal:
         progress.say(findings.proposal)
     heard = not findings.drifted or (emit(findings, paths) and not prefect_server.is_private())
-    if heard:  # an event that nobody heard is told again
+    if heard:  # an event that no server received is sent again next time
         drift_log.mark_reported(findings)
     return _ended(name, f"{_shown(paths)}: {findings.line}")
 
 
 def emit(findings: DriftCheck, paths: Sequence[Path]) -> bool:
-    """Emit the event. Returns True if it has reached the server: Prefect sends it in the background, and reports no failure."""
+    """Emit the event. Returns True if it reached the server: this is checked, as Prefect sends in the background and reports no failure."""
     finding = f"{' and '.join(findings.drifted)} of {_shown(paths)} differ from what was trained on: {findings.line}"
     if findings.proposal:
         finding = f"{finding}. {findings.proposal}"
@@ -79,7 +80,7 @@ def _has_arrived(event: UUID) -> bool:
     wanted, deadline = EventFilter(id=EventIDFilter(id=[event])), time.monotonic() + PATIENCE_S
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
-            with suppress(HTTPError):  # a server of ours that has ended is started again
+            with suppress(HTTPError):  # a server of ours that died is being restarted
                 if client.read_events(wanted, limit=1).events:
                     return True
             time.sleep(PACE_S)

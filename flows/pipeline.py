@@ -1,6 +1,6 @@
 """Run the graph of dvc.yaml as a Prefect flow: `python -m flows.pipeline [STAGE…]`.
 
-DVC decides whether a stage runs, Prefect when and in what order; MLflow keeps the record.
+DVC decides whether a stage runs, Prefect decides when and in what order, and MLflow keeps the record.
 """
 
 import os
@@ -27,7 +27,7 @@ from tasks.io.system.process import explain
 
 PACE_S = 0.1
 RETRIES = 5
-"""Times that a stage is tried again while another DVC process is in the way."""
+"""Number of retries of a stage while another DVC process holds a lock that it needs."""
 
 
 def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -50,7 +50,7 @@ def run_stage(
     parent: str,
     view: screen.View,
 ) -> StageOutcome | State[Any]:
-    """Bring one stage up to date. DVC is asked unless nothing can have changed by the plan and the stages before."""
+    """Bring one stage up to date. DVC is not called if the plan says unchanged and no upstream stage ran."""
     stage = step.stage
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
         scheduler.done(stage)
@@ -73,15 +73,16 @@ def run_stage(
             view.ended(stage, "failed", time.monotonic() - start)
             return Failed(message=explain(error))
         view.ended(stage, outcome.state, outcome.seconds)
-        scheduler.done(stage)  # the last act: what reads from a stage that fails after it would be waited for
+        scheduler.done(stage)  # last: if a line before it raised, stages that read from this one would be waited for
     return outcome
 
 
 @flow(
     name="pipeline",
     flow_run_name=run_names.pipeline,
-    # Waiting costs a thread, work an allocation. Every stage has a thread, however many there are: without one, the stage that is
-    # next could not take its allocation. Threads are made when there are tasks for them.
+    # A waiting stage occupies a thread, a running stage an allocation. Every stage gets a thread, however many there
+    # are: otherwise waiting stages could occupy all threads, and the stage that is next could not take its allocation.
+    # Threads are only created for submitted tasks.
     task_runner=ThreadPoolTaskRunner[Any](max_workers=10_000),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=True,
@@ -118,13 +119,13 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
 def _run(
     steps: Sequence[forecast.Step], runner: stage_runner.StageRunner, parent: str, view: screen.View
 ) -> tuple[list[StageOutcome], list[str]]:
-    """Run all steps as tasks, each after those it reads from. Returns their outcomes, and the messages of those that failed."""
+    """Run all steps as tasks, each after the stages that it reads from. Returns their outcomes, and the messages of the failed ones."""
     futures: dict[str, PrefectFuture[Any]] = {}
     available = resources.machine()
     requests = resources.requests([step.stage for step in steps], configuration.load(), available)
     scheduler = Scheduler(available, {step.stage: step.upstream for step in steps}, requests)
     for step in steps:
-        before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
+        before: list[Any] = [futures[name] for name in step.upstream]  # Prefect replaces them by their results
         futures[step.stage] = run_stage.submit(step, runner, scheduler, before, parent, view)
     _await(futures.values(), artifacts.ProgressBar(steps).step)
     for future in futures.values():
@@ -143,7 +144,7 @@ def _count_model_stages(steps: Sequence[forecast.Step]) -> int:
 
 
 def _outcome(stage: str, future: PrefectFuture[Any]) -> StageOutcome:
-    """Return the outcome of a stage. One that reads from a failed stage does not begin: Prefect calls it not ready."""
+    """Return the outcome of a stage. A stage that reads from a failed stage does not begin: Prefect leaves it in the state NotReady."""
     if future.state.is_completed():
         outcome: StageOutcome = future.result()
         return outcome
@@ -151,8 +152,8 @@ def _outcome(stage: str, future: PrefectFuture[Any]) -> StageOutcome:
 
 
 def _await(futures: Iterable[PrefectFuture[Any]], step: Callable[[], None]) -> None:
-    """Return when all are done, and call `step` for each. Sleeps rather than waits: Ctrl-C inside a wait on a lock came late or
-    broke it."""
+    """Return when all futures are done, and call `step` for each. Sleeps instead of waiting on a lock, in which Ctrl-C came late or broke
+    the lock."""
     open_ids = {future.task_run_id for future in futures}
     remaining = len(open_ids)
     for future in futures:

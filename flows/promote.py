@@ -1,4 +1,4 @@
-"""Promote as a Prefect flow: the gate decides on the present candidate. `ratchet promote` does the same without Prefect."""
+"""Promote as a Prefect flow: the gate judges the present candidate. `ratchet promote` does the same without Prefect."""
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -15,8 +15,8 @@ from flows.registry import decision_text, history, promotion
 def promote() -> State[str]:
     """Judge the candidate and act on it. Ends as `Promoted`, `Refused` or `Not decided`, with the verdict as its result.
 
-    Asked again about the same candidate, it answers the same. It ends as `Waits for approval` where another run asks a person about it, and as
-    `Nothing new` where the candidate was decided before the answer came.
+    Called again for the same candidate, it returns the same verdict. It ends as `Waits for approval` if another run asks a person about the
+    candidate, and as `Nothing new` if the candidate was decided before the answer came.
     """
     with flow_lease.acquired():
         decision, is_open = promotion.judge()

@@ -1,7 +1,7 @@
 """Retrain on new data as a Prefect flow: run the pipeline, let the gate judge the candidate, and promote it if it passes.
 
-`ratchet retrain`, or the deployments `retrain/nightly` and `retrain/on-drift`. It may be repeated: stages that are up to date
-do not run, and a candidate that was judged is not judged again.
+`ratchet retrain` runs it, and so do the deployments `retrain/nightly` and `retrain/on-drift`. It may be repeated: stages that are up to
+date do not run, and a candidate that was judged is not judged again.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,9 +31,9 @@ NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), approval.NOTHI
 def retrain(drift: str = "") -> State[Any]:
     """Bring everything up to date and let the gate decide. Ends as `Promoted`, `Refused`, `Not decided` or `Nothing new`.
 
-    `drift` is the finding of `monitor` if that is the cause. Where `gate.approval` asks for a person, the run is paused until the answer,
-    and the workspace is free meanwhile. It ends as `Waits for approval` where another run asks about the same, and on a private server, where
-    nobody could answer.
+    `drift` is the finding of `monitor` if that started the run. If `gate.approval` asks for a person, the run is paused until the
+    answer comes, and the workspace is free meanwhile. It ends as `Waits for approval` if another run asks about the same candidate, or
+    on a private server, on which nobody could answer.
     """
     with flow_lease.acquired():
         ended = retrain_once(runtime.deployment.name or "by hand", drift, pipeline)
@@ -47,7 +47,7 @@ def retrain(drift: str = "") -> State[Any]:
 
 
 def _show(ended: RetrainOutcome, line: str) -> None:
-    """Show what a retraining came to, with the evidence of the gate where it judged."""
+    """Show the outcome of a retraining, with the gate's evidence if it judged a candidate."""
     evidence = decision_text.markdown(ended.decision) if ended.decision else ""
     proposal = f"**A new domain.** {ended.proposal}" if ended.proposal else ""
     text = "\n\n".join(filter(None, [f"**{ended.outcome.capitalize()}.** {ended.reason}", proposal, evidence]))
@@ -81,7 +81,7 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
 
 
 def _new_domain() -> str:
-    """Return the adapter that is proposed for what came in, if one is. A night does not fail for data that cannot be looked at."""
+    """Return the proposed adapter for the incoming data, empty if none is proposed. Data that cannot be read do not fail the night."""
     try:
         proposal = drift_log.look_for_new_domains()
     except RuntimeError as error:
@@ -93,7 +93,7 @@ def _new_domain() -> str:
 
 
 def settle_once(decision: PromotionDecision, answer: Approval) -> RetrainOutcome:
-    """Act upon a person's answer, log and return the outcome: nothing new where the candidate was decided before the answer came."""
+    """Act on a person's answer, log and return the outcome: `nothing new` if the candidate was decided before the answer came."""
     with retrain_log.recorded(f"answer of {answer.by or 'nobody'}") as ended:
         settled = promotion.settle(decision, answer)
         if unused := settled.unused(answer):

@@ -21,12 +21,12 @@ from flows.execution import ports, prefect_server, ray_head, supervisor, workspa
 from tasks.io.system import progress
 
 AT_ONCE = 4
-"""Runs that are started at a time: one works in the workspace, the others wait for it, or for a person's approval."""
+"""Runs that are started at a time: one works in the workspace, the others wait for it or for a person's approval."""
 Deployments = Sequence[RunnerDeployment]
 
 
 def up(*, ray: bool = False) -> None:
-    """Serve until Ctrl-C, with `ray` a Ray cluster of this machine too. Nothing is left running then, nor where this process is killed."""
+    """Serve until Ctrl-C, with `ray` also a Ray cluster of this machine. No process is left running, not even if this one is killed."""
     served, told = deployments.all_deployments(), automations.notifications()
     with ExitStack() as stack:
         url = stack.enter_context(server())
@@ -49,7 +49,7 @@ def up(*, ray: bool = False) -> None:
 
 @contextmanager
 def server(port: int | None = None, command: str = "PREFECT_SERVER_API_PORT={port} ratchet up") -> Iterator[str]:
-    """Run the workspace's Prefect server with its pages while the block runs, where plain `prefect` finds it. Yields its API address.
+    """Run the workspace's Prefect server with its pages inside the block, and let plain `prefect` find it. Yields its API address.
 
     Raises RuntimeError, with the command for another port, if the port is taken.
     """
@@ -70,7 +70,7 @@ def server(port: int | None = None, command: str = "PREFECT_SERVER_API_PORT={por
 
 
 def _registered(served: Deployments, told: Notifications, url: str) -> None:
-    """Register the automations and the deployments. `serve` does the latter too, but only after the words that say how to run them."""
+    """Register the automations and the deployments. `serve` registers the deployments too, but only after we print how to run them."""
 
     def register() -> None:
         if not prefect_server.has_own_database():
@@ -83,17 +83,17 @@ def _registered(served: Deployments, told: Notifications, url: str) -> None:
 
 
 def _serving(served: Deployments, url: str) -> None:
-    """Start what is asked for, until Ctrl-C. One flow works in the workspace, which its lease sees to: the others wait."""
+    """Start runs that are asked for, until Ctrl-C. The workspace lease lets one flow work at a time; the others wait."""
     _until_it_answers(lambda: serve(*served, limit=AT_ONCE, print_starting_message=False), url)
 
 
 def _until_it_answers(ask: Callable[[], object], url: str) -> None:
-    """Ask the server, again where it was killed meanwhile: it is started again, and what is registered twice stands once."""
+    """Call `ask` until the server answers. A killed server is restarted, and registering twice has the same effect as once."""
     while True:
         try:
             ask()
             return
         except TransportError:
             time.sleep(supervisor.PACE_S)
-            while not prefect_server.answers(url):  # if it cannot be started, this process is ended
+            while not prefect_server.answers(url):  # a server that cannot be restarted ends this process
                 time.sleep(supervisor.PACE_S)
