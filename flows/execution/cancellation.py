@@ -14,13 +14,13 @@ import typer
 from tasks.io.system import progress
 
 PACE_S = 2.0
-"""Seconds between two questions to Prefect whether a run was cancelled."""
+"""Seconds between two queries whether Prefect has cancelled a run."""
 _cancelled: list[UUID] = []
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Let Ctrl-C, a plain `kill` and a cancelled run end what was started and close what is recorded; the exit code tells which."""
+    """Let Ctrl-C, a plain `kill` and a cancelled run end started processes and close open records; the exit code tells which it was."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -36,7 +36,8 @@ def handled() -> Iterator[None]:
 def interrupt_when_terminated() -> None:
     """Let a plain `kill` end a server of ours as Ctrl-C does.
 
-    Ctrl-C too is set anew, so that this is called after imports: with MLflow comes a library that takes the signal over, and drops it.
+    It also sets the handler of Ctrl-C again, and must be called after imports: a library that MLflow imports takes over the signal and
+    drops it.
     """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -47,13 +48,13 @@ def interrupt_when_terminated() -> None:
 
 
 def follow(run: str) -> None:
-    """End this process if its flow run is cancelled in Prefect, which ends only what its workers started. Returns at once."""
+    """End this process if its flow run is cancelled in Prefect, which itself ends only what its workers started. Returns at once."""
     from httpx import HTTPError
     from prefect import get_client
     from prefect.exceptions import ObjectNotFound
 
     def is_open() -> bool:
-        """Return True while the run goes on, and while the server is away."""
+        """Return True while the run goes on, and while the server does not answer."""
         try:
             state = client.read_flow_run(UUID(run)).state
         except ObjectNotFound:  # deleted
@@ -72,22 +73,22 @@ def follow(run: str) -> None:
             while is_open():
                 time.sleep(PACE_S)
 
-    client = get_client(sync_client=True)  # here: a thread does not know which settings hold for this one
+    client = get_client(sync_client=True)  # here, as settings of this thread do not hold in another one
     threading.Thread(target=watch, name="follow-cancelling", daemon=True).start()
 
 
 def _confirm(run: UUID) -> None:
-    """Set a run that was being cancelled to Cancelled: to Prefect's engine, a run that ends by a signal has crashed."""
+    """Set a run that was being cancelled to Cancelled: Prefect's engine would take a run that ends by a signal for crashed."""
     from httpx import HTTPError
     from prefect import get_client
     from prefect.states import Cancelled
 
-    # A server that is away knows soon by itself that no heart beats.
+    # A server that does not answer will mark the run by itself, as its heartbeats are missing.
     with suppress(HTTPError), get_client(sync_client=True) as client:
         client.set_flow_run_state(run, Cancelled(), force=True)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """Let a plain `kill` unwind: what was started is stopped, what was recorded is closed."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off the tidying
+    """Let a plain `kill` unwind the stack, so that started processes are stopped and open records closed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
     raise SystemExit(128 + signal.SIGTERM)

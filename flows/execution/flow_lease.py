@@ -1,4 +1,4 @@
-"""The workspace lease of a Prefect flow, whoever started it."""
+"""Hold the workspace lease for a Prefect flow, whoever started it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from tasks.io.system import progress
 
 @contextmanager
 def acquired() -> Iterator[None]:
-    """Hold the workspace for this flow alone, copy progress lines to Prefect's log of the run, and let flows inside it have its tag.
+    """Hold the workspace for this flow alone, copy progress lines to Prefect's log of the run, and give our tag to flows started inside.
 
-    The run of a deployment waits for the lease, and ends with the process that serves it. A run from a terminal is refused with
-    the number of the process that holds the lease: the person who started it can decide. Both end if Prefect cancels them.
+    The run of a deployment waits for the lease, and ends with the process that serves it. A run from a terminal does not wait: it is
+    refused with the id of the process that holds the lease, and the user can decide. Both end if Prefect cancels them.
     """
     is_deployment = bool(runtime.deployment.id)
     if is_deployment:
@@ -28,14 +28,14 @@ def acquired() -> Iterator[None]:
 
 
 def _logger() -> Callable[[str], None]:
-    """Return what logs a line to the flow's run, whatever thread calls it.
+    """Return a function that logs a line to the flow's run, from any thread.
 
-    A thread of ours has none of Prefect's settings, not even the server's address: Prefect would start another server for it, which
-    outlives the flow.
+    Without this run's context, a thread of ours has none of Prefect's settings, not even the server's address: Prefect would start another
+    server for it, which outlives the flow.
     """
     log, context = get_run_logger().info, copy_context()
 
     def written(line: str) -> None:
-        context.copy().run(log, line)  # a copy, since a context is entered once at a time
+        context.copy().run(log, line)  # a copy, since a context cannot be entered twice at the same time
 
     return written

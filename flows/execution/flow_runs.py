@@ -1,4 +1,4 @@
-"""MLflow's record of a flow: a parent run that says what came of it, and a `cached` child for every stage that did not have to run."""
+"""Record a flow in MLflow: a parent run that describes the outcome, and a `cached` child for every stage that did not have to run."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ def recorded(
 ) -> Iterator[tracking.Recorder]:
     """Record a flow, or another command that starts several runs, as a parent run in MLflow.
 
-    Without a title it is named by its profile until `record_outcomes` knows more. The run ends as FINISHED, FAILED, or KILLED if it was
-    interrupted.
+    Without a title the run is named by its profile, until `record_outcomes` gives it a longer name. It ends as FINISHED, FAILED, or KILLED
+    if it was interrupted.
     """
     settings = {} if title else run_summary.settings_tags(configuration.load())
     tags = tracking.source(command) | settings | ({"prefect.flow_run_id": flow_run} if flow_run else {})
@@ -26,7 +26,7 @@ def recorded(
     try:
         yield recorder
         status = "FINISHED"
-    except Exception:  # not KeyboardInterrupt and SystemExit, which leave KILLED
+    except Exception:  # KeyboardInterrupt and SystemExit are not caught, and leave KILLED
         status = "FAILED"
         raise
     finally:
@@ -34,10 +34,10 @@ def recorded(
 
 
 def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> None:
-    """Record what came of a flow: the outcome of each stage, and the candidate's figures if anything was made and the report is up to date.
+    """Record the outcome of each stage, and the candidate's figures if anything ran or was restored and the report is up to date.
 
     `outcomes` maps a stage to `ran`, `restored`, `unchanged`, `failed` or `not begun`. A flow in which nothing ran is tagged
-    `ratchet.ran = nothing` and has no figures, which are those of an earlier run.
+    `ratchet.ran = nothing` and has no figures, as they would be those of an earlier run.
     """
     record_cached(flow, [stage for stage, outcome in outcomes.items() if outcome in ("restored", "unchanged")])
     figures = run_summary.newly_measured(outcomes)
@@ -56,7 +56,7 @@ def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> Non
 
 
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
-    """Record a child of zero length for each stage that DVC skipped or restored, which points to the run that made its outputs."""
+    """Record a child of zero length for each stage that DVC skipped or restored, with a pointer to the run that made its outputs."""
     stages = list(stages)
     keys, source = stage_keys(stages), tracking.source("ratchet run")
     for stage in stages:
@@ -68,7 +68,7 @@ def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
 
 
 def stage_keys(stages: list[str]) -> dict[str, str]:
-    """Return the runner's key of each stage that it knows; dvc.yaml may hold others."""
+    """Return the runner's key of each stage that it knows; dvc.yaml may hold other stages."""
     known = set(configuration.stage_names())
     parts = {stage: stage.partition("@") for stage in stages}
     items = {stage: (name, item or None) for stage, (name, _, item) in parts.items() if name in known}

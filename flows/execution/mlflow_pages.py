@@ -1,4 +1,4 @@
-"""MLflow's own pages of this workspace's runs: their address, the server's command, and whether one runs already."""
+"""Serve MLflow's own pages of this workspace's runs: their address, the server's command, and a check whether one already runs."""
 
 import os
 import subprocess
@@ -28,17 +28,17 @@ def address(port: int) -> str:
 
 
 def command(port: int) -> list[str]:
-    """Return the command of a server. There is one reader, and each of the four workers that MLflow takes costs seconds and 250 MB."""
+    """Return the command of a server. One worker is enough for one reader: each of MLflow's default four costs seconds and 250 MB."""
     return [sys.executable, "-m", "mlflow", "ui", "--host", ports.HOST, "--port", str(port), "--workers", "1"]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a server. The store's password is nothing for a list of processes."""
+    """Return the environment of a server. It holds the store's address, whose password must not appear in the process list."""
     return dict(os.environ) | {"MLFLOW_BACKEND_STORE_URI": run_store.uri()}
 
 
 def is_shown(port: int) -> bool:
-    """Return True if MLflow of this workspace listens to the port."""
+    """Return True if an MLflow server of this workspace listens on the port."""
     import psutil
 
     process = ports.listener(port)
@@ -51,7 +51,7 @@ def is_shown(port: int) -> bool:
 
 
 def wait_for(server: subprocess.Popen[Any], port: int) -> None:
-    """Return when a server that was started answers. Raises RuntimeError if it ends before, whose own words say why, or takes too long."""
+    """Return when a started server answers. Raises RuntimeError if it ends before, after printing the reason, or takes too long."""
     deadline = time.monotonic() + PATIENCE_S
     while server.poll() is None:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Ports of this machine, and the hosts that requests to them may name."""
+"""Find and check ports of this machine, and the hosts that requests to them may name."""
 
 import socket
 from collections.abc import Collection, Mapping
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     import psutil
 
 HOST = "127.0.0.1"
-"""Servers listen to this machine alone: Prefect's API, say, has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
+"""Servers listen on this address alone: Prefect's API, for example, has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
 HOSTS = frozenset({HOST, "localhost"})
-"""Hosts that a request may name: a page of another site that leads its own name here is refused."""
+"""Hosts that a request may name. A foreign site whose domain name resolves to this machine is refused (DNS rebinding)."""
 
 
 def listen(port: int, command: str) -> socket.socket:
-    """Return a socket that listens to the port; 0 is any free one. Raises RuntimeError that names who has it, and the command to try."""
+    """Return a socket that listens on the port; 0 is any free one. Raises RuntimeError with the port's owner and the command to try."""
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,19 +34,19 @@ def is_here(authority: str) -> bool:
 
 
 def host_of(address: str) -> str:
-    """Return the host of an origin (`https://host:port`) or of an authority, with a port or without."""
+    """Return the host of an origin (`https://host:port`) or of an authority, with or without a port."""
     host, _, last = address.rpartition("://")[2].rpartition(":")
     return host or last
 
 
 def refusal(headers: Mapping[str, str], hosts: Collection[str] = HOSTS) -> str | None:
-    """Return why a request is refused: it names another host, or a page of another site has sent it. None for all other requests.
+    """Return why a request is refused: it names another host, or a page of another site sent it. None for all other requests.
 
-    A link that a person follows, of a message or of another site, is answered: no page reads the answer.
+    A link that a person follows from a message or another site is answered, because no page can read the answer.
     """
     if host_of(headers.get("host", "")) not in hosts:
         return f"This server answers to {' and '.join(sorted(hosts))} alone."
-    if "origin" in headers:  # it decides alone: 127.0.0.1 and localhost are two sites to a browser
+    if "origin" in headers:  # decides alone: to a browser, 127.0.0.1 and localhost are two sites
         is_foreign = host_of(headers["origin"]) not in hosts
     else:
         is_foreign = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many ports that nothing listens to, no two of them the same: one that was let go is free, and may come again."""
+    """Return `count` different free ports. They are kept open until all are known, as a released port could be given out again."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -69,7 +69,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def port_owner(port: int) -> str | None:
-    """Return the process that listens to a port of this machine; None if it is free."""
+    """Return the process that listens on a port of this machine; None if the port is free."""
     try:
         return None if is_free(port) else _name_of_port_owner(port)
     except PermissionError:
@@ -77,7 +77,7 @@ def port_owner(port: int) -> str | None:
 
 
 def is_free(port: int) -> bool:
-    """Return True if nobody listens to a port of this machine. Raises PermissionError if this user may not."""
+    """Return True if nobody listens on a port of this machine. Raises PermissionError if this user may not use the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -97,7 +97,7 @@ def _name_of_port_owner(port: int) -> str:
 
 
 def listener(port: int) -> "psutil.Process | None":
-    """Return the process that listens to a port; None if nobody does, or a process that this user may not look at."""
+    """Return the process that listens on a port; None if there is none, or if this user may not inspect it."""
     import psutil
 
     for process in psutil.process_iter(["cmdline"]):

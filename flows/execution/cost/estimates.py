@@ -1,8 +1,8 @@
 """Estimate the seconds, memory and disk that a stage will take.
 
-Estimates rest on the stage's runs in MLflow: those with equal settings, else those with the fewest different ones. If the settings
-give the number of tokens a stage works through, and the runs had another number, the seconds lie between the run's own and those
-in proportion to the tokens. Without a run they follow from the work (`flows.execution.cost.workload`) and from the speed of this machine
+Estimates rest on the stage's runs in MLflow: those with equal settings, otherwise those with the fewest different ones. If the settings
+give the number of tokens that a stage processes, and the runs had another number, the range spans the run's own seconds and the seconds in
+proportion to the tokens. Without a run, seconds follow from the work (`flows.execution.cost.workload`) and the speed of this machine
 (`flows.execution.cost.machine_speed`).
 """
 
@@ -25,18 +25,18 @@ from tasks.io.runs import run_history
 from tasks.io.runs.run_history import Past
 
 SHOWN = 5
-"""Runs that a range spans: the latest of those with the nearest settings."""
+"""Runs that a range spans: the latest of those with the most similar settings."""
 MB = 2**20
 IDLE_S, IDLE_MB = (0.1, 0.5), (100.0, 2000.0)
 """Seconds of a stage that has nothing to compute; memory of every stage beside weights and optimizer states."""
 SPREAD = 1.5
-"""Factor by which the seconds may be longer or shorter than the speed of the machine says: data are shorter than the settings allow,
-methods cost more than a plain training."""
+"""Factor by which the seconds may differ from what the machine's speed gives: data are shorter than the settings allow, and methods cost
+more than a plain training."""
 LINE = (12e6, 120e6)
-"""Bytes a second in which a model is assumed to come from the hub, by lines of 100 and of 1,000 Mbit/s. Nobody measures the line."""
+"""Assumed bytes per second of a download from the hub, on lines of 100 and of 1,000 Mbit/s. The line is not measured."""
 MEMORY_SPREAD = 3.0
 FORKED = 0.2
-"""Share of a start that remains where stages are children of a process that has imported their libraries."""
+"""Share of a stage's start time that remains if the stage is forked from a process that has imported its libraries."""
 Basis = Literal["equal settings", "other settings", "machine speed", "data sheet"]
 BASIS_IN_WORDS: dict[Basis, str] = {
     "equal settings": "earlier runs with these settings",
@@ -79,9 +79,9 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
 
 
 def on_gpus(stages: Sequence[str], name: str) -> dict[str, StageEstimate]:
-    """Return the estimate of each stage on GPUs of this kind, `compute.processes` of them for a training; memory is that of each GPU.
+    """Return the estimate of each stage on GPUs of this kind. A training uses `compute.processes` of them; memory is per GPU.
 
-    Raises ValueError for a GPU of which no figures are known.
+    Raises ValueError for a GPU without known figures.
     """
     config, known, gpu = configuration.load(), set(configuration.stage_names()), gpu_plan.gpu(name)
     estimates: dict[str, StageEstimate] = {}
@@ -98,12 +98,12 @@ def on_gpus(stages: Sequence[str], name: str) -> dict[str, StageEstimate]:
 
 
 def _computes_nothing(now: Mapping[str, str], work: workload.Work) -> bool:
-    """Return True if a stage passes a model through."""
+    """Return True if a stage runs no model, or hands one on unchanged."""
     return not work.operations or now.get("compress.compressor") == "none"
 
 
 def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range | None:
-    """Return the memory that a stage takes of a GPU; None where it runs no model on it, or the model's size is not known."""
+    """Return the GPU memory of a stage; None if it runs no model there, or the model's size is not known."""
     shape = workload.base_shape(config.fetch.model.model_dump())
     if shape is None or not workload.is_known(stage):
         return None
@@ -120,11 +120,11 @@ def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range
 
 
 def for_training(stage: str, tokens: int) -> StageEstimate | None:
-    """Return the estimate of a stage that trains on so many tokens, with params.yaml's other settings; None if nothing is known."""
+    """Return the estimate of a stage that trains on `tokens` tokens, with params.yaml's other settings; None if nothing is known."""
     past = run_history.past([stage]).get(stage, [])
     runs = [
         run for run in past if workload.of(stage, run.config).trained
-    ]  # a model that passed through was not trained
+    ]  # a model that was handed on unchanged was not trained
     return _estimate(stage, configuration.load(), runs, {f"{stage}.max_tokens": str(tokens)})
 
 
@@ -134,7 +134,7 @@ def _estimate(
     now = _recorded(stage, config) | (changes or {})
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
-    if stage == "fetch":  # how long one model took says nothing of another
+    if stage == "fetch":  # the time of one model says nothing about another
         comparable = [past for past in comparable if _fetched_model(past.config) == _fetched_model(now)]
     is_of_base = workload.is_of_base(stage, now)
     if is_of_base:  # runs of earlier releases do not say which base they had
@@ -155,7 +155,7 @@ def _fetched_model(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> StageEstimate:
-    """Return the range of the runs nearest to these settings; the latest is first in `runs`."""
+    """Return the range over the runs with the most similar settings; the latest is first in `runs`."""
     differences = [sum(past.config.get(name) != value for name, value in now.items()) for past in runs]
     nearest = [past for past, count in zip(runs, differences, strict=True) if count == min(differences)][:SHOWN]
     seconds = [value for past in nearest for value in _seconds(stage, now, past)]
@@ -169,7 +169,7 @@ def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> Stage
 
 
 def _seconds(stage: str, now: Mapping[str, str], past: Past) -> list[float]:
-    """Return the seconds a run took, and those it would have taken if all of them were in proportion to the tokens."""
+    """Return the seconds that a run took, and the seconds if all of its time were proportional to the tokens."""
     operations, then = (workload.of(stage, settings).operations for settings in (now, past.config))
     return [past.seconds, past.seconds * operations / then] if operations and then else [past.seconds]
 
@@ -180,7 +180,7 @@ def _range(values: Sequence[float | None]) -> Range | None:
 
 
 def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed: Speed) -> StageEstimate | None:
-    """Return the estimate by the work of a stage and the speed of this machine; None if the one or the other is not known."""
+    """Return the estimate from the work of a stage and the speed of this machine; None if either is not known."""
     shape = workload.base_shape(config.fetch.model.model_dump())
     settings = _with_all(now, config)
     if stage in _OF_DATA:
@@ -206,7 +206,7 @@ def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed
 
 
 def processes_here(stage: str, config: PipelineConfig) -> int:
-    """Return the processes of this machine that hold a model in its own memory: those that share the steps of a training on a CPU."""
+    """Return the number of processes of this machine that each hold a model in memory: those that share a training on a CPU."""
     if config.compute.device != "cpu" or not configuration.declaration(stage).trains:
         return 1
     return max(1, config.compute.processes // config.resources.get(stage, Resources()).nodes)
@@ -219,7 +219,7 @@ def _memory(stage: str, settings: Settings, shape: Shape, *, trains: bool) -> Ra
     if trains:
         held = footprint.of(stage, settings, shape)
         at_once, weights = held.at_once, held.weights
-        if not settings.adapts(stage):  # those of an adapter lie within the spread
+        if not settings.adapts(stage):  # the states of an adapter lie within the spread
             least, most = held.least_states, held.most_states
     return Range(IDLE_MB[0] + (at_once / 2 + least) / MB, IDLE_MB[1] + MEMORY_SPREAD * (weights + most) / MB)
 
@@ -230,7 +230,7 @@ def _recorded(stage: str, config: PipelineConfig) -> dict[str, str]:
 
 
 def _with_all(now: Mapping[str, str], config: PipelineConfig) -> dict[str, str]:
-    """Return settings of a stage, and beside them all others of params.yaml."""
+    """Return the settings of a stage, together with all others of params.yaml."""
     return {name: str(value) for name, value in flat(config.model_dump())} | dict(now)
 
 
@@ -239,18 +239,18 @@ def _spread(seconds: float) -> Range:
 
 
 def _start(speed: Speed) -> float:
-    """Return the seconds in which a stage with a model starts."""
+    """Return the seconds that a stage with a model takes to start."""
     return speed.start_s * (FORKED if client.is_wanted() else 1.0)
 
 
 def _fetched(settings: Settings, speed: Speed, shape: Shape | None) -> float:
-    """Return the seconds of `fetch`: a start, and where the model is dequantised (GGUF) some for each parameter."""
+    """Return the seconds of `fetch`: a start, and if the model is dequantised (GGUF), some time for each parameter."""
     is_quantised = settings.kind("fetch.model") in ("package", "gguf")
     return speed.start_s * (1 + 2e-8 * (shape.parameters if shape and is_quantised else 0))
 
 
 def _downloaded_bytes(settings: Settings, shape: Shape | None) -> float:
-    """Return the bytes of the weights that `fetch` has to download, two for each parameter; 0 where the hub's cache has the model."""
+    """Return the bytes of the weights that `fetch` has to download, two for each parameter; 0 if the hub's cache has the model."""
     if settings.kind("fetch.model") != "hub" or shape is None:
         return 0.0
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -261,7 +261,7 @@ def _downloaded_bytes(settings: Settings, shape: Shape | None) -> float:
 
 
 def _ingested(settings: Settings, speed: Speed, _shape: Shape | None) -> float:
-    """Return the seconds of `ingest`: functions of a package are mined and their doctests run in as long as a stage starts."""
+    """Return the seconds of `ingest`. Mining the functions of a package and running their doctests takes as long as starting a stage."""
     mined = settings.text("ingest.sources").count("'package'")
     corpora = settings.domains and 1 + settings.domains
     read = corpora * settings.number("ingest.corpora.max_chars") / 1e7
@@ -274,7 +274,7 @@ def _faulted(settings: Settings, speed: Speed, _shape: Shape | None) -> float:
 
 
 def _refined(settings: Settings, speed: Speed, _shape: Shape | None) -> float | None:
-    """Return the seconds of `refine` by rules; None where a model writes, as nobody knows for how many examples."""
+    """Return the seconds of `refine` by rules; None if a model writes, as the number of its examples is not known."""
     return 1.2 * _start(speed) if settings.kind("refine.generator") == "rules" else None
 
 
@@ -291,14 +291,14 @@ _OF_DATA: dict[str, Callable[[Settings, Speed, Shape | None], float | None]] = {
     "report": partial(_light, starts=0.3),
     "register": partial(_light, starts=0.15),
 }
-"""Stage → its seconds, where they follow from the data and from how long Python takes rather than from tokens. In starts of a stage,
-which measure how fast this machine runs Python; the numbers are those of profiles `tiny`, `lab` and `telecom`."""
+"""Stage → its seconds, if they follow from the data and from Python's run time rather than from tokens. They are multiples of a stage's
+start time, which measures how fast this machine runs Python; the factors were fitted on profiles `tiny`, `lab` and `telecom`."""
 
 
 def _disk(stage: str, now: Mapping[str, str], weights_mb: float) -> Range | None:
-    """Return the size of the model that a stage writes; other outputs are tables, and small."""
+    """Return the size of the model that a stage writes; its other outputs are small tables."""
     if stage in ("pretrain", "tune"):
-        adapts = stage == "tune" and Settings(now).adapts(stage)  # an adapter of `pretrain` is merged
+        adapts = stage == "tune" and Settings(now).adapts(stage)  # `pretrain` merges its adapter
         return Range(0, weights_mb / 4) if adapts else Range(weights_mb / 2, weights_mb * 1.5)
     return Range(0, weights_mb) if stage == "compress" else None
 

@@ -1,4 +1,4 @@
-"""The bytes that a training holds whatever its data are: weights as its base stores them, gradients and moments of what trains."""
+"""Count the bytes that a training holds whatever its data are: stored weights, and gradients and moments of what trains."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ STATES = 12
 ADAPTER = 0.02
 """Share of a model's numbers that an adapter is assumed to train."""
 VOCABULARY = 150_000
-"""Tokens of the vocabulary that is assumed."""
+"""Assumed size of the vocabulary, in tokens."""
 STORED = {"nf4": 4.13 / 8, "int8": 1.0}
-"""Base → bytes of a weight of a linear layer. Embeddings and head keep theirs."""
+"""Base → bytes of a weight of a linear layer. Embeddings and head are not quantised."""
 OUTSIDE = 0.25
-"""Share of a model's numbers that lies in embeddings and head, at most: that of Qwen2.5-0.5B."""
+"""The largest share of a model's numbers that lies in embeddings and head: that of Qwen2.5-0.5B."""
 STREAMED_LAYERS = 3
-"""Layers that are in memory at a time where blocks of the model are streamed through it."""
+"""Layers that are in memory at a time if the optimizer streams blocks of the model."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Footprint:
     weights: float
     """Weights, as the base stores them."""
     at_once: float
-    """Those that are in memory at a time: fewer where blocks are streamed."""
+    """Bytes of weights that are in memory at a time: fewer if blocks are streamed."""
     least_states: float
-    """Gradients and moments, where the selector trains as little as it may."""
+    """Gradients and moments if the selector trains as little as it may."""
     most_states: float
 
 
 def of(stage: str, settings: Settings, shape: Shape) -> Footprint:
-    """Return what a training of a model of this size holds; the share that a selector trains is not read from its settings."""
+    """Return what a training of a model of this size holds; the share that a selector trains is bounded, not read from its settings."""
     selects = settings.text(f"{stage}.selector") not in ("", "all")
     whole = STATES * shape.parameters * (ADAPTER if settings.adapts(stage) else 1.0)
     most = whole if computes_gradients(stage, settings) else 0.0

@@ -1,6 +1,6 @@
-"""The speed of this machine, measured once by `tasks.machine_speed` and remembered in the user's cache folder.
+"""Measure the speed of this machine once, by `tasks.machine_speed`, and remember it in the user's cache folder.
 
-Nothing of it enters an output: it serves the estimates of `ratchet plan` before the first run.
+It enters no output: it only serves the estimates of `ratchet plan` before the first run.
 """
 
 import os
@@ -18,20 +18,20 @@ from tasks.io import provenance
 PATIENCE_S = 180
 """Seconds after which a measurement counts as failed: a busy machine takes a minute for what an idle one does in ten seconds."""
 SCALES = 0.9
-"""Share of a process's pace that is assumed to be left where several share a step, as on GPUs (`gpu_plan`)."""
+"""Assumed share of a process's speed that is left if several processes share a step, as on GPUs (`gpu_plan`)."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def of(compute: Compute) -> Speed | None:
-    """Return the speed at this precision and number of threads, measured where it is not known yet; None if that fails.
+    """Return the speed at this precision and number of threads, measured if it is not known yet; None if that fails.
 
-    A measurement takes some seconds, and says so on stderr.
+    A measurement takes some seconds, and is announced on stderr.
     """
     return remembered.get(cache_file(), machine_key(compute), _speed, partial(_measure, compute))
 
 
 def shared(speed: Speed, compute: Compute, nodes: int = 1) -> Speed:
-    """Return the pace of the processes that share the steps of a training, on machines like this one: of so many as have cores of their own."""
+    """Return the joint speed of processes that share a training on machines like this one; each process counted has cores of its own."""
     here = max(1, compute.processes // nodes)
     at_once = nodes * min(here, max(1, _cores() // compute.threads))
     if at_once == 1:
@@ -49,7 +49,7 @@ def _cores() -> int:
 
 
 def cache_file() -> Path:
-    """Return the file that remembers speeds, by machine."""
+    """Return the file that remembers speeds by machine."""
     return remembered.cache_file("machine_speed.json")
 
 

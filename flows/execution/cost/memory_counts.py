@@ -1,6 +1,6 @@
-"""The memory of a training, counted once by `tasks.memory_count` and remembered in the user's cache folder.
+"""Count the memory of a training once, by `tasks.memory_count`, and remember it in the user's cache folder.
 
-Nothing of it enters an output: it serves `ratchet plan` before the first run, and `ratchet doctor --memory`.
+It enters no output: it only serves `ratchet plan` before the first run, and `ratchet doctor --memory`.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ from tasks.io.weights import checkpoints
 PATIENCE_S = 600
 """Seconds after which a count counts as failed: an adapter that decomposes weights takes minutes."""
 SPREAD = 0.15
-"""Share by which a training may take more or less than its count."""
+"""Share by which the memory of a training may differ from its count."""
 COPIES = 2.5
-"""Weights as they are read and as they train, in times those in fp32, for which there has to be room to count at all."""
+"""Free memory that counting needs: weights as they are read and as they train, as a multiple of the weights in fp32."""
 
 
 @dataclass(frozen=True)
 class MemoryCount:
-    """Bytes that a training takes at its largest."""
+    """Bytes of a training at its peak."""
 
     tensors: int
-    """Weights, optimizer, what is kept for going backward: what a GPU has to hold."""
+    """Weights, optimizer, and activations kept for the backward pass: what a GPU has to hold."""
     process: int
-    """Python and its libraries, beside them."""
+    """Python and its libraries."""
     holes: int
-    """What the heap of a training on a CPU holds and does not use."""
+    """Heap fragmentation: bytes that the heap of a training on a CPU holds and does not use."""
 
     @property
     def total(self) -> int:
@@ -46,9 +46,10 @@ class MemoryCount:
 
 
 def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
-    """Return the memory of a stage's training, counted where it is not known yet.
+    """Return the memory of a stage's training, counted if it is not known yet.
 
-    None where it trains nothing, its model is not there yet or has no room here, and where its parts contradict each other.
+    None if the stage trains nothing, its model does not exist yet or does not fit into this machine's memory, or its parts contradict each
+    other.
     """
     folder = _base(stage, config.fetch.model.model_dump())
     settings = getattr(config, stage)
@@ -59,12 +60,12 @@ def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
 
 
 def here(count: MemoryCount, stage: str, config: PipelineConfig) -> int:
-    """Return the bytes of a training on this machine: on a CPU each process that shares its steps takes as much."""
+    """Return the bytes of a training on this machine: on a CPU, each process that shares its steps takes the whole count."""
     return count.total * estimates.processes_here(stage, config)
 
 
 def refined(by_stage: dict[str, StageEstimate], config: PipelineConfig) -> dict[str, StageEstimate]:
-    """Return the estimates with the counted memory of trainings that no run with these settings has measured."""
+    """Return the estimates with the counted memory of those trainings that no run with equal settings has measured."""
     return {stage: _refined(stage.partition("@")[0], estimate, config) for stage, estimate in by_stage.items()}
 
 
@@ -79,8 +80,8 @@ def _refined(stage: str, estimate: StageEstimate, config: PipelineConfig) -> Sta
 
 
 def _base(stage: str, model: Mapping[str, Any]) -> Path | None:
-    """Return the folder of the model that a stage starts from: its own, or the base where that is not made yet; None if both are of another
-    `model`."""
+    """Return the folder of the model that a stage starts from: its own, or the base if its own does not exist yet; None if both were made
+    from another model than `model`."""
     if not workload.is_fetched(model):
         return None
     folders = Path(configuration.declaration(stage).reads["base"]), workload.BASE
@@ -88,13 +89,13 @@ def _base(stage: str, model: Mapping[str, Any]) -> Path | None:
 
 
 def _is_of_base(folder: Path) -> bool:
-    """Return False if the card of a model names another base than the one that is there."""
+    """Return False if the card of a model names another base than the one in `models/base`."""
     weights, card = checkpoints.read_card(workload.BASE).get("weights"), checkpoints.read_card(folder)
     return weights is None or not card or weights in (card.get("weights"), card.get("parent"))
 
 
 def _has_room(folder: Path) -> bool:
-    """Return True if the weights in `folder` fit into the memory that is free, as often as a count has them."""
+    """Return True if the weights in `folder` fit into free memory as many times as counting needs them."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors")) * 4 / width
@@ -102,7 +103,7 @@ def _has_room(folder: Path) -> bool:
 
 
 def _key(stage: str, config: PipelineConfig, folder: Path) -> str:
-    """Return a hash of what a count depends on: settings of the stage and of its parts, the model's shape, and versions."""
+    """Return a hash of what a count depends on: settings of the stage and of its parts, the model's shape, and versions of packages."""
     section = getattr(config, stage)
     facts = provenance.machine_class()
     parts = {name: _section(config, name) for name in sorted(set(configuration.parts(stage, config).values()))}

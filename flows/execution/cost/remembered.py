@@ -1,5 +1,6 @@
-"""Figures that were measured once on this machine, in files of the user's cache folder. A file that cannot be read or written costs a
-measurement each time.
+"""Remember figures that were measured once on this machine, in files of the user's cache folder.
+
+If a file cannot be read or written, the figures are measured again each time.
 """
 
 import json
@@ -24,9 +25,9 @@ def cache_file(name: str) -> Path:
 
 
 def get(path: Path, key: str, typed: Callable[[Values], T], measure: Callable[[], Values | None]) -> T | None:
-    """Return the measurement of this key as `typed` makes it, measured where it is not known yet; None if that fails.
+    """Return the measurement of this key as `typed` makes it, measured if it is not known yet; None if that fails.
 
-    Entries of which `typed` makes nothing, such as those of an earlier form, are not known.
+    Entries that `typed` rejects, such as those of an earlier format, do not count as known.
     """
     known = _read(path, typed)
     if key not in known:
@@ -39,7 +40,7 @@ def get(path: Path, key: str, typed: Callable[[Values], T], measure: Callable[[]
 
 
 def printed(module: str, *arguments: str, patience_s: float) -> Values | None:
-    """Return the JSON object that `python -m module …` prints; None if it prints another thing, or none in time."""
+    """Return the JSON object that `python -m module …` prints; None if it prints anything else, or nothing in time."""
     command = [sys.executable, "-m", module, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience_s)

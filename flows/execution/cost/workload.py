@@ -1,4 +1,4 @@
-"""The work of a stage by its settings: tokens that are read, trained on and written, and the model that they pass through."""
+"""Derive the work of a stage from its settings: tokens that are read, trained on and written, and the size of the model."""
 
 import json
 import math
@@ -14,20 +14,20 @@ from tasks.io.system import packages
 from tasks.io.weights import checkpoints
 
 READ, TRAIN, WRITE = 2.0, 6.0, 20.0
-"""Operations for each parameter and token that is read, trained on, or written; written tokens wait for memory."""
+"""Operations for each parameter and token that is read, trained on, or written; writing is slower, as it waits for memory."""
 ADAPTED = 5 / 6
-"""Share of the operations of a training that remain where weights are frozen: their gradients are not computed, those of what
-passes through them are."""
+"""Share of the operations of a training that remain if weights are frozen: gradients of the weights are not computed, those of the
+activations are."""
 ADDED_VALIDATION = 1.05
-"""Factor by which validations between checkpoints lengthen a training, at most (`validate_every`)."""
+"""Largest factor by which validations between checkpoints lengthen a training (`validate_every`)."""
 PROMPT_TOKENS = 150
-"""Tokens of a prompt that is answered, and of an example that is judged, where the data are not known yet."""
+"""Tokens of a prompt that is answered, and of an example that is judged, if the data are not known yet."""
 JUDGEMENTS = 6
-"""Answers of the judge for each example (`diagnose.quality`)."""
+"""Answers of the judge to each example (`diagnose.quality`)."""
 KINDS = 8
-"""Kinds of generated tasks that are asked (`diagnose.probes`); the settings hold them in a list, which is not counted here."""
+"""Assumed kinds of generated tasks that are asked (`diagnose.probes`); the settings list them, but the list is not counted here."""
 SHARED = 5 / 6
-"""Share of `8x7B` that is left as experts have attention and embeddings in common (Mixtral has 46.7 and 140.6 billion)."""
+"""Share of the nominal `8x7B` that a model really has, as experts share attention and embeddings (Mixtral has 46.7 and 140.6 billion)."""
 ROUTED = 2
 """Experts of `8x7B` that a token passes through."""
 BASE = Path("models/base")
@@ -58,15 +58,15 @@ class Work:
     trained: float = 0
     written: float = 0
     validated: float = 0
-    """Tokens that a training reads to measure its losses."""
+    """Tokens that a training reads to measure its validation losses."""
     steps: float = 0
-    """Steps in which the next token of each answer of a batch is written, one after the other."""
+    """Sequential decoding steps: each writes the next token of every answer of a batch."""
     passes: float = 0
-    """Forward passes over each token that is trained on, where they are all there is; 0 where a backward pass follows."""
+    """Forward passes over each trained token if there is no backward pass; 0 if there is one."""
 
     @property
     def operations(self) -> float:
-        """The operations for each parameter of the model, validations left out: what time is in proportion to."""
+        """The operations for each parameter of the model, without validation. Time is proportional to them."""
         training = READ * self.passes if self.passes else TRAIN
         return READ * self.read + training * self.trained + WRITE * self.written
 
@@ -88,18 +88,18 @@ class Settings:
         self._values = values
 
     def number(self, name: str, default: float = 0.0) -> float:
-        """Return a setting as a number; the default where it is missing or none."""
+        """Return a setting as a number; the default if it is missing or is no number."""
         try:
             return float(self._values[name])
         except (KeyError, ValueError):
             return default
 
     def count(self, name: str) -> float:
-        """Return a setting as a number, or infinity where it is missing."""
+        """Return a setting as a number, or infinity if it is missing."""
         return self.number(name, math.inf)
 
     def text(self, name: str) -> str:
-        """Return a setting as it is recorded; empty where it is missing."""
+        """Return a setting as it is recorded; empty if it is missing."""
         return self._values.get(name, "")
 
     def adapts(self, stage: str) -> bool:
@@ -107,22 +107,22 @@ class Settings:
         return self.text(f"{stage}.adapter") not in ("", "none")
 
     def kind(self, name: str) -> str:
-        """Return the key `from` of a section, by which its kind is chosen."""
+        """Return the key `from` of a section, which chooses its kind."""
         return self.text(f"{name}.from") or self.text(f"{name}.from_")
 
     def is_empty(self, name: str) -> bool:
-        """Return True if a setting is known and holds nothing."""
+        """Return True if a setting is known and empty."""
         return self._values.get(name) in ("()", "[]", "{}", "None")
 
     @property
     def domains(self) -> int:
-        """Return the number of domains that texts are of."""
+        """Return the number of domains that have texts."""
         named = sum(name.startswith("ingest.corpora.domains.") for name in self._values)
         return named + (not self.is_empty("ingest.corpora.domain"))
 
 
 def of(stage: str, settings: Mapping[str, str]) -> Work:
-    """Return the work of a stage; none for a stage whose work follows from the data."""
+    """Return the work of a stage; zero for a stage whose work follows from the data."""
     return _WORK[stage](Settings(settings)) if stage in _WORK else Work()
 
 
@@ -132,7 +132,7 @@ def is_known(stage: str) -> bool:
 
 
 def is_of_base(stage: str, settings: Mapping[str, str]) -> bool:
-    """Return True if a stage runs the base or a model made of it, so that its time is that of this base."""
+    """Return True if a stage runs the base or a model made from it, so that its time depends on the base."""
     return is_known(stage) or (stage == "refine" and Settings(settings).kind("refine.generator") in ("local", "tasks"))
 
 
@@ -150,13 +150,13 @@ def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
 
 
 def computes_gradients(stage: str, settings: Settings) -> bool:
-    """Return False if the optimizer of a training makes its steps of forward passes alone. An earlier run may name one that is gone."""
+    """Return False if the optimizer uses forward passes alone. True for an optimizer of an earlier run that no longer exists."""
     optimizer = settings.text(f"{stage}.optimizer")
     return optimizer not in methods.names("optimizers") or not methods.spec("optimizers", optimizer).gradient_free
 
 
 def _passes(stage: str, settings: Settings) -> float:
-    """Return the forward passes of a step without gradients: two for each direction."""
+    """Return the forward passes of a step of a gradient-free optimizer: two for each direction."""
     return 2 * settings.number(f"methods.{settings.text(f'{stage}.optimizer')}.directions", 1)
 
 
@@ -188,10 +188,10 @@ def _evaluated(settings: Settings) -> Work:
     tests = settings.number("evaluate.pass_items") + settings.number("evaluate.human_eval")
     of_tests = tests * (1 + settings.number("evaluate.samples"))
     if settings.text("evaluate.server.url"):
-        of_tests = 0  # another machine writes them, of whose speed nothing is known, and this one those of the gate set
+        of_tests = 0  # a server of unknown speed writes these answers, and this machine those of the gate set
     answers = has_examples * (of_tests + settings.number("evaluate.gate_items"))
     written = answers * settings.number("evaluate.max_new_tokens")
-    # The gate set is measured as the test set is.
+    # The gate set is measured in the same way as the test set.
     read = 2 * losses + PROMPT_TOKENS * answers
     return Work(read=read, written=written, steps=written / settings.number("evaluate.batch_size", 32))
 
@@ -203,15 +203,15 @@ _WORK: dict[str, Callable[[Settings], Work]] = {
     "compress": lambda settings: Work(read=2 * settings.number("compress.valid_tokens")),
     "evaluate": _evaluated,
 }
-"""Stage → its work by its settings. That of the other stages follows from the data."""
+"""Stage → its work by its settings. The work of the other stages follows from the data."""
 
 
 _FORMER = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
-"""Sizes in `config.json` → what GPT-2's calls them."""
+"""Sizes in `config.json` → their names in GPT-2's."""
 
 
 def base_shape(model: Mapping[str, Any]) -> Shape | None:
-    """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`, `…-8x7b-…`)."""
+    """Return the size of the base from its files, from its shape in the settings, or from its name (`…-7B-…`, `…-8x7b-…`)."""
     folder = base_folder(model)
     if shape := folder and _of_files(folder):
         return shape
@@ -224,20 +224,20 @@ def base_shape(model: Mapping[str, Any]) -> Shape | None:
 
 
 def base_folder(model: Mapping[str, Any]) -> Path | None:
-    """Return the folder of the base, as it was fetched or where its source is one; None if it is not on this machine yet."""
+    """Return the folder of the base: as it was fetched, or its source if that is a folder; None if it is not on this machine yet."""
     folders = [*([BASE] if is_fetched(model) else []), *([Path(str(model["path"]))] if model.get("path") else [])]
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
 def is_fetched(model: Mapping[str, Any]) -> bool:
-    """Return False if the base on disk is known to be another model: what was made or measured of it tells nothing of this one."""
+    """Return False if the base on disk is known to be another model, so that runs with it tell nothing about this one."""
     source = checkpoints.read_card(BASE).get("source")
     named = {name: value for name, value in model.items() if name not in ("path", "digest")}  # the card has neither
     return source is None or (named.items() <= source.items() and _may_be_copied(model.get("path")))
 
 
 def _may_be_copied(path: Any) -> bool:
-    """Return False if the weights of the base are not those of this folder, by the sizes of their files; True if there is no folder."""
+    """Return False if the weights of the base differ from this folder's in the sizes of their files; True if there is no such folder."""
     if path is None or not Path(str(path)).is_dir():
         return True
     originals = ((file, Path(str(path)) / file.name) for file in BASE.glob("*.safetensors"))
@@ -256,7 +256,7 @@ def _of_files(folder: Path) -> Shape | None:
     tensors = [
         tensor for file in files for tensor in _tensors(file, _PACKED if "quantization_config" in config else {})
     ]
-    if not tensors:  # they are still being copied
+    if not tensors:  # the files are still being copied
         width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
         return Shape(sum(file.stat().st_size for file in files) / width, hidden or 768, layers)
     idle = _idle_share(inner) * sum(tensor.numbers for tensor in tensors if tensor.is_of_experts(inner))
@@ -267,7 +267,7 @@ _UNITS = {"m": 1e6, "b": 1e9}
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
 _PACKED = {"U8": 2, "I32": 8}
-"""Type in which weights of 4 bits are stored → weights in one of its numbers."""
+"""Type in which 4-bit weights are stored → weights packed into one number of this type."""
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,12 @@ class _Tensor:
     numbers: int
 
     def is_of_experts(self, config: Mapping[str, Any]) -> bool:
-        """Return True if it belongs to experts of which a token passes through some: to one, or a matrix of each to all of a layer."""
+        """Return True if it holds weights of routed experts: of one expert, or stacked for all experts of a layer."""
         return ".experts." in self.name or (len(self.shape) == 3 and self.shape[0] == _first(config, _EXPERTS))
 
 
 def _tensors(file: Path, packed: Mapping[str, int]) -> list[_Tensor]:
-    """Return the weights in a file by its header; none where it cannot be read. Scales of weights of few bits are left out."""
+    """Return the weights in a file, from its header; none if it cannot be read. Scales of quantised weights are left out."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -303,14 +303,14 @@ def _idle_share(config: Mapping[str, Any]) -> float:
 
 
 def _first(config: Mapping[str, Any], names: Sequence[str]) -> float:
-    """Return the first of these settings that names a number, or the mean of one for each layer (Hunyuan); 0 if none does."""
+    """Return the first of these settings that is a number, or the mean if it has one for each layer (Hunyuan); 0 if there is none."""
     given = (number if isinstance(number, list) else [number] for name in names if (number := config.get(name)))
     return next((sum(numbers) / len(numbers) for numbers in given if all(isinstance(one, int) for one in numbers)), 0)
 
 
 def _named(name: str) -> Shape | None:
-    """Return the size of the most parameters that a name tells, and how many of them a token passes through (`30B-A3B`, `8x7B`). Experts are as wide as
-    a model of the size of one."""
+    """Return the size for the largest number of parameters in a name, and how many of them are active for a token (`30B-A3B`, `8x7B`). Each
+    expert is assumed to be as wide as a model of its own size."""
     numbers = re.findall(r"(?:(\d+)x)?(?<!-\d_)(\d+(?:\.\d+)?)([mb])\b", name.lower())
     shapes = [
         replace(one, parameters=one.parameters * share, idle=one.parameters * (share - at_work))
@@ -325,12 +325,12 @@ def _named(name: str) -> Shape | None:
 
 
 def _usual_shape(parameters: float) -> Shape:
-    """Return the shape that models of so many parameters have: some 34 layers of 12 × width² (SmolLM2, Qwen2.5, within a quarter)."""
+    """Return the usual shape of models with so many parameters: some 34 layers of 12 × width² (SmolLM2, Qwen2.5, within a quarter)."""
     return Shape(parameters, math.sqrt(parameters / (12 * 34)), 34)
 
 
 def _packaged_file(package: Any) -> str:
-    """Return the name of the model file in an installed package; empty where there is none."""
+    """Return the name of the model file in an installed package; empty if there is none."""
     try:
         names = [file.name for file in packages.files(str(package), "fetch.model.name")]
     except ValueError:

@@ -1,1 +1,1 @@
-"""Show a run to a person: the screen, Prefect's pages, the summary at its end."""
+"""Show a run to a person: on the screen, on Prefect's pages, and in the summary at its end."""

@@ -1,4 +1,4 @@
-"""Show a pipeline on Prefect's pages: its graph, its plan and progress, the outcome of every stage, and the verdict, with links to MLflow."""
+"""Show a pipeline on Prefect's pages: graph, plan and progress, the outcome of every stage, and the verdict, with links to MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ GRAPH, VERDICT, MLFLOW, REPORT = "pipeline-graph", "pipeline-verdict", "pipeline
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """The end of one stage in a run."""
+    """The outcome of one stage in a run."""
 
     stage: str
     state: console.State | Literal["failed", "not begun"]
@@ -56,7 +56,7 @@ def show_plan(steps: Sequence[forecast.Step]) -> None:
 
 
 def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step], run: str) -> None:
-    """Show what each stage came to, the verdict, and links to MLflow; `run` is our id of the flow's own. Prefect's server may be away."""
+    """Show each stage's outcome, the verdict, and links to MLflow. `run` is our own id of the flow. Prefect's server may be unreachable."""
     became = {outcome.stage: outcome.state for outcome in outcomes}
     states = ("ran", "restored", "unchanged", "failed", "not begun")
     counts = [(state, sum(o == state for o in became.values())) for state in states]
@@ -65,7 +65,7 @@ def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Ste
         _show_graph(steps, became, "The stages, and what became of each.")
         _show_table(outcomes, steps, run)
         _show_verdict(became, run)
-    except TransportError as error:  # what a stage failed of must not be hidden by it
+    except TransportError as error:  # must not hide the error of a failed stage
         progress.say(f"Prefect's server does not answer ({error}), so its pages lack the table of this run.")
 
 
@@ -93,7 +93,7 @@ def _show_table(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step]
 
 
 def _show_verdict(became: Mapping[str, str], run: str) -> None:
-    """Show the verdict on the candidate, and where MLflow has the run and the report."""
+    """Show the verdict on the candidate, and links to the run and the report in MLflow."""
     figures = run_summary.newly_measured(became)
     text = run_summary.description(became, figures)
     create_markdown_artifact(text, key=VERDICT, description="The verdict of this run.")

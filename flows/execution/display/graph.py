@@ -1,4 +1,4 @@
-"""Draw the graph of a run as Mermaid text (https://mermaid.js.org), of which pages of Prefect make a picture."""
+"""Draw the graph of a run as Mermaid text (https://mermaid.js.org), which Prefect's pages render."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,19 +11,19 @@ COLOURS = {
     "failed": "fill:#fee2e2,stroke:#b91c1c",
     "not begun": "fill:#fef9c3,stroke:#a16207",
 }
-"""Fill and line of a stage by its planned state, or by its outcome."""
+"""Fill and line colour of a stage, by its planned state or its outcome."""
 HINT = "Pages of Prefect's first version show this as text; *Switch to V2 UI*, below on the left, draws it."
 TEXT = "color:#111827"
-"""Dark on every fill, whatever colour scheme the page has."""
+"""The colour of the text: readable on every fill, in light and dark pages."""
 
 
 def markdown(upstream: Mapping[str, Sequence[str]], states: Mapping[str, str]) -> str:
-    """Return a block of Markdown with the graph. `upstream` maps each stage to those it reads from, which come before it in the order."""
+    """Return a Markdown block with the graph. `upstream` maps each stage to the stages that it reads from, in plan order."""
     return "\n".join(["```mermaid", "flowchart TD", *_lines(direct(upstream), states), "```", "", HINT])
 
 
 def direct(upstream: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return the stages that each one reads from, less those that another of them reads from too: their arrows would hide the order."""
+    """Return the direct upstream stages of each stage, without those that another of them reads from: their arrows would hide the order."""
     reached: dict[str, set[str]] = {}
     kept = {}
     for stage, before in upstream.items():

@@ -14,11 +14,11 @@ HEAD = re.compile(r"(.*?)  items  (\S.*?) {2,}(\S.*?) {2,}(\S.*)")
 """First line of a table: what is measured, the number of items, two models, and their difference."""
 CELL_INDENT = " " * 4
 WRAPPED = re.compile(r"^(?!.*  items  )(\S.{79,})\n(?=\S)", re.M)
-"""A line of running text that goes on in the next one."""
+"""A line of running text that continues on the next line."""
 
 
 def show() -> None:
-    """Print the report's summary, and where its pages and the runs are."""
+    """Print the report's summary, and where to find its page and the runs."""
     summary = FOLDER / "summary.txt"
     if summary.is_file():
         text = summary.read_text(encoding="utf-8").rstrip()
@@ -31,7 +31,7 @@ def show() -> None:
 
 
 def fitted(summary: str, width: int) -> Iterator[str]:
-    """Yield the lines of a summary for a terminal: in tables that are wider than it, each cell has a line of its own."""
+    """Yield the lines of a summary for a terminal: if a table is wider than the terminal, each cell gets a line of its own."""
     if max(map(len, summary.splitlines()), default=0) <= width:
         yield from summary.splitlines()
         return
@@ -48,7 +48,7 @@ def fitted(summary: str, width: int) -> Iterator[str]:
 
 def _cells(line: str, head: re.Match[str]) -> Iterator[str]:
     label, items = line[: head.end(1)].strip(), line[head.end(1) : head.start(2)].strip()
-    if label:  # a long one has a line of its own
+    if label:  # a long label has a line of its own
         yield f"  {label}"
     starts = [head.start(group) for group in (2, 3, 4)]
     parts = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]

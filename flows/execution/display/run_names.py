@@ -1,4 +1,4 @@
-"""Names of flow runs in Prefect's lists: what runs, with the settings of which profile."""
+"""Name flow runs in Prefect's lists: the profile of the settings, and what runs."""
 
 from collections.abc import Callable
 
@@ -24,5 +24,5 @@ def of(flow: str) -> Callable[[], str]:
 def _named(what: str) -> str:
     try:
         return f"{run_summary.profile_name()} · {what}"
-    except OSError:  # the flow says what is wrong with the settings
+    except OSError:  # the flow itself reports what is wrong with the settings
         return what

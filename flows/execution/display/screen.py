@@ -1,4 +1,4 @@
-"""Show the progress of a run: one screen that is drawn anew on a terminal, lines anywhere else."""
+"""Show the progress of a run: on a terminal as one screen that is redrawn, elsewhere as lines."""
 
 import os
 import re
@@ -24,19 +24,19 @@ State = Literal["waiting", "running", "ran", "restored", "unchanged", "failed", 
 LOSS = re.compile(r"\bloss (\d+\.\d+)")
 BARS = "▁▂▃▄▅▆▇█"
 SUMMARISED = "report"
-"""The stage whose words end the run: they are not shown twice."""
+"""The stage whose output is shown at the end of the run, and therefore not while it runs."""
 STALE_S = 60.0
-"""Seconds after which the time that a stage said was left is not shown any more."""
+"""Seconds after which the remaining time that a stage reported is no longer shown."""
 WIDE = 100
 """Columns of a terminal that has room for bars and long sparklines."""
 SILENT_S = 60.0
-"""Seconds without a word of a stage after which a line says that it works."""
+"""Seconds without output of a stage after which a line says that it is still at work."""
 POINTS, FEW_POINTS = 16, 5
-"""Values of a sparkline: the latest. Fewer on a narrow terminal."""
+"""The latest values that a sparkline shows; fewer on a narrow terminal."""
 REDRAWS = 4
-"""Of the screen, a second."""
+"""Redraws of the screen per second."""
 FRAME = 6
-"""Lines of the terminal that are no rows of the screen: its head, its foot, and some of what was printed."""
+"""Lines of the terminal without a stage: the head and foot of the screen, and some printed lines."""
 STYLES: Mapping[State, str] = {
     "ran": "green",
     "restored": "cyan",
@@ -47,26 +47,26 @@ STYLES: Mapping[State, str] = {
 
 
 class View(Protocol):
-    """The events of a run, for whoever shows them. Threads of several stages call it at once."""
+    """The receiver of the events of a run. Threads of several stages call it at the same time."""
 
     every_s: float
-    """Seconds between two lines in which a stage tells how far it is."""
+    """Seconds between two progress lines of a stage."""
 
     def begun(self, stage: str, why: str) -> None:
-        """Tell that a stage starts, and why."""
+        """Show that a stage starts, and why."""
 
     def said(self, stage: str, text: str) -> None:
-        """Tell a line that a stage printed."""
+        """Show a line that a stage printed."""
 
     def ended(self, stage: str, state: State, seconds: float) -> None:
-        """Tell what became of a stage."""
+        """Show the outcome of a stage."""
 
     def passed(self, stage: str) -> None:
-        """Tell that a stage is up to date."""
+        """Show that a stage is up to date."""
 
 
 class Lines:
-    """Prints a line for each event, and one for a stage that has printed nothing for long."""
+    """Prints a line for each event, and one for a stage that has printed nothing for a long time."""
 
     every_s = progress.EVERY_S
 
@@ -95,7 +95,7 @@ class Lines:
         """Say nothing: most stages of most runs are up to date."""
 
     def break_silence(self) -> None:
-        """Tell how long each stage has worked that has printed nothing for `SILENT_S`."""
+        """Report each stage that has printed nothing for `SILENT_S`, with the time for which it has worked."""
         now = time.monotonic()
         with self._guard:
             silent = [stage for stage, heard in self._heard.items() if now - heard >= SILENT_S]
@@ -114,12 +114,12 @@ class Row:
     seconds: float = 0.0
     status: Status | None = None
     heard: float = 0.0
-    """When it told its status."""
+    """When the stage last reported its status."""
     losses: list[float] = field(default_factory=list)
 
 
 class Screen:
-    """A table of the stages that rich draws anew several times a second. Lines of stages that are no progress go above it."""
+    """A table of the stages, which rich redraws several times a second. Lines of stages that report no progress are printed above it."""
 
     every_s = 1.0
 
@@ -152,7 +152,7 @@ class Screen:
         self.ended(stage, "unchanged", 0.0)
 
     def table(self, height: int, width: int) -> "RenderableType":
-        """Return what rich draws: a line about the whole, and the stages that fit into so many lines, each in one."""
+        """Return what rich draws: a line about the whole run, and as many stages as fit into `height` lines, one a line."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -182,7 +182,7 @@ class Screen:
         return f"{text} · about {estimates.as_time(left)} left" if left and left.high >= 1 else text
 
     def left(self) -> estimates.Range | None:
-        """Return the time that is left, stages one after the other; None while that of one stage or more is not known."""
+        """Return the remaining time, stages one after the other; None while the time of any stage is not known."""
         low = high = 0.0
         for stage, row in self.rows.items():
             if row.state == "running" and row.status and row.status.left_s is not None:
@@ -205,13 +205,13 @@ class Screen:
             return worked
         if row.status.done == row.status.total or time.monotonic() - row.heard > STALE_S:
             return (
-                f"{replace(row.status, left_s=None).count} · {worked}"  # it works on something that it tells nothing of
+                f"{replace(row.status, left_s=None).count} · {worked}"  # it works on something without progress reports
             )
         return row.status.count
 
 
 def _visible(rows: Mapping[str, Row], height: int) -> tuple[list[str], int]:
-    """Return the stages to show, in their order, and the number of those left out: first what runs, then what comes, then what is done."""
+    """Return the stages to show in plan order, and the number left out. Running ones come first, then waiting, then finished ones."""
     changed = [stage for stage, row in rows.items() if row.state != "unchanged"]
     rank = {"running": 0, "failed": 0, "waiting": 1}
     order = sorted(changed, key=lambda stage: rank.get(rows[stage].state, 2))
@@ -228,20 +228,20 @@ def _beside(row: Row, *, is_wide: bool) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return a bar of eight heights for each value, from the least to the greatest of them."""
+    """Return one bar of eight possible heights for each value, scaled from the least to the greatest value."""
     low, high = min(values), max(values)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)
 
 
 def is_wanted() -> bool:
-    """Return True where a screen can be drawn and someone may look at it."""
+    """Return True if a screen can be drawn and somebody may look at it."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and "CI" not in os.environ
 
 
 @contextmanager
 def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
-    """Show what is told inside: on the screen if there is one."""
+    """Yield what shows the events of a run: a screen if one can be drawn, else lines."""
     if not is_wanted():
         lines = Lines()
         with timer.every(SILENT_S / 4, lines.break_silence, "break-silence"):
@@ -257,6 +257,6 @@ def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
         console=console,
         get_renderable=lambda: screen.table(console.height - FRAME, console.width),
         refresh_per_second=REDRAWS,
-        transient=True,  # the summary of the run takes its place
+        transient=True,  # the summary of the run replaces the screen
     ):
         yield screen

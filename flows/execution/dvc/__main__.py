@@ -1,4 +1,4 @@
-"""`python -m flows.execution.dvc …` is `python -m dvc …`, which writes `dvc.lock` sooner, and may run the command on a host."""
+"""Run DVC's command line as `python -m dvc` does, but write `dvc.lock` faster, and run the stage's command on a host if one is set."""
 
 import os
 import sys

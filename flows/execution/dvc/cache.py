@@ -1,4 +1,4 @@
-"""Bring outputs and DVC's cache together: check, check out, link, find a file by its hash, push to the remote."""
+"""Synchronise outputs and DVC's cache: check, check out, link, find a file by its hash, push to the remote."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
-"""DVC's status of an output → the same for a person."""
+"""DVC's status of an output → its description for people."""
 GONE = "not in DVC's cache. `dvc gc` took it, or the cache of another machine has it."
 REMOTE = "store"
 """The name of the remote that `ratchet share` sets."""
 
 
 def folder() -> Path:
-    """Return the folder of DVC's cache, as DVC's configuration names it."""
+    """Return the folder of DVC's cache, from DVC's configuration."""
     from dvc.config import Config
 
     return Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache").resolve()
@@ -36,14 +36,14 @@ def file(digest: str) -> Path:
 
 
 def place_of(path: Path) -> str:
-    """Return the path within DVC's cache of a file with these contents, whether it is there or not."""
+    """Return the path within DVC's cache that a file with these contents has, whether it is there or not."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     return f"files/md5/{digest[:2]}/{digest[2:]}"
 
 
 def files(outputs: Mapping[str, str]) -> dict[str, Path]:
-    """Return the files of outputs in DVC's cache, those of folders one by one: path → file. `outputs` has path → hash.
+    """Return the files of outputs in DVC's cache, with each file of a folder: path → file. `outs` maps path to hash.
 
     Raises FileNotFoundError if the cache lacks one.
     """
@@ -66,9 +66,9 @@ def _present(file: Path, path: str) -> Path:
 
 
 def check_outputs() -> tuple[int, dict[str, str]]:
-    """Return the number of outputs in dvc.yaml, and what is wrong with those that are not as it says: path → problem.
+    """Return the number of outputs in dvc.yaml, and what is wrong with those that differ from dvc.lock: path → problem.
 
-    All are read: DVC remembers the hash of a file that has kept its size, time and inode.
+    Every file is read, because DVC's own state trusts a file that has kept its size, time and inode.
     """
     from dvc_data.hashfile.state import StateNoop
 
@@ -80,7 +80,7 @@ def check_outputs() -> tuple[int, dict[str, str]]:
 
 
 def output_problems(stage: "Stage") -> dict[str, str]:
-    """Return what is wrong with those outputs of a stage that are not as dvc.lock says: path → problem."""
+    """Return what is wrong with those outputs of a stage that differ from dvc.lock: path → problem."""
     lacking = "is a new output" if has_run(stage) else "has no hash in dvc.lock"
     problems = {str(out): lacking for out in stage.outs if not out.hash_info}
     for out in stage.outs:
@@ -95,8 +95,8 @@ def has_run(stage: "Stage") -> bool:
 
 
 def settled_outputs() -> dict[str, str]:
-    """Return the outputs that need no copy beside DVC's cache: path → hash. The cache has them whole, and the workspace has what dvc.lock
-    says of them, or nothing.
+    """Return the outputs that DVC's cache holds completely, so that they need no other copy: path → hash. In the workspace each is as
+    dvc.lock says, or missing.
     """
     with repository.opened() as repo:
         outs = [out for stage in repository.ordered_stages(repo)[1] for out in stage.outs]
@@ -108,7 +108,7 @@ def settled_outputs() -> dict[str, str]:
 
 
 def objects(digests: Iterable[str]) -> dict[str, Path]:
-    """Return the files of DVC's cache that outputs with these hashes consist of, by their paths in it. Those that it lacks are left out."""
+    """Return the files of DVC's cache that make up outputs with these hashes, by their paths in the cache. Missing files are left out."""
     with repository.opened() as repo:
         locate = repo.cache.local.oid_to_path
         wanted: set[str] = set()
@@ -140,13 +140,13 @@ def checkout(stages: Sequence[str]) -> None:
 
 
 def relink(stages: Sequence[str]) -> None:
-    """Let the outputs of these stages share their bytes with DVC's cache, where the file system allows it.
+    """Link the outputs of these stages to DVC's cache, so that they share its bytes, if the file system allows it.
 
-    DVC leaves copies behind when it commits a folder: a model would lie on the disk twice.
+    When DVC commits a folder it leaves copies behind: a model would take its space on disk twice.
     """
     if stages:
         with repository.opened() as repo:
-            # DVC reads dvc.lock once for a graph that is named, and once for each stage that is.
+            # DVC reads dvc.lock once for a target graph, and once for each target stage.
             all_ran = {stage.addressing for stage in repo.index.stages} <= {*stages}
             repo.checkout(targets=["dvc.yaml"] if all_ran else list(stages), relink=True)
 
@@ -158,7 +158,7 @@ def has_remote() -> bool:
 
 
 def set_remote(address: str) -> None:
-    """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password, or a user of a web address: git carries it."""
+    """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password or web user: git tracks it."""
     if without_passwords(address) != address:
         raise ValueError(
             f"{without_passwords(address)}: the address holds a user or a password, and .dvc/config is git's. Leave them out, and set them beside: "
@@ -168,7 +168,7 @@ def set_remote(address: str) -> None:
 
 
 def push() -> None:
-    """Push all outputs and the run cache to the remote. Raises RuntimeError, with what to do, if it does not take them."""
+    """Push all outputs and the run cache to the remote. Raises RuntimeError, with what to do, if the push fails."""
     try:
         cli.run("push", "--run-cache")
     except RuntimeError as error:

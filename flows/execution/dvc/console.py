@@ -1,4 +1,4 @@
-"""Read the lines that `dvc repro` prints, in the words of DVC 3.67; `test_dvc_contract.py` checks each of them."""
+"""Parse the lines that `dvc repro` prints, in the wording of DVC 3.67; `test_dvc_contract.py` checks each of them."""
 
 import re
 from typing import Literal
@@ -22,17 +22,17 @@ CHATTER = (
     "Running stage '",
     "Stage '",
     "> ",
-    "WARNING: Process '",  # … had been killed: DVC drops a dead owner's lock
+    "WARNING: Process '",  # "… had been killed": DVC drops the lock of a dead owner
     "  (PID ",
     "If there are no processes with such PIDs",
 )
-"""Beginnings of DVC's own lines, which are not the stage's."""
+"""Beginnings of lines that DVC prints, as opposed to the stage."""
 FAILED = re.compile(r"ERROR: failed to reproduce '.*': failed to run: ")
-"""The line of a stage whose command failed and has printed the reason itself. Any other failure is DVC's own."""
+"""The line about a stage whose command failed after printing the reason itself. Any other failure is DVC's own."""
 
 
 def state(stage: str, line: str) -> State | None:
-    """Return what a line reports that DVC did with `stage`; None for any other line."""
+    """Return what DVC did with `stage` if the line reports it; None for any other line."""
     if line == RAN.format(stage=stage):
         return "ran"
     if line == RESTORED.format(stage=stage):
@@ -46,5 +46,5 @@ def is_busy(line: str) -> bool:
 
 
 def is_chatter(line: str) -> bool:
-    """Return True for a line of DVC's own that tells a reader nothing about the stage."""
+    """Return True if DVC itself printed the line and it says nothing about the stage."""
     return line.startswith(CHATTER) or FAILED.match(line) is not None

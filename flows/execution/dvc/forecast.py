@@ -1,4 +1,4 @@
-"""Predict what a run does to each stage, and why, without running any.
+"""Predict what a run does to each stage, and why, without running any stage.
 
 Everything happens in this process: a graph of twenty stages is read and compared with the workspace in under a second.
 """
@@ -23,9 +23,9 @@ NEVER = "it has not run yet"
 SHOWN = 40
 """Characters of a setting's value that a reason quotes."""
 CODE = "code "
-"""Beginning of a reason that is a file of code."""
+"""Prefix of a reason that is a file of code."""
 NAMED = 3
-"""Files of code that a line of reasons names; the others are counted."""
+"""Files of code that a line of reasons names; further ones are only counted."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Step:
 
     stage: str
     state: State
-    """`may change`: a stage before it runs, and whether this one must follow depends on what that writes."""
+    """`may change`: a stage before it runs, and its new outputs decide whether this stage must run."""
     why: tuple[str, ...]
     upstream: tuple[str, ...]
     """The stages that it reads from."""
 
     @property
     def reasons(self) -> str:
-        """Return `why` in one line. After an update dozens of files of code may have changed: `NAMED` are named, the others counted."""
+        """Return `why` in one line. After an update dozens of files of code may have changed: `NAMED` are named, the others are counted."""
         code = [reason for reason in self.why if reason.startswith(CODE)]
         count = {reason: f"{len(code) - NAMED} more files of code" for reason in code[NAMED:]}
         return "; ".join(dict.fromkeys(count.get(reason, reason) for reason in self.why))
@@ -50,7 +50,7 @@ class Step:
 def plan(targets: Sequence[str] = ()) -> list[Step]:
     """Return the steps that bring `targets` and what they need (all stages if none is named) up to date, in DVC's order.
 
-    `dvc repro --dry` reports a stage as unchanged if only an earlier stage will change it; this plan propagates changes.
+    `dvc repro --dry` reports a stage as unchanged if only an upstream stage will change its inputs; this plan propagates such changes.
     """
     with repository.opened() as repo:
         graph, order = repository.ordered_stages(repo, targets)
@@ -71,15 +71,15 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
 
 
 class _Forecast:
-    """Foretells stages in plan order, and remembers the outputs that the earlier ones will have."""
+    """Predicts stages in plan order, and remembers the outputs that earlier stages will have."""
 
     def __init__(self, repo: "Repo") -> None:
         self._repo = repo
         self._coming: dict[str, Output | None] = {}
-        """Path → an output that the workspace does not hold yet; None if nobody can know it before its stage has run."""
+        """Path → an output that the workspace does not hold yet; None if it cannot be known before its stage has run."""
 
     def of(self, stage: "Stage") -> tuple[State, tuple[str, ...]]:
-        """Return what a run makes of this stage, and the reasons."""
+        """Return what a run does to this stage, and the reasons."""
         unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
         causes = [*self._inputs(stage, unknown), *_command(stage)]
         others = [] if NEVER in causes else [*_outputs(stage), *(f"{dep} may change" for dep in unknown)]
@@ -93,7 +93,7 @@ class _Forecast:
         return ("run" if causes or not unknown else "may change"), why
 
     def _source(self, dep: "Output") -> "tuple[str, Output | None] | None":
-        """Return the output to come that holds `dep`, or that `dep` holds: its path, and the output where it is known."""
+        """Return the path of the coming output that contains `dep` or lies in it, and the output if it is known and contains `dep`."""
         for path, out in self._coming.items():
             if dep.fs.protocol == "local" and dep.fs.isin_or_eq(dep.fs_path, path):
                 return path, out
@@ -106,7 +106,7 @@ class _Forecast:
         return source is not None and source[1] is None
 
     def _hash(self, dep: "Output") -> Any:
-        """Return the hash that `dep` will have when its stage runs; None if it will be missing."""
+        """Return the hash that `dep` will have when its stage runs; None if the file will be missing."""
         source = self._source(dep)
         if source is None or source[1] is None:
             return dep.get_hash() if dep.exists else None
@@ -131,11 +131,11 @@ class _Forecast:
                 yield f"{kind}{dep} {'is missing' if now is None else 'changed' if dep.hash_info else 'is a new input'}"
 
     def _outputs_in_cache(self, stage: "Stage", *, by_entry: bool) -> "dict[str, Output] | None":
-        """Return the outputs of an earlier run with the very same inputs, if DVC's cache still has them."""
+        """Return the outputs of an earlier run with exactly the same inputs, if DVC's cache still has them."""
         from dvc_data.hashfile.meta import Meta
 
         for dep in stage.deps:
-            dep.hash_info, dep.meta = self._hash(dep), Meta()  # an old meta would bring its old hash along
+            dep.hash_info, dep.meta = self._hash(dep), Meta()  # the old meta would restore its old hash
         if not all(dep.hash_info for dep in stage.deps) or not run_cache.is_used_for(stage):
             return None
         run = run_cache.earlier_run(self._repo, stage, by_entry=by_entry)
@@ -143,7 +143,7 @@ class _Forecast:
 
 
 def _params(dep: Any) -> Iterator[str]:
-    """Yield the settings of a params dependency that differ from the last run, by full name."""
+    """Yield the settings of a params dependency that differ from those of the last run, by full name."""
     before, now = dict(flat(dep.hash_info.value or {})), dict(flat(dep.read_params()))
     for name in sorted(before.keys() | now.keys()):
         if name not in before:

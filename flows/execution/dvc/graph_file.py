@@ -11,7 +11,7 @@ VARIABLE = re.compile(r"\$\{(?P<name>[\w.]+)\}")
 
 
 def stage_names() -> list[str]:
-    """Return the stages in the order of the file, each stage of a `foreach` group after the group's own name."""
+    """Return the stages in the order of the file: each `foreach` group's own name, followed by its stages."""
     stages = read(PATH).get("stages")
     names = []
     for name, entry in stages.items() if isinstance(stages, dict) else ():
@@ -21,7 +21,7 @@ def stage_names() -> list[str]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the mapping of a YAML file; an empty one where the file is missing or cannot be read as one."""
+    """Return the mapping of a YAML file; an empty one if the file is missing or holds no mapping."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), loader)
@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _resolved(items: Any) -> list[str]:
-    """Return the items of a `foreach`: the keys of a map or a list, or those of the setting that `${…}` names."""
+    """Return the items of a `foreach`: the keys of a map or the entries of a list, given directly or by the setting that `${…}` names."""
     if isinstance(items, str) and (variable := VARIABLE.fullmatch(items)):
         items = read(PARAMS)
         for key in variable["name"].split("."):

@@ -1,4 +1,4 @@
-"""Read, write and order `dvc.lock`, and tell whether a write of it was cut off: DVC rewrites it in place."""
+"""Read, write and order `dvc.lock`, and detect a write that was cut off: DVC rewrites the file in place."""
 
 from collections.abc import Mapping
 from itertools import takewhile
@@ -14,7 +14,7 @@ from tasks.io.system import files, progress
 
 PATH = Path("dvc.lock")
 GOOD = workspace.SCRATCH / "dvc.lock.good"
-"""The last canonical lock file, which replaces a torn one."""
+"""The last canonical lock file, which replaces a truncated one."""
 TEMPORARY = files.sibling(PATH)
 CONFLICT = "git has left a merge conflict in it"
 SCHEMA = "2.0"
@@ -39,8 +39,8 @@ def write(entries: Mapping[str, Any]) -> None:
 def tidy() -> bool:
     """Put `dvc.lock` in its canonical form: stages in plan order, without those that dvc.yaml lacks. Return True if it changed.
 
-    Two drivers finish stages in different orders; in this form their lock files agree to the byte. Entries that a write which
-    was cut off has lost at the end are put back from the last good copy: if such an entry is out of date, its stage runs.
+    Two drivers finish stages in different orders; in canonical form their lock files are byte-identical. If a cut-off write lost entries at
+    the end, they are restored from the last good copy: if such an entry is out of date, its stage runs.
     """
     from dvc.utils.serialize import dumps_yaml, load_yaml
 
@@ -73,8 +73,8 @@ def obsolete_stages() -> list[str]:
 def problem(path: Path = PATH) -> str | None:
     """Return why a lock file cannot be read; None if it is complete or absent.
 
-    The rest of a YAML file that was cut off is mostly valid YAML. A cut between two files of a stage cannot be seen here:
-    `tidy` finds that the others are missing.
+    A truncated YAML file is mostly still valid YAML. A cut between two files of a stage cannot be detected here: `tidy` finds that the
+    other files are missing.
     """
     if not path.exists():
         return None
@@ -100,7 +100,7 @@ def problem(path: Path = PATH) -> str | None:
 
 
 def _has_hashes(entry: dict[str, Any]) -> bool:
-    """Return True if every file of a stage's entry has its hash, beside its path and the name of the hash."""
+    """Return True if every file of a stage's entry has a hash, beside its path and the name of the hash."""
     paths = [*entry.get("deps", []), *entry.get("outs", [])]
     return all(
         any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in paths
@@ -108,8 +108,9 @@ def _has_hashes(entry: dict[str, Any]) -> bool:
 
 
 def _lost(entries: dict[str, Any], good: dict[str, Any], named: Mapping[str, set[str]]) -> list[str]:
-    """Return the stages that a write which was cut off has lost: the last ones of the good copy, as far as the lock file lacks the
-    entry of each, or all or the end of a file that dvc.yaml still names (`named`: stage → files). Files are written last.
+    """Return the stages that a cut-off write has lost, from the end of the good copy: those without an entry in the lock file, and those in
+    whose entry a file that dvc.yaml still names is missing or incomplete. `named` maps each stage to these files. An entry's files are
+    written last.
     """
 
     def is_lost(name: str) -> bool:
@@ -122,6 +123,6 @@ def _lost(entries: dict[str, Any], good: dict[str, Any], named: Mapping[str, set
 
 
 def _files(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what an entry holds of each file, by path. `isexec`, which comes and goes with a file's mode, is left out."""
+    """Return what an entry holds of each file, by path. `isexec` is left out, as it depends on the file's mode."""
     files_of_entry = (*entry.get("deps", []), *entry.get("outs", []))
     return {file["path"]: {part: value for part, value in file.items() if part != "isexec"} for file in files_of_entry}

@@ -1,4 +1,4 @@
-"""Read the graph that a `dvc.lock` records: the hashes of its files, and the stages that files follow from."""
+"""Read the graph that a `dvc.lock` records: the hashes of its files, and the stages from which files follow."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 IGNORED = {".gitkeep"}
-"""Files that `.dvcignore` keeps out of hashes of folders."""
+"""Files that `.dvcignore` excludes from the hashes of folders."""
 
 
 def hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
@@ -16,15 +16,15 @@ def hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 
 def overlap(path: str, out: str) -> bool:
-    """Return True if one path is the other or holds it: a stage may read a folder in which others write."""
+    """Return True if the paths are equal or one contains the other: a stage may read a folder in which others write."""
     first, second = Path(path), Path(out)
     return first == second or first in second.parents or second in first.parents
 
 
 def upstream(lock: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> set[str]:
-    """Return the stages of a dvc.lock that these files follow from."""
+    """Return the stages of a dvc.lock from which these files follow, directly or through other stages."""
     needed, wanted = set(), list(paths)
-    for stage, entry in reversed(list(lock.items())):  # plan order: what a stage reads is made before it
+    for stage, entry in reversed(list(lock.items())):  # plan order: a stage's inputs come from stages before it
         if any(overlap(path, out) for out in hashes(entry, "outs") for path in wanted):
             needed.add(stage)
             wanted += hashes(entry, "deps")
@@ -32,7 +32,7 @@ def upstream(lock: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> set
 
 
 def members(path: Path) -> list[Path]:
-    """Return the files that the hash of a path covers: the path itself, or the files of a folder."""
+    """Return the files that the hash of a path covers: the file itself, or all files of a folder."""
     if path.is_file():
         return [path]
     kept = (file for file in path.rglob("*") if file.is_file() and file.name not in IGNORED)
@@ -40,9 +40,9 @@ def members(path: Path) -> list[Path]:
 
 
 def digest(path: Path, md5_of: Mapping[Path, str]) -> str:
-    """Return the hash that dvc.lock has of a path, from the MD5 of its files.
+    """Return the hash that dvc.lock has for a path, from the MD5 of its files.
 
-    A folder's is the MD5 of the JSON list of its files, with the suffix `.dir` (dvc_data.hashfile.tree, format 2.0).
+    The hash of a folder is the MD5 of the JSON list of its files, with the suffix `.dir` (dvc_data.hashfile.tree, format 2.0).
     """
     if path.is_file():
         return md5_of[path]

@@ -1,7 +1,7 @@
-"""Let DVC write `dvc.lock` without parsing all of it anew, in the bytes that it would write itself.
+"""Let DVC write `dvc.lock` without serialising all of it again, and with the same bytes.
 
-After each stage DVC reads the file by a parser in Python that keeps comments, and writes every entry again: 1.1 of the 2.0 CPU-seconds
-that `dvc repro --single-item` takes with 4,000 lines. Here an entry that did not change keeps its text.
+After each stage DVC reads the file with a pure-Python parser that keeps comments, and writes every entry again: with 4,000 lines, this is
+1.1 of the 2.0 CPU-seconds of `dvc repro --single-item`. Here an entry that did not change keeps its text.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 HEAD = "schema: '2.0'\nstages:\n"
 """The beginning of every lock file that DVC has written and no person has edited."""
 ENTRY = re.compile(r"^ {2}(?=\S)", re.MULTILINE)
-"""The beginning of a stage's entry."""
+"""Matches the beginning of a stage's entry."""
 
 
 def use() -> None:
@@ -30,7 +30,7 @@ def use() -> None:
 
 @contextmanager
 def _modify_lock(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the contents of a lock file, and write them with what the caller changed."""
+    """Yield the contents of a lock file, and write the file with the caller's changes."""
     from dvc.utils.serialize import parse_yaml
 
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -41,8 +41,8 @@ def _modify_lock(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def changed_text(text: str, before: Mapping[str, Any], lock: Mapping[str, Any]) -> str:
-    """Return the text of `lock`, whose entries were those `before` when the file had `text`; entries that are still the same objects
-    keep theirs. A file in any other form than DVC's is written from scratch."""
+    """Return the text of `lock`. `text` is the file before the change, with the entries `before`: entries that are still the same objects
+    keep their text. A file that does not have DVC's own form is written from scratch."""
     from dvc.utils.serialize import dumps_yaml
 
     parts = ENTRY.split(text.removeprefix(HEAD))[1:]

@@ -1,4 +1,4 @@
-"""Let DVC run the command of a stage on another machine. All else is done here as ever: hashes, cache, run cache and `dvc.lock`."""
+"""Let DVC run the command of a stage on another machine. Hashes, cache, run cache and `dvc.lock` are still handled here."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ def _hashes(stage: Any) -> dict[str, Any]:
 
 
 def _check_unchanged(stage: Any, before: Mapping[str, Any]) -> None:
-    """Raise RuntimeError if what the stage reads was edited here while the host worked: DVC hashes it afterwards, the runner saw it there."""
+    """Raise RuntimeError if an input of the stage was edited here while the host worked: DVC would record the hash of the edited file."""
     now = _hashes(stage)
     if changed := [name for name in now if now[name] != before[name]]:
         raise stage_outputs.changed_meanwhile(", ".join(changed), stage.addressing)

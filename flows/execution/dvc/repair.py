@@ -1,4 +1,4 @@
-"""Find and repair what killed processes leave behind: torn files of DVC, entries of dead processes, unfinished outputs."""
+"""Find and repair what killed processes leave behind: truncated files of DVC, entries of dead processes, unfinished outputs."""
 
 import re
 import shutil
@@ -14,8 +14,8 @@ from tasks.io.system import files
 def repair() -> list[str]:
     """Repair what is broken in this workspace and return what was done, one line each.
 
-    Waits for a DVC process at work, whose files look torn for moments. The caller must hold the workspace's lease: what another
-    flow or another machine has at work is no damage. Raises ValueError for a merge conflict in dvc.lock, which a person settles.
+    Waits for running DVC processes, whose files look truncated for moments. The caller must hold the workspace's lease, since work of
+    another flow or machine is no damage. Raises ValueError for a merge conflict in dvc.lock, which a person has to resolve.
     """
     version.check()
     if not damages() and not lock_file.TEMPORARY.exists():
@@ -86,7 +86,7 @@ def _remove_unfinished_outputs() -> Iterator[str]:
 
 
 def _unfinished_outputs() -> list[Path]:
-    """Return the partial outputs of our stages while no stage works here. Other files with that ending are a person's uploads."""
+    """Return the partial outputs of our stages; none while a stage runs here. Other files with that ending are a person's uploads."""
     places = [
         place for stage in configuration.stage_names() for place in configuration.declaration(stage).writes.values()
     ]

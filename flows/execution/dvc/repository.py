@@ -1,4 +1,4 @@
-"""Open the workspace's DVC repository, wait for its lock, and order its stages. DVC's errors leave as one ValueError."""
+"""Open the workspace's DVC repository, wait for its lock, and order its stages. DVC's errors are raised as one ValueError."""
 
 import difflib
 import logging
@@ -25,7 +25,7 @@ TEMPORARY_FOLDER = Path(".dvc/tmp")
 def opened() -> "Iterator[Repo]":
     """Open the workspace's DVC repository and hold its lock.
 
-    Raises ValueError for whatever DVC refuses, RuntimeError if DVC is missing or of an untested version.
+    Raises ValueError for anything that DVC refuses, RuntimeError if DVC is missing or of an untested version.
     """
     version.check()
     try:
@@ -35,7 +35,7 @@ def opened() -> "Iterator[Repo]":
         raise RuntimeError(f"DVC cannot be imported ({error}). Install it anew: {version.INSTALL}") from None
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
         raise FileNotFoundError(f"{Path.cwd()} has no dvc.yaml and .dvc/. Run this in the project's root folder.")
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its errors are raised too; at this level it draws no bars
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # errors are raised too; hides progress bars
     repo = None
     try:
         repo = _open_when_free()
@@ -55,7 +55,7 @@ def opened() -> "Iterator[Repo]":
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Hold DVC's locks without opening its repository: no DVC process writes its files meanwhile."""
+    """Hold DVC's locks without opening its repository, so that no DVC process writes its files meanwhile."""
     from dvc.lock import Lock
 
     TEMPORARY_FOLDER.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def locked() -> Iterator[None]:
 
 
 def ordered_stages(repo: "Repo", targets: Sequence[str] = ()) -> "tuple[DiGraph[Stage], list[Stage]]":
-    """Return DVC's graph (stage → the stages it reads from), and the stages that `targets` need in the order of `dvc repro`."""
+    """Return DVC's graph (stage → the stages it reads from), and the stages that `targets` need, in the order of `dvc repro`."""
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
     graph = get_active_graph(repo.index.graph)
@@ -77,14 +77,14 @@ def ordered_stages(repo: "Repo", targets: Sequence[str] = ()) -> "tuple[DiGraph[
             hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(by_name)}."
             raise ValueError(f"dvc.yaml has no stage {target!r}. {hint}")
         chosen += group
-    # A target's own order is that of the whole graph: what runs is a part of `dvc repro`, in the same order.
+    # `plan_repro` may order the stages of targets differently than in the whole graph, whose order `dvc repro` follows.
     needed = set(plan_repro(graph, chosen or None))
     return graph, [stage for stage in plan_repro(graph) if stage in needed]
 
 
 def write_local_config(workspace: Path, cache_folder: Path) -> None:
     """Give another workspace a DVC configuration without git and with this cache."""
-    from configobj import ConfigObj  # by which DVC writes it: a path may hold commas and the like
+    from configobj import ConfigObj  # DVC uses it too: it quotes paths that hold commas and other special characters
 
     (workspace / ".dvc").mkdir(exist_ok=True)
     config = ConfigObj({"core": {"no_scm": "true"}, "cache": {"dir": str(cache_folder)}}, encoding="utf-8")
@@ -93,7 +93,7 @@ def write_local_config(workspace: Path, cache_folder: Path) -> None:
 
 
 def _open_when_free() -> "Repo":
-    """Open the repository. If another process holds its lock, say so and wait as long as it takes."""
+    """Open the repository. If another process holds its lock, report it and wait without a time limit."""
     from dvc.lock import LockError
     from dvc.repo import Repo
 
@@ -101,7 +101,7 @@ def _open_when_free() -> "Repo":
     try:
         with repo.lock:
             return repo
-    except LockError:  # DVC has tried for 3 s
+    except LockError:  # raised after DVC has tried for 3 s
         repo.close()
         owner = Path(repo.lock.lockfile).read_text().strip() or "unknown"
         progress.say(f"Process {owner} has locked this workspace for DVC; waiting for it …")
@@ -109,7 +109,7 @@ def _open_when_free() -> "Repo":
 
 
 def _message_with_causes(error: BaseException) -> str:
-    """Return the messages of a DVC error and its causes, without the blank lines and links meant for DVC's console."""
+    """Return the messages of a DVC error and of its causes, without the blank lines and links meant for DVC's console."""
     parts: list[str] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -121,8 +121,8 @@ def _message_with_causes(error: BaseException) -> str:
 
 
 def _remedy(message: str) -> str:
-    """Return what would do where there is no git, and what to add where dvc.yaml names a part of a composition of which params.yaml, of an
-    earlier version, says nothing; else "".
+    """Return a remedy: for a folder without git, and for a dvc.yaml that names a part of a composition which a params.yaml of an earlier
+    version lacks. Empty for any other message.
     """
     if "is not a git repository" in message:
         return "Make it one: git init; or let DVC do without: dvc config --local core.no_scm true"

@@ -1,4 +1,4 @@
-"""Look up DVC's run cache (`runs/ab/<key>/<value>` in its cache folder), and find entries whose write was cut off."""
+"""Look up DVC's run cache (`runs/ab/<key>/<value>` in its cache folder), and find entries that were not written completely."""
 
 import re
 import time
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 NAME = re.compile("[0-9a-f]{64}")
-"""The name of an entry. Any other file is temporary: it was still being written."""
+"""The name of an entry. A file with any other name is temporary: it was still being written."""
 GRACE_S = 60.0
-"""Age from which an unfinished entry counts as left behind, in a cache that other workspaces may be writing to."""
+"""Seconds after which an unfinished entry counts as left behind, in a cache that other workspaces may write to."""
 
 
 def is_used_for(stage: "Stage") -> bool:
@@ -29,7 +29,7 @@ def is_used_for(stage: "Stage") -> bool:
 def earlier_run(repo: "Repo", stage: "Stage", *, by_entry: bool) -> "Stage | None":
     """Return the latest run of a stage with its present inputs, its outputs included; None if DVC's cache lacks one.
 
-    `by_entry`: the inputs are those of the stage's entry in dvc.lock, so that the entry itself names the outputs.
+    `by_entry`: the inputs are those of the stage's entry in dvc.lock, which then also names the outputs.
     """
     from dvc.stage.serialize import to_single_stage_lockfile
 
@@ -45,8 +45,8 @@ def earlier_run(repo: "Repo", stage: "Stage", *, by_entry: bool) -> "Stage | Non
 def unfinished() -> list[Path]:
     """Return the temporary files and empty folders in the run cache, files first.
 
-    DVC makes the folder, writes a temporary file in it, and renames that. If it is killed or the disk is full in between,
-    `dvc.stage.cache` fails at every later run of that stage with an empty folder, and takes a temporary file for an entry.
+    DVC makes the folder, writes a temporary file in it, and renames that. If DVC is killed or the disk is full in between,
+    `dvc.stage.cache` fails on the empty folder at every later run of that stage, or takes the temporary file for an entry.
     """
     runs = cache.folder() / "runs"
     keys = list(runs.glob("*/*"))
@@ -59,7 +59,7 @@ def unfinished() -> list[Path]:
 
 
 def _newest_entry(stage_cache: Any, entry: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the entry of the latest run with the same command, inputs and names of outputs, which is the one DVC restores."""
+    """Return the entry of the latest run with the same command, inputs and output names, which DVC would restore."""
     from dvc.stage.cache import _get_cache_hash
 
     key = _get_cache_hash(entry, key=True)

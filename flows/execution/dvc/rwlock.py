@@ -11,7 +11,7 @@ PATH = TEMPORARY_FOLDER / "rwlock"
 
 
 def problem() -> str | None:
-    """Return why the table is torn by a write that was cut off; None if it is complete or absent."""
+    """Return why the table cannot be read, as after a write that was cut off; None if it is complete or absent."""
     try:
         table = json.loads(PATH.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -22,7 +22,7 @@ def problem() -> str | None:
 
 
 def owners() -> dict[int, str]:
-    """Return the processes that use paths of this workspace, by DVC's table: pid → command."""
+    """Return the processes that use paths of this workspace according to DVC's table: pid → command."""
     if problem():
         return {}
     holders = [holder for paths in _table().values() for holder in paths.values()]
@@ -30,7 +30,7 @@ def owners() -> dict[int, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Return True if an owner is still running, and is not another process that was given its number after the table was written."""
+    """Return True if an owner is still running. A process that started after the table was written only reuses the pid, and is no owner."""
     import psutil
 
     try:
@@ -41,7 +41,7 @@ def is_alive(pid: int) -> bool:
 
 
 def dead_owners() -> list[int]:
-    """Return the owners that have ended. DVC's table names no machine: while another one holds a lock, none counts as ended."""
+    """Return the owners that have ended. DVC's table names no machine: if another machine holds a lock here, no owner counts as ended."""
     if any(owner.elsewhere for owner in workspace_lease.held().values()):
         return []
     return [pid for pid in owners() if not is_alive(pid)]
@@ -65,5 +65,5 @@ def _table() -> dict[str, Any]:
 
 
 def _entries(holders: Any) -> list[dict[str, Any]]:
-    """Return the holders of a path as a list: it has one writer or many readers."""
+    """Return the holders of a path as a list: one writer or several readers."""
     return holders if isinstance(holders, list) else [holders]

@@ -1,14 +1,14 @@
-"""Check that the installed DVC is the one whose internals this package reads."""
+"""Check that the installed DVC is the version whose internals this package uses."""
 
 from importlib import metadata
 
 TESTED = "3.67"
-"""The minor version that `tests/flows/execution/dvc/test_dvc_contract.py` holds this package against."""
+"""The minor version against which `tests/flows/execution/dvc/test_dvc_contract.py` tests this package."""
 INSTALL = "pip install 'dvc>=3.67,<3.68'"
 
 
 def check() -> None:
-    """Raise RuntimeError unless DVC is installed in the tested minor version: its internals may change with any other."""
+    """Raise RuntimeError unless DVC is installed in the tested minor version: internals may change in any other."""
     try:
         installed = metadata.version("dvc")
     except metadata.PackageNotFoundError:

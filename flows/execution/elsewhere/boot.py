@@ -1,4 +1,4 @@
-"""The program by which a far side starts: it receives the modules of the far side, and becomes it."""
+"""Hold the program that starts a far side: it receives the far side's modules, and runs them in its own process."""
 
 import hashlib
 import json
@@ -28,11 +28,12 @@ sys.path.insert(0, str(code))
 from flows.execution.elsewhere import far_side
 sys.exit(far_side.main(sys.argv[1]))
 """
-"""It stands in a command line. Its arguments are the folder there, and the number of bytes of the modules, which it reads first."""
+"""The program as part of a command line. Its arguments: the folder on the host, and the size in bytes of the modules, which it reads
+first."""
 
 
 def modules() -> bytes:
-    """Return the modules of the far side, as PROGRAM takes them. The packages that they stand in are empty there."""
+    """Return the modules of the far side, as PROGRAM reads them. Their packages are empty there."""
     sent = (supervisor, far_side, frames)
     texts = {f"{module.__name__.replace('.', '/')}.py": Path(str(module.__file__)).read_text() for module in sent}
     packages = {folder.as_posix() for name in texts for folder in Path(name).parents if folder.name}

@@ -1,4 +1,4 @@
-"""Connect to a host, by SSH or through a Ray cluster, and say in one sentence why that failed."""
+"""Connect to a host, by SSH or through a Ray cluster, and explain a failure in one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,27 +14,27 @@ from tasks.io.system import timer
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts that a host tells of itself when it is connected."""
+    """The facts that a host reports about itself on connecting."""
 
     python: str
     packages: dict[str, str]
-    """Name → version of what is installed."""
+    """Name → version of the installed packages."""
     free: int
-    """Bytes that are free in its folder."""
+    """Free bytes of the disk that holds its folder."""
 
 
 @contextmanager
 def opened(name: str, host: Host, work: Work) -> Iterator[tuple[Link, Facts]]:
-    """Connect to a host, and yield the link to it. At the end of the block the far side ends with all that it started.
+    """Connect to a host, and yield the link to it. At the end of the block the far side ends, with all processes that it started.
 
-    Raises Unreachable where that fails, or the connection ends within the block.
+    Raises Unreachable if that fails, or if the connection ends within the block.
     """
     modules = boot.modules()
     size = len(modules)
     with over_ray.opened(name, host, size, work) if host.ray else over_ssh.opened(name, host, size) as channel:
         link, facts = Link(channel.incoming, channel.outgoing), None
         try:
-            with suppress(ConnectionError):  # why it ended comes below
+            with suppress(ConnectionError):  # the reason is found out below
                 channel.outgoing.write(modules)
                 channel.outgoing.flush()
             link.wait_until_open()
@@ -49,7 +49,7 @@ def opened(name: str, host: Host, work: Work) -> Iterator[tuple[Link, Facts]]:
 
 
 def _beat(link: Link) -> None:
-    with suppress(frames.Gone):  # whoever receives is told
+    with suppress(frames.Gone):  # the receiving thread gets the error
         link.send(frames.BEAT)
 
 

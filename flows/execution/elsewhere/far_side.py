@@ -1,8 +1,8 @@
 """Run the command of a stage on this machine for a workspace on another: the far side of a connection.
 
-The near side sends this file, `frames.py` and `supervisor.py`, and starts `main`. It needs the standard library alone. Files are kept by
-their SHA-256 in `objects/`, and linked from there into a folder of the stage, whose `.ratchet` stays: a training goes on from its checkpoint.
-When the near side goes, this process ends, and with it all that it started.
+The near side sends this file, `frames.py` and `supervisor.py`, and starts `main`. It needs only the standard library. Files are stored by
+their SHA-256 in `objects/`, and linked from there into a folder of the stage, whose `.ratchet` is kept: a training resumes from its
+checkpoint. When the near side ends, this process ends, with all processes that it started.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ from flows.execution.elsewhere import frames
 from flows.execution.elsewhere.frames import Frame, Link
 
 KEPT = (".ratchet", "mlflow.db")
-"""What stays in the folder of a stage between two runs."""
+"""Entries of a stage's folder that are kept between two runs."""
 FORGET_S = 7 * 24 * 3600.0
-"""Seconds after which a file that no stage has any more is removed."""
+"""Seconds after which a file that no stage uses any more is removed."""
 WAIT_S = 90.0
 """Seconds that an earlier run of the stage may take to end: longer than it takes to notice a network that failed."""
 PACE_S = 0.2
 CHANGED = "changed while it was sent"
-"""The beginning of what is said of a file whose contents are not those of its digest."""
+"""The beginning of the message about a file whose contents do not match its digest."""
 
 
 def main(folder: str) -> int:
     """Serve one connection on standard input and output, and return the exit code."""
     outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anything else prints is no frame
+    os.dup2(2, 1)  # output of anything else must not mix with frames
     link = Link(sys.stdin.buffer, outgoing)
     threading.Thread(target=_end_when_silent, args=(link,), name="end-when-silent", daemon=True).start()
     try:
@@ -79,7 +79,7 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
             _forget(folder / "objects")
             code = _run(link, checkout, job, lock)
             if code == 0 and _has_whole_outputs(checkout, job["outs"]):
-                # It only saves time, and the outputs are here, though the disk may be full by now.
+                # The receipt only saves time: the outputs are complete, even if the disk is full by now.
                 with contextlib.suppress(OSError):
                     finished.write_text(_receipt(name, checkout, job["outs"]))
         link.send("ended", code=code)
@@ -95,20 +95,20 @@ def _serve(link: Link, folder: Path, job: Frame) -> None:
 
 
 def outsiders(paths: Iterable[str]) -> list[str]:
-    """Return those of these paths that may lead out of the folder that they begin in."""
+    """Return those of these paths that may lead out of their base folder."""
     return [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
 
 
 def empty_folders(root: Path, paths: Iterable[str]) -> list[Path]:
-    """Return the folders of these paths, and within them, that hold nothing, in an order that is the same on every disk."""
+    """Return the empty folders at or below these paths, sorted, so that the order is the same on every disk."""
     walked = (entry for path in paths for entry in os.walk(root / path))
     return sorted(Path(folder) for folder, folders, files in walked if not folders and not files)
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of the installed packages by name; of two of one name the one that is imported.
+    """Return the versions of the installed packages by name; of two with one name, the one that Python imports.
 
-    They are read off the names of folders: to parse the metadata of some hundred takes a second.
+    They are read from the names of folders, as parsing the metadata of some hundred packages takes a second.
     """
     versions: dict[str, str] = {}
     for folder in sys.path:
@@ -119,16 +119,16 @@ def packages() -> dict[str, str]:
 
 
 def _end_when_silent(link: Link) -> None:
-    """End this process once the other side has given no sign of life for long."""
+    """End this process if the other side has given no sign of life for `SILENCE_S`."""
     while time.monotonic() - link.heard < frames.SILENCE_S:
         time.sleep(1)
     os._exit(1)
 
 
 def _listen(link: Link, done: threading.Event) -> None:
-    """From now on, end this process when the other side goes; `done` is set when it has received everything.
+    """From now on, end this process when the near side ends; set `done` when the near side has received everything.
 
-    The supervisor of the command notices that this process has gone, and ends what it started.
+    The supervisor of the command notices that this process has ended, and ends the processes that it started.
     """
 
     def listen() -> None:
@@ -143,7 +143,7 @@ def _listen(link: Link, done: threading.Event) -> None:
 
 
 def _locked(checkout: Path, link: Link) -> IO[str]:
-    """Return the open lock of a stage's folder, which the supervisor of its command holds too: two runs never share a folder."""
+    """Return the open lock of a stage's folder. The supervisor of its command holds it too, so that two runs never share a folder."""
     lock = checkout.with_name(f"{checkout.name}.lock").open("w")
     deadline, is_told = time.monotonic() + WAIT_S, False
     while True:
@@ -156,19 +156,19 @@ def _locked(checkout: Path, link: Link) -> IO[str]:
         if not is_told:
             link.send("line", text="an earlier run of this stage is still at work there; waiting for its end")
             is_told = True
-        link.heard = time.monotonic()  # nothing is received meanwhile
+        link.heard = time.monotonic()  # nothing is received while waiting
         time.sleep(PACE_S)
 
 
 def _digest_of_job(job: Frame) -> str:
-    """Return a digest of all that decides the outputs of a job: what it is given, and by which versions it is run."""
+    """Return a digest of all that determines the outputs of a job: its inputs, and the versions of Python and packages."""
     wanted = {name: job[name] for name in ("files", "folders", "outs", "commands", "folder")}
     wanted |= {"python": platform.python_version(), "packages": packages()}
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 def _receipt(job: str, checkout: Path, outs: list[str]) -> str:
-    """Return a digest of a job's digest and of the sizes of its outputs, which are others where they were removed or lost in a power failure."""
+    """Return a digest of a job's digest and of the sizes of its outputs, which change if outputs are removed or lost in a power failure."""
     sizes = {path.relative_to(checkout).as_posix(): path.lstat().st_size for path in _files_of(checkout, outs)}
     return hashlib.sha256(json.dumps([job, sizes]).encode()).hexdigest()
 
@@ -183,26 +183,26 @@ def _object(objects: Path, digest: str) -> Path:
 
 
 def _stamp(path: Path) -> int:
-    """Return the time of change of a kept file, which follows from its contents: a write through a link alters it."""
+    """Return the modification time of a stored file, derived from its digest: a write through a link changes it."""
     return int(path.name[:7], 16)
 
 
 def _renew(path: Path, size: int) -> bool:
-    """Keep a file for another while, since a stage beside this one may be forgetting files; return False if it is not here as it arrived.
+    """Postpone the removal of a stored file, as a stage that runs at the same time may be removing files; return False if it was altered.
 
-    After a power failure its name and times may be there, and its contents not.
+    After a power failure its name and times may be there, but not its contents.
     """
     try:
         if (path.stat().st_mtime, path.stat().st_size) != (_stamp(path), size):
             return False
-        os.utime(path, times=(_stamp(path), _stamp(path)))  # the time of this is told by `st_ctime`
+        os.utime(path, times=(_stamp(path), _stamp(path)))  # the call sets `st_ctime` to now, which `_forget` reads
     except FileNotFoundError:
         return False
     return True
 
 
 def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> None:
-    """Ask for the files that are not here yet, and keep them."""
+    """Request the files that are not here yet, and store them."""
     sizes = {file["digest"]: file["size"] for file in files}
     missing = [digest for digest, size in sizes.items() if not _renew(_object(objects, digest), size)]
     needed = sum(sizes[digest] for digest in missing)
@@ -226,14 +226,14 @@ def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> No
 
 
 def _lay_out(checkout: Path, objects: Path, job: Frame) -> None:
-    """Make the folder of a stage hold the files of a job and no others, but for what is kept, and the folders of its outputs."""
+    """Make the folder of a stage hold exactly the files of a job, beside what is kept and the parent folders of its outputs."""
     wanted = {checkout / file["path"] for file in job["files"]}
     for path in list(_files_of(checkout, ["."])):
         if path not in wanted and path.relative_to(checkout).parts[0] not in KEPT:
             path.unlink()
     for root, _, _ in os.walk(checkout, topdown=False):
         if Path(root) != checkout and Path(root).relative_to(checkout).parts[0] not in KEPT:
-            with contextlib.suppress(OSError):  # it holds something
+            with contextlib.suppress(OSError):  # the folder is not empty
                 Path(root).rmdir()
     for folder in job["folders"]:
         (checkout / folder).mkdir(parents=True, exist_ok=True)
@@ -244,13 +244,13 @@ def _lay_out(checkout: Path, objects: Path, job: Frame) -> None:
 
 
 def _link(source: Path, target: Path, *, is_executable: bool) -> None:
-    """Let a file of a stage's folder share its bytes with the one that is kept, where the file system allows it."""
+    """Link a file of a stage's folder to the stored one, or copy it if the file system has no links."""
     if target.is_file() and not is_executable and target.samefile(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    if not is_executable:  # the mode belongs to the file, and would be that of all links
-        with contextlib.suppress(OSError):  # this file system has no links; what else is wrong, the copy says
+    if not is_executable:  # the mode belongs to the file, and would be that of all its links
+        with contextlib.suppress(OSError):  # this file system has no links; any other error comes from the copy below
             os.link(source, target)
             return
     shutil.copyfile(source, target)
@@ -258,18 +258,18 @@ def _link(source: Path, target: Path, *, is_executable: bool) -> None:
 
 
 def _forget(objects: Path) -> None:
-    """Remove files that no stage has had for long, and what a connection that ended left unfinished."""
+    """Remove files that no stage has used for long, and partial files of connections that ended."""
     for path in objects.glob("??/*"):
         try:
             stat = path.stat()
-        except FileNotFoundError:  # a stage beside this one has received it by now, or forgotten it
+        except FileNotFoundError:  # a stage that runs at the same time has renamed or removed it
             continue
         if stat.st_nlink == 1 and time.time() - stat.st_ctime > FORGET_S:
             path.unlink(missing_ok=True)
 
 
 def _files_of(checkout: Path, outs: list[str]) -> Iterator[Path]:
-    """Yield the files of these paths, those of folders one by one."""
+    """Yield the files of these paths, with each file of a folder."""
     for out in outs:
         path = checkout / out
         if path.is_dir() and not path.is_symlink():
@@ -279,14 +279,14 @@ def _files_of(checkout: Path, outs: list[str]) -> Iterator[Path]:
 
 
 def _has_whole_outputs(checkout: Path, outs: list[str]) -> bool:
-    """Return True if every output is there, and all that is in them can be sent."""
+    """Return True if every output exists, and everything in it can be sent."""
     return all((checkout / out).exists() for out in outs) and all(map(Path.is_file, _files_of(checkout, outs)))
 
 
 def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:
     """Run the commands of a stage one after the other until one fails, and return the last exit code."""
     spool = checkout / ".ratchet/spool"
-    shutil.rmtree(spool, ignore_errors=True)  # of a run that the near side has closed
+    shutil.rmtree(spool, ignore_errors=True)  # left by an earlier run, which the near side has closed
     env = (
         os.environ
         | {"PATH": _programs(checkout / ".ratchet/bin"), "PYTHONUNBUFFERED": "1", "DVC_ROOT": str(checkout)}
@@ -320,16 +320,16 @@ def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:
 
 
 def _programs(own: Path) -> str:
-    """Return a path of programs on which `python` is the interpreter that runs this, whose versions are those that were compared.
+    """Return a PATH on which `python` is the interpreter that runs this, whose package versions were compared.
 
-    Beside a `python3.12` there may be no `python`, or that of the system: a folder of our own then leads to the right one.
+    Beside a `python3.12` there may be no `python`, or only the system's: then a folder of our own leads to the right one.
     """
     folder = Path(sys.executable).parent
     folders = [str(folder), os.environ.get("PATH", "")]
     if not (folder / "python").exists() or not (folder / "python").samefile(sys.executable):
         own.mkdir(parents=True, exist_ok=True)
         (own / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-        (own / "python").chmod(0o755)  # and no link, by which Python would not find the environment that it belongs to
+        (own / "python").chmod(0o755)  # a script, as Python would not find its virtual environment through a link
         folders.insert(0, str(own))
     return os.pathsep.join(folders)
 
@@ -344,7 +344,7 @@ def _forward_events(link: Link, spool: Path, ended: threading.Event) -> None:
             with path.open("rb") as file:
                 file.seek(sent.get(path, 0))
                 for line in file:
-                    if not line.endswith(b"\n"):  # it is just being written
+                    if not line.endswith(b"\n"):  # it is still being written
                         break
                     link.send("event", run=path.stem, line=line.decode(errors="replace"))
                     sent[path] = sent.get(path, 0) + len(line)

@@ -1,6 +1,6 @@
-"""Send and receive frames over a pair of pipes, or a socket: a line of JSON, and as many bytes as it says.
+"""Send and receive frames over a pair of pipes or a socket: a line of JSON, followed by as many bytes as the line says.
 
-Both sides of a connection have this file. It needs the standard library alone.
+Both sides of a connection have this file. It needs only the standard library.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ OPENING = b"the far side of ratchet begins\n"
 PART = 2**20
 """Bytes of a file that are read, sent and written at a time."""
 BEAT, BEAT_S = "beat", 5.0
-"""The frame by which the near side shows that it lives, and the seconds between two of them."""
+"""The frame by which the near side shows that it is alive, and the seconds between two of them."""
 SILENCE_S = 60.0
-"""Seconds without a sign of life after which the other side counts as gone: a network that fails closes no connection."""
+"""Seconds without a sign of life after which the other side counts as gone: a network failure closes no connection."""
 Frame = dict[str, Any]
 
 
 class Gone(ConnectionError):
-    """Raised when the other side has gone."""
+    """Raised if the other side has gone."""
 
 
 class Link:
@@ -35,22 +35,22 @@ class Link:
         self._incoming, self._outgoing = incoming, outgoing
         self._one_at_a_time = threading.Lock()
         self.heard = time.monotonic()
-        """When something came last."""
+        """When something was last received."""
 
     def open(self) -> None:
-        """Tell the other side that what follows is frames."""
+        """Tell the other side that frames follow."""
         with self._one_at_a_time:
             self._write(OPENING)
 
     def wait_until_open(self) -> None:
-        """Skip what comes before the frames of the other side. Raises Gone at the end of the connection."""
+        """Skip everything before the frames of the other side. Raises Gone at the end of the connection."""
         line = b""
         while not line.endswith(OPENING):
             if not (line := self._read(self._incoming.readline)):
                 raise Gone("the connection ended")
 
     def send(self, kind: str, /, **values: Any) -> None:
-        """Send a frame. Raises Gone where nobody receives any more."""
+        """Send a frame. Raises Gone if the other side no longer receives."""
         with self._one_at_a_time:
             self._write(json.dumps({"kind": kind, **values}).encode() + b"\n")
 
@@ -67,7 +67,7 @@ class Link:
                 self._write(part)
 
     def receive(self) -> Frame:
-        """Wait for the next frame. Its file, if it has one, is to be received next. Raises Gone at the end of the connection."""
+        """Wait for the next frame. If it announces a file, receive that next. Raises Gone at the end of the connection."""
         while True:
             line = self._read(self._incoming.readline)
             if not line.endswith(b"\n"):

@@ -22,14 +22,14 @@ class Host(Config):
     """A machine on which stages may run."""
 
     ssh: str = ""
-    """The destination as `ssh` takes it; without one, the name of the host, which ~/.ssh/config may know."""
+    """The destination as `ssh` takes it; default: the name of the host, which ~/.ssh/config may define."""
     ray: str = ""
-    """In place of `ssh`: the address of a Ray cluster, `HOST:PORT`, or `auto` for the one of this machine. A stage is one task of it, and
-    nodes are found by it with their Python."""
+    """In place of `ssh`: the address of a Ray cluster, `HOST:PORT`, or `auto` for the cluster of this machine. A stage is one Ray task; Ray
+    chooses the node, and its Python."""
     folder: str = Field("~/ratchet", min_length=1)
     """The folder there for inputs, outputs and unfinished work."""
     python: str = "python3"
-    """The command by which its Python is found, the one that has the packages."""
+    """The command of the host's Python that has the packages installed."""
     options: tuple[str, ...] = ()
     """Further arguments of `ssh`, `["-p", "2222"]` for instance."""
 
@@ -61,21 +61,21 @@ class Hosts(Config):
     @field_validator("hosts", mode="before")
     @classmethod
     def _may_be_names_alone(cls, value: object) -> object:
-        """`gpu-box:` with nothing behind it is a host of which ~/.ssh/config knows all."""
+        """Turn an entry without a value, such as `gpu-box:`, into a host that ~/.ssh/config defines."""
         return (
             {name: {} if host is None else host for name, host in value.items()} if isinstance(value, dict) else value
         )
 
 
 def path() -> Path:
-    """Return the place of the hosts file: RATCHET_HOSTS, else `ratchet/hosts.yaml` in the user's folder of settings."""
+    """Return the path of the hosts file: RATCHET_HOSTS, otherwise `ratchet/hosts.yaml` in the user's configuration folder."""
     if named := os.environ.get(environment.HOSTS):
         return Path(named)
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ratchet/hosts.yaml"
 
 
 def known() -> dict[str, Host]:
-    """Return the hosts of the hosts file by name; none without a file. Raises one ValueError with every problem of the file."""
+    """Return the hosts of the hosts file by name; none if there is no file. Raises one ValueError with every problem of the file."""
     if not path().is_file():
         return {}
     hosts = config_file.read(path(), Hosts).hosts
@@ -85,7 +85,7 @@ def known() -> dict[str, Host]:
 
 
 def find(name: str, stage: str) -> Host:
-    """Return the host on which `resources` puts a stage. Raises ValueError, with what would do, where the hosts file lacks it."""
+    """Return the host on which `resources` puts a stage. Raises ValueError, with what would help, if the hosts file lacks it."""
     hosts = known()
     if name in hosts:
         return hosts[name]

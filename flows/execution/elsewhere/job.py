@@ -1,4 +1,4 @@
-"""Run the command of a stage on a host: send what it reads, show what it says, record its run, and put its outputs in place."""
+"""Run the command of a stage on a host: send its inputs, show its output, record its run, and put its outputs in place."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ from tasks.io.system import git
 from tasks.io.system.files import sibling
 
 GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
-"""Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
+"""Files that a stage may read although git may not track them and `deps` of dvc.yaml does not name them."""
 ATTEMPTS = 3
-"""Times that files are sent which change meanwhile."""
+"""Attempts to send files that change while they are sent."""
 RECORD = "mlflow.db"
-"""Beginning of the names of MLflow's database and its journal, which change at any time."""
+"""Prefix of the names of MLflow's database and its journal, which change at any time."""
 PASSED_ON = (
     environment.PARENT_RUN,
     environment.FLOW_RUN,
@@ -36,12 +36,12 @@ PASSED_ON = (
     environment.RENDEZVOUS,
 )
 ENVIRONMENT = {"RATCHET_FORKSERVER": "0"}
-"""The far side runs one stage: a fork server would serve nobody else."""
+"""The far side runs one stage, and a fork server would serve no other."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work of a stage, in paths of the workspace."""
+    """The work of a stage, with paths relative to the workspace."""
 
     stage: str
     """Its name in DVC."""
@@ -49,7 +49,7 @@ class Job:
     deps: Sequence[str]
     outs: Sequence[str]
     of_any: Sequence[str]
-    """Outputs of all stages: those that are no dependency of this one are not sent, whatever git has of them."""
+    """Outputs of all stages. They are not sent unless this stage depends on them, even if git tracks them."""
     folder: str = "."
     """The folder in which the commands run."""
 
@@ -58,7 +58,7 @@ class Job:
 def check(name: str, stage: str) -> connection.Facts:
     """Connect to the host of a stage, check its versions, and return its facts. Cached per process.
 
-    Raises ValueError where the hosts file lacks it, Unreachable where it cannot be used.
+    Raises ValueError if the hosts file lacks the host, Unreachable if it cannot be used.
     """
     host = hosts.find(name, stage)
     with connection.opened(name, host, Work(stage, say=lambda _: None, looks=True)) as (_, facts):
@@ -67,10 +67,10 @@ def check(name: str, stage: str) -> connection.Facts:
 
 
 def run(name: str, job: Job, say: Callable[[str], None]) -> int:
-    """Run a job on a host and return the exit code of its commands. After 0 its outputs are in place, complete.
+    """Run a job on a host and return the exit code of its commands. If it is 0, all outputs are in place.
 
-    Files that change while they are sent, as `.gitignore` does where DVC takes outputs of another stage in, are sent anew. Raises Unreachable, with
-    what to do, where the host cannot be used or was lost.
+    Files that change while they are sent, such as a `.gitignore` to which DVC adds the output of another stage, are sent again. Raises
+    Unreachable, with what to do, if the host cannot be used or was lost.
     """
     for left in reversed(range(ATTEMPTS)):
         try:
@@ -126,7 +126,7 @@ def _follow(
     relay: tracking.Relay,
     say: Callable[[str], None],
 ) -> int:
-    """Answer what the far side asks and take what it sends until the job is done, and return its exit code."""
+    """Answer requests of the far side and receive what it sends until the job is done; return the job's exit code."""
     code, by_digest = 0, {file["digest"]: file for file in given}
     for frame in _received(link):
         match frame["kind"]:
@@ -154,12 +154,12 @@ def _follow(
 
 
 def _send_files(name: str, link: Link, files: Sequence[Mapping[str, Any]]) -> None:
-    """Send files, as many as the far side takes. Raises Unreachable where one is not there any more, or not as a whole."""
+    """Send files, as many as the far side takes. Raises Unreachable if one is gone, or became shorter."""
     try:
         for file in files:
             link.send_file(Path(file["path"]), "object", digest=file["digest"], path=file["path"])
     except Gone:
-        return  # it may have ended with a problem, which is the next to be received
+        return  # the far side may have ended with a problem, which is received next
     except OSError as error:
         raise Unreachable(f"{name}: {file['path']} {far_side.CHANGED} ({error}). Run it again.") from None
 
@@ -170,7 +170,7 @@ def _received(link: Link) -> Iterator[Frame]:
 
 
 def _place(name: str, frame: Frame, partial: dict[str, Path]) -> Path:
-    """Return the path beside its place of what a frame brings. Raises RuntimeError where it is none of the outputs."""
+    """Return the temporary path for what a frame brings. Raises RuntimeError if it belongs to no output."""
     path = PurePosixPath(frame["path"])
     out = next((out for out in partial if path == PurePosixPath(out) or PurePosixPath(out) in path.parents), None)
     if out is None or far_side.outsiders([frame["path"]]):
@@ -179,7 +179,7 @@ def _place(name: str, frame: Frame, partial: dict[str, Path]) -> Path:
 
 
 def _take_file(name: str, link: Link, frame: Frame, partial: dict[str, Path]) -> None:
-    """Write a file of an output beside its place. Raises RuntimeError where it is none of the outputs, or arrived damaged."""
+    """Write a file of an output to its temporary path. Raises RuntimeError if it belongs to no output, or arrived damaged."""
     target = _place(name, frame, partial)
     target.parent.mkdir(parents=True, exist_ok=True)
     if link.receive_file(frame, target) != frame["digest"]:
@@ -191,19 +191,19 @@ def _take_file(name: str, link: Link, frame: Frame, partial: dict[str, Path]) ->
 
 
 def _workspace() -> str:
-    """Return the name of this workspace on other machines, which no other has."""
+    """Return the name of this workspace on other machines, which no other workspace has."""
     here = Path.cwd().resolve()
     digest = hashlib.sha256(f"{socket.gethostname()}:{here}".encode()).hexdigest()
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', here.name)}-{digest[:8]}"
 
 
 def _holds_secrets(path: Path) -> bool:
-    """Return True for a file of secrets, and for a link to one, which is sent as the file it leads to."""
+    """Return True for a file of secrets, and for a link to one, as the contents of its target would be sent."""
     return workspace.holds_secrets(path) or workspace.holds_secrets(Path(os.path.relpath(path.resolve())))
 
 
 def _by_links(digests: Mapping[Path, str]) -> dict[Path, str]:
-    """Return the files that are given already by the names that they have through git's links to folders of the workspace."""
+    """Return files under the further paths that they have through git's links to folders of the workspace: path → digest."""
     here = Path.cwd()
     led = {
         link: place.relative_to(here)
@@ -219,9 +219,9 @@ def _by_links(digests: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _files(job: Job) -> list[dict[str, Any]]:
-    """Return the files that a stage is given: what git has or would take but for secrets, and what it depends on.
+    """Return the files that a stage is given: those that git tracks or would add, without secrets, and the stage's dependencies.
 
-    Raises ValueError where that holds secrets: without them the stage would have other inputs than here.
+    Raises ValueError if a dependency holds secrets: without them the stage would have other inputs than here.
     """
     outs = {place for out in map(Path, job.of_any) for place in (out, sibling(out))}
     files = [path for path in git.workspace_files() if not path.name.startswith(RECORD) and not _holds_secrets(path)]

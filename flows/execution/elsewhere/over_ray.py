@@ -17,38 +17,38 @@ from tasks.io.system import files, ray_cluster, timer
 from tasks.io.system.ray_cluster import Needs, Task
 
 NODES = workspace.SCRATCH / "elsewhere"
-"""The folder of the addresses of the nodes that had each stage last."""
+"""The folder that records the address of the node that last ran each stage."""
 TOKEN_S = 5.0
-"""Seconds in which whoever connects has to show the token."""
+"""Seconds within which a client must send the token."""
 LOOK_S = 1.0
-"""Seconds between two looks at a task that has not connected yet."""
+"""Seconds between two checks of a task that has not connected yet."""
 TOLD_S = 5.0
-"""Seconds after which it is told that the task waits for a node."""
+"""Seconds after which a message says that the task waits for a node."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The work for which a host is connected."""
+    """The reason for connecting to a host: a stage to run, or a check."""
 
     stage: str
-    """The stage in DVC, whose `resources` the task takes of a node."""
+    """The stage's name in DVC; the task requests its `resources` from a node."""
     say: Callable[[str], None]
     looks: bool = False
-    """True for a look at a node that could run the stage, which takes none of its resources and waits for nothing."""
+    """True for a check of a node that could run the stage: it takes none of the node's resources and does not wait."""
 
 
 class RayNode:
-    """The channel of a task that has connected."""
+    """The channel to a task that has connected."""
 
     def __init__(self, host: Host, connection: socket.socket, task: Task) -> None:
         self._host, self._connection, self._task = host, connection, task
         self.incoming, self.outgoing = connection.makefile("rb"), connection.makefile("wb")
         self.node = self.incoming.readline().decode().strip()
-        """The address by which Ray knows the node; empty if the task ended before it had told."""
+        """The node's address in Ray; empty if the task ended before it sent it."""
         self._lost = ""
 
     def look(self) -> None:
-        """Close the connection if the cluster is lost, or Ray has given the task up: its process may live on for minutes."""
+        """Close the connection if the cluster is lost, or Ray has given up the task, whose process may live on for minutes."""
         self._look_at_cluster()
         if self._lost or self._task.is_over():
             self._close()
@@ -60,20 +60,20 @@ class RayNode:
             self._lost = str(error).rstrip(".")
 
     def end(self) -> tuple[int, str]:
-        """Return the exit code of the far side and its last words, or those of Ray where the task was lost."""
+        """Return the exit code of the far side and its last output, or Ray's message if the task was lost."""
         self._close()
         for file in (self.incoming, self.outgoing, self._connection):
-            with suppress(OSError):  # what was not sent yet is of no use any more
+            with suppress(OSError):  # unsent data no longer matter
                 file.close()
         code, said = 1, ""
         if not self._lost and self._task.is_over(2 * supervisor.PATIENCE_S):
             code, said = _outcome(self._task)
-        if code and not said:  # a node may close the connection before a look shows that the cluster is lost
+        if code and not said:  # a node may close the connection before a check shows that the cluster is lost
             self._look_at_cluster()
         return code, said or self._lost
 
     def _close(self) -> None:
-        with suppress(OSError):  # the other side has closed it
+        with suppress(OSError):  # the other side has already closed it
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def explain(self, code: int, said: str) -> str:
@@ -83,9 +83,9 @@ class RayNode:
 
 @contextmanager
 def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
-    """Yield a channel to a far side whose modules have so many bytes, once a node has what the stage takes.
+    """Yield a channel to a far side whose modules have `size` bytes, once a node has the resources of the stage.
 
-    Raises Unreachable where there is no such cluster or node, or the task did not connect.
+    Raises Unreachable if there is no such cluster or node, or if the task did not connect.
     """
     needs = resources.needs(work.stage.partition("@")[0], configuration.load())
     instead = f"leave `host: {name}` out of `resources` to use this machine"
@@ -116,15 +116,15 @@ def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
 
 
 def _listening(address: str) -> socket.socket:
-    """Return a socket that listens at the address by which the nodes reach this machine."""
+    """Return a socket that listens on the address at which the nodes reach this machine."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, 0), family=family)
 
 
 def _accepted(server: socket.socket, token: str, task: Task, wait: Callable[[], None]) -> socket.socket:
-    """Return the connection of the task, and listen no longer. Whoever cannot show the token is sent away.
+    """Return the connection of the task, and stop listening. A client that does not send the token is disconnected.
 
-    Raises RuntimeError if the task ended or was lost before, or cannot begin.
+    Raises RuntimeError if the task ended or was lost before it connected, or cannot begin.
     """
     server.settimeout(LOOK_S)
     begun, is_told = time.monotonic(), False
@@ -141,14 +141,14 @@ def _accepted(server: socket.socket, token: str, task: Task, wait: Callable[[], 
             continue
         if _shows(connection, token.encode()):
             server.close()
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: whoever receives is told that the network has failed
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: lets `recv` fail if the network has failed
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(frames.SILENCE_S * 1000))
             return connection
         connection.close()
 
 
 def _shows(connection: socket.socket, token: bytes) -> bool:
-    """Return True if the first bytes of a connection are the token. Nothing behind them is read."""
+    """Return True if a connection begins with the token. No byte after it is read."""
     deadline, shown = time.monotonic() + TOKEN_S, b""
     try:
         while len(shown) < len(token):
@@ -164,7 +164,7 @@ def _shows(connection: socket.socket, token: bytes) -> bool:
 
 
 def _outcome(task: Task) -> tuple[int, str]:
-    """Return the exit code and the last words of a task that is over; where it was lost, what Ray says of it."""
+    """Return the exit code and the last output of a task that is over; if it was lost, Ray's message."""
     try:
         code, printed = task.result()
     except RuntimeError as error:

@@ -14,16 +14,16 @@ from flows.execution.elsewhere.channel import Unreachable
 from flows.execution.elsewhere.hosts import Host
 
 CONNECT_S = 10
-"""Seconds in which a host has to answer."""
+"""Seconds within which a host has to answer."""
 OPTIONS = (
     "-T", "-x", "-a",
-    "-o", "BatchMode=yes",  # no question for a password: nobody may be there to answer
+    "-o", "BatchMode=yes",  # never ask for a password, as there may be nobody to answer
     "-o", f"ConnectTimeout={CONNECT_S}",
     "-o", "ServerAliveInterval=15",
     "-o", "ServerAliveCountMax=4",
     "-o", "LogLevel=ERROR",
 )  # fmt: skip
-"""They come after those of the hosts file: of two values of an option `ssh` takes the first."""
+"""Follow the options of the hosts file: if an option is given twice, `ssh` takes the first value."""
 
 
 class Ssh:
@@ -36,7 +36,7 @@ class Ssh:
         self.incoming, self.outgoing = process.stdout, process.stdin
 
     def end(self) -> tuple[int, str]:
-        """Return the exit code of ssh, 255 where it could not connect, and its last words."""
+        """Return the exit code of ssh, which is 255 if it could not connect, and its last output."""
         with suppress(BrokenPipeError):
             self.outgoing.close()
         try:
@@ -68,7 +68,7 @@ class Ssh:
 
 @contextmanager
 def opened(name: str, host: Host, size: int) -> Iterator[Ssh]:
-    """Yield a channel to a far side whose modules have so many bytes. Raises Unreachable without the program `ssh`."""
+    """Yield a channel to a far side whose modules have `size` bytes. Raises Unreachable if there is no program `ssh`."""
     if shutil.which("ssh") is None:
         raise Unreachable(f"{name}: there is no `ssh` here. Debian's package openssh-client has it.")
     with tempfile.TemporaryFile() as errors:

@@ -1,4 +1,4 @@
-"""Compare the Python and the packages of a host with those here: others would make other bytes, or none."""
+"""Compare the Python and the packages of a host with those here, as other versions could write other bytes, or fail."""
 
 import platform
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from flows.execution.elsewhere.hosts import Host
 from tasks.io import provenance
 
 SHOWN = 5
-"""Packages that a message names; the others are counted."""
+"""Packages that a message names; further ones are counted."""
 OWN = "ratchet-llm"
-"""Our own code goes along with each stage."""
+"""Our own package, which is not compared, as its code is sent with each stage."""
 
 
 def check(name: str, host: Host, facts: Facts) -> None:
-    """Raise Unreachable if a host has another Python, another version of a package that both have, or lacks one that decides bytes."""
+    """Raise Unreachable if a host has another Python, another version of a common package, or lacks a package that outputs depend on."""
     here, there = platform.python_version(), facts.python
     differences = [] if _minor(here) == _minor(there) else [f"Python {there} (here {here})"]
     differences += _differences(far_side.packages(), facts.packages)
@@ -31,7 +31,7 @@ def check(name: str, host: Host, facts: Facts) -> None:
 
 
 def _differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """Return the packages whose versions differ. Builds of torch differ by machine (`+cpu`), and their names are not compared."""
+    """Return the packages whose versions differ. The build of torch (`+cpu`) depends on the machine, and is not compared."""
     different = [
         f"{name} {there[name]} (here {here[name]})"
         for name in sorted(here.keys() & there.keys() - {OWN})
