@@ -23,7 +23,7 @@ class ExampleEncoder:
     tokenizer: Tokenizer
     pack_tokens: int
     train_on: TrainOn = "last"
-    """Which answers are trained on."""
+    """The answers that are trained on."""
     objective: Any = None
     """The objective (`tasks.engine.training.compose.Part`), if there is one. Its `encode`, if it has one, makes the sequences."""
     rows_of_table: Iterable[Any] = ()

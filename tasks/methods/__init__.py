@@ -1,7 +1,7 @@
 """The methods: a family is a folder, a method is a folder in it, and its name is the folder's name.
 
-A method's `__init__.py` is its card: idea, paper, equation. `config.py` holds its settings and `SPEC`, everything that is known of it
-without torch; `method.py` holds its functions and `METHOD`, the record of them.
+A method's `__init__.py` is its card: idea, paper, equation. `config.py` holds its settings and `SPEC`, the facts about it that need no
+torch; `method.py` holds its functions and `METHOD`, the record of them.
 """
 
 import difflib
@@ -36,25 +36,26 @@ class TrainingSpec(Spec):
     acts_between_steps: bool = False
     """True where the method has `on_step`."""
     alone: str = ""
-    """The reason why several processes cannot share its training, where they cannot."""
+    """The reason why several processes cannot share its training; empty if they can."""
     of_rows: bool = False
-    """True where it goes by which sequences share a row, or by what the last pass noted of all of them: not for models that read them one by one."""
+    """True if the method depends on which sequences share a row, or on records that one pass makes of the whole row. Such a method does not
+    work with models that read the sequences of a row one by one."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """A method in a line, as its own folder tells it."""
+    """A method in one line, by its own card and facts."""
 
     family: str
     name: str
     title: str
-    """The first line of its docstring."""
+    """The first line of the card."""
     paper: str
-    """The first link there; empty for what no paper stands behind."""
+    """The first link of the card; empty for a method without a paper."""
     wraps: str
     """As `Spec.wraps`."""
     mergeable: bool | None
-    """True where plain weights can compute the same, False where they cannot; None for a method that adds no modules."""
+    """True if plain weights can compute the same function, False if not; None for a method that adds no modules."""
 
 
 def families() -> list[str]:
@@ -69,12 +70,12 @@ def names(family: str) -> list[str]:
 
 
 def spec(family: str, name: str) -> Any:
-    """Return a method's `SPEC`, its family's kind of `Spec`, without importing torch. Raises ValueError as `load` does."""
+    """Return a method's `SPEC`, of its family's subclass of `Spec`, without importing torch. Raises ValueError as `load` does."""
     return _import(family, name, "config").SPEC
 
 
 def load(family: str, name: str) -> Any:
-    """Return a method's `METHOD`, the record of its functions, which mostly imports torch.
+    """Return a method's `METHOD`, the record of its functions. For most methods this imports torch.
 
     Raises ValueError with near matches for an unknown name, and for a folder that lacks one of `FILES`.
     """
@@ -94,9 +95,9 @@ def _import(family: str, name: str, module: str) -> Any:
 
 
 def configs() -> dict[str, type[Config]]:
-    """Return the config class of each method, by its name alone, as the section `methods` of params.yaml knows it.
+    """Return the config class of each method by the method's name, as in section `methods` of params.yaml.
 
-    Raises ValueError where two families have a method of one name, and one of the two has settings.
+    Raises ValueError if two families have a method of the same name and one of the two has settings.
     """
     classes: dict[str, type[Config]] = {}
     owners: dict[str, str] = {}
@@ -114,9 +115,9 @@ def configs() -> dict[str, type[Config]]:
 
 
 def families_of(name: str) -> list[str]:
-    """Return the families that have a method called so. Only neutral methods without settings share a name.
+    """Return the families that have a method of this name. Only neutral methods without settings share a name.
 
-    Raises ValueError with near matches where none has.
+    Raises ValueError with near matches if none has.
     """
     matches = [family for family in families() if name in names(family)]
     if not matches:
@@ -125,7 +126,7 @@ def families_of(name: str) -> list[str]:
 
 
 def check(name: str) -> None:
-    """Raise ValueError with near matches where neither a family nor a method is called so."""
+    """Raise ValueError with near matches if no family and no method has this name."""
     if name not in (known := {*families(), *_every_name()}):
         raise ValueError(f"There is no family or method {name!r}. {_hint(name, known)}")
 
@@ -158,14 +159,14 @@ def _mergeable(family: str, name: str, facts: Any) -> bool | None:
         case "selectors":
             return True if facts.merges else None
         case "expanders":
-            return False  # a grown model stays as large as it grew
+            return False  # a grown model keeps its new layers
     return None
 
 
 def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
-    """Return the reasons why several processes cannot share the training of a composition; empty where they can.
+    """Return the reasons why several processes cannot share the training of a composition; empty if they can.
 
-    `chosen` maps the families of a training to names. With `fsdp` they share the weights too.
+    `chosen` maps the families of a training to names of methods. With `fsdp` the processes also shard the weights.
     """
     specs = {family: spec(family, name) for family, name in chosen.items()}
     reasons = [f"{family} {chosen[family]}: {facts.alone}" for family, facts in specs.items() if facts.alone]

@@ -2,9 +2,9 @@
 
     h(x) = sum_l key_l * (P^T f_l(x)),    B = sum_x h(x),    similarity(x, B) = cos(h(x), B)
 
-P has orthonormal rows and keys are signs, so that |key_l * (P^T f)| = |f|, and key_l * (P^T .) is itself a random projection with orthonormal
-rows: one P stands for one of each layer. Both are drawn by a seed and never trained. What is bundled may be taken apart by sums alone: the bundle of two
-sets is the sum of theirs, in any order.
+P has orthonormal rows and keys are signs, so |key_l * (P^T f)| = |f|, and key_l * (P^T .) is itself a random projection with orthonormal
+rows: one P with keys replaces one projection for each layer. Both are drawn from a seed and never trained. Bundles are additive: the bundle of
+two sets is the sum of their bundles, in any order.
 Shapes: N = texts, K = bundles, L = layers, H = hidden size, D = size of a hypervector.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 1e-6
-"""The spread of a number, as a share of its size, below which it is the same in all texts and says nothing."""
+"""The spread of a number, relative to its size, below which it counts as constant over all texts."""
 
 Array = NDArray[np.floating]
 
@@ -38,9 +38,9 @@ class Space:
 
 @lru_cache(maxsize=2)
 def space(layers: int, width: int, size: int, seed: int = 0) -> Space:
-    """Return the space of this size for so many layers of this width.
+    """Return the space of this size for `layers` layers of this width.
 
-    Raises ValueError where hypervectors would be shorter than states: the rows of no projection are orthonormal then.
+    Raises ValueError if hypervectors would be shorter than states, because then no projection has orthonormal rows.
     """
     if size < width:
         raise ValueError(
@@ -54,7 +54,7 @@ def space(layers: int, width: int, size: int, seed: int = 0) -> Space:
 
 
 def bind(vectors: Array, key: Array) -> Array:
-    """Bind by the product of each number."""
+    """Bind by the elementwise product."""
     return np.asarray(vectors * key)
 
 
@@ -70,18 +70,18 @@ def bundles(vectors_ND: Array, names: Sequence[str]) -> Array:
 
 
 def cosines(vectors_ND: Array, others_KD: Array) -> NDArray[np.float64]:
-    """Return the cosine of each to each, (N, K); 0 where one of both is zero."""
+    """Return the cosine of each vector with each of the others, (N, K); 0 if one of the two is zero."""
     unit_ND, unit_KD = (_unit(each) for each in (vectors_ND, others_KD))
     return np.asarray(unit_ND @ unit_KD.T, dtype=np.float64)
 
 
 def varies(centre: Array, spread: Array) -> NDArray[np.bool_]:
-    """Return False for each number that is the same in all texts."""
+    """Return False for each number that is constant over all texts."""
     return np.asarray(spread > LEAST * np.maximum(1, abs(centre)))
 
 
 def standardised(states: Array, centre: Array, spread: Array) -> Array:
-    """Return states less a centre and divided by their spread, by number; 0 where a number is the same in all texts."""
+    """Return states minus a centre, divided by their spread, elementwise; 0 for a number that is constant over all texts."""
     says = varies(centre, spread)
     return np.asarray(np.where(says, (states - centre) / np.where(says, spread, 1), 0))
 

@@ -1,11 +1,11 @@
-"""The programs that open what a method makes, as its SPEC says it. The page of the documentation and its test are made of this."""
+"""The programs that open a method's results, by its SPEC. A page of the documentation and its test are generated from this."""
 
 from typing import Any, NamedTuple
 
 from tasks import methods
 
 FAMILIES = ("adapters", "selectors", "compressors")
-"""The families whose methods leave something on disk."""
+"""The families whose methods write results to disk."""
 READERS = {
     "peft": "peft",
     "transformers": "transformers",
@@ -16,20 +16,20 @@ READERS = {
 
 
 class Cell(NamedTuple):
-    """One reader of what one method makes."""
+    """One reader, and if it opens the result of one method."""
 
     opens: bool
     note: str = ""
-    """The form in which it opens it, or the reason why it cannot."""
+    """The form in which the reader opens it, or the reason why it cannot."""
 
 
 def rows() -> list[tuple[str, str]]:
-    """Return the methods that leave something on disk: family and name."""
+    """Return the methods that write results to disk: family and name."""
     return [(family, name) for family in FAMILIES for name in methods.names(family) if name != "none"]
 
 
 def cells(family: str, name: str) -> dict[str, Cell]:
-    """Return what each reader makes of a method's result."""
+    """Return, for each reader, whether and how it opens a method's result."""
     spec = methods.spec(family, name)
     match family:
         case "adapters":
@@ -43,14 +43,14 @@ def cells(family: str, name: str) -> dict[str, Cell]:
 
 
 def _of_adapter(spec: Any) -> dict[str, Cell]:
-    """Return the cells of an adapter. One that does not go through peft has a LoRA beside it, unless it says why there is none."""
+    """Return the cells of an adapter. If peft did not make it, a LoRA is saved beside it, unless `no_lora` says why there is none."""
     kind = spec.wraps.removeprefix("peft.").removesuffix("Config")
     plain = Cell(True) if spec.merges else Cell(False, spec.no_lora)
     if spec.no_lora:
         lora = peft = Cell(False, spec.no_lora)
     elif not kind:
         lora = peft = Cell(True, "as a LoRA")
-    elif kind == "Lora" and spec.linear:  # a DoRA's update goes through a norm
+    elif kind == "Lora" and spec.linear:  # a DoRA's update passes through a norm
         lora = peft = Cell(True)
     else:
         peft, lora = Cell(True), Cell(False, "llama.cpp reads LoRA alone")
@@ -58,7 +58,7 @@ def _of_adapter(spec: Any) -> dict[str, Cell]:
 
 
 def _of_compressor(spec: Any) -> dict[str, Cell]:
-    """Return the cells of a compressor: of a change in a code of ours, or of whole weights."""
+    """Return the cells of a compressor, which stores a change in our own encoding, or whole weights."""
     if not spec.readers:
         return dict.fromkeys(
             READERS, Cell(False, "a code of ours, from which `compressed.unpack` gives the change back")

@@ -1,9 +1,10 @@
 """Adapters: new modules beside frozen weights.
 
 An adapter's folder holds `SPEC = AdapterSpec(config=…, merges=…)` and `METHOD = Adapter(attach=…, merge=…)`. `attach(model,
-config, start)` freezes the model, puts the new modules in and returns the model to train: its argument, changed in place, or peft's
-wrapper around it. At that moment the function is still the base's, or `difference` says what differs. What requires a gradient
-then, and what is `held`, is what a saved adapter holds; `attach` must build the rest from the base's weights and `config` alone.
+config, start)` freezes the model, inserts the new modules and returns the model to train: its argument, changed in place, or peft's
+wrapper around it. The freshly attached model computes the same function as the base, unless `difference` describes a difference. A saved
+adapter holds the tensors that require a gradient at that moment and the `held` ones; `attach` must build all others from the base's weights
+and `config` alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,29 +23,28 @@ class AdapterSpec(TrainingSpec):
     """The facts about an adapter."""
 
     merges: bool
-    """True where plain weights can compute the same function: where the method has `merge`."""
+    """True if plain weights can compute the same function, that is, if the method has `merge`."""
     linear: tuple[str, ...] = ()
-    """Segments in the names of the tensors that the update is linear in: times them it is that many times as large. Empty where
-    there are none, as where the update goes through a norm."""
+    """Name segments of the tensors in which the update is linear: if these tensors are scaled, the update scales by the same factor. Empty if
+    there are none, for example if the update passes through a norm."""
     undecayed: tuple[str, ...] = ()
-    """Segments in the names of trained tensors of two or more dimensions that weight decay leaves alone."""
+    """Name segments of trained tensors of two or more dimensions to which weight decay is not applied."""
     held: tuple[str, ...] = ()
-    """Segments in the names of buffers that no gradient moves and that belong to the adapter: they are saved with it, and in
-    checkpoints."""
+    """Name segments of buffers that are not trained but belong to the adapter: they are saved with it, and in checkpoints."""
     phases: tuple[str, ...] = ()
     """Settings in which a training may differ from the saved adapter that it starts from."""
     across_layers: bool = False
-    """True where the adapter keeps something of a pass from one layer to another, which a second pass beside it would overwrite."""
+    """True if the adapter keeps state of a pass from one layer to another, which a second, interleaved pass would overwrite."""
     takes_turns: bool = False
-    """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
+    """True if `on_step` decides at each step which of the adapter's tensors train; a selector cannot decide too."""
     of_domains: bool = False
-    """True where `pretrain.bank` trains one for each domain, beside replayed general text, and `tune` mixes those (`Start.domains`)."""
+    """True if `pretrain.bank` trains one adapter for each domain, with replayed general text, and `tune` mixes them (`Start.domains`)."""
     narrows: bool = False
-    """True where the merged model has other shapes than the base, so that its weights are no change of the base's."""
+    """True if the merged model has other shapes than the base, so that it cannot be stored as a difference from the base's weights."""
     no_lora: str = ""
-    """The reason why no LoRA computes the same function, where the method has no `finish` and peft does not read it anyway."""
+    """The reason why no LoRA computes the same function; empty if the method has `finish`, or if peft made the adapter."""
     difference: str = ""
-    """The difference of a freshly attached model to the base, where there is one."""
+    """The difference between a freshly attached model and the base, if there is one."""
 
     def held_in(self, model: "nn.Module") -> "dict[str, Tensor]":
         """Return the buffers of `model` that are held, by their full names."""
@@ -52,7 +52,7 @@ class AdapterSpec(TrainingSpec):
 
 
 class LowRank(NamedTuple):
-    """A change of a weight, B A."""
+    """A change of a weight: the product B A."""
 
     A_RI: "Tensor"
     B_OR: "Tensor"
@@ -64,26 +64,27 @@ class Adapter:
 
     attach: "Callable[[nn.Module, Any, Start], nn.Module]"
     adopt: "Callable[[Mapping[str, Tensor], Any, Start], Mapping[str, Tensor]] | None" = None
-    """The tensors of a saved adapter as a training with this config, and of the tasks of its probe, takes them up. Without it as they are."""
+    """Converts the tensors of a saved adapter for a training with this config and with the tasks of its probe. Without this function they
+    are used as they are."""
     on_step: Callable[[Moment, Any], None] | None = None
-    """Called before every optimizer step, the first of a resumed run included."""
+    """Called before every optimizer step, including the first one of a resumed run."""
     turns: Callable[[Any], int] | None = None
-    """Steps after which the turns begin anew, where `takes_turns`."""
+    """The number of steps after which the turns repeat, for an adapter that `takes_turns`."""
     merge: "Callable[[nn.Module], nn.Module] | None" = None
-    """The plain model that computes the same function, made of an attached one; None where there is none."""
+    """Turns an attached model into the plain model that computes the same function; None if there is no such model."""
     finish: "Callable[[nn.Module], Mapping[str, LowRank]] | None" = None
-    """The changes of weights, by the full names of their layers, that give the same function: it is saved as a LoRA beside the adapter,
-    for programs that read peft's format. None where `no_lora` says why there are none, and where peft made the adapter."""
+    """Returns the changes of weights, by the full names of their layers, that give the same function. They are saved as a LoRA beside the
+    adapter, for programs that read peft's format. None if `no_lora` says why there is no such LoRA, and if peft made the adapter."""
     of_task: "Callable[[nn.Module, str], Mapping[str, LowRank]] | None" = None
-    """The same for one task, by its name, where each task has a change of its own."""
+    """Returns the same for one task, by its name, if each task has a change of its own."""
     used: "Callable[[Mapping[str, Tensor], Any], tuple[Mapping[str, Tensor], Any]] | None" = None
-    """The tensors of a saved adapter as the forward uses them, and the config under which it takes them as they are: what a compressor
-    stores where there is no `finish`. None where their change cannot be told from them."""
+    """Returns the tensors of a saved adapter as the forward pass uses them, and the config under which it uses them unchanged. A compressor
+    stores these if there is no `finish`. None if the change of weights does not follow from the tensors alone."""
     penalty: "Callable[[nn.Module, Any], Tensor] | None" = None
-    """A scalar of the last forward that is added to the loss, in nats per token."""
+    """Returns a scalar, in nats per token, that is computed from the last forward pass and added to the loss."""
     weigh: "Callable[[nn.Module, Tensor, Any], Tensor] | None" = None
-    """What the weight of each trained token is multiplied by, (N,), given the keys of their tasks (`task_key`), (N,)."""
+    """Returns factors of the weights of trained tokens, (N,), given the keys of their tasks (`task_key`), (N,)."""
     rates: "Callable[[nn.Module, Any], Mapping[str, float]] | None" = None
-    """Parameters, by name, that learn at so many times the optimizer's learning rate; the others at it."""
+    """Returns multiples of the optimizer's learning rate, by the names of parameters; parameters not named have the rate itself."""
     facts: "Callable[[nn.Module], Mapping[str, Any]] | None" = None
-    """Figures of a trained model that show the method at work, as JSON; kept in `training.json` as `adapter`."""
+    """Returns figures of a trained model that show the method at work, as JSON; they are entry `adapter` of `training.json`."""

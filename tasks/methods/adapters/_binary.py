@@ -1,4 +1,4 @@
-"""Two matrices that train in 2^b values, with what stands between them: what adapters put beside a layer or a block."""
+"""Branches of two matrices that are trained in 2^b values, with dropout and perhaps ReLU between them, beside a layer or a block."""
 
 from typing import Protocol
 
@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from tasks.core.weights import levels, surgery
 
 FULL = 32
-"""Bits of matrices that are used as they are: the control."""
+"""The number of bits that means no quantisation: the control."""
 DEVIATION = 1e-3
-"""Of the numbers that B starts with. It is not zero: a matrix of zeros has no deviation, and would stay zero."""
+"""Standard deviation of the initial numbers of B. It is not zero, because a matrix of zeros has no deviation and would stay zero."""
 
 
 class BranchConfig(Protocol):
@@ -27,12 +27,12 @@ class BranchConfig(Protocol):
 
 
 def in_use(matrix: Tensor, bits: int) -> Tensor:
-    """Return a matrix in 2^bits values, or as it is."""
+    """Return a matrix quantised to 2^bits values; unchanged for 32 bits."""
     return matrix if bits == FULL else levels.quantised(matrix, bits)
 
 
 class Branch(nn.Module):
-    """s B dropout(f(A x)), with f the identity or ReLU, where A and B are used in 2^b values and trained in fp32 at least."""
+    """The branch s B dropout(f(A x)), with f the identity or ReLU. A and B are used in 2^b values and trained in at least fp32."""
 
     def __init__(self, config: BranchConfig, inputs: int, outputs: int, beside: Tensor, *, relu: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Linear layers beside which an adapter's change of the weight stands, for models that ask for a layer's weight instead of calling it."""
+"""Linear layers with an adapter's change of the weight, also for models that read a layer's weight instead of calling the layer."""
 
 from abc import ABC, abstractmethod
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class ChangedLinear(nn.Module, ABC):
-    """A frozen linear layer whose weight is changed by `update`. Recurrent layers hand it to a kernel (Granite 4, Mamba 2)."""
+    """A frozen linear layer whose weight is changed by `update`. Recurrent layers pass the weight to a kernel (Granite 4, Mamba 2)."""
 
     base: nn.Linear
 
     @abstractmethod
     def update(self) -> Tensor:
-        """Return what is added to the weight, (O, I), without dropout."""
+        """Return the matrix that is added to the weight, (O, I), without dropout."""
 
     @property
     def weight(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""A block beside each MLP, which reads the stream before the norm: what adapters after AdaptFormer put there."""
+"""Put a block beside each MLP, which reads the residual stream before the norm, for adapters in the manner of AdaptFormer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from tasks.core.weights import surgery
 
 NORMS = ("post_attention_layernorm", "ln_2")
-"""Names of the norm between a layer's stream and its MLP: in LLaMA and Qwen, and in GPT-2."""
+"""Names of the norm between a layer's residual stream and its MLP: in LLaMA and Qwen, and in GPT-2."""
 AFTER = ("feedforward", "post_mlp", "mlp_sconv", "post_norm2", "ffn_hc")
-"""Parts of the names of what a layer puts between its MLP and the stream: in Gemma 2 and Glm 4, Inkling, HyperCLOVA X, DeepSeek V4."""
+"""Parts of the names of modules between a layer's MLP and its residual stream: in Gemma 2 and Glm 4, Inkling, HyperCLOVA X, DeepSeek V4."""
 SCALES = ("residual_multiplier", "residual_scale", "mlp_beta_factor")
-"""Names of the number by which a layer multiplies what its MLP gives: in Granite, MiniCPM3, MiniMax."""
+"""Names of the factor by which a layer multiplies the output of its MLP: in Granite, MiniCPM3, MiniMax."""
 
 
 class ParallelBranch(nn.Module):
-    """A branch beside an MLP, which reads what the norm before the MLP reads."""
+    """A branch beside an MLP, which reads the input of the norm before the MLP."""
 
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
@@ -25,11 +25,12 @@ class ParallelBranch(nn.Module):
         """The input of the norm, until the MLP has run."""
 
     def note(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Keep the stream: a hook before the norm."""
+        """Store the stream. This is a hook before the norm."""
         (self.stream,) = inputs
 
     def add(self, mlp: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        """Return the MLP's output with the branch's added: a hook after it. Mixtures such as gpt-oss return the scores of their router beside it."""
+        """Return the MLP's output plus the branch's. This is a hook after the MLP. Mixtures of experts such as gpt-oss return a tuple with the
+        router's scores."""
         if isinstance(output, tuple):
             return (self.add(mlp, inputs, output[0]), *output[1:])
         stream, self.stream = self.stream, None
@@ -39,7 +40,7 @@ class ParallelBranch(nn.Module):
 def put_beside(model: nn.Module, method: str, make: Callable[[str, nn.Module], nn.Module]) -> None:
     """Freeze `model` and put a branch beside each MLP, in the layer's attribute `method`.
 
-    `make` returns it, given a name of the layer's own and the norm before its MLP. Raises ValueError for layers that put their norms elsewhere.
+    `make` returns the branch, given the layer's name and the norm before its MLP. Raises ValueError for layers with their norms elsewhere.
     """
     layers: Any = surgery.decoder_layers(model)
     norms = [_norm(layer, method) for layer in layers]
@@ -52,7 +53,7 @@ def put_beside(model: nn.Module, method: str, make: Callable[[str, nn.Module], n
 
 
 def check_width(model: nn.Module, rank: int) -> int:
-    """Return the model's width. Raises ValueError where the rank is above it."""
+    """Return the model's hidden size. Raises ValueError if the rank is above it."""
     inner: Any = surgery.plain(model)
     width: int = inner.config.get_text_config().hidden_size
     if rank > width:
@@ -61,7 +62,7 @@ def check_width(model: nn.Module, rank: int) -> int:
 
 
 def _norm(layer: Any, method: str) -> Any:
-    """Return the norm whose output the layer's MLP reads. Raises ValueError for layers that have none, or that change what the MLP gives."""
+    """Return the norm whose output the layer's MLP reads. Raises ValueError for layers without one, or that change the MLP's output."""
     before = [name for name in NORMS if getattr(layer, name, None) is not None]
     parts = [name for name, part in layer.named_children() if not isinstance(part, nn.Identity)]
     after = [name for name in parts if any(known in name for known in AFTER)]

@@ -10,13 +10,13 @@ from torch import nn
 from tasks.core.weights.surgery import ALL_LINEAR, bypassed, is_gate, sizes
 
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
-"""Names that peft takes for weights of experts in a mixture, also where a dense layer has them."""
+"""Names that peft treats as expert weights of a mixture, even where a dense layer has them."""
 
 
 def wrap(model: nn.Module, config: Any) -> nn.Module:
-    """Return peft's wrapper around `model`, frozen but for the modules that `config`, one of peft's, puts into it.
+    """Return peft's wrapper around `model`, in which only the modules that peft's `config` inserts train.
 
-    With `all-linear` it leaves out the layers that are `bypassed`. Raises ValueError where they are named.
+    With `all-linear` the layers of `bypassed` are left out. Raises ValueError if they are named explicitly.
     """
     if config.target_modules != ALL_LINEAR and (named := sorted({*config.target_modules} & {*bypassed(model)})):
         raise ValueError(
@@ -41,16 +41,16 @@ def wrap(model: nn.Module, config: Any) -> nn.Module:
 
 
 def all_linear(model: Any) -> set[str]:
-    """Return the names of the layers that `all-linear` adapts as peft takes them: how they end, or all of one that ends in a number, as decoder
-    layers do too (Zamba 2)."""
+    """Return the names of the layers that `all-linear` adapts, in the form that peft reads: the last segment of the name. Where that is a
+    number, which decoder layers end in too, it is the full name (Zamba 2)."""
     names = {name if (end := name.rpartition(".")[2]).isdigit() else end for name in sizes(model, ALL_LINEAR)}
     return names.difference(bypassed(model))
 
 
 def _decoder(model: Any) -> str:
-    """Return the name of the decoder in a model that has linear layers beside it, such as a vision tower; empty for any other.
+    """Return the name of the decoder in a model that has linear layers outside it, such as a vision tower; empty for any other model.
 
-    peft would adapt them too, with `all-linear` and by names that end alike: weights that no text moves.
+    With `all-linear`, and by equal last segments of names, peft would adapt those layers too, although text does not use them.
     """
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     inside = {id(module) for module in decoder.modules()}
@@ -64,7 +64,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def named(targets: Sequence[str] | str) -> str | list[str]:
-    """Return `targets` as peft takes them: it would read another string than `all-linear` as a regular expression."""
+    """Return `targets` in peft's form: peft reads a string other than `all-linear` as a regular expression, so a name becomes a list."""
     if targets in (ALL_LINEAR, (ALL_LINEAR,)):
         return ALL_LINEAR
     return [targets] if isinstance(targets, str) else list(targets)

@@ -1,4 +1,4 @@
-"""A matrix that trains one drawn part at a time and is used as the mean over its parts: what MoSA puts beside a layer or a block."""
+"""Matrices that train one randomly drawn part at a time and are used as the mean over their parts, for MoSA and MoSL."""
 
 import random
 from typing import Any
@@ -14,13 +14,13 @@ from tasks.methods.adapters._split_config import SplitConfig
 
 
 class Draws:
-    """The part of a matrix that a look at a row of this step trains: of seed, step, matrix and look alone."""
+    """Draws the part of a matrix that a look at a row trains in this step; the part depends on seed, step, matrix and look alone."""
 
     def __init__(self, seed: int, passage: Passage) -> None:
         self.seed, self.step, self.passage = seed, 0, passage
 
     def part(self, matrix: str, parts: int) -> int | None:
-        """Return the number of the part, from 0 on; None where all are used, outside of a training's steps."""
+        """Return the number of the part, from 0 on; None outside of training steps, where all parts are used."""
         row = self.passage.row
         if row is None or not row.training:
             return None
@@ -28,7 +28,7 @@ class Draws:
 
 
 def divide(scores: Tensor, parts: int) -> Tensor:
-    """Return the part of each number of a matrix, of the matrix's shape: its place among all by score, cut into runs of equal length."""
+    """Return the part number of each entry of a matrix, in the matrix's shape: entries are ranked by score and cut into equal runs."""
     numel = scores.numel()
     ends = torch.tensor([numel * (part + 1) // parts for part in range(parts)])
     part_of = torch.empty(numel, dtype=torch.uint8)
@@ -39,9 +39,10 @@ def divide(scores: Tensor, parts: int) -> Tensor:
 
 
 class Split(nn.Module):
-    """A matrix, and perhaps a vector of biases, that train in E parts that overlap nowhere.
+    """A matrix, and perhaps a vector of biases, that train in E disjoint parts.
 
-    In a step's look it is the start plus one part, unscaled; else the start plus all of them over E. Each part has biases of its own.
+    In a look of a training step the matrix is its start plus one part, unscaled; otherwise it is its start plus the sum of all parts over E.
+    Each part has biases of its own.
     """
 
     start_OI: Tensor | None
@@ -53,7 +54,7 @@ class Split(nn.Module):
         self.register_buffer("start_OI", start_OI if start_OI.any() else None)
         self.register_buffer("part_OI", divide(torch.rand(start_OI.shape), parts).to(start_OI.device))
         sizes = [start_OI.numel() * (part + 1) // parts - start_OI.numel() * part // parts for part in range(parts)]
-        # A row each, so that they decay as matrices do
+        # One row each, so that weight decay treats them as matrices
         self.change = nn.ParameterList([nn.Parameter(start_OI.new_zeros(1, size)) for size in sizes])
         width = len(start_OI) if bias else 0
         self.bias = nn.ParameterList([nn.Parameter(start_OI.new_zeros(width)) for _ in range(parts) if bias])
@@ -68,7 +69,7 @@ class Split(nn.Module):
         return change_OI if self.start_OI is None else self.start_OI + change_OI
 
     def offset(self, part: int | None) -> Tensor | None:
-        """Return the biases of this part, or the mean over all; None where it has none."""
+        """Return the biases of this part, or their mean over all parts; None without biases."""
         if not len(self.bias):
             return None
         return torch.stack(list(self.bias)).mean(dim=0) if part is None else self.bias[part]
@@ -95,7 +96,7 @@ class Dense(nn.Module):
 
 
 class Pair(nn.Module):
-    """up(dropout(f(down(x)))), of which one matrix or both are split. The second starts at zero."""
+    """The pair up(dropout(f(down(x)))), in which one matrix or both are split. `up` starts at zero."""
 
     down: Split | Dense
     up: Split | Dense
@@ -132,7 +133,7 @@ class Pair(nn.Module):
 
 
 def on_step(moment: Moment, config: Any) -> None:
-    """Draw anew: looks of this step train parts of their own."""
+    """Set step and seed of the draws, so that the looks of this step train parts of their own."""
     for module in moment.model.modules():
         if isinstance(module, Split):
             module.draws.step, module.draws.seed = moment.step, moment.seed

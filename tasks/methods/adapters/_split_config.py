@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 Share = Literal["down", "up", "none"]
-"""The matrix that is not split: the one to the inner width, the one from it, or neither."""
+"""The matrix that is not split: the one that maps to the inner width (`down`), the one that maps from it (`up`), or neither."""
 
 
 class SplitConfig(Protocol):

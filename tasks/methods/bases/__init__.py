@@ -1,7 +1,7 @@
-"""Bases: how the frozen weights are stored while something beside them trains.
+"""Bases: the storage of the frozen weights while other modules train.
 
-A base's folder holds `SPEC = BaseSpec(config=…)` and `METHOD = Base(quantization=…)`. `quantization(config)` is what
-`from_pretrained` is given, or None for plain weights. Parts that train the base's own weights refuse a quantised one.
+A base's folder holds `SPEC = BaseSpec(config=…)` and `METHOD = Base(quantization=…)`. `quantization(config)` returns the quantisation config
+for `from_pretrained`, or None for plain weights. Parts that train the base's own weights refuse a quantised base.
 """
 
 from collections.abc import Callable

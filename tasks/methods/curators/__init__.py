@@ -1,13 +1,13 @@
-"""Curators: what to mend in a data set, by what the model that was trained on it makes of its examples, or of fresh tasks.
+"""Curators: choose what to improve in a data set, by how the model trained on it does on its examples or on fresh tasks.
 
-A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD`, whose `method.py` imports no torch: `ratchet review` reads
-explanations. It sees no texts.
+A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD`. Its `method.py` imports no torch, because `ratchet review` uses it for
+explanations. A curator is given no texts.
 
-`looks_at="examples"`: `METHOD = Curator(…)` sees signals of each example; `choose` lays out the sets, `explain` says why an example is
-in one. Whoever gathers the signals asks the model the curator's `questions`, in free text, which `score` reads, or by the odds of the
-digits that an answer may begin with, which `expect` reads.
-`looks_at="tasks"`: `METHOD = TaskCurator(…)` sees how many fresh tasks of each kind the model failed; `allocate` says how many new
-tasks of each kind the next round gets.
+`looks_at="examples"`: `METHOD = Curator(…)` is given signals of each example; `choose` forms the sets, `explain` says why an example is
+in one. The caller that gathers the signals asks the model the curator's `questions`: in free text, which `score` reads, or by the log-odds of
+the digits that an answer may begin with, which `expect` reads.
+`looks_at="tasks"`: `METHOD = TaskCurator(…)` is given the number of fresh tasks of each kind that the model failed; `allocate` returns the
+number of new tasks of each kind for the next round.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ class Limit:
     mean: float
     std: float
     threshold: float | None
-    """None where nothing can pass it."""
+    """None if no value can pass it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Question:
 
     text: str
     response: bool
-    """True where it is about the response; else the model sees the prompt alone."""
+    """True if the question is about the response; otherwise the model sees the prompt alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,44 +42,44 @@ class CuratorSpec(Spec):
     """The facts about a curator."""
 
     looks_at: Literal["examples", "tasks"] = "examples"
-    """What the tuned model is measured on: the examples that it was trained on, or fresh tasks of sources that generate them."""
+    """The items that the tuned model is measured on: the examples that it was trained on, or fresh tasks of sources that generate tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curator:
-    """One way of telling which examples to mend."""
+    """One way of choosing which examples to improve."""
 
     choose: Callable[[Sequence[Signals], Any], tuple[list[Signals], dict[str, Limit]]]
-    """The same signals in the same order with `flags` and `chosen`, and the limit of each signal that has any value."""
+    """Returns the same signals in the same order with `flags` and `chosen`, and the limit of each signal that has any value."""
     explain: Callable[[Signals, Mapping[str, Limit]], list[str]]
-    """A sentence for each set that an example is in: the figures that put it there."""
+    """Returns a sentence for each set that an example is in, with the figures that put it there."""
     neighbours: Callable[[Any], int]
-    """The number of nearest prompts that an example's `neighbour_similarity` is the mean of."""
+    """Returns the number of nearest prompts over which an example's `neighbour_similarity` is averaged."""
     questions: Mapping[str, Question]
     """The field of `Signals` that holds the answer → the question."""
     answer: str
-    """The request for a free answer, and …"""
+    """The request for an answer in free text, which `score` reads."""
     score: Callable[[str], float | None]
-    """… the score read from it, 0 to 10; None where it cannot be read."""
+    """Returns the score in an answer, 0 to 10; None if it cannot be read."""
     digit: str
-    """The request for an answer of one digit, and …"""
+    """The request for an answer of one digit, which `expect` reads."""
     lead: str
-    """… the text that stands before the digit, and …"""
+    """The text of such an answer before the digit."""
     expect: Callable[[Sequence[float]], float]
-    """… the score that the log-odds of the digits 0 to 9 amount to, 0 to 10."""
+    """Returns the expected score, 0 to 10, from the log-odds of the digits 0 to 9."""
     quality: Callable[[Sequence[float | None]], float | None]
-    """The quality that the scores of all questions amount to; None where too few are known."""
+    """Returns the quality of an example from the scores of all questions; None if too few are known."""
 
 
 NEVER_FAILED = "never failed"
-"""Why a kind of tasks gets no new one, if none of those that were asked failed."""
+"""The reason why a kind gets no new tasks if the model failed none of its probes."""
 NO_SHARE = "its share of the new tasks is rounded to none"
-"""Why a kind of tasks gets no new one, though some of those that were asked failed."""
+"""The reason why a kind gets no new tasks although the model failed some of its probes."""
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """The fresh tasks of a kind that a model was asked, and those that it failed."""
+    """The number of fresh tasks of a kind that a model was asked, and of those that it failed."""
 
     asked: int
     failed: int
@@ -87,14 +87,14 @@ class Attempts:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCurator:
-    """One way of telling of which kinds of generated tasks to add more."""
+    """One way of choosing which kinds of generated tasks to add."""
 
     allocate: Callable[[Mapping[str, Attempts], int, Any], dict[str, int]]
-    """The number of new tasks of each kind, by what the model failed and the number of examples of its round."""
+    """Returns the number of new tasks of each kind, given the model's failures and the number of examples of its round."""
 
 
 def limits(diagnosis: Mapping[str, Any]) -> dict[str, Limit]:
-    """The limits as diagnosis.json holds them."""
+    """Return the limits that diagnosis.json holds."""
     return {name: Limit(**figures) for name, figures in diagnosis["limits"].items()}
 
 

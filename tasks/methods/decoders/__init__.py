@@ -1,9 +1,9 @@
-"""Decoders: the next token's logits, made of those of a main model and of helpers beside it.
+"""Decoders: the next token's logits, computed from those of a main model and of helper models.
 
 A decoder's folder holds `SPEC = DecoderSpec(config=…, helpers=…)` and `METHOD = Decoder(combine=…)`. `combine(main, helpers,
-config)` returns logits of the main model's shape and changes none of its arguments; a constant added to a row of any of them
-moves no probability. The engine runs the models in step, lays processors, temperature and top-p on what is returned, and scores
-given texts by it.
+config)` returns logits of the main model's shape and changes none of its arguments. A constant added to a row of any argument
+must not change a probability. The engine runs the models in step, applies processors, temperature and top-p to the returned logits, and
+scores given texts by them.
 
 A decoder with helpers steers: stage `evaluate` has the model that it measures steer another one, whose folder the setting
 `steers` names and whose contents the setting `digest` pins.
@@ -33,4 +33,4 @@ class Decoder:
     """One way of making next-token logits."""
 
     combine: "Callable[[Tensor, Sequence[Tensor], Any], Tensor]"
-    """Logits (B, V) from the main model's (B, V) and each helper's (B, V), in the order of `helpers`."""
+    """Returns logits, (B, V), from the main model's (B, V) and each helper's (B, V), in the order of `helpers`."""

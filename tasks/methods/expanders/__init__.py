@@ -1,8 +1,8 @@
-"""Expanders: more layers, which compute nothing new until they are trained.
+"""Expanders: add layers that do not change the model's function until they are trained.
 
 An expander's folder holds `SPEC = ExpanderSpec(config=…)` and `METHOD = Expander(expand=…)`. `expand(model, config, probe,
-seed)` grows the model in place, sets `requires_grad` to what is to train, and returns facts about it (JSON) that are written
-beside the weights. The function is the base's afterwards. A grown model is an ordinary model with more layers; it cannot be
+seed)` grows the model in place, sets `requires_grad` on the parameters to train, and returns facts about it (JSON) that are written
+beside the weights. Afterwards the function is still the base's. A grown model is an ordinary model with more layers; it cannot be
 merged back.
 """
 
@@ -22,7 +22,7 @@ class ExpanderSpec(TrainingSpec):
     """The facts about an expander."""
 
     group_each: bool = False
-    """True where every tensor is an optimizer group of its own."""
+    """True if every tensor is an optimizer group of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Copies of decoder layers that compute nothing until they are trained."""
+"""Copy decoder layers so that the copies change nothing until they are trained."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -11,15 +11,15 @@ from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 from tasks.core.weights.surgery import decoder_layers, plain
 
 WRITERS = (("self_attn.o_proj", "attn.c_proj"), ("mlp.down_proj", "mlp.c_proj"))
-"""The two linear layers through which a decoder layer adds to the residual stream, as LLaMA and Qwen and as GPT-2 call them. With
-both at zero it passes its input on."""
+"""The two linear layers through which a decoder layer adds to the residual stream, each with its name in LLaMA and Qwen and its name in
+GPT-2. With both at zero the layer passes on its input."""
 
 
 def depth(model: nn.Module, layers: int) -> int:
-    """The number of the model's decoder layers.
+    """Return the number of the model's decoder layers.
 
-    Raises ValueError where there are fewer than `layers`, where a layer writes by other ways than `WRITERS`, and where what it
-    computes depends on its place or on their number.
+    Raises ValueError if there are fewer than `layers`, if a layer writes to the residual stream by other modules than `WRITERS`, or if its
+    computation depends on its position or on the number of layers.
     """
     layers_of_model = decoder_layers(model)
     kind = type(plain(model)).__name__
@@ -48,21 +48,21 @@ def depth(model: nn.Module, layers: int) -> int:
 
 
 def writers(layer: nn.Module) -> dict[str, nn.Module]:
-    """Those of `WRITERS` that a decoder layer has."""
+    """Return the `WRITERS` that a decoder layer has."""
     known = {name for names in WRITERS for name in names}
     return {n: m for n, m in layer.named_modules() if n in known and isinstance(m, nn.Linear | Conv1D)}
 
 
 @torch.no_grad()
 def duplicate(model: nn.Module, chosen: Sequence[int]) -> list[int]:
-    """Put a copy of each of the `chosen` layers directly after it, and return the places of the copies, which alone train.
+    """Insert a copy of each of the `chosen` layers directly after it, and return the places of the copies; only the copies train.
 
-    `WRITERS` of a copy are zero, weight and bias, and everything else is the layer's: the model's function stays.
+    The `WRITERS` of a copy have zero weight and bias, and everything else is equal to the layer's, so the model's function does not change.
     """
     layers = decoder_layers(model)
     origins = sorted([*range(len(layers)), *chosen])
     copies = [place for place in range(1, len(origins)) if origins[place] == origins[place - 1]]
-    for place in copies:  # bottom up, so that each is put where it will stay
+    for place in copies:  # bottom up, so that later insertions do not move a copy
         layers.insert(place, _neutral_copy(layers[place - 1]))
     for place, layer in enumerate(layers):
         for module in layer.modules():
@@ -83,7 +83,7 @@ def duplicate(model: nn.Module, chosen: Sequence[int]) -> list[int]:
 
 
 def _neutral_copy(layer: nn.Module) -> nn.Module:
-    # The model's config is shared by its modules, and a copy must hear of what is set there later.
+    # The model's config is shared by its modules, and a copy must see later changes of it.
     shared = {id(module.config): module.config for module in layer.modules() if hasattr(module, "config")}
     copy = deepcopy(layer, shared)
     for writer in writers(copy).values():

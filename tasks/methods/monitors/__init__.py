@@ -1,9 +1,9 @@
-"""Monitors: tests of whether incoming data are drawn as the reference was, by figures of single items.
+"""Monitors: statistical tests of whether incoming data have the same distribution as a reference, by figures of single items.
 
-A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It sees figures
-and no texts: `fit` keeps what it needs of the reference's, whose tasks it may go by, `score` says how far others are from it, and how likely they would
-be as far by chance alone. Whoever asks compares that chance with a level of its own; a monitor knows none. Neither changes what
-it is given, and equal figures and seeds have equal findings.
+A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It is given figures
+and no texts. `fit` keeps what it needs of the reference's figures, and may use the tasks of the items. `score` returns the distance of incoming
+items from the reference, and its p-value. The caller compares the p-value with a significance level; a monitor has none. Neither function
+changes its arguments, and equal figures and seeds give equal findings.
 Shapes: N = items of the reference, M = items that came in, D = figures of an item, L = layers, H = hidden size.
 """
 
@@ -20,7 +20,7 @@ from tasks.core.config import Config
 from tasks.methods import Spec
 
 FEW = 5
-"""Items below which nothing is said."""
+"""The fewest items that a finding needs."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Finding:
     """The distance of incoming data from the reference."""
 
     value: float
-    """0 where both are alike on average."""
+    """The distance, with an expectation of 0 if both have the same distribution."""
     chance: float
-    """The p-value: the probability that both are as far apart though all items are drawn alike; exact for any distribution."""
+    """The p-value: the probability of at least this distance if all items have the same distribution; exact for any distribution."""
     low: float | None = None
-    """The 95 % interval of `value`, where the monitor has one."""
+    """`low` and `high`: the 95 % confidence interval of `value`, if the monitor has one."""
     high: float | None = None
     new: tuple[int, ...] = ()
-    """The places of incoming items that are of nothing in the reference, where the monitor names them."""
+    """The places of incoming items that resemble nothing in the reference, if the monitor names such items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +48,31 @@ class MonitorSpec(Spec):
     unit: str
     """The unit of `value`."""
     names_new: bool = False
-    """True where it judges single items too: `Finding.new`."""
+    """True if the monitor also judges single items: `Finding.new`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:
-    """One way of telling that data have changed."""
+    """One way of detecting that data have changed."""
 
     fit: Callable[[NDArray[np.float32], Sequence[str], Any], Any]
-    """The figures of the reference, (N, D), the task of each item, and a config → what is kept of them."""
+    """The figures of the reference, (N, D), the task of each item, and a config → the fitted reference."""
     score: Callable[[Any, NDArray[np.float32], int], Finding]
-    """The kept reference, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
+    """The fitted reference, the incoming items, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
 
 
 class MonitorConfig(Config):
-    """The `monitor` section of params.yaml. No stage reads it: what it says changes no byte of a result."""
+    """The `monitor` section of params.yaml. No stage reads it, so it changes no byte of a result."""
 
     methods: tuple[str, ...] = Field(("mmd", "loss_gap"), min_length=1)
-    """The monitors that are asked."""
+    """The monitors to run."""
     incoming: Path | None = None
-    """The table, or the folder of tables, where prompts or examples come in; `ratchet monitor FILE…` names others."""
+    """The table, or the folder of tables, of incoming prompts or examples; `ratchet monitor FILE…` reads others instead."""
     alpha: float = Field(0.01, gt=0, lt=1)
-    """The chance that all monitors together cry out once though nothing has changed; each has an equal share."""
+    """The probability of a false alarm by any of the monitors if nothing has changed; each has an equal share of it."""
     max_items: int = Field(500, ge=FEW)
-    """The most items that came in that are looked at, chosen by the seed, …"""
+    """The largest number of incoming items that are compared; with more, the seed chooses among them."""
     reference_items: int = Field(1000, ge=FEW)
-    """… and the most of those that they are held against."""
+    """The largest number of reference items that they are compared with; with more, the seed chooses among them."""
     seed: int = 0
-    """Chooses items where there are more, and relabels them."""
+    """Seed for the choice of items and for the relabellings."""

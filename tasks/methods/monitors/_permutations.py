@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 from tasks.methods.monitors import FEW
 
 TOLERANCE = 1e-9
-"""Statistics that are nearer to each other are equal, their sums in another order. What is summed is of the size of 1: kernels, cosines, nats a
+"""Statistics that differ by less count as equal: their sums were taken in another order. Summands are of order 1: kernels, cosines, nats per
 token."""
 
 
 def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[np.float64]:
-    """Ones at `incoming` places of each row, (1 + count, reference + incoming); the first row is how it was.
+    """Return rows with ones at `incoming` places, (1 + count, reference + incoming); the first row is the observed labelling.
 
-    Raises ValueError where there are too few items of either kind.
+    Raises ValueError if there are too few items of either kind.
     """
     check_counts(reference, incoming)
     rows = np.zeros((1 + count, reference + incoming))
@@ -25,7 +25,7 @@ def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[
 
 
 def check_counts(reference: int, incoming: int, *, halves: bool = False) -> None:
-    """Raise ValueError where there are too few items of either kind; with `halves` the reference is parted, and must have twice as many."""
+    """Raise ValueError if there are too few items of either kind; with `halves` the reference is split, and needs twice as many."""
     least = 2 * FEW if halves else FEW
     if reference < least or incoming < FEW:
         needed = f"{FEW} and {least}" if halves else f"{FEW} of each"
@@ -33,5 +33,5 @@ def check_counts(reference: int, incoming: int, *, halves: bool = False) -> None
 
 
 def chance(statistics: NDArray[np.float64]) -> float:
-    """The share of relabellings at least as extreme as the first, the observed one, which counts too: never 0."""
+    """Return the p-value: the share of relabellings at least as extreme as the observed one (the first), which is counted too, so never 0."""
     return float((statistics >= statistics[0] - TOLERANCE).mean())

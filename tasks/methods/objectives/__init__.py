@@ -1,10 +1,10 @@
 """Objectives: the loss of a step from the losses of its tokens.
 
-An objective's folder holds `SPEC = ObjectiveSpec(config=…)` and `METHOD = Objective(loss=…)`. `loss(nll, tokens, config)` is this
-pack's share: the engine adds up the packs of a step and divides by the step's trained tokens.
+An objective's folder holds `SPEC = ObjectiveSpec(config=…)` and `METHOD = Objective(loss=…)`. `loss(nll, tokens, config)` returns this
+pack's share of the loss: the engine sums over the packs of a step and divides by the step's trained tokens.
 
-An objective that needs more than ids and weights declares `columns`, one value per token each, and has an `encode` that fills them,
-from the rows of a `table` if it declares one. Its `encode` may attach auxiliary sequences (a wrong program, a rejected answer), which
+An objective that needs more than ids and weights declares `columns`, each with one value for each token. Its `encode` fills them, from
+the rows of a `table` if it declares one, and may attach auxiliary sequences (a wrong program, a rejected answer), which
 share the pack of the sequence that they belong to.
 Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, A = auxiliary sequences of the pack, M = their trained tokens.
 """
@@ -23,87 +23,87 @@ if TYPE_CHECKING:
 
 
 REFERENCE = Column("reference", fill=0.0)
-"""The negative log-likelihood of a whole sequence in nats under the composed model before its first step, on each of its tokens."""
+"""The negative log-likelihood of a whole sequence, in nats, under the composed model before its first step; repeated for each token."""
 DESIRABLE = Column("desirable", fill=1)
-"""1 on the tokens of a desirable answer, 0 on those of another."""
+"""1 on the tokens of a desirable answer, 0 on those of an undesirable one."""
 WHOLE_ANSWERS = "weighs no single token: its loss is of whole answers"
-"""Is `ObjectiveSpec.weighs` of several."""
+"""The `ObjectiveSpec.weighs` that several objectives share."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Further rows of a stage that an objective encodes examples with. Each row names its example's id in `example`."""
+    """Further rows of a stage, from which an objective encodes examples. Each row has its example's id in `example`."""
 
     name: str
     """The input of the stage: `faults` is its `inputs["faults"]`."""
     row: type
     """The record of a row."""
     unused: str
-    """Message about rows that no sequence holds; their number is put before it."""
+    """The message about rows that no sequence uses; it is preceded by their number."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Log-probabilities of some answers as wholes."""
+    """Log-probabilities of whole answers."""
 
     log_p: "Tensor"
     """log p of each answer given its prompt, in nats, (S,)."""
     tokens: "Tensor"
-    """Tokens of each, (S,)."""
+    """Number of tokens of each answer, (S,)."""
     reference: "Tensor"
-    """log p of each under the reference model, (S,); 0 where the objective has none."""
+    """log p of each answer under the reference model, (S,); 0 if the objective has none."""
 
     @property
     def mean_log_p(self) -> "Tensor":
-        """log p of each answer for each of its tokens, (S,)."""
+        """Return log p of each answer divided by its number of tokens, (S,)."""
         return self.log_p / self.tokens
 
     @property
     def log_ratio(self) -> "Tensor":
-        """log p - log p of the reference, of each answer, (S,)."""
+        """Return log p minus the reference's log p of each answer, (S,)."""
         return self.log_p - self.reference
 
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """The auxiliary sequences of a pack, as the model sees them now."""
+    """The auxiliary sequences of a pack, under the present model."""
 
     nll: "Tensor"
     """Negative log-likelihood of each of their trained tokens in nats, (M,). Without gradient, unless the objective wants one."""
     segments: "Tensor"
-    """Number of the auxiliary sequence that each token belongs to, (M,)."""
+    """Index of the auxiliary sequence that each token belongs to, (M,)."""
     owners: "Tensor"
-    """Number within the pack of the sequence that each auxiliary sequence belongs to, (A,)."""
+    """Index, within the pack, of the sequence that each auxiliary sequence belongs to, (A,)."""
     with_auxiliary: "Tensor"
-    """Sequences of the whole step that have auxiliary sequences, a scalar."""
+    """Number of sequences of the whole step that have auxiliary sequences, a scalar."""
     columns: "Mapping[str, Tensor]" = field(default_factory=dict)
     """Values of each token in the objective's columns, by name, (M,)."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Properties of the N trained tokens beside their losses."""
+    """Properties of the N trained tokens, besides their losses."""
 
     weights: "Tensor"
     """Weight of each token, (N,)."""
     segments: "Tensor"
-    """Number of the example within the pack that each token belongs to, (N,)."""
+    """Index, within the pack, of the sequence that each token belongs to, (N,)."""
     tasks: "Tensor"
-    """Number of each token's task, (N,)."""
+    """Index of each token's task, (N,)."""
     task_tokens: "Tensor"
     """Trained tokens of each task in the whole step, (K,)."""
     task_examples: "Tensor"
     """Examples of each task in the whole step, (K,)."""
     numbers: "Tensor"
-    """Number of each sequence of the pack among all that train, (S,)."""
+    """Index of each sequence of the pack among all training sequences, (S,)."""
     columns: "Mapping[str, Tensor]" = field(default_factory=dict)
     """Values of each token in the objective's columns, by name, (N,)."""
     auxiliary: Auxiliary | None = None
     """None if the pack has no auxiliary sequences, or `Objective.reads_auxiliary` does not ask for them."""
     divergence: "Tensor | None" = None
-    """The symmetric divergence of two looks at each token in nats, (N,), where the objective has a row read twice."""
+    """The symmetric divergence of two looks at each token, in nats, (N,); None unless the objective reads a row twice."""
     state: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """The entries of `Moment.state` that `ObjectiveSpec.state` names, as `on_step` has left them."""
+    """The entries of `Moment.state` that `ObjectiveSpec.state` names, as `on_step` set them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +115,23 @@ class ObjectiveSpec(TrainingSpec):
     columns: tuple[Column, ...] = ()
     """The columns that `loss` reads, of sequences and auxiliary sequences."""
     table: Table | None = None
-    """The further rows that `Objective.encode` takes."""
+    """The further rows that `Objective.encode` reads."""
     auxiliary_gradient: bool = False
     """True if the losses of auxiliary sequences have a gradient."""
     of_answers: bool = False
-    """True where `loss` compares whole answers by sums of their tokens' losses, which are not rounded to bf16 then."""
+    """True if `loss` compares whole answers by sums of their tokens' losses. These losses are then not rounded to bf16."""
     reference: bool = False
-    """True where `loss` reads the column `REFERENCE`: the engine fills it before the training starts."""
+    """True if `loss` reads the column `REFERENCE`, which the engine fills before the training starts."""
     needs: str = ""
-    """Error message, after the objective's name, if no example gives it a sequence. Empty if every example does."""
+    """The error message, after the objective's name, for data in which no example gives a sequence. Empty if every example gives one."""
     looks: Literal[1, 2] = 1
-    """Times that a row is read for one loss: 2 where `loss` reads how far two looks at a token are apart. Dropout and an adapter's draws
-    are what makes them differ."""
+    """Number of looks at a row for one loss: 2 if `loss` reads the divergence of two looks at each token. The looks differ by dropout and
+    by an adapter's random draws."""
     weighs: str = ""
-    """What the loss makes of the weights of tokens, after "Objective NAME", where that is more than to multiply each token's loss by its own."""
+    """A message, after "Objective NAME", about the use of token weights; empty if the loss multiplies each token's loss by its weight."""
     hits: bool = False
-    """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
-    a score without gradient, for optimizers that need none."""
+    """True if `loss` is given, instead of losses, 1.0 for each token that is the model's first choice and 0.0 for others: a score
+    without gradient, for optimizers that need none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,17 +142,17 @@ class Objective:
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step."""
     encode: Callable[[Example, Sequence[Any], Encoder, int, Any], Encoding] | None = None
-    """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
-    hold, and the config. Without it an example is one sequence, and its response is trained."""
+    """Return the sequences of an example, given its rows of `table`, the engine's encoder, the length of the longest sequence that a pack
+    can hold, and the config. Without this function an example is one sequence, whose response is trained."""
     link: Callable[[Encoded, Encoded, int, Any], Encoded] | None = None
-    """Return a sequence that trains with what it needs of one of another example, given the longest sequence that a pack and the model's
-    context can hold, and the config. Its own tokens stay as they are."""
+    """Return a training sequence with what it needs from a sequence of another example, given both, the length of the longest sequence that
+    a pack and the model's context can hold, and the config. The sequence's own tokens do not change."""
     reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
     reward: "Callable[[Answers, Any], Tensor] | None" = None
-    """Return the reward that the objective gives each answer, (S,), with the config: it is measured on held-out judged answers during
-    the training. Where it is set, `encode` puts an answer's worse ones beside it as auxiliary sequences, or says by the column
-    `DESIRABLE` which it is."""
+    """Return the reward that the objective, with this config, gives each answer, (S,). It is measured on held-out judged answers during
+    the training. If it is set, `encode` either attaches an answer's worse answers as auxiliary sequences, or marks the answer by the
+    column `DESIRABLE`."""
     unsteady: Callable[[Any], str] | None = None
-    """Return why, with this config, two passes over one step are not weighed alike, and what would do; empty if they are.
+    """Return why, with this config, two passes over one step have different weights, and the remedy; empty if the weights are equal.
     Optimizers without gradient compare two passes."""

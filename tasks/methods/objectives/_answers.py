@@ -9,12 +9,12 @@ from tasks.methods.objectives import REFERENCE, Answers, Tokens
 
 
 def own(nll_N: Tensor, tokens: Tokens) -> Answers:
-    """The answers that the pack's sequences train."""
+    """Return the answers that the pack's sequences train."""
     return _answers(nll_N, tokens.segments, tokens.columns.get(REFERENCE.name), len(tokens.numbers))
 
 
 def auxiliary(tokens: Tokens) -> tuple[Answers, Tensor] | None:
-    """The answers of the auxiliary sequences, and the sequence that each belongs to, (A,); None if the pack has none."""
+    """Return the answers of the auxiliary sequences, and the sequence that each belongs to, (A,); None if the pack has none."""
     other = tokens.auxiliary
     if other is None:
         return None
@@ -23,12 +23,12 @@ def auxiliary(tokens: Tokens) -> tuple[Answers, Tensor] | None:
 
 
 def mean_over_step(values: Tensor, tokens: Tokens) -> Tensor:
-    """The pack's share of the mean over the step's sequences, times the step's trained tokens, by which the engine divides."""
+    """Return the pack's share of the mean over the step's sequences, times the step's trained tokens, by which the engine divides."""
     return values.sum() * tokens.task_tokens.sum() / tokens.task_examples.sum()
 
 
 def mean_over_pairs(values: Tensor, tokens: Tokens) -> Tensor:
-    """Return `mean_over_step` over the sequences with a worse answer alone: texts may train beside them. The pack has such a sequence."""
+    """Return `mean_over_step`, taken only over sequences with a worse answer, since the step may also have others. The pack must have one."""
     assert tokens.auxiliary is not None
     return values.sum() * tokens.task_tokens.sum() / tokens.auxiliary.with_auxiliary
 

@@ -1,4 +1,4 @@
-"""Pairs of a better and a worse answer to one prompt: their setting, and their encoding. Without torch."""
+"""Pairs of a better and a worse answer to one prompt: their setting, and their encoding. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ class PairsConfig(Config):
     """The setting that objectives on pairs share."""
 
     pairs: Literal["preferences", "faults"] = "preferences"
-    """The worse answers: those that the data reject, or the wrong programs that stage `faults` found."""
+    """The worse answers: those that the data reject (`preferences`), or the wrong programs that stage `faults` found (`faults`)."""
 
 
 def rejected_answers(row: Example, faults: Sequence[FaultPair], config: PairsConfig) -> list[str]:
@@ -34,10 +34,10 @@ def rejected_answers(row: Example, faults: Sequence[FaultPair], config: PairsCon
 def encode_pairs(
     row: Example, faults: Sequence[FaultPair], encoder: Encoder, max_tokens: int, config: PairsConfig
 ) -> Encoding:
-    """Return one sequence for each worse answer, which is its auxiliary sequence; none for an example without one.
+    """Return one sequence for each worse answer, which is its auxiliary sequence; none for an example without a worse answer.
 
-    Only the last answer of a conversation is compared, and all its characters weigh the same. A pair of which one side is longer than
-    a pack is None.
+    Only the last answer of a conversation is compared, and all its characters have the same weight. A pair is None if one side is longer
+    than a pack.
     """
     sequences: list[Encoded | None] = []
     for rejected in rejected_answers(row, faults, config):
@@ -47,7 +47,7 @@ def encode_pairs(
 
 
 def answer_sequence(row: Example, response: str, encoder: Encoder, max_tokens: int) -> Encoded | None:
-    """Return the example with this response, the only text that trains; None if no pack holds it or it spells a control token."""
+    """Return the example with this response, the only trained text; None if no pack holds it or it contains the text of a control token."""
     answered = replace(row, weights=None) if response == row.response else row.with_response(response)
     if not encoder.is_plain(answered):
         return None

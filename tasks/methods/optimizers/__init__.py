@@ -1,14 +1,15 @@
-"""Optimizers: how a step is made.
+"""Optimizers: the ways to make a training step.
 
 An optimizer's folder holds `SPEC = OptimizerSpec(config=…)` and `METHOD = Optimizer(make=…)`. `make(groups, config, seed)`
-returns a torch optimizer with one group for each of `groups`, in their order and under their names; its learning rate is the
+returns a torch optimizer with one param group for each of `groups`, in their order and with their names; its learning rate is the
 peak of the schedule.
 
-One that needs no gradient says so in its spec, and its torch optimizer has `estimate(loss)`: called for each pack of a step
-with a function that returns the pack's share of the loss, whose value it returns. The step is made in `step()` as by any other.
+The spec says if an optimizer needs no gradient. Its torch optimizer then has `estimate(loss)`, which is called for each pack of a step
+with a function that returns the pack's share of the loss, and returns the loss. The step is made in `step()`, as always.
 
-One that carries a pack through the blocks of the model says that it streams, and its torch optimizer has `stream(model, device, folder)`,
-called once before the training, and `settle()`, called before anything looks at weights: a step may be due until then.
+The spec also says if an optimizer streams, that is, loads the blocks of the model one after the other. Its torch optimizer then has
+`stream(model, device, folder)`, which is called once before the training, and `settle()`, which is called before anything reads weights, to
+make a step that is still due.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +28,9 @@ class OptimizerSpec(TrainingSpec):
     """The facts about an optimizer."""
 
     gradient_free: bool = False
-    """True where the torch optimizer has `estimate`, and no gradient is computed."""
+    """True if the torch optimizer has `estimate`; no gradient is computed."""
     streams: bool = False
-    """True where the torch optimizer has `stream` and `settle`: blocks of the model are in memory one after the other."""
+    """True if the torch optimizer has `stream` and `settle`: blocks of the model are in memory one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Optimizer:
 
 
 def param_groups(groups: Sequence[Group], learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """`groups` as torch's optimizers take them: each with its own rate, and decay where it is to decay."""
+    """Return `groups` as param groups of torch: each with its own learning rate, and with weight decay only if it is to decay."""
     return [
         {
             "params": list(group.parameters),

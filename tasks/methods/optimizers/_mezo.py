@@ -1,4 +1,4 @@
-"""The steps of MeZO, which `mezo` makes with the whole model in memory and `zo2` block by block. Equations are in the card of `mezo`."""
+"""The steps of MeZO, made by `mezo` with the whole model in memory and by `zo2` block by block. Equations are in the card of `mezo`."""
 
 import math
 import random
@@ -11,7 +11,7 @@ from torch import distributed as dist
 
 
 class Move(TypedDict):
-    """A step, in full: it leads from the weights before it to those after it."""
+    """A complete description of a step: it determines the weights after the step from those before it."""
 
     seeds: list[int]
     """The seed of each direction z."""
@@ -20,11 +20,11 @@ class Move(TypedDict):
     rates: list[float]
     """The learning rate of each group."""
     frozen: list[int]
-    """Places of the tensors that took no part, counted through the groups."""
+    """Indices of the tensors that did not take part, counted over all groups."""
 
 
 class Mezo(torch.optim.Optimizer):
-    """Zeroth-order SGD in place. Its state is numbers: steps made, steps skipped, and the log of its moves."""
+    """Zeroth-order SGD in place. Its state consists of numbers only: steps made, steps skipped, and the log of its moves."""
 
     def __init__(self, groups: list[dict[str, Any]], eps: float, directions: int, seed: int) -> None:
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
@@ -33,14 +33,14 @@ class Mezo(torch.optim.Optimizer):
 
     @property
     def course(self) -> dict[str, Any]:
-        """`step`, `skipped` and `log`. It is the optimizer's state, and so a part of every checkpoint."""
+        """Return `step`, `skipped` and `log`: the optimizer's state, which every checkpoint holds."""
         return cast("dict[Any, Any]", self.state).setdefault("course", {"step": 0, "skipped": 0, "log": []})
 
     @torch.no_grad()
     def estimate(self, loss: Callable[[], Tensor | float]) -> Tensor:
         """Add one pack's projected gradient to that of the step, and return the mean of `loss` around the weights.
 
-        The weights return to where they were, but for rounding.
+        Afterwards the weights have their former values, up to rounding.
         """
         frozen = self._frozen()
         seen: list[Tensor] = []
@@ -65,9 +65,9 @@ class Mezo(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor | float] | None = None) -> Any:
-        """Move along the directions of this step; skip it where a gradient is not finite.
+        """Move along the directions of this step; skip the step if a gradient is not finite.
 
-        With a `closure`, which may return any score, it is estimated first, and its value returned.
+        A `closure`, which may return any score, is estimated first, and its value is returned.
         """
         value = self.estimate(closure) if closure else None
         if not self._sums:
@@ -94,7 +94,7 @@ class Mezo(torch.optim.Optimizer):
 
     @torch.no_grad()
     def apply(self, move: Move, places: Iterable[int] | None = None) -> None:
-        """theta <- theta - lr (g z + wd theta), g z averaged over the directions: of all tensors, or of those in `places`."""
+        """Apply theta <- theta - lr (g z + wd theta), with g z averaged over directions, to all tensors or to those in `places`."""
         tensors = self._tensors()
         places = range(len(tensors)) if places is None else list(places)
         for place in places:
@@ -113,7 +113,7 @@ class Mezo(torch.optim.Optimizer):
     def _add(self, seed: int, scales: Sequence[float], places: Iterable[int], frozen: Sequence[int]) -> None:
         """Add `scales[group]` times z to the tensors in `places` that take part.
 
-        z is not named, so that no two of them are in memory at a time.
+        z has no name, so that two of them are never in memory at a time.
         """
         tensors = self._tensors()
         for place in places:
@@ -123,15 +123,15 @@ class Mezo(torch.optim.Optimizer):
             tensor.add_(draw(seed, place, tensor), alpha=scales[number])
 
     def _tensors(self) -> list[tuple[int, Tensor]]:
-        """Every tensor with the number of its group."""
+        """Return every tensor with the index of its group."""
         return [(number, tensor) for number, group in enumerate(self.param_groups) for tensor in group["params"]]
 
     def _frozen(self) -> list[int]:
-        """The places of those that a selector lets rest now."""
+        """Return the places of the tensors that a selector has frozen for now."""
         return [place for place, (_, tensor) in enumerate(self._tensors()) if not tensor.requires_grad]
 
     def _over_processes(self, gradients: list[float]) -> list[float]:
-        """The mean over the processes of a data-parallel training, all of which draw the same z."""
+        """Return the mean over the processes of a data-parallel training, all of which draw the same z."""
         if not (dist.is_available() and dist.is_initialized()):
             return gradients
         device = self.param_groups[0]["params"][0].device
@@ -141,16 +141,16 @@ class Mezo(torch.optim.Optimizer):
 
 
 def draw(seed: int, place: int, tensor: Tensor) -> Tensor:
-    """The part of z that belongs to the tensor in this place. It is a function of both numbers alone, so that no other need be drawn."""
+    """Return the part of z for the tensor in this place. It depends on seed and place alone, so no other part need be drawn."""
     generator = torch.Generator(tensor.device).manual_seed(place_seed(seed, place))
     return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
 
 
 def place_seed(seed: int, place: int) -> int:
-    """The seed of a tensor's part of the direction of this seed."""
+    """Return the seed for a tensor's part of the direction with this seed."""
     return random.Random(f"{seed}/{place}").getrandbits(63)
 
 
 def step_seed(seed: int, step: int, direction: int) -> int:
-    """The seed of a direction: a function of these three alone, so that a resumed run draws what an undisturbed one draws."""
+    """Return the seed of a direction. It depends on these three alone, so a resumed run draws the same as an uninterrupted one."""
     return random.Random(f"{seed}/{step}/{direction}").getrandbits(63)

@@ -1,8 +1,8 @@
-"""Routers: the adapter of a bank that a prompt goes to, or none of them, which is the base.
+"""Routers: choose, for each prompt, an adapter of a bank or the base without one.
 
 A router's folder holds `SPEC = RouterSpec(config=…)` and `METHOD = Router(route=…)`. `route(asked, bank, config)` returns the name of a
-member, or None, for each prompt. What it asks for is computed when it is asked for. The engine holds the members on one base in memory,
-and has each write and score what goes to it.
+member, or None, for each prompt. The inputs that it calls for are computed on demand. The engine keeps the members on one base in memory,
+and has each member answer and score the prompts that are routed to it.
 Shapes: N = prompts, K = members, L = layers, H = hidden size of the base.
 """
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 class Write(Protocol):
-    """Has a member of a bank write."""
+    """Has a member of a bank generate text."""
 
     def __call__(
         self, member: str, places: Sequence[int], *, samples: int, temperature: float, max_new_tokens: int
     ) -> Sequence[Sequence[str]]:
-        """Return texts for each of the prompts at these places: so many samples, or of one the likeliest."""
+        """Return texts for each of the prompts at these places: `samples` drawn ones, or for 1 the greedy one."""
         ...
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The prompts that are to be routed."""
+    """The prompts to route."""
 
     tasks: Sequence[str]
-    """The task of each item, as its data have it; empty where none is known."""
+    """The task of each item according to its data; empty if unknown."""
     states: "Callable[[], NDArray[np.float32]]"
     """The mean of the base's hidden states over each prompt in some layers, (N, L, H); the last of them is the model's last."""
     write: "Write"
-    """What a member writes after prompts."""
+    """The function by which a member writes after prompts."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Specialists:
     """The members of a bank."""
 
     names: tuple[str, ...]
-    """Their tasks."""
+    """The names of the members, which are their tasks."""
     means: "NDArray[np.float32]"
-    """The mean of `Asked.states` over training prompts of each, (K, L, H)."""
+    """The mean of `Asked.states` over each member's training prompts, (K, L, H)."""
     variances: "NDArray[np.float32]"
-    """The variance of each number of them, (K, L, H)."""
+    """The elementwise variance of these states, (K, L, H)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class RouterSpec(Spec):
     """The facts about a router."""
 
     knows_task: bool = False
-    """True where it goes by the task that the data give an item, which nobody knows of a prompt that is served: a control."""
+    """True if the router uses the task that the data give an item. This is a control, since the task of a served prompt is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +64,4 @@ class Router:
     """One way of choosing an adapter."""
 
     route: Callable[[Asked, Specialists, Any], Sequence[str | None]]
-    """The name of a member for each prompt, None for the base."""
+    """Returns the name of a member for each prompt, None for the base."""

@@ -1,4 +1,4 @@
-"""States of prompts and members in units of how far the prompts of one member spread.
+"""Scale states of prompts and members by the spread of one member's prompts.
 
 Shapes: N = prompts, K = members, L = layers, H = hidden size of the base.
 """
@@ -13,9 +13,10 @@ Array = NDArray[np.floating]
 
 
 def standardised(states_NLH: Array, bank: Specialists, first: int = 0) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return the states of prompts, (N, L, H), and the means of members, (K, L, H), less the mean of all members and divided by their spread.
+    """Return the states of prompts, (N, L, H), and the means of members, (K, L, H), centred by all members' mean and divided by the spread.
 
-    The third is True for numbers that vary, (L, H); others are 0 in both. Layers before `first` are left out. Raises ValueError where no number of a member's prompts varies.
+    The third result, (L, H), is True for numbers that vary; the others are 0 in the first two. Layers before `first` are left out. Raises
+    ValueError if no number varies over a member's prompts.
     """
     means, variances = (values[:, first:].astype(np.float64) for values in (bank.means, bank.variances))
     centre_LH, spread_LH = means.mean(axis=0), np.sqrt(variances.mean(axis=0))

@@ -1,9 +1,9 @@
-"""Selectors: the choice of weights that move, and when.
+"""Selectors: the choice of the weights that train, and when.
 
 A selector's folder holds `SPEC = SelectorSpec(config=…)` and `METHOD = Selector(choose=…)`. `choose(model, config, probe,
-seed)` narrows down what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every
-parameter that may move at any time requires a gradient when it returns, since the optimizer is made then. What deltas keep beside
-their numbers (`tasks.core.weights.deltas.kept`) is written into checkpoints and restored.
+seed)` restricts what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every
+parameter that may train at any time must require a gradient when it returns, since the optimizer is made then. The further tensors of
+deltas (`tasks.core.weights.deltas.kept`) are written into checkpoints and restored.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ class SelectorSpec(TrainingSpec):
     """The facts about a selector."""
 
     merges: bool = False
-    """True where it puts deltas beside weights (`tasks.core.weights.deltas`), which the engine writes into them after the training."""
+    """True if the selector puts deltas beside weights (`tasks.core.weights.deltas`), which the engine merges after the training."""
     needs_linear: bool = False
-    """True where it scales an adapter's update by the tensors that this is linear in (`AdapterSpec.linear`)."""
+    """True if the selector scales an adapter's update through the tensors in which the update is linear (`AdapterSpec.linear`)."""
     needs_gradient: Callable[[Any], bool] = lambda config: False
-    """Return whether, with this config, it reads or changes gradients of steps, which optimizers without gradient do not have."""
+    """Return whether the selector, with this config, reads or changes gradients of steps, which gradient-free optimizers do not have."""
     least_steps: Callable[[Any], int] = lambda config: 1
-    """Return the steps, with this config, of the shortest training in which it does what it is for."""
+    """Return the fewest steps of a training in which the selector, with this config, has an effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,6 @@ class Selector:
 
     choose: "Callable[[nn.Module, Any, Probe, int], None]"
     on_step: Callable[[Moment, Any], None] | None = None
-    """Called before every optimizer step, the first of a resumed run included."""
+    """Called before every optimizer step, including the first one of a resumed run."""
     draws_every: Callable[[Any], int] | None = None
-    """The steps between draws of the layers that train, of a config; None where what trains is not drawn by layers."""
+    """Returns, for a config, the steps between random draws of the layers that train; None if layers are not drawn."""

@@ -1,4 +1,4 @@
-"""Choosing among the model's own weights, which several selectors do."""
+"""Choose among the model's own weights, for several selectors."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,10 @@ from tasks.core.weights.surgery import linears, owners
 def trained_linears(
     model: nn.Module, targets: Sequence[str] | str, selector: str, setting: str = "targets"
 ) -> dict[str, nn.Linear]:
-    """Return the linear layers of the decoder layers that `targets` (the selector's `setting`) name and whose own weight trains, by their full names.
+    """Return the targeted linear layers of the decoder layers whose own weight trains, by their full names.
 
-    Raises ValueError where no weight of the model trains, as under an adapter, and as `linears` does.
+    `targets` is the value of the selector's `setting`. Raises ValueError if no weight of the model trains, as under an adapter, and as
+    `linears` does.
     """
     trained = {layer for parameter, layer in owners(model).items() if f".{parameter}".endswith(f".{layer}.weight")}
     named = linears(model, targets, setting=f"{selector}.{setting}") if trained else {}

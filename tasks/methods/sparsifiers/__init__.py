@@ -1,9 +1,9 @@
-"""Sparsifiers: what a step leaves out of its passes, so that less is kept for going backward.
+"""Sparsifiers: leave parts out of training passes, so that less is saved for the backward pass.
 
 A sparsifier's folder holds `SPEC = SparsifierSpec(config=…)` and `METHOD = Sparsifier(sparsify=…, restore=…)`. `sparsify(model, config,
-seed)` is called when all that trains is in place and chosen. It changes how passes of a training are computed, and nothing else: in evaluation
-mode, in which models are scored and write, the function stays that of the model without it. No parameter is added, moved or renamed, and `restore(model)`
-leaves the model as it was.
+seed)` is called after adapters are attached and trained weights chosen. It changes only the computation of training passes: in evaluation
+mode, in which models are scored and generate, the function is that of the model without it. No parameter is added, moved or renamed, and
+`restore(model)` restores the model.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ class SparsifierSpec(TrainingSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsifier:
-    """One way of leaving something out of a training's passes."""
+    """One way of leaving parts out of training passes."""
 
     sparsify: "Callable[[nn.Module, Any, int], None]"
     restore: "Callable[[nn.Module], None]"
     on_step: Callable[[Moment, Any], None] | None = None
-    """Called before every optimizer step, the first of a resumed run included."""
+    """Called before every optimizer step, including the first one of a resumed run."""
     shrunk: Callable[[Any, float], Any] | None = None
-    """The config that does to a row of so many times the tokens of a pack what `config` does to the pack: memory is counted on short rows.
-    None where the length of a row changes nothing."""
+    """Returns a config that has, on a row shorter than a pack by the given factor, the effect of `config` on the pack; memory is counted on
+    such rows. None if the effect does not depend on the length of a row."""

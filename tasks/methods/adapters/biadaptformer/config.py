@@ -14,7 +14,7 @@ class BiadaptformerConfig(Config):
     rank: int = Field(32, ge=1)
     """Inner width."""
     bits: Literal[1, 2, 4, 32] = 1
-    """Bits of a number of A and B, which have 2^bits values each. 32 leaves them as they are: the control."""
+    """Bits of each number of A and B: each matrix has 2^bits values. 32 does not quantise: the control."""
     scale: float = Field(1.0, gt=0)
     """The block's output is scaled by it."""
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -14,7 +14,7 @@ from tasks.methods.adapters.biadaptformer.config import BiadaptformerConfig
 def attach(model: nn.Module, config: BiadaptformerConfig, start: Start) -> nn.Module:
     """Freeze `model` and put a branch beside each MLP.
 
-    Raises ValueError where the rank is above the model's width, and for layers that put their norms elsewhere.
+    Raises ValueError if the rank is above the model's hidden size, and for layers with their norms elsewhere.
     """
     width = _parallel.check_width(model, config.rank)
 
@@ -27,7 +27,7 @@ def attach(model: nn.Module, config: BiadaptformerConfig, start: Start) -> nn.Mo
 
 @torch.no_grad()
 def used(tensors: Mapping[str, Tensor], config: BiadaptformerConfig) -> tuple[dict[str, Tensor], BiadaptformerConfig]:
-    """Return the matrices of a saved adapter in the values that they are used in, and the config that quantises nothing."""
+    """Return the matrices of a saved adapter as quantised for use, and the config that quantises nothing."""
     return (
         {name: in_use(tensor, config.bits) for name, tensor in tensors.items()},
         config.model_copy(update={"bits": FULL}),

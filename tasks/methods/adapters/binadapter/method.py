@@ -45,7 +45,7 @@ class BinadapterLinear(ChangedLinear):
 def attach(model: nn.Module, config: BinadapterConfig, start: Start) -> nn.Module:
     """Freeze `model` and put A and B beside each target.
 
-    Raises ValueError where the targets match nothing or are smaller than the rank.
+    Raises ValueError if the targets match nothing or are smaller than the rank.
     """
     surgery.check_rank(model, config.targets, config.rank)
     layers = surgery.adaptable(model, config.targets, numbers=False)

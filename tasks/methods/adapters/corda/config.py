@@ -16,9 +16,9 @@ class CordaConfig(Config):
     mode: Literal["kpm", "ipm"] = "kpm"
     """`kpm` trains the components that the probe excites least, to keep what the probe holds; `ipm` those that it excites most."""
     covariance: Literal["probe", "identity"] = "probe"
-    """The probe's inputs order the components of a weight; or, as a control, their own size does."""
+    """`probe` orders the components of a weight by the probe's inputs; `identity`, the control, by the components' own size."""
     scale: float = Field(1.0, gt=0)
-    """The update is scaled by it: the paper's 1, or peft's alpha / rank. The fresh model is the base with any."""
+    """The update is scaled by it: the paper's 1, or peft's alpha / rank. A fresh model equals the base for any value."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 

@@ -16,7 +16,7 @@ from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.corda.config import CordaConfig
 
 DAMPING = 0.01
-"""Of the mean of C's diagonal."""
+"""The damping, as a fraction of the mean of C's diagonal."""
 
 
 class Components(NamedTuple):
@@ -55,9 +55,9 @@ def covariances(model: nn.Module, layers: Mapping[str, nn.Module], probe: Probe)
 
 
 def decompose(name: str, weight_OI: Tensor, covariance_II: Tensor | None, config: CordaConfig) -> Components:
-    """Return the components of the weight of layer `name` that train. Without a covariance their size alone orders them.
+    """Return the components of the weight of layer `name` that train. Without a covariance, components are ordered by size.
 
-    Raises ValueError where the covariance is not finite, and where one of these components is zero.
+    Raises ValueError if the covariance is not finite, or if one of these components is zero.
     """
     w_OI = weight_OI.detach().double()
     context_OI, damped = w_OI, 0.0
@@ -88,13 +88,13 @@ class CordaLinear(ChangedLinear):
     B0_OR: Tensor
 
     def __init__(self, base: nn.Linear, config: CordaConfig, components: Components | None) -> None:
-        """Without `components` all four matrices are zero, to be filled."""
+        """Start from `components`; without them all four matrices are zero, to be filled from a saved adapter."""
         super().__init__()
         self.base, self.scale = base, config.scale
         self.damped = components.damped if components else None
         like = surgery.like(base.weight)
         a_RI, b_OR = (
-            (factor.to(like).contiguous() for factor in components.factors)  # as FSDP wants what it shares out
+            (factor.to(like).contiguous() for factor in components.factors)  # FSDP needs contiguous tensors
             if components
             else (like.new_zeros(config.rank, base.in_features), like.new_zeros(base.out_features, config.rank))
         )
@@ -116,14 +116,15 @@ class CordaLinear(ChangedLinear):
     def change(self) -> LowRank:
         """Return s (B A - B0 A0) as one product of rank 2r, in fp32.
 
-        It is the product's SVD, shared out evenly: its numbers are as small as the change is, and what stores them in fewer bits keeps it.
+        The factors are the product's SVD with singular values split evenly between them. Their numbers are as small as the change itself, so
+        storage in fewer bits preserves it.
         """
         a_IS = torch.cat([self.A_RI, self.A0_RI]).double().T
         b_OS = self.scale * torch.cat([self.B_OR, -self.B0_OR], dim=1).double()
         (q_IK, r_KS), (q_OM, r_MS) = torch.linalg.qr(a_IS), torch.linalg.qr(b_OS)
         u, sigma, vt = torch.linalg.svd(r_MS @ r_KS.T, full_matrices=False)
         root = sigma.sqrt()
-        unused = b_OS.shape[1] - len(sigma)  # where 2r is above the layer
+        unused = b_OS.shape[1] - len(sigma)  # if 2r exceeds the layer's size
         a_SI = F.pad(root[:, None] * vt @ q_IK.T, (0, 0, 0, unused))
         return LowRank(a_SI.float(), F.pad(q_OM @ (u * root), (0, unused)).float())
 
@@ -139,7 +140,7 @@ class CordaLinear(ChangedLinear):
 def attach(model: nn.Module, config: CordaConfig, start: Start) -> nn.Module:
     """Freeze `model` and let components of each target train.
 
-    Raises ValueError where the targets match nothing or are smaller than the rank, where the probe cannot order components, and as
+    Raises ValueError if the targets match nothing or are smaller than the rank, if the probe cannot order components, and as
     `decompose` does.
     """
     surgery.check_rank(model, config.targets, config.rank)
@@ -157,7 +158,7 @@ def attach(model: nn.Module, config: CordaConfig, start: Start) -> nn.Module:
 
 
 def _telling(probe: Probe | None) -> Probe:
-    """Return the probe. Raises ValueError where it is empty or all one token: C would have one direction, or none."""
+    """Return the probe. Raises ValueError if it is empty or repeats one token, because C would have no direction, or only one."""
     kinds = {token for batch in probe.batches for token in batch["input_ids"].flatten().tolist()} if probe else set()
     if probe is None or len(kinds) < 2:
         raise ValueError(

@@ -12,21 +12,21 @@ class DeptConfig(Config):
     """The `methods.dept` section."""
 
     num_tokens: int = Field(60, ge=0)
-    """Length M of the prompt. With `rank: 30` it is the paper's pair that is as large as a prompt of 100 tokens, at H = 768 and
+    """Length M of the prompt. 60 with `rank: 30` is the paper's pair with as many parameters as a prompt of 100 tokens, at H = 768 and
     `max_tokens: 256`."""
     rank: int = Field(30, ge=0)
     """Inner width R of the offsets; 0 is plain prompt tuning."""
     max_tokens: int = Field(1024, ge=1)
-    """Rows L of A: the longest sequence, what the model writes included. A longer one is refused. Nothing where `rank` is 0."""
+    """Rows L of A: the longest sequence in tokens, generated ones included. A longer one is refused. No effect if `rank` is 0."""
     alpha: float = Field(8.0, gt=0)
     """The offsets are scaled by alpha / sqrt(rank)."""
     align: Literal["left", "official"] = "left"
-    """The row of a token. `left`: its position in its sequence. `official`, to compare with the authors' code: as if the
-    sequence ended at row L, and none for tokens that are written, so that training and generation differ. Pads are positions for
-    neither, and in the authors' code they are."""
+    """The row of A for a token. `left`: the token's position in its sequence. `official`, to compare with the authors' code: rows are
+    aligned so that the sequence ends at row L, and generated tokens have none, so that training and generation differ. Neither counts
+    padding as positions, unlike the authors' code."""
     prompt_rate: float = Field(600.0, gt=0)
-    """Learning rate of P, in times the optimizer's, which is that of A and B: the paper's 3e-1 over 5e-4, found on T5. Where
-    embeddings are narrow less does better: on SmolLM2-135M (a spread of 0.14) 60 learned sooner than 600."""
+    """Learning rate of P as a multiple of the optimizer's, which A and B have: the paper's 3e-1 over 5e-4, found on T5. For
+    embeddings of small spread a lower value is better: on SmolLM2-135M (a spread of 0.14) 60 learned sooner than 600."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:

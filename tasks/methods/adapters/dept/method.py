@@ -17,7 +17,7 @@ from tasks.methods.adapters.dept.config import DeptConfig
 
 
 def first_tensors(embedding: nn.Module, config: DeptConfig) -> dict[str, Tensor]:
-    """P, A and B before training, in fp32 even under a bf16 model: P takes steps that bf16 would lose.
+    """Return P, A and B before training, in fp32 even under a bf16 model, because bf16 would lose P's small steps.
 
     Raises ValueError for a rank that A B, a product of L × R and R × H, cannot have.
     """
@@ -40,12 +40,12 @@ def first_tensors(embedding: nn.Module, config: DeptConfig) -> dict[str, Tensor]
 
 
 def offsets(dept: nn.ParameterDict, rows_BT: Tensor, config: DeptConfig) -> Tensor:
-    """c A B at these rows, (B, T, H)."""
+    """Return c A B at these rows, (B, T, H)."""
     return config.alpha / config.rank**0.5 * F.embedding(rows_BT, dept["A"]) @ dept["B"]
 
 
 def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) -> Tensor:
-    """The row of A for each token. Raises ValueError for a sequence that has more tokens than A has rows."""
+    """Return the row of A for each token. Raises ValueError for a sequence that has more tokens than A has rows."""
     longest = int(positions_BT.max()) + 1
     if longest > config.max_tokens:
         raise ValueError(
@@ -61,8 +61,8 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) ->
 def attach(model: nn.Module, config: DeptConfig, start: Start) -> nn.Module:
     """Freeze `model` and let its decoder read X. The decoder's output is that of the tokens alone.
 
-    Raises ValueError for a rank above the longest sequence or the hidden size, and for a family without attention: its states do not tell whether
-    they hold P already, so that none or wrong answers would be written.
+    Raises ValueError for a rank above the longest sequence or the hidden size, and for a family without attention: its states do not show
+    whether they already hold P, so generation would fail or give wrong answers.
     """
     inner: Any = plain(model)
     config_of_model = inner.config.get_text_config()
@@ -81,17 +81,17 @@ def attach(model: nn.Module, config: DeptConfig, start: Start) -> nn.Module:
 
 
 def rates(model: nn.Module, config: DeptConfig) -> Mapping[str, float]:
-    """The rate of P, which is its own."""
+    """Return the learning rate of P, by parameter."""
     return {name: config.prompt_rate for name, _ in model.named_parameters() if name.endswith(".dept.prompt")}
 
 
 def _before(
     decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, config: DeptConfig
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """Put P before every sequence that the decoder is called with, and the offsets on its tokens.
+    """Put P before every sequence that the decoder is called with, and add the offsets to the sequence's tokens.
 
-    Three ways to call it: a packed row, whose sequences `boundaries` parts; rows of one sequence each, padded or not; and, with
-    a cache that holds P already, tokens that go on from it.
+    The decoder is called in three ways: with a packed row, whose sequences `boundaries` separates; with rows of one sequence each, padded or
+    not; and, with a cache that already holds P, with the tokens that follow.
     """
     given = inspect.signature(decoder.forward).bind_partial(*args).arguments | kwargs
     ids, tokens_BTH = given.pop("input_ids", None), given.pop("inputs_embeds", None)
@@ -126,20 +126,20 @@ def _before(
 
 
 def _after(decoder: Any, args: tuple[()], kwargs: dict[str, Any], output: Any, *, config: DeptConfig) -> Any:
-    """The decoder's output without P, whose positions are the first M."""
+    """Return the decoder's output without P, whose positions are the first M."""
     tokens_T = kwargs["position_ids"][0] >= config.num_tokens
     output.last_hidden_state = output.last_hidden_state[:, tokens_T]
     return output
 
 
 def _insert(front: Tensor, row_BT: Tensor, edges: Sequence[int]) -> Tensor:
-    """`row_BT` with `front` before each stretch between two edges."""
+    """Return `row_BT` with `front` inserted before each stretch between two edges."""
     front_BM = front.expand(row_BT.shape[0], *front.shape)
     return torch.cat([part for start, end in pairwise(edges) for part in (front_BM, row_BT[:, start:end])], dim=1)
 
 
 def _positions(tokens_BTH: Tensor, mask: Tensor | None, seen: int) -> Tensor:
-    """Each token's place among its row's tokens, pads not counted, of which `seen` came before."""
+    """Return each token's position in its row, without padding; `seen` tokens came before."""
     num_tokens = tokens_BTH.shape[1]
     if mask is None:
         return torch.arange(seen, seen + num_tokens, device=tokens_BTH.device)[None]
@@ -147,7 +147,7 @@ def _positions(tokens_BTH: Tensor, mask: Tensor | None, seen: int) -> Tensor:
 
 
 def _each_tokens_length(boundaries: Tensor) -> Tensor:
-    """The length of its sequence for each token of a packed row, (1, T)."""
+    """Return, for each token of a packed row, the length of its sequence, (1, T)."""
     lengths_S = boundaries.diff()
     return lengths_S.repeat_interleave(lengths_S)[None]
 

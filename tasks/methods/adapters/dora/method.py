@@ -12,7 +12,7 @@ from tasks.methods.adapters.dora.config import DoraConfig
 def attach(model: nn.Module, config: DoraConfig, start: Start) -> nn.Module:
     """Freeze `model` and put m, A and B beside each target.
 
-    Raises ValueError where a target is missing or smaller than the rank, and where peft 0.21 cannot read it.
+    Raises ValueError if a target is missing or smaller than the rank, or if peft 0.21 cannot read it.
     """
     check_rank(model, config.targets, config.rank)
     for name, weight in model.named_parameters():

@@ -14,9 +14,9 @@ class FourierftConfig(Config):
     alpha: float = Field(300.0, gt=0)
     """The update is scaled by it."""
     entry_seed: int = Field(777, ge=0)
-    """The places of the coefficients are drawn from it."""
+    """Seed from which the places of the coefficients are drawn."""
     zero_start: bool = False
-    """Start with coefficients of 0 rather than with noise: our design, not the paper's. A fresh model is the base then."""
+    """Start with coefficients of 0 rather than with noise: our design, not the paper's. A fresh model then equals the base."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 

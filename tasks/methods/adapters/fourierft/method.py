@@ -10,7 +10,7 @@ from tasks.methods.adapters.fourierft.config import FourierftConfig
 
 
 def attach(model: nn.Module, config: FourierftConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put c beside each target. Raises ValueError where one is missing or has fewer numbers than n."""
+    """Freeze `model` and put c beside each target. Raises ValueError if one is missing or has fewer numbers than n."""
     name, (out, into) = min(adapted_sizes(model, config.targets).items(), key=lambda item: item[1][0] * item[1][1])
     if config.n > out * into:
         raise ValueError(

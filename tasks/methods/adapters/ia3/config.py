@@ -10,7 +10,7 @@ class Ia3Config(Config):
     targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
     """Last name segments of the layers to rescale, or `all-linear`: every linear layer but the head and gates of one row."""
     feedforward: tuple[str, ...] = ("down_proj",)
-    """Those among them whose input is rescaled rather than their output: the last layer of the MLP."""
+    """The targets whose input is rescaled instead of their output: the last layer of the MLP."""
 
 
 SPEC = AdapterSpec(config=Ia3Config, merges=True, wraps="peft.IA3Config")

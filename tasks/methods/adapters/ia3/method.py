@@ -10,11 +10,11 @@ from tasks.methods.adapters.ia3.config import Ia3Config
 
 
 def attach(model: nn.Module, config: Ia3Config, start: Start) -> nn.Module:
-    """Freeze `model` and put a vector of ones beside each target. Raises ValueError where one is missing."""
+    """Freeze `model` and put a vector of ones beside each target. Raises ValueError if one is missing."""
     named = {name.rpartition(".")[2] for name in sizes(model, config.targets)}
     chosen = _peft.all_linear(model) if _peft.named(config.targets) == ALL_LINEAR else named
     if config.feedforward:
-        sizes(model, config.feedforward)  # a name that no layer has is refused
+        sizes(model, config.feedforward)  # refuses a name that no layer has
     return _peft.wrap(
         model,
         peft.IA3Config(

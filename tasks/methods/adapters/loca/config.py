@@ -20,11 +20,11 @@ class LocaConfig(Config):
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     places: Literal["learned", "frozen"] = "learned"
-    """The places of the coefficients learn in turn with them; or, as a control, stay where they were drawn."""
+    """`learned`: the places of the coefficients train in turn with them. `frozen`, the control: they stay where they were drawn."""
     place_rate: float = Field(0.02, gt=0)
-    """Learning rate of places, as a multiple of the optimizer's. The paper has 1e-4 against 5e-3."""
+    """Learning rate of places, as a multiple of the optimizer's. The paper has 1e-4 for places and 5e-3 for coefficients."""
     place_share: float = Field(0.1, gt=0, le=1)
-    """Share of the steps, from the first on, in which places have their turns; one period of both turns at least."""
+    """Share of the steps, from the first on, in which places take turns with coefficients; at least one period of both turns."""
     coefficient_steps: int = Field(10, ge=1)
     """Steps of a turn in which coefficients learn."""
     place_steps: int = Field(20, ge=1)

@@ -14,7 +14,7 @@ from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.loca.config import LocaConfig
 
 LAST = 0.999
-"""Of the way to the last row or column: no place is beyond."""
+"""The largest place, as a fraction of the way to the last row or column."""
 PLACES = ("row_K", "column_K")
 """The tensors that hold the places of coefficients."""
 
@@ -29,7 +29,7 @@ def waves(index_K: Tensor, table: Tensor) -> Tensor:
     size = len(table) // 4
     whole = (
         torch.int32 if 2 * size * size < 2**31 else torch.int64
-    )  # narrow numbers are looked up four times as fast on a processor
+    )  # on a CPU narrow integers are looked up four times as fast
     phase_N = 2 * torch.arange(size, dtype=whole, device=table.device) + 1
     place_KN = torch.outer(index_K.to(whole), phase_N).remainder_(len(table))
     rows_KN = table.index_select(0, place_KN.view(-1)).view(place_KN.shape)
@@ -40,14 +40,14 @@ def waves(index_K: Tensor, table: Tensor) -> Tensor:
 def waves_at(place_K: Tensor, table: Tensor) -> Tensor:
     """Return the rows of the cosine transform at places from 0 to N - 1, rounded, (K, N).
 
-    The gradient of a place is half the difference that its two neighbours in the row's place would make, cut to ± 1.
+    The gradient of a place is half the difference in loss between its two neighbouring rows, clipped to ±1.
     """
     rows_KN: Tensor = _Waves.apply(place_K, table)  # type: ignore[no-untyped-call]
     return rows_KN
 
 
 class _Waves(torch.autograd.Function):
-    """`waves_at`."""
+    """The autograd function of `waves_at`."""
 
     @staticmethod
     def forward(ctx: Any, place_K: Tensor, table: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class LocaLinear(ChangedLinear):
     cosines_in: Tensor
 
     def __init__(self, base: nn.Linear, config: LocaConfig, row_K: Tensor, column_K: Tensor) -> None:
-        """`row_K` and `column_K` are the first places, in [0, 1]."""
+        """Start from the initial places `row_K` and `column_K`, in [0, 1]."""
         super().__init__()
         self.base, self.scale = base, config.alpha
         self.dropout = nn.Dropout(config.dropout)
@@ -119,7 +119,8 @@ class LocaLinear(ChangedLinear):
 
     @torch.no_grad()
     def change(self) -> LowRank:
-        """Return the update as one product. Coefficients of one row of the spectrum are one row of A, or those of a column one of B."""
+        """Return the update as one product. Coefficients of the same row of the spectrum share a row of A, or those of the same column a
+        column of B."""
         row_K, column_K = self.indices()
         (rows, of_row_K), (columns, of_column_K) = (
             torch.unique(index, return_inverse=True) for index in (row_K, column_K)
@@ -142,15 +143,15 @@ class LocaLinear(ChangedLinear):
         return self.base
 
     def moved(self) -> float:
-        """Return the share of coefficients that are no longer where they began."""
+        """Return the share of coefficients that are no longer at their initial places."""
         (row_K, column_K), (first_row_K, first_column_K) = self.indices(), self.first
         return float(((row_K != first_row_K) | (column_K != first_column_K)).double().mean())
 
 
 def attach(model: nn.Module, config: LocaConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put coefficients beside each target, at places drawn from the seed or those of a saved adapter.
+    """Freeze `model` and put coefficients beside each target, at places drawn from the seed or taken from a saved adapter.
 
-    Raises ValueError where the targets match nothing, and where a layer has fewer numbers than n.
+    Raises ValueError if the targets match nothing, or if a layer has fewer numbers than n.
     """
     layers = surgery.adaptable(model, config.targets, numbers=False)
     sizes = {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
@@ -171,13 +172,13 @@ def attach(model: nn.Module, config: LocaConfig, start: Start) -> nn.Module:
 
 
 def places_learn(step: int, steps: int, config: LocaConfig) -> bool:
-    """Return whether places learn in this step, and coefficients do not."""
+    """Return True if places train in this step, False if coefficients do."""
     period = config.coefficient_steps + config.place_steps
     return step < max(config.place_share * steps, period) and step % period >= config.coefficient_steps
 
 
 def on_step(moment: Moment, config: LocaConfig) -> None:
-    """Let coefficients or places train in this step. Raises ValueError where the training is too short for places to learn."""
+    """Let coefficients or places train in this step. Raises ValueError if the training is too short for places to learn."""
     if config.places == "frozen":
         return
     if moment.steps <= config.coefficient_steps:
@@ -216,7 +217,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def finish(model: nn.Module) -> dict[str, LowRank]:
-    """Return the change of each adapted weight. All have the rank of the highest, filled up with zeros."""
+    """Return the change of each adapted weight. All are padded with zeros to the highest rank."""
     changes = {name: layer.change() for name, layer in adapted(model).items()}
     rank = max(len(change.A_RI) for change in changes.values())
     return {

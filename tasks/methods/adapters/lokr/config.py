@@ -10,13 +10,13 @@ class LokrConfig(Config):
     """The `methods.lokr` section."""
 
     rank: int = Field(8, ge=1)
-    """Rank of the second factor. From half of its longer side on it is a full matrix."""
+    """Rank of the second factor. From half of the factor's longer side on, it is a full matrix."""
     alpha: float = Field(8.0, gt=0)
     """The update is scaled by alpha / rank."""
     factor: int = Field(-1, ge=-1)
-    """Rows and columns of the first factor; the largest numbers up to it that divide the layer. -1: near to the second one's."""
+    """Rows and columns of the first factor: the largest divisors of the layer's sides up to this number. -1: close to the second factor's."""
     decompose_both: bool = False
-    """Give the first factor the rank too, where that is less than half of its longer side."""
+    """Give the first factor the rank too, if the rank is less than half of its longer side."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 

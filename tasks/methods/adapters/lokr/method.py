@@ -10,9 +10,9 @@ from tasks.methods.adapters.lokr.config import LokrConfig
 
 
 def attach(model: nn.Module, config: LokrConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put C and D beside each target. Raises ValueError where one is missing, smaller than the rank, or quantised."""
+    """Freeze `model` and put C and D beside each target. Raises ValueError if one is missing, smaller than the rank, or quantised."""
     check_rank(model, config.targets, config.rank)
-    linears(model, config.targets)  # peft takes the shape of stored numbers for that of the layer
+    linears(model, config.targets)  # peft would take the shape of quantised storage for the layer's
     return _peft.wrap(
         model,
         peft.LoKrConfig(

@@ -1,7 +1,7 @@
 """Functions of LoLDU. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import torch
-from numpy.random import RandomState  # its draws are the same in every version, and only z is saved
+from numpy.random import RandomState  # its draws do not change between versions; only z is saved
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,11 +12,11 @@ from tasks.methods.adapters._changed import ChangedLinear
 from tasks.methods.adapters.loldu.config import LolduConfig
 
 SMALLEST_PIVOT = 1e-8
-"""A pivot has to be larger than this share of the largest."""
+"""A pivot has to be larger than this fraction of the largest."""
 
 
 def factor(weight_OI: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """P L_r (O, R), d_r (R,) and U_r (R, I) of a weight, in float64. U_r is not finite where a pivot is 0."""
+    """Return P L_r (O, R), d_r (R,) and U_r (R, I) of a weight, in float64. U_r is not finite where a pivot is 0."""
     w_OI = weight_OI.detach().to("cpu", torch.float64)
     packed_OR, swaps_R, _ = torch.linalg.lu_factor_ex(w_OI[:, : min(rank, *w_OI.shape)])
     rows = list(range(len(w_OI)))  # P as a list: row k of L belongs to row rows[k] of W
@@ -34,7 +34,7 @@ def factor(weight_OI: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def random_triangles(pl_OR: Tensor, u_RI: Tensor, draw: RandomState) -> tuple[Tensor, Tensor]:
-    """A lower triangle with columns as long as those of P L_r, and an upper one with rows as long as those of U_r."""
+    """Return a random lower triangle, columns with the norms of P L_r's, and a random upper triangle, rows with the norms of U_r's."""
     l_OR, v_RI = (torch.from_numpy(draw.standard_normal(t.shape)) for t in (pl_OR, u_RI))
     l_OR, v_RI = l_OR.tril(-1), v_RI.triu(1)
     l_OR.diagonal().fill_(1.0)
@@ -46,9 +46,9 @@ def random_triangles(pl_OR: Tensor, u_RI: Tensor, draw: RandomState) -> tuple[Te
 
 
 def initial(d_R: Tensor, init: str) -> Tensor:
-    """z at the start, (R,)."""
+    """Return z at the start, (R,)."""
     mean = d_R.mean()
-    deviation = d_R.std(correction=min(1, len(d_R) - 1))  # of one number there is none
+    deviation = d_R.std(correction=min(1, len(d_R) - 1))  # one number has no sample deviation
     starts = {
         "lu": lambda: d_R.clone(),
         "uniform": lambda: (torch.rand_like(d_R) - 0.5) * mean,
@@ -79,7 +79,7 @@ class LolduLinear(ChangedLinear):
         self.z_R = nn.Parameter(initial(self.d_R, config.init))
 
     def change(self) -> Tensor:
-        """s (z - d_r), (R,)."""
+        """Return s (z - d_r), (R,)."""
         return self.scale * (self.z_R - self.d_R)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class LolduLinear(ChangedLinear):
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
-        """The plain linear layer that computes the same function."""
+        """Return the plain linear layer that computes the same function."""
         self.base.weight.copy_(self.base.weight.float() + self.update())
         return self.base
 
@@ -99,8 +99,8 @@ class LolduLinear(ChangedLinear):
 def attach(model: nn.Module, config: LolduConfig, start: Start) -> nn.Module:
     """Freeze `model` and let each target train its z.
 
-    Raises ValueError where the targets match nothing or are smaller than the rank, and for a layer in which a column depends on
-    those before it.
+    Raises ValueError if the targets match nothing or are smaller than the rank, and for a layer in which a column depends on
+    earlier columns.
     """
     surgery.check_rank(model, config.targets, config.rank)
     draw = RandomState(0)
@@ -125,7 +125,7 @@ def finish(model: nn.Module) -> dict[str, LowRank]:
 
 
 def check(name: str, d_R: Tensor) -> None:
-    """Raise ValueError where the layer `name` has a pivot that is nothing but noise."""
+    """Raise ValueError if the layer `name` has a pivot that is only noise."""
     size_R = d_R.abs()
     noise = (size_R <= SMALLEST_PIVOT * size_R.max()).nonzero().flatten().tolist()
     if noise:
@@ -137,7 +137,7 @@ def check(name: str, d_R: Tensor) -> None:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """The plain model with every z written into its weight."""
+    """Return the plain model with every z written into its weight."""
     return surgery.merge_layers(model, LolduLinear)
 
 

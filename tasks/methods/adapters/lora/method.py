@@ -10,7 +10,7 @@ from tasks.methods.adapters.lora.config import LoraConfig
 
 
 def attach(model: nn.Module, config: LoraConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put A and B beside each target. Raises ValueError where one is missing or smaller than the rank."""
+    """Freeze `model` and put A and B beside each target. Raises ValueError if one is missing or smaller than the rank."""
     check_rank(model, config.targets, config.rank)
     return _peft.wrap(
         model,

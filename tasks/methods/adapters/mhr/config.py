@@ -16,16 +16,16 @@ class MhrConfig(Config):
     skills: int = Field(8, ge=1)
     """Skills of each layer. All tasks share them."""
     heads: int = Field(64, ge=1)
-    """Parts of a layer's input and output that a task mixes apart from one another; they divide both. 1 is Polytropon."""
+    """Parts of a layer's input and output, for each of which a task has its own mixture; the number divides both. 1 is Polytropon."""
     alpha: float = Field(1.0, gt=0)
     """The change is scaled by alpha / rank."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     routing_rate: float = Field(100.0, gt=0)
-    """Routing learns at so many times the optimizer's learning rate. The paper has 0.1 against 0.001."""
+    """Learning rate of the routing, as a multiple of the optimizer's. The paper has 0.1 for routing and 0.001 for skills."""
     adapt: Literal["mhr", "z", "mu"] = "mhr"
-    """What of an adapter trains: skills and routing; routing alone; or the mean of the skills. The latter two start from an adapter that
-    `tune.start` names."""
+    """The trained part of the adapter. `mhr`: skills and routing; `z`: routing alone; `mu`: the mean of the skills. `z` and `mu` start from an
+    adapter that `tune.start` names."""
 
 
 SPEC = AdapterSpec(

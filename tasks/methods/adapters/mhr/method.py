@@ -15,27 +15,27 @@ from tasks.methods.adapters.mhr.config import MhrConfig
 EPSILON = 1e-12
 """Added to the sum of a head's weights, as in the authors' code."""
 SPREAD = 1e-3
-"""Z starts within so much of 0."""
+"""The largest absolute value of Z at the start."""
 SKILLS = ("A_QEIR", "B_QERO")
 """The tensors of a layer's skills."""
 
 
 class MhrLinear(nn.Module):
-    """A frozen linear layer plus a low-rank change of each task, mixed of skills that all share."""
+    """A frozen linear layer plus a low-rank change for each task, a mixture of skills that all tasks share."""
 
     A_QEIR: Tensor
     B_QERO: Tensor
     tasks_K: Tensor
 
     def __init__(self, base: nn.Linear, config: MhrConfig, tasks_K: Tensor, passage: Passage) -> None:
-        """`tasks_K` are the keys of the tasks that have a row of Z. `passage` knows the row that is read."""
+        """Take the keys of the tasks that have a row of Z (`tasks_K`), and `passage`, which holds the row that is being read."""
         super().__init__()
         self.base, self.passage, self.scale = base, passage, config.alpha / config.rank
         like = surgery.like(base.weight)
         self.routed = config.adapt != "mu"
         skills = config.skills if self.routed else 1
         first_QEIR = like.new_empty(config.heads, skills, base.in_features // config.heads, config.rank)
-        bound = (3 * base.in_features) ** -0.5  # the authors' code takes the deviation of LoRA's start for its bound
+        bound = (3 * base.in_features) ** -0.5  # the authors' code uses the deviation of LoRA's start as a bound
         matrices = (
             first_QEIR.uniform_(-bound, bound),
             like.new_zeros(config.heads, skills, config.rank, base.out_features // config.heads),
@@ -50,7 +50,7 @@ class MhrLinear(nn.Module):
             self.Z_KQE = nn.Parameter(_fresh(like, len(tasks_K), config))
 
     def mixtures(self) -> Tensor:
-        """Return the weight of each skill for each task, and in the last row for those that are not known, (K + 1, Q, E)."""
+        """Return the weight of each skill for each task, (K + 1, Q, E); the last row is for unknown tasks."""
         w_KQE = self.Z_KQE.sigmoid()
         w_KQE = w_KQE / (w_KQE.sum(dim=-1, keepdim=True) + EPSILON)
         return torch.cat([w_KQE, w_KQE.mean(dim=0, keepdim=True)])
@@ -77,7 +77,7 @@ class MhrLinear(nn.Module):
             w_PQE = self.mixtures()[present_P]
         a_PIR, b_PRO = self.mixed(w_PQE)
         inner_BTPR = torch.einsum("...i,pir->...pr", x.to(a_PIR.dtype), a_PIR)
-        if row is not None and of_S is not None and len(w_PQE) > 1:  # a token keeps what its own task makes of it
+        if row is not None and of_S is not None and len(w_PQE) > 1:  # a token keeps only its own task's values
             is_own_SP = of_S[:, None] == torch.arange(len(w_PQE), device=x.device)
             inner_BTPR = inner_BTPR * row.of_each_token(is_own_SP, x.shape[1])[..., None]
         change = torch.einsum("...pr,pro->...o", inner_BTPR, b_PRO)
@@ -85,15 +85,15 @@ class MhrLinear(nn.Module):
 
 
 def _fresh(like: Tensor, tasks: int, config: MhrConfig) -> Tensor:
-    """Return rows of Z for so many new tasks."""
+    """Return rows of Z for `tasks` new tasks."""
     return like.new_empty(tasks, config.heads, config.skills).uniform_(-SPREAD, SPREAD)
 
 
 def attach(model: nn.Module, config: MhrConfig, start: Start) -> nn.Module:
     """Freeze `model` and put skills and routing beside each target.
 
-    Raises ValueError where the targets match nothing, for a layer smaller than the rank or that the heads do not divide, and for a way of
-    adapting that has no adapter to start from.
+    Raises ValueError if the targets match nothing, if a layer is smaller than the rank or not divisible by the heads, and if `adapt` is `z`
+    or `mu` and there is no adapter to start from.
     """
     surgery.check_rank(model, config.targets, config.rank)
     layers = surgery.linears(model, config.targets, numbers=False)
@@ -117,15 +117,15 @@ def attach(model: nn.Module, config: MhrConfig, start: Start) -> nn.Module:
 
 
 def _keys(start: Start) -> Tensor:
-    """Return the keys of the tasks that train, (K,); that of no task where none is named."""
+    """Return the keys of the tasks that train, (K,); the key of the empty name if no task is named."""
     names = (start.probe.tasks if start.probe else ()) or ("",)
     return torch.tensor([task_key(name) for name in names])
 
 
 def adopt(tensors: Mapping[str, Tensor], config: MhrConfig, start: Start) -> dict[str, Tensor]:
-    """Return the tensors of a saved adapter as a training of other tasks, or in another way, takes them up.
+    """Return the tensors of a saved adapter, converted for a training of other tasks or with another `adapt`.
 
-    Each task that trains has the row of Z that it had, or a fresh one. Others lose theirs.
+    Each task that trains keeps the row of Z that it had, or gets a new one. Rows of other tasks are dropped.
     """
     if config.adapt == "mu":
         skills = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] in SKILLS}
@@ -150,14 +150,14 @@ def adapted(model: nn.Module) -> dict[str, MhrLinear]:
 
 @torch.no_grad()
 def facts(model: nn.Module) -> dict[str, Any]:
-    """Return how far from an equal share the weights of skills are in each layer: the mean over tasks, heads and skills of |E w - 1|."""
+    """Return, for each layer, how far the weights of skills are from equal: the mean over tasks, heads and skills of |E w - 1|."""
     layers = {name: layer.mixtures()[:-1] for name, layer in adapted(model).items() if layer.routed}
     return {"routed": {name: round(float((w.shape[-1] * w - 1).abs().mean()), 4) for name, w in layers.items()}}
 
 
 @torch.no_grad()
 def of_task(model: nn.Module, task: str) -> dict[str, LowRank]:
-    """Return the change of each layer for one task; after `adapt: mu` that of every task. Raises ValueError for a task without a mixture."""
+    """Return the change of each layer for one task; after `adapt: mu` all tasks share it. Raises ValueError for a task without a mixture."""
     key, changes = torch.tensor([task_key(task)]), {}
     for name, layer in adapted(model).items():
         if not layer.routed:

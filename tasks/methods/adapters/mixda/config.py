@@ -12,13 +12,13 @@ class MixdaConfig(Config):
     """The `methods.mixda` section."""
 
     reduction: int = Field(16, ge=1)
-    """The inner width of a domain's adapter is the width of the MLP over this."""
+    """The inner width of a domain's adapter is the width of the MLP divided by this."""
     places: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.3, 0.45), min_length=1)
-    """The layers with domains' adapters, as shares of the depth; 0 is the first layer."""
+    """The layers with domains' adapters, as fractions of the depth; 0 is the first layer."""
     general: float = Field(2.0, ge=0)
     """Weight of L_S on each token of general text, in place of the token's loss. 0 is the control without it."""
     gate: Literal["softmax", "sigmoid"] = "softmax"
-    """The function of the gate: the official code's, or the paper's."""
+    """The function of the gate: the official code's softmax, or the paper's sigmoid."""
     gate_width: int = Field(64, ge=1)
     """Width of the gate's hidden layer."""
     task_rank: int = Field(16, ge=1)

@@ -18,7 +18,7 @@ from tasks.methods.adapters.mixda.config import SPEC, MixdaConfig
 
 
 class KnowledgeLinear(nn.Module):
-    """The last layer of an MLP, frozen, and beside it the adapters of N domains, which train or are held."""
+    """The last layer of an MLP, frozen, with the adapters of N domains beside it, which train or are frozen."""
 
     def __init__(self, base: nn.Linear, config: MixdaConfig, domains: int, *, trains: bool) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class KnowledgeLinear(nn.Module):
                 self.register_buffer(name, tensor)
 
     def known(self, a: Tensor, weights: Tensor) -> Tensor:
-        """Return the sum over domains of what each gives, K, times its weight, (…, H)."""
+        """Return the sum over domains of each adapter's output K times its weight, (…, H)."""
         inner = F.gelu(F.linear(a, self.down_NRI.flatten(0, 1), self.down_NR.flatten()))
         inner = inner.view(*inner.shape[:-1], *self.down_NR.shape) * weights[..., None]
         return F.linear(inner.flatten(-2), self.up_NHR.transpose(0, 1).flatten(1)) + weights @ self.up_NH.to(weights)
@@ -55,7 +55,7 @@ class DomainLinear(KnowledgeLinear):
         super().__init__(base, config, 1, trains=True)
         self.passage = passage
         self.owed: Tensor | None = None
-        """The sum of L_S over the general tokens of a step's row, over all tokens of the row, until `penalty` takes it."""
+        """The sum of L_S over the general tokens of a row, divided by the number of all its tokens, until `penalty` takes it."""
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
@@ -65,13 +65,13 @@ class DomainLinear(KnowledgeLinear):
         if row is not None and row.training:
             general_BT = row.of_each_token(row.tasks == task_key(GENERAL), own.shape[1])
             owed = ((own.detach() - known).square().mean(dim=-1) * general_BT).mean()
-            if not is_recomputing():  # the second computation makes the same tensors, and notes none
+            if not is_recomputing():  # recomputation gives the same tensors again
                 self.owed = owed
         return ((own + known) / 2).to(out.dtype)
 
 
 class MixtureLinear(KnowledgeLinear):
-    """The second part: the adapters of several domains, held, and a gate, which trains."""
+    """The second part: the frozen adapters of several domains, and a gate, which trains."""
 
     def __init__(self, base: nn.Linear, config: MixdaConfig, domains: int) -> None:
         super().__init__(base, config, domains, trains=False)
@@ -88,7 +88,7 @@ class MixtureLinear(KnowledgeLinear):
                 last.bias[-1] = math.log(domains)
 
     def shares(self, a: Tensor) -> Tensor:
-        """Return the weights of the domains and, in the last place, of the MLP, (…, N + 1): of each token by its own a."""
+        """Return, for each token, the weights of the domains and, in the last place, of the MLP, (…, N + 1), from the token's own a."""
         logits: Tensor = self.gate(a)
         return logits.sigmoid() if self.squashes else logits.softmax(dim=-1)
 
@@ -100,7 +100,7 @@ class MixtureLinear(KnowledgeLinear):
 
 
 class TaskLinear(nn.Module):
-    """The last layer of an MLP, or its mixture, and the task adapter behind it, which trains."""
+    """The last layer of an MLP, or its mixture, followed by the task adapter, which trains."""
 
     def __init__(self, base: nn.Module, last: nn.Linear, config: MixdaConfig) -> None:
         super().__init__()
@@ -127,10 +127,10 @@ def chosen(layers: int, config: MixdaConfig) -> list[int]:
 
 
 def attach(model: nn.Module, config: MixdaConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put a new domain's adapter beside the MLPs of the chosen layers; with `start.domains` those of them, held, a gate and a
-    task adapter.
+    """Freeze `model` and put adapters beside the MLPs of the chosen layers.
 
-    Raises ValueError for adapters of a domain that are of other sizes than the config makes.
+    Without `start.domains` this is one new adapter for a domain; with them, the frozen adapters of these domains, a gate and a task adapter.
+    Raises ValueError if a domain's adapter has other sizes than the config gives.
     """
     numbers = chosen(len(surgery.decoder_layers(model)), config)
     downs = surgery.linears(model, ("down_proj",), numbers=False)
@@ -151,7 +151,7 @@ def attach(model: nn.Module, config: MixdaConfig, start: Start) -> nn.Module:
 
 
 def _mixed(start: Start) -> int:
-    """Return the number of domains that are mixed: those that are given, else those of a saved adapter; 0 where a domain's adapter trains."""
+    """Return the number of domains that are mixed: given ones, or those of a saved adapter; 0 if a domain's adapter trains."""
     if start.domains:
         return len(start.domains)
     sizes = [len(tensor) for name, tensor in start.tensors.items() if name.endswith(f".base.{SPEC.held[0]}")]
@@ -159,7 +159,7 @@ def _mixed(start: Start) -> int:
 
 
 def _hold(layer: MixtureLinear, name: str, domains: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put the adapters of the domains, if there are any, into their places in a layer, in the order of their names."""
+    """Copy the adapters of the domains, if there are any, into a layer, in the order of their names."""
     for place, (domain, tensors) in enumerate(sorted(domains.items())):
         for key in SPEC.held:
             held: Tensor = getattr(layer, key)
@@ -178,24 +178,24 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def penalty(model: nn.Module, config: MixdaConfig) -> Tensor:
-    """`general` times the mean over layers of what the last forward owes to general text; 0 where domains are mixed. Takes what they noted."""
+    """Return `general` times the mean over layers of L_S in the last forward pass; 0 if domains are mixed. Clears what layers recorded."""
     layers = list(surgery.layers_of(model, DomainLinear).values())
     owed = [layer.owed for layer in layers if layer.owed is not None]
     for layer in layers:
-        layer.owed = None  # or the graph would live on with it
+        layer.owed = None  # else it would keep the graph in memory
     if not owed:
         return torch.zeros((), device=next(model.parameters()).device)
     return config.general * torch.stack(owed).mean()
 
 
 def weigh(model: nn.Module, keys_N: Tensor, config: MixdaConfig) -> Tensor:
-    """0 for tokens of general text where a domain's adapter trains, else 1."""
+    """Return 0 for tokens of general text if a domain's adapter trains, else 1."""
     is_left_out = keys_N == task_key(GENERAL)
     return (~is_left_out).float() if surgery.layers_of(model, DomainLinear) else torch.ones_like(keys_N).float()
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """The layers that have domains' adapters, and the number of domains in each."""
+    """Return the layers that have domains' adapters, and the number of domains in each."""
     layers = surgery.layers_of(model, KnowledgeLinear)
     return {
         "layers": [surgery.layer_number(name) for name in layers],

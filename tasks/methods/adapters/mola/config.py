@@ -16,7 +16,7 @@ class MolaConfig(Config):
     alpha: float = Field(16.0, gt=0)
     """An expert's output is scaled by alpha / rank."""
     dropout: float = Field(0.05, ge=0, lt=1)
-    """Dropout before A. The router sees its input whole."""
+    """Dropout before A. The router's input has no dropout."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
     experts: tuple[int, int, int, int] = (2, 8, 8, 2)
@@ -25,8 +25,8 @@ class MolaConfig(Config):
     top_k: int = Field(2, ge=1)
     """Experts that a token is sent to. With 1 the weight of a pick is always 1, so only the balance loss trains the router."""
     balance: float = Field(0.001, ge=0)
-    """The sum of the layers' load balance is added to the loss times this. The default is on, as in the authors' script for instruction
-    tuning; 0 switches it off, as their script for single tasks does unless told."""
+    """Coefficient of the sum of the layers' load balance in the loss. It is on by default, as in the authors' script for instruction
+    tuning; 0 switches it off, which is the default of their script for single tasks."""
 
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:

@@ -16,7 +16,7 @@ from tasks.methods.adapters.mola.config import MolaConfig
 
 
 def allotted(layer: int, num_layers: int, experts: Sequence[int]) -> int:
-    """The number of experts in the linear layers of decoder layer `layer`."""
+    """Return the number of experts in the linear layers of decoder layer `layer`."""
     return experts[len(experts) * layer // num_layers]
 
 
@@ -35,14 +35,14 @@ class MolaLinear(nn.Module):
         for matrix in (*self.A_ERI, self.router_EI):
             nn.init.kaiming_uniform_(matrix, a=5**0.5)  # as the authors' code does; the text says Gaussian
         self.load: tuple[Tensor, Tensor] | None = None
-        """f and P of the last forward, (E,) each, until `penalty` takes them."""
+        """f and P of the last forward pass, (E,) each, until `penalty` takes them."""
 
     def route(self, x_TI: Tensor) -> Tensor:
-        """The weight of each expert for each token, (T, E): they sum to 1, and all but `top_k` are 0."""
+        """Return the weight of each expert for each token, (T, E): they sum to 1, and all but `top_k` are 0."""
         p_TE = F.softmax(F.linear(x_TI, self.router_EI), dim=-1, dtype=torch.float32)
         best_TK = p_TE.detach().topk(self.top_k, dim=-1).indices
         picked_TE = (best_TK[..., None] == torch.arange(len(self.router_EI), device=x_TI.device)).any(dim=-2)
-        if not is_recomputing():  # `penalty` has taken the pass's loads by then, and the graph would live on with these
+        if not is_recomputing():  # `penalty` has taken the loads by then; new ones would keep the graph
             self.load = picked_TE.float().mean(dim=0) / self.top_k, p_TE.mean(dim=0)
         kept_TE = p_TE * picked_TE
         return kept_TE / kept_TE.sum(dim=-1, keepdim=True)
@@ -59,7 +59,7 @@ class MolaLinear(nn.Module):
 def attach(model: nn.Module, config: MolaConfig, start: Start) -> nn.Module:
     """Freeze `model` and put experts and a router beside each target.
 
-    Raises ValueError where the targets match nothing, or a layer smaller than an expert.
+    Raises ValueError if the targets match nothing, or match a layer smaller than an expert.
     """
     surgery.check_rank(model, config.targets, config.rank)
     linears = surgery.linears(model, config.targets, numbers=False)
@@ -72,22 +72,22 @@ def attach(model: nn.Module, config: MolaConfig, start: Start) -> nn.Module:
 
 
 def penalty(model: nn.Module, config: MolaConfig) -> Tensor:
-    """`balance` times the decoder layers' load balance in the last forward, added up. Takes what the layers noted."""
+    """Return `balance` times the sum of the decoder layers' load balance in the last forward pass. Clears what layers recorded."""
     total = torch.zeros((), device=next(model.parameters()).device)
     for layers in by_decoder_layer(model).values():
         loads = [layer.load for layer in layers.values()]
         f_E, P_E = (torch.stack(parts).mean(dim=0) for parts in zip(*loads, strict=True))
         total = total + len(f_E) * (f_E * P_E).sum()
         for layer in layers.values():
-            layer.load = None  # or the graph would live on with it
+            layer.load = None  # else it would keep the graph in memory
     return config.balance * total
 
 
 def redundancy(model: nn.Module, modules: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")) -> dict[int, float]:
-    """The distance between the experts of each decoder layer (def. 6.1): small where they have learnt the same.
+    """Return the distance between the experts of each decoder layer (def. 6.1): it is small if they have learned the same.
 
-    The mean over `modules` and over pairs of experts of |D_i - D_k|, the Frobenius norm, D = (alpha / rank) B A: the paper does
-    not say of which matrix, the product is our reading. Layers of one expert have no pair and are left out.
+    It is the mean over `modules` and over pairs of experts of the Frobenius norm |D_i - D_k|, with D = (alpha / rank) B A. The paper does
+    not say which matrix is meant; the product is our reading. Layers of one expert have no pair and are left out.
     """
     curve: dict[int, float] = {}
     for number, layers in by_decoder_layer(model).items():
@@ -110,13 +110,13 @@ def redundancy(model: nn.Module, modules: Sequence[str] = ("q_proj", "k_proj", "
 
 
 def by_decoder_layer(model: nn.Module) -> dict[int, dict[str, Any]]:
-    """The adapted layers by their full names, by the number of the decoder layer that they lie in."""
+    """Return the adapted layers by their full names, grouped by the number of their decoder layer."""
     adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, MolaLinear)]
     return {number: dict(group) for number, group in groupby(adapted, key=lambda pair: surgery.layer_number(pair[0]))}
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """The curve of `redundancy` over the decoder layers, from which the paper's final version concludes."""
+    """Return `redundancy` for each decoder layer, on which the final version of the paper bases its conclusion."""
     return {"redundancy": {str(number): round(apart, 6) for number, apart in redundancy(model).items()}}
 
 

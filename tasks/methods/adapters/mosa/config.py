@@ -13,9 +13,9 @@ class MosaConfig(Config):
     rank: int = Field(64, ge=1)
     """Inner width."""
     parts: int = Field(4, ge=1, le=255)
-    """Parts E of a split matrix. 1 splits nothing: the control."""
+    """Number E of parts of a split matrix. 1 splits nothing: the control."""
     share: Share = "down"
-    """The matrix that is not split: `down` is D, `up` is U; or `none`."""
+    """The matrix that is not split: `down` is D, `up` is U; with `none` both are split."""
     scale: float = Field(0.1, gt=0)
     """The block's output is scaled by it."""
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -12,7 +12,7 @@ from tasks.methods.adapters.mosa.config import MosaConfig
 
 
 class Block(nn.Module):
-    """s U dropout(GELU(D norm_a(x)))."""
+    """The block s U dropout(GELU(D norm_a(x)))."""
 
     def __init__(self, config: MosaConfig, width: int, norm: nn.Module, draws: Draws, name: str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Block(nn.Module):
 def attach(model: nn.Module, config: MosaConfig, start: Start) -> nn.Module:
     """Freeze `model` and put a block beside each MLP.
 
-    Raises ValueError where the rank is above the model's width, and for layers that put their norms elsewhere.
+    Raises ValueError if the rank is above the model's hidden size, and for layers with their norms elsewhere.
     """
     width = _parallel.check_width(model, config.rank)
     draws = Draws(start.seed, listen(model))

@@ -13,9 +13,9 @@ class MoslConfig(Config):
     rank: int = Field(16, ge=1)
     """Inner width."""
     parts: int = Field(4, ge=1, le=255)
-    """Parts E of a split matrix. 1 is plain LoRA: the control."""
+    """Number E of parts of a split matrix. 1 is plain LoRA: the control."""
     share: Share = "down"
-    """The matrix that is not split: `down` is A, `up` is B; or `none`."""
+    """The matrix that is not split: `down` is A, `up` is B; with `none` both are split."""
     scale: float = Field(1.0, gt=0)
     """The update is scaled by it."""
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -25,7 +25,7 @@ class MoslLinear(nn.Module):
 
     @torch.no_grad()
     def change(self) -> LowRank:
-        """Return the change of the weight, of the mean over parts."""
+        """Return the change of the weight, with the mean over parts."""
         return LowRank(self.pair.down.weight(None).detach(), self.scale * self.pair.up.weight(None))
 
     @torch.no_grad()
@@ -39,7 +39,7 @@ class MoslLinear(nn.Module):
 def attach(model: nn.Module, config: MoslConfig, start: Start) -> nn.Module:
     """Freeze `model` and put a change beside each target.
 
-    Raises ValueError where the targets match nothing, or a layer smaller than the rank.
+    Raises ValueError if the targets match nothing, or match a layer smaller than the rank.
     """
     surgery.check_rank(model, config.targets, config.rank)
     layers = surgery.linears(model, config.targets, numbers=False)

@@ -1,1 +1,1 @@
-"""No adapter: the model's own weights are what a selector chooses from."""
+"""No adapter: a selector chooses among the model's own weights."""

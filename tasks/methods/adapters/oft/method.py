@@ -10,7 +10,7 @@ from tasks.methods.adapters.oft.config import OftConfig
 
 
 def attach(model: nn.Module, config: OftConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put Q beside each target. Raises ValueError where one is missing or no multiple of the block."""
+    """Freeze `model` and put Q beside each target. Raises ValueError if one is missing or not a multiple of the block."""
     for name, (_, into) in adapted_sizes(model, config.targets).items():
         if into % config.block_size:
             raise ValueError(f"block_size {config.block_size} does not divide the {into} inputs of {name}.")

@@ -15,15 +15,15 @@ from tasks.methods.adapters.pat import narrow
 from tasks.methods.adapters.pat.config import PatConfig
 
 STEADY = 0.8
-"""Share of the steps before the milestone after which tau stays and the loss no longer moves the mask."""
+"""Share of the steps before the milestone after which tau is constant and the model's loss no longer changes the mask."""
 LARGEST_EXPONENT = 10.0
-"""Of the mask's sigmoid: less than 4.5e-5 no channel has before it is dropped."""
+"""The largest exponent in the mask's sigmoid: no channel is below 4.5e-5 before it is dropped."""
 FADING = 2.77
-"""Exponent of the channels that are to go, where those that stay are fixed: at the milestone a sixteenth is left."""
+"""Exponent by which dropped channels fade if the kept ones are fixed: at the milestone a sixteenth remains."""
 
 
 class Mask(nn.Module):
-    """M, one for all operators of a model."""
+    """The mask M, which all operators of a model share."""
 
     kept_H: Tensor
     """The channels that are kept; none before they are chosen."""
@@ -34,11 +34,11 @@ class Mask(nn.Module):
         self.w_H = nn.Parameter(like.new_zeros(len(kept_H))) if config.mask == "learned" else None
         self.register_buffer("kept_H", kept_H)
         self.settled = False
-        """Whether the other channels are dropped."""
+        """True once the other channels are dropped."""
         self.move_to(0, 1)
 
     def move_to(self, step: int, milestone: int) -> None:
-        """Take the form of this step. At the milestone the channels are chosen, and later they come out of a checkpoint."""
+        """Set the mask for this step. At the milestone the channels are chosen; a training resumed later reads them from its checkpoint."""
         if step == milestone and not self.settled and self.w_H is not None:
             self.kept_H.copy_(largest(self.w_H.detach(), self.width))
         self.settled = self.settled or step >= milestone
@@ -59,7 +59,7 @@ class Mask(nn.Module):
         return 1 / (1 + (-self.tau * w_H).clamp(max=LARGEST_EXPONENT).exp()) + self.beta
 
     def penalty(self, config: PatConfig) -> Tensor:
-        """Return the losses of the count and of the separation; 0 where no mask is learned."""
+        """Return the losses of the count and of the separation; 0 if the mask is not learned."""
         if self.w_H is None:
             return torch.zeros((), device=self.kept_H.device)
         w_H = self.w_H
@@ -71,13 +71,13 @@ class Mask(nn.Module):
 
 
 def largest(values_H: Tensor, count: int) -> Tensor:
-    """Return the places of the `count` largest values, (H,) of booleans; of equal values the first count more."""
+    """Return a boolean mask, (H,), of the `count` largest values; among equal values the first come first."""
     chosen = values_H.argsort(descending=True, stable=True)[:count]
     return torch.zeros_like(values_H, dtype=torch.bool).index_fill_(0, chosen, True)
 
 
 class Operator(nn.Module):
-    """v * M * (x + L1 L0 x), and with a rank of 0 M * x."""
+    """The operator v * M * (x + L1 L0 x); with a rank of 0, M * x."""
 
     def __init__(self, mask: Mask, rank: int, like: Tensor) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Operator(nn.Module):
         return (self.v_H * m_H * y).to(x.dtype)
 
     def fold(self, writes_HX: Tensor) -> Tensor:
-        """Return what is written to the kept channels, (K, X) in float64, with the operator in it."""
+        """Return the weight that writes to the kept channels, with the operator merged into it, (K, X), in float64."""
         writes_HX = writes_HX.double()
         if self.rank:
             writes_HX = writes_HX + self.L1_HS.double() @ (self.L0_SH.double() @ writes_HX)
@@ -112,7 +112,7 @@ class Operator(nn.Module):
 
 
 class PatEmbedding(nn.Module):
-    """A frozen embedding with an operator behind it."""
+    """A frozen embedding followed by an operator."""
 
     def __init__(self, base: nn.Embedding, operator: Operator) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class PatEmbedding(nn.Module):
 
 
 class PatLinear(nn.Module):
-    """A frozen linear layer plus s B A, and where it writes to the residual stream an operator behind both."""
+    """A frozen linear layer plus s B A; if it writes to the residual stream, an operator follows."""
 
     def __init__(self, base: nn.Linear, config: PatConfig, mask: Mask, operator: Operator | None, like: Tensor) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class PatLinear(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
-        """Return the plain linear layer that writes to the kept channels, or reads them."""
+        """Return the plain linear layer that writes to, or reads from, the kept channels."""
         weight_OI = self.base.weight.double() + self.scale * (self.B_OR.double() @ self.A_RI.double())
         bias_O: Tensor | None = self.base.bias
         if self.operator is None:
@@ -160,7 +160,7 @@ class PatLinear(nn.Module):
 
 
 def attach(model: nn.Module, config: PatConfig, start: Start) -> nn.Module:
-    """Freeze `model`, put an operator behind all that writes to its residual stream and a LoRA beside each linear layer.
+    """Freeze `model`, put an operator after each module that writes to its residual stream, and a LoRA beside each linear layer.
 
     Raises ValueError for a model or a width as `narrow.kept_width` does, and for a rank above a layer or the hidden size.
     """
@@ -184,7 +184,7 @@ def attach(model: nn.Module, config: PatConfig, start: Start) -> nn.Module:
 
 
 def _first_kept(model: Any, config: PatConfig, width: int) -> Tensor:
-    """Return the channels that are kept from the start on, (H,) of booleans; none where they are learned."""
+    """Return a boolean mask, (H,), of the channels that are kept from the start; all False if they are learned."""
     device, hidden = model.get_input_embeddings().weight.device, model.config.hidden_size
     if config.mask == "before":
         return largest(narrow.written_energy(model), width)
@@ -203,7 +203,7 @@ def operators(model: nn.Module) -> Iterator[Operator]:
 
 
 def on_step(moment: Moment, config: PatConfig) -> None:
-    """Give the mask the form of this step. Raises ValueError where the training is too short to drop channels and go on."""
+    """Set the mask for this step. Raises ValueError if the training is too short to drop channels and continue."""
     milestone = max(1, int(config.milestone * moment.steps))
     if milestone >= moment.steps:
         raise ValueError(
@@ -241,7 +241,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """Return the width, and of a learned mask how many channels are above 0, which the authors' code would keep."""
+    """Return the width, and for a learned mask the number of channels above 0, which the authors' code would keep."""
     mask = mask_of(model)
     above = {} if mask.w_H is None else {"above_zero": int((mask.w_H > 0).sum())}
     return {"width": mask.width, **above}

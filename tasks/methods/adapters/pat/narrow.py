@@ -1,4 +1,4 @@
-"""Models with fewer hidden channels: those that can lose some, the widths that they can have, and the plain model that is left."""
+"""Narrow models to fewer hidden channels: which models allow it, which widths are possible, and the resulting plain model."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from tasks.core.weights import surgery
 
 NARROWED = ("llama", "qwen2", "qwen3")
-"""Model types that can be narrowed: what is added to their residual stream is read through RMSNorms and linear layers alone."""
+"""Model types that can be narrowed: their residual stream is read only through RMSNorms and linear layers."""
 WRITERS = ("o_proj", "down_proj")
 """The linear layers whose outputs are added to the residual stream. All others of a decoder layer read from it."""
 OF_THE_CLASS = {"model_type", "architectures", "transformers_version"}
-"""The keys of a config that name its class."""
+"""The keys of a config that identify its class."""
 
 
 def kept_width(config: Any, wanted: int | None) -> int:
-    """Return the hidden size after narrowing: the one that is wanted, or three quarters of the model's.
+    """Return the hidden size after narrowing: `wanted`, or three quarters of the model's.
 
     `config` is the model's. Raises ValueError for a model that cannot be narrowed, and for a width that it cannot have.
     """
@@ -47,9 +47,9 @@ def kept_width(config: Any, wanted: int | None) -> int:
 
 
 def written_energy(model: nn.Module) -> Tensor:
-    """Return the energy of what the weights write to each hidden channel, (H,), in float64; every matrix counts alike.
+    """Return the energy of the weights that write to each hidden channel, (H,), in float64; every matrix has the same weight.
 
-    Raises ValueError where weights are stored quantised.
+    Raises ValueError if weights are quantised.
     """
     inner: Any = surgery.plain(model)
     writers = surgery.linears(inner, WRITERS).values()
@@ -59,7 +59,7 @@ def written_energy(model: nn.Module) -> Tensor:
 
 
 def linear(weight_OI: Tensor, bias_O: Tensor | None, like: Tensor) -> nn.Linear:
-    """Return a linear layer of these numbers in the type of `like`."""
+    """Return a linear layer with these weights in the dtype of `like`."""
     outputs, inputs = weight_OI.shape
     layer = nn.Linear(inputs, outputs, bias=bias_O is not None, device="meta")
     layer.weight = nn.Parameter(weight_OI.to(like.dtype), requires_grad=False)
@@ -70,7 +70,7 @@ def linear(weight_OI: Tensor, bias_O: Tensor | None, like: Tensor) -> nn.Linear:
 
 @torch.no_grad()
 def rebuilt(model: Any, kept_H: Tensor) -> nn.Module:
-    """Return the plain model of these channels; of `model` the embedding and the layers of the decoder's blocks are narrow already."""
+    """Return the plain model of these channels. In `model` the embedding and the linear layers of decoder layers are narrowed already."""
     config, width = model.config, int(kept_H.sum())
     gain = (config.hidden_size / width) ** 0.5
     for norm in _norms(model):
@@ -90,7 +90,7 @@ def rebuilt(model: Any, kept_H: Tensor) -> nn.Module:
 
 
 def _norms(model: Any) -> list[Any]:
-    """Return the norms through which the residual stream is read, and not those of heads."""
+    """Return the norms through which the residual stream is read, without those of heads."""
     layers: Any = surgery.decoder_layers(model)
     return [
         model.model.norm,
@@ -99,7 +99,7 @@ def _norms(model: Any) -> list[Any]:
 
 
 def _narrowed(config: Any, width: int) -> Any:
-    """Return the config of a narrowed model: its heads are as wide as before, and its head is its own."""
+    """Return the config of a narrowed model: attention heads have the same width as before, and the output head is not tied."""
     facts = config.to_dict() | {
         "hidden_size": width,
         "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,

@@ -12,12 +12,12 @@ class SherlConfig(Config):
     """The `methods.sherl` section."""
 
     reduction: int = Field(8, ge=1)
-    """The inner width is the hidden size over this."""
+    """The inner width is the hidden size divided by this."""
     every: int = Field(2, ge=0)
-    """Features are the outputs of layers so many apart, from the one below the last downwards, and the embeddings. 0 leaves all out but the
-    deepest: the control."""
+    """Distance between the layers whose outputs are features, counted downwards from the one below the last; the embeddings are a feature
+    too. 0 leaves only the deepest feature: the control."""
     start: Literal["paper", "residual"] = "paper"
-    """The paper's start, at which the last layer reads nothing of the layer below it; or, ours, one that begins as the base."""
+    """`paper`: at the start the last layer reads nothing of the layer below it. `residual`, our design: the model starts as the base."""
 
 
 SPEC = AdapterSpec(

@@ -14,15 +14,15 @@ from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.sherl.config import SherlConfig
 
 EPSILON = 1e-6
-"""Added to lengths and sums before they divide."""
+"""Added to norms and sums in denominators."""
 TEMPERATURE = 0.1
-"""Of gamma: tanh(gamma / 0.1)."""
+"""The divisor of gamma in tanh(gamma / 0.1)."""
 RESIDUAL = 0.5
-"""Gamma of the residual start."""
+"""The gamma of the residual start."""
 
 
 class Projection(nn.Module):
-    """z of a feature."""
+    """The projection z of a feature."""
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class SideModule(nn.Module):
         return deepest_BTR + (weights_BTN1 * z_BTNR).sum(dim=-2)
 
     def forward(self, features: Sequence[Tensor], last_BTH: Tensor) -> Tensor:
-        """Return h'. `last_BTH` is what the last layer would have read."""
+        """Return h'. `last_BTH` is the input that the last layer would have without the module."""
         dtype = self.gamma.dtype
         out: Tensor = self.out(F.relu(self.fused([feature.to(dtype) for feature in features])))
         return out + (self.gamma / TEMPERATURE).tanh() * last_BTH.to(dtype)
 
 
 class LastNorm(nn.Module):
-    """The norm before the head, which trains in fp32 at least and returns the type that it was given."""
+    """The norm before the head, which trains in at least fp32 and returns the dtype of its input."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class LastNorm(nn.Module):
 
 
 class SideNetwork(nn.Module):
-    """The module beside a decoder, and the features of the pass that it is in."""
+    """The module beside a decoder, and the features of the current pass."""
 
     def __init__(self, module: SideModule) -> None:
         super().__init__()
@@ -87,17 +87,17 @@ class SideNetwork(nn.Module):
         self.features: list[Tensor] = []
 
     def note(self, layer: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        """Keep the output of a layer: a hook after it."""
+        """Store the output of a layer. This is a hook after the layer."""
         self.features.append(output[0] if isinstance(output, tuple) else output)
 
     def begin(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep the embeddings: a hook before the first layer."""
+        """Store the embeddings. This is a hook before the first layer."""
         self.features = [_states(args, kwargs)]
 
     def enter(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Put h' in the place of the last layer's input: a hook before it. Raises ValueError where something below trains."""
+        """Replace the last layer's input by h'. This is a hook before that layer. Raises ValueError if something below it trains."""
         last_BTH, features = _states(args, kwargs), self.features
         self.features = []
         if last_BTH.requires_grad:
@@ -118,15 +118,15 @@ def _states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 
 def sides(layers: int, every: int) -> list[int]:
-    """Return the numbers of the layers whose outputs are features, bottom up: those below the last, so many apart; with 0 the deepest."""
+    """Return the numbers of the layers whose outputs are features, bottom up: below the last layer, `every` apart; with 0 the deepest one."""
     return list(range(layers - 2, -1, -every))[::-1] if every else [layers - 2]
 
 
 def attach(model: nn.Module, config: SherlConfig, start: Start) -> nn.Module:
     """Freeze `model` and let its last layer read the module.
 
-    Raises ValueError for a hidden size below the reduction, for a decoder of one layer where no embeddings are read, and for one whose last
-    norm is not called `norm`.
+    Raises ValueError for a hidden size below the reduction, for a decoder of one layer if embeddings are not read, and for a decoder whose
+    last norm is not called `norm`.
     """
     inner: Any = surgery.plain(model)
     decoder, layers = inner.get_decoder(), surgery.decoder_layers(model)

@@ -17,15 +17,15 @@ class SokaConfig(Config):
     min_terms: int = Field(1, ge=1)
     """Least number of Kronecker products of a layer."""
     max_terms: int = Field(16, ge=1)
-    """Largest number of them."""
+    """Largest number of Kronecker products of a layer."""
     energy: float = Field(0.9, gt=0, le=1)
-    """The share of a weight's energy from which on no more products train. Trained weights do not reach it within `max_terms`."""
+    """The share of a weight's energy at which no further products are added. Trained weights do not reach it within `max_terms`."""
     budget: int | None = Field(None, ge=1)
-    """Numbers to train in all layers together, where the spectrum of each layer does not say it."""
+    """Numbers to train in all layers together. Null: the spectrum of each layer determines its number of products."""
     shapes: Mapping[str, tuple[Side, Side]] = {}
-    """Rows and columns of A by a layer's last name segment, where the divisors nearest to the square roots are not meant."""
+    """Rows and columns of A by a layer's last name segment, in place of the divisors nearest to the square roots."""
     init: Literal["svd", "random"] = "svd"
-    """The weight's own leading products; or, as a control, as many with random A and B = 0."""
+    """`svd`: the weight's own leading products. `random`, the control: equally many, with random A and B = 0."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 

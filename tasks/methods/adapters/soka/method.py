@@ -17,13 +17,13 @@ from tasks.methods.adapters.soka.terms import Shape, Spectrum, Terms
 
 
 class SokaLinear(ChangedLinear):
-    """A frozen linear layer plus a sum of Kronecker products less the sum that it started from."""
+    """A frozen linear layer plus a sum of Kronecker products minus the sum that it started from."""
 
     A0_RMN: Tensor
     B0_RPQ: Tensor
 
     def __init__(self, base: nn.Linear, start: Terms, facts: Mapping[str, Any] | None) -> None:
-        """Start from these products. `facts` are what led to them, where they are not a saved adapter's."""
+        """Start from these products. `facts` records how they were chosen; None for those of a saved adapter."""
         super().__init__()
         self.base, self.facts = base, facts
         like = surgery.like(base.weight)
@@ -36,7 +36,7 @@ class SokaLinear(ChangedLinear):
         return out + F.linear(x, self.update().to(x.dtype)).to(out.dtype)
 
     def update(self) -> Tensor:
-        """Return the sum of products less the first one, (O, I)."""
+        """Return the sum of products minus the sum at the start, (O, I)."""
         return terms.total(Terms(self.A_RMN, self.B_RPQ)) - terms.total(Terms(self.A0_RMN, self.B0_RPQ))
 
     @torch.no_grad()
@@ -51,7 +51,7 @@ class SokaLinear(ChangedLinear):
 def attach(model: nn.Module, config: SokaConfig, start: Start) -> nn.Module:
     """Freeze `model` and let Kronecker products of each target train.
 
-    Raises ValueError where the targets match nothing, where `shapes` or `max_terms` do not fit a layer, and as `decompose` and
+    Raises ValueError if the targets match nothing, if `shapes` or `max_terms` do not fit a layer, and as `decompose` and
     `share_out` do.
     """
     layers = surgery.adaptable(model, config.targets)
@@ -80,7 +80,7 @@ def attach(model: nn.Module, config: SokaConfig, start: Start) -> nn.Module:
 def _shapes(layers: Mapping[str, nn.Linear], config: SokaConfig) -> dict[str, Shape]:
     """Return the sides of A and B of each layer.
 
-    Raises ValueError where they do not divide it, and where it has fewer products than `max_terms`.
+    Raises ValueError if they do not divide the layer, or if the layer has fewer products than `max_terms`.
     """
     endings = {name.rpartition(".")[2] for name in layers}
     if unknown := sorted(config.shapes.keys() - endings):
@@ -114,14 +114,14 @@ def _empty(shape: Shape, saved_RMN: Tensor | None) -> Terms:
 
 
 def _random(those: Terms, draw: torch.Generator) -> Terms:
-    """Return as many products, zero, with random A that are as long as the given ones."""
+    """Return equally many products with random A of the same norms as the given ones, and B = 0."""
     a_RMN = torch.randn(those.A_RMN.shape, generator=draw, dtype=torch.float64).to(those.A_RMN)
     length = those.A_RMN.flatten(1).norm(dim=1) / a_RMN.flatten(1).norm(dim=1)
     return Terms(a_RMN * length[:, None, None], torch.zeros_like(those.B_RPQ))
 
 
 def _facts(spectrum: Spectrum, count: int, config: SokaConfig) -> dict[str, Any]:
-    """Return what decided a layer's number of products."""
+    """Return the figures that determined a layer's number of products."""
     return {
         "terms": count,
         "by_energy": terms.by_energy(spectrum.sigma_K, config.energy),
@@ -141,7 +141,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """Return the number of products of each layer and what decided it; empty for an adapter that started from a saved one."""
+    """Return the number of products of each layer and the figures that determined it; empty if the adapter started from a saved one."""
     return {"layers": {name: layer.facts for name, layer in adapted(model).items() if layer.facts}}
 
 

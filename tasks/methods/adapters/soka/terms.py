@@ -13,7 +13,7 @@ from torch import Tensor
 from tasks.methods.adapters.soka.config import SokaConfig
 
 STRAIGHT = 1e-6
-"""A spectrum that lies less far below its chord than this has no elbow."""
+"""A spectrum whose largest distance below its chord is less than this has no elbow."""
 
 
 class Shape(NamedTuple):
@@ -26,12 +26,12 @@ class Shape(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """Numbers of one product."""
+        """Return the trained numbers of one product."""
         return self.m * self.n + self.p * self.q
 
     @property
     def most(self) -> int:
-        """The number of products that any matrix is a sum of."""
+        """Return the largest number of products that a matrix of this shape needs."""
         return min(self.m * self.n, self.p * self.q)
 
 
@@ -47,9 +47,9 @@ class Spectrum(NamedTuple):
 
     shape: Shape
     sigma_K: Tensor
-    """All singular values, falling, those that are noise left out."""
+    """All singular values, in descending order, without those that are noise."""
     leading: Terms
-    """The first `max_terms` products, or all."""
+    """The first `max_terms` products, or all if there are fewer."""
 
     def energy(self, count: int) -> float:
         """Return the share of the weight's energy that the first `count` products hold."""
@@ -58,7 +58,7 @@ class Spectrum(NamedTuple):
 
 
 def nearest_divisor(number: int) -> int:
-    """Return the divisor that is nearest to the square root; of two as near the smaller."""
+    """Return the divisor that is nearest to the square root; if two are equally near, the smaller one."""
     divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
     return min(divisors, key=lambda divisor: abs(divisor - math.sqrt(number)))
 
@@ -79,7 +79,7 @@ def total(terms: Terms) -> Tensor:
 def decompose(name: str, weight_OI: Tensor, shape: Shape, config: SokaConfig) -> Spectrum:
     """Return the leading products of the weight of layer `name`, in float64.
 
-    Raises ValueError where it is not finite, and where fewer than `min_terms` are not zero.
+    Raises ValueError if the weight is not finite, or if fewer than `min_terms` products are not zero.
     """
     rearranged = rearrange(weight_OI.detach().double(), shape)
     if not rearranged.isfinite().all():
@@ -99,13 +99,13 @@ def decompose(name: str, weight_OI: Tensor, shape: Shape, config: SokaConfig) ->
 
 
 def by_energy(sigma_K: Tensor, share: float) -> int:
-    """Return the number of the first products that hold this share of the energy."""
+    """Return the smallest number of leading products that hold this share of the energy."""
     held_K = (sigma_K**2).cumsum(0)
     return min(int((held_K < share * held_K[-1]).sum()) + 1, len(sigma_K))
 
 
 def by_elbow(sigma_K: Tensor, most: int) -> int:
-    """Return the number of products before the elbow of the first `most`; all of them where there is none."""
+    """Return the number of products before the elbow of the first `most`; `most` if there is no elbow."""
     height = sigma_K[:most].log()
     chord = torch.linspace(float(height[0]), float(height[-1]), len(height), dtype=height.dtype, device=height.device)
     below = chord - height
@@ -113,16 +113,16 @@ def by_elbow(sigma_K: Tensor, most: int) -> int:
 
 
 def count(spectrum: Spectrum, config: SokaConfig) -> int:
-    """Return the number of products that a layer trains by its own spectrum."""
+    """Return the number of products that a layer trains according to its own spectrum."""
     most = len(spectrum.leading.A_RMN)
     wanted = min(by_energy(spectrum.sigma_K, config.energy), by_elbow(spectrum.sigma_K, most))
     return min(max(wanted, config.min_terms), most)
 
 
 def share_out(spectra: Mapping[str, Spectrum], config: SokaConfig, budget: int) -> dict[str, int]:
-    """Return the number of products that each layer trains under a budget of numbers.
+    """Return the number of products that each layer trains under a budget of trained numbers.
 
-    Raises ValueError where the budget is below `min_terms` in every layer.
+    Raises ValueError if the budget does not suffice for `min_terms` products in every layer.
     """
     counts = dict.fromkeys(spectra, config.min_terms)
     remaining = budget - sum(config.min_terms * spectrum.shape.numbers for spectrum in spectra.values())
@@ -138,7 +138,7 @@ def share_out(spectra: Mapping[str, Spectrum], config: SokaConfig, budget: int) 
     ]
     for _, name in sorted(
         gains, key=lambda gain: -gain[0]
-    ):  # a layer's own gains fall, so that its first products come first
+    ):  # a layer's gains decrease, so its first products come first
         if spectra[name].shape.numbers <= remaining:
             counts[name] += 1
             remaining -= spectra[name].shape.numbers

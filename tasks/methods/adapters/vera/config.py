@@ -16,7 +16,7 @@ class VeraConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout before A."""
     projection_seed: int = Field(0, ge=0)
-    """A and B are drawn from it, Kaiming uniform."""
+    """Seed from which A and B are drawn, Kaiming uniform."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head and gates of one row."""
 

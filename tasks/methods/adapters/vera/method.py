@@ -10,7 +10,7 @@ from tasks.methods.adapters.vera.config import VeraConfig
 
 
 def attach(model: nn.Module, config: VeraConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put b and d beside each target. Raises ValueError where one is missing."""
+    """Freeze `model` and put b and d beside each target. Raises ValueError if one is missing."""
     sizes(model, config.targets)
     return _peft.wrap(
         model,

@@ -1,10 +1,10 @@
-"""LLM.int8(): frozen weights in 8 bits, multiplied as integers but for the few outlying features.
+"""LLM.int8(): frozen weights in 8 bits, multiplied as integers except for the few outlier features.
 
 Dettmers et al. 2022, https://arxiv.org/abs/2208.07339, eq. 8:
 
     C ≈ Σ_{h in outliers} X_h W_h  +  S · Σ_{h elsewhere} X8_h W8_h
 
-Rows of X and outputs of W are scaled by their largest number to ±127, S undoes both, and features that reach `threshold` are
-multiplied in 16 bits. Embeddings, norms and the head stay as they are.
+Rows of X and outputs of W are scaled so that their largest number is ±127, S undoes both scales, and features that reach `threshold` are
+multiplied in 16 bits. Embeddings, norms and the head are not quantised.
 A wrapper over transformers' `BitsAndBytesConfig`.
 """

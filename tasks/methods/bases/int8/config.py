@@ -10,7 +10,7 @@ class Int8Config(Config):
     """The `methods.int8` section."""
 
     threshold: float = Field(6.0, ge=0)
-    """A feature with a number this large is an outlier and multiplied in 16 bits; 0 multiplies all as integers."""
+    """A feature with a number at least this large is an outlier and is multiplied in 16 bits; 0 multiplies all as integers."""
 
 
 SPEC = BaseSpec(config=Int8Config, wraps="transformers.BitsAndBytesConfig")

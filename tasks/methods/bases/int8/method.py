@@ -9,9 +9,9 @@ from tasks.methods.bases.int8.config import Int8Config
 
 
 def quantization(config: Int8Config) -> transformers.BitsAndBytesConfig:
-    """The configuration by which `from_pretrained` stores linear layers. Raises ValueError without bitsandbytes."""
+    """Return the config with which `from_pretrained` quantises linear layers. Raises ValueError without bitsandbytes."""
     _bitsandbytes.check_installed("int8")
-    # At every product it warns that inputs are cast to 16 bits, which is what the method does.
+    # It warns at every product that inputs are cast to 16 bits, which this method intends.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=config.threshold)
 

@@ -7,7 +7,7 @@ from tasks.methods.bases.nf4.config import Nf4Config
 
 
 def quantization(config: Nf4Config) -> transformers.BitsAndBytesConfig:
-    """The configuration by which `from_pretrained` stores linear layers. Raises ValueError without bitsandbytes."""
+    """Return the config with which `from_pretrained` quantises linear layers. Raises ValueError without bitsandbytes."""
     _bitsandbytes.check_installed("nf4")
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,

@@ -1,4 +1,4 @@
-"""Settings of weights in 8 or 4 bits, and the facts about it that need no torch."""
+"""Settings of weights in 8 or 4 bits, and the facts about them that need no torch."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ class BitsandbytesConfig(Config):
     """The `methods.bitsandbytes` section."""
 
     bits: Literal[8, 4] = 8
-    """Bits of a weight; with 8, of what it is multiplied with too. On a CPU both save bytes; neither saves time."""
+    """Bits of a weight; with 8, a layer's inputs have 8 bits too. On a CPU both save bytes, and neither saves time."""
 
 
 SPEC = CompressorSpec(

@@ -26,20 +26,20 @@ def write(model: Any, tokenizer: Any, folder: Path, config: BitsandbytesConfig) 
     with tempfile.TemporaryDirectory() as plain:  # the library quantises while it loads
         model.save_pretrained(plain)
         quantised = _open(Path(plain), model.device, dtype=torch.bfloat16, quantization_config=how)
-    # Before its first use: there a CPU with AVX512-BF16 packs 4-bit weights anew, and saved after it they are noise (0.50.2).
+    # Save before the first use: then a CPU with AVX512-BF16 repacks 4-bit weights, and would save noise (0.50.2).
     quantised.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
-    """Read the quantised model, computing in `dtype`, and its tokenizer."""
+    """Return the quantised model, which computes in `dtype`, and its tokenizer."""
     _check_installed()
     model = _open(folder, device)
     kind = getattr(torch, dtype)
     for module in model.modules():
         if hasattr(module, "compute_dtype"):
             module.compute_dtype = kind
-            # Else a CPU with AVX512-BF16 packs weights anew at their first use, and computes in bf16 whatever was asked for.
+            # Otherwise a CPU with AVX512-BF16 repacks weights at their first use, and computes in bf16 whatever `dtype` is.
             module.support_avx512bf16_for_cpu = False
     for parameter in model.parameters():  # `from_pretrained` keeps a quantised model in the type it was stored in
         if parameter.is_floating_point():

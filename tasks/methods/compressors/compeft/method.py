@@ -12,7 +12,7 @@ from tasks.methods.compressors.compeft.config import CompeftConfig
 
 
 def candidates(config: CompeftConfig) -> list[CompeftConfig]:
-    """Every point of the grid, small files first."""
+    """Return every point of the grid, those of small files first."""
     alphas = config.alphas if config.rule == "compeft" else config.alphas[:1]
     return [
         config.model_copy(update={"densities": (density,), "alphas": (alpha,)})
@@ -22,7 +22,7 @@ def candidates(config: CompeftConfig) -> list[CompeftConfig]:
 
 
 def quantise(delta: Mapping[str, Tensor], config: CompeftConfig) -> dict[str, Tensor]:
-    """tau^ under the one point that `config` names. Whole numbers stay as they are, outside of tau."""
+    """Return tau^ for the single grid point of `config`. Integer tensors are not part of tau and do not change."""
     names = sorted(name for name, tensor in delta.items() if tensor.is_floating_point())
     quantised = dict(delta)
     for group in [names] if config.scope == "model" else [[name] for name in names]:
@@ -33,7 +33,7 @@ def quantise(delta: Mapping[str, Tensor], config: CompeftConfig) -> dict[str, Te
 
 
 def _quantise(tau: Tensor, config: CompeftConfig) -> Tensor:
-    """tau^ of one vector, (n,)."""
+    """Return tau^ of one vector, (n,)."""
     (density,) = config.densities
     size = tau.abs()
     keep = (size >= _threshold(size, density)) & (size > 0)
@@ -43,24 +43,24 @@ def _quantise(tau: Tensor, config: CompeftConfig) -> Tensor:
         case "stc":
             scalar = size[keep].mean()
         case "compeft":
-            # A lone entry has no spread: its magnitude stands for it.
+            # A single entry has no standard deviation: its magnitude is used instead.
             scalar = config.alphas[0] * (tau.std() if len(tau) > 1 else size[0])
     return torch.where(keep, scalar * tau.sign(), 0.0)
 
 
 def _threshold(size: Tensor, density: float) -> float:
-    """The (n - floor(k n))-th smallest magnitude; 0 where all are kept."""
+    """Return the (n - floor(k n))-th smallest magnitude; 0 if all entries are kept."""
     rank = len(size) - math.floor(density * len(size))
     return float(size.kthvalue(rank).values) if rank else 0.0
 
 
 def encode(quantised: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the file."""
+    """Return the tensors of the file."""
     return rice.encode(quantised)
 
 
 def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that were encoded, bit for bit."""
+    """Return the tensors that were encoded, bit for bit."""
     return rice.decode(stored)
 
 

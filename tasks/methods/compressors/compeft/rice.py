@@ -3,10 +3,10 @@
 Golomb 1966, "Run-length encodings"; the parameter as in Sattler et al. 2019, https://arxiv.org/abs/1903.02891:
   b = 1 + floor(log2(ln(phi - 1) / ln(1 - k)))    phi = (1 + sqrt 5) / 2, k = share of the entries that are kept
 A run of g zeros is g >> b in unary (that many 0, then a 1), then the low b bits of g. Ternary tensors, whose kept entries are
-all +a or -a, add a bit of sign each; others add their values as they are.
+all +a or -a, add one sign bit for each entry; others store their values unchanged.
 
-Our design: the unary parts, the low bits and the signs stand in planes of their own, so that numpy decodes all runs at once,
-and each tensor has the parameter of its own density, which its size and count give: A and B of a LoRA are kept unevenly.
+Our design: the unary parts, the low bits and the signs are stored in separate planes, so that numpy decodes all runs at once.
+Each tensor has its own parameter, computed from its density (size and count), since a LoRA's A and B keep different shares.
 """
 
 import json
@@ -22,21 +22,21 @@ from torch import Tensor
 
 PHI = (1 + math.sqrt(5)) / 2
 OTHER = "other/"
-"""Before the names of tensors that are stored as they are: whole numbers, of which nothing is compressed."""
+"""Prefix of the names of tensors that are stored uncompressed: integer tensors."""
 
 Bits = NDArray[np.uint8]
 Positions = NDArray[np.int64]
 
 
 def parameter(count: int, size: int) -> int:
-    """Low bits of a run where `count` of `size` entries are kept."""
+    """Return the number of low bits of a run if `count` of `size` entries are kept."""
     if not 0 < count < size:
         return 0
     return max(0, 1 + math.floor(math.log2(math.log(PHI - 1) / math.log1p(-count / size))))
 
 
 def encode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file that holds these sparse ones."""
+    """Return the tensors of a file that holds these sparse tensors."""
     names = sorted(name for name in tensors if tensors[name].is_floating_point())
     flat = {name: tensors[name].detach().cpu().flatten() for name in names}
     places = {name: flat[name].nonzero().flatten() for name in names}
@@ -59,7 +59,7 @@ def encode(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The sparse tensors that `encode` was given, to the bit (but for the sign of a zero)."""
+    """Return the sparse tensors that `encode` was given, bit for bit except for the sign of zeros."""
     header = json.loads(zlib.decompress(stored["header"].numpy().tobytes()))
     kinds = [getattr(torch, kind) for kind in header["dtypes"]]
     places = _places(stored, header["counts"], [math.prod(shape) for shape in header["shapes"]])
@@ -73,7 +73,7 @@ def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _scale(values: Tensor) -> float | None:
-    """The magnitude that all values share; None where they do not."""
+    """Return the magnitude that all values share; None if they differ."""
     if not len(values):
         return 0.0
     first = values[0].abs()
@@ -81,7 +81,7 @@ def _scale(values: Tensor) -> float | None:
 
 
 def _runs(places: Positions, size: int) -> tuple[Bits, Bits]:
-    """The unary and the low bits of the runs of zeros before each place."""
+    """Return the unary and the low bits of the runs of zeros before each place."""
     low_bits = parameter(len(places), size)
     gaps = np.diff(places, prepend=-1) - 1
     ends = np.cumsum((gaps >> low_bits) + 1)
@@ -91,7 +91,7 @@ def _runs(places: Positions, size: int) -> tuple[Bits, Bits]:
 
 
 def _places(stored: Mapping[str, Tensor], counts: Sequence[int], sizes: Sequence[int]) -> Iterator[Positions]:
-    """The places of the kept entries of each tensor: `_runs` undone."""
+    """Yield the places of the kept entries of each tensor, the inverse of `_runs`."""
     ends = np.flatnonzero(np.unpackbits(stored["runs"].numpy()))[: sum(counts)]  # the last byte is filled up with zeros
     highs = np.diff(ends, prepend=-1) - 1
     lows = np.unpackbits(stored["lows"].numpy())
@@ -104,7 +104,7 @@ def _places(stored: Mapping[str, Tensor], counts: Sequence[int], sizes: Sequence
 
 
 def _values(stored: Mapping[str, Tensor], header: Mapping[str, Any], kinds: Sequence[torch.dtype]) -> Iterator[Tensor]:
-    """The kept values of each tensor."""
+    """Yield the kept values of each tensor."""
     counts = header["counts"]
     if header["scales"] is not None:
         signs = torch.from_numpy(np.unpackbits(stored["signs"].numpy())[: sum(counts)]).float() * 2 - 1

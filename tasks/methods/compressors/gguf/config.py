@@ -10,7 +10,7 @@ class GgufConfig(Config):
     """The `methods.gguf` section."""
 
     type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
-    """The number type of matrices. Blocks of 32 share a scale: 8.5 bits a weight in q8_0, 6, 5.5, 5 and 4.5 in those after it."""
+    """The number type of matrices. In the last five, blocks of 32 share a scale: 8.5, 6, 5.5, 5 and 4.5 bits per weight."""
 
 
 SPEC = CompressorSpec(

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tasks.methods.compressors.gguf.config import SPEC
 
 QWEN3_WIDTH = 128
-"""The width of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
+"""The width of the heads of all Qwen3 models. transformers' reader (5.24) assumes it, whatever the file says."""
 
 
 def check(config: Any) -> None:
-    """Raise ValueError for a model, by its config, that would come back as another."""
+    """Raise ValueError if a model, by its config, would be read back as a different one."""
     if config.model_type not in SPEC.families:
         raise ValueError(f"GGUF: Ratchet writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
     own_width = config.hidden_size // config.num_attention_heads
@@ -32,7 +32,7 @@ def check(config: Any) -> None:
 
 
 def places(config: Any) -> Callable[[str], str]:
-    """Return a function from a weight's name to its name in GGUF, which raises ValueError for one without a place."""
+    """Return a function from a weight's name to its name in GGUF, which raises ValueError for a name that GGUF does not have."""
     architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
 
@@ -46,7 +46,7 @@ def places(config: Any) -> Callable[[str], str]:
 
 
 def ordered(weight: NDArray[np.float32], name: str, config: Any) -> NDArray[np.float32]:
-    """Return the weight of this name with its rows, its outputs, in llama.cpp's order."""
+    """Return the weight of this name with its rows (outputs) in llama.cpp's order."""
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     layer = name.split(".")[-2]
     return turn(weight, heads[layer]) if config.model_type == "llama" and layer in heads else weight

@@ -16,12 +16,12 @@ from tasks.methods.compressors.gguf.config import GgufConfig
 FILE = "model.gguf"
 NAME = "Ratchet"
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q5_1": 9, "q5_0": 8, "q4_1": 3, "q4_0": 2}
-"""The format's number for the type that most tensors of a file have."""
+"""GGUF's numbers for the type of most tensors of a file."""
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE = {SPLIT.replace("DIGITS", r"\p{N}"): "qwen2", SPLIT.replace("DIGITS", r"\p{N}{1,3}"): "llama-bpe"}
-"""The pattern that cuts a text into words → its name."""
+"""The pattern that a pre-tokenizer splits text by → its name in GGUF."""
 
 
 def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
@@ -38,12 +38,12 @@ def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    # The file has room for one end token, and for no repetition penalty.
+    # The file itself can hold only one end token, and no repetition penalty.
     model.generation_config.save_pretrained(folder)
 
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
-    """Read the model, its weights spread out to `dtype`, and the tokenizer from the file, and the settings of generation beside it."""
+    """Return the model, its weights dequantised to `dtype`, and the tokenizer, with the generation config that is beside the file."""
     model, tokenizer = gguf_models.read(folder / FILE, getattr(torch, dtype))
     if (folder / transformers.utils.GENERATION_CONFIG_NAME).is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
@@ -51,7 +51,7 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
 
 
 def _describe(writer: Any, config: Any, kind: str) -> None:
-    """Write the sizes of the model, by its config, and the `kind` of number that most tensors are stored as."""
+    """Write the sizes of the model, from its config, and the number type (`kind`) of most tensors."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(NAME)
@@ -72,7 +72,7 @@ def _describe(writer: Any, config: Any, kind: str) -> None:
 
 
 def _add_tensors(writer: Any, model: Any, wanted: str) -> None:
-    """Write every weight under its name in GGUF; a tied one once."""
+    """Write every weight under its name in GGUF; a tied weight is written once."""
     places = layout.places(model.config)
     for name, parameter in model.named_parameters():
         target = places(name)
@@ -82,7 +82,7 @@ def _add_tensors(writer: Any, model: Any, wanted: str) -> None:
 
 
 def _kind(name: str, shape: tuple[int, ...], wanted: str) -> Any:
-    """The number type that a tensor is stored as."""
+    """Return the number type of a stored tensor."""
     types = gguf.GGMLQuantizationType
     if len(shape) == 1:
         return types.F32
@@ -124,7 +124,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
 
 
 def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
-    """The name that GGUF has for how a tokenizer cuts text before it merges. Raises ValueError where it has none."""
+    """Return GGUF's name of a tokenizer's pre-tokenizer. Raises ValueError if it has no name there."""
     steps = parts["pre_tokenizer"] or {}
     steps = steps.get("pretokenizers", [steps])
     kinds = [step.get("type") for step in steps]
@@ -132,7 +132,7 @@ def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
         match kinds[:-1], steps[-1]["use_regex"]:
             case [], True:
                 return "gpt-2"
-            case [], False if not merges:  # bytes stay bytes, however they are cut
+            case [], False if not merges:  # without merges, splitting changes nothing
                 return "gpt-2"
             case ["Digits"], True if steps[0]["individual_digits"]:
                 return "smollm"

@@ -10,7 +10,7 @@ class LevelsConfig(Config):
     """The `methods.levels` section."""
 
     bits: Literal[1, 2, 4] = 1
-    """Bits of a number. What has more than 2^bits values is rounded."""
+    """Bits of a number. A tensor with more than 2^bits values is rounded."""
 
 
 SPEC = CompressorSpec(config=LevelsConfig)

@@ -13,21 +13,21 @@ from tasks.methods.compressors import DeltaCompressor
 from tasks.methods.compressors.levels.config import LevelsConfig
 
 OTHER = "other/"
-"""Before the names of tensors that are stored as they are: whole numbers, and those of more than 16 values."""
+"""Prefix of the names of tensors that are stored unchanged: integer tensors, and those of more than 16 values."""
 WIDTHS = (1, 2, 4)
-"""Bits of a number that a file may have."""
+"""The possible numbers of bits of a number in a file."""
 TINY = torch.finfo(torch.float32).tiny
-"""Added to a deviation that may be 0 by underflow. Weights that were trained whole differ from the base by as little as 1e-5."""
+"""Added to a deviation that may underflow to 0. It is this small since fully trained weights differ from the base by as little as 1e-5."""
 
 
 def candidates(config: LevelsConfig) -> Sequence[LevelsConfig]:
-    """Return the config itself: it leaves nothing open."""
+    """Return the config itself, since there is nothing to choose."""
     return [config]
 
 
 @torch.no_grad()
 def quantise(delta: Mapping[str, Tensor], config: LevelsConfig) -> dict[str, Tensor]:
-    """Return each tensor in 2^bits values: itself where it has no more, and where it holds whole numbers."""
+    """Return each tensor rounded to 2^bits values; a tensor with no more values, or of integers, is returned unchanged."""
 
     def one(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or len(_values(tensor)[0]) <= 2**config.bits:
@@ -58,7 +58,7 @@ def encode(quantised: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that were encoded, bit for bit (but for the sign of a zero)."""
+    """Return the tensors that were encoded, bit for bit except for the sign of zeros."""
     decoded = {name.removeprefix(OTHER): tensor for name, tensor in stored.items() if name.startswith(OTHER)}
     packed = stored["bits"]
     values = {name: tensor for name, tensor in stored.items() if name.startswith("values/")}
@@ -71,13 +71,13 @@ def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _values(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the values that a tensor has, ascending, and the place of each number's among them."""
+    """Return a tensor's distinct values, ascending, and the index of each number's value among them."""
     table, index = tensor.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     return table, index
 
 
 def width(count: int) -> int:
-    """Return the bits of a number that tells so many values apart."""
+    """Return the number of bits that distinguishes `count` values."""
     return next(bits for bits in WIDTHS if count <= 2**bits)
 
 

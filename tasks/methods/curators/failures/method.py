@@ -8,7 +8,7 @@ from tasks.methods.curators.failures.config import FailuresConfig
 
 
 def allocate(attempts: Mapping[str, Attempts], examples: int, config: FailuresConfig) -> dict[str, int]:
-    """Return the number of new tasks of each kind for a round of so many examples; all zero if there is no failure to answer."""
+    """Return the number of new tasks of each kind for a round of `examples` examples; all zero if there was no failure."""
     number = config.add if config.growth is None else round(config.growth * examples)
     asked = {kind: tried for kind, tried in attempts.items() if tried.asked}
     if config.where == "uniform":
@@ -23,7 +23,7 @@ def allocate(attempts: Mapping[str, Attempts], examples: int, config: FailuresCo
 
 
 def spread(number: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Divide a number in proportion to weights: whole parts first, then one each by the largest remainders, the first of equals."""
+    """Divide a number in proportion to weights: integer parts first, then one each by largest remainder; of equal ones the first."""
     total = sum(weights.values())
     if not total:
         return dict.fromkeys(weights, 0)

@@ -19,19 +19,19 @@ PASSES: Mapping[str, Mapping[str, int]] = {
     "low": {"quality": -1},
     "sparse": {"neighbour_similarity": -1},
 }
-"""Set → the signals that must all lie beyond their threshold, and on which side: 1 above, -1 below."""
+"""Set → the signals that must all lie beyond their thresholds, each with the side: 1 above, -1 below."""
 BADNESS: Mapping[str, Callable[[Signals], float]] = {
     "hard": lambda row: row.loss_after or 0.0,
     "low": lambda row: -(row.quality or 0.0),
     "sparse": lambda row: -(row.neighbour_similarity or 0.0),
 }
-"""The order within a set: a larger figure is a worse member."""
+"""Set → the figure by which its members are ordered: the larger, the worse."""
 ROUNDING = 1e-12
-"""Of a mean or a threshold, whichever is larger: by less a value may miss a threshold that it equals, and must not lie beyond it."""
+"""Tolerance, relative to the larger of mean and threshold: within it a value counts as equal to its threshold, not as beyond it."""
 
 
 def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit | None:
-    """mean + m std of the values; None where they are too few to have a std."""
+    """Return mean + m std of the values as a limit; None if they are too few to have a std."""
     if len(values) <= sample:
         return None
     mean, std = float(np.mean(values)), float(np.std(values, ddof=int(sample)))
@@ -40,7 +40,7 @@ def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit |
 
 
 def limits(signals: Sequence[Signals], config: MiddoConfig) -> dict[str, Limit]:
-    """The limit of each signal, over the examples that have it."""
+    """Return the limit of each signal, over the examples that have it."""
     m = {
         "loss_before": config.complexity,
         "loss_after": config.complexity,
@@ -53,7 +53,7 @@ def limits(signals: Sequence[Signals], config: MiddoConfig) -> dict[str, Limit]:
 
 
 def flags(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
-    """The sets that the limits put an example in."""
+    """Return the sets in which the limits put an example."""
     return [
         name
         for name, signals in PASSES.items()
@@ -68,7 +68,7 @@ def _beyond(value: float | None, bound: Limit | None, side: int) -> bool:
 
 
 def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signals], dict[str, Limit]]:
-    """The signals with the sets that each example is in by the limits, and those that it stays in under the cap."""
+    """Return the signals with the sets that each example is in by the limits, and those that it stays in under the cap."""
     bounds = limits(signals, config)
     flagged = [replace(row, flags=flags(row, bounds)) for row in signals]
     room = share_of(sum(not row.excluded for row in signals), config.cap)
@@ -80,7 +80,7 @@ def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signal
 
 
 def _worst(signals: Sequence[Signals], name: str, room: int) -> set[str]:
-    """The worst members of a set, at most `room`; of equals the one of the lower id."""
+    """Return the worst members of a set, at most `room`; of equal ones the one with the lower id."""
     members = [row for row in signals if name in row.flags]
     return {row.example for row in sorted(members, key=lambda row: (-BADNESS[name](row), row.example))[:room]}
 
@@ -88,7 +88,7 @@ def _worst(signals: Sequence[Signals], name: str, room: int) -> set[str]:
 def _elsewhere(
     signals: Sequence[Signals], chosen: Mapping[str, list[str]], config: MiddoConfig
 ) -> dict[str, list[str]]:
-    """Return the sets given to as many examples, the first in the control's order, so that a control changes equally many."""
+    """Return the sets, given to equally many other examples, the first in the control's order."""
     orders: Mapping[str, Callable[[Signals], Any]] = {
         "random": lambda row: content_id(str(config.seed), row.example),
         "loss": lambda row: (-BADNESS["hard"](row), row.example),
@@ -99,7 +99,7 @@ def _elsewhere(
 
 
 def explain(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
-    """A sentence for each set that an example is in: the figures that put it there."""
+    """Return a sentence for each set that an example is in, with the figures that put it there."""
     texts = {
         "hard": "hard to learn: {loss_before} before the training and {loss_after} after it, in nats a token of its response",
         "low": "of low quality: the model's own judgements of it average {quality}",
@@ -136,13 +136,13 @@ _MARKS, _QUOTES = r"[\s:=*_`'\"]*", r"[*_`'\"]*"
 _PLAIN, _END_OF_SCALE = r"[^)\]\d\n]", r"(?:0|10?)\s*="
 _LABEL = rf"{_PLAIN}{{0,200}}+"  # without a limit, an answer of many open brackets would take time as the square of its length
 _ENDS = rf"{_END_OF_SCALE}{_LABEL}(?:\d++\s*={_LABEL}){{0,9}}{_END_OF_SCALE}"
-"""Both ends explained, and what lies between: `8 = good` alone is a score."""
+"""A scale with both ends explained, and anything between them; `8 = good` alone is a score."""
 _SCALE = (
     r"(?:[01]\s*(?:to|and|[-–])|/|\bout of|(?<=[(\[])of|\bmax(?:\.|imum)?)\s*10(?!\d)"
     rf"(?:{_LABEL}(?:{_ENDS}|{_END_OF_SCALE}))?|{_ENDS}"
 )
 _NOTE = rf"(?:\s*[(\[](?:{_SCALE}|{_PLAIN}){{0,120}}+[)\]])?"
-"""A bracket behind the word whose numbers are ends of the scale (`0-10`, `max. 10`): one with another number may hold the score."""
+"""A bracket after the word "score" whose numbers are ends of the scale (`0-10`, `max. 10`); with another number it may hold the score."""
 _CLOSED = rf"(?:{_QUOTES}[)\]>]|(?=\s*(?:/|(?:out )?of\b)))"
 _END = rf"{_QUOTES}\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b)"
 SCORE = re.compile(
@@ -158,7 +158,7 @@ LEAD = "Score: "
 
 
 def score(text: str) -> float | None:
-    """The score at the start of an answer, or after the word; at most 10. Other numbers, ranges, and what is below 0, are none."""
+    """Return the score at the start of an answer, or after the word "score", at most 10; None for other numbers, ranges and negatives."""
     for match in SCORE.finditer(answer_of(text)):
         number = float(match["number"])
         if not match["upper"] or number >= float(match["upper"]):  # "8 - 2 mistakes" is no range
@@ -167,13 +167,13 @@ def score(text: str) -> float | None:
 
 
 def expect(odds: Sequence[float]) -> float:
-    """The mean of the digits 0 to 9 by their log-odds, stretched to 0 to 10: 10 itself is two tokens to most models."""
+    """Return the mean of the digits 0 to 9 by their log-odds, rescaled to 0 to 10, because 10 itself is two tokens for most models."""
     weights = np.exp(np.asarray(odds, dtype=np.float64) - max(odds))
     return float(weights @ np.arange(10) / weights.sum() * 10 / 9)
 
 
 def quality(scores: Sequence[float | None]) -> float | None:
-    """The mean of an example's judgements, (1/3) sum over dimensions of (prompt + response) / 2; None unless all are known."""
+    """Return the mean of an example's judgements, (1/3) sum over dimensions of (prompt + response) / 2; None unless all are known."""
     known = [value for value in scores if value is not None and math.isfinite(value)]
     return float(np.mean(known)) if known and len(known) == len(scores) else None
 

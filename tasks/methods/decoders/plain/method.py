@@ -9,7 +9,7 @@ from tasks.methods.decoders.plain.config import PlainConfig
 
 
 def combine(main_BV: Tensor, helpers: Sequence[Tensor], config: PlainConfig) -> Tensor:
-    """The model's logits as they are."""
+    """Return the model's logits unchanged."""
     return main_BV
 
 

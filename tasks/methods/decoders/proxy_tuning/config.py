@@ -14,8 +14,8 @@ class ProxyTuningConfig(Config):
     steers: str = ""
     """The folder of the large model, for stage `evaluate`. The measured model is the expert, its `base` the antiexpert."""
     digest: str = ""
-    """The hash of what `steers` holds: DVC does not watch that folder, so a changed model has to be a changed setting. The stage
-    says what to write here."""
+    """The hash of the contents of `steers`. DVC does not watch that folder, so a changed model must be visible as a changed setting. If
+    the hash does not match, the stage's error says what to write here."""
 
 
 SPEC = DecoderSpec(config=ProxyTuningConfig, helpers=("expert", "antiexpert"))

@@ -9,7 +9,7 @@ from tasks.methods.decoders.proxy_tuning.config import ProxyTuningConfig
 
 
 def combine(main_BV: Tensor, helpers: Sequence[Tensor], config: ProxyTuningConfig) -> Tensor:
-    """The large model's logits, moved by the expert's minus the antiexpert's."""
+    """Return the large model's logits plus alpha times the expert's minus the antiexpert's."""
     expert_BV, antiexpert_BV = helpers
     return main_BV + config.alpha * (expert_BV - antiexpert_BV)
 

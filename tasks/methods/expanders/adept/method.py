@@ -16,7 +16,7 @@ from tasks.methods.expanders.adept.config import AdeptConfig
 
 
 def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
-    """The rise of the probe's loss when each layer is skipped, in nats per token."""
+    """Return the increase of the probe's loss when each layer is skipped, in nats per token."""
     layers = decoder_layers(model)
     intact: list[Tensor] = []
     without: list[list[Tensor]] = [[] for _ in layers]
@@ -36,7 +36,7 @@ def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
 
 @contextmanager
 def _watched(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
-    """Record the input of each layer, while this lasts."""
+    """Record the input of each layer inside the context."""
     inputs: list[Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for layer in layers]
     try:
@@ -48,7 +48,7 @@ def _watched(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _started_at(layers: nn.ModuleList, start: int, hidden: Tensor) -> Iterator[None]:
-    """Give `hidden` to the layer `start` while this lasts; those below it cost nothing."""
+    """Give `hidden` to layer `start` inside the context; lower layers are not computed."""
     for layer in layers[:start]:
         layer.forward = lambda *_, **__: hidden
     try:
@@ -59,7 +59,7 @@ def _started_at(layers: nn.ModuleList, start: int, hidden: Tensor) -> Iterator[N
 
 
 def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: Probe) -> dict[str, float]:
-    """I_U of each unit. Leaves no gradient behind, and no mode."""
+    """Return I_U of each unit. Gradients are removed and the mode is restored afterwards."""
     sums: dict[str, list[Tensor]] = {}
     counts: dict[str, int] = {}
     with evaluating(model), torch.enable_grad(), _differentiable(units.values()):
@@ -80,7 +80,7 @@ def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: 
 
 @contextmanager
 def _differentiable(units: Collection[nn.Parameter]) -> Iterator[None]:
-    """Let all units have slopes while this lasts, those too that a selector has frozen for now."""
+    """Let all units require gradients inside the context, including those that a selector has frozen for now."""
     frozen = [unit for unit in units if not unit.requires_grad]
     for unit in frozen:
         unit.requires_grad_(True)
@@ -92,18 +92,18 @@ def _differentiable(units: Collection[nn.Parameter]) -> Iterator[None]:
 
 
 def _kinds(batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Split a row's trained tokens, (N,), into those of plain texts and those that answer a prompt, which trains nothing."""
+    """Split a row's trained tokens, (N,), into those of plain texts and those of answers, whose prompts are not trained."""
     trained_T = batch["labels"][0] >= 0
     segments_T = batch["segments"][0]
     lengths_S, answers_S = segments_T.bincount(), segments_T[trained_T].bincount(minlength=len(batch["boundaries"]) - 1)
-    plain_N = (answers_S == lengths_S - 1)[segments_T[trained_T]]  # the first token of a text is predicted from nothing
+    plain_N = (answers_S == lengths_S - 1)[segments_T[trained_T]]  # a text's first token is not trained
     return ((kind, chosen_N) for kind, chosen_N in (("texts", plain_N), ("answers", ~plain_N)) if chosen_N.any())
 
 
 def multipliers(importance: Mapping[str, float], norms: Collection[str] = ()) -> dict[str, float]:
-    """The multiple of the base learning rate for each unit: 2 for the least important, 0 for the most, 1 where none is more than another.
+    """Return the multiple of the base learning rate for each unit: 2 for the least important, 0 for the most, 1 if all are equal.
 
-    Units in `norms` are measured against all, and the others against each other.
+    Units in `norms` are compared with all units, and the others with each other.
     """
     others = [value for name, value in importance.items() if name not in norms]
 
@@ -127,10 +127,10 @@ def expand(model: nn.Module, config: AdeptConfig, probe: Probe, seed: int) -> di
 
 
 def on_step(moment: Moment, config: AdeptConfig) -> None:
-    """Give each unit its learning rate anew at steps T, 2T, …; the schedule goes on from there.
+    """Set each unit's learning rate again at steps T, 2T, …; the schedule continues from there.
 
-    At step 0 every importance is 0: the projections are, and no gradient gets past them. Raises ValueError there where T is not below the
-    number of steps.
+    At step 0 every importance would be 0, because the projections are 0 and no gradient passes them. Raises ValueError at step 0 if T is not
+    below the number of steps.
     """
     if not moment.step and config.interval >= moment.steps:
         raise ValueError(

@@ -10,7 +10,7 @@ class LlamaProConfig(Config):
     """The `methods.llama_pro` section."""
 
     layers: int = Field(8, ge=1)
-    """Layers k to copy. The paper makes 40 of LLaMA2-7B's 32."""
+    """Number k of layers to copy. The paper grows LLaMA2-7B from 32 to 40 layers."""
 
 
 SPEC = ExpanderSpec(config=LlamaProConfig)

@@ -9,7 +9,7 @@ from tasks.methods.expanders.llama_pro.config import LlamaProConfig
 
 
 def uniform(depth: int, layers: int) -> list[int]:
-    """The top layers of `layers` groups that make up `depth` layers."""
+    """Return the top layer of each of `layers` groups into which `depth` layers are cut."""
     return [group * depth // layers - 1 for group in range(1, layers + 1)]
 
 

@@ -12,9 +12,9 @@ class HdcConfig(Config):
     permutations: int = Field(999, ge=99)
     """Permutations; the p-value is at least 1 / (permutations + 1)."""
     size: int = Field(10_000, ge=2)
-    """Numbers of a hypervector, no fewer than a hidden state has."""
+    """Length of a hypervector, at least that of a hidden state."""
     rare: float = Field(0.05, gt=0, lt=1)
-    """The share of held-out items that lie as far off as an item must to be called new."""
+    """An item is called new if it lies as far away as at most this share of held-out items."""
 
 
 SPEC = MonitorSpec(config=HdcConfig, sees="states", unit="cosine", names_new=True)

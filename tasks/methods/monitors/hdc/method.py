@@ -17,7 +17,7 @@ from tasks.methods.monitors.hdc.config import HdcConfig
 
 @dataclass(frozen=True)
 class Fitted:
-    """The reference as a monitor keeps it: the states of the half that is bundled, with their tasks, and of the half that is held out."""
+    """The fitted reference: the states of the bundled half, with their tasks, and of the held-out half."""
 
     bundled_NLH: NDArray[np.float32]
     tasks: Sequence[str]
@@ -26,9 +26,9 @@ class Fitted:
 
 
 def fit(reference_NLH: NDArray[np.float32], tasks: Sequence[str], config: HdcConfig) -> Fitted:
-    """Part the reference by the content of its items, whatever their order.
+    """Split the reference by the content of its items, independently of their order.
 
-    Equal items are parted as others are: the key of each holds how many equal ones stand before it.
+    Equal items are split like all others, because the key of each includes the number of equal items before it.
     """
     before: Counter[bytes] = Counter()
     keys = []
@@ -41,7 +41,7 @@ def fit(reference_NLH: NDArray[np.float32], tasks: Sequence[str], config: HdcCon
 
 
 def score(fitted: Fitted, incoming_MLH: NDArray[np.float32], seed: int) -> Finding:
-    """The value, its chance, and the items that lie in no domain."""
+    """Return the value, its p-value, and the items that lie in no domain."""
     check_counts(len(fitted.bundled_NLH) + len(fitted.held_out_NLH), len(incoming_MLH), halves=True)
     farness = _farness(fitted, incoming_MLH)
     held_out, came = np.split(farness, [len(fitted.held_out_NLH)])
@@ -53,7 +53,7 @@ def score(fitted: Fitted, incoming_MLH: NDArray[np.float32], seed: int) -> Findi
 
 
 def _farness(fitted: Fitted, incoming_MLH: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return s of the items held out and of those that came in, one after the other."""
+    """Return s of the held-out items, followed by s of the incoming items."""
     pooled = np.concatenate([fitted.bundled_NLH, fitted.held_out_NLH, incoming_MLH]).astype(np.float64)
     figures = hyperdimensional.standardised(pooled, pooled.mean(axis=0), pooled.std(axis=0))
     vectors = hyperdimensional.space(*pooled.shape[1:], fitted.config.size).describe(figures)

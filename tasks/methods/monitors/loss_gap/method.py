@@ -16,19 +16,19 @@ from tasks.methods.monitors.loss_gap.config import LossGapConfig
 
 @dataclass(frozen=True)
 class Fitted:
-    """The reference as a monitor keeps it: nats and tokens of each item, (N, 2)."""
+    """The fitted reference: nats and tokens of each item, (N, 2)."""
 
     items: NDArray[np.float64]
     config: LossGapConfig
 
 
 def fit(reference_N2: NDArray[np.float32], tasks: Sequence[str], config: LossGapConfig) -> Fitted:
-    """The reference's losses."""
+    """Return the reference's losses."""
     return Fitted(reference_N2.astype("float64"), config)
 
 
 def score(fitted: Fitted, incoming_M2: NDArray[np.float32], seed: int) -> Finding:
-    """The gap, its interval, and its chance."""
+    """Return the gap, its confidence interval, and its p-value."""
     reference_N2, incoming = fitted.items, incoming_M2.astype(np.float64)
     pooled_T2 = np.concatenate([reference_N2, incoming])
     y_BT = relabelled(len(reference_N2), len(incoming), fitted.config.permutations, seed)
@@ -39,14 +39,14 @@ def score(fitted: Fitted, incoming_M2: NDArray[np.float32], seed: int) -> Findin
 
 
 def _ratio(sums_B2: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nats per token; 0 where no token is."""
+    """Return nats per token; 0 if there are no tokens."""
     return np.divide(sums_B2[:, 0], sums_B2[:, 1], out=np.zeros(len(sums_B2)), where=sums_B2[:, 1] > 0)
 
 
 def _interval(
     reference_N2: NDArray[np.float64], incoming_M2: NDArray[np.float64], how: Bootstrap
 ) -> tuple[float | None, float | None]:
-    """Return the interval of the gap; None where one side has tokens in fewer than two items, which bound nothing."""
+    """Return the confidence interval of the gap; None if one side has tokens in fewer than two items, too few for an interval."""
     if min((items[:, 1] > 0).sum() for items in (reference_N2, incoming_M2)) < 2:
         return None, None
     known, came = (statistics.ratio(items[:, 0], items[:, 1], None, how) for items in (reference_N2, incoming_M2))

@@ -13,19 +13,19 @@ from tasks.methods.monitors.mmd.config import MmdConfig
 
 @dataclass(frozen=True)
 class Fitted:
-    """The reference as a monitor keeps it: its embeddings, (N, D), of unit length."""
+    """The fitted reference: its embeddings, (N, D), of unit length."""
 
     vectors: NDArray[np.float64]
     permutations: int
 
 
 def fit(reference_ND: NDArray[np.float32], tasks: Sequence[str], config: MmdConfig) -> Fitted:
-    """The reference's embeddings."""
+    """Return the reference's embeddings."""
     return Fitted(_unit(reference_ND), config.permutations)
 
 
 def score(fitted: Fitted, incoming_MD: NDArray[np.float32], seed: int) -> Finding:
-    """MMD² between both samples, and its chance."""
+    """Return MMD² between both samples, and its p-value."""
     num_reference, num_incoming = len(fitted.vectors), len(incoming_MD)
     y_BT = relabelled(num_reference, num_incoming, fitted.permutations, seed)
     kernel_TT = _kernel(np.concatenate([fitted.vectors, _unit(incoming_MD)]))
@@ -42,10 +42,10 @@ def score(fitted: Fitted, incoming_MD: NDArray[np.float32], seed: int) -> Findin
 
 
 def _kernel(pooled_TD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The kernel between all items, nothing of an item with itself."""
+    """Return the kernel between all items, with 0 on the diagonal."""
     squared_TT = np.maximum(2 - 2 * pooled_TD @ pooled_TD.T, 0).round(12)  # 0 between equal items
     median = float(np.median(squared_TT[np.triu_indices(len(pooled_TD), 1)]))
-    kernel_TT: NDArray[np.float64] = np.exp(-squared_TT / (2 * median or 1))  # where all are equal any width does
+    kernel_TT: NDArray[np.float64] = np.exp(-squared_TT / (2 * median or 1))  # if all are equal, any width will do
     np.fill_diagonal(kernel_TT, 0)
     return kernel_TT
 

@@ -10,7 +10,7 @@ class ConsistencyConfig(Config):
     """The `methods.consistency` section."""
 
     weight: float = Field(1.0, gt=0)
-    """The divergence of the two looks, in nats per token, is added times this."""
+    """Weight w of the divergence of the two looks, in nats per token."""
 
 
 SPEC = ObjectiveSpec(config=ConsistencyConfig, looks=2)

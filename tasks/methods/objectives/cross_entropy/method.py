@@ -7,7 +7,7 @@ from tasks.methods.objectives.cross_entropy.config import CrossEntropyConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: CrossEntropyConfig) -> Tensor:
-    """The weighted sum of the token losses, a scalar."""
+    """Return the weighted sum of the token losses, a scalar."""
     return (tokens.weights * nll_N).sum()
 
 

@@ -10,7 +10,7 @@ class DpoConfig(PairsConfig):
     """The `methods.dpo` section."""
 
     beta: float = Field(0.1, gt=0)
-    """The weight of the log-ratios: the larger, the more the model is held to the reference."""
+    """The weight of the log-ratios: the larger, the closer the model stays to the reference."""
 
 
 SPEC = ObjectiveSpec(

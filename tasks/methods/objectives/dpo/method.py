@@ -10,7 +10,7 @@ from tasks.methods.objectives.dpo.config import DpoConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: DpoConfig) -> Tensor:
-    """The mean over pairs, times the step's trained tokens, by which the engine divides."""
+    """Return the mean over pairs, times the step's trained tokens, by which the engine divides."""
     if (worse := auxiliary(tokens)) is None:
         return 0.0 * nll_N.sum()
     rejected, owners_S = worse
@@ -19,7 +19,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: DpoConfig) -> Tensor:
 
 
 def reward(answers: Answers, config: DpoConfig) -> Tensor:
-    """beta times the log-ratio of each answer, (S,): the reward under which the model would be optimal (equation 5)."""
+    """Return beta times the log-ratio of each answer, (S,): the reward for which the model would be optimal (equation 5)."""
     return config.beta * answers.log_ratio
 
 

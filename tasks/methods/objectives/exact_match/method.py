@@ -7,7 +7,7 @@ from tasks.methods.objectives.exact_match.config import ExactMatchConfig
 
 
 def loss(hits_N: Tensor, tokens: Tokens, config: ExactMatchConfig) -> Tensor:
-    """The pack's share of the failed examples, times the step's trained tokens, by which the engine divides."""
+    """Return the pack's share of the failed examples, times the step's trained tokens, by which the engine divides."""
     failed = set(tokens.segments[hits_N < 1].tolist())
     return hits_N.new_tensor(len(failed)) * tokens.task_tokens.sum() / tokens.task_examples.sum()
 

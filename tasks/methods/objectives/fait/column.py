@@ -1,4 +1,4 @@
-"""The column that FAIT adds to tokens: what each is to the fault of its program, as flags."""
+"""The column that FAIT adds to tokens: flags for the relation of each token to the fault of its program."""
 
 MARKS = "marks"
 """The column's name."""

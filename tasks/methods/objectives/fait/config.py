@@ -15,29 +15,29 @@ class FaitConfig(Config):
     """The `methods.fait` section. Every default is ours, not the paper's."""
 
     weighting: Literal["none", "constant", "margin", "schedule"] = "margin"
-    """What lambda follows."""
+    """The rule for lambda (see the equations)."""
     lines: float = Field(1.0, ge=0)
-    """b_L, what a token on a differing line gains."""
+    """b_L, the additional weight of a token on a differing line."""
     tokens: float = Field(1.0, ge=0)
-    """b_T, what a differing token gains."""
+    """b_T, the additional weight of a differing token."""
     granularity: Literal["char", "token_id"] = "char"
-    """What tells which tokens differ, within lines that do: a character of theirs, or their ids, as in FIGA
-    (https://arxiv.org/abs/2311.04072). Its mark on the end of turn, which is no fault, is left out."""
+    """The unit of comparison within differing lines: characters, or ids of tokens as in FIGA
+    (https://arxiv.org/abs/2311.04072). FIGA's mark on the end of turn, which is not a fault, is left out."""
     anchor_deletions: bool = True
-    """Whether the token at or after a place where the wrong program has more text is a differing one. Without, such a fault marks
-    the right program's line at most."""
+    """Count the token at or after a place where the wrong program has additional text as differing. If false, such a fault marks at most
+    the line of the right program."""
     union: bool = False
-    """Whether an example with several wrong programs trains once, with the marks of all (and s- over all of them), or once with
+    """Train an example with several wrong programs once, with the marks of all (and s- over all of them). If false, it trains once with
     each."""
     tau: float = Field(1.0, gt=0)
-    """margin: how many nats make a difference."""
+    """margin: the scale of s- - s+, in nats."""
     refresh_every: int = Field(1, ge=1)
-    """margin: with 1 it is measured in every step, by a forward pass over the wrong programs; with more, for all pairs at once
-    every so many steps, and kept in between. In a step it is measured as the step trains, with dropout; at a refresh without."""
+    """margin: with 1 lambda is measured in every step, by a forward pass over the wrong programs, with dropout as in training. With more it
+    is measured for all pairs at once, every so many steps, without dropout, and kept in between."""
     highest: float = Field(1.0, gt=0)
-    """schedule: m, lambda of the first step."""
+    """schedule: m, the lambda of the first step."""
     placement: Literal["faults", "random"] = "faults"
-    """`random` deals each program's marks anew among its tokens: the control that shows whether the places matter."""
+    """`random` shuffles each program's marks among its tokens: the control that shows whether the places matter."""
 
 
 SPEC = ObjectiveSpec(

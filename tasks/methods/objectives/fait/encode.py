@@ -16,7 +16,7 @@ def encode_pairs(
 ) -> Encoding:
     """Return an example as one sequence for each of its pairs, or one for all of them if `marking.union`.
 
-    A pair whose incorrect program no pack can hold is unused: its example trains without these marks.
+    A pair whose incorrect program no pack can hold is not used: its example trains without these marks.
     """
     groups = [pairs] if marking.union or not pairs else [[pair] for pair in pairs]
     sequences: list[Encoded | None] = []
@@ -36,7 +36,7 @@ def encode_pairs(
 def encode_example(
     row: Example, pairs: Sequence[FaultPair], encoder: Encoder, marking: Marking = DEFAULT
 ) -> Encoded | None:
-    """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
+    """Return an example as one sequence with the marks of all pairs; None if a program contains the text of a control token."""
     faulty = [row.with_response(response_with(row, pair.incorrect)) for pair in pairs]
     if not all(map(encoder.is_plain, [row, *faulty])):
         return None
@@ -61,7 +61,7 @@ def encode_example(
 
 @dataclass(frozen=True)
 class _Side:
-    """One program of a pair, and what of it differs: lines, characters, and tokens of the answer that holds it."""
+    """One program of a pair, and its differing parts: lines, characters, and tokens of the answer that holds it."""
 
     program: str
     lines: Sequence[int]
@@ -72,7 +72,7 @@ class _Side:
 def _sides(
     pair: FaultPair, correct: TokenizedText, incorrect: TokenizedText, start: int, marking: Marking
 ) -> tuple[_Side, _Side]:
-    """Return the correct side and the incorrect one. The anchor of deleted text is what follows it."""
+    """Return the correct side and the incorrect one. The anchor of deleted text is the character after it."""
     if marking.granularity == "token_id":
         blocks = marks.blocks(pair.incorrect, pair.correct)
         bad, good, anchors = marks.of_ids(incorrect, correct, blocks, start)

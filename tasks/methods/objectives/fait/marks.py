@@ -1,11 +1,11 @@
 """Diff an incorrect program against the correct one: the lines that differ, and within them the characters or tokens.
 
-The paper marks the lines of correct and incorrect code by difflib and their characters by Levenshtein's distance. Both edit scripts
-come from rapidfuzz here, the lines by their longest common subsequence (Hunt & McIlroy 1976): equal to difflib's if only one script
-is shortest and difflib finds it, and linear in lines that both share.
+The paper marks the lines of correct and incorrect code by difflib and their characters by Levenshtein's distance. Here both edit scripts
+come from rapidfuzz, that of lines by their longest common subsequence (Hunt & McIlroy 1976). It equals difflib's if there is only one
+shortest script and difflib finds it, and it takes time linear in the shared lines.
 
-Our design, not the paper's: if text is only deleted, the good side has nothing to mark. It is anchored at the character that
-follows, where a model has to decide not to write the rest.
+Our design, not the paper's: if text is only deleted, the good side has nothing to mark. The mark is anchored at the next character,
+where a model has to decide not to write the deleted text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Marking:
     anchors: bool = True
     """Mark the character after deleted text as if it differed."""
     union: bool = False
-    """Merge the marks of several pairs of one program in one sequence, instead of making a sequence of each pair."""
+    """Merge the marks of all pairs of one program into one sequence, instead of making one sequence for each pair."""
 
 
 DEFAULT = Marking()
@@ -51,7 +51,7 @@ class Marks:
     bad_lines: tuple[int, ...] = ()
     bad_chars: tuple[Span, ...] = ()
     anchors: tuple[int, ...] = ()
-    """Characters of the good text before which the bad one has more; the length of the good text where that is its end."""
+    """Places in the good text before which the bad text has more characters; the length of the good text if that is at its end."""
 
 
 def compare(bad: str, good: str) -> Marks:
@@ -85,7 +85,7 @@ class Block:
 
 
 def blocks(bad: str, good: str) -> Iterator[Block]:
-    """Yield the blocks of lines at which two texts differ, in order. A line is the same with and without an end, where it is the last."""
+    """Yield the blocks of lines at which two texts differ, in order. For the last line, a missing line end makes no difference."""
     bad_lines, good_lines = bad.splitlines(keepends=True), good.splitlines(keepends=True)
     bad_starts, good_starts = _starts(bad_lines), _starts(good_lines)
     for bad_span, good_span in _between(LCSseq.editops(_ended(bad_lines), _ended(good_lines))):
@@ -94,7 +94,7 @@ def blocks(bad: str, good: str) -> Iterator[Block]:
 
 
 def _ended(lines: list[str]) -> list[str]:
-    """Return the lines with an end of the last one too: without it, it would differ from the same line that others follow."""
+    """Return the lines with a line end on the last one, which would otherwise differ from an equal line elsewhere in the other text."""
     return [*lines[:-1], lines[-1] + "\n"] if lines and lines[-1:] == lines[-1].splitlines() else lines
 
 
@@ -152,8 +152,8 @@ def of_tokens(spans: Sequence[Span], offsets: Sequence[Span], length: int) -> ND
 def of_ids(
     bad: TokenizedText, good: TokenizedText, differing: Iterable[Block], start: int = 0
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return the places of tokens that differ by their ids, block by block: of the bad text, of the good text, and those tokens of
-    the good text at or before which the bad text has more. The programs of the blocks begin in both texts at `start`."""
+    """Return the places of tokens whose ids differ, block by block: of the bad text; of the good text; and of tokens of the good text at
+    or before which the bad text has more. In both texts the blocks' programs begin at `start`."""
     bad_places: list[int] = []
     good_places: list[int] = []
     anchors: list[int] = []

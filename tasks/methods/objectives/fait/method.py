@@ -16,7 +16,7 @@ from tasks.methods.objectives.fait.marks import Marking
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
-    """The weighted sum of the token losses, a scalar."""
+    """Return the weighted sum of the token losses, a scalar."""
     marks_N = scattered(tokens) if config.placement == "random" else tokens.columns[MARKS]
     gain_N = config.lines * has(marks_N, LINE) + config.tokens * has(marks_N, CHAR)
     share_S = shares(nll_N.detach(), tokens, config)
@@ -24,7 +24,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
 
 
 def shares(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
-    """lambda of each sequence, (S,). It is 0 for sequences without a wrong counterpart, which have no marks either."""
+    """Return lambda of each sequence, (S,): 0 for sequences without a wrong counterpart, which have no marks either."""
     if config.weighting == "margin" and config.refresh_every > 1:
         return tokens.state["shares"][tokens.numbers]
     if config.weighting == "margin":
@@ -35,7 +35,7 @@ def shares(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
 
 
 def margins(nll_N: Tensor, tokens: Tokens, tau: float) -> Tensor:
-    """sigmoid((s- - s+) / tau) of each sequence, (S,)."""
+    """Return sigmoid((s- - s+) / tau) of each sequence, (S,)."""
     wrong, num_sequences = tokens.auxiliary, len(tokens.numbers)
     if wrong is None:
         return nll_N.new_zeros(num_sequences)
@@ -47,7 +47,7 @@ def margins(nll_N: Tensor, tokens: Tokens, tau: float) -> Tensor:
 
 
 def marked_mean(values_N: Tensor, marks_N: Tensor, segments_N: Tensor, num_sequences: int) -> Tensor:
-    """The mean of each sequence's values over its differing tokens, over its program where none differs, (S,)."""
+    """Return the mean of each sequence's values over its differing tokens, or over its whole program if none differs, (S,)."""
 
     def mean(mask_N: Tensor) -> tuple[Tensor, Tensor]:
         sums_S = values_N.new_zeros(num_sequences).index_add_(0, segments_N, values_N * mask_N)
@@ -60,7 +60,7 @@ def marked_mean(values_N: Tensor, marks_N: Tensor, segments_N: Tensor, num_seque
 
 
 def scattered(tokens: Tokens) -> Tensor:
-    """The marks of each sequence dealt anew among the tokens of its program, the same way throughout a training, (N,)."""
+    """Return each sequence's marks shuffled among the tokens of its program, in the same way throughout a training, (N,)."""
     marks_N = tokens.columns[MARKS].clone()
     (seed,) = tokens.state["seed"].tolist()
     for segment, number in enumerate(tokens.numbers.tolist()):
@@ -72,12 +72,12 @@ def scattered(tokens: Tokens) -> Tensor:
 
 
 def has(marks_N: Tensor, flag: int) -> Tensor:
-    """The mask of the tokens that carry a flag, (N,)."""
+    """Return the mask of the tokens that have a flag, (N,)."""
     return (marks_N & flag) > 0
 
 
 def on_step(moment: Moment, config: FaitConfig) -> None:
-    """Leave what lambda of the coming steps follows from in the method's state."""
+    """Put the values that determine lambda in the coming steps into the method's state."""
     if config.placement == "random":
         moment.state["seed"] = [moment.seed]
     if config.weighting == "schedule":
@@ -87,7 +87,7 @@ def on_step(moment: Moment, config: FaitConfig) -> None:
 
 
 def measured(moment: Moment, tau: float) -> list[float]:
-    """lambda of everything that trains, E of them, under the model as it is."""
+    """Return lambda of each of the E training sequences under the present model."""
     shares_E = [0.0] * moment.sequences
     for nll_N, tokens in moment.auxiliary():
         for number, share in zip(tokens.numbers.tolist(), margins(nll_N, tokens, tau).tolist(), strict=True):
@@ -107,7 +107,7 @@ def measures_every_step(config: FaitConfig) -> bool:
 
 
 def unsteady(config: FaitConfig) -> str:
-    """Return why two passes of a step are not weighed alike, and what would do; empty if they are."""
+    """Return why two passes of a step have different weights, and the remedy; empty if the weights are equal."""
     if not measures_every_step(config):
         return ""
     return "it measures lambda in every forward pass. Set methods.fait.refresh_every above 1"

@@ -10,11 +10,11 @@ class KtoConfig(PairsConfig):
     """The `methods.kto` section."""
 
     beta: float = Field(0.1, gt=0)
-    """The weight of the log-ratios: the larger, the more the model is held to the reference."""
+    """The weight of the log-ratios: the larger, the closer the model stays to the reference."""
     desirable_weight: float = Field(1.0, gt=0)
-    """w+; the paper keeps w+ times desirable answers between 1 and 4/3 of w- times undesirable ones."""
+    """w+, the weight of desirable answers. In the paper, w+ times their number is 1 to 4/3 times w- times the number of undesirable ones."""
     undesirable_weight: float = Field(1.0, gt=0)
-    """w-."""
+    """w-, the weight of undesirable answers."""
 
 
 SPEC = ObjectiveSpec(

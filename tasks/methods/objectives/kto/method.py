@@ -15,7 +15,7 @@ from tasks.methods.objectives.kto.config import KtoConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: KtoConfig) -> Tensor:
-    """The mean over answers, times the step's trained tokens, by which the engine divides."""
+    """Return the mean over answers, times the step's trained tokens, by which the engine divides."""
     ratio_S = own(nll_N, tokens).log_ratio
     foreign = auxiliary(tokens)
     z = foreign[0].log_ratio.mean().clamp(min=0).detach() if foreign else ratio_S.new_zeros(())
@@ -30,7 +30,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: KtoConfig) -> Tensor:
 
 
 def reward(answers: Answers, config: KtoConfig) -> Tensor:
-    """beta r of each answer, (S,)."""
+    """Return beta r of each answer, (S,)."""
     return config.beta * answers.log_ratio
 
 
@@ -49,12 +49,12 @@ def _labelled(sequence: Encoded, *, desirable: bool) -> Encoded:
 
 
 def link(sequence: Encoded, other: Encoded, max_tokens: int, config: KtoConfig) -> Encoded:
-    """Return a sequence with its prompt before the answer of another example as auxiliary sequence."""
+    """Return a sequence whose auxiliary sequence is its prompt followed by the answer of another example."""
     return replace(sequence, auxiliary=(_mismatched(sequence, other, max_tokens),))
 
 
 def _mismatched(sequence: Encoded, other: Encoded, max_tokens: int) -> Encoded:
-    """Return a sequence's prompt before another's answer, of which a pack's length is kept."""
+    """Return a sequence's prompt followed by another's answer, cut off at the length of a pack."""
     start, start_of_answer = (next(i for i, weight in enumerate(s.weights) if weight > 0) for s in (sequence, other))
     ids = [*sequence.ids[:start], *other.ids[start_of_answer:]]
     weights = [0.0] * start + [1.0] * (len(other) - start_of_answer)

@@ -1,4 +1,4 @@
-"""MFTCoder: several tasks at once, none of which wins by its size, its ease or its speed.
+"""MFTCoder: train several tasks at once, balanced so that none dominates by its size, its ease or its speed.
 
 Liu et al. 2024, https://arxiv.org/abs/2311.02303; CoBa: Gong et al. 2024, https://arxiv.org/abs/2410.06741.
 e_n loss of a token, n_b trained tokens of example b, tasks k with weights v_k, U the tasks present in the step:
@@ -18,9 +18,9 @@ with C = `history` - `warmup` + 1, as in the authors' code, the warm-up counted 
 (self_paced) and before step `warmup` (coba).
 Shapes: N = trained tokens of the pack, K = tasks, W = updates looked at.
 
-Our design, not the paper's: means are over the whole accumulated step, not over each pack; a token's loss carries its weight;
-a task that is not in a validation batch has no point there, and counts with its last ratio where the worst is taken; DF has the
-bound of CoBa's paper, which its code lacks; validation losses are taken before every step, where the authors' loop takes them
-before training and after every step but the first. The focal variants of the paper are left out: neither code nor text confirmed
-them.
+Our design, not the paper's: means are over the whole accumulated step, not over each pack. A token's loss is multiplied by its weight.
+A task that is not in a validation batch has no point there, and its last ratio is used when the worst is taken. DF has the
+bound of CoBa's paper, which its code lacks. Validation losses are measured before every step; the authors' loop measures them
+before training and after every step except the first. The focal variants of the paper are left out, because neither code nor text
+confirmed them.
 """

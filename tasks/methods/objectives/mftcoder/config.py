@@ -12,25 +12,25 @@ class MftcoderConfig(Config):
     """The `methods.mftcoder` section."""
 
     aggregation: Literal["case1", "case2", "case3", "case4"] = "case3"
-    """Mean over tokens, over examples, or over tasks of either."""
+    """`case1`: mean over tokens; `case2`: over examples; `case3` and `case4`: over tasks, of the mean over tokens or over examples."""
     task_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Fixed v of tasks, by name; 1 for the others."""
+    """Fixed weights v of tasks, by name; 1 for tasks not named."""
     balance: Literal["none", "self_paced", "coba"] = "none"
-    """The rule by which v follows the validation losses. It costs forward passes on `valid_batches` at every update."""
+    """The rule by which v follows the validation losses. It costs forward passes over `valid_batches` at every update."""
     interval: int = Field(1, ge=1)
     """Steps from one update to the next."""
     valid_batches: int = Field(1, ge=1)
     """Validation batches of an update, taken in turn."""
     window: int = Field(100, ge=2)
-    """self_paced: updates over which a slope is fitted, and the step from which weights follow. Before it they are equal, as in the
-    authors' training."""
+    """self_paced: the number of updates over which a slope is fitted, and the step from which on weights follow the losses. Before it they
+    are equal, as in the authors' training."""
     warmup: int = Field(100, ge=1)
-    """coba: steps of equal weights at the start; about as many as there are validation batches."""
+    """coba: steps with equal weights at the start; take about the number of validation batches."""
     history: int = Field(200, ge=2)
     """coba: updates over which a slope is fitted; 2 to 5 times the warm-up. A slope is compared with those of the last
     `history` - `warmup` + 1 updates, as in the authors' code."""
     tau: float = Field(5.0, gt=0)
-    """coba: how sharply a worst task that stops falling shifts weight."""
+    """coba: how strongly weights shift when the loss of the worst task stops falling."""
 
     @model_validator(mode="after")
     def _weights_are_used(self) -> Self:
@@ -52,7 +52,7 @@ class MftcoderConfig(Config):
 
     @property
     def compared(self) -> int:
-        """The number of updates whose slopes coba compares, as the authors' code has it."""
+        """Return the number of updates whose slopes coba compares, as in the authors' code."""
         return self.history - self.warmup // self.interval + 1
 
 

@@ -17,19 +17,19 @@ from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 SHARPNESS = 50.0
 """The factor of self-paced weights, as in the official code."""
 LEAST = 1e-30
-"""The smallest self-paced weight: above 0 in fp32, so that a task that is alone in a step can be divided by it."""
+"""The smallest self-paced weight: above 0 in fp32, so that the loss of a step with only one task can be divided by it."""
 
 Losses = list[float | None]
 """The loss of each task; None for one that was not seen."""
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: MftcoderConfig) -> Tensor:
-    """The pack's share of the mean, times the step's trained tokens, by which the engine divides."""
+    """Return the pack's share of the mean, times the step's trained tokens, by which the engine divides."""
     return (share(tokens, config) * tokens.weights * nll_N).sum()
 
 
 def share(tokens: Tokens, config: MftcoderConfig) -> Tensor:
-    """The weight of each token in the step's mean, times the step's tokens: (N,), 1 for all in case1."""
+    """Return the weight of each token in the step's mean, times the step's tokens, (N,); 1 for all in case1."""
     total = tokens.task_tokens.sum()
     length_N = tokens.segments.bincount()[tokens.segments]
     if config.aggregation == "case1":
@@ -46,14 +46,14 @@ def share(tokens: Tokens, config: MftcoderConfig) -> Tensor:
 
 
 def self_paced(losses_WK: Sequence[Losses]) -> list[float]:
-    """The weights that the last losses give."""
+    """Return the weights that follow from the last losses."""
     relative_K = relative([slope(column) for column in zip(*losses_WK, strict=True)])
     scores_K = [fast * -r for fast, r in zip(softmax(relative_K), relative_K, strict=True)]
     return [max(weight, LEAST) for weight in softmax([SHARPNESS * score for score in scores_K])]
 
 
 def coba(slopes_WK: Sequence[Sequence[float]], worst: Sequence[float], tau: float) -> list[float]:
-    """The weights that the last slopes give. `worst` holds the slope of the worst ratio at every update so far."""
+    """Return the weights that follow from the last slopes. `worst` holds the slope of the worst ratio at every update so far."""
     num_tasks = len(slopes_WK[-1])
     relative_score = softmax(relative(slopes_WK[-1]))
     absolute_score = softmax([-relative(column)[-1] for column in zip(*slopes_WK, strict=True)])
@@ -66,26 +66,26 @@ def coba(slopes_WK: Sequence[Sequence[float]], worst: Sequence[float], tau: floa
 
 
 def slope(values: Sequence[float | None]) -> float:
-    """Least-squares slope of the values over their places; 0 where fewer than two are known."""
+    """Return the least-squares slope of the values over their places; 0 if fewer than two are known."""
     points = [(place, value) for place, value in enumerate(values) if value is not None]
     return linear_regression(*zip(*points, strict=True)).slope if len(points) > 1 else 0.0
 
 
 def relative(values: Sequence[float]) -> list[float]:
-    """The values in units of their mean size; zeros where all are 0."""
+    """Return the values divided by their mean absolute value; zeros if all are 0."""
     size = sum(map(abs, values)) / len(values)
     return [value / size if size else 0.0 for value in values]
 
 
 def softmax(values: Sequence[float]) -> list[float]:
-    """Positive shares that add up to 1."""
+    """Return the softmax of the values."""
     highest = max(values)
     powers = [math.exp(value - highest) for value in values]
     return [power / sum(powers) for power in powers]
 
 
 def on_step(moment: Moment, config: MftcoderConfig) -> None:
-    """Leave the weights of the coming step in `moment.state["task_weights"]`."""
+    """Put the weights of the coming step into `moment.state["task_weights"]`."""
     if config.balance != "none":
         _follow(moment, config)
     elif config.task_weights:
@@ -93,7 +93,7 @@ def on_step(moment: Moment, config: MftcoderConfig) -> None:
 
 
 def _follow(moment: Moment, config: MftcoderConfig) -> None:
-    """Look at the validation losses where it is time to, and take the weights that they give."""
+    """Measure the validation losses if an update is due, and set the weights that follow from them."""
     state, batches, num_tasks = moment.state, moment.valid.batches, len(moment.valid.tasks)
     if not state:
         _check(moment, config)
@@ -113,7 +113,7 @@ def _follow(moment: Moment, config: MftcoderConfig) -> None:
 
 
 def _coba_update(state: dict[str, Any], losses: Losses, config: MftcoderConfig, *, warm: bool) -> None:
-    """Note the ratios of these losses to the first ones, and once `warm` the slopes and the weights that they give."""
+    """Record the ratios of these losses to the first ones, and, once `warm`, the slopes and the weights that follow from them."""
 
     def noted(name: str, value: Any, length: int) -> list[Any]:
         state[name] = [*state.get(name, []), value][-length:]
@@ -131,7 +131,7 @@ def _coba_update(state: dict[str, Any], losses: Losses, config: MftcoderConfig, 
 
 
 def _losses(moment: Moment, batches: Sequence[Mapping[str, Tensor]]) -> Losses:
-    """The mean loss of each task's tokens in these batches, of the model as it is, which keeps no trace of it."""
+    """Return the mean loss of each task's tokens in these batches under the present model, whose state does not change."""
     num_tasks = len(moment.valid.tasks)
     sums_K = torch.zeros(num_tasks, dtype=torch.float64)
     counts_K = torch.zeros(num_tasks, dtype=torch.long)
@@ -145,12 +145,12 @@ def _losses(moment: Moment, batches: Sequence[Mapping[str, Tensor]]) -> Losses:
 
 
 def _trained_tasks(batch: Mapping[str, Tensor]) -> Tensor:
-    """The task of each trained token of a batch, (N,)."""
+    """Return the task of each trained token of a batch, (N,)."""
     return batch["tasks"][0][batch["labels"][0] != IGNORE].cpu()
 
 
 def _by_name(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    """The weights in the order of `names`. Raises ValueError for a task that is not there."""
+    """Return the weights in the order of `names`. Raises ValueError for a task that is not among them."""
     if unknown := sorted(weights.keys() - set(names)):
         raise ValueError(
             f"mftcoder.task_weights names {', '.join(unknown)}, and no example is of that task. "
@@ -160,7 +160,7 @@ def _by_name(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
 
 
 def _check(moment: Moment, config: MftcoderConfig) -> None:
-    """Raise ValueError where weights could not follow anything."""
+    """Raise ValueError if the weights have no validation losses to follow."""
     seen = {task for batch in moment.valid.batches for task in _trained_tasks(batch).tolist()}
     if unseen := [name for number, name in enumerate(moment.valid.tasks) if number not in seen]:
         raise ValueError(

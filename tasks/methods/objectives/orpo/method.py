@@ -11,7 +11,7 @@ from tasks.methods.objectives.orpo.config import OrpoConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: OrpoConfig) -> Tensor:
-    """The sum of the token losses of the better answers, and the odds ratios' mean times the step's trained tokens."""
+    """Return the sum of the token losses of the better answers plus lambda times the mean loss of odds ratios, times the step's tokens."""
     if (worse := auxiliary(tokens)) is None:
         return nll_N.sum()
     rejected, owners_S = worse
@@ -20,13 +20,13 @@ def loss(nll_N: Tensor, tokens: Tokens, config: OrpoConfig) -> Tensor:
 
 
 def log_odds(mean_log_p_S: Tensor) -> Tensor:
-    """log p / (1 - p) of each answer, (S,); p counts as 1 - eps of its dtype at most."""
+    """Return log p / (1 - p) of each answer, (S,); p is clipped at 1 - eps of its dtype."""
     below_0_S = mean_log_p_S.clamp(max=-torch.finfo(mean_log_p_S.dtype).eps)
     return mean_log_p_S - torch.log(-torch.expm1(below_0_S))
 
 
 def reward(answers: Answers, config: OrpoConfig) -> Tensor:
-    """lambda m of each answer, (S,), as TRL's `ORPOTrainer` tells it."""
+    """Return lambda m of each answer, (S,), as TRL's `ORPOTrainer` reports it."""
     return config.weight * answers.mean_log_p
 
 

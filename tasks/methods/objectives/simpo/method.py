@@ -10,7 +10,7 @@ from tasks.methods.objectives.simpo.config import SimpoConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: SimpoConfig) -> Tensor:
-    """The mean over pairs, times the step's trained tokens, by which the engine divides."""
+    """Return the mean over pairs, times the step's trained tokens, by which the engine divides."""
     if (worse := auxiliary(tokens)) is None:
         return 0.0 * nll_N.sum()
     rejected, owners_S = worse
@@ -19,7 +19,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: SimpoConfig) -> Tensor:
 
 
 def reward(answers: Answers, config: SimpoConfig) -> Tensor:
-    """beta m of each answer, (S,), the paper's equation 4."""
+    """Return beta m of each answer, (S,), the paper's equation 4."""
     return config.beta * answers.mean_log_p
 
 

@@ -10,7 +10,7 @@ from tasks.methods.optimizers.adamw.config import AdamwConfig
 
 
 def make(groups: Sequence[Group], config: AdamwConfig, seed: int) -> optim.Optimizer:
-    """AdamW over `groups`."""
+    """Return AdamW over `groups`."""
     prepared = param_groups(groups, config.learning_rate, config.weight_decay)
     return optim.AdamW(prepared, lr=config.learning_rate, betas=config.betas, eps=config.eps)
 

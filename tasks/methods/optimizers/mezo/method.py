@@ -9,7 +9,7 @@ from tasks.methods.optimizers.mezo.config import MezoConfig
 
 
 def make(groups: Sequence[Group], config: MezoConfig, seed: int) -> Mezo:
-    """MeZO over `groups`."""
+    """Return MeZO over `groups`."""
     prepared = param_groups(groups, config.learning_rate, config.weight_decay)
     return Mezo(prepared, config.eps, config.directions, seed)
 

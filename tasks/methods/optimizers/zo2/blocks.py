@@ -1,4 +1,4 @@
-"""Blocks of a model that wait on disk or in the memory of the host, and are in the memory that computes one after the other."""
+"""Blocks of a model, which wait on disk or in host memory and are loaded one after the other into the memory of the computing device."""
 
 import mmap
 import os
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 ALIGNMENT = 64
-"""Bytes at whose multiples the tensors of a file begin."""
+"""The alignment of tensors in a file, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class Home:
 
     tensors: Sequence[Tensor]
     pages: mmap.mmap | None = None
-    """The file that they lie in, if it is one."""
+    """The memory map of the file that holds the tensors; None for host memory."""
 
     def rest(self) -> None:
-        """Let go of the pages of memory that reading and writing the file took; what was written is kept."""
+        """Release the memory pages that reading and writing the file occupied; written data are kept."""
         if self.pages is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.pages.madvise(mmap.MADV_DONTNEED)
 
 
 class Block:
-    """A decoder layer with the tensors that it shares with nobody."""
+    """A decoder layer with the tensors that belong to it alone."""
 
     def __init__(self, module: nn.Module, tensors: Sequence[Tensor], places: Sequence[int | None]) -> None:
         self.module, self.tensors = module, tensors
         self.places = [place for place in places if place is not None]
-        """The places in the optimizer's groups of its tensors that train at some time."""
+        """The places, in the optimizer's groups, of its tensors that train at some time."""
         self.trained = [place is not None for place in places]
         """For each tensor, True if it trains at some time."""
         self.home: Home | None = None
@@ -49,7 +49,7 @@ class Block:
         return sum(tensor.nbytes for tensor in self.tensors)
 
     def move_out(self, home: Home) -> None:
-        """Leave memory for a home for the first time."""
+        """Move the tensors from memory to a home for the first time."""
         self.home = home
         self.leave([True] * len(self.tensors))
 
@@ -61,7 +61,7 @@ class Block:
         self.home.rest()
 
     def leave(self, changed: Sequence[bool]) -> None:
-        """Copy the tensors that changed home, and give up the others."""
+        """Copy changed tensors home, and drop the others from memory."""
         assert self.home is not None
         for tensor, waiting, is_new in zip(self.tensors, self.home.tensors, changed, strict=True):
             if is_new:
@@ -76,21 +76,21 @@ class Blocks:
     def __init__(self, blocks: Sequence[Block], room: int, device: torch.device) -> None:
         self.blocks, self.room, self.device = blocks, room, device
         self.uploads = self.resident = self.most_resident = 0
-        """Blocks that arrived in passes so far; those in memory now, and the most at a time, without those that stay."""
+        """Counts of blocks: those loaded in passes so far, those in memory now, and the most at a time. Blocks that stay do not count."""
         self._room, self._count = threading.Semaphore(room), threading.Lock()
         self._arrivals, self._departures = (ThreadPoolExecutor(1, name) for name in ("arrivals", "departures"))
         self._inward, self._outward = self._stream(), self._stream()
 
     @property
     def most_bytes(self) -> int:
-        """The most bytes of blocks in memory at a time, those that stay included."""
+        """Return the most bytes of blocks in memory at a time, including those that stay."""
         travelling = sorted((block.nbytes for block in self.blocks if block.home), reverse=True)
         return sum(block.nbytes for block in self.blocks if not block.home) + sum(travelling[: self.room])
 
     def through(self) -> Generator[Block, None, None]:
-        """Yield each block while it is in memory. The next one arrives and the last one leaves meanwhile.
+        """Yield each block while it is in memory. Meanwhile the next one is loaded and the previous one is moved home.
 
-        Close it (`contextlib.closing`), or a block that is on its way waits for ever where the caller fails.
+        Close the generator (`contextlib.closing`): otherwise, if the caller fails, a block that is being loaded waits without end.
         """
         travelling = [block for block in self.blocks if block.home]
         following = dict(pairwise(travelling))
@@ -112,7 +112,7 @@ class Blocks:
                 departures.append(self._departures.submit(self.take_away, block))
                 present = None
         finally:
-            if present:  # the caller failed, and the next block is on its way
+            if present:  # the caller failed while the next block was being loaded
                 self.take_away(present)
                 if ahead:
                     ahead.result()
@@ -121,7 +121,7 @@ class Blocks:
                 departure.result()
 
     def bring(self, block: Block) -> None:
-        """Bring a block to memory as soon as there is room."""
+        """Load a block into memory as soon as there is room."""
         self._room.acquire()
         with self._count:
             self.resident += 1
@@ -130,7 +130,7 @@ class Blocks:
             block.arrive(self.device)
 
     def take_away(self, block: Block, *, changed: bool = True) -> None:
-        """Bring a block home; what has not `changed` is there already."""
+        """Move a block home. Without `changed` nothing is copied, since home has the same values."""
         with _beside_computing(self._outward):
             block.leave(block.trained if changed else [False] * len(block.tensors))
         with self._count:
@@ -138,12 +138,12 @@ class Blocks:
         self._room.release()
 
     def _finish_computing(self) -> None:
-        """Wait until a GPU has done what it was given; a CPU has by then."""
+        """Wait until a GPU has finished its queued work; on a CPU nothing is queued."""
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
     def _stream(self) -> "torch.cuda.Stream | None":
-        """Return a stream of a GPU for copies; None on a CPU."""
+        """Return a CUDA stream for copies; None on a CPU."""
         if self.device.type != "cuda":
             return None
         return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
@@ -151,7 +151,7 @@ class Blocks:
 
 @contextmanager
 def _beside_computing(stream: "torch.cuda.Stream | None") -> Iterator[None]:
-    """Have a GPU make copies on a stream of their own, and wait until they are made."""
+    """Make copies on a CUDA stream of their own, and wait for them at the end."""
     if stream is None:
         yield
         return
@@ -161,9 +161,9 @@ def _beside_computing(stream: "torch.cuda.Stream | None") -> Iterator[None]:
 
 
 def on_disk(tensors: Sequence[Tensor], folder: Path) -> Home:
-    """Return a home for tensors like these in a file of `folder` without a name, which ends with this process.
+    """Return a home for tensors like these in an unnamed file in `folder`, which is removed when this process ends.
 
-    Raises OSError if the disk has no room for it.
+    Raises OSError if the disk has no room for the file.
     """
     starts, size = [], 0
     for tensor in tensors:
@@ -172,7 +172,7 @@ def on_disk(tensors: Sequence[Tensor], folder: Path) -> Home:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk would end the process at a write to a mapped page
+            os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process at a write to a mapped page
         else:
             file.truncate(size)
         pages = mmap.mmap(file.fileno(), size)
@@ -184,6 +184,6 @@ def on_disk(tensors: Sequence[Tensor], folder: Path) -> Home:
 
 
 def in_host_memory(tensors: Sequence[Tensor]) -> Home:
-    """Return a home for tensors like these in memory of the host, pinned where there is a GPU to read it."""
+    """Return a home for tensors like these in host memory, pinned if there is a GPU."""
     pinned = torch.cuda.is_available()
     return Home([torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned) for tensor in tensors])

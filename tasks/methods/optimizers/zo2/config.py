@@ -10,8 +10,8 @@ class Zo2Config(StepsConfig):
     """The `methods.zo2` section: MeZO's settings, and the memory that blocks may take."""
 
     resident_mb: float | None = Field(None, gt=0)
-    """MB (10^6 bytes) that blocks may take in memory at a time. Without a number as many as three take. With fewer blocks wait for each
-    other; what is beyond three holds the first ones for good. No byte of the result depends on it."""
+    """MB (10^6 bytes) that blocks may take in memory at a time. Null is enough for three blocks. With less, blocks wait for each other; with
+    more, the first blocks stay in memory. No byte of the result depends on it."""
 
 
 SPEC = OptimizerSpec(

@@ -20,13 +20,13 @@ from tasks.methods.optimizers.zo2.passes import Pass
 
 MB = 1_000_000
 TRAVELLING = 3
-"""Blocks in memory where none waits for another: one arrives, one computes, one leaves."""
+"""Blocks in memory at a time so that none waits for another: one arrives, one computes, one leaves."""
 
 
 class Zo2(Mezo):
-    """MeZO whose passes go through the blocks side by side, and whose step is made in the pass after it.
+    """MeZO whose two passes go through the blocks side by side, and whose step is applied during the next pass.
 
-    Before `stream` all of the model counts as outside of the blocks.
+    Before `stream` is called, the whole model counts as outside of the blocks.
     """
 
     def __init__(self, groups: list[dict[str, Any]], config: Zo2Config, seed: int) -> None:
@@ -38,10 +38,10 @@ class Zo2(Mezo):
         self.blocks = Blocks([], 1, torch.device("cpu"))
 
     def stream(self, model: nn.Module, device: str, folder: Path) -> None:
-        """Send the blocks of `model` home, and what lies outside of them to `device`.
+        """Move the blocks of `model` home, and the other weights to `device`.
 
-        Home is a file in `folder` where the device is the CPU, else the memory of the host. Raises ValueError where the memory for
-        blocks holds none, OSError where the disk has no room.
+        Home is a file in `folder` if the device is the CPU, else host memory. Raises ValueError if the memory for blocks is too small for one
+        block, and OSError if the disk has no room.
         """
         at = torch.device(device)
         blocks = self._cut(model)
@@ -54,7 +54,7 @@ class Zo2(Mezo):
                 if id(tensor) not in travelling:
                     tensor.data = tensor.data.to(at)
             plain: Any = surgery.plain(model)
-            plain.hf_device_map = {"outside": device, "blocks": "host"}  # transformers and accelerate then move nothing
+            plain.hf_device_map = {"outside": device, "blocks": "host"}  # transformers and accelerate move nothing then
         self.blocks = Blocks(blocks, room, at)
         within = {place for block in blocks for place in block.places}
         self._outside = [place for place in range(len(self._tensors())) if place not in within]
@@ -86,7 +86,7 @@ class Zo2(Mezo):
         plus, minus = Pass(loss), Pass(loss)
 
         def advance(*, at_minus: bool) -> None:
-            """Let a pass go on, with what lies outside of the blocks at its side of theta."""
+            """Continue a pass, with the weights outside of the blocks perturbed to the pass's side."""
             if at_minus:
                 self._exchange(below)
             self._running = minus if at_minus else plus
@@ -118,7 +118,7 @@ class Zo2(Mezo):
             minus.close()
 
     def _below(self, seed: int, frozen: Sequence[int]) -> dict[int, Tensor]:
-        """Return theta - eps z of what lies outside of the blocks, by place, where it is at theta + eps z. It takes the memory of z."""
+        """Return theta - eps z for the weights outside of the blocks, by place, whose values are theta + eps z now. Reuses the memory of z."""
         tensors = self._tensors()
         below: dict[int, Tensor] = {}
         for place in self._outside:
@@ -129,14 +129,14 @@ class Zo2(Mezo):
         return below
 
     def _exchange(self, others: dict[int, Tensor]) -> None:
-        """Put the values of `others` into the tensors in their places, and theirs into `others`."""
+        """Swap the values of `others` with those of the tensors in the same places."""
         tensors = self._tensors()
         for place, other in others.items():
             tensor = tensors[place][1]
             tensor.data, others[place] = other, tensor.data
 
     def _cut(self, model: nn.Module) -> list[Block]:
-        """Return the blocks of `model`. A tensor of two blocks, or of one and of what lies outside, belongs to none."""
+        """Return the blocks of `model`. A tensor that two blocks share, or a block and a module outside, belongs to none of them."""
         layers = list(surgery.decoder_layers(model))
         inside = [{id(tensor): tensor for tensor in (*layer.parameters(), *layer.buffers())} for layer in layers]
         uses = Counter(key for tensors in inside for key in tensors)
@@ -153,7 +153,7 @@ class Zo2(Mezo):
         return blocks
 
     def _room(self, blocks: Sequence[Block]) -> tuple[int, int]:
-        """Return the number of blocks that may be in memory beside those that stay, and the number that stay."""
+        """Return the number of blocks that may be in memory in addition to those that stay, and the number that stay."""
         largest = max(block.nbytes for block in blocks)
         room = TRAVELLING if self._resident_mb is None else int(self._resident_mb * MB // largest)
         if room < 1:
@@ -166,20 +166,20 @@ class Zo2(Mezo):
         return min(room, TRAVELLING), max(room - TRAVELLING, 0)
 
     def _enter(self, block: Block, *_: Any) -> None:
-        """Before a block's forward: halt the pass of a step; bring the block for any other."""
+        """Halt, before a block's forward, the pass of a step; for any other pass load the block."""
         if self._running:
             self._running.halt()
         elif block.home:
             self.blocks.bring(block)
 
     def _exit(self, block: Block, *_: Any) -> None:
-        """After a block's forward: a block that was brought for it goes home."""
+        """Move a block home after its forward, if it was loaded for that forward."""
         if not self._running and block.home:
             self.blocks.take_away(block, changed=False)
 
 
 def make(groups: Sequence[Group], config: Zo2Config, seed: int) -> Zo2:
-    """ZO2 over `groups`."""
+    """Return ZO2 over `groups`."""
     return Zo2(param_groups(groups, config.learning_rate, config.weight_decay), config, seed)
 
 

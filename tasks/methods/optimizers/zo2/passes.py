@@ -1,7 +1,7 @@
-"""A forward pass that halts before every block, so that several can go through a model side by side.
+"""A forward pass that halts before every block, so that several passes can go through a model side by side.
 
-A function of torch cannot be left and entered again, so a pass has a thread of its own. The caller and the passes take turns, and never
-do two of them compute: it is a coroutine.
+A torch forward cannot be suspended and resumed, so each pass has a thread of its own. The caller and the passes take turns and never compute
+at the same time, like coroutines.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ class Closed(BaseException):
 
 
 class Pass:
-    """A call of `loss`, which begins and goes on when `advance` is called."""
+    """A call of `loss`, which starts and continues whenever `advance` is called."""
 
     def __init__(self, loss: Callable[[], Tensor | float]) -> None:
         self.value: Tensor | None = None
-        """What `loss` returned; None until then."""
+        """The value that `loss` returned; None until then."""
         self._turn, self._back = Semaphore(0), Semaphore(0)
         self._error: BaseException | None = None
         self._closed = self._ended = False
@@ -31,7 +31,7 @@ class Pass:
         self._thread.start()
 
     def advance(self) -> None:
-        """Let the pass go on to the next block, or to its end. Raises what `loss` raises; does nothing at the end."""
+        """Continue the pass to the next block, or to its end. Raises what `loss` raises; does nothing after the end."""
         if self._ended:
             return
         self._turn.release()
@@ -47,7 +47,7 @@ class Pass:
             raise Closed
 
     def result(self) -> Tensor:
-        """Return what `loss` returned. Raises ValueError if the pass has halted once more, before a block that it had been through."""
+        """Return the value of `loss`. Raises ValueError if the pass has halted again before a block that it had already passed."""
         if self.value is None:
             raise ValueError("The model runs a block more than once per pass, and zo2 loads it only once.")
         return self.value

@@ -10,9 +10,9 @@ class BundleConfig(Config):
     """The `methods.bundle` section."""
 
     least: float | None = Field(None, gt=-1, lt=1)
-    """The smallest cosine to the nearest bundle at which its member answers; below it the base does. Without a number a member always answers."""
+    """The smallest cosine to the nearest bundle at which its member answers; below it the base answers. Null: a member always answers."""
     size: int = Field(10_000, ge=2)
-    """Numbers of a hypervector, no fewer than a hidden state has."""
+    """Length of a hypervector, at least that of a hidden state."""
 
 
 SPEC = RouterSpec(config=BundleConfig)

@@ -19,7 +19,7 @@ def similarities(states_NLH: NDArray[np.float32], bank: Specialists, size: int) 
 
 
 def route(asked: Asked, bank: Specialists, config: BundleConfig) -> Sequence[str | None]:
-    """The member whose bundle is nearest to each prompt, if it is near enough."""
+    """Return the member whose bundle is nearest to each prompt, or None if none is near enough."""
     if config.least is not None and len(bank.names) == 1:
         raise ValueError(
             f"methods.bundle.least: the bank has one member, {bank.names[0]!r}, and bundles are compared after centring over several. "

@@ -10,11 +10,11 @@ class DualtuneConfig(Config):
     """The `methods.dualtune` section."""
 
     votes: int = Field(10, ge=1)
-    """Choices that are drawn for each prompt; the name that most of them have wins. With 1 the likeliest one is taken."""
+    """Choices drawn for each prompt; the most frequent name wins. With 1 the choice is decoded greedily."""
     temperature: float = Field(1.0, gt=0)
-    """Temperature at which they are drawn."""
+    """Temperature at which choices are drawn."""
     max_new_tokens: int = Field(64, ge=1)
-    """Longest choice."""
+    """Maximum tokens of a choice."""
 
 
 SPEC = RouterSpec(config=DualtuneConfig)

@@ -18,7 +18,7 @@ def elected(texts: Sequence[str], members: Collection[str]) -> str:
 
 
 def route(asked: Asked, bank: Specialists, config: DualtuneConfig) -> Sequence[str | None]:
-    """The adapter of the tool that the selection adapter chooses. An item that is the choice itself goes to the selection adapter.
+    """Return the adapter of the tool that the selection adapter chooses. Items of the selection task itself go to the selection adapter.
 
     Raises ValueError for a bank without one.
     """

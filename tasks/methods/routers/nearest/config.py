@@ -10,8 +10,8 @@ class NearestConfig(Config):
     """The `methods.nearest` section."""
 
     reach: float | None = Field(None, gt=0)
-    """The largest d to the nearest member at which it answers; beyond it the base does. Prompts like those that a member was trained on
-    have about 1. Without a number the nearest member always answers."""
+    """The largest d at which the nearest member answers; beyond it the base answers. Prompts like those that a member was trained on
+    have d of about 1. Null: the nearest member always answers."""
 
 
 SPEC = RouterSpec(config=NearestConfig)

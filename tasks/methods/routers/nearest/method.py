@@ -18,7 +18,7 @@ def distances(states_NLH: NDArray[np.float32], bank: Specialists) -> NDArray[np.
 
 
 def route(asked: Asked, bank: Specialists, config: NearestConfig) -> Sequence[str | None]:
-    """The nearest member of each prompt that is within reach."""
+    """Return the nearest member for each prompt, or None if it is not within reach."""
     d_NK = distances(asked.states(), bank)
     nearest, reach = d_NK.argmin(axis=1), np.inf if config.reach is None else config.reach
     return [bank.names[k] if d_K[k] <= reach else None for k, d_K in zip(nearest, d_NK, strict=True)]

@@ -7,7 +7,7 @@ from tasks.methods.routers.none.config import NoneConfig
 
 
 def route(asked: Asked, bank: Specialists, config: NoneConfig) -> Sequence[str | None]:
-    """None for every prompt."""
+    """Return None for every prompt."""
     return [None] * len(asked.tasks)
 
 

@@ -7,7 +7,7 @@ from tasks.methods.routers.task.config import TaskConfig
 
 
 def route(asked: Asked, bank: Specialists, config: TaskConfig) -> Sequence[str | None]:
-    """The item's own task where the bank has it."""
+    """Return each item's own task, or None if the bank does not have it."""
     return [task if task in bank.names else None for task in asked.tasks]
 
 

@@ -1,1 +1,1 @@
-"""Everything that the adapter left trainable: full fine-tuning without an adapter, the whole adapter with one."""
+"""Everything that the adapter left trainable: the whole adapter, or all weights (full fine-tuning) without an adapter."""

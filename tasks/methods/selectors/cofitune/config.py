@@ -12,14 +12,14 @@ class CofituneConfig(Config):
     """The `methods.cofitune` section."""
 
     band: tuple[float, float] = (0.25, 0.5)
-    """The layers that train, from a share of the depth to another: 8 to 15 of 32."""
+    """The layers that train, between two fractions of the depth; the default is layers 8 to 15 of 32."""
     modules: tuple[str, ...] = Field(("up_proj", "down_proj"), min_length=1)
     """Last name segments of the layers that train in the band."""
     mask: Literal["rows", "official_tiled", "none"] = "rows"
-    """`rows`: steps of important units are smaller. `official_tiled`: gradients are masked, in the layout of the authors' code. `none`: the
-    coarse choice alone."""
+    """`rows`: steps of important units are smaller. `official_tiled`: gradients are masked, in the layout of the authors' code. `none`: only
+    the coarse choice."""
     accumulate: Literal["signed", "absolute"] = "signed"
-    """The sum of a unit's gradients over batches: as they are, as in the authors' code, or their magnitudes."""
+    """The sum of a unit's gradients over batches: of signed gradients, as in the authors' code, or of their magnitudes."""
     dropout: float = Field(0.003, gt=0, lt=1)
     """Dropout of attention probabilities and of the MLP's output while importance is measured."""
 

@@ -1,4 +1,4 @@
-"""The importance of units for what a model can do, by the divergence of two passes under dropout."""
+"""Measure the importance of units for a model's abilities, by the divergence of two passes under dropout."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from tasks.core.weights.surgery import decoder_layers, evaluating
 UNITS = {"up_proj": "channels", "down_proj": "outputs", "q_proj": "heads", "k_proj": "heads", "v_proj": "heads"}
 """The units that the rows of a layer belong to, by the last segment of its name."""
 WRITERS = {"channels": "mlp.up_proj", "outputs": "mlp.down_proj", "heads": "self_attn.o_proj"}
-"""The module of a decoder layer that writes or reads what a kind of units computes."""
+"""Kind of units → the module of a decoder layer that writes or reads their values."""
 FACTOR = 0.1
-"""Of the KL divergence."""
+"""The factor of the KL divergence."""
 ROWS = 64
 """Rows of logits whose distributions are in memory at a time."""
 
 Multipliers = Mapping[str, Tensor]
-"""The numbers of the units of one layer by their kind, (U,) each."""
+"""Kind of units → a number for each unit of one layer, (U,)."""
 
 
 def importance(
@@ -37,11 +37,11 @@ def importance(
     kinds: Iterable[str] = tuple(WRITERS),
     absolute: bool = False,
 ) -> dict[int, dict[str, Tensor]]:
-    """Return the importance of the units of these `kinds` of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
+    """Return the importance of the units of these `kinds` in the decoder layers `numbers`, (U,) by kind. Uses no shared random generator.
 
-    Each of the two passes is made twice, with the same dropout: first for the logits, whose divergence gives the gradients to go
-    backward with, and then with a graph. So one graph is in memory at a time, it keeps each layer's input alone (what else going backward
-    needs is computed again), and with weights frozen nothing for theirs. Raises ValueError for layers of another form.
+    Each of the two passes is made twice, with the same dropout: first for the logits, whose divergence gives the gradients at the logits, and
+    then with a graph for the backward pass. So only one graph is in memory at a time. It stores only each layer's input and recomputes the
+    rest, and nothing for weight gradients, since weights are frozen. Raises ValueError for layers of another form.
     """
     layers: list[Any] = list(decoder_layers(model))
     wanted = sorted(set(kinds))
@@ -75,13 +75,13 @@ def importance(
 
 
 def _dropped(model: nn.Module, probe: Probe, batch: Mapping[str, Tensor], key: str) -> Tensor:
-    """Return the logits of a pass whose dropout the key draws, (N, V)."""
+    """Return the logits of a pass with dropout drawn from `key`, (N, V)."""
     torch.manual_seed(random.Random(key).getrandbits(63))
     return probe.logits(model, batch)
 
 
 def divergence_grads_(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the divergence at both passes' logits, (N, V), in place of the logits. A few rows have distributions at a time."""
+    """Return the gradients of the divergence at both passes' logits, (N, V), which overwrite the logits. Works on a few rows at a time."""
     for start in range(0, len(first_NV), ROWS):
         rows = slice(start, start + ROWS)
         sides = [logits_NV[rows].clone().requires_grad_() for logits_NV in (first_NV, second_NV)]
@@ -93,7 +93,7 @@ def divergence_grads_(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tens
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Freeze all parameters as long as it lasts."""
+    """Freeze all parameters inside the context."""
     training = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.requires_grad_(False)
     try:
@@ -104,13 +104,13 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 def normalised(importance_U: Tensor) -> Tensor:
-    """Return s of the units of one layer, (U,); 0 where all are alike."""
+    """Return s of the units of one layer, (U,); 0 if all are equal."""
     deviation = importance_U.std()
     return torch.tanh((importance_U - importance_U.mean()) / deviation).abs() if deviation > 0 else importance_U * 0
 
 
 def of_rows(s: Multipliers, name: str, rows: int, head_width: int) -> Tensor:
-    """Return s of each row of the layer of this name, (O,), where a head has `head_width` rows."""
+    """Return s of each row of the layer of this name, (O,); a head has `head_width` rows."""
     kind = UNITS[name.rpartition(".")[2]]
     s_U = s[kind]
     if kind != "heads":
@@ -119,7 +119,7 @@ def of_rows(s: Multipliers, name: str, rows: int, head_width: int) -> Tensor:
 
 
 def _check_form(layer: nn.Module, kinds: Iterable[str]) -> None:
-    """Raise ValueError where a decoder layer lacks what dropout goes into, or a module whose units are measured."""
+    """Raise ValueError if a decoder layer lacks a module for dropout, or a module whose units are measured."""
     modules = dict(layer.named_modules())
     missing = [name for name in ("mlp", "self_attn", *(WRITERS[kind] for kind in kinds)) if name not in modules]
     if not missing and not hasattr(modules["self_attn"], "attention_dropout"):
@@ -145,18 +145,18 @@ def _ones(layer: Any, kinds: Iterable[str]) -> dict[str, Tensor]:
 
 @contextmanager
 def _perturbed(layer: Any, dropout: float, multipliers: Multipliers) -> Iterator[None]:
-    """Let a decoder layer drop attention probabilities and outputs, multiply its units, and keep its input alone for going backward."""
+    """Inside the context, apply dropout and the multipliers to a decoder layer, and let it store only its input for the backward pass."""
     attention = layer.self_attn
     kept = attention.attention_dropout
     attention.attention_dropout, attention.training = dropout, True  # the modules inside keep their mode
-    hooks = [layer.mlp.register_forward_hook(partial(_drop, dropout))]  # after down_proj, where it has one
+    hooks = [layer.mlp.register_forward_hook(partial(_drop, dropout))]  # after down_proj, if it has one
     for kind, g_U in multipliers.items():
         writer = layer.get_submodule(WRITERS[kind])
         if kind == "heads":
             hooks.append(writer.register_forward_pre_hook(partial(_multiply_heads, g_U)))
         else:
             hooks.append(writer.register_forward_hook(partial(_multiply, g_U)))
-    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # computed again with the same dropout
+    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # recomputed with the same dropout
     try:
         yield
     finally:
@@ -175,7 +175,7 @@ def _multiply(g_U: Tensor, _layer: nn.Module, _inputs: Any, output: Tensor) -> T
 
 
 def _multiply_heads(g_U: Tensor, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Multiply what o_proj reads of each head, which is what its attention probabilities are multiplied by."""
+    """Multiply each head's part of o_proj's input, which equals multiplying the head's attention probabilities."""
     (x, *rest) = inputs
     by_head = x.view(*x.shape[:-1], len(g_U), -1) * g_U.to(x.dtype)[:, None]
     return (by_head.flatten(-2), *rest)

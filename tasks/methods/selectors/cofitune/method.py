@@ -22,9 +22,10 @@ def band(layers: int, config: CofituneConfig) -> range:
 
 
 def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) -> None:
-    """Freeze all but the modules of the band, and let the rows of important units move less.
+    """Freeze all but the modules of the band, and let the rows of important units change less.
 
-    Raises ValueError where those weights do not train, as under an adapter, where the band has no layer, and where the importance of its units cannot be measured.
+    Raises ValueError if those weights do not train, as under an adapter, if the band has no layer, or if the importance of its units cannot be
+    measured.
     """
     layers = decoder_layers(model)
     numbers = band(len(layers), config)
@@ -53,7 +54,7 @@ def choose(model: nn.Module, config: CofituneConfig, probe: Probe, seed: int) ->
 
 
 def _slow(model: nn.Module, name: str, share_O: Tensor, config: CofituneConfig) -> None:
-    """Put a difference of all rows on a layer, of which each moves by its share."""
+    """Put a delta of all rows on a layer; the step of each row is multiplied by its share."""
     rows = torch.arange(len(share_O))
     if config.mask == "rows":
         deltas.put(model, name, "rows", rows, share_O)
@@ -64,7 +65,7 @@ def _slow(model: nn.Module, name: str, share_O: Tensor, config: CofituneConfig) 
 
 
 def tiled(share_U: Tensor, weight_OI: Tensor) -> Tensor:
-    """Return the mask of the authors' code, (O, I): the vector over and over along the flattened weight."""
+    """Return the mask of the authors' code, (O, I): the vector, repeated along the flattened weight."""
     repeats = -(-weight_OI.numel() // len(share_U))
     return share_U.repeat(repeats)[: weight_OI.numel()].view_as(weight_OI).to(weight_OI.device)
 

@@ -17,13 +17,13 @@ from tasks.methods.selectors.ist.config import IstConfig
 
 
 def choose(model: nn.Module, config: IstConfig, probe: Probe, seed: int) -> None:
-    """Leave every parameter as it is, since each may have its turn."""
+    """Leave every parameter as it is, since each may be drawn."""
 
 
 def on_step(moment: Moment, config: IstConfig) -> None:
-    """Look at the scores where it is time, then let the layers that are drawn for this step train, and no others.
+    """Update the scores if it is due, then let only the layers that are drawn for this step train.
 
-    Raises ValueError where the adapter trains nothing that its update is linear in, and where it does so in too few layers to compare.
+    Raises ValueError if the adapter trains no tensor in which its update is linear, or does so in too few layers to compare.
     """
     linear = {parameter for name, parameter in moment.model.named_parameters() if name in moment.linear}
     layers = [layer for layer in decoder_layers(moment.model) if any(p in linear for p in layer.parameters())]
@@ -71,7 +71,7 @@ def drawn(scores: Sequence[float], count: int, sign: Callable[[float], float], d
 
 
 def different(scores: Sequence[float], count: int, sets: int, draw: random.Random) -> list[list[int]]:
-    """Return so many different sets of layers to suppress; of equal ones the second is drawn again."""
+    """Return `sets` different sets of layers to suppress; a set that was drawn before is drawn again."""
     picked: list[list[int]] = []
     while len(picked) < sets:
         if (one := drawn(scores, count, lambda score: score, draw)) not in picked:
@@ -82,7 +82,7 @@ def different(scores: Sequence[float], count: int, sets: int, draw: random.Rando
 def updated(
     scores: Sequence[float], sets: Sequence[Sequence[int]], losses: Sequence[float], rate: float
 ) -> list[float]:
-    """Return the scores after these losses under the suppression of these sets."""
+    """Return the scores, updated by the losses that were measured while these sets were suppressed."""
     likelihoods = [math.exp(-loss) for loss in losses]
     mean = sum(likelihoods) / len(likelihoods)
     p = [_sigmoid(score) for score in scores]
@@ -99,7 +99,7 @@ def _sigmoid(score: float) -> float:
 
 @contextmanager
 def scaled(parameters: Iterable[Tensor], factor: float) -> Iterator[None]:
-    """Multiply the parameters by `factor`, and put the same bits back afterwards."""
+    """Multiply the parameters by `factor` inside the context, and restore the same bits afterwards."""
     copies = [(parameter, parameter.detach().clone()) for parameter in parameters]
     for parameter, _ in copies:
         parameter.mul_(factor)

@@ -28,7 +28,7 @@ def ascending(layers: Mapping[str, nn.Linear], largest: int) -> list[str]:
 
 
 def _scaled(layer: nn.Linear) -> nn.Linear:
-    """Return the layer; of int8 weights one with their values, since peft's helper would read the integers without the scales of their rows."""
+    """Return the layer; for int8 weights a layer with dequantised values, since peft's helper would read integers without their scales."""
     if layer.weight.dtype != torch.int8:
         return layer
     plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
@@ -39,7 +39,7 @@ def _scaled(layer: nn.Linear) -> nn.Linear:
 
 
 def pick(ordered: Sequence[str], shape_of: Callable[[str], Shape], config: KappatuneConfig, seed: int) -> list[str]:
-    """Return the names that train, of all in ascending order of their condition number."""
+    """Return the names of the layers that train, given all names in ascending order of condition number."""
     by_shape: dict[Shape, list[str]] = {}
     for name in ordered:
         by_shape.setdefault(shape_of(name), []).append(name)
@@ -56,7 +56,7 @@ def pick(ordered: Sequence[str], shape_of: Callable[[str], Shape], config: Kappa
 
 
 def choose(model: nn.Module, config: KappatuneConfig, probe: Probe, seed: int) -> None:
-    """Freeze what belongs to no chosen layer. Raises ValueError where there is no layer to choose from."""
+    """Freeze everything outside the chosen layers. Raises ValueError if there is no layer to choose from."""
     owner, inner = owners(model), plain(model)
     inside = {module for layer in decoder_layers(model) for module in layer.modules()}
     modules = {name: module for name, module in inner.named_modules() if name in set(owner.values())}

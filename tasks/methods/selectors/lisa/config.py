@@ -16,9 +16,9 @@ class LisaConfig(Config):
     period: int = Field(20, ge=1)
     """K: optimizer steps between draws."""
     state: Literal["drop", "keep"] = "drop"
-    """The fate of the optimizer's state of a layer that is not drawn again. `drop`: it is freed, and starts anew when the layer
-    is back. `keep`: it stays, and memory grows towards that of full fine-tuning; LMFlow does so. The authors' runs for the paper reset
-    the state of all parameters at each draw, which neither does."""
+    """The optimizer's state of a layer that is not drawn again. `drop`: it is freed, and starts from zero when the layer is drawn
+    again. `keep`: it is kept, as in LMFlow, and memory grows towards that of full fine-tuning. The authors' runs for the paper reset
+    the state of all parameters at each draw, which neither value does."""
 
 
 SPEC = SelectorSpec(config=LisaConfig, acts_between_steps=True, alone="what trains changes from step to step")

@@ -14,12 +14,12 @@ from tasks.methods.selectors.lisa.config import LisaConfig
 
 
 def draw(layers: Sequence[int], count: int, seed: int, period: int) -> list[int]:
-    """The layers that train in the period of this number, in ascending order: a function of its arguments alone."""
+    """Return the layers that train in the period of this number, in ascending order: a function of the arguments alone."""
     return sorted(random.Random(f"{seed}/{period}").sample(layers, count))
 
 
 def choose(model: nn.Module, config: LisaConfig, probe: Probe, seed: int) -> None:
-    """Leave every parameter as it is, since each may have its turn. Raises ValueError where there are too few layers."""
+    """Leave every parameter as it is, since each may be drawn. Raises ValueError if there are too few layers."""
     layers = [[p for p in layer.parameters() if p.requires_grad] for layer in decoder_layers(model)]
     inside = set(chain(*layers))
     if (count := sum(map(bool, layers))) < config.layers:
@@ -29,7 +29,7 @@ def choose(model: nn.Module, config: LisaConfig, probe: Probe, seed: int) -> Non
 
 
 def on_step(moment: Moment, config: LisaConfig) -> None:
-    """Let the layers of this period train, and no others."""
+    """Let only the layers of this period train."""
     known = {parameter for group in moment.optimizer.param_groups for parameter in group["params"]}
     layers = [[p for p in layer.parameters() if p in known] for layer in decoder_layers(moment.model)]
     filled = [number for number, layer in enumerate(layers) if layer]

@@ -8,11 +8,11 @@ from tasks.methods.selectors import Selector
 from tasks.methods.selectors.locft_bf.config import LocftBfConfig
 
 DEPTH = 0.7
-"""Depth of the layer where none is named."""
+"""Relative depth of the layer if none is named."""
 
 
 def choose(model: nn.Module, config: LocftBfConfig, probe: Probe, seed: int) -> None:
-    """Freeze everything but the module. Raises ValueError where the model has none of this name, or nothing of it trains."""
+    """Freeze everything but the module. Raises ValueError if the model has no module of this name, or nothing in it trains."""
     layers = decoder_layers(model)
     number = int(DEPTH * len(layers)) if config.layer is None else config.layer
     if number >= len(layers):

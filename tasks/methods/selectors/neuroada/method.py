@@ -24,9 +24,9 @@ def pick(weight_OI: Tensor, config: NeuroadaConfig, draw: torch.Generator) -> Te
 
 
 def choose(model: nn.Module, config: NeuroadaConfig, probe: Probe, seed: int) -> None:
-    """Freeze `model` and let the chosen entries of each row move.
+    """Freeze `model` and let the chosen entries of each row train.
 
-    Raises ValueError where those weights do not train, as under an adapter.
+    Raises ValueError if those weights do not train, as under an adapter.
     """
     draw = torch.Generator().manual_seed(seed)
     layers = trained_linears(model, config.targets, "neuroada")

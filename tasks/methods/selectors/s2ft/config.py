@@ -13,7 +13,7 @@ class Cut(NamedTuple):
 
     form: Literal["columns", "rows"]
     units: str = ""
-    """The key of the model's config that holds their number; without one every column or row is a unit."""
+    """The key of the model's config that holds the number of units; if empty, every column or row is a unit."""
 
 
 CUTS = {
@@ -36,11 +36,11 @@ class S2ftConfig(Config):
     d: float = Field(0.02, ge=0, le=1)
     """Share of the channels whose columns of down_proj train."""
     spread: Literal["even", "flat"] = "even"
-    """`even`: as many units in every layer, the authors' advice for other models than theirs. `flat`: chosen from the units of all
-    layers of one size together, units * layers * ratio of them, rounded down, as in their runs."""
+    """`even`: equally many units in every layer, the authors' advice for other models than theirs. `flat`: units * layers * ratio units,
+    rounded down, chosen from all layers of one size together, as in their runs."""
     score: Literal["random", "weight", "activation", "product", "gradient"] = "random"
-    """The score that units are chosen by. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of what its columns read,
-    or its rows write. `product`: both multiplied. `gradient`: the norm of the loss's gradient at the slice."""
+    """The score by which units are chosen. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of the inputs of its columns,
+    or of the outputs of its rows. `product`: weight times activation. `gradient`: the norm of the loss's gradient at the slice."""
     subset: Literal["large", "small"] = "large"
     """The units that train: those of the largest scores, or of the smallest."""
 
@@ -52,7 +52,7 @@ class S2ftConfig(Config):
 
     @property
     def ratios(self) -> dict[str, float]:
-        """The share of units that train, by the last name segment of their layers."""
+        """Return the share of units that train, by the last name segment of their layers."""
         shares = zip(CUTS, (self.v, self.o, self.u, self.d), strict=True)
         return {target: ratio for target, ratio in shares if ratio}
 

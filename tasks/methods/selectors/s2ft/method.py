@@ -16,7 +16,7 @@ from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 
 
 def pick(score_LU: Tensor, ratio: float, spread: str) -> list[Tensor]:
-    """The units of each layer with the largest scores, in ascending order."""
+    """Return the units of each layer with the largest scores, in ascending order."""
     layers, units = score_LU.shape
     count = round(ratio * units) if spread == "even" else int(units * layers * ratio)  # as the authors' code rounds
     pools = score_LU if spread == "even" else score_LU.reshape(1, -1)
@@ -26,13 +26,13 @@ def pick(score_LU: Tensor, ratio: float, spread: str) -> list[Tensor]:
 
 
 def norms(weights: Sequence[Tensor], form: str, width: int) -> Tensor:
-    """The norm of every unit's slice of each weight, or of its gradient, (L, U)."""
+    """Return the norm of every unit's slice of each weight, or of its gradient, (L, U)."""
     across = 0 if form == "columns" else 1
     return torch.stack([w_OI.detach().float().norm(dim=across).view(-1, width).norm(dim=1) for w_OI in weights])
 
 
 def activations(model: nn.Module, layers: Sequence[nn.Linear], form: str, width: int, probe: Probe) -> Tensor:
-    """The mean magnitude of what every unit of each layer reads (columns) or writes (rows) on the probe, (L, U)."""
+    """Return the mean magnitude of each unit's inputs (columns) or outputs (rows) in each layer on the probe, (L, U)."""
     sums: dict[nn.Module, Any] = dict.fromkeys(layers, 0.0)
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -50,9 +50,9 @@ def activations(model: nn.Module, layers: Sequence[nn.Linear], form: str, width:
 
 
 def gradient_norms(model: nn.Module, layers: Sequence[nn.Linear], form: str, width: int, probe: Probe) -> Tensor:
-    """The norm of the probe's mean loss's gradient at every unit's slice of each weight, (L, U).
+    """Return the norm, at every unit's slice of each weight, of the gradient of the probe's mean loss, (L, U).
 
-    A weight's gradient goes as soon as its norms are known: of a probe of one batch, one is in memory at a time.
+    A weight's gradient is freed as soon as its norms are known, so with a probe of one batch only one gradient is in memory at a time.
     """
     weights = [layer.weight for layer in layers]
     sums: dict[Tensor, Tensor] = {}
@@ -81,9 +81,9 @@ def gradient_norms(model: nn.Module, layers: Sequence[nn.Linear], form: str, wid
 
 
 def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> None:
-    """Freeze `model` and let the chosen slices of its weights move.
+    """Freeze `model` and let the chosen slices of its weights train.
 
-    Raises ValueError where those weights do not train, as under an adapter.
+    Raises ValueError if those weights do not train, as under an adapter.
     """
     trained = {name: layer for name, layer in linears(model, ALL_LINEAR).items() if layer.weight.requires_grad}
     endings = sorted({name.rpartition(".")[2] for name in trained})
@@ -110,7 +110,7 @@ def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> Non
 
 
 def _alike(layers: Mapping[str, nn.Linear]) -> list[dict[str, nn.Linear]]:
-    """Return the layers by the shape of their weight: a shared expert has fewer channels than a dense block of the same model."""
+    """Return the layers grouped by the shape of their weight, since a shared expert has fewer channels than a dense block of the same model."""
     groups: dict[torch.Size, dict[str, nn.Linear]] = {}
     for name, layer in layers.items():
         groups.setdefault(layer.weight.shape, {})[name] = layer
@@ -118,7 +118,7 @@ def _alike(layers: Mapping[str, nn.Linear]) -> list[dict[str, nn.Linear]]:
 
 
 def _width(model: Any, target: str, layer: nn.Linear) -> int:
-    """Columns or rows of a unit."""
+    """Return the number of columns or rows of a unit."""
     config: Any = plain(model).config
     form, units = CUTS[target]
     length = layer.in_features if form == "columns" else layer.out_features
@@ -134,7 +134,7 @@ def _scores(
     probe: Probe,
     draw: torch.Generator,
 ) -> Tensor:
-    """The scores by which the units of these layers are chosen: the larger, the better, (L, U)."""
+    """Return the scores by which the units of these layers are chosen, (L, U): the larger, the better."""
     weights = [layer.weight for layer in layers]
     match config.score:
         case "random":

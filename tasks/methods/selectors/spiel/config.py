@@ -12,17 +12,19 @@ class SpielConfig(Config):
     """The `methods.spiel` section."""
 
     density: float = Field(0.01, gt=0, le=1)
-    """Numbers that train, as a share of all the model's weights, the head's and embeddings' included. Layers get theirs by size."""
+    """Trained numbers as a share of all the model's weights, including the head and the embeddings. They are shared out to layers by size."""
     criterion: Literal["ag", "ma"] = "ag"
-    """What is grown by: accumulated gradients, or the momentum that rows and columns suggest, which needs less memory."""
+    """The criterion for grown entries. `ag`: accumulated gradients; `ma`: momentum estimated from rows and columns, which needs less memory."""
     period: int = Field(20, ge=0)
-    """R: steps between changes of the entries; 0 leaves those drawn first."""
+    """R: steps between changes of the entries; with 0 the initial entries are kept."""
     accumulate: int = Field(5, ge=1)
-    """A: steps over which gradients are added up before a change; the first change comes after as many steps. A training of no more steps is refused."""
+    """A: steps over which gradients are summed before a change; the first change comes after A steps. A training of A steps or fewer is
+    refused."""
     rate: float = Field(0.2, ge=0, le=1)
-    """p0: share of a layer's entries that is dropped at most. With 0 there is the first change alone: the entries of the largest gradients."""
+    """p0: the largest share of a layer's entries that is dropped. With 0 there is only the first change, to the entries of the largest
+    gradients."""
     policy: Literal["linear", "cosine"] = "linear"
-    """The way in which the share falls to 0."""
+    """The form of the decrease of the share to 0."""
     targets: tuple[str, ...] | str = "all-linear"
     """Last name segments of the layers whose entries train, or `all-linear`: every linear layer but the head and gates of one row."""
 

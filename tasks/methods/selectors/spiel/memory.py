@@ -1,4 +1,4 @@
-"""The record of gradients that SpIEL keeps between two changes of the entries: buffers of the layers, and so a part of checkpoints."""
+"""The record of gradients that SpIEL keeps between two changes of the entries, in buffers of the layers, which checkpoints hold."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from torch import Tensor, nn
 from tasks.core.weights.deltas import DeltaLinear
 
 UNSEEN = -1
-"""The place of a candidate before the first gradient of a phase."""
+"""The value of a candidate before the first gradient of a phase."""
 
 
 class Growth(NamedTuple):
     """The entries of a layer that change."""
 
     places_M: Tensor
-    """Their numbers in `DeltaLinear.index`."""
+    """Their places in `DeltaLinear.index`."""
     entries_M: Tensor
-    """The entries of the flattened weight that they become."""
+    """The new entries of the flattened weight at these places."""
     mean_M: Tensor
-    """The mean gradient there."""
+    """The mean gradient at the new entries."""
     square_M: Tensor
-    """The mean squared gradient there."""
+    """The mean squared gradient at the new entries."""
 
 
 class Memory(nn.Module, ABC):
     """The record of one layer."""
 
     pending: Tensor
-    """The gradient of the step under way, (K,)."""
+    """The gradient of the current step, (K,)."""
 
     def __init__(self, layer: DeltaLinear) -> None:
         super().__init__()
@@ -42,11 +42,11 @@ class Memory(nn.Module, ABC):
 
     @abstractmethod
     def take_in(self, layer: DeltaLinear) -> None:
-        """Add the gradient of a step that has been made to what is kept."""
+        """Add the gradient of a completed step to the record."""
 
     @abstractmethod
     def grown(self, layer: DeltaLinear, weakest_M: Tensor, state: Mapping[str, Any]) -> Growth:
-        """Return what the entries at the places `weakest_M` become, where `state` is the optimizer's."""
+        """Return the new entries for the places `weakest_M`; `state` is the optimizer's state."""
 
 
 class Accumulated(Memory):
@@ -65,14 +65,14 @@ class Accumulated(Memory):
         self.register_buffer("steps", self.pending.new_zeros(()))
 
     def begin(self) -> None:
-        """Forget the phase before."""
+        """Clear the record of the previous phase."""
         self.candidates.fill_(UNSEEN)
         for buffer in (self.pending, self.total, self.squares, self.steps):
             buffer.zero_()
 
     @torch.no_grad()
     def watch(self, layer: DeltaLinear, grad_OI: Tensor) -> None:
-        """Add a pack's gradient of the candidates; the first pack of a phase names them, by the size of its own."""
+        """Add a pack's gradient of the candidates, which the first pack of a phase chooses by the size of its gradient."""
         flat = grad_OI.flatten()
         if self.candidates[0] == UNSEEN:
             self.candidates.copy_(flat.abs().topk(len(self.candidates)).indices)
@@ -80,7 +80,7 @@ class Accumulated(Memory):
 
     @torch.no_grad()
     def take_in(self, layer: DeltaLinear) -> None:
-        """Add the gradient of a step; one of zeros was left out, or not watched."""
+        """Add the gradient of a step. A gradient of zeros means that the step was left out or not watched."""
         if self.pending.any():
             self.total += self.pending
             self.squares += self.pending.square()
@@ -88,7 +88,7 @@ class Accumulated(Memory):
             self.pending.zero_()
 
     def grown(self, layer: DeltaLinear, weakest_M: Tensor, state: Mapping[str, Any]) -> Growth:
-        """Grow the candidates of the largest summed gradient that are not kept. What is dropped and grown at once stays."""
+        """Grow the candidates of the largest summed gradient that do not train. An entry that is dropped and grown at once stays."""
         dropped = _marked(layer, layer.index[weakest_M])
         staying = _marked(layer, layer.index) & ~dropped
         if not self.steps:  # all steps of the phase were left out
@@ -120,7 +120,7 @@ class Covered(Memory):
 
     @torch.no_grad()
     def take_in(self, layer: DeltaLinear) -> None:
-        """Raise the bounds by the gradient of a step."""
+        """Update the bounds with the gradient of a step."""
         row_K, column_K = layer.index // layer.in_features, layer.index % layer.in_features
         bound_K = self._bound(row_K, column_K) + self.pending.square()
         self.rows.scatter_reduce_(0, row_K, bound_K, "amax")
@@ -149,5 +149,5 @@ def memory_of(layer: DeltaLinear) -> Memory:
 
 
 def _marked(layer: DeltaLinear, entries: Tensor) -> Tensor:
-    """Return True for these entries of the flattened weight."""
+    """Return a boolean mask of the flattened weight, True at these entries."""
     return torch.zeros(layer.weight.numel(), dtype=torch.bool, device=entries.device).index_fill(0, entries, True)

@@ -18,9 +18,9 @@ from tasks.methods.selectors.spiel.memory import MEMORIES, Accumulated, memory_o
 
 
 def choose(model: nn.Module, config: SpielConfig, probe: Probe, seed: int) -> None:
-    """Freeze `model` and let entries of its linear layers move that are drawn at random.
+    """Freeze `model` and let randomly drawn entries of its linear layers train.
 
-    Raises ValueError where those weights do not train, as under an adapter, and where the density leaves none or wants more than all.
+    Raises ValueError if those weights do not train, as under an adapter, or if the density gives no entry or more than there are.
     """
     layers = trained_linears(model, config.targets, "spiel")
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
@@ -41,7 +41,7 @@ def choose(model: nn.Module, config: SpielConfig, probe: Probe, seed: int) -> No
 
 
 def on_step(moment: Moment, config: SpielConfig) -> None:
-    """Take in the gradients of the step before, change the entries where it is time, and watch the next step where it counts."""
+    """Record the gradients of the previous step, change the entries if it is due, and watch the next step if its gradient counts."""
     if not config.period:
         return
     step = moment.step
@@ -56,8 +56,9 @@ def on_step(moment: Moment, config: SpielConfig) -> None:
 
 
 def watches(step: int, config: SpielConfig) -> bool:
-    """Return whether the gradient of the step after `step` ones counts. A phase of AG ends A steps after a multiple of R and, but for
-    the first, begins one step before it; MA looks at every step.
+    """Return whether the gradient of the step after `step` steps counts.
+
+    A phase of AG ends A steps after a multiple of R and, except for the first phase, begins one step before it; MA uses every step.
     """
     return config.criterion == "ma" or step % config.period in (*range(config.accumulate), config.period - 1)
 
@@ -71,7 +72,7 @@ def share(step: int, steps: int, config: SpielConfig) -> float:
 
 @torch.no_grad()
 def _reselect(layer: DeltaLinear, moment: Moment, config: SpielConfig) -> None:
-    """Drop the weakest entries of a layer, grow others, and give these an optimizer's state."""
+    """Drop the weakest entries of a layer, grow others, and initialise their optimizer state."""
     weakest_M = (
         layer.delta.abs().topk(int(len(layer.index) * share(moment.step, moment.steps, config)), largest=False).indices
     )

@@ -1,4 +1,4 @@
-"""Attention that reads some blocks of each sequence. Equations and the legend of symbols are in the card, `__init__.py`.
+"""Attention over only some blocks of each sequence. Equations and the legend of symbols are in the card, `__init__.py`.
 
 Shapes: T = tokens of the row, K = kept tokens, H = hidden size, A = heads, D = width of a head, b = blocks of a sequence.
 """
@@ -23,7 +23,7 @@ from tasks.methods.sparsifiers.lemo.config import LemoConfig
 
 @dataclass
 class Draws:
-    """The state that the draws of a step follow from, beside layer and sequence."""
+    """The state that determines the random draws of a step, besides layer and sequence."""
 
     seed: int
     passage: Passage
@@ -36,7 +36,7 @@ class Draws:
 
 
 class Elimination:
-    """The forward of a layer's attention, which leaves blocks out while the layer trains."""
+    """The forward of a layer's attention, which leaves blocks out in training mode."""
 
     def __init__(self, attention: Any, layer: int, config: LemoConfig, draws: Draws) -> None:
         self.attention, self.inner = attention, attention.forward
@@ -56,12 +56,12 @@ class Elimination:
         with self._row_of_kept(kept_edges):
             output_1KH, weights = self.inner(hidden_states=hidden_states[:, kept_K], boundaries=kept_edges, **inputs)
         output_1TH = output_1KH.new_zeros(1, length, output_1KH.shape[2])
-        output_1TH[:, kept_K] = output_1KH  # of which `index_copy` would keep the source for going backward
+        output_1TH[:, kept_K] = output_1KH  # `index_copy` would save its source for the backward pass
         return output_1TH, weights
 
     @torch.no_grad()
     def kept(self, hidden_TH: Tensor, edges: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Return the numbers of the kept tokens, ascending, (K,), and the ends of the sequences among them from 0 on."""
+        """Return the indices of the kept tokens, ascending, (K,), and the boundaries of the sequences among them, from 0 on."""
         runs, ends = [], [0]
         for sequence, (start, end) in enumerate(pairwise(edges)):
             blocks = math.ceil((end - start) / self.config.block)
@@ -92,7 +92,7 @@ class Elimination:
 
     @contextmanager
     def _row_of_kept(self, boundaries: Tensor) -> Iterator[None]:
-        """Let what listens inside attention read the row as the kept tokens have it."""
+        """Inside the context, give modules that listen within attention the boundaries of the kept tokens."""
         passage = self.draws.passage
         row = passage.row
         passage.row = replace(row, boundaries=boundaries) if row else None
@@ -103,7 +103,7 @@ class Elimination:
 
 
 def block_map(attention: Any, hidden_TH: Tensor, config: LemoConfig) -> Tensor:
-    """Return P of a sequence, (b, b): of means of blocks, or with `exact` the largest entry of the tokens of both blocks."""
+    """Return P of a sequence, (b, b): from the means of blocks, or with `exact` the maximum over the tokens of both blocks."""
     pieces = torch.split(hidden_TH, config.block)
     if config.blocks == "exact":
         key_ATD = _heads(attention, "k", hidden_TH)
@@ -117,7 +117,7 @@ def block_map(attention: Any, hidden_TH: Tensor, config: LemoConfig) -> Tensor:
 
 
 def _heads(attention: Any, side: str, x_NH: Tensor) -> Tensor:
-    """Return queries or keys before they are rotated, by the frozen projection, in fp32 at least, (A, N, D)."""
+    """Return queries or keys before the rotary embedding, by the frozen projection, in at least fp32, (A, N, D)."""
     states = base_layer(getattr(attention, f"{side}_proj"))(x_NH)
     norm: Any = getattr(attention, f"{side}_norm", None)
     of_all_heads = norm is not None and norm.weight.shape[-1] == states.shape[-1]  # as OLMo 2 has

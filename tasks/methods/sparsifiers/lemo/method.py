@@ -18,15 +18,15 @@ NEEDED = {
     "mlp": ("gate_proj", "up_proj", "down_proj", "act_fn"),
     "post_attention_layernorm": (),
 }
-"""What a decoder layer has in LLaMA and Qwen, by the name of the module that holds it."""
+"""The attributes that a decoder layer needs, as LLaMA and Qwen have them, by the name of the module that holds them."""
 OURS = (Elimination, PrunedMLP, RecomputedNorm)
 
 
 def sparsify(model: nn.Module, config: LemoConfig, seed: int) -> None:
-    """Let attention of upper layers leave blocks out and MLPs keep few columns, in passes of a training.
+    """In training passes, let attention of upper layers leave blocks out and let MLPs save few columns.
 
-    Raises ValueError for layers of another form than LLaMA's, where no layer would leave blocks out though some are to be, and where an MLP
-    trains or is stored quantised though few of its columns are to be kept.
+    Raises ValueError for layers of another form than LLaMA's; if `keep` is below 1 and no layer would leave blocks out; and if `mlp_keep` is
+    below 1 and an MLP trains or is quantised.
     """
     layers: Any = surgery.decoder_layers(model)
     for layer in layers:
@@ -50,20 +50,20 @@ def sparsify(model: nn.Module, config: LemoConfig, seed: int) -> None:
 
 
 def restore(model: nn.Module) -> None:
-    """Let every pass compute all again."""
+    """Restore the model's own forwards, so that every pass computes everything."""
     for module in list(model.modules()):
         if isinstance(vars(module).get("forward"), OURS):
             del module.forward
 
 
 def on_step(moment: Moment, config: LemoConfig) -> None:
-    """Tell the draws of the step."""
+    """Set the step number of the draws."""
     for elimination in _eliminations(moment.model):
         elimination.draws.step = moment.step
 
 
 def shrunk(config: LemoConfig, share: float) -> LemoConfig:
-    """Return the config whose blocks are as many on a row of this share of the tokens."""
+    """Return the config that has equally many blocks on a row with this share of the tokens."""
     return config.model_copy(update={"block": max(1, round(share * config.block))})
 
 
@@ -75,7 +75,7 @@ def _eliminations(model: nn.Module) -> Iterator[Elimination]:
 
 
 def _check_form(layer: Any) -> None:
-    """Raise ValueError where a decoder layer lacks one of `NEEDED`."""
+    """Raise ValueError if a decoder layer lacks one of `NEEDED`."""
     missing = [name for name in NEEDED if not hasattr(layer, name)]
     missing += [
         f"{name}.{part}"
@@ -90,7 +90,7 @@ def _check_form(layer: Any) -> None:
 
 
 def _check_frozen(model: nn.Module) -> None:
-    """Raise ValueError where an MLP trains, or is no three plain matrices of numbers."""
+    """Raise ValueError if an MLP trains, or does not consist of three plain, unquantised matrices."""
     for number, layer in enumerate(surgery.decoder_layers(model)):
         mlp = layer.get_submodule("mlp")
         if trained := [name for name, parameter in mlp.named_parameters() if parameter.requires_grad]:

@@ -1,4 +1,4 @@
-"""A frozen gated MLP that keeps some of its columns for going backward. Equations are in the card, `__init__.py`.
+"""A frozen gated MLP that saves only some of its columns for the backward pass. Equations are in the card, `__init__.py`.
 
 Shapes: T = tokens (of all dimensions but the last), H = hidden size, I = inner width, K = kept columns.
 """
@@ -13,7 +13,7 @@ from tasks.core.config import share_of
 
 
 class PrunedMLP:
-    """The forward of an MLP, which keeps the columns of the largest norms while it trains."""
+    """The forward of an MLP, which in training mode saves the columns of the largest norms."""
 
     def __init__(self, mlp: Any, keep: float) -> None:
         self.mlp, self.inner = mlp, mlp.forward
@@ -28,7 +28,7 @@ class PrunedMLP:
 
 
 class RecomputedNorm:
-    """The forward of a norm, which keeps its input alone while it trains."""
+    """The forward of a norm, which in training mode saves only its input."""
 
     def __init__(self, norm: Any) -> None:
         self.norm, self.inner = norm, norm.forward
@@ -42,7 +42,7 @@ class RecomputedNorm:
 
 
 class _Pruned(torch.autograd.Function):
-    """The MLP itself forward, and its gradient through the kept columns backward."""
+    """The complete MLP in the forward pass, and its gradient through the kept columns in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mlp: Any, columns: int) -> Tensor:
@@ -57,7 +57,7 @@ class _Pruned(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gate_TK, up_TK, kept_K = ctx.saved_tensors
-        mlp, dtype = ctx.mlp, gate_TK.dtype  # weights in fp32 meet states in bf16 under autocast
+        mlp, dtype = ctx.mlp, gate_TK.dtype  # under autocast weights are fp32 and states bf16
         product_TK = gradients[0].to(dtype) @ mlp.down_proj.weight[:, kept_K].to(dtype)
         with torch.enable_grad():
             leaf_TK = gate_TK.detach().requires_grad_()

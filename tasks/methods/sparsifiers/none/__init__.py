@@ -1,1 +1,1 @@
-"""Nothing is left out: a pass of a training is the model's own."""
+"""No sparsifier: training passes are complete."""
