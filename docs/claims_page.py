@@ -8,33 +8,44 @@ from flows.experiments import claims, ledger
 
 HEAD = """# Claims of papers, and what was found here
 
-What is measured, against what, and with how many seeds. This was written down before the runs; what was settled or altered later
-stands under *changed*, with the time in UTC, and what was known by then. What is marked *ours* no paper says: we expect it of what
-is our design, or it is a control. Verdicts: reproduced, not reproduced, not decidable at this
-size, or open. Where figures by seed or by round are given, the verdict is what their interval says (Student's t, 95 %: what another
-seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
-else not decidable. Where seeds were added after a look at the figures, the interval is one that holds at any number of seeds: wider than
-Student's, which counts on a number that was settled before. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
-items or modules, where one is given, says what other items would give with these very seeds. Programs were judged in a sandbox of
-level 2 wherever pass@1 is told. Made from `docs/claims/` by `make reference`.
+Each claim says what is measured, against which control, and with how many seeds. This was written down before the runs. Later changes
+stand under *changed*, with the time in UTC and what was known by then. No paper makes the claims marked *ours*: they are about our own design, or are controls.
 
-**So many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is that of the interval's test against the claim's bound; beside it
-stand the same p corrected for all {rows} rows by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided ones (about one of
-twenty of these is false), and by Holm, which leaves {holm} (all of them are true, with 95 %). Where a row says *decided*, it says by which of them too.
-*Trainings* names earlier rows that have figures of the same trainings, or of the same arm and seeds trained again: they are not evidence of their own, and
-what *follows* from others is none at all. Figures are taken from trainings by `python docs/ledger.py`; *typed* ones say why they are not.
+| verdict | meaning, where figures by seed or by round are given |
+| --- | --- |
+| reproduced | the whole interval lies where the claim says |
+| not reproduced | the whole interval lies on the other side |
+| not decidable at this size | the interval lies on both sides |
+| open | not measured yet |
 
-**What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
-most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
-validation loss on the domain is 2.74 nats per token. At 1e-3, as profile `lab` has it since 2026-11-25 20:44, it is 2.42. Rows that
-were measured on this base say so under *training*; the others are claims of a small model that was poorly trained, and their commands
-start from the better one now. Proxy-tuning has bases of its own. How a method fares on a good or a large model none of them says.
+- **Interval**: Student's t, 95 %, over seeds or rounds: it says what another seed or round would give. If seeds were added after a look at the
+  figures, the interval is one that holds at any number of seeds. It is wider than Student's, which assumes that the number was settled before.
+- **Power**: the size of effect that as many seeds, with the same spread, would have shown.
+- **Interval over test items or modules**, where one is given: what other items would give with the same seeds.
+- **pass@1**: programs were judged in a sandbox of level 2.
 
-**What FAIT's small model does.** A LLaMA of 0.6M weights reads 4,400 generated functions with the mistakes that people make, every
-other time, and then trains on 1,000 others without them, each beside such a mistake. Mutants of operators on a model that starts from
-nothing were tried first, and could show nothing: no other token had any loss left. The model that the arms start from is made anew by
-each command on each machine, and rounding leads elsewhere: differences within a row can be read, levels of different rows cannot be
-held against each other.
+Made from `docs/claims/` by `make reference`.
+
+**Correction for many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is that of the interval's test against the claim's bound. Beside it
+stands p corrected for all {rows} rows:
+
+- by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided rows (about one in twenty of these is false);
+- by Holm, which leaves {holm} (with 95 % probability all of them are true).
+
+A row that says *decided* names the corrections under which it stays decided.
+*Trainings* names earlier rows with figures of the same trainings, or of the same arm and seeds trained again: such rows are not independent evidence. A row that
+*follows* from others is no evidence at all. `python docs/ledger.py` takes figures from trainings; *typed* figures say why they are not taken.
+
+**Rows of the lab.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
+most of them for 8 to 212 optimizer steps. Its first base had been pretrained with a learning rate too high for its shape: after 1.2M tokens at 3e-3 its
+validation loss on the domain is 2.74 nats per token. At 1e-3, the rate of profile `lab` since 2026-11-25 20:44, it is 2.42. Rows
+measured on the second base say so under *training*. The others are about a small, poorly trained model, though their commands
+now start from the second base. Proxy-tuning has bases of its own. No row says how a method performs on a good or a large model.
+
+**FAIT's small model.** A LLaMA of 0.6M weights is pretrained on 4,400 generated functions, half of the time with mistakes as people make them. It then
+trains on 1,000 other functions without mistakes, each paired with a function that has one. An earlier attempt used mutants of operators on a randomly initialised model. It
+could show nothing, since no other token had any loss left. Each command makes the model of the arms again on each machine, and rounding changes it. So compare
+differences within a row, not levels of different rows.
 """
 
 

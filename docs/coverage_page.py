@@ -1,4 +1,4 @@
-"""Write the page of coverage: what surveys and a guide name, and what of it is here."""
+"""Write the page of coverage: the methods that surveys and a guide name, and which of them exist here."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,31 +18,42 @@ KINDS = {
     "place": "stages, records, settings and commands",
     "absent": "*not here*",
 }
-"""The ways in which a row is answered, of which it has exactly one, with their titles."""
+"""Kinds of answers with their titles; a row has exactly one."""
 MODELS = {"llama": "LLaMA", "qwen2": "Qwen2", "gpt2": "GPT-2"}
 
 HEAD = """# Coverage of surveys
 
-What three surveys and a guide name, row by row, and what of it is here. Each row is answered by exactly one of: a method of [the registry](../reference/methods.md);
-a class of peft, of the version in `constraints.txt`, which no setting chooses but whose adapters can be
-[measured and merged](../how-to/merge-models.md#adapters-made-elsewhere); a stage, record, setting or command; or
-*not here*, with the reason. Gaps are rows like others, and are counted. Rows marked † are ours: what was read of the survey does not name them, so they stand in a
-count of their own. Made from `docs/coverage/` by `make reference`; a test resolves every name.
+The methods that three surveys and a guide name, row by row, and whether Ratchet has them. Each row has exactly one answer:
+
+- a method of [the registry](../reference/methods.md);
+- a class of peft, of the version in `constraints.txt`: no setting chooses it, but its adapters can be [measured and merged](../how-to/merge-models.md#adapters-made-elsewhere);
+- a stage, record, setting or command;
+- *not here*, with the reason. Such rows are counted too.
+
+Rows marked † are ours and counted separately: the part of the survey that was read does not name them. Made from `docs/coverage/` by `make reference`; a test resolves every name.
 """
 
 
 RUNS = """<!-- figures: taken from docs/coverage/data/steps.json by benchmarks/coverage.py -->
 
-*Runs* says on which of three tiny models (LLaMA, Qwen2, GPT-2) a training of some steps ran, and *in packs*, for classes of peft, on which a step ran
-on [packed sequences](../concepts/compositions.md), as all training here does. [The figures](#figures) follow, with each refusal in its own words.
+*Runs* names those of three tiny models (LLaMA, Qwen2, GPT-2) on which a training of some steps ran. *In packs*, for classes of peft, names those on which a step ran
+on [packed sequences](../concepts/compositions.md), which all training in Ratchet uses. [The figures](#figures) follow, with the message of each refusal.
 """
 
 
-ABOUT = """Every model is tiny and has random weights, which learnt the text of a licence for 80 steps before. It then trains a few steps on bodies of functions.
-*Trains* are numbers that train at some step; *merges* says whether plain weights compute the same, tried and compared (— where nothing is added); *saved* is what a
-pass keeps for going backward, *peak* the most bytes of tensors in the training, weights left out, both by counting tensors; *file* is what is saved of the
-weights; *learned* and *forgot* are the changes of the loss on the functions and on the licence, in nats per token. The learning rate is one for all and was not
-searched: the last two columns show that something moves, and compare nothing. Preferences train on pairs, each of which has a reversed text for the worse answer."""
+ABOUT = """Every model is tiny. From random weights it first learns the text of a licence for 80 steps, then it trains a few steps on bodies of functions.
+
+| column | meaning |
+| --- | --- |
+| *trains* | numbers that train at some step |
+| *merges* | whether plain weights compute the same, by a comparison (— if nothing is added) |
+| *saved* | bytes of tensors that a pass keeps for the backward pass |
+| *peak* | the most bytes of tensors during the training, without the weights |
+| *file* | size of the saved weights |
+| *learned*, *forgot* | changes of the loss on the functions and on the licence, in nats per token |
+
+All methods have the same learning rate, which was not searched: the last two columns show that weights change, and cannot rank methods. Preferences train on pairs whose worse answer is a
+reversed text."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +70,11 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     placed: bool = False
-    """True where what was read of the survey does not name the representative."""
+    """True if the part of the survey that was read does not name the representative."""
 
     @property
     def run(self) -> str:
-        """The name under which its steps are measured; empty of what has none."""
+        """The name under which its steps are measured; empty if none are measured."""
         if self.kind not in ("method", "library") or self._never_trains:
             return ""
         said = ", ".join(f"{name}: {value}" for name, value in self.settings.items())
@@ -84,12 +95,12 @@ class Survey:
     title: str
     paper: str
     read: str
-    """What of it was read."""
+    """The part of the survey that was read."""
     rows: tuple[Row, ...]
 
 
 def surveys() -> list[Survey]:
-    """Return all surveys. Raises ValueError for a row that is not answered by exactly one kind, and for one that stands there twice."""
+    """Return all surveys. Raises ValueError for a row without exactly one kind of answer, and for a row that occurs twice."""
     return [read(path) for path in sorted(FOLDER.glob("*.json"))]
 
 
@@ -121,7 +132,7 @@ def _row(survey: str, row: Mapping[str, Any], where: str) -> Row:
 
 
 def figures(path: Path = FIGURES) -> dict[str, Any]:
-    """Return what the benchmark found, by the runs' names; empty before it was run."""
+    """Return the results of the benchmark, by the runs' names; empty if it has not run yet."""
     return dict(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.is_file() else {}
 
 
@@ -194,7 +205,7 @@ def _runs(runs: Mapping[str, Any], error: str) -> str:
 
 
 def _packs(runs: Mapping[str, Any]) -> str:
-    """Return the models on which a class of peft ran in packs; empty of methods, which all do."""
+    """Return the models on which a class of peft ran in packs; empty for methods, which all run in packs."""
     return _runs(runs, "packs") if any("packs" in run for run in runs.values()) else ""
 
 

