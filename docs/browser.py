@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the DevTools protocol (https://chromedevtools.github.io/devtools-protocol), for looking at pages."""
+"""A headless Chromium that opens pages for tests and pictures, driven by the DevTools protocol (https://chromedevtools.github.io/devtools-protocol)."""
 
 import base64
 import itertools
@@ -27,11 +27,11 @@ class Page:
         self._socket, self._numbers = socket, itertools.count(1)
         self._session = ""
         self.errors: list[str] = []
-        """Errors and warnings of the console, and of what the page was kept from doing."""
+        """Errors and warnings of the console, and actions of the page that the browser blocked."""
         self._events: list[str] = []
 
     def attach(self) -> None:
-        """Open a tab, of which everything is told."""
+        """Open a tab and subscribe to its events."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -78,7 +78,7 @@ class Page:
             self._note(json.loads(self._socket.recv(timeout=PATIENCE_S)))
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Write a picture of the window, or of the whole page: WebP where the file's name says so, else PNG."""
+        """Write a picture of the window, or of the whole page: WebP if the file's name ends in it, else PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = (
             {"clip": {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}}
@@ -112,7 +112,7 @@ class Page:
 
 @contextmanager
 def opened() -> Iterator[Page]:
-    """Start the browser and yield a page of it. Raises FileNotFoundError where there is no browser."""
+    """Start the browser and yield a page of it. Raises FileNotFoundError if no browser is installed."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         raise FileNotFoundError(f"There is none of {', '.join(NAMES)}. Debian's package is `chromium`.")
@@ -130,7 +130,7 @@ def opened() -> Iterator[Page]:
 
 
 def _address(log: Path, browser: "subprocess.Popen[bytes]") -> str:
-    """Return the address on which the browser listens, which it writes to its log."""
+    """Return the address on which the browser listens, read from its log."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and browser.poll() is None:
         if match := re.search(r"DevTools listening on (ws://\S+)", log.read_text(errors="replace")):

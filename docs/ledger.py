@@ -1,12 +1,12 @@
-"""Takes figures by seed of the ledger of claims from data: `python docs/ledger.py COMPARISON [OF LESS METRIC]`.
+"""Take the figures by seed of claims from trainings: `python docs/ledger.py COMPARISON [OF LESS METRIC]`.
 
-`ratchet compare`, benchmarks/faults.py and benchmarks/by_task.py leave a row for each training in
-.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed. Rows there of other seeds and other
-compositions stay if their `settings` begin alike, up to the first dash, so that they can be run on several machines. Every claim that has
+`ratchet compare`, benchmarks/faults.py and benchmarks/by_task.py write a row for each training to
+.ratchet/compare/COMPARISON/figures.json. This copies the rows to docs/claims/data/; commit them. Rows of other seeds and
+compositions stay there if the part of `settings` before the first dash is equal, so trainings may run on several machines. Each claim with
 
     "source": {"comparison": "prompts", "of": "dept", "less": "prompt", "metric": "loss"}
 
-with this comparison's name is given its `seeds`, its `per_seed` and the verdict that follows; `found` is for people to write. With two
+and this comparison's name gets its `seeds`, its `per_seed` and the resulting verdict; people write `found`. With two
 compositions and a metric (`loss`, `general`, `validation`, `pass@1`, or `matched`: general loss where both have the same domain
 loss) the figures are only printed.
 """
@@ -65,7 +65,7 @@ def collect(new: Path, kept: Path) -> None:
 
 
 def _basis(settings: str) -> str:
-    """Return what all compositions of a comparison depend on, of the digest of a row's settings: what stands before the first dash."""
+    """Return the part of a row's `settings` digest before the first dash, on which all compositions of a comparison depend."""
     return settings.partition("-")[0]
 
 
@@ -74,7 +74,7 @@ def _comparisons(file: Path) -> set[str]:
 
 
 def fill(file: Path, name: str) -> None:
-    """Give the claims of a file that rest on a comparison their figures; one whose sides have not run yet keeps what it has."""
+    """Set the figures of a file's claims from a comparison; a claim whose sides have not run yet keeps its figures."""
     rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     for row, claim in zip(rows, claims.read(file.stem), strict=True):
         if claim.source is None or claim.source.comparison != name:
@@ -94,7 +94,7 @@ def fill(file: Path, name: str) -> None:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """Claims as their files have them: lists of numbers on one line."""
+    """Return claims as JSON in the format of their files: lists of numbers on one line."""
     text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
     return re.sub(r"\[\s+([-\d.e,\s]+?)\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
 

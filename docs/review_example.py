@@ -1,4 +1,4 @@
-"""A small workspace whose turn waits for review, and the page of it: an example for looking at, made without any model."""
+"""An example for the review page: a small workspace whose turn waits for review, made without a model."""
 
 import os
 import shutil
@@ -48,12 +48,12 @@ REFUSALS = [
     Refusal("notes.jsonl", "notes.jsonl: line 40", "personal data", "email in assistant: ad…(20)", "Write to [email] for a copy.", "c3"),
 ]  # fmt: skip
 RESULTS = {"reference/base": ("failed", "failed", "passed"), "rounds/r0": ("passed", "failed", "passed")}
-"""Model → what became of its answers."""
+"""Model → outcomes of its answers."""
 
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Yield the address of the page over the example; this process is in its folder meanwhile."""
+    """Yield the address of the example's review page; the process works in the example's folder until the end."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, ports.listen(0, "docs/screenshots.py") as listener:
         os.chdir(folder)
@@ -70,7 +70,7 @@ def served() -> Iterator[str]:
 
 
 def _workspace() -> Turn:
-    """Write the example to the present folder, and return its turn."""
+    """Write the example to the current folder, and return its turn."""
     shutil.copyfile(ROOT / "params/workstation.yaml", "params.yaml")
     rounds.write_rounds(2, Path("params.yaml"))
     before = [_example(name, prompt, old, tests) for name, (prompt, old, _, tests) in FUNCTIONS.items()]

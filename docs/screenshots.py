@@ -1,14 +1,14 @@
-"""Look at pages in a headless Chromium, at 360, 800 and 1440 pixels, dark and light.
+"""Test pages in a headless Chromium at widths of 360, 800 and 1440 pixels, dark and light.
 
     python docs/screenshots.py data/report/index.html     reports
-    python docs/screenshots.py http://127.0.0.1:5000/     pages of MLflow or Prefect: pictures alone
+    python docs/screenshots.py http://127.0.0.1:5000/     pages of MLflow or Prefect: only pictures
     python docs/screenshots.py --review                   the review page, over an example made for it
     python docs/screenshots.py --pictures                 the picture of the review page in the documentation
     python docs/screenshots.py --as report-items data/report/index.html#items
                                                           one of a report or a server's page: docs/pages/images/report-items.webp
 
-A report is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
-asks the network for something, axe-core has a serious finding, or what was tried did not work. axe-core comes from npm once.
+A report is opened, checked by axe-core, operated like a person would, and printed. The exit code is 1 if the console has an error, the page
+sends a network request, axe-core has a serious finding, or an operation fails. axe-core is downloaded from npm once.
 """
 
 import hashlib
@@ -37,13 +37,13 @@ PICTURE = IMAGES / "review.png"
 WINDOW, WIDE = (1100, 800), (1600, 560)
 """Width and height of pictures in the documentation: of reports, and of servers' tables."""
 CLOSED = "document.querySelectorAll('[data-component-id=\"mlflow.assistant.chat_panel.close\"], [role=alert] [aria-label=Close]').forEach((one) => one.click())"
-"""Closes what MLflow shows beside its table on a first visit."""
+"""A script that closes the panels that MLflow shows beside its table on a first visit."""
 PICTURE_BYTES = 150_000
 AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
 AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 SECTIONS = ("items", "training", "data", "settings")
-"""Of which there is a picture each, beside that of the whole page."""
+"""Sections with a picture of their own, besides the picture of the whole page."""
 SETTLED = """new Promise((done) => {
   let last = '', same = 0, looks = 0;
   const look = () => {
@@ -54,7 +54,7 @@ SETTLED = """new Promise((done) => {
   };
   look();
 })"""
-"""Waits until the text of a page that draws itself stays the same for four seconds, at most a minute."""
+"""A script that waits until the text of a page has not changed for four seconds, or for a minute at most."""
 SERIOUS = ("serious", "critical")
 DRAWN = """(async () => {
   for (const figure of document.querySelectorAll('figure[data-chart]')) {
@@ -113,7 +113,7 @@ def main(
     pictures: Annotated[bool, typer.Option("--pictures", help="Write the picture of the documentation.")] = False,
     name: Annotated[str, typer.Option("--as", help="Write one picture of this name for the documentation.")] = "",
 ) -> None:
-    """Look at pages, and write pictures of them."""
+    """Test pages, and write pictures of them."""
     problems, to = [], to.resolve()
     with opened() as page:
         if name:
@@ -139,7 +139,7 @@ def main(
 
 
 def _take(page: Page, address: str, to: Path) -> None:
-    """Take pictures of a server's page, and print what its console said: it is not ours to mend."""
+    """Take pictures of a server's page, and print the messages of its console, which are no failure since the page is not Ratchet's."""
     name = re.sub(r"\W+", "-", re.sub(r"^\w+://[^/]*", "", address)).strip("-")[:80] or "index"
     for width in WIDTHS:
         for dark in (False, True):
@@ -155,7 +155,7 @@ def _take(page: Page, address: str, to: Path) -> None:
 
 
 def _illustrate(page: Page, place: str, picture: Path) -> None:
-    """Write a picture of a report or of a server's page for the documentation. Raises ValueError where it is too large to be kept in git."""
+    """Write a picture of a report or of a server's page for the documentation. Raises ValueError if it is too large for git."""
     page.show(*(WIDE if "://" in place else WINDOW))
     if "://" in place:
         page.open(place)
@@ -174,7 +174,7 @@ def _illustrate(page: Page, place: str, picture: Path) -> None:
 
 
 def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
-    """Yield what is wrong with a page."""
+    """Yield the problems of a page."""
     name = path.resolve().parent.name
     for width in WIDTHS:
         for dark in (False, True):
@@ -205,7 +205,7 @@ def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
 
 
 def _look_at_review(page: Page, address: str, to: Path) -> Iterator[str]:
-    """Yield what is wrong with the views of the review page, each with an editor open where it has one."""
+    """Yield the problems of the review page's views, with an editor open in each view that has one."""
     for width in WIDTHS:
         for dark in (False, True):
             page.show(width, dark=dark)
@@ -221,7 +221,7 @@ def _look_at_review(page: Page, address: str, to: Path) -> Iterator[str]:
 
 
 def _faults(page: Page, where: str) -> Iterator[str]:
-    """Yield what is wider than the window, and the serious findings of axe-core."""
+    """Yield the elements that are wider than the window, and the serious findings of axe-core."""
     yield from (f"{where}: wider than the window: {element}" for element in page.evaluate(WIDER))
     page.evaluate(axe())
     for impact, rule, words, elements in page.evaluate(AUDIT):
@@ -230,7 +230,7 @@ def _faults(page: Page, where: str) -> Iterator[str]:
 
 
 def axe() -> str:
-    """Return axe-core, from npm where it is not here yet. Raises ValueError where it is not what it was."""
+    """Return axe-core, downloaded from npm if it is missing. Raises ValueError if its digest differs."""
     if not AXE.is_file():
         folder = AXE.parents[1]
         folder.mkdir(parents=True, exist_ok=True)

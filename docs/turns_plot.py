@@ -1,6 +1,6 @@
-"""Draws the picture of the first page: accuracy of a model by turns of the loop, beside what its controls reach.
+"""Draw the picture of the first page: accuracy of a model by turns of the loop, beside that of its controls.
 
-Its figures are those of `benchmarks/loop.py`, as `python docs/ledger.py loop` keeps them.
+The figures are those of `benchmarks/loop.py`, as copied by `python docs/ledger.py loop`.
 """
 
 import json
@@ -16,7 +16,7 @@ FIRST = "r0"
 """The round that all arms begin with."""
 LEAD = "learnable"
 NOTHING = "nothing"
-"""Stays at the first round: all rounds train on as many tokens, so without new tasks they are one training."""
+"""This arm stays at the first round: all rounds train on the same number of tokens, so without new tasks they are one training."""
 LABELS = {
     LEAD: "new tasks where it fails and solves",
     "failures": "as many where it fails",
@@ -26,7 +26,7 @@ LABELS = {
 }
 """What a turn adds in each arm."""
 CONTROLS = ("uniform", NOTHING)
-"""The arms that answer no failure of the model; the band is theirs."""
+"""The arms that ignore the model's failures; the band spans them."""
 WIDTH, HEIGHT = 860, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 520, 24, 320
 STYLE = "text{font:13px system-ui,sans-serif;fill:#30363d}.lead{font-weight:600;fill:#0b57d0}.note{fill:#57606a}"
@@ -38,11 +38,11 @@ class Turns:
 
     arms: Mapping[str, Sequence[Estimate]]
     interval: str
-    """What the intervals are over."""
+    """The units over which intervals are computed."""
 
 
 def measured() -> Turns:
-    """Return what was measured, for the arms that have every round. Raises FileNotFoundError without figures."""
+    """Return the measured accuracies of the arms that have every round. Raises FileNotFoundError without figures."""
     by_name: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
     for row in json.loads(FIGURES.read_text(encoding="utf-8")):
         by_name[row["composition"]][row["seed"]] = row["accuracy"], row["items"]
@@ -66,7 +66,7 @@ def _estimate(by_seed: Sequence[tuple[float, int]]) -> Estimate:
 
 
 def picture(turns: Turns) -> str:
-    """Return the SVG: the lead with its interval, the other arms, and the band between the least and the best control."""
+    """Return the SVG: the lead with its interval, the other arms, and the band between the worst and the best control."""
     lead, rounds = turns.arms[LEAD], len(turns.arms[LEAD])
     others = {arm: [one.value for one in course] for arm, course in turns.arms.items() if arm != LEAD}
     controls = [course for arm, course in others.items() if arm in CONTROLS]
