@@ -17,8 +17,9 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DONE: "The command did its work.",
-    ExitCode.FAILED: "An error that you can fix stopped the command; one message gives the cause and the fix. Finished work is kept.",
-    ExitCode.WRONG_CALL: "The call is wrong: a command, an option or a value that does not exist. Nothing was done.",
+    ExitCode.FAILED: "An error that you can fix stopped the command, such as the name of a stage, a model or a version that this workspace does "
+    "not have; one message gives the cause and the fix. Finished work is kept.",
+    ExitCode.WRONG_CALL: "The call is wrong in every workspace: a command or an option that does not exist, or a value of the wrong form. Nothing was done.",
     ExitCode.DOES_NOT_HOLD: "The command did its work, and a check of it does not hold: `doctor` found something that blocks a run, "
     "or `verify` found something that is not as recorded.",
     ExitCode.INTERRUPTED: "Ctrl-C ended it. What was finished is kept.",

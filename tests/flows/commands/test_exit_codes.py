@@ -44,6 +44,12 @@ def test_failed(command, tmp_path, monkeypatch, capsys):
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("command", [("run", "no-such"), ("plan", "no-such"), ("why", "8", "9"), ("verify", "no-such")])
+def test_a_name_that_this_workspace_does_not_have_is_no_wrong_call(command, workspace, capsys):
+    assert code_of(*command) == ExitCode.FAILED
+    assert "no-such" in (said := capsys.readouterr().err) or "'8'" in said
+
+
 @pytest.mark.parametrize(
     "command", [("plan", "--no-such"), ("no-such",), ("rounds", "0"), ("why", "1"), ("ui", "--port", "x"), ()]
 )
