@@ -1,6 +1,7 @@
 """Ask a person about a promotion, and pause a flow run until the answer comes: on Prefect's page, or by `ratchet approve`."""
 
 import contextvars
+import json
 import socket
 import threading
 from typing import Any
@@ -15,6 +16,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 
 from flows.execution import run_summary, workspace
+from flows.registry import promotion
 from flows.registry.history import Approval, PromotionDecision
 from tasks import configuration
 from tasks.io.runs import run_links
@@ -108,15 +110,31 @@ def _is_about(run: FlowRun, decision: PromotionDecision) -> bool:
         return False
 
 
-def answer(approval: Approval) -> bool:
-    """Give an answer to the flow run that waits on the server in use, the latest if there are several; return False if none waits.
+def _candidate_asked(run: FlowRun) -> str | None:
+    """Return the hash of the candidate about which a flow run asks; None if it was answered just now."""
+    try:
+        return str(json.loads((ASKED / str(run.id)).read_text(encoding="utf-8"))["candidate"])
+    except FileNotFoundError:
+        return None
 
-    Raises RuntimeError if Prefect does not resume the run.
+
+def answer(approval: Approval) -> bool:
+    """Give an answer to the waiting flow run that asks about the present candidate, the latest if there are several; return False if none waits.
+
+    Raises RuntimeError if all ask about other candidates, or if Prefect does not resume the run. Raises like `load_candidate` if there is no
+    candidate.
     """
     with get_client(sync_client=True) as client:
-        run = next(iter(waiting(client)), None)
-    if run is None:
+        runs = waiting(client)
+    if not runs:
         return False
+    candidate = promotion.load_candidate()
+    run = next((run for run in runs if _candidate_asked(run) == candidate.hash), None)
+    if run is None:
+        raise RuntimeError(
+            f"{candidate.name} is another candidate than the one that flow run {runs[0].name} asks about, so your answer was not given. End "
+            "that run: Resume on its page, without approval. `ratchet approve` then judges what there is now."
+        )
     given = Answer(approve=approval.approved, by=approval.by, reason=approval.reason)
     outcome = _resume(str(run.id), given)
     if outcome.status != SetStateStatus.ACCEPT:

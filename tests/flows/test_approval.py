@@ -94,12 +94,33 @@ def test_an_answer_goes_to_a_run_of_this_workspace_and_one_that_prefect_refuses_
     word = Approval(approved=True, by="Ann")
     assert not approval.answer(word)
     approval.ASKED.mkdir(parents=True)
-    (approval.ASKED / str(ours)).touch()
+    (approval.ASKED / str(ours)).write_text('{"candidate": "abc"}')
+    monkeypatch.setattr(promotion, "load_candidate", lambda: SimpleNamespace(name="r0", hash="abc"))
     assert approval.answer(word)
     assert server.resumed == [str(ours)]
     server.outcome.status = SetStateStatus.REJECT
     with pytest.raises(RuntimeError, match=r"flow run tiny · promote still waits: .*\(no form fits\)"):
         approval.answer(word)
+
+
+def test_an_answer_goes_to_the_run_that_asks_about_the_present_candidate(nights, monkeypatch):  # noqa: F811
+    nights.set(gate={"approval": "ask"})
+    server, runs = Server((uuid4(), "tiny · promote"), SetStateStatus.ACCEPT), {}
+    server.paused.clear()
+    monkeypatch.setattr(approval, "get_client", lambda **_: server)
+    approval.ASKED.mkdir(parents=True)
+    for number, name in enumerate(("one", "two"), 1):
+        nights.night(name, 1.9 - number / 10)
+        runs[name] = uuid4()
+        server.paused.append(SimpleNamespace(id=runs[name], name=f"tiny · {name}", expected_start_time=number))
+        (approval.ASKED / str(runs[name])).write_text(promotion.judge().line.content)
+    nights.night("one", 1.9)  # its run is the earlier one
+    assert approval.answer(Approval(approved=True, by="Ann"))
+    assert server.resumed == [str(runs["one"])]
+    nights.night("three", 1.7)
+    with pytest.raises(RuntimeError, match=r"another candidate than the one that flow run tiny · two asks about"):
+        approval.answer(Approval(approved=True, by="Ann"))
+    assert len(server.resumed) == 1
 
 
 def test_a_run_asks_unless_one_that_is_paused_asks_the_same(nights, monkeypatch):  # noqa: F811
