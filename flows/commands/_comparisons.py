@@ -150,6 +150,8 @@ class WhyReport(Report):
     """Differences between the machines that made the two models."""
     items: Sequence[MeasureChange] | None
     """Null if the gate has not judged both: showing items would be a look at the gate set that is not counted."""
+    measured_alike: bool
+    """False if the two were measured under different settings of `evaluate`, or in different precisions. No items are compared then."""
     bisection: Sequence[BisectedPart] | None
     """Null without `--bisect`."""
     conclusion: str | None

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from flows.experiments.bisection import Part
     from flows.experiments.model_differences import Cause, MeasureChange, ModelRecord
 
+UNLIKE = (
+    "Items of the gate set: the two were measured under different settings of `evaluate`, or in different precisions, so that their figures "
+    "do not compare. `ratchet promote` measures versions anew where it judges."
+)
+
 
 def why(
     first: Annotated[
@@ -64,7 +69,8 @@ def _report(before: "ModelRecord", after: "ModelRecord") -> "WhyReport":
     items = model_differences.item_changes(before, after)
     causes = list(model_differences.causes(before, after))
     machine = model_differences.machine_changes(before, after)
-    return WhyReport(before.name, after.name, causes, machine, items, bisection=None, conclusion=None)
+    alike = before.conditions == after.conditions
+    return WhyReport(before.name, after.name, causes, machine, items, alike, bisection=None, conclusion=None)
 
 
 def _lines(report: "WhyReport") -> Iterator[str]:
@@ -79,7 +85,10 @@ def _lines(report: "WhyReport") -> Iterator[str]:
     if not report.causes:
         yield "No setting, code or data differs."
     yield from (f"machine: {line}" for line in report.machine)
-    yield from _item_lines(report.items)
+    if report.items is not None and not report.measured_alike:
+        yield UNLIKE
+    else:
+        yield from _item_lines(report.items)
 
 
 def _cause_lines(cause: "Cause") -> Iterator[str]:

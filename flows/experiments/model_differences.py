@@ -32,6 +32,8 @@ class ModelRecord:
     results: list[Result]
     judged: bool = True
     """True if the gate has decided on it. Before that its items are not shown."""
+    conditions: str = ""
+    """The digest of the settings under which the results were measured; empty for those of earlier releases."""
     config: Path = Path("params.yaml")
     commit: str = "none"
     """The commit that was checked out when it was judged; for the candidate, the present one."""
@@ -73,7 +75,12 @@ def load_record(name: str) -> ModelRecord:
 
 def _record(name: str, card: Path, lock: Path, results: Path, *, judged: bool = True) -> ModelRecord:
     return ModelRecord(
-        name, json.loads(card.read_text(encoding="utf-8")), lock_file.stages(lock), tables.read(results, Result), judged
+        name,
+        json.loads(card.read_text(encoding="utf-8")),
+        lock_file.stages(lock),
+        tables.read(results, Result),
+        judged,
+        promotion.conditions(results),
     )
 
 
@@ -175,10 +182,13 @@ class MeasureChange:
 def item_changes(before: ModelRecord, after: ModelRecord) -> list[MeasureChange] | None:
     """Return, for each measure, the items lost and won, of those that both were given under one tokenizer and with one reference, as the gate.
 
-    None if a candidate was not judged: to choose by its items would be a look at the gate set that nobody counts.
+    None if a candidate was not judged: to choose by its items would be a look at the gate set that nobody counts. Empty where the two were
+    measured under different settings, whose figures do not compare.
     """
     if not (before.judged and after.judged):
         return None
+    if before.conditions != after.conditions:
+        return []
     earlier = {(row.measure, row.item): row for row in before.results}
     both = [(earlier[key], row) for row in after.results if (key := (row.measure, row.item)) in earlier]
     pairs = [pair for pair in both if gate.asked(pair[0]) == gate.asked(pair[1])]

@@ -209,7 +209,7 @@ def _decided_before(candidate: Candidate, rules: GateConfig, past: History) -> P
 def _decide(candidate: Candidate, rules: GateConfig, past: History) -> PromotionDecision:
     results, gate_hash = _results(candidate.name), gate_set_hash(candidate.results)
     reference = RESULTS / f"{candidate.reference}.parquet"
-    if _conditions(reference) != _conditions(candidate.results):
+    if conditions(reference) != conditions(candidate.results):
         raise ValueError(
             f"{reference} and {candidate.results} were measured under different settings of `evaluate`, or in different precisions. "
             "`ratchet run` measures both anew; if `compute.precision: auto` chose two, name one first."
@@ -278,8 +278,8 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     """
     results, stored = tables.read(candidate, Result), stored_results(version, past.promoted[version].results)
     bar = Bar(f"version {version}", tables.read(stored, Result))
-    conditions = _conditions(candidate)
-    is_measured_alike = _conditions(stored) == conditions
+    wanted = conditions(candidate)
+    is_measured_alike = conditions(stored) == wanted
     if is_measured_alike and gate.uncovered(results, bar) <= UNCOVERED:
         return bar
     digests = past.promoted[version].files
@@ -287,10 +287,10 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     anew = versions.folder(version) / f"results-{gate_hash}.parquet"
     seal = anew.with_suffix(".sha256")
     is_sealed = anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)
-    if not is_sealed or _conditions(anew) != conditions:  # earlier releases sealed what today's settings gave
+    if not is_sealed or conditions(anew) != wanted:  # earlier releases sealed what today's settings gave
         what = "gate set is another" if is_measured_alike else "settings of `evaluate` are others"
         progress.say(f"The {what} than version {version} was measured by: measuring it anew.")
-        _measure(version, digests, anew, conditions)
+        _measure(version, digests, anew, wanted)
         files.write_atomically(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
@@ -331,11 +331,11 @@ def gate_set_hash(results: Path) -> str:
     """Return a hash of the gate set by the results of a candidate: its items, their sizes under the candidate's tokenizer, and the settings
     under which they are measured."""
     items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in tables.read(results, Result))
-    conditions = {CONDITIONS: digest} if (digest := _conditions(results)) else {}
-    return provenance.facts_digest(dict.fromkeys(items, "") | conditions)[:16]
+    facts = {CONDITIONS: digest} if (digest := conditions(results)) else {}
+    return provenance.facts_digest(dict.fromkeys(items, "") | facts)[:16]
 
 
-def _conditions(results: Path) -> str:
+def conditions(results: Path) -> str:
     """Return the digest of the settings under which results were measured; empty for those that earlier releases wrote."""
     return tables.facts_of(results).get(CONDITIONS, "")
 

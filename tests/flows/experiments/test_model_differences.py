@@ -1,14 +1,17 @@
 """`ratchet why`: the stage where two models part, and what followed from it."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import yaml
 
+from flows.commands import why
 from flows.experiments import model_differences
 from flows.registry import promotion
-from tasks.core.records import Result
+from tasks.core.records import CONDITIONS, Result
+from tasks.io import tables
 from tests.flows.registry.test_promotion import Nights, ratchet
 
 
@@ -126,6 +129,24 @@ def test_an_item_with_another_reference_or_under_another_tokenizer_is_not_compar
 
     (change,) = model_differences.item_changes(record("one", 1.0, {}), record("two", 2.0, other))
     assert (change.items, change.lost, [item.item for item in change.most_lost]) == (1, 1, ["2"])
+
+
+def test_figures_of_models_that_were_measured_otherwise_are_not_compared(nights, capsys):
+    nights.night("one", 1.9)
+    promotion.promote()
+    nights.night("two", 1.8)
+    promotion.promote()
+    said, _ = ratchet(capsys, "why", "1", "2")
+    assert "domain: 0 of 40 items lost, 40 won" in said
+    results = nights.folder / "models/versions/1/results.parquet"
+    tables.write(results, tables.read(results, Result), Result, {CONDITIONS: "other settings"})
+    said, worked = ratchet(capsys, "why", "1", "2")
+    assert worked, said
+    assert why.UNLIKE in said
+    assert "items lost" not in said
+    capsys.readouterr()
+    report = json.loads(ratchet(capsys, "why", "1", "2", "--json")[0])
+    assert (report["items"], report["measured_alike"]) == ([], False)
 
 
 def test_other_bytes_from_equal_inputs_are_the_machines(nights):
