@@ -126,6 +126,11 @@ def application(served: Served, tokenizer: Any) -> Any:
             if settings.temperature:
                 settings.temperature = max(settings.temperature, LEAST_TEMPERATURE)
             settings.return_dict_in_generate = False  # the server uses only the tokens
+            settings.num_return_sequences = 1  # with several, a stream would mix their tokens
+            if body.get("stream") and (settings.num_beams or 1) > 1:
+                raise ValueError(
+                    f"generation_config: num_beams is {settings.num_beams}, which cannot be streamed: set it to 1, or `stream` to false"
+                )
             settings.stop_strings = stop_texts.checked(settings.stop_strings)
             return settings
 
@@ -336,13 +341,15 @@ def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_generation_config(text: str | None) -> None:
-    """Raise ValueError if the field `generation_config` of a request is not a JSON object."""
+    """Raise ValueError if the field `generation_config` of a request is not a JSON object, or asks for several answers."""
     try:
-        is_sound = text is None or isinstance(json.loads(text), dict)
+        config = {} if text is None else json.loads(text)
     except ValueError:
-        is_sound = False
-    if not is_sound:
+        config = None
+    if not isinstance(config, dict):
         raise ValueError("generation_config is no JSON object")
+    if (number := config.get("num_return_sequences") or 1) != 1:
+        raise ValueError(f"generation_config: num_return_sequences is {number}, and a request has one answer")
 
 
 def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:

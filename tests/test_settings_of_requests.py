@@ -32,6 +32,27 @@ def test_settings_that_generation_or_the_template_cannot_have_are_refused_by_nam
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_a_request_has_one_answer_and_beams_are_refused_before_a_stream_begins(client, loaded, stream, monkeypatch):
+    def answer(config):
+        body = {name: value for name, value in CHAT.items() if name != "temperature"} | {"stream": stream}
+        return client.post("/v1/chat/completions", json=body | {"generation_config": config})
+
+    several = answer('{"num_return_sequences": 3, "do_sample": true}')
+    assert several.status_code == 400
+    assert several.json()["detail"].startswith("generation_config: num_return_sequences is 3")
+    beams = answer('{"num_beams": 2}')
+    assert beams.status_code == (400 if stream else 200)
+    assert not stream or beams.json()["detail"].startswith(
+        "generation_config: num_beams is 2, which cannot be streamed"
+    )
+    monkeypatch.setattr(loaded[0].generation_config, "num_return_sequences", 3)
+    body = CHAT | {"stream": stream, "temperature": 1, "seed": 1}
+    of_model = told(client, "chat/completions", body)
+    monkeypatch.undo()
+    assert of_model == told(client, "chat/completions", body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_settings_without_an_effect_on_the_answer_are_taken(client, stream):
     usual = told(client, "chat/completions", CHAT | {"stream": stream})
     config = {"generation_config": '{"return_dict_in_generate": true}'}
