@@ -1,1 +1,1 @@
-"""Disk, models, MLflow, subprocesses, sources of data."""
+"""Access to disk, model files, MLflow, subprocesses and sources of data."""

@@ -1,4 +1,4 @@
-"""`params.yaml` as typed settings: every problem at once, each with its line and what would do."""
+"""`params.yaml` as typed settings. All problems are reported at once, each with its line and a remedy."""
 
 import difflib
 from collections import Counter
@@ -16,8 +16,8 @@ from tasks.core.text.writing import SECRET
 P = TypeVar("P", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""PyYAML's safe parser and writer, in C where it was built with them: a `dvc.lock` has thousands of lines, which take 0.4 CPU-seconds to read
-without and 0.06 with it."""
+"""PyYAML's safe parser and writer, in C if it was built with them: a `dvc.lock` has thousands of lines, which take 0.06 CPU-seconds to read
+in C and 0.4 in Python."""
 
 
 def read(path: Path, schema: type[P]) -> P:
@@ -33,7 +33,7 @@ def read(path: Path, schema: type[P]) -> P:
 
 
 def check_present(path: Path) -> None:
-    """Raise FileNotFoundError without the settings file, as outside of a workspace."""
+    """Raise FileNotFoundError if there is no settings file, which is so outside of a workspace."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file. `ratchet use reasoning` writes the default one.")
 
@@ -41,7 +41,7 @@ def check_present(path: Path) -> None:
 def parse(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
     """Return the mapping in a YAML file, and the line (from 1) of each of its keys and items.
 
-    Raises FileNotFoundError without the file, and ValueError where it is no YAML, holds no mapping, or says a key twice.
+    Raises FileNotFoundError without the file, and ValueError if it is not valid YAML, does not hold a mapping, or repeats a key.
     """
     check_present(path)
     try:
@@ -78,7 +78,7 @@ def _explain(
 ) -> str:
     problems = []
     for problem in _of_nearest_members(error.errors(), lines):
-        # Pydantic puts the names of union members into the location; the file knows only keys and indices.
+        # Pydantic puts the names of union members into the location, but the file has only keys and indices.
         place: tuple[str | int, ...] = ()
         for part in problem["loc"]:
             if (*place, part) in lines or part == problem["loc"][-1]:
@@ -101,7 +101,7 @@ def _explain(
 def _of_nearest_members(
     problems: Sequence[ErrorDetails], lines: Mapping[tuple[str | int, ...], int]
 ) -> list[ErrorDetails]:
-    """Return the problems without those of members of a union that fit worse than another: Pydantic tells why each does not fit."""
+    """Return the problems of the union members that fit best. Pydantic reports those of every member."""
 
     def member(problem: ErrorDetails) -> tuple[tuple[str | int, ...], str | int] | None:
         location = problem["loc"]
@@ -116,9 +116,9 @@ def _of_nearest_members(
 
 
 def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that the model at Pydantic's `location` takes, as the file spells them.
+    """Return the keys of the model at Pydantic's `location`, in the spelling of the file.
 
-    They are those of one member of a union where the location names it, else those of all.
+    In a union, they are those of the member that the location names, else those of all members.
     """
     models = [schema]
     for part in location:
@@ -130,7 +130,7 @@ def _known_keys(schema: Any, location: tuple[str | int, ...]) -> list[str]:
 
 
 def _tags(model: Any) -> list[Any]:
-    """Return the names by which a union may tell that a member is this model: its own, and the values of its literals."""
+    """Return the names by which a location may refer to this member of a union: its own name, and the values of its literals."""
     fields = getattr(model, "model_fields", {}).values()
     tags = [tag for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)]
     return [getattr(model, "__name__", None), *tags]

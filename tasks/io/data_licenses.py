@@ -1,4 +1,4 @@
-"""The licences of what a model was made from: of its base, and of the examples and texts that it was trained on."""
+"""The licences of a model's base and of the examples and texts on which it was trained."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,17 +11,17 @@ from tasks.io.weights import checkpoints
 
 TUNED = Path("models/tuned")
 TRAINED = "training.json"
-"""The file of a model that was trained; without it a stage passed its base on."""
+"""The file that a trained model has. Without it, a stage passed on its base model."""
 
 Holders = Mapping[str, list[str]]
-"""Licence → names of what has it."""
+"""Licence → names of the data or models that have it."""
 
 
 def holders(model: Path, *, base: Path, pretrained: Path, rounds: Path, documents: Path) -> Holders:
     """Return each licence that applies to a model, with its origins.
 
-    `base` is the folder of the model that all began with, `pretrained` of that with the texts in `documents` learnt, `rounds` holds the examples
-    of each round. A model that is no round's (a merged or compressed one) has those of all rounds.
+    `base` is the folder of the first base model, and `pretrained` that of the model after training on the texts in `documents`. `rounds` holds the
+    examples of each round. A model that belongs to no round (a merged or compressed one) has those of all rounds.
     """
     tables = sorted(rounds.glob("*/examples.parquet"))
     if model.parent == TUNED:
@@ -36,7 +36,7 @@ def holders(model: Path, *, base: Path, pretrained: Path, rounds: Path, document
 
 
 def of_base(folder: Path) -> str:
-    """Return the licence of the model that all began with, as `fetch` recorded it; `unknown` where its source tells none."""
+    """Return the licence of the first base model, recorded by `fetch`; `unknown` if its source states none."""
     return str(checkpoints.read_card(folder).get("source", {}).get("license") or UNKNOWN)
 
 

@@ -1,4 +1,4 @@
-"""diagnosis.json: hashes of the inputs of a table of signals, so that nobody acts on signals of another model or other examples."""
+"""diagnosis.json: hashes of the inputs of a table of signals, so that signals of another model or of other examples are never used."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from tasks.io.weights import checkpoints
 
 
 def hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Return a hash of each input: of the weights in a model's folder, of the bytes of a file."""
+    """Return a hash of each input: of the weights in a model's folder, or of the bytes of a file."""
     return {
         name: checkpoints.weights_digest(path) if path.is_dir() else provenance.digest(path)
         for name, path in inputs.items()
@@ -18,9 +18,9 @@ def hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
 
 
 def check(path: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Read the diagnosis at `path`, and check that its inputs and signals are those that `inputs` names now.
+    """Read the diagnosis at `path`, and check that its inputs and signals are the present ones, named by `inputs`.
 
-    Raises ValueError that names the stale ones: old signals must not be acted on.
+    Raises ValueError that names the outdated ones, because outdated signals must not be used.
     """
     diagnosis: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     expected = diagnosis["hashes"]

@@ -1,4 +1,4 @@
-"""Facts that are to be written into a model: a file of JSON lines that the settings name, which can be checked before anything trains."""
+"""Facts to be written into a model: a file of JSON lines that the settings name, which can be checked before training."""
 
 import json
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from tasks.io.system import files
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact that is written into a model."""
+    """A fact to be written into a model."""
 
     prompt: str
     completion: str
     rephrase: str
     """The same question in other words."""
     locality: str
-    """A question of the same form whose answer is to stay as it is."""
+    """A question of the same form whose answer must not change."""
 
 
 def read(path: Path) -> list[Fact]:
-    """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that is no fact, with its number."""
+    """Return the facts of a file of JSON lines. Raises ValueError like `check`, and for a line that is not a fact, with its number."""
     facts = []
     for number, line in enumerate(files.lines(path), 1):
         try:
@@ -43,7 +43,7 @@ def read(path: Path) -> list[Fact]:
 def check(facts: Sequence[Fact]) -> list[Fact]:
     """Return the facts. Raises ValueError for an empty text, and for one question with two answers, as `prompt` or as `rephrase`.
 
-    Case and white space make no other question.
+    Questions that differ only in case or white space count as the same.
     """
     answers: dict[str, tuple[int, str]] = {}
     for number, fact in enumerate(facts, 1):

@@ -1,8 +1,8 @@
-"""Score answers by the verifiers of reasoning-gym, some of which evaluate what a model wrote.
+"""Score answers with the verifiers of reasoning-gym, some of which evaluate model-written text.
 
-The text of this module also runs in the sandbox, where reasoning-gym is and this project is not. There a verifier that is about to
-compile something is stopped, by Python's audit hook; what it does then happens in a process of that answer alone, so that no answer
-can change how the next is judged. Which verifiers evaluate need not be known.
+The source of this module also runs in the sandbox, which has reasoning-gym but not this project. There, Python's audit hook stops a verifier that is
+about to compile something. The verifier then runs again in a separate process for that answer, so that no answer can change how the next one is
+judged. This works without knowing which verifiers evaluate text.
 """
 
 import ast
@@ -17,49 +17,49 @@ from functools import cache
 from typing import Any
 
 GRIDS = ("arc_agi", "rearc")
-"""Data sets whose verifiers compare the answer with a tuple of tuples, which JSON has as lists."""
+"""Data sets whose verifiers compare the answer with a tuple of tuples, which JSON stores as lists."""
 ELEMENTARY = {"sin", "cos", "tan", "asin", "acos", "atan", "exp", "log", "ln", "sqrt", "Abs"}
-"""What an answer that is evaluated may call. By `integrate` and `expand` its verifier would solve the task, and `Integral` is the question."""
+"""Functions that an evaluated answer may call. With `integrate` and `expand`, the verifier would solve the task itself, and `Integral` is the question."""
 PLAIN = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Constant, ast.Name, ast.Load,
     ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Call,
 )  # fmt: skip
-"""What an answer that is evaluated may consist of. A comprehension could give `integrate` the name `sin`."""
+"""Syntax nodes that an evaluated answer may contain. A comprehension could bind `integrate` to the name `sin`."""
 MOST_SCORE = 64  # characters
 WARM = 4  # items
 watch = {"on": False, "stopped": False}
 within_reach = set[str]()
-"""The variables of the verifier that was stopped: one may hold the solution, and `eval` would read it by its name."""
+"""The variables of the stopped verifier. One of them may hold the solution, which `eval` would read by its name."""
 
 
 class Evaluated(BaseException):
-    """Raised where a verifier is about to compile something."""
+    """Raised if a verifier is about to compile something."""
 
 
 @cache
 def verifier(task: str, config: str) -> Any:
-    """Return the data set `task` with these settings (JSON), by which it judges; some read word lists from disk when they are made."""
+    """Return the data set `task` with these settings (JSON), for judging. Some data sets read word lists from disk when they are created."""
     from reasoning_gym.factory import create_dataset
 
     return create_dataset(task, **{"size": WARM, "seed": 0, **json.loads(config or "{}")})
 
 
 def score(task: str, config: str, entry: str, answer: str) -> float:
-    """Return the verifier's score of an answer, 1 if it is right, by whatever the verifier does in this process."""
+    """Return the verifier's score of an answer, 1 if it is right, with the verifier unrestricted in this process."""
     fields, judge = json.loads(entry), verifier(task, config)
     if task in GRIDS:
         fields["metadata"]["output"] = tuple(map(tuple, fields["metadata"]["output"]))
     try:
         return float(judge.score_answer(answer.strip(), fields))
-    except Exception:  # verifiers parse what a model wrote, and many raise errors of any kind at another form
+    except Exception:  # verifiers parse model-written text, and many raise errors of any kind if its form is unexpected
         return 0.0
 
 
 def load(task: str, config: str) -> None:
-    """Make a verifier ready: it judges answers of its own generator's, so that what it imports late is imported, and what sympy keeps is
-    there for every answer that is judged apart."""
+    """Prepare a verifier by judging answers of its own generator. Then its late imports are done, and sympy's caches exist for every answer that
+    is judged in a separate process."""
     data = verifier(task, config)
-    with contextlib.suppress(Exception):  # of a generator, of which judging has no need
+    with contextlib.suppress(Exception):  # a module that only the generator needs
         items = [data[number] for number in range(WARM)]
         for item, other in zip(items, (*items[1:], *items[:1]), strict=True):
             for answer in filter(None, (item["answer"], other["answer"])):
@@ -69,7 +69,7 @@ def load(task: str, config: str) -> None:
 
 
 def judged(task: str, config: str, entry: str, answer: str, isolated: bool) -> float | None:
-    """Return the score of an answer that a model wrote; None if the verifier would evaluate it and nothing isolates this process."""
+    """Return the score of a model-written answer; None if the verifier would evaluate it and this process is not isolated."""
     watch.update(on=True, stopped=False)
     within_reach.clear()
     try:
@@ -86,14 +86,16 @@ def judged(task: str, config: str, entry: str, answer: str, isolated: bool) -> f
 
 
 def is_plain(answer: str, variables: Set[str] = frozenset()) -> bool:
-    """Return True if an answer that is evaluated can call nothing but elementary functions, and names none of the verifier's `variables`.
+    """Return True if an evaluated answer can only call elementary functions, and names none of the verifier's `variables`.
 
-    Strings too are held to it, since sympy evaluates one where it takes an expression; `%` would write a bracket into it.
+    The same holds for strings in it, because sympy evaluates a string in place of an expression. `%` could insert a bracket into one.
     """
-    try:  # sympy takes 5! for a factorial
+    try:  # sympy reads 5! as a factorial
         nodes = list(ast.walk(ast.parse(answer.strip().replace("!", ""), mode="eval")))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return not any(mark in answer for mark in "('\"")  # sympy reads more, and needs one of these for a call
+        return not any(
+            mark in answer for mark in "('\""
+        )  # sympy accepts more syntax, but needs one of these for a call
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     calls = [node.func for node in nodes if isinstance(node, ast.Call)]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)]
@@ -106,7 +108,7 @@ def is_plain(answer: str, variables: Set[str] = frozenset()) -> bool:
 
 
 def score_apart(*arguments: str) -> float:
-    """Return the score by a process of its own, which starts no other and has nothing open but a pipe to this one."""
+    """Return the score from a separate process, which can start no other and has only a pipe to this one open."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -128,12 +130,12 @@ def score_apart(*arguments: str) -> float:
 
 
 def stop(event: str, arguments: tuple[Any, ...]) -> None:
-    """Stop the verifier that is watched before it compiles a text; a module that it imports is a file's."""
+    """Stop the watched verifier before it compiles a text. The import of a module, which compiles a file, is allowed."""
     if watch["on"] and event == "compile" and not str(arguments[1]).endswith(".py"):
         watch["stopped"] = True
         within_reach.update(sys._getframe(1).f_locals)
         raise Evaluated
 
 
-if __name__ == "solution":  # the name of a program in the sandbox
+if __name__ == "solution":  # the file name of a program in the sandbox
     sys.addaudithook(stop)

@@ -1,7 +1,7 @@
-"""Standard benchmarks, run by EleutherAI's lm-evaluation-harness: tasks of its own, or YAML tasks of the user's over local rows.
+"""Standard benchmarks, run by EleutherAI's lm-evaluation-harness: its own tasks, or a user's YAML tasks over local rows.
 
-The package is an extra (`pip install "ratchet-llm[lm-eval]"`) and is imported where it is used. Its own tasks read data sets from
-the hub; code of a data set or of a model is never run, and tasks that run what a model wrote are refused.
+The package is an extra (`pip install "ratchet-llm[lm-eval]"`) and is imported on demand. Its own tasks read data sets from the hub. Code of a
+data set or of a model is never run, and tasks that run model-written code are refused.
 """
 
 import difflib
@@ -23,7 +23,7 @@ class Score:
     """Task and metric: `arc_easy acc`."""
     value: float
     error: float
-    """The standard error; 0 where the harness gives none."""
+    """The standard error; 0 if the harness reports none."""
     items: int
 
 
@@ -43,10 +43,10 @@ def run(
     chat: bool = False,
     seed: int = 0,
 ) -> list[Score]:
-    """Evaluate the tasks on their first `limit` items; with `chat`, prompts are in the model's chat template.
+    """Evaluate the tasks on their first `limit` items. With `chat`, prompts use the model's chat template.
 
-    A group that has figures of its own stands for its tasks. `include` is a folder with YAML tasks. Raises ValueError for a task
-    that does not exist, and for one that runs the model's code.
+    A group with its own figures replaces its tasks. `include` is a folder with YAML tasks. Raises ValueError for a task that does not
+    exist, and for one that runs the model's code.
     """
     version()
     from lm_eval import simple_evaluate
@@ -81,7 +81,7 @@ def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
 
 
 def heads(evaluation: Mapping[str, Any]) -> list[str]:
-    """Return the tasks and groups of a result that no group with figures of its own stands for."""
+    """Return the tasks and groups of a result that are not replaced by a group with its own figures."""
     parts = {
         part
         for group, members in evaluation["group_subtasks"].items()
@@ -92,7 +92,7 @@ def heads(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def scores(task: str, figures: Mapping[str, Any]) -> Iterator[Score]:
-    """Yield the figures of one task from the harness's own format: `acc,none`, `acc_stderr,none`, `sample_len`, …"""
+    """Yield the figures of one task from the harness's format: `acc,none`, `acc_stderr,none`, `sample_len`, …"""
     for key, value in sorted(figures.items()):
         metric, _, kind = key.partition(",")
         if kind and not metric.endswith("_stderr"):

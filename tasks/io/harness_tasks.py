@@ -1,4 +1,4 @@
-"""Items of YAML tasks of lm-evaluation-harness over rows on this disk, read without the harness and without running their code."""
+"""Items of YAML tasks of lm-evaluation-harness over local rows, read without the harness and without running their code."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from tasks.io.sources import table
 from tasks.io.sources.record import Broken
 
 LOADERS = ("json", "csv", "parquet", "arrow")
-"""Values of `dataset_path` that stand for files: `datasets` reads them, and so does `table`."""
+"""Values of `dataset_path` that stand for local files, which both `datasets` and `table` read."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item that a model is measured on."""
+    """An item on which a model is measured."""
 
     task: str
     where: str
     question: str
-    """The text of `doc_to_text`; all texts of the row where that is code."""
+    """The text of `doc_to_text`; if that is code, all texts of the row."""
     answer: str
-    """The text of `doc_to_target`, of several choices the right one; empty where that is code."""
+    """The text of `doc_to_target`, for choices the right one; if that is code, empty."""
 
 
 class _Function(str):
-    """The name of a Python function in a task. It is not run."""
+    """The name of a Python function in a task. It is never run."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,9 +43,9 @@ _Loader.add_constructor("!function", _function)
 
 
 def items(folder: Path, names: Sequence[str] = ()) -> Iterator[Item | Broken]:
-    """Yield the items of the tasks of these names, or of all tasks below a folder, by file. Paths in tasks are relative to the workspace.
+    """Yield the items, by file, of the tasks with these names, or of all tasks below a folder. Paths in tasks are relative to the workspace.
 
-    Raises ValueError for a task that is not there, and for one whose rows are not on this disk.
+    Raises ValueError for a missing task, and for one whose rows are not local.
     """
     tasks = {str(task["task"]): task for task in _tasks(folder)}
     for name in names or tasks:
@@ -61,7 +61,7 @@ def items(folder: Path, names: Sequence[str] = ()) -> Iterator[Item | Broken]:
 
 
 def _tasks(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the tasks below a folder, with what they include. Groups have no items of their own."""
+    """Yield the tasks below a folder, with their includes. Groups have no items of their own."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder of tasks.")
     for path in sorted(file for file in folder.rglob("*") if file.suffix in (".yaml", ".yml")):
@@ -71,7 +71,7 @@ def _tasks(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return a task with what it includes. Raises ValueError if it is no YAML, or includes itself."""
+    """Return a task with its includes. Raises ValueError if it is not valid YAML, or includes itself."""
     if path in including:
         raise ValueError(f"{path}: this task includes itself.")
     try:
@@ -85,7 +85,7 @@ def _read(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _files(name: str, task: Mapping[str, Any]) -> list[Path]:
-    """Return the files of the split that the task is measured on."""
+    """Return the files of the split on which the task is measured."""
     files = (task.get("dataset_kwargs") or {}).get("data_files")
     if isinstance(files, dict):
         files = files.get(task.get("test_split") or task.get("validation_split"))
@@ -114,7 +114,7 @@ def _answer(task: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 
 def _value(setting: Any, row: Mapping[str, Any]) -> Any:
-    """Return the column that a setting names, its template filled in, or itself; None where it is code or does not fit the row."""
+    """Return the column that a setting names, the rendered template, or the text itself; None if it is code or does not fit the row."""
     if isinstance(setting, _Function):
         return None
     if not isinstance(setting, str):

@@ -1,4 +1,4 @@
-"""Check what DVC does not watch against the digest that the settings name."""
+"""Check folders that DVC does not track against a digest in the settings."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tasks.io.weights import checkpoints
 
 
 def check(folder: Path, actual: str, expected: str, setting: str) -> None:
-    """Raise ValueError if the folder's digest is not the one that the setting names."""
+    """Raise ValueError if the folder's digest is not the one in the setting."""
     if actual != expected:
         raise ValueError(
             f"{folder} does not hold what {setting} names ({expected[:12] or 'nothing'}). "
@@ -16,7 +16,7 @@ def check(folder: Path, actual: str, expected: str, setting: str) -> None:
 
 
 def digest(folder: Path) -> str:
-    """Return one hash over the folder of a model or an adapter, which a setting `digest` names."""
+    """Return one hash of the folder of a model or an adapter, for a setting `digest`."""
     kinds = ("*.safetensors", "*.gguf", "*.json", "*.jinja", checkpoints.NAMED_TEMPLATES)
     files = [file for kind in kinds for file in folder.glob(kind) if file.name != checkpoints.CARD]
     return provenance.facts_digest({file.relative_to(folder).as_posix(): provenance.digest(file) for file in files})

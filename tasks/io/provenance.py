@@ -13,7 +13,7 @@ from tasks.io.system import files
 
 DIGESTS = Path(".ratchet/digests.json")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "polars", "numpy")
-"""Their versions change the bytes of an output, so they are part of the machine's class."""
+"""Packages whose versions change the bytes of an output, so that they are part of the machine class."""
 
 
 def digest(path: Path) -> str:
@@ -40,12 +40,12 @@ def digests(path: Path) -> dict[Path, str]:
 
 
 def save_digests() -> None:
-    """Save the digests of this process for later ones. Of stages that run side by side, the last to save wins."""
+    """Save the digests of this process for later processes. If stages run in parallel, the last to save wins."""
     files.write_atomically(DIGESTS, json.dumps(_known()), concurrent=True)
 
 
 def forget_digests() -> None:
-    """Read every file anew from here on: bytes that a disk has lost, or that somebody changed, may leave size and time of a file as they were."""
+    """Read every file again from now on, because damaged or changed bytes may leave the size and time of a file unchanged."""
     _known().clear()
 
 
@@ -54,7 +54,7 @@ def _known() -> dict[str, list[int | str]]:
     try:
         return dict(json.loads(DIGESTS.read_text()))
     except (FileNotFoundError, json.JSONDecodeError):
-        return {}  # it only saves time
+        return {}  # the saved digests only save time
 
 
 def _files(path: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def closure(module: str) -> list[Path]:
-    """Return the project's files that importing `module` runs, imports inside functions included, sorted."""
+    """Return, sorted, the project's files that are imported by `module`, including imports inside functions."""
     reached: set[Path] = set()
     pending = _with_packages(module)
     known = set(pending)
@@ -78,18 +78,18 @@ def closure(module: str) -> list[Path]:
 
 
 def _with_packages(module: str) -> list[str]:
-    """Return the names of a module and of the packages above it; none of a module of another project."""
+    """Return the names of a module and of the packages above it; none for a module of another project."""
     parts = module.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts) + 1)] if parts[0] in ("tasks", "flows") else []
 
 
 def _module_files(module: str) -> list[Path]:
-    """Return the file of a module or a package; none for a name that is neither, as that of a function."""
+    """Return the file of a module or a package; none for another name, such as that of a function."""
     path = Path(*module.split("."))
     return [file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()]
 
 
-@cache  # by content: a file that was edited meanwhile is another
+@cache  # by content, because a file may have been edited meanwhile
 def _imports(source: str) -> list[str]:
     names = []
     for node in _statements(ast.parse(source).body):
@@ -101,12 +101,12 @@ def _imports(source: str) -> list[str]:
 
 
 def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield all statements, those inside others too; expressions, which hold no import, are most of a tree."""
+    """Yield all statements, including nested ones. Expressions, which are most of a tree, contain no imports and are skipped."""
     for node in nodes:
         yield node
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
             inner = getattr(node, block, None)
-            if isinstance(inner, list):  # of a lambda and of a conditional expression it is none
+            if isinstance(inner, list):  # in a lambda or a conditional expression, it is not a list of statements
                 yield from _statements(inner)
 
 
@@ -122,7 +122,7 @@ def facts_digest(values: dict[str, str]) -> str:
 
 @cache
 def machine_class() -> dict[str, str]:
-    """Return the facts that decide the last digits of a result: processor features and package versions. They name no machine."""
+    """Return the facts that determine the last digits of a result: processor features and package versions. They do not identify the machine."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -133,7 +133,7 @@ def machine_class() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Return the architecture and the vector units by which kernels are chosen."""
+    """Return the architecture and the vector units by which libraries choose their kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except FileNotFoundError:

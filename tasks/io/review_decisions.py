@@ -1,7 +1,7 @@
-"""Review decisions, a line of JSON each, in files that git keeps. Lines that begin with `#` are comments.
+"""Review decisions, one line of JSON each, in files under git. Lines that begin with `#` are comments.
 
 `data/review_decisions.jsonl` is about examples and proposals, `data/review_records.jsonl` about records that ingest refused, and
-`data/review_items.jsonl` about evaluation items: a file for each stage that reads it, so that a decision reruns that stage alone.
+`data/review_items.jsonl` about evaluation items. Each stage reads its own file, so that a decision reruns only that stage.
 """
 
 import json
@@ -41,7 +41,7 @@ def read(path: Path) -> dict[str, Decision]:
 
 
 def read_those(path: Path, decision: Literal["accept", "reject"]) -> dict[str, Decision]:
-    """Read the decisions that count of a file that has one sort of them. Raises ValueError that names another, or an invalid line."""
+    """Read the decisions that count, from a file with one kind of decisions. Raises ValueError that names a line of another kind or an invalid one."""
     decisions = counting(path)
     other = next((one for one in decisions.values() if one.decision != decision), None)
     if other:
@@ -78,7 +78,7 @@ def append(path: Path, decision: Decision) -> None:
 
 
 def record(path: Path, decide: Callable[[Mapping[str, Sequence[Decision]]], Sequence[Decision]]) -> Sequence[Decision]:
-    """Add at the end of the file, and return, the decisions that `decide` makes of its history, while nobody else adds any.
+    """Append to the file, and return, the decisions that `decide` derives from its history. A lock keeps other writers out.
 
     Nothing is written if `decide` raises.
     """
@@ -93,19 +93,19 @@ def record(path: Path, decide: Callable[[Mapping[str, Sequence[Decision]]], Sequ
 
 
 def counting(path: Path) -> dict[str, Decision]:
-    """Read the decision that counts on each id, without its time, whatever the file is called. Raises ValueError that names an invalid line."""
+    """Read the decision that counts for each id, without its time, from a file of any name. Raises ValueError that names an invalid line."""
     last = {identity: decision_that_counts(decisions) for identity, decisions in history(path).items()}
     return {identity: replace(decision, time="") for identity, decision in last.items() if decision}
 
 
 def _end_of_line(path: Path) -> str:
-    """Return the end that the last line lacks: an editor may leave it out."""
+    """Return the newline that the last line lacks, because an editor may omit it; else an empty text."""
     text = path.read_bytes()
     return "\n" if text and not text.endswith(b"\n") else ""
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of the file, split at `\\n` only: Unicode line separators in texts do not split a line."""
+    """Return the lines of the file, split only at `\\n`, because texts may contain Unicode line separators."""
     return path.read_text(encoding="utf-8").split("\n")
 
 

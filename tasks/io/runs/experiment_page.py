@@ -1,10 +1,10 @@
-"""The page of our experiment in MLflow: its description, and the columns that its table of runs begins with."""
+"""The page of our experiment in MLflow: its description, and the first columns of its table of runs."""
 
 import json
 from collections.abc import Mapping
 
 VIEW = "ratchet"
-"""The name of the view, which an address asks for."""
+"""The name of the view in the address."""
 DESCRIPTION = """\
 Every run of this workspace.
 
@@ -15,7 +15,7 @@ Every run of this workspace.
 - A run of a stage has its settings as parameters, its inputs by DVC's hash as data sets, and its training as metrics by step.
 """
 TRAINING = "workflowType=machine_learning"
-"""The end of an address that opens MLflow's pages for trainings: they open on prompts and traces else, of which there are some only where
+"""The end of an address that opens MLflow's pages for trainings. Otherwise they open on prompts and traces, which exist only if
 `RATCHET_TRACES` asks for them."""
 CREATED, DURATION = "runDateAndNestInfo", "duration"
 """Two columns that are always shown."""
@@ -37,9 +37,9 @@ WIDTHS = {
     "attributes.`Source`": 120,
     "attributes.`Version`": 90,
 }
-"""MLflow's names of the columns in order, with their widths in pixels."""
+"""MLflow's names of the columns, in order, with their widths in pixels."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The kind, which decides whether MLflow's pages begin with runs or with traces."""
+"""The kind of the experiment, which decides if MLflow's pages begin with runs or with traces."""
 VIEW_STATE = {
     "selectedColumns": [name for name in WIDTHS if name not in (CREATED, DURATION)],
     "columnOrder": list(WIDTHS),
@@ -54,7 +54,7 @@ TAGS: Mapping[str, str] = {
 
 
 def missing(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that an experiment lacks, or has in an earlier state. A description that somebody wrote is theirs."""
+    """Return the tags that an experiment lacks, or has in an earlier version. A description that a user wrote is kept."""
     written = {"mlflow.note.content"} & tags.keys()
     return {name: value for name, value in TAGS.items() if name not in written and tags.get(name) != value}
 

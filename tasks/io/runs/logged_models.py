@@ -1,4 +1,4 @@
-"""Models as MLflow's own entities: what a flow offers for promotion, with its figures, and the run that measured it."""
+"""Models as MLflow entities: the model that a flow offers for promotion, with its figures, and the run that measured it."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any
 from tasks.io.runs import experiment_page
 
 CANDIDATE = "ratchet.candidate"
-"""The tag that holds the hash of a model's files; of an entity, of the flow's run that measured it, and of a registered version."""
+"""The tag with the hash of a model's files. An entity has it, the flow's run that measured the model, and the registered version."""
 
 
 def record(client: Any, experiment: str, run: str, event: Mapping[str, Any]) -> None:
-    """Record a model (`name`, `candidate`, `metrics`, `dataset`, `time`) as the output of a run. The same files are one entity, however often measured.
+    """Record a model (`name`, `candidate`, `metrics`, `dataset`, `time`) as the output of a run. Equal files are one entity, however often they are measured.
 
-    A server of MLflow 2, which has no such entities, is left without.
+    On a server of MLflow 2, which has no such entities, nothing is recorded.
     """
     from mlflow.exceptions import MlflowException
 
@@ -52,12 +52,12 @@ def find(client: Any, experiment: str, candidate: str) -> Any:
 
 @dataclass(frozen=True)
 class Measured:
-    """The pages on which MLflow shows what a model is worth."""
+    """The MLflow pages with the measurements of a model."""
 
     run: str
-    """The MLflow run that measured it first."""
+    """The MLflow run that first measured it."""
     model: str
-    """The entity, which has the figures of all runs."""
+    """The entity with the figures of all runs."""
 
     def links(self, experiment: str) -> str:
         """Return links to the pages of both, as Markdown for a page of the same MLflow."""
@@ -69,7 +69,7 @@ class Measured:
 
 
 def measured(client: Any, experiment: str, candidate: str) -> Measured | None:
-    """Return where the model with this hash of its files was measured; None where MLflow does not know it."""
+    """Return the pages that measured the model with this hash of its files; None if MLflow does not know it."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -90,5 +90,5 @@ def link_version(client: Any, model: str, name: str, version: str) -> None:
 
 
 def _lacks_models(error: Exception) -> bool:
-    """Return whether a server answered that it knows no logged models."""
+    """Return True if a server answered that it does not support logged models."""
     return getattr(error, "error_code", None) == "ENDPOINT_NOT_FOUND"

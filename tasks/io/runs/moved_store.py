@@ -1,4 +1,4 @@
-"""Change the places of artifacts and models in a local database of MLflow whose workspace lies in another folder now."""
+"""Update the paths of artifacts and models in a local MLflow database whose workspace was moved to another folder."""
 
 import sqlite3
 from contextlib import closing
@@ -14,7 +14,7 @@ PLACES = {
 
 
 def relocate(database: Path, old: Path, new: Path) -> None:
-    """Let all places below `old` lead below `new`. A database that is not MLflow's stays as it is."""
+    """Replace the prefix `old` of all paths by `new`. A database that is not MLflow's stays unchanged."""
     if old == new:
         return
     with closing(sqlite3.connect(database)) as store, store:

@@ -1,4 +1,4 @@
-"""MLflow's model registry: a mirror of the promotion history, completed whenever MLflow has missed something."""
+"""MLflow's model registry as a mirror of the promotion history. Entries that MLflow missed are added later."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from tasks.io.system import progress
 from tasks.io.weights import mlflow_format
 
 NAME = "ratchet"
-"""The name of models where they are served (`ratchet@3`), and in MLflow unless the environment names another."""
+"""The name of served models (`ratchet@3`), and their name in MLflow unless the environment sets another."""
 BREAK = "\n\n"
-"""Stands between the decision on a version and the links in its description."""
+"""The text between the decision on a version and the links, in its description."""
 NUMBER = "ratchet.version"
-"""The tag that holds our number of a version. MLflow's own is the same, unless versions were deleted there."""
+"""The tag with our number of a version. MLflow's own number is the same, unless versions were deleted there."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Version:
     description: str
     tags: dict[str, str]
     folder: Path
-    """The place of its files, which a version has that was promoted."""
+    """The folder of its files, which a promoted version has."""
 
 
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
@@ -63,7 +63,7 @@ def _known(client: Any) -> dict[tuple[str, str], Any]:
 
 
 def _of_another(versions: Sequence[Version], known: dict[tuple[str, str], Any]) -> int | None:
-    """Return a number that MLflow has of another candidate than this workspace; None if there is none. A number has one candidate for good."""
+    """Return a number for which MLflow has another candidate than this workspace; None if there is none. A number never changes its candidate."""
     numbers = {number for number, _ in known}
     clashes = (
         version.number
@@ -74,7 +74,7 @@ def _of_another(versions: Sequence[Version], known: dict[tuple[str, str], Any]) 
 
 
 def _registered(client: Any, experiment: str, version: Version, known: dict[tuple[str, str], Any]) -> str:
-    """Return MLflow's number of a version, registered or updated to the last decision."""
+    """Register a version or update it to the last decision, and return MLflow's number of it."""
     mlflow_format.describe(version.folder)
     registered = known.get((str(version.number), version.candidate))
     if registered is None:
@@ -99,15 +99,15 @@ def _register(client: Any, experiment: str, version: Version) -> str:
 
 
 def _described(client: Any, experiment: str, version: Version) -> tuple[str, Measured | None]:
-    """Return the description of a version, which links to what measured it: MLflow's own store keeps no link to an entity."""
+    """Return the description of a version, with links to its measurements, because MLflow's store keeps no link to an entity."""
     measured = logged_models.measured(client, experiment, version.candidate)
     return BREAK.join([version.description, *([measured.links(experiment)] if measured else [])]), measured
 
 
 def _source(version: Version) -> str:
-    """Return the folder that MLflow opens a version from, or the hash of its files for a server, which reads no folders of this machine.
+    """Return the folder from which MLflow opens a version; for a server, which cannot read folders of this machine, the hash of its files.
 
-    It cannot be changed later, so a candidate that was refused has it too: another decision may promote it.
+    It cannot be changed later, so a refused candidate has it too, because another decision may promote it.
     """
     return f"ratchet:{version.candidate}" if run_links.is_server() else str(version.folder.resolve())
 

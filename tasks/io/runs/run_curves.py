@@ -1,4 +1,4 @@
-"""Figures of each step of a training, from its run in MLflow."""
+"""Metrics of each step of a training, from its run in MLflow."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 def of_stage(stage: str, metrics: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
     """Return metrics of the latest run that computed the outputs of a stage (`tune@r0`): name → (step, value).
 
-    An empty mapping where there is no such run, and while the store is out of reach.
+    Returns an empty mapping if there is no such run, or while the store is out of reach.
     """
     if run_store.is_new():
         return {}  # its schema takes seconds to make, and holds nothing

@@ -1,4 +1,4 @@
-"""Earlier runs in MLflow: the time and memory they took, and their export to a file that another machine imports."""
+"""Earlier runs in MLflow: their time and memory, and their export to a file that another machine imports."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from tasks.io.runs import run_store, tracking
 from tasks.io.system import files
 
 CARRIED = ("mlflow.note.content", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
-"""Tags of MLflow's own that say the same on every machine."""
+"""Tags of MLflow that are the same on every machine."""
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Past:
     """The time and memory of one finished run of a stage."""
 
     config: dict[str, str]
-    """All recorded parameters, settings included: full name → value."""
+    """All recorded parameters, including settings: full name → value."""
     machine: str
     """The machine class, in words."""
     seconds: float
@@ -30,7 +30,7 @@ class Past:
 
 
 def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
-    """Return the latest runs of each stage, of any item, that computed their outputs. Returns none while the store is out of reach."""
+    """Return the latest runs of each stage, for any item, that computed their outputs; none while the store is out of reach."""
     if run_store.is_new():
         return {}  # its schema takes seconds to make, and holds nothing
     try:
@@ -42,7 +42,7 @@ def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
 
 
 def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
-    # Only a stage that ran has a key: every run that found nothing to do left a cached child, and there may be hundreds of those.
+    # Only a stage that ran has a key. A run without work leaves a cached child, and there may be hundreds of these.
     finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%' and tags.`ratchet.key` LIKE '%'"
     latest = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
     return [_of(run) for run in latest if _made_anew(run, stage)][:most]
@@ -64,9 +64,9 @@ def _of(run: Any) -> Past:
 
 
 def export(runs: Iterable[str], path: Path) -> int:
-    """Write these MLflow runs and their parents to a file, one event a line. Returns the number of runs.
+    """Write these MLflow runs and their parents to a file, one event per line. Return the number of runs.
 
-    The events are those of a spool (`tasks.io.runs.tracking`), each with our name of its run. Raises ConnectionError while the store
+    The events are those of a spool (`tasks.io.runs.tracking`), each with our id of its run. Raises ConnectionError while the store
     is out of reach.
     """
     try:
@@ -88,7 +88,7 @@ def export(runs: Iterable[str], path: Path) -> int:
 
 
 def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a run as its spool would hold them."""
+    """Yield the events of a run in the form of its spool."""
     info, data = run.info, run.data
     parent = others.get(data.tags.get("mlflow.parentRunId", ""))
     tags = {
@@ -112,9 +112,9 @@ def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[s
 
 
 def take_in(path: Path) -> tuple[int, int]:
-    """Give the runs of such a file to this workspace's uploader, except those MLflow has. Returns the numbers of new and known runs.
+    """Pass the runs of such a file to this workspace's uploader, except those that MLflow has. Return the numbers of new and of known runs.
 
-    Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
+    Raises ValueError that names a line which is not an event, and ConnectionError while the store is out of reach.
     """
     events: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(files.lines(path), 1):

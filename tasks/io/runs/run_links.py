@@ -10,35 +10,35 @@ from tasks.io.runs import experiment_page, logged_models, run_store
 T = TypeVar("T")
 
 PORT = 5000
-"""The default port of `ratchet ui`, which shows a store of this machine."""
+"""The default port of `ratchet ui`, which shows a store on this machine."""
 REPORT = "artifacts/report/index.html"
 """The place of the report on the page of a flow's run."""
 LATEST = 200
-"""Runs that are looked through for those of the present outputs."""
+"""Number of runs that are searched for those of the present outputs."""
 
 _log = logging.getLogger(__name__)
 
 
 def is_server() -> bool:
-    """Return whether the store is a server with pages of its own."""
+    """Return True if the store is a server with its own pages."""
     return run_store.uri().startswith(("http://", "https://"))
 
 
 def server() -> str:
-    """Return the address of a store's server. A person who follows it is asked for the name and password that the setting may hold."""
+    """Return the address of a store's server, without the user name and password that the setting may contain. The browser asks for them."""
     return re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/")
 
 
 def hint() -> str:
-    """Return a note that a person needs to follow the links; empty if none is needed."""
+    """Return a note that users need to follow the links; empty if none is needed."""
     return "" if is_server() else f"Its links answer while `ratchet ui` runs (port {PORT})."
 
 
 def of_stages(flow: str) -> dict[str, str]:
-    """Map every stage of a flow to the address of its page; `flow` is our id of the flow's run (`Recorder.id`).
+    """Map every stage of a flow to the address of its page. `flow` is our id of the flow's run (`Recorder.id`).
 
-    A stage that did not have to run has the page of the run that made its outputs. Returns nothing while the store is out of
-    reach.
+    A stage that did not have to run has the page of the run that made its outputs. Returns an empty mapping while the store is out
+    of reach.
     """
     pages = {}
     for run in _search(f"tags.`ratchet.parent` = '{flow}'"):
@@ -59,7 +59,7 @@ def of_flow(flow: str, place: str = "") -> str | None:
 def of_report(candidate: str) -> str | None:
     """Return the address of the report on the model with this hash of its files, on the page of the run that measured it first.
 
-    None where MLflow does not know it.
+    None if MLflow does not know it.
     """
     measured = _ask(lambda client, experiment: (experiment, logged_models.measured(client, experiment, candidate)))
     return page(measured[0], measured[1].run, REPORT) if measured and measured[1] else None
@@ -72,7 +72,7 @@ def page(experiment: str, run: str, place: str = "") -> str:
 
 
 def of_outputs() -> dict[str, tuple[str, str]]:
-    """Map each stage to the name and the page of the latest run that computed its outputs, in the order in which they ran.
+    """Map each stage to the name and the page of the latest run that computed its outputs, in the order of the runs.
 
     Returns nothing while the store is out of reach.
     """
@@ -90,9 +90,11 @@ def _search(query: str, **options: Any) -> list[Any]:
 
 
 def _ask(question: Callable[[Any, str], T]) -> T | None:
-    """Return what MLflow answers, by its client and the id of our experiment; None while it is out of reach."""
+    """Call a function with MLflow's client and the id of our experiment, and return its result; None while the store is out of reach."""
     try:
         return question(*run_store.connect())
     except run_store.outages() as error:
-        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
+        _log.info(
+            "MLflow (%s) does not answer: %s", run_store.shown(), error
+        )  # a message at the end of the run says so
         return None
