@@ -124,7 +124,7 @@ def run(folder: Path, *command: str) -> None:
 
 
 def take_in(folder: Path, kinds: Mapping[str, Callable[[random.Random], Row]], rows: int) -> None:
-    """Write a file of each kind, and have `ratchet init` name it beside those before it, with the check that it proposes."""
+    """Write a file of each kind, and have `ratchet init` add it to the sources, with the check that it proposes."""
     params, sources = folder / "params.yaml", []
     for name, make in kinds.items():
         file = folder / f"data/raw/{name}.jsonl"
@@ -162,7 +162,7 @@ def by(objective: str) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Make the files, take them in, and run; what `ratchet run` prints ends with the report."""
+    """Write the files, import them, and run. The output of `ratchet run` ends with the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preferences", choices=[*RATES], help="train preference pairs by it, in place of questions")
     parser.add_argument("--rows", type=int, default=100, help="of each file (100)")

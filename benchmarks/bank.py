@@ -193,7 +193,7 @@ def size(folder: Path) -> int:
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds that an action took, and what it returned."""
+    """Return the seconds that an action took, and its result."""
     start = time.perf_counter()
     value = action()
     return time.perf_counter() - start, value

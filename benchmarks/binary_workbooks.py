@@ -100,7 +100,7 @@ def _record(kind: int, data: bytes) -> bytes:
 
 
 def _variable(number: int) -> bytes:
-    """Return a number in sevens of bits, the lowest first."""
+    """Return a number in groups of seven bits, the lowest first."""
     parts = []
     while True:
         number, low = number >> 7, number & 0x7F

@@ -59,8 +59,8 @@ FORKED = ("client", "forkserver")
 ATTEMPTS = 8
 """Attempts at a kill, if the run ends before its moment."""
 GONE_S = 35.0
-"""Longest time that processes of a run may outlive its kill. Not for kills of a server, after which the run goes on: Prefect's is
-restarted, and without a fork server stages run in processes of their own."""
+"""Longest time that processes of a run may outlive its kill. It does not apply to kills of a server, after which the run continues: Prefect's
+server is restarted, and without a fork server stages run in processes of their own."""
 TORN = re.compile(r"dvc\.lock' (is invalid|validation failed)|structure is corrupted|RWLock-file .* format error")
 """Messages with which plain DVC refuses to start after a torn file. `ratchet tidy` repairs it."""
 

@@ -54,7 +54,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "locft_bf": {"layer": 1},
     "pat": {"operator_rank": 4},
 }
-"""Settings by method where the defaults are for larger models; a rank is `RANK` else."""
+"""Settings of methods whose defaults are for larger models; the rank of all others is `RANK`."""
 
 
 def composition(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -100,7 +100,7 @@ def examples() -> list[Any]:
 
 
 def encoded(objective: Any, tokenizer: Any, longest: int) -> list[Any]:
-    """Return the functions' text as an objective reads it: bare, or as conversations where it has a way of its own to encode them."""
+    """Return the functions' text as an objective reads it: plain, or as conversations if the objective has its own `encode`."""
     from tasks.core.sequences import Encoded
     from tasks.engine.encode import ExampleEncoder
     from tasks.engine.sequences import listed
@@ -206,7 +206,7 @@ def merges_packed(model: Any, parts: Any, expected: tuple[float, float]) -> bool
 
 
 def measured(row: coverage_page.Row) -> dict[str, dict[str, Any]]:
-    """Return the figures of a row on each model, or why there are none."""
+    """Return the figures of a row on each model, or the reason why there are none."""
     of: Callable[..., dict[str, Any]] = coverage_peft.measured if row.kind == "library" else of_method
     found: dict[str, dict[str, Any]] = {}
     for kind in coverage_page.MODELS:
@@ -223,7 +223,7 @@ def versions() -> str:
 
 
 def main() -> None:
-    """Measure what the tables name, and write the figures after each, so that a run that is cut off loses nothing."""
+    """Measure everything that the tables name, and write the figures after each, so that an interrupted run loses nothing."""
     runs = {row.run: row for survey in coverage_page.surveys() for row in survey.rows if row.run}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(runs)}")

@@ -1,4 +1,4 @@
-"""The tiny models on which `coverage.py` tries methods, the texts that they read, and what is counted of either side."""
+"""The tiny models on which `coverage.py` tries methods, the texts that they read, and the figures that are counted."""
 
 import atexit
 import tempfile
@@ -22,7 +22,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
 @cache
 def scratch() -> Path:
-    """Return a folder for models, which ends with the process."""
+    """Return a folder for models, which is removed when the process ends."""
     kept = tempfile.TemporaryDirectory()
     atexit.register(kept.cleanup)
     return Path(kept.name)

@@ -36,7 +36,7 @@ CLASSES: dict[str, dict[str, Any]] = {
 
 
 def wrapped(name: str, settings: Mapping[str, Any], kind: str, model: Any) -> tuple[Any, Any]:
-    """Return a model with what a class of peft puts into it, and its optimizer."""
+    """Return a model with the modules of a class of peft, and its optimizer."""
     import peft
     import torch
     from peft import optimizers
@@ -180,7 +180,7 @@ def merges(model: Any, name: str) -> bool:
 
 
 def in_packs(name: str, settings: Mapping[str, Any], kind: str) -> str:
-    """Return the reason why a step in packs does not train what a class of peft added; empty where it does."""
+    """Return the reason why a step in packs does not train the parameters of a class of peft; empty if it does."""
     from tasks.core.weights.surgery import plain
     from tasks.engine.forward import bind_loss
     from tests.methods import contract

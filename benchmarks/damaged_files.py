@@ -296,7 +296,7 @@ PARTS: dict[str, Callable[[], Mapping[str, bytes]]] = {
     "rows.ods": open_document_parts,
     "page.docx": word_parts,
 }
-"""Archives of which half of the damage is inside: a check sum would betray it outside."""
+"""Archives in which half of the damage is inside the members, because a checksum would detect damage outside."""
 
 
 def records_in(name: str) -> int:
@@ -359,7 +359,7 @@ def _swap(draw: random.Random, data: bytes) -> bytes:
 
 
 def _refoot(draw: random.Random, data: bytes) -> bytes:
-    """Put another part of the file, or bytes at random, where its last bytes were."""
+    """Replace the last bytes of the file by another part of it, or by random bytes."""
     length = draw.choice([4, 8, 32, 128])
     start = draw.randrange(max(1, len(data) - length))
     return data[:-length] + draw.choice([data[start : start + length], draw.randbytes(length)])
@@ -369,7 +369,7 @@ DAMAGES: Sequence[Damage] = (_flip, _flip, _overwrite, _delete, _insert, _trunca
 
 
 def damaged(name: str, number: int, seed: int = 0) -> list[bytes]:
-    """Return so many damaged copies of a file of this name, each damaged once or twice."""
+    """Return the given number of damaged copies of a file of this name, each damaged once or twice."""
     draw = random.Random(f"{seed} {name}")
     write = {**TABLES, **DATABASES, **DOCUMENTS, **MODULES}[name]
     valid, parts = write(), PARTS[name]() if name in PARTS else {}
@@ -384,7 +384,7 @@ def damaged(name: str, number: int, seed: int = 0) -> list[bytes]:
 
 
 def damaged_folders(name: str, number: int, seed: int = 0) -> Iterator[dict[str, bytes]]:
-    """Yield the files of so many copies of a folder, in each of which one file is damaged once or twice."""
+    """Yield the files of the given number of copies of a folder; in each copy one file is damaged once or twice."""
     draw = random.Random(f"{seed} {name}")
     files = FOLDERS[name]()
     filled = [file for file, data in files.items() if data]

@@ -56,7 +56,7 @@ ALIKE = ("alike", "modules")
 """Kinds of incoming items that are drawn from the same pool as the reference."""
 
 Figures = NDArray[np.float32]
-"""What a monitor sees of each item: vectors, or nats and tokens."""
+"""The figures of each item that a monitor is given: vectors, or nats and tokens."""
 Pairs = Iterator[tuple[Figures, Figures]]
 """A reference and what came in, trial by trial."""
 
@@ -136,7 +136,7 @@ def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Pairs:
 
 
 def shifted(pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int) -> Pairs:
-    """Yield a reference, and incoming items of which a share is of another kind."""
+    """Yield a reference, and incoming items with a share of another kind."""
     random = np.random.default_rng([seed, size, round(100 * share), len(kind)])
     ordinary, others = pools["prompts"].figures, pools[kind].figures
     if kind == "package":
@@ -149,7 +149,7 @@ def shifted(pools: Mapping[str, Pool], kind: str, share: float, size: int, trial
 
 
 def figured(method: str) -> dict[str, Pool]:
-    """Return all pools with the figures that a monitor sees, taken once."""
+    """Return all pools with the figures that a monitor is given, computed once."""
     examples = list(tables.read(EXAMPLES, Example))
     prompts = [prompt_of(example) for example in examples]
     again = [reworded(prompt) for prompt in prompts[::2]]

@@ -94,7 +94,7 @@ def main() -> None:
 
 
 class Bench:
-    """The trainings of a recipe, each in a folder of its own below one that settings, base and examples name."""
+    """The trainings of a recipe, each in a folder of its own, below a folder named by a hash of settings, base and examples."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -137,7 +137,7 @@ class Bench:
         return self._tuned(f"bank-{seed}", seed, EXAMPLES, {})
 
     def _one(self, seed: int) -> Path:
-        """Train one adapter on what the adapters of the tools and of answers learn, for as many tokens as all of the bank."""
+        """Train one adapter on the data of the tools' and answers' adapters together, for as many tokens as the whole bank."""
         bank = json.loads((self._bank(seed) / "training.json").read_text(encoding="utf-8"))
         examples = self.folder / "calls.parquet"
         tables.sink_query(examples, tables.scan([EXAMPLES], Example).filter(pl.col("task") != SELECT), Example)
@@ -160,7 +160,7 @@ class Bench:
         return folder
 
     def _config(self, stage: str, seed: int, changes: Mapping[str, Any]) -> Any:
-        """Return what a stage reads of the profile's settings with changes."""
+        """Return the part of the profile's settings that a stage reads, with changes."""
         values = merged(merged(self.profile, {"tune": {"seed": seed}}), changes)
         file = self.folder / "params.yaml"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -112,7 +112,7 @@ def chosen(trials: "Trials", order: str, rates: Sequence[float], steps: int) -> 
 
 
 class Trials:
-    """The trainings on one list of facts, each kept in a file below a folder that the settings name."""
+    """The trainings on one list of facts, each stored in a file below a folder named by a hash of the settings."""
 
     def __init__(self, base: Path, facts: Sequence[Fact], config: Any) -> None:
         """`config` has what stage `tune` declares."""
@@ -121,7 +121,7 @@ class Trials:
         self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
 
     def of_seed(self, rates: Mapping[str, float], steps: int, seed: int) -> list[dict[str, Any]]:
-        """Return the results of all orders with a seed, each at its learning rate. Without `steps`, the first order says how many there are."""
+        """Return the results of all orders with a seed, each at its learning rate. Without `steps`, the first order determines their number."""
         rows = []
         for order, rate in rates.items():
             row = self.result(order, seed, rate, steps)
@@ -130,7 +130,7 @@ class Trials:
         return rows
 
     def result(self, order: str, seed: int, rate: float, steps: int) -> dict[str, Any]:
-        """Return what `edit` does, from its file or from running it."""
+        """Return the result of `edit`, from its file or from running it."""
         optimizer = self.config.tune.optimizer
         methods = {**self.config.methods, optimizer: {**self.config.methods[optimizer], "learning_rate": rate}}
         tune = self.config.tune.model_copy(update={"seed": seed})
@@ -186,7 +186,7 @@ def edit(
 
 @cache
 def untouched(base: Path, questions: tuple[str, ...], device: str) -> tuple[list[str], float]:
-    """Return what the base answers to these questions, and its loss on general text, which are the same for each training."""
+    """Return the base's answers to these questions and its loss on general text, which are the same for all trainings."""
     model, tokenizer = checkpoints.load(base, device=device)
     return answers(model, tokenizer, questions), general_loss(model, tokenizer)
 

@@ -98,7 +98,7 @@ def measure(space: Path, stage: str, elsewhere: dict[str, str], rounds: int) -> 
 
 
 def seconds(space: Path, stage: str, more: dict[str, str]) -> float:
-    """Run a stage, whatever DVC knows of it, and return the clock seconds it took."""
+    """Run a stage even if DVC considers it unchanged, and return the wall-clock seconds that it took."""
     command = [sys.executable, "-m", "flows.execution.dvc", "repro", "--force", "--single-item", stage]
     variables = workspaces.environment(space) | more
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Evidence, altered at each place, and who notices: `python benchmarks/evidence.py FOLDER`, after `ratchet evidence r0 --to FOLDER`.
+"""Detection of alterations of each part of the evidence, by tool: `python benchmarks/evidence.py FOLDER`, after `ratchet evidence r0 --to FOLDER`.
 
 In a copy of the folder one file at a time gets a byte more, is removed, or is added; then whoever checks it is asked: `model_signing` (the signature
 of all files), the DSSE envelope of securesystemslib with in-toto's statement, CycloneDX's strict validator, `mlcroissant validate`, and `ratchet verify
@@ -33,11 +33,11 @@ from flows.registry.evidence import layout, signing  # noqa: E402
 
 ADDED = "model/added.safetensors"
 Tool = Callable[[Path, Path], str]
-"""From a folder and the file of trusted keys to what is wrong, "" for nothing."""
+"""A folder and the file of trusted keys → the error, "" if there is none."""
 
 
 def main() -> None:
-    """Print a row for each alteration; files of one folder of which all say the same share a row."""
+    """Print a row for each alteration; files of one folder with the same result share a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--key", type=Path, default=signing.TRUSTED, help="public keys that are trusted")
@@ -80,7 +80,7 @@ def append(path: Path) -> None:
 
 
 def cell(tool: Tool, only: str, folder: Path, key: Path, altered: str) -> str:
-    """Return what a tool says of a folder; "" where it does not read the file that was altered. `only` is the file that it reads, "" for all."""
+    """Return a tool's error on a folder; "" if it does not read the altered file. `only` is the file that the tool reads, "" for all."""
     if only and altered not in ("", only):
         return ""
     problem = tool(folder, key)
@@ -90,13 +90,13 @@ def cell(tool: Tool, only: str, folder: Path, key: Path, altered: str) -> str:
 
 
 def model_signing(folder: Path, key: Path) -> str:
-    """Return what the command `model_signing verify key` objects to."""
+    """Return the errors of the command `model_signing verify key`."""
     arguments = ["verify", "key", folder, "--signature", folder / layout.SIGNATURE, "--public_key", key]
     return output_of("model_signing", *arguments)
 
 
 def in_toto(folder: Path, key: Path) -> str:
-    """Return what securesystemslib and in-toto's library object to in the provenance."""
+    """Return the errors of securesystemslib and in-toto's library on the provenance."""
     try:
         public = SSlibKey.from_crypto(load_pem_public_key(key.read_bytes()))
         envelope = Envelope.from_dict(layout.read_json(folder / layout.PROVENANCE))
@@ -108,7 +108,7 @@ def in_toto(folder: Path, key: Path) -> str:
 
 
 def cyclonedx(folder: Path, _: Path) -> str:
-    """Return what CycloneDX's strict validator objects to in the bill of materials."""
+    """Return the errors of CycloneDX's strict validator on the bill of materials."""
     try:
         problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(
             (folder / layout.BOM).read_text(encoding="utf-8")
@@ -119,17 +119,17 @@ def cyclonedx(folder: Path, _: Path) -> str:
 
 
 def mlcroissant(folder: Path, _: Path) -> str:
-    """Return what the command `mlcroissant validate` objects to in the record of the data."""
+    """Return the errors of the command `mlcroissant validate` on the record of the data."""
     return output_of("mlcroissant", "validate", "--jsonld", folder / layout.DATA)
 
 
 def ratchet(folder: Path, key: Path) -> str:
-    """Return what `ratchet verify --evidence` objects to."""
+    """Return the errors of `ratchet verify --evidence`."""
     return "\n".join(check.what for check in verification.check_evidence(folder, key) if not check.holds)
 
 
 def output_of(program: str, *arguments: object) -> str:
-    """Return what a program of this environment says where it fails, "" where it does not."""
+    """Return the output of a program of this environment if it fails, else ""."""
     command = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr or "it failed") if done.returncode else ""

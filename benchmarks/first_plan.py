@@ -33,7 +33,7 @@ ACCURATE = 2.0
 
 
 def main(folder: Path, profiles: list[str]) -> None:
-    """Plan and run each profile, and print estimates beside what was taken."""
+    """Plan and run each profile, and print estimates beside the measured times."""
     for profile in profiles:
         workspace = folder / profile
         if not (workspace / "run.json").is_file():
@@ -78,7 +78,7 @@ def _recorded(workspace: Path, stages: list[str]) -> dict[str, float]:
 
 
 def verdict(profile: str, figures: dict) -> str:
-    """Format the estimate of each stage beside what it took."""
+    """Format the estimate of each stage beside its measured time."""
     items = Counter(stage["stage"].partition("@")[0] for stage in figures["planned"]["stages"])
     estimates = {stage["stage"].partition("@")[0]: stage["estimate"] for stage in figures["planned"]["stages"]}
     rows, totals = [], [0.0, 0.0]

@@ -47,7 +47,7 @@ def heavy(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.float64
 
 
 def skewed(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw effects of which most are a little better and a few much worse."""
+    """Draw effects: most of them a little better, a few much worse."""
     return rng.exponential(1.0, size) - 1.0
 
 

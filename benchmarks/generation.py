@@ -73,7 +73,7 @@ def prompts(count: int) -> list[list[Message]]:
 
 
 def by_engine(model: Any, tokenizer: Any, asked: Sequence[Sequence[Message]], options: argparse.Namespace) -> Written:
-    """Write by the engine. Every row of every forward is one token of a response, since rows that have ended are in none."""
+    """Generate with the engine. Every row of every forward pass gives one token of a response, since ended rows leave the batch."""
     from tasks.engine.inference import generation
 
     rows = 0
@@ -91,7 +91,7 @@ def by_engine(model: Any, tokenizer: Any, asked: Sequence[Sequence[Message]], op
 def by_generate(
     model: Any, tokenizer: Any, asked: Sequence[Sequence[Message]], batch_size: int, max_new_tokens: int
 ) -> Written:
-    """Write by `transformers.generate` in batches sorted by length."""
+    """Generate with `transformers.generate` in batches sorted by length."""
     from tasks.engine.chat_template import render_prompt
 
     model.set_attn_implementation("sdpa")

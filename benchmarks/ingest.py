@@ -191,7 +191,7 @@ def family(pid: int) -> list[int]:
 
 
 def anonymous_kb(pid: int | str) -> int:
-    """Return the kilobytes of a process that no file backs."""
+    """Return the anonymous memory of a process, in kilobytes."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -200,7 +200,7 @@ def anonymous_kb(pid: int | str) -> int:
 
 
 def findings(outputs: Path, planted: Planted, number: int) -> str:
-    """Return the share of each kind of planted row that was refused or made another one be refused, and of other rows that were."""
+    """Return the share of rows, for each planted kind and for the others, that were refused or caused another row to be refused."""
     quarantine = pl.read_parquet(outputs / "ingested/quarantine.parquet", columns=["where", "detail"])
     refused = {int(where.rsplit(" ", 1)[1]) for where in quarantine["where"]}
     splits = split_of_lines(outputs, {*planted.kinds["holding"], *map(planted.parents.get, planted.kinds["holding"])})

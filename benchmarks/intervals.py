@@ -20,7 +20,7 @@ SPREAD = 0.3
 LABELS = ((0.34, 0.33, 0.33), (0.8, 0.15, 0.05), (0.9, 0.06, 0.04))
 """Shares of the labels among the references."""
 CORRECT = ((0.95, 0.5, 0.5), (0.95, 0.8, 0.8))
-"""The chance with which each label is known, before and after."""
+"""The probability that each label is predicted correctly, before and after."""
 POPULATION = 200_000
 """Items that tell the true macro-F1."""
 TAIL = 0.05
@@ -54,7 +54,7 @@ def coverage(num_groups: int, trials: int, *, skewed: bool = False) -> tuple[flo
 
 
 def draw_labels(random: np.random.Generator, shares: tuple[float, ...], count: int) -> list[list[str]]:
-    """Return the references, and the answers before and after, of so many items. Half of the items are as hard for both."""
+    """Return the references, and the answers before and after, of the given number of items. Half of the items are equally hard for both."""
     known = len(shares)
     expected, is_alike = random.choice(known, p=shares, size=count), random.random(count) < 0.5
     first, other = random.random(count), (expected + random.integers(1, known, count)) % known
@@ -83,7 +83,7 @@ def f1(sums_BK: Vector) -> Vector:
 
 
 def misses(shares: tuple[float, ...], num_items: int, trials: int) -> Vector:
-    """Return how often the truth is missed: macro-F1 by the interval in use and by the bootstrap alone, its change by both, by the gate's bound."""
+    """Return the miss rates: for macro-F1 and for its change, those of the interval in use and of the bootstrap alone; and the gate's bound's."""
     random, missed = np.random.default_rng(num_items), np.zeros(5)
     truth = draw_labels(random, shares, POPULATION)
     first, second = (float(f1(counted(truth[0], answers).sum(axis=0))) for answers in truth[1:])

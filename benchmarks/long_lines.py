@@ -44,7 +44,7 @@ def letters(file: BinaryIO, number: int) -> None:
 
 
 def hole(file: BinaryIO, number: int) -> None:
-    """Leave so many NUL bytes out, which a file that is read has."""
+    """Leave a hole of this size in the file, which is read as NUL bytes."""
     file.seek(number, 1)
 
 
@@ -75,7 +75,7 @@ FILES = {"rows.jsonl": json_lines, "rows.csv": delimited, "rows.json": document}
 
 
 def measure(path: Path, write: Write, number: int) -> Cost:
-    """Write a file, print what is read of it, and return what that took."""
+    """Write a file, print the rows that are read from it, and return the cost of reading."""
     name = path.name.removesuffix(".gz")
     with gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb") as file:
         FILES[name](file, letters if path.suffix == ".gz" else write, number)  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = Path(".ratchet/loop")
 NONE: Mapping[str, Any] = {}
 APART = 1_000_000
-"""Between the seeds of the data: reasoning-gym draws item n of seed s by s + n."""
+"""Distance between seeds of the data: reasoning-gym draws item n of seed s with s + n."""
 
 Rows = dict[str, Any]
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], settings: Mapping[str, str]) -> list[Rows]:
-    """Return a row for each training; `settings` tells by name what it depends on, beside its seed."""
+    """Return a row for each training; `settings` holds, by name, everything that it depends on besides its seed."""
     facts = ("examples", "tokens", "steps")
     return [
         {
@@ -116,7 +116,7 @@ def figures(results: Mapping[str, Sequence[Rows]], seeds: Sequence[int], setting
 
 
 class Bench:
-    """The trainings of a recipe, each in a folder of its own below one that the settings name."""
+    """The trainings of a recipe, each in a folder of its own, below a folder named by a hash of the settings."""
 
     def __init__(self, recipe: Recipe, base: Path) -> None:
         """Read the profile; `base` is the folder of the base model."""
@@ -129,7 +129,7 @@ class Bench:
         self.folder = KEPT / digest([basis, recipe.growth, checkpoints.weights_digest(base)])
 
     def settings(self, name: str) -> str:
-        """Return a digest of what a result depends on, by its name: what all arms share, and what its arm changes."""
+        """Return a digest of everything that a named result depends on: the shared settings, and the changes of its arm."""
         changes = self.recipe.arms.get(name.partition(" r")[0])
         return f"{self.folder.name}-{digest(changes)}" if changes else self.folder.name
 
@@ -299,7 +299,7 @@ def print_table(results: Mapping[str, Sequence[Rows]]) -> None:
 
 
 def compared_with(name: str, names: Iterable[str]) -> list[str]:
-    """Return what an arm's round is compared with: the round before it, the other arms in that round, r0; of r0 the base."""
+    """Return the results with which an arm's round is compared: the previous round, the other arms in that round, and r0; for r0 the base."""
     arm, _, number = name.partition(" r")
     if not number:
         return ["base"] if name == "r0" else []

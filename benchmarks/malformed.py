@@ -77,7 +77,7 @@ class Counts:
 
     files: int
     read: int
-    """Records that were read of them, and refusals of what could not be."""
+    """Records that were read from the files, and refusals of those that could not be read."""
     kept: int
     refused: int
     named: int
@@ -193,7 +193,7 @@ def _count_rows(
 
 
 def _counted(labels: list[str], read: Counter[str], kept: Counter[str], refused: Counter[str], records: int) -> Counts:
-    """Return the counts of files that held so many records each. Raises AssertionError if one is not accounted for."""
+    """Return the counts for files that held `records` records each. Raises AssertionError if a record is not accounted for."""
     for label in labels:
         assert read[label], f"{label}: lost"
         assert read[label] == kept[label] + refused[label], f"{label}: read is not kept and refused"
@@ -214,7 +214,7 @@ READERS: dict[str, Callable[[Path, int], Counts]] = {
 
 
 def measure_files(name: str, records: int, seed: int = SEED) -> Counts:
-    """Return what becomes of damaged files of this name that held so many records."""
+    """Return the counts for damaged files of this name that held the given number of records."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "damaged"
         folder.mkdir()
@@ -236,7 +236,7 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def print_files(names: list[str], records: int) -> None:
-    """Print a row for each reader. Native code that crashes ends the program behind the rows of the readers before."""
+    """Print a row for each reader. If native code crashes, the program ends after the rows of earlier readers."""
     print("| file | damaged | records in them | read | kept | refused | files with a refusal | shorter, and valid |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for name in names:
@@ -260,7 +260,7 @@ def json_lines(draw: random.Random, number: int) -> bytes:
 
 
 def delimited(draw: random.Random, number: int, delimiter: str) -> bytes:
-    """Return records of which each has a field too few, a field too many, or text behind a closing quote."""
+    """Return records with one field too few, one field too many, or text after a closing quote."""
     wrong = ["x", "x,y,z", 'x,"y" z']
     return ("q,a\n" + "\n".join(draw.choice(wrong) for _ in range(number))).replace(",", delimiter).encode()
 
@@ -272,7 +272,7 @@ def document(draw: random.Random, number: int) -> bytes:
 
 
 def rows(draw: random.Random, number: int, *, is_xml: bool = False) -> Rows:
-    """Return rows of which most are no conversation: empty cells, white space, NUL (which XML cannot hold), letters that were lost."""
+    """Return rows that are mostly not conversations: empty cells, white space, NUL (which XML cannot hold), replacement characters."""
     cells = ["", " ", "\t\n", "\ufffd", "caf\ufffd", "x" * 4_100, "yes", *([] if is_xml else ["\x00", "a\x00b"])]
     return [{"prompt": draw.choice(cells), "completion": draw.choice(cells), "row": f"{n}"} for n in range(number)]
 
@@ -306,7 +306,7 @@ def line_files(number: int) -> Iterator[tuple[str, bytes | dict[str, bytes]]]:
 
 
 def measure_lines(number: int, names: Collection[str] = READERS) -> Iterator[tuple[str, Counts, float]]:
-    """Yield what became of so many malformed records of each format, and the seconds. Raises AssertionError if one is lost."""
+    """Yield the counts for malformed records of each format, and the seconds. Raises AssertionError if a record is lost."""
     for name, data in line_files(number):
         if name not in names:
             continue

@@ -98,7 +98,7 @@ def sides() -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a training took, in bytes but for `trains` and `seconds`."""
+    """The cost of a training, in bytes except for `trains` and `seconds`."""
 
     side: str
     trains: int
@@ -114,7 +114,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Refused:
-    """A side that cannot train this model in so many steps."""
+    """A side cannot train this model in the given number of steps."""
 
     side: str
     reason: str
@@ -163,7 +163,7 @@ def show(rows: Sequence[Memory | Refused]) -> None:
 
 
 def measured_or_refused(side: str, options: argparse.Namespace) -> Memory | Refused:
-    """Return what a side took, or the reason why it cannot train: those after it are measured all the same."""
+    """Return the cost of a side, or the reason why it cannot train, so that later sides are measured anyway."""
     try:
         return measured(side, options)
     except ValueError as error:
@@ -190,7 +190,7 @@ def planned(side: str, options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def measured(side: str, options: argparse.Namespace) -> Memory:
-    """Train a side for some steps and return what it took."""
+    """Train a side for some steps and return its cost."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from tasks.core.compute import Compute
@@ -266,7 +266,7 @@ def model_of(options: argparse.Namespace) -> Any:
 
 
 def in_memory(model: Any) -> int:
-    """Return the bytes of weights that do not lie in a file: a tensor over one has memory that no allocator gave."""
+    """Return the bytes of weights that are not memory-mapped: a mapped tensor has no memory from the allocator."""
     tensors = {*model.parameters(), *model.buffers()}
     return sum(tensor.nbytes for tensor in tensors if tensor.untyped_storage().resizable())
 

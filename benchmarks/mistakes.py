@@ -36,7 +36,7 @@ from tasks.stages.faults.findings import Findings
 
 RECIPE = Path("params/compare/mistakes.yaml")
 TOKENS = 20_000
-"""Of each arm. None replays general text: DPO learns from whole answers, and a text has none."""
+"""The settings of each arm. None replays general text, since DPO learns from answers and text has none."""
 REJECTION = "rejection"
 """The arm that trains on the model's own answers."""
 

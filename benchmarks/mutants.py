@@ -1,4 +1,4 @@
-"""Plant named mistakes in the source, one at a time, and see whether the test that is named for each fails: `make mutants`.
+"""Plant named mistakes in the source, one at a time, and check that the test named for each fails: `make mutants`.
 
 `tests/mutants/*.yaml` lists them: a file, a text that occurs once in it, the text in its place, and the test that has to fail. A
 mistake that goes unnoticed is a promise that nothing holds; it is named at the end, and the exit status is 1. So it is where a text
@@ -41,12 +41,12 @@ FOLDER = Path("tests/mutants")
 OURS = ("benchmarks", "flows", "tasks", "tests")
 """Packages that every child imports anew."""
 LIBRARIES = ("pytest", "scipy.stats", "torch", "transformers", "peft", "libcst", "dvc.repo")
-"""What takes long to import. None starts a thread, so that a fork is safe; polars and mlflow would."""
+"""Modules that take long to import. None of them starts a thread, so forking is safe; polars and mlflow would start some."""
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
 """Settings without which some of them would start threads."""
 DOZEN = 12
 TIMES, PATIENCE_S = 10, 30.0
-"""A mutant has so many times what its tests take without it, and this much longer."""
+"""The time limit of a mutant: a multiple of the time of its tests without it, and a constant in seconds."""
 GLANCE_S = 0.02
 TESTS_FAILED = 1
 """The exit status of pytest where tests ran and some failed."""
@@ -71,7 +71,7 @@ class Mutant:
         return self.test.partition("::")[0]
 
     def mutated(self, root: Path) -> str:
-        """Return the source with the mistake. Raises ValueError if the text does not occur once, or what comes of it is no Python."""
+        """Return the source with the mistake. Raises ValueError if the text does not occur exactly once, or the result is not Python."""
         source = (root / self.file).read_text(encoding="utf-8")
         if (count := source.count(self.old)) != 1:
             raise ValueError(f"{self.name}: {self.file} has its text {count} times, not once: {self.old!r}")
@@ -107,7 +107,7 @@ def read_file(path: Path) -> list[Mutant]:
 
 
 def of_day(mutants: Sequence[Mutant], day: int) -> list[Mutant]:
-    """Return the dozen of a day, neighbours in the list: each has its turn, and few test files are loaded."""
+    """Return the dozen mutants of a day, neighbours in the list, so that each has its turn and few test files are loaded."""
     start = day * DOZEN % len(mutants)
     return [*mutants, *mutants][start : start + min(DOZEN, len(mutants))]
 

@@ -134,7 +134,7 @@ def prepare_datatrove(path: Path, out: Path) -> Callable[[], None]:
         return [read(), ExactDedupFilter(str(out / "exact"), exact), MinhashDedupFilter(str(out / "removed"))]
 
     def index(documents: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Write the runs of what is held out, as `NGramsDecontIndexer` does for the tasks of a harness."""
+        """Write the n-grams of held-out texts, as `NGramsDecontIndexer` does for the tasks of a harness."""
         hashed, hashes = create_hash_func(decontamination.hash_config), set()
         for document in documents:
             tokens = words.word_tokenize(simplify_text(document.text))
@@ -215,7 +215,7 @@ def _as_text(row: dict[str, str], place: int) -> dict[str, Any]:
 
 
 def _split_and_write(rows: Any, out: Path) -> None:
-    """Split rows of `datasets`, leave out what is contaminated, and write the rest."""
+    """Split rows of `datasets`, leave out contaminated ones, and write the rest."""
     rows = rows.map(lambda text: {"split": split_of(text)}, input_columns="text")
     parts = {split: rows.filter(lambda name, split=split: name == split, input_columns="split") for split in SPLITS}
     held_out = runs_of(text for split in ("valid", "test") for text in parts[split]["text"])
@@ -225,7 +225,7 @@ def _split_and_write(rows: Any, out: Path) -> None:
 
 
 def _datasketch() -> Callable[[str], bool]:
-    """Return a function that tells whether a text is no near copy of one before it, by MinHashLSH."""
+    """Return a function that is True for a text that is no near-duplicate of an earlier one, by MinHashLSH."""
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, ROWS_OF_A_BAND))

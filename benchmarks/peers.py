@@ -72,7 +72,7 @@ def kept_lines(task: str, out: Path) -> dict[str, set[int]]:
 
 
 def findings(kept: dict[str, set[int]], planted: Any, number: int) -> str:
-    """Say which of the planted copies were kept beside what they are copies of, and which rows without a copy were lost."""
+    """Report the planted copies that were kept together with their originals, and the rows without a copy that were lost."""
     every = set().union(*kept.values())
     parents = {line: planted.parents[line] for kind in ("exact", "near") for line in planted.kinds[kind]}
     clusters: dict[int, set[int]] = {}

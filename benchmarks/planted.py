@@ -56,7 +56,7 @@ def plant(clean: Sequence[Example], spare: Sequence[Example], shares: Mapping[st
 
 
 def topic(place: int, seed: int, number: int) -> Example:
-    """Return example `number` of a topic, whose words occur nowhere else."""
+    """Return example `number` of a topic; the topic's words occur in no other topic."""
     draw = random.Random(f"{seed} {place}")
     words, body = [functions.word(draw) for _ in range(4)], draw.choice(BODIES)
     constant = 1 + (draw.randrange(9) + 3 * number) % 9

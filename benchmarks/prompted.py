@@ -46,7 +46,7 @@ EPS = 1e-2
 STEPS, SEARCH = 500, 150
 """Steps of a training, and of a training of the search for a learning rate."""
 CHECKPOINTS = 5
-"""Checkpoints of a training, evenly spaced; the one of the lowest validation loss is tested, as in the paper."""
+"""Checkpoints of a training, evenly spaced; the checkpoint of the lowest validation loss is tested, as in the paper."""
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 ARMS = {"mezo": "mezo", "bare": "mezo", "adamw": "adamw"}
 """The optimizer of each arm."""

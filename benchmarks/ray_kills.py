@@ -58,7 +58,7 @@ LAST: dict[Work, list[Target | None]] = {
     "trials": [None, None, None, "trial", "head", "asker"],
     "shards": [None, None, "head", "asker"],
 }
-"""What is killed last in a run: one of these as often as another."""
+"""The targets of the last kill in a run, each equally often."""
 SWEEP = """
 from flows.experiments.sweeps import axes, sweep
 sweep.run(sweep.make(axes.read(["methods.adamw.learning_rate=0.001,0.003,0.01"]), tokens=1500), "nobody")
@@ -131,7 +131,7 @@ class Bench:
             self._costs[work] = json.loads(note.read_text())
 
     def run(self, number: int) -> dict[str, Any]:
-        """Run, kill, run again, and return what came of it."""
+        """Run, kill, run again, and return the result."""
         draw = random.Random(f"{self.seed} {number}")
         work: Work = self.work or draw.choice(["trials", "shards", "shards"])
         targets: list[Target] = ["worker"] * draw.randint(2, 3)
@@ -188,7 +188,7 @@ class Bench:
         return {"kills": kills, "code": code, **times, "said": _last_lines(space), "problems": problems}
 
     def _left_after(self, mark: str, below: Iterable[int] = ()) -> list[str]:
-        """Wait until nothing of a run is left, here and on the nodes, nor what was below a killed process. Return what is."""
+        """Wait until no process of a run is left, here or on the nodes, nor a child of a killed process. Return those that are left."""
         deadline = time.monotonic() + GONE_S
         while True:
             left = self.nodes.at_work() | victims.marked(mark)
@@ -209,7 +209,7 @@ class Bench:
         return []
 
     def _problems(self, work: Work, space: Path) -> list[str]:
-        """Return what is not as this machine alone leaves it."""
+        """Return the differences from a run on this machine alone."""
         alone = self.folder / f"states/{work}-alone"
         made, expected = _made(space), _made(alone)
         problems = [f"{path}: is missing" for path in expected.keys() - made.keys()]
@@ -269,7 +269,7 @@ def _make(folder: Path) -> None:
 
 
 def _tell_mlflow(space: Path) -> None:
-    """Take the runs of a workspace to its MLflow, as its uploader would, and close those of killed processes."""
+    """Upload the runs of a workspace to its MLflow, as its uploader would, and close those of killed processes."""
     with ExitStack() as stack:
         stack.callback(os.chdir, Path.cwd())
         os.chdir(space)
@@ -278,7 +278,7 @@ def _tell_mlflow(space: Path) -> None:
 
 
 def _made(space: Path) -> dict[str, Any]:
-    """Return what is in a workspace, by path: the bytes, without the figures of a clock and of a machine."""
+    """Return the contents of a workspace by path: the bytes, without figures that depend on clock or machine."""
     folders = [space / ".ratchet" / name for name in ("compare", "cache")]
     paths = [*intact.files(space), *(path for folder in folders for path in folder.rglob("*") if path.is_file())]
     return {

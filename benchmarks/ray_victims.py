@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine whose nodes are lost: its processes, which of them are at work, and what is left of them. Linux."""
+"""A Ray cluster on this machine whose nodes are killed: its processes, those of them at work, and those left over. Linux only."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ ray_nodes.CONFIG |= {
     "enable_worker_prestart": False,
     "prestart_worker_first_driver": False,
 }
-"""Nodes end soon after their head, and have no processes but those that work."""
+"""Settings under which nodes end soon after their head, and have no idle processes."""
 
 
 class Nodes:
@@ -35,7 +35,7 @@ class Nodes:
         self._cluster: Any = None
 
     def ready(self) -> str:
-        """Return the address of the cluster with two nodes; what of it is lost is started."""
+        """Return the address of the cluster with two nodes; parts that were lost are started again."""
         os.environ[victims.MARK] = self._mark
         try:
             if self._cluster is None:
@@ -80,7 +80,7 @@ class Nodes:
                 return asker
 
     def workers(self) -> list[int]:
-        """Return the processes of Ray for tasks, those that have none included."""
+        """Return the processes of Ray for tasks, including idle ones."""
         return [pid for raylet in self.raylets() for pid in victims.below(raylet) if _is_worker(victims.command(pid))]
 
     def at_work(self) -> dict[int, str]:

@@ -29,7 +29,7 @@ EDGES = (0.4, 0.5, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.78, 0.8, 0.85, 0.9, 0.95,
 
 
 def planted(number: int, words: int, template: int, draw: np.random.Generator) -> Words:
-    """Return the hashes of the words of `number` texts, and after them those of their copies, each behind a template of so many words."""
+    """Return the hashes of the words of `number` texts, followed by those of their copies, each after a template of the given length."""
     known = draw.integers(0, 2**63, VOCABULARY, dtype=np.uint64)
     texts = known[draw.integers(0, VOCABULARY, (number, words))]
     copies = texts.copy()

@@ -60,7 +60,7 @@ def results(model: str, rate: float, tasks: int) -> list[Result]:
 
 
 def fill(folder: Path, items: int) -> None:
-    """Write what stage report reads into a workspace of two rounds."""
+    """Write the inputs of stage report into a workspace of two rounds."""
     for place, rate in RATES.items():
         tables.write(folder / f"data/results/{place}.parquet", results(place, rate, items // 2), Result)
         facts = {"model": Path(place).name, "parameters": 10_000, "trainable": 1234, "bytes": 2**20}

@@ -34,7 +34,7 @@ class Arm(NamedTuple):
     bits: int
     """In training."""
     stored: str
-    """The name of the model that is measured: what `levels` stored in one bit, or the tuned one."""
+    """The name of the measured model: the one that `levels` stored in one bit, or the tuned one."""
 
 
 ARMS = {
@@ -73,7 +73,7 @@ def main(seeds: list[int]) -> None:
 
 
 def store(arm: Arm, rate: float, seed: int) -> Stored:
-    """Return one arm as it is stored, of a training that is kept or made."""
+    """Return one arm in its stored form, from a training that is cached or run now."""
     folder = KEPT / provenance.digest(scratch.ROOT / "params.yaml")[:8] / f"{arm.rank}-{arm.bits}-{rate:g}-{seed}"
     if not folder.is_dir():
         train(arm, rate, seed, folder)

@@ -99,7 +99,7 @@ def read(rows: Path, of: Callable[[Example], Labelled | None]) -> Prompts:
 
 
 def described(train: Prompts, seed: int) -> Specialists:
-    """Return what routers know of the members, from a random half of each task's training prompts."""
+    """Return the facts that routers read about the members, from a random half of each task's training prompts."""
     random = np.random.default_rng(seed)
     names = np.unique(train.tasks_N).tolist()
     halves = []
@@ -119,7 +119,7 @@ def measured(router: str, bank: Specialists, test: Prompts) -> dict[str, float]:
 
 
 def noticed(router: str, bank: Specialists, test: Prompts, left_out: str) -> float:
-    """Return how well the farness from the nearest member tells prompts of a task that has none."""
+    """Return how well the distance to the nearest member detects prompts of a task that has no member."""
     nearest_N = ROUTERS[router](test.states_NLH, bank).min(axis=1)
     return float(roc_auc_score(test.tasks_N == left_out, nearest_N))
 

@@ -29,7 +29,7 @@ from tests.end_to_end.test_night import MODELS, QUESTIONS, arrive  # noqa: E402
 
 STORE = "s3://ratchet/store"
 PASSWORD = secrets.token_hex(16)
-"""No file of the repository has it, so that one which has it afterwards got it from the night."""
+"""A string that no file of the repository contains: a file that contains it afterwards got it from the night."""
 
 
 def programs() -> Path | None:
@@ -85,18 +85,18 @@ def postgres(folder: Path, bin: Path, user: str | None, names: Sequence[str] = (
 
 
 class Missing(RuntimeError):
-    """Raised where a server's programs, or its driver, are not installed."""
+    """The programs of a server, or its driver, are not installed."""
 
 
 @dataclass(frozen=True)
 class Night:
-    """What two nights left: one with news, and one without."""
+    """The state after two nights: one with new data, and one without."""
 
     said: list[str]
     """The last line of each."""
     seconds: list[float]
     rows: dict[str, list[str]]
-    """What the databases of MLflow and Prefect hold: `runs FINISHED 15`."""
+    """The contents of the databases of MLflow and Prefect: `runs FINISHED 15`."""
     local: list[str]
     """Databases in the workspace, where none should be."""
     leaks: list[str]
@@ -154,7 +154,7 @@ def night(folder: Path, server: str, store: str) -> Night:
 
 
 def counts(database: str, address: str) -> list[str]:
-    """Return what a database at an address holds, one that has the tables of MLflow's or of Prefect's."""
+    """Return the contents of the database at an address, which has the tables of MLflow or of Prefect."""
     import psycopg
 
     with psycopg.connect(address) as connection:
@@ -168,7 +168,7 @@ def _end(log: Path) -> str:
 
 @contextmanager
 def on_servers(user: str | None) -> Iterator[Night]:
-    """Start the servers, and yield what nights left on them. Raises Missing, or RuntimeError where a night fails."""
+    """Start the servers, and yield their state after the nights. Raises Missing, or RuntimeError if a night fails."""
     bin = programs()
     if bin is None or importlib.util.find_spec("psycopg") is None:
         raise Missing("PostgreSQL's initdb, or psycopg, is not installed: nothing was measured.")

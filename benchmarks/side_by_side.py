@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def of_seeds(function: Callable[[int], R], seeds: Sequence[int], compute: Compute) -> Iterator[R]:
-    """Yield what a function returns for each seed, in the order of the seeds.
+    """Yield a function's result for each seed, in the order of the seeds.
 
     It is called here, for one seed after the other; or on the Ray cluster that `RATCHET_RAY` names, for as many at once as it has room for.
     There it keeps its results in the current folder, which all nodes share. A call takes the cores, or the GPU, that `compute` has.
@@ -33,7 +33,7 @@ def of_seeds(function: Callable[[int], R], seeds: Sequence[int], compute: Comput
 
 
 def run_main(script: str) -> None:
-    """Call the `main` of a script's module, imported by its name: what `__main__` defines, a process of a cluster cannot import."""
+    """Call the `main` of a script's module, imported by name, because processes of a cluster cannot import names from `__main__`."""
     importlib.import_module(Path(script).stem).main()
 
 

@@ -267,7 +267,7 @@ def in_order(scores: list[float]) -> float:
 
 
 def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path]:
-    """Return examples of which every second has shuffled words, and a model trained on others to judge them."""
+    """Return examples, every second one with shuffled words, and a model that was trained on other examples to judge them."""
     import judges
 
     taught_on = options.examples + LESSONS

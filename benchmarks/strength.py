@@ -55,7 +55,7 @@ def measure(problems: Sequence[Example], config: StrengthConfig, folder: Path) -
 
 
 def cpu_s() -> float:
-    """Return the CPU time of this process and of those that it has waited for."""
+    """Return the CPU time of this process and of the child processes that it has waited for."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 

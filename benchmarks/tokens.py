@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def tokenise(folder: Path, model: Path, rows: int, name: str) -> None:
-    """Measure a table of so many rows, the first time and from the store."""
+    """Measure a table of the given number of rows, the first time and from the store."""
     from tasks.core.records import Example
     from tasks.io import tables
 

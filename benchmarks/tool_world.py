@@ -120,7 +120,7 @@ def trajectories(tools: Path) -> Iterator[dict[str, Any]]:
 
 
 def asked(tool: str, functions: dict[str, Any], draw: random.Random) -> list[dict[str, Any]]:
-    """Return a question, the call, what it gives, and the answer."""
+    """Return a question, the call, its result, and the answer."""
     question, arguments = drawn(tool, draw)
     result = functions[tool](**arguments)
     called = {"type": "function", "function": {"name": tool, "arguments": json.dumps(arguments)}}

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure each number of nodes in turns, and print medians and what they are to the first number's."""
+    """Measure each number of nodes in turn, and print medians and their ratios to the first number's."""
     seconds = {f"{number} nodes": partial(_on_nodes, options, number) for number in options.nodes}
     if options.bare:
         seconds |= {f"{number} processes without Ray": partial(_train, options, number) for number in options.nodes}
@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _on_nodes(options: argparse.Namespace, number: int) -> float:
-    """Return the seconds of trials on a cluster with so many nodes, which has just started and has done something already."""
+    """Return the seconds of trials on a new cluster with the given number of nodes, after a warm-up."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **NODE}
@@ -88,7 +88,7 @@ def _on_nodes(options: argparse.Namespace, number: int) -> float:
 
 
 def _train(options: argparse.Namespace, processes: int = 0) -> float:
-    """Return the seconds of trials of which none is there yet: on the cluster that the environment names, or in so many processes at a time."""
+    """Return the seconds of trials without cached results: on the cluster that the environment names, or in so many local processes at a time."""
     names = [f"tune.seed=0..{options.trials - 1}", "tune.warmup=0.1"]
     with tempfile.TemporaryDirectory() as folder:
         trial_store.FOLDER = Path(folder)

@@ -111,7 +111,7 @@ class States:
 
     @property
     def with_models(self) -> list[str]:
-        """Return the stages that import much of what a fork server has imported already."""
+        """Return the stages that import many modules which a fork server has already imported."""
         return [stage for stage in self.order if self.costs[stage].stage > self.imports_s / 2]
 
     def flow(self) -> Cost:
