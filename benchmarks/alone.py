@@ -1,8 +1,8 @@
 """Cost of reading the texts of a row one after the other: `python benchmarks/alone.py [--rounds 9]`.
 
-A LLaMA of random weights, with the widths of SmolLM2-135M, six layers and 8,192 tokens, reads rows of texts of one length in fp32 on one thread: by one
-pass over the row, and as families do whose texts cannot share it (`tasks.engine.forward.reads_alone`). Both take turns. Printed: the median of the
-ratios of CPU time, forward and backward, and the least and the largest.
+A LLaMA of random weights, with the widths of SmolLM2-135M, six layers and 8,192 tokens, reads rows of texts of one length in fp32 on one thread: in
+one pass over the row, and one text after the other, as families do whose texts cannot share a row (`tasks.engine.forward.reads_alone`). The two ways
+take turns. Printed: the median, minimum and maximum of the ratios of CPU time, forward and backward.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """A bank of many small adapters over one base: bytes on disk, time of a switch, answers of mixed requests: `python benchmarks/bank.py`.
 
 The base is a LLaMA of random weights of the given shape (by default SmolLM2-135M's, with a byte vocabulary), and the adapters have random
-numbers: neither bytes nor times depend on what they learnt. Bytes are those of the files that `tune` writes, of binadapter the LoRA beside it
-too; `compressed` is what `compress` with compressor `levels` makes of each (of LoRAs it rounds to one bit, of binadapter it loses nothing).
-A switch goes from one adapter in memory to another; beside it stand the first use of an adapter, which attaches it, and reading base and
-adapter anew. Requests are prompts of one length, answered greedily in batches: all to one adapter, or in turns to several, each of which
-writes its own in a batch of its own.
+numbers: neither bytes nor times depend on what adapters have learned. Bytes are those of the files that `tune` writes; for binadapter they
+include the LoRA beside it. `compressed` is the size after compressor `levels` (it rounds LoRAs to one bit, and is lossless for binadapter).
+A switch goes from one adapter in memory to another. It is compared with the first use of an adapter, which attaches it, and with reading base
+and adapter from disk. Requests are prompts of one length, answered greedily in batches: all by one adapter, or in turn by several, each with
+batches of its own.
 """
 
 import argparse

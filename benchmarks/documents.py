@@ -1,7 +1,7 @@
 """Memory and time of stage `ingest` on a folder of texts: `python benchmarks/documents.py [--documents 1000 4000] [--code DIR]`.
 
 A folder of pages of HTML of some 30 kB each is made, every tenth a near copy of an earlier one, and ingested as a corpus, each time
-in a process of its own; then once more, unchanged. Memory is what no file backs (`RssAnon`), looked at ten times a second. `--code`
+in a process of its own; then once more, unchanged. Memory is anonymous memory (`RssAnon`), sampled ten times a second. `--code`
 names another checkout of this project whose stage is measured.
 """
 

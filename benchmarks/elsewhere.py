@@ -1,9 +1,9 @@
 """Overhead of a stage that runs elsewhere: `python benchmarks/elsewhere.py [--rounds 5] [--stages faults@r0 tune@r0] [--hosts FILE HOST]`.
 
 In a workspace in which every stage is done, each stage is run again, here and elsewhere in turn. Elsewhere is a node of a Ray cluster that
-starts on this machine, or with `--hosts` a host of a hosts file. A machine of its own would add its network and take away what both sides
-share here, so what is printed is what the way there and back costs: clock seconds above those of the same stage here, as the median of
-paired differences with their range. The first run elsewhere brings all files there, later ones what has changed, so it stands apart.
+starts on this machine, or with `--hosts` a host of a hosts file. A separate machine would add the cost of its network, but would not share
+its cores with this one. So only the cost of the transfer is printed: wall-clock seconds above those of the same stage here, as the median of
+paired differences with their range. The first run elsewhere copies all files there, and later ones only changed files, so it is listed apart.
 `dvc.lock` must be the same, byte for byte, after every run. The workspace is made once, in the folder that `benchmarks/chaos.py` uses.
 """
 

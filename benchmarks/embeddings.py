@@ -1,8 +1,8 @@
 """Memory and time of near-duplicates by embeddings: `python benchmarks/embeddings.py [--vectors 10000 20000 40000]`.
 
 Unit vectors of width 384 lie on disk, one in twenty a near copy of an earlier one (cosine above 0.99). Stage `ingest` compares them a
-block with a block, in a process of its own. Prints what the process holds beside files (`RssAnon`), and whether the
-planted copies were found and no other.
+block with a block, in a process of its own. Prints the anonymous memory of the process (`RssAnon`), and if exactly the
+planted copies were found.
 """
 
 import argparse

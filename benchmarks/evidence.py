@@ -1,9 +1,9 @@
 """Detection of alterations of each part of the evidence, by tool: `python benchmarks/evidence.py FOLDER`, after `ratchet evidence r0 --to FOLDER`.
 
-In a copy of the folder one file at a time gets a byte more, is removed, or is added; then whoever checks it is asked: `model_signing` (the signature
-of all files), the DSSE envelope of securesystemslib with in-toto's statement, CycloneDX's strict validator, `mlcroissant validate`, and `ratchet verify
---evidence`. A cell is `names it` where the answer has the file's name, `refuses` where it has not, and `accepts`. In-toto, CycloneDX and mlcroissant read
-one file each, and their cells are empty where another was altered. Run it in the workspace that wrote the folder, or name its public keys with `--key`. The packages are those of
+In a copy of the folder one file at a time gets an additional byte, is removed, or is added. Then each tool checks the folder: `model_signing` (the
+signature of all files), the DSSE envelope of securesystemslib with in-toto's statement, CycloneDX's strict validator, `mlcroissant validate`, and
+`ratchet verify --evidence`. A cell is `names it` if the tool's error names the file, `refuses` if it does not, or `accepts`. In-toto, CycloneDX and
+mlcroissant read one file each, and their cells are empty where another file was altered. Run it in the workspace that wrote the folder, or name its public keys with `--key`. The packages are those of
 `pip install -e ".[dev]"`.
 """
 

@@ -1,7 +1,7 @@
 """Facts of a generated world, to be written into a model: `python benchmarks/facts.py > params/edits-data/facts.jsonl`.
 
-Nobody is called as its people are, so no model knows them. A fact has a question that it is written by, the same question in other
-words, and a question about somebody of whom nothing is written.
+The names of its people are invented, so no model knows them. A fact has a question that it is trained with, the same question in other
+words, and a question about a person about whom nothing is trained.
 """
 
 import argparse

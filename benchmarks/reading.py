@@ -1,7 +1,7 @@
 """CPU time of each step from a block of JSON lines to a shard, in microseconds a row: `python benchmarks/reading.py [--rows 20000]`.
 
-The rows are those of `benchmarks/ingest.py`, of one shard. Each step is timed alone over all rows, on what the step before made: the
-least of three times. `json.loads` of each line stands beside them, for scale.
+The rows are those of one shard of `benchmarks/ingest.py`. Each step is timed alone over all rows, on the output of the previous step; the
+minimum of three times is printed. `json.loads` of each line is timed too, for scale.
 """
 
 import argparse

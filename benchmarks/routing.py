@@ -1,4 +1,4 @@
-"""Which member of a bank a prompt goes to, and whether one of a new task is noticed: `python benchmarks/routing.py [--tools]`.
+"""Accuracy of routing prompts to members of a bank, and detection of prompts of a new task: `python benchmarks/routing.py [--tools]`.
 
 After `ratchet use telecom-qlora && ratchet run ingest`, or any other profile with several tasks. With `--tools`, after `ratchet use tools && ratchet run
 ingest`, members are tools that look alike, and a prompt is what the user says, without the list of tools; its own member is the tool that is to be called. Nothing is trained: routers `bundle` and

@@ -1,7 +1,7 @@
 """A night with all records on servers: MLflow's and Prefect's in PostgreSQL, outputs on S3. Each server runs on this machine while the script does.
 
-It needs PostgreSQL's programs (Debian: postgresql) and psycopg (extra `postgres`), says so where they are not there, and ends with code 0.
-PostgreSQL refuses to run as root: `--user` names whom it runs as then.
+It needs PostgreSQL's programs (Debian: postgresql) and psycopg (extra `postgres`). If they are missing, it says so and ends with exit code 0.
+PostgreSQL refuses to run as root: in that case `--user` names the user that it runs as.
 
     python benchmarks/servers.py [--user nobody]
 """

@@ -1,4 +1,4 @@
-"""The most that aiming new tasks could gain over an even spread, by the figures of `loop.py`: `python benchmarks/spread.py [DATA …]`.
+"""Upper bound of the gain of choosing kinds for new tasks over an even spread, from figures of `loop.py`: `python benchmarks/spread.py [DATA …]`.
 
 The accuracy of each kind is fitted as a line over the logarithm of its examples, over all rounds and arms whose answers are the generator's.
 Where w is a kind's share of the held-out tasks and b what a doubling of its examples gains, the best spread of a fixed number of examples has

@@ -3,8 +3,8 @@
 After `ratchet use workstation && ratchet run ingest`.
 
 For each set: how many tests are weak, how many a constant body passes, and the share of small mistakes that they notice; then the seconds
-that `evaluate.strength` costs for as many problems as stage `evaluate` asks (`--items`), first with nothing kept and then with what was
-kept. No model is read. One sandbox judges; the stage uses two.
+that `evaluate.strength` costs for as many problems as stage `evaluate` asks (`--items`), first with an empty cache and then with a filled
+one. No model is loaded. One sandbox judges; the stage uses two.
 """
 
 import argparse

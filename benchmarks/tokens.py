@@ -5,8 +5,8 @@ made, as stage `tune` does it, in a process of its own: at one size, and at four
 the first run left. `--given 1000000000` writes a store of so many tokens without a tokenizer, for a size that takes too long to
 tokenise here, and lays it out.
 
-Memory is what the process holds beside files (`RssAnon`), looked at twenty times a second, with what it holds after imports and the
-tokenizer. Seconds to the first batch count from there.
+Memory is the anonymous memory of the process (`RssAnon`), sampled twenty times a second: its peak, and for comparison its value after
+imports and loading the tokenizer. Seconds to the first batch count from there.
 """
 
 import argparse

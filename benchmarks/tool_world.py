@@ -1,7 +1,7 @@
 """Trajectories of a generated world of tools: `python benchmarks/tool_world.py params/tools-data`.
 
-Eight tools reckon prices, with names that look alike. A trajectory asks for one or two of them in words that are not their names, calls
-them, is told what they give, since each call is run, and answers; one in ten asks for what no tool can do.
+Eight tools with similar names compute prices. In a trajectory the user asks for one or two of them without using their names; the assistant
+calls them, gets the results of the executed calls, and answers. One trajectory in ten asks for something that no tool can do.
 """
 
 import argparse

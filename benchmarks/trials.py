@@ -1,8 +1,8 @@
 """Trials a second on Ray clusters of this machine: one node against two, in pairs, and more nodes with trials that only sleep.
 
 Run it in a workspace in which `ratchet run tune@r0` has made what a trial reads. Nodes have one core each, so two of them are real on
-two cores and no more are. `--bare` is their control: as many processes at a time without Ray, which tells what the cores give.
-`--sleeping` replaces trials by tasks that sleep, which is a simulation of the way there and back.
+two cores, but not more. `--bare` is their control: equally many processes at a time without Ray, which shows the effect of the cores alone.
+`--sleeping` replaces trials by tasks that sleep, which simulates only the overhead of distribution.
 """
 
 import argparse
