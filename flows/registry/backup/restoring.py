@@ -190,7 +190,10 @@ def _place(manifest: Manifest, missing: list[Entry]) -> None:
         cache.checkout(manifest.outputs)
     for entry in databases:
         staged = STAGING / entry.sha256
-        moved_store.relocate(staged, Path(manifest.folder), Path.cwd())
+        if archive.digest_of(staged) == entry.sha256:  # else an attempt before has moved its places
+            with files.atomic_path(staged) as partial:
+                shutil.copyfile(staged, partial)
+                moved_store.relocate(partial, Path(manifest.folder), Path.cwd())
         # Before it is in place: a restoration that is broken off here knows it again.
         moved = _moved() | {entry.path: [entry.sha256, archive.digest_of(staged)]}
         files.write_atomically(MOVED, json.dumps(moved) + "\n")

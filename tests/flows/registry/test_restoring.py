@@ -126,9 +126,9 @@ def test_nobody_else_reads_the_keys_of_a_snapshot_or_of_what_was_restored(clone)
     assert {Path(f".ratchet/{name}").stat().st_mode & 0o777 for name in ("prefect", "keys")} == {0o700}
 
 
-def databases(*names):
+def databases(*names, folder="/old"):
     """A backup, made in another folder, of databases of MLflow that hold that folder."""
-    path = backup(names, folder="/old", databases=list(names))
+    path = backup(names, folder=folder, databases=list(names))
     with zipfile.ZipFile(path) as file:
         manifest = json.loads(file.read("manifest.json"))
     with zipfile.ZipFile(path, "w") as file:
@@ -137,7 +137,7 @@ def databases(*names):
             with closing(sqlite3.connect(made)) as store, store:
                 for table, columns in moved_store.PLACES.items():
                     store.execute(f"CREATE TABLE {table} ({', '.join(columns)}, number DEFAULT {number})")
-                store.execute("INSERT INTO runs (artifact_uri) VALUES ('/old/mlruns/1')")
+                store.execute("INSERT INTO runs (artifact_uri) VALUES (?)", (f"{folder}/mlruns/1",))
             entry |= {"sha256": hashlib.sha256(made.read_bytes()).hexdigest(), "size": made.stat().st_size}
             file.write(made, f"objects/{entry['sha256']}")
         file.writestr("manifest.json", json.dumps(manifest))
@@ -147,6 +147,21 @@ def databases(*names):
 def placed(name):
     with closing(sqlite3.connect(name)) as store:
         return store.execute("SELECT artifact_uri FROM runs").fetchone()[0]
+
+
+def test_a_restoration_below_the_old_folder_that_was_broken_off_moves_no_place_twice(clone, monkeypatch):
+    made = databases("mlflow.db", folder=str(clone.parent))
+
+    def broken(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restoring, "_put", broken)
+    with pytest.raises(KeyboardInterrupt):
+        restoring.restore(made)
+    monkeypatch.undo()
+    monkeypatch.chdir(clone)
+    restoring.restore(made)
+    assert placed("mlflow.db") == f"{clone}/mlruns/1"
 
 
 def test_a_restoration_in_another_folder_that_was_broken_off_at_its_end_goes_on(clone, monkeypatch):
