@@ -2,6 +2,7 @@
 
 import difflib
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,10 +10,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+LONGEST = 255
+"""Bytes of the name of a file."""
+
 
 def sibling(path: Path) -> Path:
-    """Return the path that the contents of `path` are written to first. A killed process leaves it behind, so its name is fixed."""
-    return path.with_name(path.name + ".partial")
+    """Return the path that the contents of `path` are written to first. A killed process leaves it behind, so its name is fixed.
+
+    A name that would be longer than a file system takes is a hash of it.
+    """
+    name = path.name + ".partial"
+    if len(encoded := os.fsencode(name)) > LONGEST:
+        name = hashlib.sha256(encoded).hexdigest() + ".partial"
+    return path.with_name(name)
 
 
 def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False) -> None:

@@ -44,6 +44,16 @@ def test_processes_that_write_one_file_at_once_leave_one_of_their_texts(tmp_path
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path, concurrent: bool) -> None:
+    names = [f"{'ä' * 124}{end}.jsonl" for end in ("a", "b")]
+    for name in names:
+        files.write_atomically(tmp_path / name, name, concurrent=concurrent)
+    assert [(tmp_path / name).read_text(encoding="utf-8") for name in names] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert files.sibling(tmp_path / names[0]) != files.sibling(tmp_path / names[1])
+
+
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
