@@ -26,8 +26,8 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def role(path: Path) -> Role:
-    """Return the use of a file, by its content; `other` if it has none or cannot be read, and of a link to a folder."""
-    if path.is_dir():
+    """Return the use of a file, by its content; `other` if it has none or cannot be read, and of a link to a folder, a pipe or a socket."""
+    if path.exists() and not path.is_file():  # who opens a pipe waits for who writes to it
         return "other"
     named = detection.named_format(path.name)
     if named in ("code", "e-mail"):  # a name decides: they may look like anything
