@@ -1,4 +1,4 @@
-"""MLflow's store of runs: its address, a check that it can be used, and a client."""
+"""MLflow's store of runs: its address, a check that it is usable, and a client."""
 
 import contextlib
 import fcntl
@@ -19,24 +19,24 @@ from tasks.io.system import git
 SPOOL = Path(".ratchet/spool")
 """The run spool: events that wait to be sent to the store (`tasks.io.runs.tracking`)."""
 NAME = "ratchet"
-"""The name of the experiment and of the registered model, where the environment names no other."""
+"""The name of the experiment and of the registered model, unless the environment sets another."""
 OWNER = "ratchet.project"
-"""The tag of an experiment on a server that says whose it is."""
+"""The tag that names the owner of an experiment on a server."""
 FORMER_OWNER = "ratchet.workspace"
-"""The one that earlier versions read and wrote; what they wrote for one place is what this one writes for another."""
+"""The tag of the owner that earlier versions used. Its value for one place may equal the present tag's value for another place."""
 DATABASES = ("postgresql", "mysql", "mssql")
-"""Prefixes of addresses of remote databases, whose drivers have to be installed."""
+"""Prefixes of addresses of remote databases, whose drivers must be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
-"""Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
+"""Prefixes of addresses of stores. MLflow no longer keeps runs in plain folders."""
 REMOTE = re.compile(r"(?P<scheme>[\w+.-]+)://(?:(?P<user>[^/]*)@)?(?P<host>[^/:]+)(?P<port>:\d+)?(?P<path>/.+)")
 REMOTE_BY_SSH = re.compile(r"(?:(?P<user>[^/@]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>.+)")
 """Addresses of git's remotes."""
 FORGES = re.compile(r"git|gitea|forgejo|gitlab|hg|org-\d+")
-"""Users by whom all reach a forge over ssh."""
+"""User names with which everybody connects to a git forge over ssh."""
 WEB_PORTS = {"http": ":80", "https": ":443"}
-"""The usual ports, which are the same place as none."""
+"""The default ports, which are equivalent to no port."""
 PATIENCE_S = 30.0
-"""Seconds that a local database may be busy, and that the end of a run waits for the next spool to arrive. Later events stay in the spool."""
+"""Seconds for which a local database may be busy, and for which the end of a run waits for the upload of the next spool. Later events stay in the spool."""
 
 
 def uri() -> str:
@@ -55,26 +55,26 @@ def name() -> str:
 
 
 def is_shared() -> bool:
-    """Return whether workspaces of others may use the store too."""
+    """Return True if other people's workspaces may use the store too."""
     return file_of(uri()) is None
 
 
 def file_of(address: str) -> Path | None:
-    """Return the file of a local database, whose address may end in options: `sqlite:///mlflow.db?timeout=30`; None of a server."""
+    """Return the file of a local database, whose address may end in options (`sqlite:///mlflow.db?timeout=30`); None for a server."""
     kind, _, place = address.partition(":///")
     return Path(place.partition("?")[0]) if kind.startswith("sqlite") else None
 
 
 def is_new() -> bool:
-    """Return whether the store is a local database that does not exist yet."""
+    """Return True if the store is a local database that does not exist yet."""
     return (file := file_of(uri())) is not None and not file.is_file()
 
 
 def check() -> None:
-    """Raise ValueError where the store is no database or server, a database whose driver is not installed, or a local one that
-    cannot be written.
+    """Raise ValueError if the store is not a database or server, if the driver of the database is not installed, or if a local
+    database cannot be written.
 
-    A remote store that does not answer is an outage, not a mistake: runs are spooled until it does.
+    A remote store that does not answer is an outage, not a mistake: runs stay in the spool until it answers.
     """
     if not uri().startswith(KINDS):
         kinds = ", ".join(f"{kind}…" for kind in KINDS)
@@ -117,12 +117,12 @@ def outages() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of a store's error; MLflow names the address that it asked, with the password that it may hold."""
+    """Return the first line of a store's error, without the password that may be in the address that MLflow quotes."""
     return without_passwords(str(error).partition("\n")[0])
 
 
 def condition(error: Exception) -> str:
-    """Return why a store accepted nothing, as the predicate of a sentence about it."""
+    """Return the reason why a store accepted nothing, as the predicate of a sentence."""
     if getattr(error, "error_code", None) == "UNAUTHENTICATED" or "error code 401" in str(error):
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         known = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=… of one that it knows"
@@ -134,13 +134,13 @@ def condition(error: Exception) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether the store answered that it will never take this, so that retrying is useless."""
+    """Return True if the store answered that it will never accept this, so that retries are useless."""
     return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 
 
 def connect() -> tuple[Any, str]:
-    """Return a client of the store and the id of our experiment. The first process creates the database."""
-    # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
+    """Return a client of the store and the id of our experiment. The first caller creates the database."""
+    # The next batch tries a server again that is away. MLflow's own retries take minutes and would delay the end of every run.
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
     environment.set_defaults(environment.NO_TELEMETRY | patience)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -151,9 +151,9 @@ def connect() -> tuple[Any, str]:
     if uri().startswith(DATABASES):
         from mlflow.store.db import utils
 
-        utils.MAX_RETRY_COUNT = 1  # one that is away: ten attempts take 100 s, and whoever comes next waits for them
+        utils.MAX_RETRY_COUNT = 1  # a server that is away: ten attempts take 100 s, and the next caller waits for them
     SPOOL.mkdir(parents=True, exist_ok=True)
-    with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
+    with (SPOOL / "store.lock").open("w") as lock:  # otherwise two first callers would both create the schema
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = mlflow.MlflowClient(uri())
         existing = client.get_experiment_by_name(name())
@@ -170,7 +170,7 @@ def connect() -> tuple[Any, str]:
 
 
 def _check_owner(client: Any, experiment: Any) -> None:
-    """Raise ConnectionError if an experiment is that of another project: runs wait in the spool rather than mix with its own."""
+    """Raise ConnectionError if an experiment belongs to another project. The runs then wait in the spool, so that they do not mix with that project's."""
     owner, former, project = experiment.tags.get(OWNER), experiment.tags.get(FORMER_OWNER), _project()
     if owner is None and (former is None or {former, _places(former)[0]}.intersection(project)):
         client.set_experiment_tag(experiment.experiment_id, OWNER, project[0])
@@ -182,18 +182,18 @@ def _check_owner(client: Any, experiment: Any) -> None:
 
 
 def _project() -> list[str]:
-    """Return what clones of one project have in common: the places of their remote, or else this folder of this machine."""
+    """Return what the clones of one project have in common: the places of their git remote, or without one, this folder of this machine."""
     remote = git.origin()
     return _places(remote) if remote else [f"{socket.gethostname()}:{Path.cwd()}"]
 
 
 def _places(remote: str) -> list[str]:
-    """Return host and path of a remote, which one clone reaches by `git@host:path` and another by `https://token@host/path.git`, and what
-    earlier versions wrote for them, the first one the remote itself: their experiments are known again.
+    """Return the host and path of a remote, and the values that earlier versions wrote for it, so that their experiments are recognised.
 
-    A path in somebody's home begins with `~` and their name; without a name it is not known whose. That of a forge's user does not: it is the
-    same for all. A web server's port stays unless it is the usual one: two of a machine may be two forges, and nothing tells that ssh leads to one
-    of them.
+    The host and path are the same for `git@host:path` in one clone and `https://token@host/path.git` in another. The first version wrote the remote
+    itself. A path in a home folder begins with `~` and the user's name; without a name, the owner is unknown. The path of a forge's shared user does
+    not, because it is the same for everybody. A web server's port is kept unless it is the default: two ports of one machine may be two forges, and
+    nothing shows to which of them ssh leads.
     """
     address = REMOTE.fullmatch(remote) or REMOTE_BY_SSH.fullmatch(remote)
     if address is None:
@@ -214,7 +214,7 @@ def _places(remote: str) -> list[str]:
 
 
 def experiment() -> str:
-    """Return the id of our experiment, whose page is as this version wants it. Raises ConnectionError if the store does not answer."""
+    """Return the id of our experiment, after updating its page to this version. Raises ConnectionError if the store does not answer."""
     try:
         client, number = connect()
         for name, value in experiment_page.missing(client.get_experiment(number).tags).items():
@@ -225,7 +225,7 @@ def experiment() -> str:
 
 
 def find(client: Any, experiment: str, own_id: str) -> str | None:
-    """Return the MLflow run with this id of ours (tag `ratchet.run`), None without one."""
+    """Return the MLflow run with this id of ours (tag `ratchet.run`); None without one."""
     runs = client.search_runs([experiment], f"tags.`ratchet.run` = '{own_id}'", max_results=1)
     return runs[0].info.run_id if runs else None
 

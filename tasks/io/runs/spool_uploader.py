@@ -1,7 +1,7 @@
-"""The uploader: the one process of a workspace that takes spooled runs and traces to MLflow, in batches (`python -m tasks.io.runs.spool_uploader`).
+"""The uploader: the one process of a workspace that sends spooled runs and traces to MLflow, in batches (`python -m tasks.io.runs.spool_uploader`).
 
-Whoever begins a run (`tasks.io.runs.tracking`) starts it where none lives, and it ends when nobody records any more. A spool whose
-owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
+A process that begins a run (`tasks.io.runs.tracking`) starts the uploader if none is running, and the uploader ends when no process records any
+more. If the owner of a spool ended without closing its run, it was killed, and the run is closed as KILLED.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from tasks.io.runs.run_store import SPOOL
 from tasks.io.system import files, locks, logs
 
 EVERY_S = 5.0
-"""Metrics reach MLflow at most this much later."""
+"""Seconds after which metrics reach MLflow at the latest."""
 LINGER_S = 5.0
-"""Seconds the uploader stays when nobody records: the next stage of a `dvc repro` comes sooner, also on a busy machine, and need not start
-another, which costs three CPU-seconds."""
+"""Seconds for which the uploader stays when no process records. The next stage of a `dvc repro` begins sooner, even on a busy machine, so it need not start
+another uploader, which costs three CPU-seconds."""
 PACE_S = 0.1
 LOCK = "uploader.lock"
 LOG = SPOOL.parent / "logs" / "uploader.log"
-"""The uploader's console output."""
+"""The file of the uploader's console output."""
 
 ARTIFACTS = ".artifacts"
-"""Ending of the folder beside a spool with the files that go with it."""
+"""Suffix of the folder beside a spool, which holds the files that belong to its events."""
 
 EVENTS = {
     "start": {"name", "parent", "tags"},
@@ -49,19 +49,21 @@ EVENTS = {
     "trace": {"caller", "id", "call"},
     "end": {"status"},
 }
-"""The kinds of events in a spool, each with what it holds beside its time."""
+"""The kinds of events in a spool, each with its fields beside the time."""
 
 OPTIONAL = ("pandas", "polars")
-"""Libraries that MLflow imports for data sets that are never handed to it: an eighth of the CPU time in which an uploader starts."""
+"""Libraries that MLflow imports for kinds of data sets that are never logged here. They take an eighth of the CPU time of an uploader's start."""
 _DAMAGED: dict[str, Any] = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
-_started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
+_started: list[
+    subprocess.Popen[bytes]
+] = []  # kept, because Python warns if the object is deleted while the process runs
 
 
 def upload(handed_over: TextIO | None = None) -> None:
-    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so.
+    """Send the spools of this workspace to MLflow until no process records any more. Return immediately if another process does so.
 
-    Whoever starts an uploader hands the lock over, open and held.
+    The process that starts an uploader passes it the lock, open and held.
     """
     lock = handed_over
     while lock := lock or _locked():
@@ -69,21 +71,21 @@ def upload(handed_over: TextIO | None = None) -> None:
             _outage_note().unlink(missing_ok=True)
             _upload_while_written()
         lock = None
-        # Whoever began or ended a run just now saw the lock held and started no uploader.
+        # A process that has just begun or ended a run saw the lock held, and started no uploader.
         if outage() or not any(SPOOL.glob("*.jsonl")):
             return
 
 
 @contextlib.contextmanager
 def birth() -> Iterator[None]:
-    """Hold a shared lock while a spool is created as `.new`, so that nobody takes it for a leftover of a killed process."""
+    """Hold a shared lock while a spool is created as `.new`, so that it is not taken for the leftover of a killed process."""
     with (SPOOL / "birth.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
 def _sweep() -> None:
-    """Remove spools whose owner was killed before they had their name."""
+    """Remove spools whose owner was killed before they got their final name."""
     with (SPOOL / "birth.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for path in SPOOL.glob("*.new"):
@@ -107,9 +109,9 @@ def _upload_while_written() -> None:
 
 
 def deliver() -> None:
-    """Send what is new in every spool, or note why it cannot be sent. A store that is away is asked once, not for every spool."""
+    """Send the new events of every spool, or record why they cannot be sent. A store that is away is tried once, not for every spool."""
     _sweep()
-    for path in sorted(SPOOL.glob("*.jsonl"), key=_begun):  # a run that made something before the one that points to it
+    for path in sorted(SPOOL.glob("*.jsonl"), key=_begun):  # a run that made outputs before the run that refers to it
         try:
             _send_news(path)
         except run_store.outages() as error:
@@ -118,21 +120,21 @@ def deliver() -> None:
                 continue
             _outage_note().write_text(run_store.condition(error))
             return
-        except (ValueError, TypeError, LookupError, AttributeError) as error:  # an event that cannot be made sense of
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # an event that cannot be interpreted
             _set_aside(path, error)
     _outage_note().unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, error: Exception) -> None:
-    """Keep what MLflow will never take, such as the rest of a run that was deleted there, out of the way of what follows."""
+    """Set a spool aside that MLflow will never accept, such as the rest of a run that was deleted there, so that it does not block later spools."""
     _log.warning("Not all of %s can be sent to MLflow, and it is kept as .refused: %s", path.name, repr(error))
     path.with_suffix(".sent").unlink(missing_ok=True)
     path.rename(path.with_suffix(".refused"))
 
 
 def start() -> None:
-    """Start the uploader, unless one lives; it outlives this one, and a Ctrl-C. It has the lock from its first moment,
-    so that a flow which begins twenty runs in a second starts one process and not twenty."""
+    """Start the uploader, unless one is running. It survives this process and a Ctrl-C. It holds the lock from its first moment,
+    so that a flow that begins twenty runs in a second starts only one uploader."""
     lock = _locked()
     if lock is None:
         return
@@ -144,7 +146,7 @@ def start() -> None:
                 [sys.executable, "-m", "tasks.io.runs.spool_uploader", str(lock.fileno())],
                 pass_fds=[lock.fileno()],
                 env=environment,
-                stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the uploader's
+                stdin=subprocess.DEVNULL,  # a reader of our output must not wait for the end of the uploader's
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -153,8 +155,8 @@ def start() -> None:
 
 
 def _locked() -> TextIO | None:
-    """Take the lock that the uploader holds while it lives; None if another process has it. It is held until it is closed here
-    and in the process it was handed to."""
+    """Take the lock that a running uploader holds; None if another process has it. It is held until it is closed here
+    and in the process to which it was passed."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     lock = (SPOOL / LOCK).open("w")
     if locks.seized(lock):
@@ -164,7 +166,7 @@ def _locked() -> TextIO | None:
 
 
 def lives() -> bool:
-    """Return whether an uploader is at work in this workspace."""
+    """Return True if an uploader runs in this workspace."""
     try:
         with (SPOOL / LOCK).open() as lock:
             return locks.in_use(lock)
@@ -173,12 +175,14 @@ def lives() -> bool:
 
 
 def wait_for(spools: list[Path]) -> None:
-    """Return when these spools have been uploaded, when the store is out of reach, or after `run_store.PATIENCE_S` without news."""
+    """Wait until these spools have been uploaded, until the store is out of reach, or for `run_store.PATIENCE_S` without progress."""
     waiting, deadline = len(spools), time.monotonic() + run_store.PATIENCE_S
     while waiting and not outage() and time.monotonic() < deadline:
         time.sleep(PACE_S / 2)
         still = sum(path.exists() for path in spools)
-        if still < waiting:  # a slow store that takes one after the other is waited for, however many there are
+        if (
+            still < waiting
+        ):  # while a slow store accepts one spool after the other, the wait goes on, however many there are
             waiting, deadline = still, time.monotonic() + run_store.PATIENCE_S
 
 
@@ -186,14 +190,14 @@ def children(parent: str) -> list[Path]:
     """Return the spools of a run's children."""
     spools = []
     for path in SPOOL.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # uploaded just now
+        with contextlib.suppress(FileNotFoundError):  # it has just been uploaded
             if next(_events(path, 0), {}).get("parent") == parent:
                 spools.append(path)
     return spools
 
 
 def _begun(spool: Path) -> int:
-    """Return the start time of a spool's run, in ms."""
+    """Return the start time of a spool's run, in milliseconds."""
     return next(_events(spool, 0), _DAMAGED)["time"] or 0
 
 
@@ -207,7 +211,7 @@ def refused() -> list[Path]:
 
 
 def outage() -> str:
-    """Return why the store did not take the last delivery, as the rest of a sentence; empty if it took it."""
+    """Return the reason why the store did not accept the last delivery, as the predicate of a sentence; empty if it did."""
     try:
         return _outage_note().read_text()
     except FileNotFoundError:
@@ -215,14 +219,14 @@ def outage() -> str:
 
 
 def _close_if_ownerless(path: Path) -> bool:
-    """Return whether the owner of a spool has exited. If its run was not closed, it ends as KILLED."""
+    """Return True if the owner of a spool has exited. If its run was not closed, close it as KILLED."""
     with path.open("rb+") as spool:
         try:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         text = spool.read()
-        complete_lines = text[: text.rfind(b"\n") + 1]  # a killed writer can leave half a line
+        complete_lines = text[: text.rfind(b"\n") + 1]  # a killed process can leave half a line
         spool.seek(len(complete_lines))
         spool.truncate()
         events = [_event(line) for line in complete_lines.splitlines()]
@@ -233,9 +237,9 @@ def _close_if_ownerless(path: Path) -> bool:
 
 
 def _send_news(path: Path) -> None:
-    """Send what is new in a spool; the spool of a closed run goes. The uploader's lock keeps others out.
+    """Send the new events of a spool, and remove the spool of a closed run. The uploader's lock excludes other processes.
 
-    Raises ValueError at the end of a spool with lines of which MLflow has nothing.
+    Raises ValueError at the end of a spool with events that could not be sent.
     """
     progress = path.with_suffix(".sent")
     state: dict[str, Any] = {"line": 0, "run": None, "lost": []}
@@ -266,7 +270,7 @@ def _send_news(path: Path) -> None:
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
-    """Yield the events of a spool from line `start` on, as far as lines are complete."""
+    """Yield the events of a spool from line `start` to the last complete line."""
     with path.open("rb") as spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith(b"\n"):
@@ -274,7 +278,7 @@ def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """Parse one line of a spool. A damaged line becomes an event that is passed over, so it holds up nothing; its spool is kept."""
+    """Parse one line of a spool. A damaged line becomes an event that is skipped, so that it blocks nothing. Its spool is kept."""
     try:
         event = dict(json.loads(line))
         return event if is_event(event) else _DAMAGED
@@ -283,13 +287,13 @@ def _event(line: bytes) -> dict[str, Any]:
 
 
 def is_event(event: dict[str, Any]) -> bool:
-    """Return True if an event is of a known kind and holds what that kind does."""
+    """Return True if an event is of a known kind and has the fields of that kind."""
     parts = EVENTS.get(event.get("kind", ""))
     return parts is not None and {"time", *parts} <= event.keys() and isinstance(event["time"], int | None)
 
 
 def _is_lost(event: dict[str, Any], run: str | None) -> bool:
-    """Return whether nothing of an event is sent: it is damaged, or belongs to a run that was never started."""
+    """Return True if an event is not sent, because it is damaged or belongs to a run that was never started."""
     return event["kind"] == "damaged" or (run is None and event["kind"] not in ("trace", "end"))
 
 
@@ -307,14 +311,14 @@ def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
         if parent := run_store.find(client, experiment, event["parent"]):
             tags["mlflow.parentRunId"] = parent
     run = client.create_run(experiment, start_time=event["time"], tags=tags, run_name=event["name"])
-    # Children that came first, while their parent waited in a spool of its own, are adopted now.
+    # Children that were sent earlier, while the spool of their parent waited, are adopted now.
     for child in client.search_runs([experiment], f"tags.`ratchet.parent` = '{tags['ratchet.run']}'"):
         client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
     return run.info.run_id
 
 
 def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]], artifacts: Path) -> None:
-    """Send the events of a run in batches, its end last. `artifacts` is the folder with its files."""
+    """Send the events of a run in batches, with its end last. `artifacts` is the folder with its files."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     def of(kind: str) -> list[dict[str, Any]]:
@@ -339,7 +343,9 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]], 
     for event in of("model"):
         _offer(lambda some: logged_models.record(client, experiment, run, some[0]), [event])
     for event in of("artifact"):
-        if (artifact := artifacts / event["folder"] / event["name"]).is_file():  # else somebody has tidied the spool
+        if (
+            artifact := artifacts / event["folder"] / event["name"]
+        ).is_file():  # otherwise the spool was removed by hand
             client.log_artifact(run, str(artifact), event["folder"] or None)
     for event in of("maker"):
         if producer := run_store.maker(client, experiment, event["stage"], event["key"]):
@@ -349,7 +355,7 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]], 
 
 
 def _send_traces(experiment: str, run: str | None, events: list[dict[str, Any]]) -> None:
-    """Send the calls of models among the events of a run, or of a process without one."""
+    """Send the calls of models among the events of a run, or of a process without a run."""
 
     def send(some: list[dict[str, Any]]) -> None:
         for event in some:
@@ -367,14 +373,14 @@ def _send_traces(experiment: str, run: str | None, events: list[dict[str, Any]])
 
 
 def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
-    """Send values together; one by one where MLflow refuses some, so that only those are lost, and said to be."""
+    """Send values together. If MLflow refuses some, send them one by one, so that only the refused ones are lost, and report these."""
     from mlflow.exceptions import MlflowException
 
     try:
         send(values)
     except MlflowException as error:
         if not run_store.is_refusal(error):
-            raise  # an outage: all of it goes again later
+            raise  # an outage: everything is sent again later
         if len(values) == 1:
             _log.warning("MLflow refuses %s", error)
             return
@@ -383,9 +389,11 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Upload as the one process of the workspace; the argument is the number of the lock's open file, where it is handed over."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever started it as it ended by that signal heard no second one
-    if arguments:  # it has work to do, and one thread
+    """Upload as the one process of the workspace. The argument is the file descriptor of the lock, if it is passed on."""
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # the process that started it may be ending by the same signal, which is sent only once
+    if arguments:  # the process is busy and has one thread
         with lasting(), without(*OPTIONAL):
             import mlflow  # noqa: F401
     upload(os.fdopen(int(arguments[0]), "w") if arguments else None)

@@ -1,4 +1,4 @@
-"""Traces: what a model was asked and answered, for MLflow. Off, unless `RATCHET_TRACES` names whose calls they are of."""
+"""Traces for MLflow: the prompts and answers of a model. They are off, unless `RATCHET_TRACES` names the callers to trace."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from tasks.core.text.calls import Call
 from tasks.io.runs import run_store
 
 TRACED = ("chat", "serve", "refine")
-"""Whose calls can be traced: the two commands, and the stage."""
+"""The callers that can be traced: two commands and a stage."""
 NANO = 1_000_000_000
 SCHEMA = {"mlflow.trace_schema.version": "3"}
 
 
 def wanted(caller: str) -> bool:
-    """Return whether the calls of a command or a stage are traced. Raises ValueError if the environment names none that is."""
+    """Return True if the calls of a command or a stage are traced. Raises ValueError if the environment names an unknown caller."""
     named = os.environ.get(environment.TRACES, "").split()
     if unknown := [name for name in named if name not in TRACED]:
         raise ValueError(
@@ -26,10 +26,10 @@ def wanted(caller: str) -> bool:
 
 
 def send(experiment: str, run: str | None, caller: str, identity: str, call: Call) -> None:
-    """Send a call to MLflow as a trace with one span, of this run if there is one. A call that is sent again is the same trace.
+    """Send a call to MLflow as a trace with one span, linked to this run if there is one. A call that is sent again is the same trace.
 
-    Raises what a store out of reach raises. MLflow's own way of sending would only warn of it, and the trace would be lost. A server
-    before MLflow 3.4, which takes no spans, raises NotImplementedError.
+    Raises the errors of a store out of reach. MLflow's own function would only warn, and the trace would be lost. Raises
+    NotImplementedError for a server before MLflow 3.4, which accepts no spans.
     """
     from mlflow.entities import Span, TraceData, TraceInfo, TraceLocation, TraceState
     from mlflow.tracing.client import TracingClient
@@ -64,7 +64,7 @@ def send(experiment: str, run: str | None, caller: str, identity: str, call: Cal
 
 
 def _attributes(trace: str, call: Call) -> Mapping[str, Any]:
-    """Return the attributes of a span by the names that MLflow's pages know."""
+    """Return the attributes of a span, with the names that MLflow's pages use."""
     tokens = {
         "input_tokens": call.tokens_read,
         "output_tokens": call.tokens_written,

@@ -1,8 +1,8 @@
-"""Recording of MLflow runs and traces without waiting for MLflow.
+"""Record MLflow runs and traces without waiting for MLflow.
 
-Every run, and the traces of a process without one, are written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the uploader (`tasks.io.runs.spool_uploader`) sends to
-MLflow. So no stage pays for MLflow's import, and an outage loses nothing: events that could not be sent wait in the spool for the
-next uploader.
+Every run, and the traces of a process without a run, are written to a spool (`.ratchet/spool/<id>.jsonl`, one event per line), and the uploader
+(`tasks.io.runs.spool_uploader`) sends it to MLflow. So no stage has to import MLflow, and an outage loses nothing: events that could not be sent
+wait in the spool for the next uploader.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from tasks.io.system import git, progress
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 LARGEST = 2**22
-"""Bytes of a spool of traces, after which another one begins: the uploader reads each from its beginning."""
+"""Size in bytes at which another spool of traces begins, because the uploader reads each from its start."""
 LONGEST_TAG = 8000
-"""Characters that MLflow takes of a tag."""
+"""Largest number of characters of a tag in MLflow."""
 WITH_A_FILE = "artifact"
-"""The one kind of event that another machine cannot hand over: files stay where they were made."""
+"""The kind of event that cannot come from another machine, because its files stay there."""
 
 OWN_ID = re.compile("[0-9a-f]{32}")
 """Our id of a run."""
@@ -44,13 +44,15 @@ _log = logging.getLogger(__name__)
 
 
 class _Spool:
-    """Events on their way to MLflow: its uploader takes them, as long as this is open and to its end. Once it has begun, nothing raises."""
+    """The spool of a run or of traces. The uploader sends its events while it is open and until its end. After the start, nothing raises."""
 
     def __init__(self, identity: str, kind: str, **event: Any) -> None:
-        """Begin it with an event."""
+        """Create the spool with a first event."""
         SPOOL.mkdir(parents=True, exist_ok=True)
         self.path = SPOOL / f"{identity}.jsonl"
-        self._one_at_a_time = threading.Lock()  # a training and the system metrics of its stage write from two threads
+        self._one_at_a_time = (
+            threading.Lock()
+        )  # a training and the system metrics of its stage write from different threads
         with _begun(self.path) as self._file:
             self.write(kind, **event)
 
@@ -60,7 +62,7 @@ class _Spool:
             with self._one_at_a_time:
                 self._file.write(_line({"kind": kind, "time": _now(), **event}))
                 self._file.flush()
-        except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
+        except OSError as error:  # the work itself reports the full disk, unless it ends first
             _log.warning("%s: events for MLflow cannot be written: %s", self.path, error)
 
     def trace(self, caller: str, call: Call) -> None:
@@ -68,45 +70,45 @@ class _Spool:
         self.write("trace", **_traced(caller, call))
 
     def end(self, status: Status) -> None:
-        """Add its end, and close it."""
+        """Add the end event, and close the spool."""
         self.write("end", status=status)
-        with contextlib.suppress(OSError):  # the disk is full: `write` has said so
+        with contextlib.suppress(OSError):  # the disk is full, which `write` has reported
             self._file.close()
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Size in bytes."""
         return self._file.tell()
 
 
 class Recorder:
-    """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now is sent later."""
+    """One MLflow run. After its start, recording never raises. Events that MLflow cannot accept now are sent later."""
 
     def __init__(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         self.id = uuid.uuid4().hex
-        """Our id of the run (tag `ratchet.run`), valid as `parent` of others before MLflow knows the run."""
+        """Our id of the run (tag `ratchet.run`). It is valid as `parent` of other runs before MLflow knows the run."""
         begin = {"name": name, "parent": parent, "tags": dict(tags or {}) | {"ratchet.run": self.id}}
         self._spool = _Spool(self.id, "start", **begin)
         self._path, self._write = self._spool.path, self._spool.write
-        # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
-        self._is_first = parent is None  # said once, not by every child
+        # A flow's uploader also sends the runs of its stages. Their own uploader would end with the stage.
+        self._is_first = parent is None  # reported once, not by every child
         self._starts_uploader = parent is None or parent != os.environ.get(environment.PARENT_RUN)
         self._start_uploader()
 
     def params(self, **values: Any) -> None:
-        """Record settings and facts; MLflow keeps the first value of a name."""
+        """Record settings and facts. MLflow keeps the first value of a name."""
         self._write("params", values={name: str(value)[:6000] for name, value in values.items()})
 
     def tags(self, **values: str) -> None:
-        """Set tags. A dot in a tag's name is written as two underscores: `dvc__stage` sets `dvc.stage`."""
+        """Set tags. Write two underscores for a dot in the name of a tag: `dvc__stage` sets `dvc.stage`."""
         self._write("tags", values={name.replace("__", "."): str(value) for name, value in values.items()})
 
     def rename(self, name: str) -> None:
-        """Give the run another name than it began with."""
+        """Change the name of the run."""
         self.tags(mlflow__runName=name)
 
     def describe(self, text: str) -> None:
-        """Set the description that MLflow's page of the run begins with, in Markdown."""
+        """Set the description, in Markdown, with which MLflow's page of the run begins."""
         self.tags(mlflow__note__content=text[:LONGEST_TAG])
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -118,15 +120,15 @@ class Recorder:
     ) -> None:
         """Record a model as the output of the run, with figures of both; `candidate` is the hash of its files.
 
-        `dataset` is what it was measured on: path → DVC's hash of it, of one path.
+        `dataset` is the data on which it was measured: one path → DVC's hash of it.
         """
         values = {metric: float(value) for metric, value in metrics.items()}
-        now = _now()  # MLflow takes a figure of one moment once, however often it is sent
+        now = _now()  # MLflow stores a metric of one time once, however often it is sent
         self._write("metrics", values=values, step=0, time=now)
         self._write("model", name=name, candidate=candidate, metrics=values, dataset=dict(dataset or {}), time=now)
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Record a file as an artifact of the run, in this folder of its artifacts. A copy is sent: stages replace their files."""
+        """Record a file as an artifact of the run, in this folder of its artifacts. A copy is sent, because stages replace their files."""
         copy = self._path.with_suffix(spool_uploader.ARTIFACTS) / folder / path.name
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -141,18 +143,18 @@ class Recorder:
         self._write("datasets", values=dict(digests))
 
     def made_by(self, stage: str, key: str) -> None:
-        """Tag the run with the one that made this stage's outputs from these inputs (`ratchet.produced_by`), where MLflow has it.
+        """Tag the run with the run that made this stage's outputs from these inputs (`ratchet.produced_by`), if MLflow has it.
 
-        `key` is that of the stage (`tasks.configuration.key`). The uploader looks, so that this process needs no MLflow.
+        `key` is that of the stage (`tasks.configuration.key`). The uploader looks it up, so that this process does not need MLflow.
         """
         self._write("maker", stage=stage, key=key)
 
     def trace(self, caller: str, call: Call) -> None:
-        """Record a call of a model that the run made, as a trace of it."""
+        """Record a call of a model by the run, as a trace."""
         self._spool.trace(caller, call)
 
     def end(self, status: Status, *, wait: bool = False) -> None:
-        """Close the run. With `wait`, MLflow has received all its events when this returns, or is out of reach."""
+        """Close the run. With `wait`, return when MLflow has received all events of the run, or is out of reach."""
         self._spool.end(status)
         self._start_uploader()
         if wait:
@@ -167,7 +169,7 @@ class Recorder:
 
 
 class Traces:
-    """Traces of a process without a run: of a chat, or of a server. Recording never raises; what MLflow does not take now is sent later."""
+    """Traces of a process without a run, such as a chat or a server. Recording never raises. Traces that MLflow cannot accept now are sent later."""
 
     def __init__(self, caller: str) -> None:
         self._caller = caller
@@ -175,7 +177,7 @@ class Traces:
         self._has_told = False
 
     def record(self, call: Call) -> None:
-        """Record a call of a model. An outage is told once."""
+        """Record a call of a model. An outage is reported once."""
         try:
             if self._spool is None:
                 self._spool = _Spool(uuid.uuid4().hex, "trace", **_traced(self._caller, call))
@@ -189,7 +191,7 @@ class Traces:
         self._has_told = self._has_told or _tell_outage()
 
     def end(self) -> None:
-        """Let the uploader take the last of them."""
+        """Close the spool, and let the uploader send the last traces."""
         self._end_spool()
         self._has_told = self._has_told or _tell_outage()
 
@@ -200,7 +202,7 @@ class Traces:
 
 
 def traces(caller: str) -> Traces | None:
-    """Return what records the traces of a command; None where they are off. Says that they are on, since they hold what is typed."""
+    """Return the recorder of a command's traces; None if they are off. Prints that they are on, because they contain what users type."""
     if not wanted(caller):
         return None
     progress.say(
@@ -216,12 +218,12 @@ def _traced(caller: str, call: Call) -> dict[str, Any]:
 
 def _start_uploader() -> None:
     if not spool_uploader.lives():
-        with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
+        with contextlib.suppress(OSError):  # for instance a full disk: the next run's uploader sends this spool too
             spool_uploader.start()
 
 
 def _tell_outage() -> bool:
-    """Say why the store took nothing the last time, and return whether there was something to say."""
+    """Print why the store accepted nothing the last time, and return True if there was a reason."""
     condition = spool_uploader.outage()
     if condition:
         progress.say(f"MLflow ({run_store.shown()}) {condition}")
@@ -229,7 +231,7 @@ def _tell_outage() -> bool:
 
 
 def _tell_refused() -> None:
-    """Say which runs MLflow did not take whole."""
+    """Print the runs that MLflow did not accept completely."""
     if paths := spool_uploader.refused():
         progress.say(
             f"MLflow did not take all of {len(paths)} run{'s' * (len(paths) > 1)}: {spool_uploader.LOG} says why. "
@@ -238,15 +240,15 @@ def _tell_refused() -> None:
 
 
 class Relay:
-    """Records here what a stage records on another machine, event by event as it comes. A flow's uploader takes it to MLflow."""
+    """Records on this machine the runs of a stage on another machine, event by event. A flow's uploader sends them to MLflow."""
 
     def __init__(self, tags: Mapping[str, str]) -> None:
-        """`tags` are set on each run, in place of those of the other machine."""
+        """`tags` are set on each run, in place of the tags of the other machine."""
         self._tags = dict(tags)
         self._spools: dict[str, TextIO] = {}
 
     def take(self, run: str, line: str) -> None:
-        """Take one line of the spool of a run. Events that go with a file are left out: it stays where it was made."""
+        """Take one line of a run's spool. Events with a file are left out, because the file stays on the other machine."""
         event = json.loads(line)
         if not is_portable(event) or OWN_ID.fullmatch(run) is None:
             return
@@ -262,30 +264,30 @@ class Relay:
             _log.warning("%s: events for MLflow cannot be written: %s", SPOOL, error)
 
     def close(self) -> None:
-        """Let go of the runs: one that has not ended by then was killed."""
+        """Close the spools. A run that has not ended by then was killed."""
         for spool in self._spools.values():
-            with contextlib.suppress(OSError):  # the disk is full: `take` has said so
+            with contextlib.suppress(OSError):  # the disk is full, which `take` has reported
                 spool.close()
 
 
 @contextlib.contextmanager
 def _begun(path: Path) -> Iterator[TextIO]:
-    """Yield the open file of a new spool, which the uploader sees once the block has written its first event."""
+    """Yield the open file of a new spool. The uploader sees it after the block has written the first event."""
     unseen = path.with_suffix(".new")
     with spool_uploader.birth():
         file = unseen.open("w", encoding="utf-8")
-        fcntl.flock(file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
+        fcntl.flock(file, fcntl.LOCK_EX)  # shows the uploader that the run goes on
         yield file
         unseen.rename(path)
 
 
 def is_portable(event: Any) -> bool:
-    """Return True if another machine may hand an event over."""
+    """Return True if an event may come from another machine."""
     return spool_uploader.is_event(event) and event["kind"] != WITH_A_FILE
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    """Return an event as a line of a spool, with texts that every store takes."""
+    """Return an event as a line of a spool, with texts that every store accepts."""
     return json.dumps(_storable(event)) + "\n"
 
 
@@ -298,25 +300,25 @@ def _storable(value: Any) -> Any:
 
 
 def _now() -> int:
-    """Return the time in ms."""
+    """Return the time in milliseconds."""
     return int(time.time() * 1000)
 
 
 def source(command: str) -> dict[str, str]:
-    """Return the tags that tell where a run comes from: its command (MLflow's column Source) and git's commit (Version)."""
+    """Return the tags with the origin of a run: its command (MLflow's column Source) and the git commit (Version)."""
     return {"mlflow.source.name": command, "mlflow.source.type": "LOCAL"} | source_of_code()
 
 
 def source_of_code() -> dict[str, str]:
-    """Return the tags that tell git's commit."""
+    """Return the tags with the git commit."""
     commit = git.commit()
     return {"git.commit": commit} | ({} if commit == "none" else {"mlflow.source.git.commit": commit})
 
 
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
-    """Map each stage to the id of the MLflow run that made its present outputs, where one is known.
+    """Map each stage to the id of the MLflow run that made its present outputs, if it is known.
 
-    `keys` maps a stage's name to its key (`tasks.configuration.key`). Returns nothing while the store is out of reach.
+    `keys` maps a stage's name to its key (`tasks.configuration.key`). Returns an empty mapping while the store is out of reach.
     """
     run_ids: dict[str, str] = {}
     try:
@@ -325,12 +327,14 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
             if run := run_store.maker(client, experiment, stage, key):
                 run_ids[stage] = run
     except run_store.outages() as error:
-        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
+        _log.info(
+            "MLflow (%s) does not answer: %s", run_store.shown(), error
+        )  # a message at the end of the run says so
     return run_ids
 
 
 def known(runs: Iterable[str]) -> set[str]:
-    """Return those of our run ids that MLflow has or will get from the spool. Raises ConnectionError if it does not answer."""
+    """Return those of our run ids that MLflow has or will receive from the spool. Raises ConnectionError if it does not answer."""
     names = list(runs)
     try:
         client, experiment = run_store.connect()
@@ -342,7 +346,7 @@ def known(runs: Iterable[str]) -> set[str]:
 
 
 def adopt(runs: Mapping[str, bytes]) -> None:
-    """Put runs that another machine has spooled into this spool, by our ids; the uploader takes them as those of a process that ended."""
+    """Put runs from another machine's spool into this spool, by our ids. The uploader treats them like runs of a process that has ended."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     for name, events in runs.items():
         unseen = SPOOL / f"{name}.new"
@@ -352,7 +356,7 @@ def adopt(runs: Mapping[str, bytes]) -> None:
 
 
 def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
+    """Record runs of another machine, by our ids, each with all its events, and return when MLflow has them."""
     adopt({name: "".join(map(_line, events)).encode() for name, events in runs.items()})
     spool_uploader.upload()
-    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process uploads
+    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # if another process uploads
