@@ -50,7 +50,7 @@ def answers(url: str) -> bool:
 
 
 def get(url: str, path: str) -> Any:
-    """Return what a Prefect API answers at `path`; None if nothing or something else listens, or refuses us."""
+    """Return what a Prefect API answers at `path`; None if nothing or something else listens there, or if it refuses us."""
     try:
         return _ask(url, path)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
@@ -72,7 +72,7 @@ def obstacle(url: str) -> tuple[str, str] | None:
 
 
 def configured() -> str | None:
-    """Return the API address in Prefect's settings: of the environment, or of the profile that `ratchet up` writes.
+    """Return the API address in Prefect's settings: from the environment, or from the profile that `ratchet up` writes.
 
     An address that a killed `ratchet up` left in the profile is removed: another workspace's server may answer there now.
     """
@@ -94,12 +94,12 @@ def _is_refused(url: str) -> bool:
     except urllib.error.HTTPError as error:
         return error.code == http.HTTPStatus.UNAUTHORIZED
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
-        pass  # one that is away is told elsewhere
+        pass  # a server that does not answer is reported elsewhere
     return False
 
 
 def _ask(url: str, path: str) -> Any:
-    """Return what a server answers, asked with the password of Prefect's settings, if there is one."""
+    """Return what a server answers to a request with the password of Prefect's settings, if there is one."""
     from prefect.settings import get_current_settings
 
     request = urllib.request.Request(f"{url}/{path}")
@@ -111,7 +111,7 @@ def _ask(url: str, path: str) -> Any:
 
 
 def pages(url: str) -> str:
-    """Return the address of a server's pages by that of its API."""
+    """Return the address of a server's pages from that of its API."""
     return url.removesuffix("/api")
 
 
@@ -138,7 +138,7 @@ def announced(url: str) -> Iterator[None]:
 
 
 def find_or_start() -> str:
-    """Return the API address of a server: the configured one while it answers, else a private one that ends with this process.
+    """Return the API address of a server: the configured one if it answers, otherwise a private one that ends with this process.
 
     Raises RuntimeError if the configured one has another version or refuses us.
     """
@@ -157,7 +157,7 @@ def find_or_start() -> str:
 
 
 def has_own_database() -> bool:
-    """Return True if servers of ours keep their records in a file, which is the workspace's, and not in a database that others may use."""
+    """Return True if our servers keep their records in a file of the workspace, not in a database that others may also use."""
     from prefect.settings import get_current_settings
 
     address = get_current_settings().server.database.connection_url
@@ -165,7 +165,7 @@ def has_own_database() -> bool:
 
 
 def is_private() -> bool:
-    """Return True if the server in use ends with this process, so that nobody else hears of its events."""
+    """Return True if the server in use ends with this process, so that nobody else receives its events."""
     return configured() in _private
 
 
@@ -180,7 +180,7 @@ def connected() -> Iterator[str]:
     try:
         with temporary_settings({PREFECT_API_URL: url}), tags(TAG):
             yield url
-    except TransportError as error:  # Prefect has asked again and again, for minutes
+    except TransportError as error:  # raised after Prefect has repeated the request for minutes
         raise RuntimeError(
             f"Prefect's server at {url} does not answer any more ({error}). What the stages have made is kept: start the server "
             "again, or unset PREFECT_API_URL to have one of its own, and run this again."
@@ -188,11 +188,11 @@ def connected() -> Iterator[str]:
 
 
 def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
-    """Start a Prefect server and restart it if it ends early (killed for memory, say). Returns its API address and a function to
-    end it.
+    """Start a Prefect server and restart it if it ends early, for example killed for lack of memory. Returns its API address and a function
+    to end it.
 
-    Flows that ask the server wait for it, and its database keeps what it knew. If it cannot be restarted, this process gets
-    SIGTERM: `ratchet up` would live on without a server, and no scheduled flow would begin.
+    Flows that call the server wait for it, and its database keeps their state. If it cannot be restarted, this process gets SIGTERM:
+    otherwise `ratchet up` would go on without a server, and no scheduled flow would begin.
     """
     process, url = start(port, ui=ui)
     current, ended = [process], threading.Event()
@@ -216,7 +216,7 @@ def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
     def end() -> None:
         ended.set()
         while watcher.is_alive():
-            supervisor.stop(current)  # in the next round the one that was just being started
+            supervisor.stop(current)  # in the next round this stops a server that was just being started
             watcher.join(supervisor.PACE_S)
         supervisor.stop(current)
 
@@ -224,28 +224,28 @@ def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
 
 
 def _restart(port: int, ui: bool, ended: threading.Event) -> "subprocess.Popen[bytes]":
-    """Start a server on a port that another has just left. Raises RuntimeError if it does not start."""
-    while not ports.is_free(port) and not ended.is_set():  # the old one may be about to end
+    """Start a server on a port that another server has just left. Raises RuntimeError if it does not start."""
+    while not ports.is_free(port) and not ended.is_set():  # the old server may still be ending
         time.sleep(supervisor.PACE_S)
     for _ in range(RESTARTS - 1):
         try:
             return start(port, ui=ui)[0]
-        except RuntimeError:  # a port that was just given up may be refused for a moment
+        except RuntimeError:  # a port that was just released may be refused for a moment
             time.sleep(1)
     return start(port, ui=ui)[0]
 
 
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a Prefect server on this port of this machine; return it and its API address. It cannot outlive this process.
+    """Start a Prefect server on this port of this machine; return its process and its API address. It cannot outlive this process.
 
-    One without `ui` serves flows alone: it starts no run of a deployment.
+    A server without `ui` only serves flows: it starts no run of a deployment.
     """
     log = workspace.LOGS / "prefect.log"
     command = [sys.executable, "-m", PROGRAM, "server", "start", "--host", ports.HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     env |= {} if ui else DEPLOYMENTS_ALONE
-    env |= {"PREFECT_SERVER_API_PORT": str(port)} | _own_origins(port)  # the port is what its pages ask
-    with logs.append(log) as file:  # why the one before has ended stands there
+    env |= {"PREFECT_SERVER_API_PORT": str(port)} | _own_origins(port)  # its pages call the API at this port
+    with logs.append(log) as file:  # appended, as the log says why the server before ended
         process = supervisor.start(
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
@@ -265,7 +265,7 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def _own_origins(port: int) -> dict[str, str]:
-    """Return the setting by which a server answers its own pages alone, where Prefect's default is all; nothing where its owner has set it."""
+    """Return the setting with which a server answers only its own pages, instead of all; nothing if its owner has set it."""
     from prefect.settings import get_current_settings
 
     if "cors_allowed_origins" in get_current_settings().server.api.model_fields_set:

@@ -1,4 +1,4 @@
-"""Checks before a flow: repair torn files, then find whatever is already known to fail, before anything runs."""
+"""Check a workspace before a flow: repair truncated files, then report everything that is already known to fail."""
 
 import json
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ def repair_workspace() -> None:
 
 
 def _check_hosts(steps: Sequence[forecast.Step], config: PipelineConfig) -> None:
-    """Look at each host that is to run a stage. Raises ValueError or RuntimeError, with what would do, where one cannot be used, and
-    where nodes that are to share a training have no address at which they meet.
+    """Check each host that is to run a stage. Raises ValueError or RuntimeError, with what would help, if a host cannot be used, or if
+    nodes that are to share a training have no address at which they meet.
     """
     for step in steps:
         stage = step.stage.partition("@")[0]
@@ -56,14 +56,14 @@ def _check_hosts(steps: Sequence[forecast.Step], config: PipelineConfig) -> None
 
 
 def _check_facts(steps: Sequence[forecast.Step], config: Any) -> None:
-    """Raise ValueError for facts that stage `evaluate` would refuse: after all trainings that wrote them in."""
+    """Raise ValueError for facts that stage `evaluate` would refuse only after all trainings."""
     measures = any(step.stage.startswith("evaluate@") and step.state != "unchanged" for step in steps)
     if measures and (named := config.evaluate.facts):
         facts_file.chosen(named.path, named.digest, named.items)
 
 
 def _check_compressor(steps: Sequence[forecast.Step], config: Any) -> None:
-    """Raise ValueError where the compressor does not write models of the base's family: stage `compress` would, after all trainings."""
+    """Raise ValueError if the compressor does not support the base's family: stage `compress` would fail only after all trainings."""
     if not any(step.stage == "compress" and step.state != "unchanged" for step in steps):
         return
     name, base = config.compress.compressor, workload.base_folder(config.fetch.model.model_dump())

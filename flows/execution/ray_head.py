@@ -20,18 +20,19 @@ LOG = workspace.LOGS / "ray.log"
 START_S = 120.0
 """Seconds in which the cluster has to answer."""
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Set to 0, Ray stays on 127.0.0.1. Without it `ray start` takes the machine's own address in its place and listens on all; clients need it too."""
+"""Set to 0, Ray stays on 127.0.0.1. Without it `ray start` takes the machine's own address in its place and listens on all; clients need it
+too."""
 SHARE = 0.7
-"""Of the machine's memory that tasks may declare; the rest is Ray's object store and its processes."""
+"""Share of the machine's memory that tasks may declare; the rest is for Ray's object store and its processes."""
 OURS = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", LOOPBACK: "0"}
-"""Ray would lower its tasks to niceness 15, and report its use."""
+"""Without these settings Ray would lower its tasks to niceness 15, and report usage statistics."""
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Run a cluster with the cores, memory and GPUs of this machine while the block runs, and yield its address, on the loopback.
+    """Run a cluster with the cores, memory and GPUs of this machine inside the block, and yield its address on the loopback interface.
 
-    It takes Ray's port, or a free one where that is taken. Raises RuntimeError, with what to do, if Ray is not installed or does not start.
+    It takes Ray's port, or a free one if that is taken. Raises RuntimeError, with what to do, if Ray is not installed or does not start.
     """
     if find_spec("ray") is None:
         raise RuntimeError(f"`ratchet up --ray` needs the extra `ray`: {ray_cluster.EXTRA}")
@@ -45,12 +46,13 @@ def running() -> Iterator[str]:
 
 
 def variables(address: str) -> dict[str, str]:
-    """Return what the environment of a client has: the cluster's address for our commands, and what keeps Ray to the loopback."""
+    """Return the environment variables of a client: the cluster's address for our commands, and what keeps Ray on the loopback
+    interface."""
     return {environment.RAY: address, LOOPBACK: "0"}
 
 
 def _port() -> int:
-    """Return Ray's port, or a free one where that is taken."""
+    """Return Ray's port, or a free one if that is taken."""
     return PORT if ports.port_owner(PORT) is None else ports.free_port()
 
 
@@ -63,7 +65,7 @@ def _command(port: int, machine: resources.Machine) -> list[str]:
 
 
 def _wait_for(process: "subprocess.Popen[Any]", port: int) -> None:
-    """Return once the cluster answers. Raises RuntimeError with its last words if it ended, or does not answer in time."""
+    """Return once the cluster answers. Raises RuntimeError with its last output if it ended, or does not answer in time."""
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
         try:

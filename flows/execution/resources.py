@@ -1,4 +1,4 @@
-"""The machine's cores, memory and GPUs, and the resources that each stage requests of them."""
+"""Determine the machine's cores, memory and GPUs, and what each stage requests of them."""
 
 import math
 import os
@@ -22,25 +22,25 @@ CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True)
 class Machine:
-    """The resources that stages may take together."""
+    """The resources that all stages may take together."""
 
     cores: int
     memory_gb: float
     gpus: tuple[str, ...] = ()
-    """Their names, as `CUDA_VISIBLE_DEVICES` has them."""
+    """The names of the GPUs, as in `CUDA_VISIBLE_DEVICES`."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The resources that one stage takes while it works."""
+    """The resources that one stage takes while it runs."""
 
     cores: int = 1
     memory_gb: float = 0.0
     gpus: int = 0
     host: str | None = None
-    """The host that runs it, where it takes nothing of this machine."""
+    """The host that runs the stage, which then takes nothing of this machine."""
     is_of_cluster: bool = False
-    """True where that host is a Ray cluster, which finds room for each stage by itself."""
+    """True if that host is a Ray cluster, which schedules stages itself."""
 
 
 def machine() -> Machine:
@@ -55,7 +55,8 @@ def machine() -> Machine:
 
 
 def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) -> dict[str, Request]:
-    """Return what each stage requests, by `resources` of the config. Raises ValueError if a stage requests more than is available."""
+    """Return what each stage requests, according to `resources` of the config. Raises ValueError if a stage requests more than is
+    available."""
     by_stage = {stage: _request(stage.partition("@")[0], config, available) for stage in stages}
     for stage, request in by_stage.items():
         for resource, requested, limit in (
@@ -71,7 +72,7 @@ def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) 
 
 
 def needs(stage: str, config: PipelineConfig) -> Needs:
-    """Return what a stage takes of whichever machine runs it: what `resources` says, else the cores and the GPUs that it computes with."""
+    """Return what a stage takes of the machine that runs it: as `resources` says, otherwise the cores and GPUs that it computes with."""
     declared = config.resources.get(stage, Resources())
     computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
     compute = config.compute
@@ -90,13 +91,13 @@ def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
         host = hosts.known().get(declared.host)
         return Request(cores=0, host=declared.host, is_of_cluster=bool(host and host.ray))
     needed = needs(stage, config)
-    cores = min(needed.cores, available.cores)  # more threads than cores is slow, and no reason not to run
+    cores = min(needed.cores, available.cores)  # more threads than cores are slow, but no reason not to run
     memory_gb = needed.memory_gb or available.memory_gb * cores / available.cores
     return Request(cores, memory_gb, needed.gpus)
 
 
 def _lowered(name: str, available: float, *, least: float) -> float:
-    """Return the number in an environment variable, at most `available`; that where the variable is not set."""
+    """Return the number in an environment variable, at most `available`; `available` if the variable is not set."""
     text = os.environ.get(name)
     if text is None:
         return available
@@ -110,7 +111,7 @@ def _lowered(name: str, available: float, *, least: float) -> float:
 
 
 def _cores() -> int:
-    """Return the number of cores that this process may use: by its affinity, and by the CPU quota of its container."""
+    """Return the number of cores that this process may use, limited by its affinity and by the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = (CGROUP_CPU.read_text().strip() if CGROUP_CPU.is_file() else "max").partition(" ")
     return min(cores, math.ceil(int(quota) / int(period))) if quota.isdecimal() else cores
@@ -127,5 +128,5 @@ def _gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = (name.strip() for name in visible.split(","))
-        return tuple(name for name in names if name and not name.startswith("-"))  # -1 is how people say: none
+        return tuple(name for name in names if name and not name.startswith("-"))  # -1 commonly means no GPU
     return tuple(str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))

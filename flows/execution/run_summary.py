@@ -1,4 +1,4 @@
-"""Summarise a workspace for the MLflow run of a flow: what a person looks for in the table of runs, without opening one."""
+"""Summarise a workspace for the MLflow run of a flow, so that the table of runs answers most questions without opening a run."""
 
 import json
 from collections import Counter
@@ -19,20 +19,20 @@ PAGE = REPORT.with_name("index.html")
 SHOWN = ("index.html", "README.md", "plots/*.csv")
 """The files of the report's folder that are artifacts of a run in MLflow."""
 NAMED = 2
-"""So many stages are named in the title of a run; more are counted."""
+"""Stages that are named in the title of a run; if there are more, they are counted."""
 SOURCES = 3
-"""So many sources are named in a tag; more are counted."""
+"""Sources that are named in a tag; further ones are counted."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The candidate of a workspace, with its figures as the report has them."""
+    """The candidate of a workspace, with its figures from the report."""
 
     candidate: str
     hash: str
-    """Of the candidate's files."""
+    """The hash of the candidate's files."""
     verdict: str
-    """Its findings on the domain and elsewhere, in a few words."""
+    """The candidate's results on the domain and elsewhere, in a few words."""
     sentence: str
     """The report's verdict."""
     rows: list[dict[str, Any]]
@@ -41,9 +41,9 @@ class Measured:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …
+        """Return value and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …
 
-        What has no interval is left without.
+        A value without an interval has no ends.
         """
         values: dict[str, float | None] = {}
         for row in self.rows:
@@ -75,7 +75,7 @@ def profile_name() -> str:
 
 
 def measured() -> Measured | None:
-    """Return the candidate with its figures; None where there is no candidate, or the report compares it with nothing."""
+    """Return the candidate with its figures; None if there is no candidate, or the report does not compare it."""
     try:
         card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
         report = json.loads(REPORT.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def measured() -> Measured | None:
 
 
 def newly_measured(outcomes: Mapping[str, str]) -> Measured | None:
-    """Return the candidate with its figures if a run with these outcomes of its stages made anything, and the report is up to date."""
+    """Return the candidate with its figures, if a run with these stage outcomes changed anything and the report is up to date."""
     done = {stage for stage, outcome in outcomes.items() if outcome not in ("failed", "not begun")}
     is_new = any(outcome != "unchanged" for outcome in outcomes.values())
     return measured() if is_new and {"report", "register"} <= done else None
@@ -102,12 +102,12 @@ def artifacts() -> list[Path]:
 
 
 def title(profile: str, candidate: str | None, outcomes: Mapping[str, str]) -> str:
-    """Return the name of a flow's run: its profile, its candidate, and what became of the stages."""
+    """Return the name of a flow's run: its profile, its candidate, and the outcome of the stages."""
     return " · ".join(filter(None, [profile, candidate, what_ran(outcomes)]))
 
 
 def what_ran(outcomes: Mapping[str, str]) -> str:
-    """Say what became of the stages, `outcomes` by stage, in a few words."""
+    """Return the outcome of the stages in a few words; `outcomes` maps each stage to its own."""
     for state, verb in (("failed", "failed"), ("ran", "ran"), ("restored", "restored")):
         stages = [stage for stage, outcome in outcomes.items() if outcome == state]
         if stages:
@@ -147,7 +147,7 @@ def _stages(outcomes: Mapping[str, str]) -> Iterator[str]:
 
 
 def _interval(estimate: Mapping[str, float | None]) -> str:
-    """Format an estimate and its interval; says where there is no interval (one item) or no value."""
+    """Format an estimate and its interval, or say that there is no interval (one item) or no value."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "not measured"

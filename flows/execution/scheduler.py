@@ -1,4 +1,4 @@
-"""Decide which stage begins next, and hand out the machine so that stages never take more together than there is."""
+"""Decide which stage begins next, and allocate the machine so that stages never take more together than it has."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,18 +8,18 @@ from flows.execution.resources import Machine, Request
 
 
 class Scheduler:
-    """Allocates the machine to stages. The next one is the ready stage with the longest chain of others behind it.
+    """Allocates the machine to stages. The next stage is the ready one with the longest chain of stages behind it.
 
-    So training, which most of the graph waits for, comes before the measuring of models that are there already. A stage is ready
-    from the moment when the last that it reads from is done, though its own thread asks a little later. None passes the next
-    one: a large stage would wait for ever behind small ones. Each host has a queue of its own, and runs one stage at a time; a cluster
-    is given all that are ready, and has a queue itself.
+    Thus training, for which most of the graph waits, comes before the measuring of models that exist already. A stage is ready as soon as
+    the last stage that it reads from is done, even though its own thread requests the allocation a little later. No stage overtakes the
+    next one: otherwise a large stage could wait without end behind small ones. Each host has a queue of its own, and runs one stage at a
+    time; a Ray cluster is given all ready stages, as it has a queue itself.
     """
 
     def __init__(
         self, available: Machine, upstream: Mapping[str, Iterable[str]], requests: Mapping[str, Request]
     ) -> None:
-        """`upstream` maps each stage to those it reads from, which stand before it."""
+        """`upstream` maps each stage to the stages it reads from, which come before it in the order."""
         self._cores, self._memory_gb, self._gpus = available.cores, available.memory_gb, list(available.gpus)
         self._requests = requests
         self._upstream = {stage: frozenset(before) for stage, before in upstream.items()}
@@ -31,9 +31,9 @@ class Scheduler:
 
     @contextmanager
     def allocation(self, stage: str) -> Iterator[Sequence[str]]:
-        """Wait until the stage is next and what it requests is free, and hold that. Yields the names of its GPUs.
+        """Wait until the stage is next and its request fits, and hold the allocation. Yields the names of its GPUs.
 
-        A stage may ask again.
+        A stage that is retried may call it again.
         """
         request = self._requests[stage]
         with self._changed:
@@ -54,7 +54,8 @@ class Scheduler:
         return self._requests[stage].host
 
     def done(self, stage: str) -> None:
-        """Let the stages that read from this one begin. Called while it holds its allocation, before others are given it."""
+        """Let the stages that read from this one begin. Called while the stage still holds its allocation, so that none is given to others
+        before."""
         with self._changed:
             self._begun.add(stage)
             self._done.add(stage)
@@ -70,18 +71,18 @@ class Scheduler:
     def _fits(self, request: Request) -> bool:
         if request.host:
             return request.is_of_cluster or request.host not in self._busy_hosts
-        memory = request.memory_gb <= self._memory_gb + 1e-6  # requests that add up to all of it, but for rounding
+        memory = request.memory_gb <= self._memory_gb + 1e-6  # tolerance: requests may add up to all memory
         return request.cores <= self._cores and memory and request.gpus <= len(self._gpus)
 
     def _next(self, host: str | None) -> str | None:
-        """Return the next stage of a host; without one, of this machine. One that reads from a failed stage is never ready."""
+        """Return the next stage of a host; of this machine if `host` is None. A stage that reads from a failed stage is never ready."""
         of_host = (stage for stage in self._order if self._requests[stage].host == host)
         ready = (s for s in of_host if s not in self._begun and self._upstream[s] <= self._done)
         return next(ready, None)
 
 
 def _followers(upstream: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """Return the length of the longest chain of stages behind each."""
+    """Return the length of the longest chain of stages behind each stage."""
     count = dict.fromkeys(upstream, 0)
     for stage in reversed(list(upstream)):
         for before in upstream[stage]:

@@ -25,7 +25,7 @@ EARLY = (
 
 
 class Busy(RuntimeError):
-    """Raised if another DVC process holds a lock that a stage needs. Worth another try, unlike every other failure."""
+    """Raised if another DVC process holds a lock that a stage needs. Unlike every other failure, it is worth a retry."""
 
 
 def print_line(stage: str, text: str) -> None:
@@ -34,7 +34,7 @@ def print_line(stage: str, text: str) -> None:
 
 
 class StageRunner:
-    """Runs the stages of one flow. An exception that leaves its `with` block ends the stages at work; none starts after it."""
+    """Runs the stages of one flow. An exception that leaves its `with` block ends running stages; no stage starts after it."""
 
     def __init__(self, show: Callable[[str, str], None] = print_line) -> None:
         """`show` takes the name of a stage and each line that it prints."""
@@ -61,7 +61,7 @@ class StageRunner:
             supervisor.stop([self._fork_server])
 
     def start_fork_server(self) -> None:
-        """Start the process in whose children stages run, so that they import large libraries once. It ends with this block."""
+        """Start the fork server, from which stages are forked so that large libraries are imported once. It ends with this block."""
         if client.is_wanted():
             self._fork_server = supervisor.start(
                 client.command(os.getpid()),
@@ -74,8 +74,8 @@ class StageRunner:
     def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
         """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
 
-        What the stage prints is shown line by line, and goes with DVC's own words to `.ratchet/logs/<stage>.log`.
-        Raises Busy while another DVC process is in the way, RuntimeError if the stage fails.
+        What the stage prints is shown line by line, and written with DVC's own output to `.ratchet/logs/<stage>.log`.
+        Raises Busy while another DVC process holds a lock that the stage needs, RuntimeError if the stage fails.
         """
         workspace.LOGS.mkdir(parents=True, exist_ok=True)
         log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
@@ -83,7 +83,7 @@ class StageRunner:
         try:
             state, last_lines, busy = _follow(stage, process, log, self._show)
         except BaseException:
-            # A full disk under the log, say: a stage that nobody hears must not work on, nor beside the next.
+            # For example the log's disk is full: a stage whose output nobody reads must not go on beside the next one.
             supervisor.stop([process])
             raise
         finally:
@@ -112,7 +112,7 @@ class StageRunner:
 def _follow(
     stage: str, process: subprocess.Popen[str], log: Path, show: Callable[[str, str], None]
 ) -> tuple[State, list[str], bool]:
-    """Show and log what a stage prints until it ends. Returns what DVC did, the stage's last lines, and True if DVC was busy."""
+    """Show and log what a stage prints until it ends. Returns what DVC did, the stage's last lines, and whether DVC was busy."""
     state: State = "unchanged"
     last_lines: deque[str] = deque(maxlen=KEPT)
     busy = False
@@ -132,7 +132,7 @@ def _follow(
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a stage: `python` in a command of dvc.yaml is the interpreter that runs this."""
+    """Return the environment of a stage, in which `python` in a command of dvc.yaml is the running interpreter."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", protocol.DRIVER: str(os.getpid())} | dict(extra)
 

@@ -1,8 +1,8 @@
 """Run a command that cannot outlive its parent: `python flows/execution/supervisor.py COMMAND…`.
 
-The supervisor stands between a flow and what the flow starts. When its parent has gone, or when it is told to stop, everything
-that the command started ends: by request, and five seconds later by force. Prefect's threads cannot promise this, and a stage
-that outlives its DVC would write beside the next one. Needs the standard library only, so that it starts in no time.
+The supervisor is the parent process of a command that a flow starts. When its own parent has ended, or when it is asked to stop, everything
+that the command started ends: by SIGTERM, and five seconds later by SIGKILL. Prefect's threads cannot promise this, and a stage that
+outlives its DVC process would write at the same time as the next one. Needs only the standard library, so that it starts fast.
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from typing import Any
 
 OWNER = "RATCHET_OWNER"
 PATIENCE_S = 5.0
-"""How long a command may take to end by itself once it was asked to."""
+"""Seconds that a command may take to end after SIGTERM."""
 PACE_S = 0.1
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start `command` under a supervisor of its own; the process returned is the supervisor."""
-    # A parent that dies before its child has looked would go unnoticed, so the child is told whom to watch.
+    """Start `command` under a supervisor of its own; returns the process of the supervisor."""
+    # A parent that ends before the child reads its parent's id would go unnoticed, so the child is given that id.
     env = dict(options.pop("env", os.environ)) | {OWNER: str(os.getpid())}
-    # In a session of its own it does not hear the terminal's Ctrl-C: the flow decides in which order things end.
-    # By its path, so that it starts from any folder; `-P` keeps this folder off the path of imports.
+    # In a session of its own it does not receive the terminal's Ctrl-C: the flow decides in which order processes end.
+    # Started by path, so that it works from any folder; `-P` keeps its folder off sys.path.
     return subprocess.Popen([sys.executable, "-P", __file__, *command], env=env, start_new_session=True, **options)
 
 
 @contextlib.contextmanager
 def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Run `command` under a supervisor of its own until the block ends; the process that is yielded is the supervisor."""
+    """Run `command` under a supervisor of its own until the block ends; yields the process of the supervisor."""
     process = start(command, **options)
     try:
         yield process
@@ -48,7 +48,7 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any
 
 
 def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
-    """End these supervised processes, and return when they and all below them are gone."""
+    """End these supervised processes, and return when they and all their descendants have ended."""
     ending = list(processes)
     for process in ending:
         process.terminate()
@@ -57,7 +57,7 @@ def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
 
 
 def follow_parent() -> None:
-    """End this process as soon as its parent has gone: by request, then by force. Returns at once."""
+    """End this process as soon as its parent has ended: by SIGTERM, then by SIGKILL. Returns at once."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -80,16 +80,16 @@ def main(command: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, note)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans below become children of this process, so that none is lost from sight
-    # Whoever shoots this process must not set the command free. It has no threads, so that the hook is safe.
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphaned descendants become children of this process, so that it can end them
+    # Killing this process must also end the command. It has no threads, so `preexec_fn` is safe.
     bound = functools.partial(_prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=bound)
     ended = None
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # an old kernel has none
+        with contextlib.suppress(OSError):  # old kernels have no pidfd
             ended = os.pidfd_open(child.pid)
     while child.poll() is None and not signals and os.getppid() == parent:
-        if ended is not None:  # tells at once, while `wait` with a timeout looks eighty times a second
+        if ended is not None:  # returns at once, while `wait` with a timeout polls eighty times a second
             select.select([ended], [], [], PACE_S)
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,7 +107,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _end(child: subprocess.Popen[Any]) -> None:
-    """End the child's group and every other descendant: first by request, then by force."""
+    """End the child's process group and every other descendant: first by SIGTERM, then by SIGKILL."""
     for number, patience in ((signal.SIGTERM, PATIENCE_S), (signal.SIGKILL, PATIENCE_S)):
         deadline = time.monotonic() + patience
         _signal(child, number)
@@ -135,7 +135,7 @@ def _group_lives(child: subprocess.Popen[Any]) -> bool:
 
 
 def _reap(child: subprocess.Popen[Any]) -> None:
-    """Collect the child and orphans that have ended: a zombie still counts as a member of its group."""
+    """Reap the child and orphans that have ended: a zombie still counts as a member of its process group."""
     child.poll()
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -143,7 +143,7 @@ def _reap(child: subprocess.Popen[Any]) -> None:
 
 
 def descendants(root: int) -> Iterator[int]:
-    """Yield all processes below `root`, those in sessions of their own included; none on a system without /proc."""
+    """Yield all descendants of `root`, including those in sessions of their own; none on a system without /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

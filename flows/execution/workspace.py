@@ -1,4 +1,4 @@
-"""Folders of a workspace that flows write to, and its files of secrets."""
+"""Name the folders of a workspace that flows write to, and its files of secrets."""
 
 import os
 from fnmatch import fnmatch
@@ -21,8 +21,8 @@ SECRETS = (
 
 
 def holds_secrets(path: Path) -> bool:
-    """Return True for a file of the workspace whose purpose is to hold secrets, the private key that the environment names among them."""
+    """Return True for a file of the workspace whose purpose is to hold secrets, including the private key that the environment names."""
     key = os.environ.get(environment.SIGNING_KEY)
     return any(fnmatch(path.as_posix(), pattern) for pattern in SECRETS) or (
-        bool(key) and path.resolve() == Path(str(key)).resolve()  # either may be named through a link
+        bool(key) and path.resolve() == Path(str(key)).resolve()  # either path may be a link
     )

@@ -1,4 +1,4 @@
-"""The lease of a workspace: one flow, and one server, at a time; stages and models have locks of their own beside it."""
+"""Hold the lease of a workspace: one flow and one server at a time. Stages and models have additional locks of their own."""
 
 import time
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from tasks.io.system import locks, progress
 
 LOCKS = SCRATCH / "locks"
 FLOW, SERVER = "flow", "up"
-"""Locks of what starts stages: a flow, and the server that waits for flows to start."""
+"""The locks of a flow, which starts stages, and of the server, which starts flows."""
 PACE_S = 0.5
 
 _ours: set[str] = set()
-"""The locks that this process holds: what a flow calls may acquire again what the flow has."""
+"""The locks that this process holds: functions called by a flow may acquire its lock again."""
 
 
 @contextmanager
 def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = False) -> Iterator[None]:
-    """Hold the workspace for one flow (or one server) alone. Waits for another process, or raises RuntimeError that names it."""
+    """Hold the workspace for one flow (or one server) alone. Waits for another process, or raises RuntimeError, which names it."""
     if name in _ours:
         yield
         return
@@ -40,18 +40,18 @@ def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = Fal
 
 
 def writing() -> AbstractContextManager[None]:
-    """Hold the workspace while settings or data are written: a stage under which they change puts no output in place."""
+    """Hold the workspace while settings or data are written: a stage would not publish outputs if its settings changed while it ran."""
     return acquired()
 
 
 def check_free() -> None:
-    """Raise RuntimeError that names the flow at work here: what takes long, or asks a person, is refused before it begins."""
+    """Raise RuntimeError, which names the flow at work here, so that a long or interactive command is refused before it begins."""
     with acquired():
         pass
 
 
 def remedy(lock: Path, owner: locks.Owner) -> str:
-    """Return what a person does about a lock that is held."""
+    """Return what a person can do about a lock that is held."""
     if owner.elsewhere:
         return (
             f"A workspace is for one machine at a time: see on {owner.host} whether it is at work. "
@@ -61,23 +61,23 @@ def remedy(lock: Path, owner: locks.Owner) -> str:
 
 
 def held() -> dict[Path, locks.Owner]:
-    """Return the locks that a living process holds now, or a process of another machine may hold."""
+    """Return the locks that a living process holds now, or that a process of another machine may hold."""
     owners = {path: locks.held(path) for path in sorted(LOCKS.glob("*.lock"))}
     return {path: owner for path, owner in owners.items() if owner}
 
 
 def is_busy() -> bool:
-    """Return True if a flow or a stage works here now, or may on another machine."""
+    """Return True if a flow or a stage works here now, or may do so on another machine."""
     return any(path.stem != SERVER for path in held())
 
 
 def is_stage_running() -> bool:
-    """Return True if a stage works here now, or may on another machine."""
+    """Return True if a stage works here now, or may do so on another machine."""
     return any(path.stem not in (FLOW, SERVER) for path in held())
 
 
 def _owner_or_lock(name: str, stack: ExitStack) -> locks.Owner | None:
-    """Return the owner of a lock; None if this process now holds it, until the stack is left."""
+    """Return the owner of a lock; None if this process has acquired it, until the stack is closed."""
     try:
         stack.enter_context(locks.exclusive(LOCKS / f"{name}.lock"))
     except locks.Taken as taken:
