@@ -1,4 +1,4 @@
-"""The routes of the gateway: read a request, relay it to a worker, and answer for whatever goes wrong."""
+"""Define the routes of the gateway: read a request, relay it to a worker, and turn every failure into an answer."""
 
 import asyncio
 import json
@@ -33,9 +33,10 @@ from tasks.io.system import progress
 
 JSON = "application/json"
 CLIENT_GONE = 499
-"""The status that is counted where the client closed before its answer."""
+"""The status that is counted if the client closed the connection before its answer was complete."""
 EXCESS = 64
-"""So many times the allowed body is read and thrown away, so that its sender hears the answer; after that the connection is closed."""
+"""Multiple of the allowed body size that is read and discarded, so that the client receives the answer; beyond it the connection is
+closed."""
 LAST_WORD_S = 1.0
 
 
@@ -81,7 +82,7 @@ def application(
 
 
 def _cards(fleet: Fleet) -> list[dict[str, Any]]:
-    """Return the cards of all aliases, and of the models they lead to."""
+    """Return the cards of all aliases, and of the models that they lead to."""
     cards = {}
     for alias, model in fleet.served.items():
         for name in (alias, model.name):
@@ -126,9 +127,9 @@ class _Generate:
                 _trace(self._traces, request, reply, began, seconds)
 
     async def _body(self, request: HttpRequest) -> bytes:
-        """Return the body of a request. Raises ApiError if it is too large, too slow or not said to be JSON.
+        """Return the body of a request. Raises ApiError if it is too large, too slow or not declared as JSON.
 
-        Other kinds are what a browser sends for any page without asking the server first.
+        A browser sends other content types for any page, without a CORS preflight request.
         """
         limit = self._config.body_bytes
         content, size = bytearray(), 0
@@ -189,13 +190,13 @@ class _Generate:
             return
         try:
             self._prompts.append(request)
-        except OSError as error:  # the answer is worth more than the log
+        except OSError as error:  # a failure of the log must not lose the answer
             self._metrics.prompt_lost()
             progress.say(f"A prompt could not be written: {error}")
 
 
 def _trace(traces: Traces, request: Request, reply: "_Reply", began: float, seconds: float) -> None:
-    """Record a request that was given to a worker. `"store": false` keeps it out."""
+    """Record a request that was given to a worker, unless it says `"store": false`."""
     if reply.model == UNKNOWN or request.body.get("store") is False:
         return
     read, written = (int(reply.usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
@@ -204,10 +205,10 @@ def _trace(traces: Traces, request: Request, reply: "_Reply", began: float, seco
 
 
 class _Reply:
-    """The answer to a client, as far as it is sent."""
+    """The answer to a client, and what of it was sent."""
 
     def __init__(self, send: Send, *, is_kept: bool) -> None:
-        """`is_kept`: a streamed answer is put together too."""
+        """`is_kept`: also assemble the chunks of a streamed answer, for the trace."""
         self._send, self._is_kept = send, is_kept
         self.model, self.status, self.error = UNKNOWN, 500, ""
         self.answer: Mapping[str, Any] = {}
@@ -220,7 +221,7 @@ class _Reply:
         await self._body(content, more=False)
 
     async def stream(self, answer: httpx.Response) -> None:
-        """Send an answer piece by piece, with the end that OpenAI's have. Raises ApiError if the backend fails in the middle."""
+        """Send an answer chunk by chunk, with the end that OpenAI's streams have. Raises ApiError if the backend fails during it."""
         whole = event_stream.Answer() if self._is_kept else None
         events = event_stream.EventStream(whole)
         self._streams = True
@@ -235,12 +236,12 @@ class _Reply:
             self.usage, self.answer = events.usage, whole.whole if whole else {}
 
     async def fail(self, error: ApiError) -> None:
-        """Send an error: as the answer, or as an event of one that has begun."""
+        """Send an error: as the answer, or as an event of a stream that has begun."""
         self.status, self.error = error.status, str(error)
         if not self.has_begun:
             await self.whole(error.json, error.status)
         elif self._streams:
-            with suppress(TimeoutError):  # of a client that does not read
+            with suppress(TimeoutError):  # the client does not read
                 async with asyncio.timeout(LAST_WORD_S):
                     await self._body(event_stream.DATA + error.json + b"\n\n", more=False)
 
@@ -249,7 +250,7 @@ class _Reply:
         headers = [(b"content-type", kind), (b"x-ratchet-model", self.model.encode())]
         headers += [(b"content-length", str(len(content)).encode())] if content is not None else []
         headers += [(b"retry-after", b"1")] if status == httpx.codes.TOO_MANY_REQUESTS else []
-        # The rest of a body that did not arrive would be waited for as long as the client keeps the connection.
+        # Otherwise the server waits for the rest of the body for as long as the client keeps the connection open.
         headers += [(b"connection", b"close")] if status == httpx.codes.REQUEST_TIMEOUT else []
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -258,7 +259,7 @@ class _Reply:
 
 
 async def _while_connected(receive: Callable[[], Awaitable[Message]], work: Awaitable[None]) -> None:
-    """Do the work while the client listens. Raises ClientDisconnect, with the work cancelled, if it closes before."""
+    """Run the work while the client is connected. If it disconnects, cancels the work and raises ClientDisconnect."""
 
     async def closed() -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""Backends: the programs that hold weights and speak OpenAI's API, each by its command line. All listen to a Unix socket alone."""
+"""Build the command line of each backend, a program that holds weights and offers OpenAI's API. All listen only on a Unix socket."""
 
 import importlib.util
 import json
@@ -18,9 +18,9 @@ from tasks.io.system import files
 from tasks.io.weights import checkpoints, compressed
 
 LORAS = workspace.SCRATCH / "serve/loras"
-"""The folder in which vLLM's filesystem resolver looks for adapters: one under each served name."""
+"""The folder in which vLLM's filesystem resolver looks for adapters: one subfolder for each served name."""
 BASES = workspace.SCRATCH / "serve/bases"
-"""Links to the bases of adapters, each named by the hash of its weights: versions keep a copy each, and a worker is started with one path."""
+"""Links to the bases of adapters, named by the hash of their weights: versions keep copies of a base, but a worker needs one path."""
 ADAPTER = "adapter_model.safetensors"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 UNTRACKED = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
@@ -64,7 +64,7 @@ FIELDS_OF_TRANSFORMERS: Fields = {
         "presence_penalty": (0,),
     },
 }
-"""The fields that `transformers serve` reads, and those that ask nothing of an answer: it leaves others out with no more than a line of its log."""
+"""The fields that `transformers serve` reads, and those that need no effect. It ignores all other fields with only a line in its log."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class Launch:
     """The way a backend serves a model."""
 
     key: str
-    """Models of one key share a worker."""
+    """Models with the same key share a worker."""
     command: Callable[[Path], list[str]]
-    """The command line for a socket."""
+    """Returns the command line for a socket."""
     concurrency: int
-    """Requests that it computes at once; more would wait there, where a client that has gone is not noticed."""
+    """Requests that it computes at once. More would wait inside the backend, which does not notice that a client has disconnected."""
     environment: Mapping[str, str] = field(default_factory=dict)
     fields: Fields = field(default_factory=dict)
-    """The fields that it honours; empty where it refuses the others itself."""
+    """The fields that it honours; empty if it refuses other fields itself."""
 
 
 def choose(model: ServedModel, config: PipelineConfig) -> Launch:
-    """Return the launch of a model by the backend of the config. Raises ValueError if that cannot serve it here."""
+    """Return the launch of a model by the backend of the config. Raises ValueError if that backend cannot serve it here."""
     wanted = config.serve.backend
     if wanted == "auto":
         on_gpu = config.compute.device == "cuda"
@@ -153,9 +153,9 @@ def _llama_cpp(model: ServedModel, config: PipelineConfig) -> Launch:
 
 
 def _vllm(model: ServedModel, config: PipelineConfig) -> Launch:
-    """Return the launch by vLLM: a LoRA shares the worker of its base, in which the filesystem resolver finds it by its name.
+    """Return the launch by vLLM. A LoRA shares the worker of its base, in which the filesystem resolver finds it by its name.
 
-    A name stays with its bytes, as a name that is loaded anew meets cached prefixes of the adapter before it
+    A name always keeps its bytes, because a name that is loaded again would use cached prefixes of the earlier adapter
     (https://github.com/vllm-project/vllm/issues/42125).
     """
     name, weights, options, environment = model.name, model.folder.absolute(), [], OFFLINE | UNTRACKED
@@ -192,9 +192,9 @@ def _vllm_refusal(model: ServedModel) -> str:
 
 
 def _offer(model: ServedModel, base: Path) -> None:
-    """Put a LoRA where the resolver looks: a folder of its name with links to its bytes, and a card that names the served base.
+    """Put a LoRA where the resolver looks: a folder of its name with links to its files, and a card that names the served base.
 
-    The resolver refuses symbolic links that lead out of its folder, and adapters of another base than the path it was started with.
+    The resolver refuses symbolic links that lead out of its folder, and adapters whose base is another path than the worker's.
     """
     folder = LORAS / model.name
     if _adapter_card(folder).get("base_model_name_or_path") == str(base):
@@ -204,7 +204,7 @@ def _offer(model: ServedModel, base: Path) -> None:
         partial.mkdir(parents=True)
         try:
             os.link((model.folder / ADAPTER).resolve(), partial / ADAPTER)
-        except OSError:  # the disk cannot link
+        except OSError:  # the file system has no links
             shutil.copyfile(model.folder / ADAPTER, partial / ADAPTER)
         (partial / checkpoints.PEFT_ADAPTER).write_text(json.dumps(card, indent=1), encoding="utf-8")
 
@@ -215,14 +215,14 @@ def _adapter_card(folder: Path) -> dict[str, Any]:
 
 
 def _lora_rank(folder: Path) -> int:
-    """Return the least rank that vLLM has kernels for and that holds all of an adapter's."""
+    """Return the smallest rank with kernels in vLLM that covers all ranks of an adapter."""
     card = _adapter_card(folder)
     rank = max([card["r"], *card.get("rank_pattern", {}).values()])
     return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
 
 
 def _linked(base: Path) -> Path:
-    """Return the link that leads to a base, whichever copy of it that is."""
+    """Return a link to a base that is the same for every copy of the base."""
     digest = checkpoints.read_card(base).get("weights") or checkpoints.weights_digest(base)
     link = (BASES / str(digest)[:8]).absolute()
     if not link.exists():

@@ -1,4 +1,4 @@
-"""Errors in the shape of OpenAI's API: one sentence, its kind, and the field it is about."""
+"""Form errors as in OpenAI's API: one sentence, its type, and the field that it is about."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ SHOWN = 500
 
 
 class ApiError(Exception):
-    """A request that is not answered: the status, a sentence for the client, and the field of the body it is about."""
+    """A request that is refused or failed: the status, a sentence for the client, and the field of the body that it is about."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class ApiError(Exception):
 
 
 def from_backend(status: int, content: bytes, name: str) -> ApiError:
-    """Return a backend's error in OpenAI's shape, whatever its own: FastAPI's `detail`, a bare text, or nothing."""
+    """Return a backend's error in OpenAI's form, whatever its own form: FastAPI's `detail`, a plain text, or nothing."""
     try:
         answer = json.loads(content)
     except ValueError:

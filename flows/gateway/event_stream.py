@@ -1,4 +1,4 @@
-"""Server-sent events of a streamed answer, read as they pass by."""
+"""Read the server-sent events of a streamed answer while they are relayed."""
 
 import json
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ END = DONE + b"\n\n"
 
 
 class EventStream:
-    """Reads the token usage in a stream, whether it ended with `[DONE]`, and the error that it tells. Pieces may split lines."""
+    """Reads from a stream its token usage, whether it ended with `[DONE]`, and an error. Pieces may split lines."""
 
     def __init__(self, answer: "Answer | None" = None) -> None:
-        """`answer` becomes what the chunks are pieces of."""
+        """`answer` collects the chunks of the stream."""
         self.usage: dict[str, Any] = {}
         self.is_done = False
         self.error = b""
-        """What the backend says of its failure; empty if it did not fail."""
+        """The backend's error message; empty if it did not fail."""
         self.rest = b""
-        """The beginning of a line."""
+        """The incomplete line at the end of what was read."""
         self._answer = answer
 
     def feed(self, piece: bytes) -> bytes:
-        """Read a further piece, and return the lines that it completes, without an error and what follows."""
+        """Read the next piece, and return the lines that it completes, up to an error."""
         *lines, self.rest = (self.rest + piece).split(b"\n")
         passed = b""
         for line in lines:
@@ -42,14 +42,14 @@ class EventStream:
 
 
 class Answer:
-    """A streamed answer, put together to the shape of one that is sent whole: its text, and its calls of tools."""
+    """A streamed answer, assembled to the form of one that is sent at once: its text, and its tool calls."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[int, str], list[str]] = {}
         self._calls: dict[tuple[int, int], dict[str, str]] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Add what a chunk has of it. What has another shape than OpenAI's is left out."""
+        """Add the contents of a chunk. Parts in another form than OpenAI's are left out."""
         for choice in _mappings(chunk.get("choices")):
             index, delta = int(choice.get("index") or 0), choice.get("delta")
             pieces = [
@@ -89,7 +89,7 @@ def _mappings(values: Any) -> list[dict[str, Any]]:
 
 
 def parsed(content: bytes) -> dict[str, Any]:
-    """Return an answer or a chunk of one; empty if it is none."""
+    """Return an answer or a chunk as a mapping; an empty one if the content is no JSON object."""
     try:
         answer = json.loads(content)
     except ValueError:
@@ -98,6 +98,6 @@ def parsed(content: bytes) -> dict[str, Any]:
 
 
 def usage_of(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tokens that an answer or a chunk of it tells; none if it tells none."""
+    """Return the token usage in an answer or a chunk; empty if it has none."""
     usage = answer.get("usage")
     return usage if isinstance(usage, dict) else {}

@@ -1,4 +1,4 @@
-"""The fleet: what each alias leads to, the queue before it, and the switch to another model without a request lost."""
+"""Manage the fleet: the model of each alias, the queue of its requests, and the switch to another model without losing a request."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ from tasks.core.operation import ServeConfig
 from tasks.io.system import process, progress
 
 PACE_S = 0.25
-"""Seconds between two looks at the champion and at the workers."""
+"""Seconds between two checks of the champion and of the workers."""
 RETRY_S = 15.0
-"""Seconds until a model that could not be put in place is tried again."""
+"""Seconds until a switch that failed is tried again."""
 
 
 @dataclass
 class Line:
-    """An alias: the model it leads to now, the worker of that, and the requests that run or wait."""
+    """An alias: the model it leads to now, the worker of that model, and the number of requests that run or wait."""
 
     alias: str
     model: ServedModel
@@ -52,7 +52,7 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._starting = asyncio.Lock()  # one model at a time is read from disk
+        self._starting = asyncio.Lock()  # only one model at a time is read from disk
         self._started = 0
 
     async def __aenter__(self) -> Self:
@@ -78,14 +78,15 @@ class Fleet:
 
     @property
     def is_healthy(self) -> bool:
-        """True if every alias has a worker that runs."""
+        """True if every alias has a running worker."""
         return all(line.worker.is_alive for line in self._lines.values())
 
     def alias_of(self, name: str) -> str:
-        """Return the alias of a model that a request asks for by alias or by name. Raises ApiError if none is served so."""
+        """Return the alias of a model that a request names by alias or by served name. Raises ApiError if there is none."""
         if name in self._lines:
             return name
-        for line in sorted(self._lines.values(), key=lambda line: line.alias == CHAMPION):  # others stay what they are
+        # The champion comes last, as its model may change.
+        for line in sorted(self._lines.values(), key=lambda line: line.alias == CHAMPION):
             if line.model.name == name:
                 return line.alias
         raise self._not_served(name)
@@ -96,10 +97,10 @@ class Fleet:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[tuple[ServedModel, Worker]]:
-        """Wait for a worker of an alias or a served name that has room, and hold the place.
+        """Wait until the worker of an alias or a served name has room, and occupy a place in it.
 
-        What an alias leads to is settled when the wait is over: nobody waits for a model that is on its way out. Raises ApiError if too
-        many wait already, or if what is served by this name has changed meanwhile.
+        The model of an alias is looked up when the wait is over, so that no request waits for a model that is being replaced. Raises
+        ApiError if too many requests wait already, or if no model is served by this name any more.
         """
         line = self._lines[self.alias_of(name)]
         if line.length >= self._config.queue:
@@ -123,7 +124,7 @@ class Fleet:
             self._lengthen(line, -1)
 
     async def _follow(self, line: Line) -> None:
-        """Keep a worker of what the alias leads to: of another model after a promotion, of the same after a crash."""
+        """Keep a worker running for the alias: a new one after a promotion, or after a crash."""
         refused: tuple[ServedModel | None, float] = None, 0.0
         while True:
             await asyncio.sleep(PACE_S)
@@ -157,7 +158,7 @@ class Fleet:
             self._spawn(self._retire(old_worker, old_model.name))
 
     async def _ready_worker(self, model: ServedModel) -> Worker:
-        """Return a worker that has answered for this model, started if there is none. Raises RuntimeError if it does not answer."""
+        """Return a worker that has answered for this model, and start one if there is none. Raises RuntimeError if it does not answer."""
         launch = self._choose(model)
         async with self._starting:
             worker = self._workers.get(launch.key)
@@ -178,7 +179,7 @@ class Fleet:
         return worker
 
     async def _retire(self, worker: Worker, name: str) -> None:
-        """Stop a worker that no alias leads to, after the requests that it has in hand."""
+        """Stop a worker to which no alias leads, after its running requests are finished."""
         if self._workers.get(worker.launch.key) is worker:
             del self._workers[worker.launch.key]
         try:

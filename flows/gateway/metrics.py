@@ -1,4 +1,4 @@
-"""Metrics of the gateway, in Prometheus' format at `/metrics`."""
+"""Count the gateway's metrics, served in Prometheus' format at `/metrics`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 UNKNOWN = "unknown"
-"""The model of a request for none that is served: clients must not make new series by making up names."""
+"""The model label of a request for a model that is not served: made-up names must not create new time series."""
 
 
 class Metrics:

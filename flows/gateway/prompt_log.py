@@ -13,16 +13,16 @@ from tasks.configuration import PipelineConfig
 
 
 class PromptLog:
-    """A file a day, a line for each prompt. Answers are left out: a monitor of losses would hear the model's own words."""
+    """A file for each day, a line for each prompt. Answers are left out, because a monitor would measure the model's own output."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, request: Request) -> None:
-        """Write the prompt of a request by one call, so that a kill leaves whole lines. `"store": false` keeps it out.
+        """Append the prompt of a request in one write, so that a kill leaves whole lines. `"store": false` keeps it out.
 
-        Raises OSError if it cannot be written: then nothing of it is left, as the next prompt would stand in the same line.
+        Raises OSError if it cannot be written completely; a partial line is removed, as the next prompt would continue it.
         """
         row = _row(request)
         if row is None or request.body.get("store") is False:
@@ -39,7 +39,7 @@ class PromptLog:
 
 
 def opened(config: PipelineConfig) -> PromptLog | None:
-    """Return the log that the config asks for. Raises ValueError if it asks for one and names no folder."""
+    """Return the log that the config asks for. Raises ValueError if it asks for one without naming a folder."""
     if not config.serve.log_prompts:
         return None
     folder = config.monitor.incoming

@@ -12,10 +12,10 @@ from flows.gateway.errors import ApiError
 
 Endpoint = Literal["chat/completions", "completions"]
 Fields = Mapping[Endpoint, Mapping[str, tuple[Any, ...] | None]]
-"""By endpoint the fields that a backend honours, with the values that it does; None for all values."""
+"""Endpoint → the fields that a backend honours → the values that it honours; None for all values."""
 HALF = re.compile("[\ud800-\udfff]")
 OWN = ("store",)
-"""Fields that the gateway itself honours, whatever a backend knows of them."""
+"""Fields that the gateway itself honours, and does not pass on."""
 
 
 class _Fields(BaseModel):
@@ -83,32 +83,32 @@ class Request:
 
     @property
     def model(self) -> str:
-        """The alias or name that it asks for."""
+        """The alias or served name that it asks for."""
         return str(self.body["model"])
 
     @property
     def streams(self) -> bool:
-        """True if the answer is asked for piece by piece."""
+        """True if the request asks for a streamed answer."""
         return bool(self.body.get("stream"))
 
     @property
     def fields_of_backend(self) -> Mapping[str, Any]:
-        """Those fields of the body that a backend is given: null, which is as if a field were left out, is a field to some."""
+        """The fields of the body that a backend is given. Those that are null are left out, as some backends would refuse them."""
         return {field: value for field, value in self.body.items() if field not in OWN and value is not None}
 
     def addressed_to(self, name: str) -> bytes:
-        """Return what a backend is given, with the served model's own name."""
+        """Return the body that a backend is given, with the served name as its model."""
         return json.dumps({**self.fields_of_backend, "model": name}).encode()
 
 
 def parse(endpoint: Endpoint, content: bytes) -> Request:
-    """Return the request in a body. Raises ApiError that names the field which is wrong."""
+    """Return the request in a body. Raises ApiError, which names the wrong field."""
     try:
         body = json.loads(content, parse_constant=_refuse_constant)
         has_half = HALF.search(json.dumps(body, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {error}.") from None
-    if has_half:  # no tokenizer takes it
+    if has_half:  # no tokenizer accepts a lone surrogate
         raise ApiError(400, "A text of the body has half a character, as it is left where texts are cut in UTF-16.")
     try:
         (Chat if endpoint == "chat/completions" else Completion).model_validate(body)
@@ -117,13 +117,13 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
         param = ".".join(map(str, problem["loc"]))
         raise ApiError(400, f"{param or 'The body'}: {problem['msg'].rstrip('.')}.", param=param or None) from None
     match body:
-        case {"prompt": [str(text)]}:  # clients of OpenAI's API send one text so too, and not every backend reads that
+        case {"prompt": [str(text)]}:  # OpenAI's clients may send one text as a list, which not every backend reads
             body = {**body, "prompt": text}
     return Request(endpoint, body)
 
 
 def refuse_unsupported(request: Request, fields: Fields, name: str) -> None:
-    """Raise ApiError if the backend of a model would silently ignore a field. One that never does has no `fields`."""
+    """Raise ApiError if the backend of a model would silently ignore a field. `fields` is empty for a backend that never does."""
     if not fields:
         return
     honoured = fields[request.endpoint]

@@ -15,12 +15,12 @@ DIGITS = 8
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model under a name that stands for these weights and no others."""
+    """A model with a name that always means these weights."""
 
     name: str
     folder: Path
     base: Path | None
-    """The model that `folder` is an adapter of or a difference to."""
+    """The base, if `folder` holds an adapter of it or a difference to it."""
 
     @property
     def gguf(self) -> Path | None:
@@ -37,7 +37,7 @@ def resolve(alias: str) -> ServedModel:
     number = versions.linked_champion() if alias == CHAMPION else _number(alias)
     if number:
         return _version(number)
-    # Without a link the model that all began with is in place.
+    # Without a link to a champion, the first model is in place.
     return _unversioned("base" if alias == CHAMPION else alias)
 
 

@@ -21,9 +21,9 @@ from tasks.io.system import progress
 
 FOLDER = workspace.SCRATCH / "serve"
 GRACE_S = 5
-"""Seconds that answers in progress have after Ctrl-C."""
+"""Seconds that answers in progress have to finish after Ctrl-C."""
 KEEP_ALIVE_S = 75
-"""Seconds that an idle connection stays open: one that closes just as a client asks again costs it a request."""
+"""Seconds that an idle connection stays open: a client loses a request if the connection closes just as it is sent."""
 
 
 class _Server(uvicorn.Server):
@@ -35,7 +35,7 @@ class _Server(uvicorn.Server):
 
 
 def run(aliases: Sequence[str], port: int) -> None:
-    """Serve until Ctrl-C; nothing is left running then, nor where this process is killed.
+    """Serve until Ctrl-C. No process is left running, not even if this one is killed.
 
     Raises RuntimeError if the port is taken or a model cannot be loaded, ValueError if one does not exist.
     """
@@ -48,7 +48,7 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
     prompts, traces = prompt_log.opened(config), tracking.traces("serve")
     choose = partial(backends.choose, config=config)
     sockets = FOLDER / str(port)
-    shutil.rmtree(sockets, ignore_errors=True)  # of one that was killed: the port is ours now
+    shutil.rmtree(sockets, ignore_errors=True)  # left by a killed gateway; its port is ours now
     sockets.mkdir(parents=True, mode=0o700)
     work = asyncio.current_task()
     assert work
@@ -72,7 +72,7 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
 
 
 def server_config(application: ASGIApp) -> uvicorn.Config:
-    """Return the way in which the application is served. Errors reach clients and the terminal by the application alone."""
+    """Return the configuration of the server. It logs nothing itself: the application reports errors to clients and the terminal."""
     return uvicorn.Config(
         application,
         lifespan="off",
@@ -89,5 +89,5 @@ def _on_signals(end: Callable[[], object]) -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket that listens to the port. Raises RuntimeError that names who has it."""
+    """Return a socket that listens on the port. Raises RuntimeError, which names the process that has it."""
     return ports.listen(port, "ratchet serve")

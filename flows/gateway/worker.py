@@ -13,13 +13,13 @@ from flows.gateway.backends import Launch
 from tasks.io.system import logs
 
 START_S = 900.0
-"""Seconds that a worker may take until it answers: a large model is read from a disk."""
+"""Seconds that a worker may take to answer for the first time, as a large model is read from disk."""
 PACE_S = 0.1
 NOTICE_LOOKS = 10
 
 
 class Worker:
-    """A process that serves one model or several, and the requests it has in hand."""
+    """A process that serves one model or several, with the number of its running requests."""
 
     def __init__(self, launch: Launch, socket: Path, log: Path) -> None:
         self.launch = launch
@@ -40,7 +40,7 @@ class Worker:
         return self.is_alive and self.in_flight < self.launch.concurrency
 
     async def start(self, name: str) -> None:
-        """Start the process for a model, and return when it answers. Raises RuntimeError with its last words if it ends before."""
+        """Start the process for a model, and return when it answers. Raises RuntimeError with its last output if it ends before."""
         self._socket.unlink(missing_ok=True)
         with logs.append(self._log) as file:
             self._log_start = file.tell()
@@ -78,7 +78,7 @@ class Worker:
         return next((line.strip() for line in reversed(lines) if line.strip()), f"it said nothing; see {self._log}")
 
     async def has_ended(self) -> bool:
-        """Return True if the process has ended. Its supervisor may take a moment to notice what a broken connection tells at once."""
+        """Return True if the process has ended. The connection breaks at once, but the supervisor may take a moment to end."""
         for _ in range(NOTICE_LOOKS):
             if not self.is_alive:
                 return True
@@ -86,7 +86,7 @@ class Worker:
         return False
 
     async def stop(self) -> None:
-        """End the process and all below it."""
+        """End the process and all its descendants."""
         await self.client.aclose()
         if self._process is not None:
             await asyncio.to_thread(supervisor.stop, [self._process])
