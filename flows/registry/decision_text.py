@@ -1,4 +1,4 @@
-"""Write a decision of the gate as Markdown, for Prefect's pages: what was decided, and each measure that it was decided by."""
+"""Write a decision of the gate as Markdown, for Prefect's pages: the decision, and each measure that it rests on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ def _row(check: Mapping[str, Any]) -> str:
 
 
 def _interval(worse_by: Mapping[str, float | None] | None) -> str:
-    """Return a difference with its bounds, which few items have none of. There is none where one of the two diverged."""
+    """Return a difference with its bounds. With few items there are no bounds, and if a model diverged there is no difference."""
     if worse_by is None:
         return "not measured"
     if worse_by["value"] is None:

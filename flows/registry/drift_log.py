@@ -16,10 +16,10 @@ from tasks.io.sources import folders
 from tasks.io.system.files import missing
 
 FOLDER = workspace.SCRATCH / "monitor"
-"""A file of findings for each check: `<basis>.json`, and `<basis>.told` once they were reported to whoever acts on them."""
+"""Holds the findings of each check as `<basis>.json`, and `<basis>.told` once they were reported to a server that acts on them."""
 
 REFERENCES = (Path("data/rounds/r0/examples.parquet"), Path("data/ingested/valid.parquet"), Path("models/embedder"))
-"""What monitors hold incoming data against (`tasks.monitor`), beside the model in place."""
+"""The files that monitors compare incoming data with (`tasks.monitor`), beside the model in place."""
 CANDIDATE = Path("models/candidate.json")
 
 
@@ -28,16 +28,16 @@ class DriftCheck:
     """The findings of the monitors."""
 
     drifted: list[str]
-    """The monitors whose chance is below the level."""
+    """The monitors whose p-value is below the level."""
     line: str
     """The findings in one line."""
     findings: Mapping[str, Any]
     basis: str
     """A hash of the data and of what they were compared with."""
     proposal: str = ""
-    """The adapter that is proposed for what is of no domain trained on, in a sentence; empty where nothing is."""
+    """A sentence that proposes an adapter for data of a new domain; empty if there are none."""
     too_few: str = ""
-    """The number of rows, in a sentence, where too few came in yet to say anything of them."""
+    """A sentence with the number of rows if they are too few for a test; empty otherwise."""
 
     @property
     def known(self) -> bool:
@@ -46,7 +46,7 @@ class DriftCheck:
 
 
 def incoming_paths(given: Sequence[str]) -> list[Path]:
-    """Return the files and folders to check: those given, else `monitor.incoming`.
+    """Return the files and folders to check: those given, otherwise `monitor.incoming`.
 
     Raises ValueError if there is neither, FileNotFoundError if one that was given is missing.
     """
@@ -70,7 +70,7 @@ def is_empty(paths: Sequence[Path]) -> bool:
 
 
 def check(paths: Sequence[Path]) -> DriftCheck:
-    """Run the monitors in a process of its own: flows do not import torch. Findings of an earlier check are read from their file."""
+    """Run the monitors in a separate process, since flows do not import torch. Findings of an earlier check are read from their file."""
     basis = _basis(paths)
     file = FOLDER / f"{basis}.json"
     if not file.is_file():
@@ -82,7 +82,8 @@ def check(paths: Sequence[Path]) -> DriftCheck:
 
 
 def look_for_new_domains() -> str:
-    """Return what `DriftCheck.proposal` says of the data at `monitor.incoming`, if a monitor is set that judges single items and some came in."""
+    """Return what `DriftCheck.proposal` says of the data at `monitor.incoming`, if a monitor is set that judges single items and some came
+    in."""
     config = configuration.load().monitor
     if config.incoming is None or not any(methods.spec("monitors", name).names_new for name in config.methods):
         return ""
@@ -90,7 +91,7 @@ def look_for_new_domains() -> str:
 
 
 def mark_reported(findings: DriftCheck) -> None:
-    """Record that these findings were reported to whoever acts on them."""
+    """Record that these findings were reported to a server that acts on them."""
     _mark(findings.basis).touch()
 
 
@@ -125,7 +126,7 @@ def _as_text(name: str, finding: Mapping[str, Any]) -> str:
 
 
 def _basis(paths: Sequence[Path]) -> str:
-    """Return a hash of all that the findings follow from: the data, what they are compared with, the config.
+    """Return a hash of everything that determines the findings: the data, what they are compared with, the config.
 
     Nothing else is in it, such as a candidate that was refused: each change would report known findings again, and retrain for them.
     """

@@ -1,4 +1,4 @@
-"""Forget an example, a document or a source: name all that it reached, and exclude it from what comes.
+"""Forget an example, a document or a source: list everything that it reached, and exclude it from later runs.
 
 What it reached follows from the tables, by ids, parents and places, and from the lock files of this workspace and of each version. Weights
 that were trained on it hold it until they are trained anew: nothing takes it out of them.
@@ -24,29 +24,29 @@ from tasks.stages.ingest.reading import sources
 TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
 TRAINING = ("tune", "pretrain")
 CHUNK_MARK = " §"
-"""The end of the place of a document that was cut, before its number."""
+"""The suffix of the place of a document that was cut into pieces, before the number of the piece."""
 ROW = r": ([^:]*, )?(line|row) \d+$"
-"""The end of the place of a row of a table."""
+"""The suffix of the place of a table's row."""
 PLACED = r"^(file|folder|repository) "
-"""The beginning of the places of texts; earlier releases wrote the file or row alone."""
+"""The prefix of the places of texts; earlier releases wrote the file or row without it."""
 CACHES = {
     "ingest": "rows and texts as they were read; the next `ratchet run ingest` removes what it does not use",
     "tokens": "texts as tokens; what nothing opens for 30 days goes",
     "answers": "what models answered to its prompt",
     "banks": "adapters of banks, trained on it: remove the folder, and the next run trains those that are left",
 }
-"""Folders below `.ratchet/cache` that may hold its text → what of it they hold."""
+"""Folders below `.ratchet/cache` that may hold its text → the kind of its data that they hold."""
 FOLDERS = {
     workspace.SCRATCH / "work": "unfinished trainings: remove it while nothing runs",
     workspace.SCRATCH / "compare": "trials of comparisons and sweeps, trained on it: remove the folder",
     layout.FOLDER: "evidence of versions, with results by item: remove that of the versions named above",
 }
-"""Other folders that may hold it → what of it they hold."""
+"""Other folders that may hold it → the kind of its data that they hold."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """The rows of a table that are forgotten, or come from what is."""
+    """The rows of a table that are forgotten, or were made from forgotten ones."""
 
     table: Path
     ids: frozenset[str]
@@ -55,30 +55,30 @@ class Match:
 
 @dataclass(frozen=True)
 class Reach:
-    """All that what is forgotten has reached."""
+    """Everything that the forgotten data have reached."""
 
     exclude: Sequence[str]
-    """The entries of `ingest.exclude` that leave it out."""
+    """The entries of `ingest.exclude` that leave the data out."""
     matches: Sequence[Match]
     models: Sequence[str]
-    """Folders of this workspace with weights that were trained on it."""
+    """Folders of this workspace with weights that were trained on the data."""
     unknown: Sequence[str]
-    """Folders with weights of which no record says what they were trained on."""
+    """Folders with weights without a record of the data that they were trained on."""
     versions: Mapping[int, bool | None]
-    """Promoted version → True if it was trained on it; None where that is not recorded, or the data of then are not in DVC's cache."""
+    """Promoted version → True if it was trained on the data; None if its training data are not recorded or not in DVC's cache."""
     caches: Sequence[tuple[str, str]]
-    """What else may hold its text, and what removes it."""
+    """Other places that may hold the text, and how to remove it there."""
 
     @property
     def rounds(self) -> list[str]:
-        """The rounds whose examples hold it or what was made from it."""
+        """The rounds whose examples hold the data or were made from them."""
         return sorted({match.table.parent.name for match in self.matches if match.table.parent.parent.name == "rounds"})
 
 
 def find(name: str) -> Reach:
-    """Return what an id, a place or a source has reached. Raises ValueError if no table holds it.
+    """Return everything that an id, a place or a source has reached. Raises ValueError if no table holds it.
 
-    A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder, and a file of a folder by its path.
+    A source is named as in column `source` (`file chats.jsonl`), or by the path of its file or folder; a file in a folder by its path.
     """
     tables = _tables(sorted(path for pattern in TABLES for path in Path().glob(pattern)))
     every_source = _sources()
@@ -123,8 +123,8 @@ def _sources() -> list[Any]:
 def _targets(name: str, every_source: Sequence[Any], tables: Mapping[Path, pl.DataFrame]) -> list[str]:
     """Return the ids and places that a name stands for; none if no table holds it.
 
-    These are its own, its place in a folder that is a source, and all labels of the sources with this path, those whose rows were refused too;
-    without such a source the places of a like name.
+    These are its own, its place in a folder that is a source, and all labels of the sources with this path, those whose rows were refused
+    too; without such a source the places of a like name.
     """
     path = Path(name)
     labels = [label for one in every_source for label in sources.labels_at(one, path)]
@@ -153,7 +153,7 @@ def _matches(tables: Mapping[Path, pl.DataFrame], ids: Set[str], places: Set[str
 
 
 def _rows(path: Path) -> pl.DataFrame | None:
-    """Return ids, places, groups and parents of a table; None for one of other records."""
+    """Return ids, places, groups and parents of a table; None if it holds other records."""
     table = pl.scan_parquet(path)
     columns = table.collect_schema().names()
     if not {"id", "source", "license"} <= set(columns):
@@ -172,10 +172,11 @@ def _match(path: Path, rows: pl.DataFrame, ids: Set[str], places: Set[str]) -> M
 
 
 def _entries(targets: Sequence[str], tables: Mapping[Path, pl.DataFrame]) -> list[str]:
-    """Return what `ingest.exclude` has to name: the targets, and of a document its place, by which an edited file is known again.
+    """Return what `ingest.exclude` has to name: the targets, and for a document also its place, which still matches after the file was
+    edited.
 
-    A row of a table has another place, and often another id, when a row is put above it, so the id of its text is named. The texts of pieces are
-    not those that are read, so of a row that was cut it is the place.
+    If a row is inserted above a table's row, its place changes, and often its id, so the id of its text is named. For a row that was cut
+    into pieces the place is named, since the text of a piece is not the text that is read.
     """
     entries = set()
     for path in (path for path in tables if path.stem.endswith("_documents")):
@@ -189,14 +190,14 @@ def _entries(targets: Sequence[str], tables: Mapping[Path, pl.DataFrame]) -> lis
 
 
 def _held_by_hash(matches: Sequence[Match]) -> set[str]:
-    """Return the hashes, as dvc.lock has them, of the tables that hold it."""
+    """Return the hashes of the tables that hold the data, as in dvc.lock."""
     held = {match.table.as_posix() for match in matches}
     deps = (lock_graph.hashes(entry, kind) for entry in lock_file.stages().values() for kind in ("deps", "outs"))
     return {digest for hashes in deps for path, digest in hashes.items() if path in held}
 
 
 def _model_folders() -> list[Path]:
-    """Return the models of this workspace but for versions, those that `models` of params.yaml does not name too."""
+    """Return all models of this workspace except versions, even those that `models` of params.yaml does not name."""
     folders = {Path(model.path) for model in configuration.load().models.values()}
     folders |= {card.parent for card in Path("models").rglob(checkpoints.CARD)}
     elsewhere = {versions.FOLDER, layout.FOLDER}
@@ -206,7 +207,7 @@ def _model_folders() -> list[Path]:
 def _training_tables(
     lock: Mapping[str, Mapping[str, Any]], model: Path, card: Mapping[str, Any]
 ) -> dict[str, str] | None:
-    """Return the tables that a model's trainings read, with their hashes; None where neither the lock nor its card says how it was made.
+    """Return the tables that a model's trainings read, with their hashes; None if neither dvc.lock nor its card says how it was made.
 
     The trainings of a merged model are those of its experts.
     """
@@ -228,7 +229,7 @@ def _training_tables(
 
 
 def _trains(stage: str, entry: Mapping[str, Any]) -> bool:
-    """Return True if a stage trained: with no tokens, `pretrain` passes its base on."""
+    """Return True if a stage trained. With no tokens, `pretrain` hands on its base unchanged."""
     name = stage.partition("@")[0]
     settings = entry.get("params", {}).get(configuration.PARAMS.name, {}).get(name, {})
     return name in TRAINING and settings.get("max_tokens") != 0
@@ -240,7 +241,7 @@ def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: Path, by_hash: set
 
 
 def _reached_version(number: int, targets: Sequence[str], matches: Sequence[Match], by_hash: set[str]) -> bool | None:
-    """Return True if a version was trained on it, by the tables of then; None if these are not known, or no longer in DVC's cache."""
+    """Return True if a version was trained on the data, by its training tables; None if these are not known or not in DVC's cache."""
     folder = versions.folder(number)
     if not (folder / layout.LOCK).is_file() or not (folder / "candidate.json").is_file():
         return None
@@ -265,7 +266,7 @@ def _reached_version(number: int, targets: Sequence[str], matches: Sequence[Matc
         return True
     groups = {group for match in matches for group in match.groups}
     earlier = (rows.filter(~pl.col("source").str.contains(PLACED)) for rows in of_then.values())
-    # Of places that name no source the groups tell which file it may have been.
+    # Places without a source do not identify a file, but a common group shows that it may be the same one.
     return None if any(rows["group"].is_in(list(groups)).any() for rows in earlier) else False
 
 

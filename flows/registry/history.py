@@ -20,7 +20,7 @@ from tasks.io.system import files
 
 HISTORY = Path("data/promotions.jsonl")
 REFERENCE = 0
-"""The version that stands for the model all began with, before anything was promoted."""
+"""The version number of the first model, before anything was promoted."""
 
 
 class Approval(Config):
@@ -33,48 +33,48 @@ class Approval(Config):
 
 
 class PromotionDecision(Config):
-    """The decision on a candidate: the gate's, and a person's where settings ask for one."""
+    """The decision on a candidate: the gate's, and a person's if the settings ask for one."""
 
     kind: Literal["decision"] = "decision"
     time: str
     version: int
-    """The candidate's own number; a second decision on it has the same."""
+    """The candidate's number, which is the same in every decision on it."""
     verdict: Verdict
     reason: str
     candidate: str
     """The hash of its files."""
     name: str
-    """What `models` calls it."""
+    """Its name in `models`."""
     files: dict[str, str]
     """The hash of each of its folders."""
     results: str
-    """The hash of its results on the gate set, as the store of versions has them."""
+    """The hash of its results on the gate set, as kept in the store of versions."""
     champion: int
     """The version that it had to beat."""
     look: int
     level: float
     gate: str
-    """The hash of what the gate set held."""
+    """The hash of the gate set's contents."""
     rules: GateConfig
     checks: list[dict[str, Any]]
     """The evidence, measure by measure."""
     commit: str
     approval: Approval | None = None
-    """The answer of a person, where `gate.approval` asks for it and the gate would promote."""
+    """The answer of a person, if `gate.approval` asks for it and the gate would promote."""
     after: str = ""
 
     @property
     def content(self) -> str:
-        """All of it as JSON but the time, the commit, and settings that the judgement does not depend on."""
+        """The decision as JSON, without the time, the commit, and settings that the judgement does not depend on."""
         return self.model_copy(update={"time": "", "commit": "", "rules": self.rules.judging}).model_dump_json()
 
     @property
     def is_refused_by_person(self) -> bool:
-        """True if a person refused what the gate would have promoted; not where nobody answered in time."""
+        """True if a person refused what the gate would have promoted; False if nobody answered in time."""
         return self.approval is not None and not self.approval.approved and bool(self.approval.by)
 
     def answered(self, approval: Approval) -> "PromotionDecision":
-        """Return this decision of the gate after a person's answer."""
+        """Return the gate's decision with a person's answer applied."""
         if approval.approved:
             return self.model_copy(update={"approval": approval})
         who = f"{approval.by} refused it" if approval.by else "nobody approved it"
@@ -83,7 +83,7 @@ class PromotionDecision(Config):
         return self.model_copy(update={"approval": approval, "verdict": "refused", "reason": reason})
 
     def unused(self, answer: Approval) -> str:
-        """Return that a person's answer was not used, since this decision was made before it came; empty where it has that answer."""
+        """Return a sentence that an answer was not used, as the decision was made before it came; empty if the answer was used."""
         if answer == self.approval:
             return ""
         word = ("approved" if answer.approved else "refused") + (f": {answer.reason}" if answer.reason else "")
@@ -99,9 +99,9 @@ class Rollback(Config):
     kind: Literal["rollback"] = "rollback"
     time: str
     version: int
-    """The champion from here on."""
+    """The champion after this line."""
     left: int
-    """The champion until then."""
+    """The champion before this line."""
     reason: str
     after: str = ""
 
@@ -116,13 +116,13 @@ class History:
     def __init__(self, lines: Sequence[PromotionDecision | Rollback], tail: str = "") -> None:
         self.lines = list(lines)
         self.tail = tail
-        """The hash that the next line has as `after`."""
+        """The hash that the next line holds in its field `after`."""
         self.decisions = [line for line in lines if isinstance(line, PromotionDecision)]
         self.promoted = {line.version: line for line in self.decisions if line.verdict == "promoted"}
 
     @property
     def champion(self) -> int:
-        """The version in place; `REFERENCE` where none was promoted yet."""
+        """The version in place; `REFERENCE` if none was promoted yet."""
         moves = (
             line.version for line in reversed(self.lines) if isinstance(line, Rollback) or line.verdict == "promoted"
         )
@@ -137,7 +137,8 @@ class History:
 
     @property
     def looks(self) -> int:
-        """The number of decisions against the present champion. It includes those before a rollback to it: the set was looked at."""
+        """The number of decisions against the present champion. Those before a rollback to it count too, as each was a look at the gate
+        set."""
         return sum(line.champion == self.champion for line in self.decisions)
 
     def decided(self, candidate: str, gate: str, rules: GateConfig) -> PromotionDecision | None:
@@ -158,7 +159,7 @@ class History:
         return next(chain(promotions, others), None)
 
     def outcome(self, decision: PromotionDecision) -> str:
-        """Return the verdict of a decision, and the version in place if that is another one than it promoted."""
+        """Return the verdict of a decision, and the version in place if the decision did not promote that one."""
         back = decision.verdict == "promoted" and decision.version != self.champion
         return (
             f"{decision.verdict}, but {self.in_place} is in its place now; `ratchet rollback --to {decision.version}` changes that"
@@ -173,7 +174,7 @@ class History:
 
 
 def read() -> History:
-    """Return the history. Raises ValueError that names a line which is invalid or does not follow the one before."""
+    """Return the history. Raises ValueError, which names a line that is invalid or does not follow the one before."""
     lines, previous = [], ""
     for number, row in enumerate(_rows(), 1):
         try:
@@ -204,7 +205,7 @@ def append(line: PromotionDecision | Rollback) -> None:
 
 
 def now() -> str:
-    """Return the time as lines have it: UTC, to the second."""
+    """Return the present time as lines hold it: UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -23,7 +23,7 @@ from tasks.io.system import files, git, progress
 CANDIDATE = Path("models/candidate.json")
 RESULTS = Path("data/gate")
 UNCOVERED = 0.2
-"""Share of the candidate's items that an earlier model may lack before it is measured anew."""
+"""Share of the candidate's items that an earlier model's results may lack before the model is measured again."""
 
 
 class Candidate(NamedTuple):
@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 
 Approve = Callable[[PromotionDecision], Approval]
-"""Returns what a person says to a decision that promotes."""
+"""Returns a person's answer to a decision that promotes."""
 
 
 def promote(approve: Approve | None = None) -> PromotionDecision:
@@ -67,11 +67,11 @@ class GateDecision(NamedTuple):
 
     line: PromotionDecision
     is_open: bool
-    """True if nothing is recorded yet, since a person has the last word."""
+    """True if the decision is not recorded yet, because a person has to approve it."""
 
 
 def judge() -> GateDecision:
-    """Return the gate's decision, recorded and acted upon unless a person has the last word. Raises as `promote` does."""
+    """Return the gate's decision, recorded and acted upon unless a person has to approve it. Raises the errors of `promote`."""
     with workspace_lease.acquired():
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
         decision = _decided_before(candidate, rules, past)
@@ -85,7 +85,7 @@ def judge() -> GateDecision:
 
 
 def settle(decision: PromotionDecision, approval: Approval) -> PromotionDecision:
-    """Record a decision with a person's answer, act upon it, and return it; where the candidate was decided since, return that decision.
+    """Record a decision with a person's answer, act upon it, and return it; if the candidate was decided meanwhile, return that decision.
 
     Raises ValueError if anything else has changed since it was made.
     """
@@ -112,7 +112,7 @@ def rollback(version: int, reason: str) -> None:
 
     Raises ValueError if it was never promoted or its files are not complete.
     """
-    config_file.check_present(configuration.PARAMS)  # settings that are wrong stop no rollback
+    config_file.check_present(configuration.PARAMS)  # a rollback does not need valid settings
     with workspace_lease.acquired():
         past = complete_history()
         if version not in (REFERENCE, *past.promoted):
@@ -128,10 +128,10 @@ def rollback(version: int, reason: str) -> None:
 
 
 def complete_history() -> History:
-    """Return the history, after lines that only the store of versions holds are put back in it.
+    """Return the history, after restoring lines that only the store of versions holds.
 
-    Such lines are those of a process that was killed between the two, and those that git took away. Raises ValueError if they do
-    not follow the last line. Without this the next candidate would get the number of one that was promoted, and meet fewer bars than there were.
+    Such lines are those of a process that was killed between the two, and those that git took away. Raises ValueError if they do not follow
+    the last line. Without this the next candidate would get the number of one that was promoted, and meet fewer bars than there were.
     """
     past = history.read()
     while lost := missing_lines(past):
@@ -156,7 +156,7 @@ def missing_lines(past: History) -> list[PromotionDecision | Rollback]:
 
 
 def apply_history() -> None:
-    """Set the champion's link and MLflow's registry by the history."""
+    """Set the champion's link and MLflow's registry according to the history."""
     past = history.read()
     versions.set_champion(past.champion)
     if past.decisions:
@@ -180,7 +180,7 @@ def _write_evidence(version: int) -> None:
 
 
 def load_candidate() -> Candidate:
-    """Return the candidate. Raises FileNotFoundError without its card, ValueError if it names none or files have changed since."""
+    """Return the candidate. Raises FileNotFoundError without its card, ValueError if the card names none or files have changed."""
     if not CANDIDATE.is_file():
         raise FileNotFoundError(f"{CANDIDATE} is missing. `ratchet run register` makes it.")
     card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
@@ -188,7 +188,7 @@ def load_candidate() -> Candidate:
         raise ValueError(f"There is no candidate: {card['why']}.")
     paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
     hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
-    results = card["results"] if isinstance(card["results"], dict) else {}  # earlier ones had no base's
+    results = card["results"] if isinstance(card["results"], dict) else {}  # older cards lack the base's
     expected: dict[Path, str | None] = {paths[kind]: hashes[kind] for kind in paths}
     expected |= {RESULTS / f"{name}.parquet": results.get(name) for name in (card["candidate"], card["reference"])}
     for path, digest in expected.items():
@@ -221,12 +221,12 @@ def _decide(candidate: Candidate, rules: GateConfig, past: History) -> Promotion
 
 
 def _record(decision: PromotionDecision, candidate: Candidate, past: History) -> None:
-    """Store the version, and write the line that is the promotion or the refusal."""
+    """Store the version, and write the history line of the promotion or refusal."""
     if decision.version in past.promoted:
         versions.store_line(decision)
     else:
         versions.store(decision, candidate.results, candidate.paths if decision.verdict == "promoted" else {})
-    # This line is the promotion. If it is cut off here, `complete_history` writes it later, and all else follows from it.
+    # The line is what counts as the promotion. If this is cut off, `complete_history` writes it later, and the rest follows.
     history.append(decision)
 
 
@@ -270,11 +270,11 @@ def _results(name: str) -> list[Result]:
 
 
 def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
-    """Return a promoted version's results on the items of the candidate's results: as measured then, or anew if the gate set has changed too
-    much, or models are measured otherwise now.
+    """Return a promoted version's results on the items of the candidate's results: as measured then, or measured
+    again if the gate set has changed too much, or models are now measured in another way.
 
-    Raises if the store has lost the results, if they have other tokens, or if params.yaml no longer measures as the candidate was measured:
-    then no candidate can be compared with that version.
+    Raises if the store has lost the results, if their tokenization differs, or if params.yaml no longer measures as the candidate was
+    measured. In these cases no candidate can be compared with that version.
     """
     results, stored = tables.read(candidate, Result), stored_results(version, past.promoted[version].results)
     bar = Bar(f"version {version}", tables.read(stored, Result))
@@ -287,7 +287,7 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     anew = versions.folder(version) / f"results-{gate_hash}.parquet"
     seal = anew.with_suffix(".sha256")
     is_sealed = anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)
-    if not is_sealed or conditions(anew) != wanted:  # earlier releases sealed what today's settings gave
+    if not is_sealed or conditions(anew) != wanted:  # earlier releases used the settings of that day
         what = "gate set is another" if is_measured_alike else "settings of `evaluate` are others"
         progress.say(f"The {what} than version {version} was measured by: measuring it anew.")
         _measure(version, digests, anew, wanted)
@@ -302,8 +302,8 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
 
 
 def _measure(version: int, digests: Mapping[str, str], output: Path, conditions: str) -> None:
-    """Write the results of a version on the present gate set, measured as `conditions` says, in a process of its own: flows do not import
-    torch."""
+    """Write the results of a version on the present gate set, measured as `conditions` says, in a separate process, since flows do not
+    import torch."""
     model = versions.folder(version) / "model"
     base = model.with_name("base") if "base" in digests else model
     command = [sys.executable, "-m", "tasks.gate_eval", str(model), str(base), str(output), conditions]
@@ -328,15 +328,15 @@ def stored_results(version: int, digest: str) -> Path:
 
 
 def gate_set_hash(results: Path) -> str:
-    """Return a hash of the gate set by the results of a candidate: its items, their sizes under the candidate's tokenizer, and the settings
-    under which they are measured."""
+    """Return a hash of the gate set from the results of a candidate: its items, their sizes under the candidate's tokenizer, and the
+    settings under which they are measured."""
     items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in tables.read(results, Result))
     facts = {CONDITIONS: digest} if (digest := conditions(results)) else {}
     return provenance.facts_digest(dict.fromkeys(items, "") | facts)[:16]
 
 
 def conditions(results: Path) -> str:
-    """Return the digest of the settings under which results were measured; empty for those that earlier releases wrote."""
+    """Return the digest of the settings under which results were measured; empty for results of earlier releases."""
     return tables.facts_of(results).get(CONDITIONS, "")
 
 

@@ -28,7 +28,7 @@ class Begun(Config):
     cause: str
     """`nightly`, `on-drift`, `by hand`, or the answer of a person."""
     process: str = ""
-    """The number of its process, which holds the workspace lease while it works."""
+    """The id of its process, which holds the workspace lease while it works."""
 
 
 class Ended(Config):
@@ -51,26 +51,26 @@ class Retraining:
     outcome: str
     reason: str
     seconds: float | None
-    """Null while it works, and where its process was ended."""
+    """Null while it works, and if its process was killed."""
 
 
 @dataclass
 class RetrainOutcome:
-    """The outcome of a retraining, set while it lasts."""
+    """The outcome of a retraining, filled in while it runs."""
 
     outcome: str = "failed"
     reason: str = ""
     open: history.PromotionDecision | None = None
-    """The gate's decision, where a person has the last word on it."""
+    """The gate's decision, if a person still has to approve it."""
     decision: history.PromotionDecision | None = None
-    """The decision on a candidate, where one was made."""
+    """The decision on a candidate, if one was made."""
     proposal: str = ""
-    """The adapter that is proposed for a new domain in the incoming data, in a sentence."""
+    """A sentence that proposes an adapter for a new domain in the incoming data; empty if there is none."""
 
 
 @contextmanager
 def recorded(cause: str) -> Iterator[RetrainOutcome]:
-    """Log a retraining. An exception becomes its reason; one that is killed has no end in the log, and is shown as cut off."""
+    """Log a retraining. An exception becomes its reason. A killed retraining has no end in the log, and is shown as cut off."""
     number, start, outcome = uuid4().hex[:12], time.monotonic(), RetrainOutcome()
     _append(Begun(id=number, time=history.now(), cause=cause, process=str(os.getpid())))
     try:
@@ -85,7 +85,7 @@ def recorded(cause: str) -> Iterator[RetrainOutcome]:
 
 
 def last(count: int) -> list[Retraining]:
-    """Return the last retrainings, the oldest first. A line that a crash cut off is skipped; its retraining is shown as cut off."""
+    """Return the last retrainings, the oldest first. A truncated line is skipped, and its retraining shown as cut off."""
     begun: dict[str, Begun] = {}
     ended: dict[str, Ended] = {}
     for row in files.lines(JOURNAL) if JOURNAL.exists() else []:
@@ -118,6 +118,6 @@ def _append(line: Begun | Ended) -> None:
     JOURNAL.parent.mkdir(parents=True, exist_ok=True)
     torn = JOURNAL.exists() and not JOURNAL.read_bytes().endswith(
         b"\n"
-    )  # a crash amid a line: it must not swallow this one
+    )  # a line that a crash truncated must not swallow this one
     with JOURNAL.open("a", encoding="utf-8") as file:
         file.write(("\n" if torn else "") + line.model_dump_json() + "\n")

@@ -17,7 +17,7 @@ from tasks.io.system import git, progress
 RUNS = Path("data/runs.jsonl")
 """The MLflow runs that made the present outputs, for git to carry."""
 DECISIONS = tuple(Path(f"data/review_{of}.jsonl") for of in ("decisions", "records", "items"))
-"""What people decided: stages read it, so without it the other machine would make their outputs anew."""
+"""The review decisions, which stages read: without them the other machine would run these stages again."""
 
 
 def share_workspace(address: str | None) -> None:

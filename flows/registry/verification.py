@@ -1,4 +1,4 @@
-"""Verify that a workspace holds what its record says: files by hash, models by their cards, and losses measured anew."""
+"""Verify that a workspace holds what its record says: files by hash, models by their cards, and losses by measuring them again."""
 
 import json
 import math
@@ -22,8 +22,8 @@ from tasks.io.weights import checkpoints
 
 MODELS = Path("models")
 TOLERANCE = {"fp32": 0.001, "bf16": 0.02}
-"""Greatest distance of a loss from its record on another class of machine, in nats per token, by the precision it was measured in.
-On the same class it has to be equal to the bit, item by item."""
+"""Precision → largest difference of a loss from its record on another class of machine, in nats per token.
+On the same class, losses have to be bit-identical, item by item."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def check_files() -> Iterator[Check]:
 
 
 def _cards() -> Iterator[Check]:
-    """Check every model that has a card: its weights against the card, and the card's parent against the model it stands on."""
+    """Check every model that has a card: its weights against the card, and the card's parent against the model it was made from."""
     folders = sorted(path.parent for path in MODELS.glob("**/" + checkpoints.CARD) if not _is_version(path))
     digests = {folder: checkpoints.weights_digest(folder) for folder in folders}
     by_digest = {digest: folder for folder, digest in digests.items()}
@@ -140,7 +140,7 @@ def _evidence() -> Iterator[Check]:
 
 
 def check_evidence(folder: Path, keys: Path) -> Iterator[Check]:
-    """Check a folder of evidence, wherever it lies, by the public keys in a file."""
+    """Check a folder of evidence, inside or outside the workspace, by the public keys in a file."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder of evidence. `ratchet evidence` writes one.")
     try:
@@ -158,14 +158,14 @@ def check_evidence(folder: Path, keys: Path) -> Iterator[Check]:
 
 
 def import_runs() -> Iterator[Check]:
-    """Import the MLflow runs of data/runs.jsonl; those that are known stay as they are."""
+    """Import the MLflow runs of data/runs.jsonl; runs that MLflow already has are not changed."""
     if RUNS.is_file():
         new, known = run_history.take_in(RUNS)
         yield Check(True, f"{RUNS}: {new} MLflow runs taken over, {known} known already")
 
 
 def check_losses(names: Sequence[str]) -> Iterator[Check]:
-    """Measure the losses of these models (all if none is named) anew, and compare them with their record."""
+    """Measure the losses of these models (all if none is named) again, and compare them with their record."""
     config = configuration.load()
     if unknown := [name for name in names if name not in config.models]:
         raise ValueError(f"params.yaml has no model {unknown[0]!r}. There are: {', '.join(config.models) or 'none'}.")
@@ -223,11 +223,11 @@ def compare_losses(
 
 
 def _is_equal(before: float, after: float) -> bool:
-    """Return True for values that are equal to the bit, those of a diverged model included."""
+    """Return True if values are bit-identical; NaN of a diverged model equals NaN."""
     return before == after or (math.isnan(before) and math.isnan(after))
 
 
 def _loss(rows: Any) -> float:
-    """Return the nats per token of results; no number without any."""
+    """Return the nats per token of results; NaN if there are none."""
     rows = list(rows)
     return sum(row.value for row in rows) / sum(row.tokens for row in rows) if rows else math.nan

@@ -1,4 +1,4 @@
-"""Store judged models: `models/versions/<number>/`, and `models/champion`, a link to the one in place.
+"""Store judged models: `models/versions/<number>/`, and `models/champion`, a link to the version in place.
 
 Each version holds the last decision on it and what `ratchet why` compares (`candidate.json`, `results.parquet` of the gate set,
 `params.yaml`, `dvc.lock`); one that was promoted also holds its files, `model/` and, where that is a change, `base/`. They share
@@ -21,7 +21,7 @@ FOLDER = Path("models/versions")
 CHAMPION = Path("models/champion")
 RESULTS, DECISION = "results.parquet", "decision.json"
 ROLLBACK = FOLDER / "rollback.json"
-"""The last line of the history that is no decision, for the day it is lost there."""
+"""Holds the last rollback, in case the history loses it."""
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 EVIDENCE = ("params.yaml", "dvc.lock", "models/candidate.json")
 
@@ -32,7 +32,7 @@ def folder(version: int) -> Path:
 
 
 def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, Path]) -> None:
-    """Store a decision before it stands in the history, with its evidence, and the files of a model that it promotes, by kind.
+    """Store a decision before it is written to the history, with its evidence, and the files of a model that it promotes, by kind.
 
     A version is stored whole or not at all.
     """
@@ -47,14 +47,14 @@ def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, 
     for kind, source in model_files.items():
         shutil.copytree(source, partial / kind, copy_function=link_file)
     files.write_atomically(partial / DECISION, decision.model_dump_json())
-    if folder(decision.version).is_dir():  # of one that was refused before; half a folder would stop all that comes
+    if folder(decision.version).is_dir():  # left by a refusal; an incomplete folder would block every later decision
         folder(decision.version).rename(replaced)
     partial.rename(folder(decision.version))
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def store_line(line: PromotionDecision | Rollback) -> None:
-    """Store a line before it stands in the history: a rollback, or another decision on a version that was promoted before. That
+    """Store a line before it is written to the history: a rollback, or another decision on a version that was promoted before. That
     version stays a bar for all candidates that come.
     """
     path = ROLLBACK if isinstance(line, Rollback) else folder(line.version) / DECISION
@@ -128,7 +128,7 @@ def linked_champion() -> int:
 
 
 def link_file(source: str, target: str) -> None:
-    """Link a file; copy it if the disk cannot link or the file is writable. Links in the workspace are followed.
+    """Link a file; copy it if the file system has no links or the file is writable. Links in the workspace are followed.
 
     Plain `dvc repro` leaves writable files, and an edit in place would change the stored version too.
     """

@@ -1,8 +1,8 @@
-"""A backup on disk: contents named by their SHA-256, and one manifest that says which file of the workspace has which.
+"""Read and write backups on disk: contents named by their SHA-256, and one manifest that maps files of the workspace to them.
 
 A folder holds any number of backups, which share contents (`objects/`), each with a manifest named by its time and its own hash. A file is
-a ZIP archive without compression that holds one. Either has its manifest last, so that one that was cut off is no backup. The hashes find
-damage; who could write the backup could write them too.
+a ZIP archive without compression that holds one backup. Both are written with the manifest last, so that a write that was cut off leaves no
+backup. The hashes detect damage, but not forgery: whoever can write the backup can write its hashes too.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from tasks.core.config import Config
 from tasks.io.system import files
 
 VERSION = 1
-"""The form of a manifest. A backup of another form is refused."""
+"""The format version of a manifest. A backup of another one is refused."""
 MANIFEST = "manifest.json"
 IN_FOLDER = re.compile(r"\d{4}-\d\d-\d\dT[\d.-]+Z-[0-9a-f]{16}\.json")
 """The name of a manifest in a folder, which may hold other files of a person."""
@@ -31,7 +31,7 @@ CHUNK = 1 << 20
 
 
 def _inside(path: str) -> str:
-    """Return a path that leads nowhere but into the workspace, and not into git's folder, whose hooks are programs."""
+    """Return a path if it leads into the workspace, but not into git's folder, whose hooks are programs."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or ".git" in {part.lower() for part in parts}:
         raise ValueError(f"{path!r} leads out of the workspace or into .git")
@@ -45,7 +45,7 @@ class Entry(Config):
     """One file."""
 
     path: Inside
-    """As seen from the workspace. What begins with `.dvc/cache/` belongs to DVC's cache, wherever that lies."""
+    """The path relative to the workspace. A path below `.dvc/cache/` belongs to DVC's cache, wherever that is."""
     sha256: str
     size: int
     mode: int
@@ -58,16 +58,16 @@ class Manifest(Config):
     time: str
     """UTC."""
     folder: str
-    """The workspace's place on the machine that made it."""
+    """The workspace's folder on the machine that made the backup."""
     commit: Annotated[str, Field(pattern="^([0-9a-f]{40,64}|none)$")]
-    """Git's commit, which has the files that are not here; `none` without git or before its first commit."""
+    """The git commit, which holds the files that are not in the backup; `none` without git or before the first commit."""
     branch: str
     commits: str | None
-    """The SHA-256 of a git bundle with the commits up to `commit` that no remote has; None where a remote has them all."""
+    """The SHA-256 of a git bundle with the commits up to `commit` that no remote has; None if a remote has them all."""
     packages: dict[str, str]
-    """The versions that wrote the databases."""
+    """The versions of the packages that wrote the databases."""
     with_outputs: bool
-    """False where the outputs are left to DVC's remote."""
+    """False if the outputs are only in DVC's remote."""
     outputs: list[Inside]
     """Outputs that are put in place from DVC's cache."""
     databases: list[Inside]
@@ -85,44 +85,44 @@ class Manifest(Config):
 
 
 class Writer(Protocol):
-    """A place that takes contents, and then the manifest."""
+    """A writer of a backup: takes contents first, and then the manifest."""
 
     def has(self, digest: str) -> bool:
         """Return True if these contents need not be added."""
         ...
 
     def add(self, source: Path, digest: str) -> None:
-        """Add contents. Raises RuntimeError if they are no longer what was hashed."""
+        """Add contents. Raises RuntimeError if they have changed since they were hashed."""
         ...
 
     def finish(self, manifest: Manifest) -> Path:
-        """Make it a backup, and return its path."""
+        """Write the manifest, which completes the backup, and return its path."""
         ...
 
 
 class Reader(Protocol):
-    """A backup that gives them back."""
+    """A reader of a backup's manifest and contents."""
 
     def manifest(self) -> str:
         """Return the manifest's text."""
         ...
 
     def contents(self, digest: str) -> IO[bytes]:
-        """Return contents, opened. Raises FileNotFoundError."""
+        """Return an open stream of contents. Raises FileNotFoundError if they are missing."""
         ...
 
     def remedy(self, digest: str) -> str:
-        """Return what a person does about contents that are damaged."""
+        """Return what a person can do about damaged contents."""
         ...
 
 
 def is_folder(to: Path) -> bool:
-    """Return True where a backup goes into a folder: one that exists, or a name without an ending."""
+    """Return True if a backup is written into a folder: one that exists, or a name without an ending."""
     return to.is_dir() or not to.suffix
 
 
 def check_place(to: Path) -> None:
-    """Raise ValueError where a backup would replace a file that is none: `to` names a file of a person."""
+    """Raise ValueError if `to` names an existing file that is no backup, as it would be replaced."""
     if not is_folder(to) and os.path.lexists(to) and not _is_backup(to):
         raise ValueError(f"{to} is there already and is no backup. Name another file, or a folder.")
 
@@ -137,7 +137,7 @@ def _is_backup(path: Path) -> bool:
 
 @contextmanager
 def written(to: Path) -> Iterator[Writer]:
-    """Yield what writes a backup. If it is not finished, a file is not there, and a folder holds no new backup."""
+    """Yield a writer of a backup. If it is not finished, no file exists, and a folder holds no new backup."""
     if is_folder(to):
         yield FolderWriter(to)
         return
@@ -149,7 +149,7 @@ def written(to: Path) -> Iterator[Writer]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Manifest, Reader]]:
-    """Yield the manifest of a backup, and what reads its contents. A folder's is the newest; a manifest in it names another.
+    """Yield the manifest of a backup, and a reader of its contents. A folder means its newest backup; a manifest in it names another.
 
     Raises ValueError for what is no whole backup.
     """
@@ -168,7 +168,7 @@ def opened(path: Path) -> Iterator[tuple[Manifest, Reader]]:
 
 
 class FolderWriter:
-    """Write to a folder, in which contents of earlier backups need no copy."""
+    """Writes to a folder, which may already hold contents from earlier backups."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ class FolderWriter:
 
     def add(self, source: Path, digest: str) -> None:
         with files.atomic_path(_object(self.folder, digest)) as partial:
-            partial.touch(0o600)  # some contents are secret, and the folder may be one that others read
+            partial.touch(0o600)  # some contents are secret, and others may read the folder
             with partial.open("wb") as target:
                 _copy(source, target, digest)
 
@@ -193,7 +193,7 @@ class FolderWriter:
 
 
 class FileWriter:
-    """Write to one file."""
+    """Writes to one file."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.archive, self.path = archive, path
@@ -213,7 +213,7 @@ class FileWriter:
 
 
 class FolderReader:
-    """Read one backup of a folder."""
+    """Reads one backup of a folder."""
 
     def __init__(self, path: Path) -> None:
         self.folder = path if path.is_dir() else path.parent
@@ -239,7 +239,7 @@ class FolderReader:
 
 
 class FileReader:
-    """Read the backup of one file."""
+    """Reads the backup in one file."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
@@ -261,10 +261,10 @@ class FileReader:
 
 
 def extract(reader: Reader, entry: Entry, target: Path | None = None) -> None:
-    """Write the contents of a file to `target`, or only check them. Raises ValueError that names the file if they are not what was saved."""
+    """Write the contents of a file to `target`, or only check them. Raises ValueError with its name if they differ from what was saved."""
     digest = hashlib.sha256()
     try:
-        # A member whose CRC is wrong is a `BadZipFile` of its own; which file it was is what a person wants to know.
+        # For a wrong CRC zipfile raises `BadZipFile`, which does not name the file of the workspace.
         with reader.contents(entry.sha256) as source, suppress(zipfile.BadZipFile):
             if target is None:
                 for chunk in _chunks(source):

@@ -1,4 +1,4 @@
-"""Collect what a workspace holds and git does not: all files but what is made anew by itself, and what stands in the commit as it is."""
+"""Collect the files that a backup needs: all except those that can be recreated, and those that equal their version in the commit."""
 
 import fnmatch
 import os
@@ -16,16 +16,16 @@ from tasks.io.runs import run_store
 from tasks.io.system import git
 
 CACHE = ".dvc/cache"
-"""Where a backup has the files of DVC's cache, wherever that lies."""
+"""The folder of DVC's cache in a backup, wherever the cache is on disk."""
 STORE, PREFECT = "mlflow.db", ".ratchet/prefect/prefect.db"
-"""Where a backup has the databases of MLflow and Prefect, if they lie outside of the workspace."""
+"""The folder in a backup for databases of MLflow and Prefect that lie outside the workspace."""
 PASSED_OVER = (".git", ".venv", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis", "node_modules")
-"""Names of folders that are made anew."""
+"""Names of folders that are recreated when they are needed."""
 SCRATCH_PASSED_OVER = (
     "announced", "backup", "cache", "digests.json", "downloads", "duckdb", "forkserver.*", "huggingface", "locks", "logs", "restore",
     "restored.json", "serve", "turns", "why",
 )  # fmt: skip
-"""What of `.ratchet` is made anew, or tells only of processes that ran."""
+"""Entries of `.ratchet` that are recreated, or that only concern processes that have ended."""
 
 
 @dataclass
@@ -36,20 +36,20 @@ class Contents:
     links: dict[str, str] = field(default_factory=dict)
     databases: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    """Outputs of stages that DVC's cache has, and which are not among the files."""
+    """Outputs of stages that are in DVC's cache, and therefore not among the files."""
     secret: list[str] = field(default_factory=list)
     """Files of secrets that were left out."""
     elsewhere: list[str] = field(default_factory=list)
-    """What belongs to the workspace and lies in no folder of it, in words."""
+    """Sentences about what belongs to the workspace but lies outside its folder."""
 
 
 def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
-    """Collect everything. Databases are copied to `snapshots` as they are at one moment, also while a server writes to them.
+    """Collect everything. Databases are copied to `snapshots` consistently, even while a server writes to them.
 
     Without `outputs`, what DVC's remote has is left to it. The caller holds the workspace's lease.
     """
     state = Contents()
-    # Before MLflow's database: a run that its uploader sends meanwhile is in both, and is known there by its id.
+    # Spools first, then MLflow's database: a run that is uploaded in between is in both, and is recognised by its id.
     _copy_spool(snapshots / "spool", state)
     databases = _databases(state)
     for path, source in databases.items():
@@ -94,11 +94,11 @@ def removed() -> list[str]:
     if git.commit() == "none":
         return []
     gone = git.names("diff", "--relative", "--no-renames", "--diff-filter=D", "--name-only", "HEAD")
-    return [name for name in gone if not os.path.lexists(name)]  # what git tracks no longer may still be here
+    return [name for name in gone if not os.path.lexists(name)]  # a file that git no longer tracks may still be here
 
 
 def held_by_git() -> set[str]:
-    """Return the files that the commit has as they are in the workspace."""
+    """Return the files that are the same in the commit and in the workspace."""
     if git.commit() == "none":
         return set()
     return {*git.names("ls-tree", "-r", "--name-only", "HEAD")} - {
@@ -107,7 +107,7 @@ def held_by_git() -> set[str]:
 
 
 def _of_versions() -> Iterator[str]:
-    """Yield the hashes of outputs in the lock files that promoted and refused models were judged by."""
+    """Yield the hashes of outputs in the lock files of promoted and refused models."""
     for path in versions.FOLDER.glob(f"*/{lock_file.PATH.name}"):
         for entry in lock_file.stages(path).values():
             yield from lock_graph.hashes(entry, "outs").values()
@@ -129,7 +129,7 @@ def _walk(folder: Path, outputs: list[Path]) -> Iterator[Path]:
 
 
 def _copy_spool(snapshot: Path, state: Contents) -> None:
-    """Copy the runs that wait for MLflow; what its uploader takes away meanwhile has arrived there."""
+    """Copy the runs that wait for MLflow; a run that the uploader removes meanwhile has arrived there."""
     for path in sorted(run_store.SPOOL.rglob("*")):
         if path.suffix in (".lock", ".txt") or not path.is_file():
             continue
@@ -144,7 +144,7 @@ def _copy_spool(snapshot: Path, state: Contents) -> None:
 
 
 def _databases(state: Contents) -> Mapping[str, Path]:
-    """Return the local databases, by their place in the backup, and note those that servers hold."""
+    """Return the local databases by their path in the backup, and note those that are on servers."""
     from prefect.settings import get_current_settings
 
     configured = get_current_settings().server.database.connection_url
@@ -162,14 +162,14 @@ def _databases(state: Contents) -> Mapping[str, Path]:
 
 
 def _place(source: Path, default: str) -> str:
-    """Return where a backup has a file: by the folder that it lies in, since nothing is restored through a link."""
+    """Return the path of a file in a backup, with links to folders resolved, since nothing is restored through a link."""
     here = Path.cwd().resolve()
     places = [file.parent.resolve() / file.name for file in (source, Path(default))]
     return next((place.relative_to(here).as_posix() for place in places if place.is_relative_to(here)), default)
 
 
 def _snapshot(source: Path, copy: Path) -> Path:
-    """Copy a database of SQLite as it is at one moment."""
+    """Copy an SQLite database consistently, even while others write to it."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with (
         closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=run_store.PATIENCE_S)) as database,
@@ -177,7 +177,7 @@ def _snapshot(source: Path, copy: Path) -> Path:
     ):
         try:
             database.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")  # one file, whatever the server works with
+            target.execute("PRAGMA journal_mode=DELETE")  # a single file, whatever journal mode the server uses
         except sqlite3.Error as error:
             raise ValueError(f"{source} cannot be copied ({error}). Nothing was backed up.") from None
     return copy

@@ -1,6 +1,6 @@
 """`ratchet restore`: put a backup into a clone that has nothing of its own.
 
-Everything is checked and written beside its place first. A restoration that was broken off is begun again: what is in place stays there. The
+Everything is first checked and written to temporary paths. A restore that was interrupted is started again, and keeps what is in place. The
 databases come last.
 """
 
@@ -24,15 +24,15 @@ from tasks.io.system import files, git, progress
 
 STAGING = SCRATCH / "restore"
 MOVED = SCRATCH / "restored.json"
-"""Databases as they were put in place, with the places of this folder in them: path → the hash in the backup, and that here."""
+"""Databases that were restored, in which paths of this folder replaced the old ones: path → the hash in the backup, and the hash here."""
 SECRET = (SCRATCH / "prefect", SCRATCH / "keys")
-"""Folders that nobody else reads. The database of Prefect holds secrets and the key to them."""
+"""Folders that only their owner may read. Prefect's database holds secrets and the key to them."""
 
 
 def restore(source: Path, *, dry: bool = False) -> Manifest:
     """Restore the newest backup of a folder, the one of a manifest, or that of a file. `dry` checks every file of it and writes nothing.
 
-    Raises ValueError where the backup is damaged or of another form, this folder is not at its commit, or files would be overwritten.
+    Raises ValueError if the backup is damaged or of another format, this folder is not at its commit, or files would be overwritten.
     """
     with archive.opened(source) as (manifest, reader):
         if dry:
@@ -50,7 +50,7 @@ def restore(source: Path, *, dry: bool = False) -> Manifest:
 
 
 def other_versions(manifest: Manifest) -> list[str]:
-    """Return the packages whose databases were written by another version than is installed, in words."""
+    """Return a sentence for each package whose database was written by another version than the installed one."""
     installed = {name: metadata.version(name) for name in manifest.packages}
     return [
         f"{name} {was}, here {installed[name]}" for name, was in manifest.packages.items() if installed[name] != was
@@ -58,7 +58,7 @@ def other_versions(manifest: Manifest) -> list[str]:
 
 
 def _check_commit(manifest: Manifest, reader: Reader) -> None:
-    """Raise ValueError unless the backup's commit is checked out. Its commits are fetched from the backup where only that has them."""
+    """Raise ValueError unless the backup's commit is checked out. Commits that only the backup has are fetched from it."""
     if not git.is_repository():
         raise ValueError(
             f"{Path.cwd()} is no clone of git. `git clone` the project, or `git init` where it never had a remote."
@@ -85,7 +85,7 @@ def _distinct(manifest: Manifest) -> list[Entry]:
 
 
 def _missing(manifest: Manifest) -> list[Entry]:
-    """Return the files that are not here as the backup has them. Raises ValueError if a file would go that neither git nor DVC's cache has."""
+    """Return the files that differ here from the backup. Raises ValueError if a file would be lost that neither git nor DVC's cache has."""
     missing: list[Entry] = []
     replaced = [path.as_posix() for path in _files_above(manifest)]
     for entry in manifest.files:
@@ -110,7 +110,7 @@ def _missing(manifest: Manifest) -> list[Entry]:
 
 
 def _is_in_place(entry: Entry, digest: str) -> bool:
-    """Return True if a file with this hash is what the backup has, or what an earlier restoration made of it."""
+    """Return True if a file with this hash equals the backup's, or what an earlier restore made of it."""
     return digest == entry.sha256 or _moved().get(entry.path) == [entry.sha256, digest]
 
 
@@ -119,14 +119,14 @@ def _moved() -> dict[str, list[str]]:
 
 
 def _files_at(path: Path) -> list[str]:
-    """Return the file, or those of the folder, that something else is to take the place of; an empty folder itself."""
+    """Return the file at a path that is to be replaced, or the files of the folder there; an empty folder itself."""
     if not files.is_folder(path):
         return [path.as_posix()] if os.path.lexists(path) else []
     return [file.as_posix() for file in path.rglob("*") if not files.is_folder(file)] or [path.as_posix()]
 
 
 def _files_above(manifest: Manifest) -> list[Path]:
-    """Return the files that are here where the backup has folders."""
+    """Return the files here whose paths are folders in the backup."""
     names = (*(entry.path for entry in manifest.files), *manifest.links)
     above = {str(folder) for name in names for folder in PurePosixPath(name).parents} - {"."}
     return [path for path in map(_target, sorted(above)) if os.path.lexists(path) and not path.is_dir()]
@@ -161,7 +161,7 @@ def _target(path: str) -> Path:
 
 
 def _stage(reader: Reader, missing: list[Entry]) -> None:
-    """Extract contents beside their places; those of an attempt before are there already."""
+    """Extract contents to temporary paths; those that an earlier attempt extracted are kept."""
     needed = {entry.sha256: entry for entry in missing}
     for digest, entry in progress.track(needed.items(), label="restoring", unit="file"):
         staged = STAGING / digest
@@ -190,11 +190,11 @@ def _place(manifest: Manifest, missing: list[Entry]) -> None:
         cache.checkout(manifest.outputs)
     for entry in databases:
         staged = STAGING / entry.sha256
-        if archive.digest_of(staged) == entry.sha256:  # else an attempt before has moved its places
+        if archive.digest_of(staged) == entry.sha256:  # otherwise an earlier attempt has already updated its paths
             with files.atomic_path(staged) as partial:
                 shutil.copyfile(staged, partial)
                 moved_store.relocate(partial, Path(manifest.folder), Path.cwd())
-        # Before it is in place: a restoration that is broken off here knows it again.
+        # Recorded before the database is in place, so that a restore that is interrupted here recognises it.
         moved = _moved() | {entry.path: [entry.sha256, archive.digest_of(staged)]}
         files.write_atomically(MOVED, json.dumps(moved) + "\n")
         _put(entry, _target(entry.path), {}, last=True)

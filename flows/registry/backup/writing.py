@@ -1,4 +1,4 @@
-"""`ratchet backup`: write what git does not hold, as it is while no run works."""
+"""Write a backup of everything that git does not hold, while no run works (`ratchet backup`)."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ PACKAGES = ("mlflow", "prefect", "dvc")
 
 
 def back_up(to: Path, *, keys: bool = False, outputs: bool = True, wait: bool = False) -> Path:
-    """Write a backup to a file or into a folder, and return its path. Says what is not in it.
+    """Write a backup to a file or into a folder, and return its path. Prints what is not in it.
 
     Raises ValueError if the place is in the workspace or is a file that is no backup, or outputs are left to a remote that lacks some;
     RuntimeError if a run works here; OSError if there is no room.
@@ -69,7 +69,7 @@ def room(at: Path) -> int:
 
 
 def check_room(at: Path, needed: int) -> None:
-    """Raise OSError unless so many bytes are free there."""
+    """Raise OSError unless the disk of a path has so many free bytes."""
     if (free := room(at)) < needed:
         raise OSError(
             f"{at} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed. Free some space; nothing was written."
@@ -78,7 +78,7 @@ def check_room(at: Path, needed: int) -> None:
 
 @contextmanager
 def _snapshots() -> Iterator[Path]:
-    files.remove(SNAPSHOTS)  # a killed process left it
+    files.remove(SNAPSHOTS)  # left by a killed process
     SNAPSHOTS.mkdir(mode=0o700, parents=True)  # Prefect's database holds the key of its secrets
     try:
         yield SNAPSHOTS
@@ -87,7 +87,8 @@ def _snapshots() -> Iterator[Path]:
 
 
 def _digests(sources: Mapping[str, Path]) -> Iterator[tuple[str, Path, str]]:
-    """Yield each file with its SHA-256. Links to one file are read once: versions and outputs share their bytes with DVC's cache."""
+    """Yield each file with its SHA-256. Hard links to one file are read once, as versions and outputs share their bytes with DVC's
+    cache."""
     known: dict[tuple[int, int], str] = {}
     for path, source in progress.track(sources.items(), label="backup, reading", unit="file"):
         state = source.stat()
@@ -103,7 +104,7 @@ def _entry(path: str, source: Path, digest: str) -> Entry:
 
 
 def _commits(bundle: Path) -> dict[str, Path]:
-    """Return a bundle of the commits of HEAD that no remote has, by its SHA-256; nothing where there are none."""
+    """Return a git bundle of the commits of HEAD that no remote has, by its SHA-256; nothing if there are none."""
     if not git.has_unpushed_commits():
         return {}
     git.run("bundle", "create", "--quiet", str(bundle), "HEAD", "--not", "--remotes")

@@ -61,10 +61,7 @@ _started: list[
 
 
 def upload(handed_over: TextIO | None = None) -> None:
-    """Send the spools of this workspace to MLflow until no process records any more. Return immediately if another process does so.
-
-    The process that starts an uploader passes it the lock, open and held.
-    """
+    """Send the spools until no process records any more, unless another process does. The starter may pass the lock, open and held."""
     lock = handed_over
     while lock := lock or _locked():
         with lock:
