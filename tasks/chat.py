@@ -117,7 +117,7 @@ def _speaker(name: str, router: str) -> Speaker:
         return lambda _: (name, *pair)
     if methods.spec("routers", router).knows_task:
         raise ValueError(
-            f"Router {router} goes by the task that data give, and what you type has none. Take another one."
+            f"Router {router} chooses by the task in the data, and a typed message has no task. Choose another router."
         )
     from tasks.engine.inference.bank import Bank, Routed
     from tasks.engine.inference.prompt_encoding import prompt_ids

@@ -93,7 +93,7 @@ def _methods_type() -> type[Config]:
 
 
 def load(path: Path = PARAMS) -> PipelineConfig:
-    """Return all settings in `path`. Raises one ValueError with all problems, one on each line."""
+    """Return all settings in `path`. Raises one ValueError that lists all problems, with their line in the file where it is known."""
     config = config_file.read(path, schema())
     problems = (
         _unrolled_problems(config)
@@ -131,8 +131,8 @@ def _unrolled_problems(config: PipelineConfig) -> list[str]:
         return []
     rounds, turns = (", ".join(names) or "none" for names in (config.rounds, config.turns))
     return [
-        f"rounds ({rounds}) and turns ({turns}) are no chain r0, r1, … in which each but the first is made from the one "
-        "before. `ratchet rounds NUMBER` writes both."
+        f"rounds ({rounds}) and turns ({turns}) do not form a chain r0, r1, … in which each round but the first is "
+        "made from the one before. `ratchet rounds NUMBER` writes both."
     ]
 
 
@@ -144,7 +144,7 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
     level = monitor.alpha / len(asked)
     return [
         f"monitor.alpha: {monitor.alpha:g} leaves each of {len(asked)} monitors a level of {level:g}, and no p-value of {name} "
-        f"is less than 1 / {count + 1:.0f}: it could never tell drift. Set methods.{name}.permutations: {math.ceil(1 / level)}, or a higher alpha."
+        f"is less than 1 / {count + 1:.0f}: it could never detect drift. Set methods.{name}.permutations: {math.ceil(1 / level)}, or a higher alpha."
         for name in asked
         if 1 / ((count := _permutations(name, config)) + 1) > level
     ]

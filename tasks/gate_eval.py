@@ -1,4 +1,4 @@
-"""Measure a promoted model on the present gate set, in a process of its own: `python -m tasks.gate_eval MODEL BASE RESULTS CONDITIONS`.
+"""Measure a promoted model on the current gate set, in a process of its own: `python -m tasks.gate_eval MODEL BASE RESULTS CONDITIONS`.
 
 `ratchet promote` starts it if the gate set or the settings of the measurement have changed since the model was measured. CONDITIONS is the
 digest of the settings with which the candidate was measured.

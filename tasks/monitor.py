@@ -187,7 +187,9 @@ def model() -> tuple[Path, Path | None]:
         return CHAMPION / "model", base if base.is_dir() else None
     model_files = json.loads(CANDIDATE.read_text(encoding="utf-8")).get("files") if CANDIDATE.is_file() else None
     if not model_files:
-        raise FileNotFoundError("There is no champion and no candidate to take losses of. `ratchet run` makes one.")
+        raise FileNotFoundError(
+            "There is no champion and no candidate to compare the data with. `ratchet run` makes one."
+        )
     return Path(model_files["model"]["path"]), Path(model_files["base"]["path"]) if "base" in model_files else None
 
 

@@ -55,7 +55,7 @@ def run(stage: str, item: str | None, *, joins: bool) -> None:
         store.set(FACTS, json.dumps(ours))
         number = "node" if declared.nodes == 2 else f"{declared.nodes - 1} nodes"
         progress.say(
-            f"{'@'.join(arguments)}: waits {declared.join_s:g} s at most for the other {number}, which come by\n"
+            f"{'@'.join(arguments)}: waits at most {declared.join_s:g} s for the other {number}, to be started by\n"
             f"    {meeting} ratchet join {'@'.join(arguments)}"
         )
     _use_interface(host, port)
@@ -107,7 +107,7 @@ def compare(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
     ]
     if differences:
         raise RuntimeError(
-            f"This node differs from the first one, so the bytes would: {', '.join(differences)}. Bring it to the same commit (git), "
+            f"This node differs from the first one, so its bytes would differ too: {', '.join(differences)}. Bring it to the same commit (git), "
             "inputs (dvc pull) and packages (constraints.txt), on a processor of the same kind."
         )
 

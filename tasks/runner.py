@@ -258,7 +258,7 @@ def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say(f"{_name(stage, item)}: an equal {stage} is at work; waiting for what it makes")
+            progress.say(f"{_name(stage, item)}: an equal {stage} is running; waiting for its outputs")
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield

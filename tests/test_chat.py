@@ -317,7 +317,7 @@ def test_a_bank_answers_by_the_adapter_that_the_router_chooses_and_one_of_it_by_
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("──")]
     assert told == ["── r0 → count ──", "── r0/colour ──"], "its centroid is zero, the nearer one"
     assert [talk for _, talk in talks] == [["first"], ["first"]]
-    with pytest.raises(ValueError, match="Router task goes by the task that data give"):
+    with pytest.raises(ValueError, match="Router task chooses by the task in the data"):
         chat.main(["r0"], router="task")
     with pytest.raises(ValueError, match="is a bank of 2 adapters"):
         chat.main([str(folder)], ("base", "base"), "proxy_tuning")

@@ -45,7 +45,9 @@ def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):
     away = {"url": "http://127.0.0.1:9/v1", "model": "{item}"}
     of_no_item = measure("of_no_item.parquet", answer_items=3, confidence=0.9, server=away)
     assert of_no_item == (found, facts), "and the server, which knows no version, is not asked"
-    with pytest.raises(ValueError, match=r"others than the candidate was measured by\. `ratchet run` measures it anew"):
+    with pytest.raises(
+        ValueError, match=r"those with which the candidate was measured\. `ratchet run` measures it again"
+    ):
         measure("other.parquet", max_new_tokens=7)
     assert not (tmp_path / "other.parquet").exists()
 

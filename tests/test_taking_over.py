@@ -114,7 +114,7 @@ def at_once(rounds):
         first = begin("r0", f"while not os.path.exists('go'): time.sleep(0.05)\n    {then}")
         assert first.stdout.readline() == "started\n"
         second = begin("r1", WRITES)
-        assert second.stdout.readline() == "faults@r1: an equal faults is at work; waiting for what it makes\n"
+        assert second.stdout.readline() == "faults@r1: an equal faults is running; waiting for its outputs\n"
         (rounds.folder / "go").touch()
         out, err = second.communicate(timeout=WAIT_S)
         first.communicate(timeout=WAIT_S)

@@ -37,7 +37,7 @@ def fresh_tasks(kinds: Sequence[Kind], each: int, seed: str, known: set[str]) ->
 
 
 def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) -> list[Probe]:
-    """Let the model answer the tasks, and the verifier judge the answers."""
+    """Return the tasks with the model's answers and the verifier's judgements."""
     pairs = [(kind, task) for kind, examples in tasks.items() for task in examples]
     answers = answer([task for _, task in pairs])
     return [

@@ -117,8 +117,8 @@ def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run
     facts = _gate_facts(config, inputs["gate"])
     if facts[CONDITIONS] != conditions:
         raise ValueError(
-            "The settings of `evaluate`, the checks, or the precision are others than the candidate was measured by. `ratchet run` measures it anew; "
-            "if `compute.precision: auto` chose another here, name one first."
+            "The settings of `evaluate`, the checks, or the precision differ from those with which the candidate was measured. `ratchet run` measures "
+            "it again; if `compute.precision: auto` chose another precision here, name one first."
         )
     config = config.model_copy(update={"evaluate": _of_gate_set(config.evaluate)})
     with Workers() as workers:
@@ -160,9 +160,10 @@ def _measure(
 def _measure_gate(
     inputs: dict[str, Path], evaluated: MeasuredModel, tokenizer: Any, config: EvaluateConfig, run: Run
 ) -> tuple[list[Result], dict[str, Any]]:
-    """Measure the gate set under its own settings, from `_of_gate_set`. As the set grows, nearly the same items are chosen.
+    """Measure the gate set under its own settings, from `_of_gate_set`, with the token limits of the test set.
 
-    Returns the results, and the strength of the tests, which is empty if it is not measured.
+    As the set grows, nearly the same items are chosen. Returns the results, and the strength of the tests, which is empty if it is not
+    measured.
     """
     sets = inputs["gate"], inputs["gate_documents"]
     measured = _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id)

@@ -134,7 +134,7 @@ class PairSearch:
         return {name: iter(some) for name, some in candidates.items()}
 
     def _verify(self, proposals: dict[str, Iterator[Candidate]]) -> None:
-        """Verify candidates in rounds, one of each example per round, until each example has enough pairs or no candidates."""
+        """Verify candidates in waves, one of each example per wave, until each example has enough pairs or no candidates."""
         waiting = proposals
         while waiting:
             batch = [(name, proposal) for name in waiting if (proposal := self._next(name, waiting[name]))]

@@ -149,7 +149,7 @@ def _download(identity: str, revision: str) -> Path:
         return Path(snapshot_download(identity, revision=revision, allow_patterns=list(KEPT)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"fetch: {identity} at {revision} cannot be had from the hub ({type(error).__name__}). "
+            f"fetch: {identity} at {revision} cannot be downloaded from the hub ({type(error).__name__}). "
             "Check the name, the revision and the network, or name a folder: {from: folder, path: …}."
         ) from None
 

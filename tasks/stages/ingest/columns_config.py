@@ -49,8 +49,8 @@ class Thread(Config):
     """The column with the id of each message, to which `parent` refers."""
     parent: str | None = None
     """The column with the id of the message that a message answers. The messages of a conversation are then a tree, and each branch that
-    ends in an answer becomes a row. An answer in several branches trains in the first of them, or with each answer that continues it. A tree
-    stays in one split."""
+    ends in an answer becomes a row. An answer in several branches trains in the first of them only, unless a new answer continues its turn. A
+    tree stays in one split."""
     order: str | None = None
     """The column by which the messages of a conversation are ordered: numbers, or dates in ISO 8601 format. Without it, the order is that of
     the rows."""

@@ -358,7 +358,7 @@ class IngestConfig(Config):
     exclude: tuple[str, ...] = ()
     """Examples and documents to leave out of training and measurement: ids, or values of column `source`, either whole or the part before a
     colon. The quarantine keeps no text of them. `ratchet forget` writes this list, with names that stay valid: a source whose label does not
-    show all of it, such as an absolute path, gets a mark; a text of a table is named by the id of its text, which does not depend on its line."""
+    show all of it, such as an absolute path, has a mark; a text of a table is named by the id of its text, which does not depend on its line."""
     max_examples: int | None = Field(None, ge=3)
     """Largest number of examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)

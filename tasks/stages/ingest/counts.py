@@ -51,9 +51,9 @@ def thin_tasks(tasks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     for name, row in tasks.items() if len(tasks) > 1 else ():
         few = "one example" if row["examples"] == 1 else f"{row['examples']} examples"
         if not row["train"]:
-            yield f"Task {name} has {few}, none of which trains: its figures say what others teach. More examples of it would do."
+            yield f"Task {name} has {few}, none of which trains: its figures show only what other tasks teach. Add more examples of it."
         elif not row["test"]:
-            yield f"Task {name} has {few}, none of which is held out for test: nothing measures it. More examples of it would do."
+            yield f"Task {name} has {few}, none of which is held out for test: nothing measures it. Add more examples of it."
 
 
 def shares(splits: Mapping[str, Mapping[str, int]], asked: Mapping[Split, float]) -> dict[str, dict[str, float]]:

@@ -34,7 +34,7 @@ def in_words(rescued: Mapping[str, Any]) -> Iterator[str]:
     yield f"rescued: {rescued['kept']} records are kept whatever rules say (data/review_records.jsonl)"
     for identity, row in rescued["refused"].items():
         because = (
-            "nothing is trained on that models are evaluated by, and no decision overrules that"
+            "it overlaps data on which models are evaluated, and no decision allows training on it"
             if row["reason"] == LEAK
             else row["reason"]
         )

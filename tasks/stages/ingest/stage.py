@@ -193,7 +193,7 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     for path in paths:
         if not path.resolve().is_relative_to(raw.resolve()):
             run.say(
-                f"{path} lies outside {raw}: a change in it is seen only when ingest runs anew (`dvc repro -f ingest`)."
+                f"{path} lies outside {raw}, so DVC does not watch it: a change counts only when ingest runs again (`dvc repro -f ingest`)."
             )
 
 

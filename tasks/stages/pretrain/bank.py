@@ -31,7 +31,7 @@ def train(
     """
     if reason := _obstacle(config, parts):
         raise ValueError(
-            f"pretrain.bank: no bank can be trained so: {reason}. Change that, or set pretrain.bank: none."
+            f"pretrain.bank: these settings allow no bank: {reason}. Change that, or set pretrain.bank: none."
         )
     plan = bank_training.Plan("pretrain", "domain", _counts(inputs["train"]), partial(_rows_of, inputs=inputs))
     checkpoints.pass_through(inputs["base"], output)
@@ -44,7 +44,7 @@ def _obstacle(config: StageConfig, parts: Composition) -> str:
     if not parts.adapter.spec.of_domains:
         return banks.unfit(adapter) or bank_training.obstacle(parts, config.compute.processes)
     if not config.pretrain.replay:
-        return f"adapter {adapter!r} learns what it owes to general text beside the domain's, and pretrain.replay is 0"
+        return f"adapter {adapter!r} needs general text beside the domain's, and pretrain.replay is 0"
     if parts.objective.spec.weighs == WHOLE_ANSWERS:
         return f"adapter {adapter!r} leaves the loss of general tokens out, and objective {parts.objective.name!r} weighs no single token"
     return bank_training.obstacle(parts, config.compute.processes)

@@ -29,7 +29,7 @@ def lacking(name: str, model: Model, inputs: Mapping[str, Path]) -> str:
         told = f"{', '.join(untold[:NAMED])}{f' and {len(untold) - NAMED:,} more' if len(untold) > NAMED else ''}"
         return (
             f"{name} has no lineage of {len(untold):,} of its examples ({told}): they are neither of the first round nor in a "
-            "`lineage.parquet` of a later one. `ratchet run refine` makes the rounds anew"
+            "`lineage.parquet` of a later one. `ratchet run refine` recreates the rounds"
         )
     return ""
 

@@ -28,7 +28,7 @@ def train(
     Raises ValueError if the settings do not allow a bank, if two tasks would share a folder, and if a task has too few examples.
     """
     if reason := _obstacle(config, parts):
-        raise ValueError(f"tune.bank: no bank can be trained so: {reason}. Leave that out, or set tune.bank: none.")
+        raise ValueError(f"tune.bank: these settings allow no bank: {reason}. Leave that out, or set tune.bank: none.")
     counts = _counts(inputs["examples"], config.tune.bank_examples)
     reads_texts = config.tune.replay or (config.tune.probe.tokens and config.tune.probe.corpus != "examples")
     read = {name: path for name, path in inputs.items() if name != "documents" or reads_texts}

@@ -155,5 +155,5 @@ def test_rounds_that_are_no_chain_are_refused_with_what_would_do(params, rounds,
     text["rounds"] = {name: {} for name in rounds}
     text["turns"] = {name: {"prev": prev} for name, prev in turns.items()}
     params.write_text(yaml.safe_dump(text, sort_keys=False))
-    with pytest.raises(ValueError, match=r"are no chain r0, r1, … .* `ratchet rounds NUMBER` writes both"):
+    with pytest.raises(ValueError, match=r"do not form a chain r0, r1, … .* `ratchet rounds NUMBER` writes both"):
         configuration.load(params)

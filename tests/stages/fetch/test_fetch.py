@@ -270,7 +270,7 @@ def test_a_gguf_file_that_is_none_is_named(fetch, tmp_path):
 
 
 def test_a_model_of_the_hub_that_cannot_be_had_ends_in_one_message(fetch):
-    with pytest.raises(ValueError, match="owner/name at 0123abc cannot be had from the hub") as caught:
+    with pytest.raises(ValueError, match="owner/name at 0123abc cannot be downloaded from the hub") as caught:
         fetch(source="hub", id="owner/name", revision="0123abc")
     assert "{from: folder" in str(caught.value)
 

@@ -91,7 +91,7 @@ def test_what_a_rule_refuses_is_kept_if_a_person_says_so_and_a_leak_is_not(tmp_p
         "about nothing here": ["0123456789abcdef"],
     }
     said = "\n".join(done.said)
-    assert f"{leak} stays refused, though Ada rescued it: nothing is trained on that models are evaluated by" in said
+    assert f"{leak} stays refused, though Ada rescued it: it overlaps data on which models are evaluated" in said
     assert "1 rescues are about records that are not here: 0123456789abcdef" in said
 
 

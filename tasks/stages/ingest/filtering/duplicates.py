@@ -41,7 +41,7 @@ def cosine_pairs(vectors: NDArray[np.float32], threshold: float, most: int = MOS
 
 
 class Kept:
-    """The kept texts of each class on one side (prompts or responses), with which later texts are compared."""
+    """The kept texts of each class of one `Likeness`, with which later texts are compared."""
 
     def __init__(self, likeness: Likeness) -> None:
         self._classes = likeness.classes

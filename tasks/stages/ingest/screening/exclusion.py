@@ -37,16 +37,16 @@ def resolved(config: IngestConfig, every_source: Sequence[Source], say: Callable
     for entry in config.exclude:
         if alike := moved_labels(entry, every_source):
             raise ValueError(
-                f"ingest.exclude: {entry}: no source has this label, as where a folder or file was moved, and what was forgotten would come "
-                f"back. Write it with the label of now, {' or '.join(f'`{one}`' for one in alike)}, or remove the entry if its source is gone."
+                f"ingest.exclude: {entry}: no source has this label, perhaps because a folder or file was moved, and what was forgotten would come "
+                f"back. Write it with the present label, {' or '.join(f'`{one}`' for one in alike)}, or remove the entry if its source is gone."
             )
     exclude = as_labelled(config.exclude, every_source)
     check(exclude, ((one.path.resolve().name, label(one)) for one in every_source if isinstance(one, Folder)))
     for entry in config.exclude:
         if named_alike(entry, every_source):
             say(
-                f"ingest.exclude: {entry}: several sources are of that name, and it means that which is the first of them. "
-                f"Now this is `{as_lasting(entry, every_source)}`: write that, so that it stays."
+                f"ingest.exclude: {entry}: several sources have this name, and the entry means the first of them. "
+                f"Now this is `{as_lasting(entry, every_source)}`: write that, so that the meaning cannot change."
             )
     return config.model_copy(update={"exclude": exclude})
 
@@ -118,7 +118,7 @@ def without_effect(exclude: Collection[str], refusals: pl.LazyFrame) -> Iterator
         left -= {identity, *detail.partition(AS)[2].split(), *beginnings(where), *beginnings(f"{source}: {where}")}
     if left:
         shown = ", ".join(sorted(left)[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
-        yield f"ingest.exclude has what named nothing that was read; it is gone, or has another place or text: {shown}."
+        yield f"ingest.exclude has entries that name nothing that was read, because it is gone or has another place or text: {shown}."
 
 
 def without_named(refusals: pl.DataFrame, exclude: Collection[str]) -> pl.DataFrame:

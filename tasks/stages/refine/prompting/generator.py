@@ -85,7 +85,7 @@ def _fixed(example: Example) -> Unfit | None:
     if example.tests and not example.tests.run_programs:
         return Unfit(PUZZLE, "its verifier knows only the question as it stands")
     if (role := example.prompt[-1].role) != "user":
-        return Unfit(NO_REQUEST, f"its answer follows a message of role {role}, which is no request to write anew")
+        return Unfit(NO_REQUEST, f"its answer follows a message of role {role}, which is not a request to rewrite")
     return None
 
 

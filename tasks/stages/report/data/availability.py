@@ -71,6 +71,6 @@ def compression_caveat(models: Mapping[str, Model], grid: str | None) -> str:
     if not grid or not compressed:
         return ""
     return (
-        f"The base was dequantised from {grid}: what compression costs here ({', '.join(compressed)}) says nothing of weights that "
-        "never lay on so coarse a grid."
+        f"The base was dequantised from {grid}: what compression costs here ({', '.join(compressed)}) does not hold for weights "
+        "that were never quantised so coarsely."
     )

@@ -22,7 +22,7 @@ def benchmark_rows(comparison: Comparison, metrics: Mapping[str, Metrics], boots
     if first.keys() != second.keys():
         unpaired = ", ".join(sorted(first.keys() ^ second.keys())[:3])
         raise ValueError(
-            f"{names[0]} and {names[1]} have not the same scores ({unpaired}): run stage evaluate for both."
+            f"{names[0]} and {names[1]} do not have the same scores ({unpaired}): run stage evaluate for both."
         )
     for name, before in first.items():
         if before["n"] != second[name]["n"]:

@@ -156,8 +156,8 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
         # Older tables have no reference, and locality compares a model with its own earlier answers.
         if a.expected != b.expected and a.expected and b.expected and measure != LOCALITY:
             raise ValueError(
-                f"{measure} {a.item} was held against {a.expected[:40]!r} for {names[0]} and {b.expected[:40]!r} for {names[1]}: the data "
-                "have another reference since. Run stage evaluate for both on the same data."
+                f"{measure} {a.item} was compared with {a.expected[:40]!r} for {names[0]} and {b.expected[:40]!r} for {names[1]}: the "
+                "reference in the data has changed. Run stage evaluate for both on the same data."
             )
         if (a.tokens, a.size) != (b.tokens, b.size):
             raise ValueError(

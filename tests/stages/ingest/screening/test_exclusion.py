@@ -199,7 +199,7 @@ def test_a_source_is_left_out_whatever_others_there_are_and_in_any_order(tmp_pat
     gone = entries["b"].replace("docs", "pages")
     kept, said = kept_and_said("ac", [gone])
     assert kept == "ac"
-    assert said.endswith(f"it is gone, or has another place or text: {gone}.")
+    assert said.endswith(f"because it is gone or has another place or text: {gone}.")
     kept, said = kept_and_said("ac", ["folder docs"])
     assert kept == "c"
     assert f"`{entries['a']}`: write that" in said
@@ -215,7 +215,7 @@ def test_an_entry_of_a_source_that_was_moved_is_refused_with_the_label_of_now(re
     with pytest.raises(ValueError, match=re.escape(f"{labels[0]}{rest}: no source has this label")) as error:
         resolved(config, [b, c], print)
     assert " or ".join(f"`{one}`" for one in sorted(labels[1:])) in str(error.value)
-    with pytest.raises(ValueError, match="the label of now, `folder docs`"):
+    with pytest.raises(ValueError, match="the present label, `folder docs`"):
         resolved(config, [Folder.model_validate({"from": "folder", "path": "docs"})], print)
 
 

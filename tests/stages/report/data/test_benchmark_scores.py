@@ -41,7 +41,9 @@ def test_models_without_scores_have_no_row():
 
 
 def test_scores_of_one_model_alone_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"base and r0 have not the same scores \(arc\): run stage evaluate for both"):
+    with pytest.raises(
+        ValueError, match=r"base and r0 do not have the same scores \(arc\): run stage evaluate for both"
+    ):
         rows(scores(arc=(0.5, 0.1)), {})
 
 

@@ -146,7 +146,7 @@ def test_answers_that_were_held_against_another_reference_are_refused_by_name():
     row = Result("labels accuracy", "t0", "g0", None, 1.0, 1, 1, "passed", "x", parsed="x", expected="x")
     other = replace(row, value=0.0, outcome="wrong", expected="y")
     with pytest.raises(
-        ValueError, match=r"labels accuracy t0 was held against 'x' for base and 'y' for r0: .*the same data"
+        ValueError, match=r"labels accuracy t0 was compared with 'x' for base and 'y' for r0: .*the same data"
     ):
         compared([row], [other])
     assert compared([row], [replace(row, expected="")]).row("labels accuracy", unit="share")
