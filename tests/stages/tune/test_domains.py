@@ -101,7 +101,5 @@ def test_without_a_bank_of_its_own_it_is_refused(mixed, tiny, tmp_path):
 
 
 def test_without_general_text_no_domain_is_learnt(tiny, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"what it owes to general text beside the domain's, and pretrain\.replay is 0"
-    ):
+    with pytest.raises(ValueError, match=r"needs general text beside the domain's, and pretrain\.replay is 0"):
         pretrained(tiny, tmp_path, replay=0.0)
