@@ -1,13 +1,12 @@
-"""Find which of several differing stages makes the difference between two models: run hybrids of the two, half by half.
+"""Find which of several differing stages causes the difference between two models, by running hybrids of the two models and halving.
 
-A hybrid has the stages before a cut as the first model's record has them, from DVC's cache, and those after it made by the second
-one's code and settings. So of the second's gain over the first, what it gains over the hybrid comes from the stages before the cut,
-and the rest from those after. The half with the larger share is cut again. Delta debugging (Zeller 1999, Yesterday, my program
-worked. Today, it does not. Why?) takes back one part of a change after the other likewise; to follow the larger share, with
-intervals, is ours. The effect of a stage may depend on the others: it is measured with those before it as the first model has
-them, and those after it as the second does.
+A hybrid has the outputs of the first model for the stages before a cut, from DVC's cache, and runs the stages after it with the code and settings
+of the second model. So the part of the second model's gain that it has over the hybrid comes from the stages before the cut, and the rest from
+those after it. The half with the larger part is cut again. Delta debugging (Zeller 1999, Yesterday, my program worked. Today, it does not. Why?)
+also reverts one part of a change after the other; to follow the larger part, with intervals, is ours. The effect of a stage may depend on the others:
+it is measured with the first model's stages before it and the second model's stages after it.
 
-Models are compared on the report's test set: no look at the gate set is spent.
+Models are compared on the report's test set, so that no look at the gate set is spent.
 """
 
 import contextlib
@@ -36,37 +35,37 @@ from tasks.io.runs import run_store
 from tasks.io.system import files, git, progress
 
 FOLDER = workspace.SCRATCH / "why"
-"""The workspace in which hybrids are made. It is kept if a stage fails: its logs say why."""
+"""The workspace in which hybrids are made. It is kept if a stage fails, because its logs show the reason."""
 SHARED = ("spool", "cache")
-"""Folders that hybrids share with this workspace: the run spool, and answers of servers that were paid for."""
+"""Folders that hybrids share with this workspace: the run spool, and paid answers of servers."""
 RAW = Path("data/raw")
 PARAMS = Path("params.yaml")
 RESULTS = "data/results/"
 TAIL = 0.025
-"""The probability beyond each bound of an interval."""
+"""The probability outside each bound of an interval."""
 
 Results = Sequence[Result]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Differing stages, one after the other in the plan, and their effect together."""
+    """Consecutive differing stages of the plan, and their joint effect."""
 
     causes: list[Cause]
     worse_by: Estimate
-    """The rise of the second model's loss due to them."""
+    """The rise of the second model's loss that they cause."""
     items: int
 
     @property
     def is_certain(self) -> bool:
-        """True if the interval excludes zero."""
+        """Return True if the interval excludes zero."""
         return not self.worse_by.low <= 0 <= self.worse_by.high
 
 
 def separable_causes(before: ModelRecord, after: ModelRecord) -> list[list[Cause]]:
-    """Return the causes in plan order, in groups that hybrids can tell apart; most hold one cause.
+    """Return the causes in plan order, in groups that hybrids can distinguish. Most groups have one cause.
 
-    What follows a stage that only one of the models has cannot run without it, so the causes from there on stay together.
+    Stages after one that only one of the models has cannot run without it, so the causes from there on form one group.
     """
     order, shared = list(after.lock), before.lock.keys() & after.lock.keys()
     causes = [cause for cause in model_differences.causes(before, after) if cause.effect]
@@ -76,7 +75,7 @@ def separable_causes(before: ModelRecord, after: ModelRecord) -> list[list[Cause
 
 
 def _place(cause: Cause, before: ModelRecord, after: ModelRecord) -> str:
-    """Return the stage of the second model's plan at which a cause stands; for a stage it lacks, the next one."""
+    """Return the position of a cause in the second model's plan; for a stage that the plan lacks, that of the next stage."""
     if cause.stage in after.lock:
         return cause.stage
     plan = list(before.lock)
@@ -85,20 +84,20 @@ def _place(cause: Cause, before: ModelRecord, after: ModelRecord) -> str:
 
 
 def stages_to_rerun(before: ModelRecord, after: ModelRecord) -> list[str]:
-    """Return the stages that a hybrid makes anew, at most: those from the second group of causes on."""
+    """Return the stages that a hybrid may have to run: those from the second group of causes on."""
     groups = separable_causes(before, after)
     return _later(after, _place(groups[1][0], before, after)) if len(groups) > 1 else []
 
 
 def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Part]:
-    """Yield the effect of all causes together, then of both halves of the part with the larger one, down to a single group.
+    """Yield the effect of all causes together, then of both halves of the part with the larger effect, down to a single group.
 
-    It ends after two halves whose hybrid alone diverged. Nothing runs if the interval of the whole difference includes zero. `parent` is
-    the MLflow run that those of hybrids belong to. Raises FileNotFoundError if DVC's cache lacks a file of the record, ValueError if the
-    code is not found, RuntimeError if a stage fails.
+    It ends after two halves if only their hybrid diverged. Nothing runs if the interval of the whole difference includes zero. `parent` is
+    the parent of the hybrids' MLflow runs. Raises FileNotFoundError if DVC's cache lacks a file of the record, ValueError if the code is not
+    found, and RuntimeError if a stage fails.
     """
     groups = separable_causes(before, after)
-    # By the number of groups that are as the first model has them.
+    # Key: the number of groups that come from the first model.
     results: dict[int, Results] = {0: _recorded(after), len(groups): _recorded(before)}
     measure = next((name for name in DOMAIN_LOSSES if any(row.measure == name for row in results[0])), None)
     if measure is None:
@@ -110,7 +109,7 @@ def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Par
             raise ValueError(f"The two have no test item of {measure} in common, so they cannot be compared.")
         worse_by, items = effect
         if _has_diverged(measure, results[low]) and _has_diverged(measure, results[high]):
-            worse_by = Estimate(0.0, 0.0, 0.0, worse_by.n)  # the gate takes it for worse than anything
+            worse_by = Estimate(0.0, 0.0, 0.0, worse_by.n)  # the gate treats it as worse than anything
         return Part([cause for group in groups[low:high] for cause in group], worse_by, items)
 
     low, high = 0, len(groups)
@@ -125,7 +124,7 @@ def bisect(before: ModelRecord, after: ModelRecord, parent: str) -> Iterator[Par
             yield (first := part(low, cut))
             yield (later := part(cut, high))
             if not (math.isfinite(first.worse_by.value) or math.isfinite(later.worse_by.value)):
-                return  # the hybrid alone diverged: neither half has the larger effect
+                return  # only the hybrid diverged: neither half has the larger effect
             low, high = (low, cut) if abs(first.worse_by.value) >= abs(later.worse_by.value) else (cut, high)
 
 
@@ -134,7 +133,7 @@ def _has_diverged(measure: str, results: Sequence[Result]) -> bool:
 
 
 def _recorded(record: ModelRecord) -> list[Result]:
-    """Return a model's results on the test set, as they were when it was judged."""
+    """Return a model's results on the test set at the time when it was judged."""
     name = record.card["candidate"]
     return tables.read(cache.file(_hash_of_results(record, name)), Result)
 
@@ -148,7 +147,7 @@ def _hash_of_results(record: ModelRecord, name: str) -> str:
 
 
 def _needed_stages(record: ModelRecord) -> list[str]:
-    """Return the stages that a candidate is made by, in plan order."""
+    """Return the stages that make a candidate, in plan order."""
     needed = lock_graph.upstream(record.lock, [str(promotion.CANDIDATE)])
     return [stage for stage in record.lock if stage in needed]
 
@@ -161,13 +160,13 @@ def _later(after: ModelRecord, first: str) -> list[str]:
 
 @contextlib.contextmanager
 def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> Iterator[Callable[[str, str], Results]]:
-    """Lay out a workspace of the second model's code and settings, and yield what makes a hybrid in it: (cut, parent) → its results.
+    """Lay out a workspace with the second model's code and settings, and yield a function that makes a hybrid in it: (cut, parent) → its results.
 
     Stages from `first` on may run, and must have the second model's code and settings.
     """
     place = FOLDER.resolve()
     cache_folder = cache.folder()
-    # Recorders of stages and DVC find their stores by the folder they are in.
+    # Recorders of stages and DVC find their stores by the current folder.
     store = run_store.uri()
     if store.startswith("sqlite:///"):
         store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).resolve()}"
@@ -196,13 +195,13 @@ def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> It
 
 
 def _hosts() -> dict[str, str]:
-    """Return the hosts on which `resources` puts stages today: where one runs changes no byte of a hybrid."""
+    """Return the hosts on which `resources` puts stages now. The place of a run changes no byte of a hybrid."""
     resources = config_file.parse(PARAMS)[0].get("resources") or {}
     return {stage: entry["host"] for stage, entry in resources.items() if entry.get("host")}
 
 
 def _write_files(after: ModelRecord, first: str, place: Path, cache_folder: Path) -> None:
-    """Lay out the code that the second model was made with: that of the workspace, or of a commit."""
+    """Lay out the code with which the second model was made: that of the workspace, or of a commit."""
     report = ""
     for commit in _code_places(after.commit):
         shutil.rmtree(place, ignore_errors=True)
@@ -225,7 +224,7 @@ def _write_files(after: ModelRecord, first: str, place: Path, cache_folder: Path
 
 
 def _code_places(judged: str) -> Iterator[str | None]:
-    """Yield the places of a model's code: the workspace (None), the commit it was judged at, and the commit after that."""
+    """Yield the possible places of a model's code: the workspace (None), the commit at which it was judged, and the commit after that."""
     yield None
     if judged != "none":
         yield judged
@@ -246,8 +245,8 @@ def _extract(place: Path, commit: str) -> None:
 
 
 def _add_what_git_lacks(place: Path, cache_folder: Path) -> None:
-    """Link what git lacks: DVC's cache, raw data, and the folders that hybrids share with this workspace."""
-    # A repository of its own: runs name no commit of this workspace, and stages on hosts are given the files that git would take.
+    """Link what is not in git: DVC's cache, raw data, and the folders that hybrids share with this workspace."""
+    # It is a separate git repository, so that runs name no commit of this workspace and stages on hosts get the files that git would add.
     subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     repository.write_local_config(place, cache_folder)
     if RAW.is_dir():
@@ -261,7 +260,7 @@ def _add_what_git_lacks(place: Path, cache_folder: Path) -> None:
 
 
 def _problems(after: ModelRecord, first: str) -> list[str]:
-    """Return the stages that would differ from the second model's although they are not to be changed, and why DVC would run them."""
+    """Return the stages that would wrongly differ from the second model's, and why DVC would run them."""
     lock_file.write(after.lock)
     cache.checkout(_needed_stages(after))
     needed = _later(after, first)

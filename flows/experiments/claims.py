@@ -1,4 +1,4 @@
-"""Read the ledger of claims: what papers say of their methods, and what our runs show. One file a method, or of a study of several the comparison, in `docs/claims/`."""
+"""Read the ledger of claims: the statements of papers about their methods, and the results of our runs. `docs/claims/` has one file for each method, or for a comparison of several methods."""
 
 from __future__ import annotations
 
@@ -14,71 +14,71 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/claims"
 DATA = FOLDER / "data"
-"""A row for each training of comparisons that claims rest on."""
+"""The folder with one row for each training of the comparisons on which claims are based."""
 Verdict = Literal["reproduced", "not reproduced", "not decidable at this size", "open"]
 CHANCE = 0.8
-"""The power that `detectable` is computed for."""
+"""The power for which `detectable` is computed."""
 
 
 @dataclass(frozen=True)
 class FigureSource:
-    """The comparison that `docs/ledger.py` takes figures by seed from."""
+    """The comparison from which `docs/ledger.py` takes figures by seed."""
 
     comparison: str
     """The name of a file in `docs/claims/data/`."""
     of: str
-    """A composition there, and in `less` the one it is compared with."""
+    """A composition in it, and in `less` the one with which it is compared."""
     less: str
     metric: str
-    """A figure, as `results_table.differences_by_seed` takes it."""
+    """A figure of `results_table.differences_by_seed`."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a paper, as it is tested here. `changed` holds what was not written down before the runs."""
+    """One claim of a paper, in the form in which it is tested here. `changed` lists what was not written down before the runs."""
 
     claim: str
     """The paper's statement in our words, or our expectation."""
     metric: str
     """The quantity that is measured."""
     control: str
-    """The composition it is compared with, tuned alike."""
+    """The composition with which it is compared, tuned in the same way."""
     command: str
     """The command that repeats the measurement."""
     found: str
-    """The figures; empty while it is open."""
+    """The figures; empty while the claim is open."""
     verdict: Verdict
     seeds: int = 0
-    """Trainings of each side; 0 for what no seed changes."""
+    """Number of trainings of each side; 0 if the quantity does not depend on seeds."""
     rounds: int = 0
     """Number of measurements of time and memory, for a claim about those."""
     steps: str = ""
     """Length of the trainings in optimizer steps."""
     per_seed: tuple[float, ...] = ()
-    """The metric with each seed, less the control's where it is a loss. The verdict follows from its interval."""
+    """The metric for each seed; for a loss, minus the control's. The verdict follows from its interval."""
     per_round: tuple[float, ...] = ()
-    """The metric in each round that is known by itself, in times the control's. The verdict follows from its interval."""
+    """The metric of each separately measured round, as a multiple of the control's. The verdict follows from its interval."""
     source: FigureSource | None = None
-    """The comparison that `per_seed` comes from; None for figures that people have written down."""
+    """The comparison from which `per_seed` comes; None for figures that were typed."""
     typed: str = ""
-    """Why people have written them down, where no trainings are kept."""
+    """The reason why figures were typed, if no trainings are kept."""
     origin: Literal["paper", "ours"] = "paper"
-    """`ours` for an expectation of our own design, which is not the paper's."""
+    """`ours` for an expectation about our own design, not the paper's."""
     side: Literal["below", "above"] = "below"
-    """The side of `bound` on which the claim has the metric."""
+    """The side of `bound` on which the metric lies according to the claim."""
     bound: float = 0.0
     planned: float | None = None
-    """The smallest distance from `bound` that was to be seen with 80 % power, written down before the run; None where none was."""
+    """The smallest distance from `bound` to be detected with 80 % power, written down before the run; None if none was."""
     looks: tuple[int, ...] = ()
-    """Numbers of seeds or rounds after which the figures had been looked at and more were added; empty where the number was settled before."""
+    """Numbers of seeds or rounds after which the figures were looked at and more were added; empty if the number was fixed before."""
     changed: tuple[str, ...] = ()
     """Decisions and changes after the claim had been written down: when, what, why."""
 
     def interval(self) -> Estimate | None:
         """Return the mean of the figures by seed or by round with its 95 % interval; None without any.
 
-        It is Student's, or where seeds were added after a look, one that holds at any number of seeds. Rounds have the interval that seeds have, not the range from the least to the most: that of four rounds holds the
-        middle of all that could be taken with 7 chances in 8 only.
+        It is Student's, or if seeds were added after a look, one that is valid at any number of seeds. Rounds have the same kind of interval, not the
+        range from minimum to maximum: the range of four rounds contains the median of all possible rounds with a probability of only 7/8.
         """
         from tasks.core import statistics  # numpy: not needed to list methods
 
@@ -88,7 +88,7 @@ class Claim:
         return statistics.over_seeds_at_any_time(figures) if self.looks else statistics.over_seeds(figures)
 
     def implied(self) -> Verdict | None:
-        """Return the verdict that follows from the interval: all of it on the claim's side of `bound`, all of it on the other, or neither."""
+        """Return the verdict that follows from the interval, which is completely on the claim's side of `bound`, on the other side, or neither."""
         mean = self.interval()
         if mean is None:
             return None
@@ -97,9 +97,9 @@ class Claim:
         return "reproduced" if (mean.high < self.bound) == (self.side == "below") else "not reproduced"
 
     def p_value(self) -> float | None:
-        """Return the two-sided p-value of the figures against `bound`: 1 where they have no spread, None without any.
+        """Return the two-sided p-value of the figures against `bound`: 1 if they have no variance, None without any.
 
-        It is that of Student's t test, or where seeds were added after a look, one that may be looked at after each seed.
+        It is that of Student's t test, or if seeds were added after a look, one that stays valid with a look after each seed.
         """
         from scipy import special
 
@@ -117,9 +117,9 @@ class Claim:
         return float(2 * special.stdtr(mean.n - 1, -abs(mean.value - self.bound) / error))
 
     def detectable(self) -> float | None:
-        """Return the smallest distance from `bound` that the test of so many seeds or rounds, as spread as these, shows with 80 % power.
+        """Return the smallest distance from `bound` that the test detects with 80 % power, for this number and variance of seeds or rounds.
 
-        The test is Student's, or where seeds were added after a look, that of `interval`: infinite where this has no bounds yet.
+        The test is Student's, or if seeds were added after a look, that of `interval`. The distance is infinite if the interval has no bounds yet.
         """
         from scipy import special
 
@@ -151,7 +151,7 @@ def _claim(row: dict[str, Any]) -> Claim:
 
 
 def figures_from_source(claim: Claim) -> tuple[float, ...]:
-    """Return the figures by seed that a claim's source holds. Raises ValueError if it lacks them."""
+    """Return the figures by seed from a claim's source. Raises ValueError if the source lacks them."""
     from flows.experiments import results_table
 
     assert claim.source

@@ -1,4 +1,4 @@
-"""Judge the claims as a whole: what a correction for their number leaves, and which rest on trainings that others rest on too."""
+"""Judge the claims as a whole: what remains after a correction for their number, and which claims share trainings."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from tasks.core import paired
 
 LEVEL = 0.05
 METRICS = ("loss", "general", "validation", "pass@1", "accuracy", "marked", "gap")
-"""Figures that are typed in rows from before trainings were kept, and by which a training is known in several files."""
+"""Figures that are typed in rows from before trainings were kept, and that identify a training in several files."""
 Kept = Mapping[str, Sequence[dict[str, Any]]]
-"""The trainings that are kept, by comparison."""
+"""The kept trainings, by comparison."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the ledger, and what the others say of it."""
+    """One row of the ledger, and its relation to the other rows."""
 
     method: str
     number: int
-    """Its place among the method's rows, from 1."""
+    """Its number among the method's rows, from 1."""
     claim: Claim
     p: float | None = None
     benjamini_hochberg: float | None = None
     """Its p-value, corrected for the number of rows that have figures."""
     holm: float | None = None
     of_trainings: FigureSource | None = None
-    """Where its figures come from: named in the row, or recognised among the trainings that are kept."""
+    """The source of its figures: named in the row, or recognised among the kept trainings."""
     shares: tuple[str, ...] = ()
-    """Earlier rows with figures of the same trainings, or of the same arm trained again with the same seeds."""
+    """Earlier rows with figures of the same trainings, or of the same arm that was trained again with the same seeds."""
     follows_from: tuple[str, ...] = ()
     """Earlier rows from which its figures follow by addition and subtraction."""
 
     @property
     def name(self) -> str:
-        """The method and the number of the row: `fait 3`."""
+        """Return the method and the number of the row: `fait 3`."""
         return f"{self.method} {self.number}"
 
 
@@ -67,7 +67,7 @@ def entries() -> list[Entry]:
 
 
 def kept_by(rows: Sequence[Entry]) -> Mapping[str, int]:
-    """Return how many rows have figures, how many of them are decided, and how many of these each correction leaves."""
+    """Return the number of rows with figures, of decided ones among them, and of those that remain after each correction."""
     with_figures = [entry for entry in rows if entry.p is not None]
     decided = [entry for entry in with_figures if entry.claim.verdict in ("reproduced", "not reproduced")]
     return {
@@ -79,9 +79,9 @@ def kept_by(rows: Sequence[Entry]) -> Mapping[str, int]:
 
 
 def recognised(claim: Claim, kept: Kept) -> FigureSource | None:
-    """Return the trainings that typed figures by seed are of, by their equality; None if they are of none that is kept.
+    """Return the kept trainings to which typed figures by seed belong, found by equality; None if there are none.
 
-    A row may have more seeds than were kept, or fewer; two at least must be there.
+    A row may have more seeds than were kept, or fewer. At least two must match.
     """
     if not claim.per_seed:
         return None
@@ -103,16 +103,16 @@ def _differences(trainings: Sequence[dict[str, Any]], of: str, less: str, metric
 
 
 def _corrected(p_values: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
-    """Return each p-value by Benjamini and Hochberg and by Holm, of all that there are."""
+    """Return each p-value, corrected for all of them, by Benjamini and Hochberg and by Holm."""
     known = [p for p in p_values if p is not None]
     pairs = iter(zip(paired.benjamini_hochberg(known), paired.holm(known), strict=True))
     return [(None, None) if p is None else next(pairs) for p in p_values]
 
 
 def _shares(entry: Entry, other: Entry, kept: Kept) -> bool:
-    """Return True if two rows rest on one training, or on one arm that was trained twice with the same seed.
+    """Return True if two rows are based on one training, or on one arm that was trained twice with the same seed.
 
-    Where the trainings of one of them are not kept, it does if both are of the same command.
+    If the trainings of one of them are not kept, two rows with the same command count as sharing.
     """
     source, of_other = entry.of_trainings, other.of_trainings
     if source is None or of_other is None:
@@ -145,7 +145,7 @@ def _is_one(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _path(source: FigureSource, earlier: Sequence[Entry]) -> Iterator[str]:
-    """Yield the rows that lead from one arm to the other by differences of the same figure: their sum is this row's."""
+    """Yield the rows that lead from one arm to the other by differences of the same figure. Their sum is the figure of this row."""
     neighbours: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for entry in earlier:
         edge = entry.of_trainings

@@ -1,4 +1,4 @@
-"""Tell two judged models apart: the stages whose inputs differ, what follows from them, and the items lost and won."""
+"""Compare two judged models: the stages whose inputs differ, the effects of these differences, and the items lost and won."""
 
 import json
 import math
@@ -17,13 +17,13 @@ from tasks.io import tables
 from tasks.io.system import git
 
 SHOWN = 5
-"""Items of each kind that are named."""
+"""Largest number of items of each kind that are named."""
 GATE_SET = Path("data/ingested/gate.parquet")
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """The record of a model: its card, the lock file and settings it was made with, and its results on the gate set."""
+    """The record of a model: its card, the lock file and settings with which it was made, and its results on the gate set."""
 
     name: str
     card: dict[str, Any]
@@ -31,12 +31,12 @@ class ModelRecord:
     """The stages of its dvc.lock, in plan order."""
     results: list[Result]
     judged: bool = True
-    """True if the gate has decided on it. Before that its items are not shown."""
+    """True if the gate has decided on it. Before that, its items are not shown."""
     conditions: str = ""
     """The digest of the settings under which the results were measured; empty for those of earlier releases."""
     config: Path = Path("params.yaml")
     commit: str = "none"
-    """The commit that was checked out when it was judged; for the candidate, the present one."""
+    """The commit that was checked out when it was judged; for the candidate, the current one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Cause:
     what: list[str]
     """The settings, code and data that differ."""
     effect: list[str]
-    """The stages whose outputs differ because of it, itself the first, each reading from one before. Empty if no output differs."""
+    """The stages whose outputs differ because of it, beginning with itself, each reading from one before. Empty if no output differs."""
 
 
 def load_record(name: str) -> ModelRecord:
@@ -85,10 +85,10 @@ def _record(name: str, card: Path, lock: Path, results: Path, *, judged: bool = 
 
 
 def causes(before: ModelRecord, after: ModelRecord) -> list[Cause]:
-    """Return the stages whose own inputs differ between the two models, in plan order; one that follows from an earlier one is none.
+    """Return the stages whose own inputs differ between the two models, in plan order. A stage that only follows from an earlier one is not a cause.
 
-    A stage that made other bytes from equal inputs is a cause too: another machine, or something that does not repeat. Nothing
-    runs: everything is read from the stored lock files.
+    A stage that made other bytes from equal inputs is a cause too, because of another machine or of something that is not reproducible.
+    Nothing runs: everything is read from the stored lock files.
     """
     differing, lineage = [], _lineage(before) | _lineage(after)
     for stage, entry in after.lock.items():
@@ -106,7 +106,7 @@ def causes(before: ModelRecord, after: ModelRecord) -> list[Cause]:
 
 
 def _lineage(record: ModelRecord) -> set[str]:
-    """Return the stages that a model and its results follow from; all of them if its card names no files."""
+    """Return the stages on which a model and its results depend; all stages if its card names no files."""
     files = [file["path"] for file in record.card.get("files", {}).values()]
     if not files:
         return set(record.lock)
@@ -114,7 +114,7 @@ def _lineage(record: ModelRecord) -> set[str]:
 
 
 def _effect(stage: str, before: ModelRecord, after: ModelRecord, lineage: set[str]) -> list[str]:
-    """Return the chain of stages with other outputs that begins with this one, each reading a changed output of one before."""
+    """Return the chain of stages with changed outputs that begins with this one, each reading a changed output of one before."""
     chain: list[str] = []
     changed: list[str] = []
     for name, entry in ((name, entry) for name, entry in after.lock.items() if name in lineage):
@@ -128,7 +128,7 @@ def _effect(stage: str, before: ModelRecord, after: ModelRecord, lineage: set[st
 
 
 def _outputs(record: ModelRecord) -> set[str]:
-    """Return the paths that stages write: a change in one follows from the stage that wrote it."""
+    """Return the paths that stages write. A change of one is caused by the stage that wrote it."""
     return {out["path"] for entry in record.lock.values() for out in entry.get("outs", [])}
 
 
@@ -152,24 +152,24 @@ def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[s
 
 
 def machine_changes(before: ModelRecord, after: ModelRecord) -> list[str]:
-    """Return the differences between the machines that made the two."""
+    """Return the differences between the machines that made the two models."""
     return list(_settings({"": before.card.get("machine", {})}, {"": after.card.get("machine", {})}))
 
 
 @dataclass(frozen=True)
 class ItemChange:
-    """An item that one model does worse than the other."""
+    """An item on which one model is worse than the other."""
 
     item: str
     source: str
-    """The source that the item is from; its id where that is not known."""
+    """The source of the item, or its id if the source is not known."""
     worse_by: float
-    """The rise of a loss in nats per token, or the fall of a share; infinite where one of the two diverged, which is null in JSON."""
+    """The rise of a loss in nats per token, or the fall of a share; infinite (null in JSON) if one of the two diverged."""
 
 
 @dataclass(frozen=True)
 class MeasureChange:
-    """The items of one measure that the second model lost and won; those that changed most come first."""
+    """The items of one measure that the second model lost and won, with the largest changes first."""
 
     measure: str
     items: int
@@ -180,10 +180,10 @@ class MeasureChange:
 
 
 def item_changes(before: ModelRecord, after: ModelRecord) -> list[MeasureChange] | None:
-    """Return, for each measure, the items lost and won, of those that both were given under one tokenizer and with one reference, as the gate.
+    """Return, for each measure, the items lost and won. As in the gate, only items with the same tokenizer and reference in both count.
 
-    None if a candidate was not judged: to choose by its items would be a look at the gate set that nobody counts. Empty where the two were
-    measured under different settings, whose figures do not compare.
+    None if a candidate was not judged, because a choice by its items would be a look at the gate set that is not counted. Empty if the two were
+    measured under different settings, whose figures cannot be compared.
     """
     if not (before.judged and after.judged):
         return None
@@ -209,7 +209,7 @@ def _measure_change(measure: str, pairs: Sequence[tuple[Result, Result]], source
 
 
 def _worse_by(before: Result, after: Result) -> float:
-    """Return the rise of a loss in nats per token, or the fall of a share; infinite where one of the two alone is no finite number."""
+    """Return the rise of a loss in nats per token, or the fall of a share; infinite if only one of the two is a finite number."""
     if not (math.isfinite(before.value) and math.isfinite(after.value)):
         return math.inf if math.isfinite(before.value) else -math.inf if math.isfinite(after.value) else 0.0
     if after.measure in LOSSES:

@@ -18,17 +18,17 @@ from tasks.io import config_file
 RECIPES = Path("params/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 MEASURES = {"tune": "domain", "pretrain": "domain_text"}
-"""The measure that each stage is to improve, by its name in `evaluate`."""
+"""The measure that each stage should improve, by its name in `evaluate`."""
 ITEMS = {"tune": "r0", "pretrain": None}
-"""The item of each stage, whose data it trains on."""
+"""The item of each stage, on whose data it trains."""
 TESTS = {"tune": Path("data/ingested/test.parquet"), "pretrain": Path("data/ingested/test_documents.parquet")}
-"""The table whose items each stage is measured on in the end."""
+"""The table with whose items the model of each stage is measured."""
 BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
-"""The model that each stage starts from."""
+"""The model from which each stage starts."""
 
 
 def _differ(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """Raise ValueError for a seed that is named twice: its training would count as two, and intervals over seeds be too narrow."""
+    """Raise ValueError for a seed that is named twice. Its training would count as two, and intervals over seeds would be too narrow."""
     if len({*seeds}) < len(seeds):
         twice = next(seed for seed in seeds if seeds.count(seed) > 1)
         raise ValueError(f"seed {twice} is named twice. Name each once.")
@@ -40,28 +40,28 @@ Seeds = Annotated[
     BeforeValidator(lambda given: range(given) if isinstance(given, int) else given),
     AfterValidator(_differ),
 ]
-"""Seeds by name, or how many from 0 on."""
+"""A list of seeds, or their number, counted from 0."""
 Figures = dict[str, Any]
 """The contents of a trial's result.json, and its folder."""
 
 
 class Recipe(Config):
-    """A comparison. The data, and all settings that it does not name, are those of params.yaml."""
+    """A comparison. The data, and all settings that it does not name, come from params.yaml."""
 
     compositions: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Name → changes of the stage's section (`adapter: lora`), and under `methods` of theirs. The others are compared with the
-    first."""
+    """Name → changes of the stage's section (`adapter: lora`), and under `methods` changes of the methods' sections. The first
+    composition is the one with which the others are compared."""
     learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
-    """Values that are tried for each composition on validation: for all, or by name. If the best is the first or the last, the
-    search goes on beyond it; if none is better than no training, beyond the largest."""
+    """Learning rates that are tried for each composition on validation, for all compositions or by name. If the best is the first or the
+    last, the search continues beyond it; if none is better than no training, beyond the largest."""
     seeds: Seeds = Field((0, 1, 2), min_length=1)
-    """Seeds of the trainings of each composition with its best learning rate: a list, or how many from 0 on."""
+    """Seeds of the trainings of each composition with its best learning rate: a list, or their number, counted from 0."""
     tokens: int = Field(40_000, ge=1)
     """Tokens of each training that is measured on the test sets."""
     search_tokens: int | None = Field(None, ge=1)
-    """Tokens of each training that chooses a learning rate; by default as many as the others."""
+    """Tokens of each training that chooses a learning rate; by default the same as for the others."""
     profile: str | None = None
-    """The profile whose data and model it is written for."""
+    """The profile for whose data and model it is written."""
     stage: Literal["tune", "pretrain"] = "tune"
     """The stage in which the compositions train."""
     changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -69,7 +69,7 @@ class Recipe(Config):
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The contents of params.yaml when they were first asked for: who edits it meanwhile changes no trial."""
+        """The contents of params.yaml at the first access. A later edit changes no trial."""
         return configuration.load().model_dump(mode="json", exclude_none=True, by_alias=True)
 
     def rates(self, name: str) -> tuple[float, ...]:
@@ -94,9 +94,9 @@ class Trial:
 
 
 def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
-    """Return the name and the recipe for arguments: a file of params/compare, or methods, one composition each.
+    """Return the name and the recipe for the arguments: a file of params/compare, or methods, with one composition for each.
 
-    Raises FileNotFoundError for a file that is not there, ValueError for what is no method or is named twice.
+    Raises FileNotFoundError for a missing file, and ValueError for an unknown method or one that is named twice.
     """
     given = {name: value for name, value in options.items() if value is not None}
     known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
@@ -118,9 +118,9 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
 
 
 def check_inputs(stage: str, profile: str | None = None) -> None:
-    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes.
+    """Raise FileNotFoundError if an input of a stage's trials is missing, ValueError if the config asks for several processes.
 
-    `profile` is the one that they are written for.
+    `profile` is the profile for which the trials are written.
     """
     config = configuration.load()
     if config.compute.processes > 1:
@@ -136,7 +136,7 @@ def check_inputs(stage: str, profile: str | None = None) -> None:
 
 
 def check_test(stage: str, profile: str | None = None) -> None:
-    """Raise ValueError if there is nothing to measure trials of a stage on. `profile` is the one that they are written for."""
+    """Raise ValueError if there are no items to measure a stage's trials. `profile` is the profile for which the trials are written."""
     if (table := TESTS[stage]).is_file() and _is_empty(table, stage):
         remedy = "Hold something out in `ingest`, and run it." if has_data_of(profile) else _written_for(profile)
         raise ValueError(
@@ -145,7 +145,7 @@ def check_test(stage: str, profile: str | None = None) -> None:
 
 
 def has_data_of(profile: str | None) -> bool:
-    """Return True if params.yaml names the data and the model of a profile; without one, whatever it names."""
+    """Return True if params.yaml names the data and the model of a profile, or if no profile is given."""
     if profile is None:
         return True
     file = Path(f"params/{profile}.yaml")
@@ -160,7 +160,7 @@ def _written_for(profile: str | None) -> str:
 
 
 def _is_empty(table: Path, stage: str) -> bool:
-    """Return True if a test table has no item of what the stage is to improve."""
+    """Return True if a test table has no item for the measure that the stage should improve."""
     import polars as pl
 
     frame = pl.scan_parquet(table)
@@ -170,7 +170,7 @@ def _is_empty(table: Path, stage: str) -> bool:
 
 
 def _alone(name: str) -> dict[str, Any]:
-    """Return the composition whose only part that is not neutral is this method."""
+    """Return the composition in which only this method is not neutral."""
     parts = {"adapter": "none", "selector": "all"}
     families = methods.families_of(name)
     for family in FAMILIES:

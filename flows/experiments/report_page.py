@@ -1,4 +1,4 @@
-"""Make the report's page on request: of the workspace with what its stages may not keep, or of any two models."""
+"""Make the report's page on request: for the workspace, with figures that outputs of stages must not contain, or for any two models."""
 
 import difflib
 import json
@@ -20,28 +20,28 @@ from tasks.io.runs import run_curves, run_links
 from tasks.io.system import git
 
 FOLDER = Path(".ratchet/report")
-"""Of pages on request. `data/report/` has what the stage makes, which repeats."""
+"""The folder of pages on request. `data/report/` has the reproducible page of the stage."""
 GATE_TEXTS = Path("data/ingested/gate_documents.parquet")
 TELEMETRY = {"train/tokens_per_second": "tokens_per_second"}
-"""Metric in MLflow → the quantity on the page; what repeats is in training.json."""
+"""Metric in MLflow → quantity on the page, for metrics that are not reproducible. The reproducible ones are in training.json."""
 EARLIER = {"train/learning_rate": "learning_rate", "train/gradient_norm": "gradient_norm"}
-"""The same of trainings whose training.json does not have them."""
+"""The same, for trainings whose training.json lacks these metrics."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of two models to compare: its name, and where its figures are."""
+    """One of two models to compare: its name, and the files of its figures."""
 
     name: str
     results: Path
     metrics: Path | None = None
     trained: Path | None = None
     record: ModelRecord | None = None
-    """Of a model of the registry, whose results are of the gate set; None of one measured on the test set."""
+    """For a model of the registry, its results on the gate set; None for a model that was measured on the test set."""
 
 
 def of_workspace() -> tuple[Path, str]:
-    """Make the page of this workspace. Returns its path, and the verdict in words."""
+    """Make the page of this workspace. Return its path, and the verdict in words."""
     config = configuration.load()
     if not config.models:
         raise ValueError(
@@ -53,9 +53,9 @@ def of_workspace() -> tuple[Path, str]:
 
 
 def of_two(first: str, second: str) -> tuple[Path, str]:
-    """Make the page of two models. Returns its path, and the verdict on the second in words.
+    """Make the page of two models. Return its path, and the verdict on the second in words.
 
-    Raises ValueError where a name is no model, or where the two were not measured on the same set.
+    Raises ValueError if a name is not a model, or if the two were not measured on the same set.
     """
     config = configuration.load()
     sides = [_side(name, config) for name in (first, second)]
@@ -102,7 +102,7 @@ def _files(side: Side) -> dict[str, Any]:
 
 
 def _side(name: str, config: PipelineConfig) -> Side:
-    """Return the model of a name: an entry of `models`, `COMMIT:ENTRY`, a version's number, `champion` or `candidate`."""
+    """Return the model with a name: an entry of `models`, `COMMIT:ENTRY`, a version's number, `champion` or `candidate`."""
     if name in config.models:
         file = Path(config.models[name].group) / name
         folder = Path(config.models[name].path)
@@ -134,7 +134,7 @@ def _gate_results(name: str) -> Path:
 
 
 def _side_of_commit(revision: str, name: str) -> Side:
-    """Return a model as a commit's dvc.lock has it, from DVC's cache."""
+    """Return a model from a commit's dvc.lock, with its files from DVC's cache."""
     lock = lock_file.parse(git.file_at(revision, lock_file.PATH))
     digests = {out["path"]: out.get("md5", "") for entry in lock.values() for out in entry.get("outs", [])}
     named = {path: digest for path, digest in digests.items() if Path(path).stem == name}
@@ -148,7 +148,7 @@ def _side_of_commit(revision: str, name: str) -> Side:
 
 
 def _since_champion() -> dict[str, Any]:
-    """Return what changed since the champion; empty without one, and without a candidate."""
+    """Return the changes since the champion; empty without a champion or a candidate."""
     if history.read().champion == history.REFERENCE or not promotion.CANDIDATE.is_file():
         return {}
     return _since(model_differences.load_record("champion"), model_differences.load_record("candidate"))
@@ -163,7 +163,7 @@ def _since(before: ModelRecord, after: ModelRecord) -> dict[str, Any]:
 
 
 def _telemetry(config: PipelineConfig) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return what the trainings' runs in MLflow hold of each step, over the trained tokens: quantity → model → points."""
+    """Return the metrics of each step in the trainings' MLflow runs, over the trained tokens: quantity → model → points."""
     trained = {"pretrained": ("pretrain", Path("models/pretrained"))}
     trained |= {name: (f"tune@{name}", Path("models/tuned") / name) for name in config.rounds}
     quantities: dict[str, dict[str, list[tuple[int, float]]]] = {}

@@ -35,7 +35,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def notes() -> str:
-    """Return what the columns of the table mean."""
+    """Return the explanation of the table's columns."""
     return (
         "Means over seeds. Brackets: 95 % intervals. Against the first and at equal domain loss they are of differences paired by "
         "seed (Student's t): what another seed would give. Everywhere else they are a bootstrap over groups of test items, seeds "
@@ -64,7 +64,7 @@ def _cells(row: Row, best: bool) -> Iterator[str]:
 
 
 def _shown(estimate: Estimate, sign: str) -> str:
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):  # of one seed
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):  # with one seed
         return f"{estimate.value:{sign}.3f} [no interval]".replace("-", "−")
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]".replace("-", "−")
 
@@ -79,11 +79,11 @@ def _range(values: Sequence[float], digits: int = 1) -> str:
 
 
 def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
-    """Plot gain against forgetting, of rows that have both, as SVG: a circle for each composition, its area by its trainable parameters,
-    on its intervals.
+    """Plot gain against forgetting as SVG, for rows that have both: a circle with its intervals for each composition, with an area that
+    represents its number of trainable parameters.
 
-    Both are differences to the base, paired by item: how hard the items are is not in their intervals. To the right of the
-    circles there is room for the longest label.
+    Both are differences to the base, paired by item, so that the intervals do not contain the difficulty of the items. To the right of
+    the circles there is room for the longest label.
     """
     left, right, bottom, top = 80, width - 420, height - 60, 20
     forgetting = [row.forgetting for row in rows if row.forgetting]
@@ -114,7 +114,7 @@ def plot(rows: Sequence[Row], width: int = 900, height: int = 420) -> str:
 
 
 def save_plot(rows: Sequence[Row], file: Path) -> bool:
-    """Write the plot and return True where every row has both figures; else remove the one of an earlier comparison."""
+    """Write the plot and return True if every row has both figures. Otherwise remove the plot of an earlier comparison."""
     if not all(row.forgetting for row in rows):
         file.unlink(missing_ok=True)
         return False
@@ -132,7 +132,7 @@ def _plain(value: float) -> str:
 
 
 def _spread(heights: Sequence[float], top: float, bottom: float, gap: float = 15) -> list[float]:
-    """Move heights apart so that no two lines of text overlap, and keep their order."""
+    """Move heights apart so that no two lines of text overlap; their order stays."""
     order = sorted(range(len(heights)), key=heights.__getitem__)
     placed: dict[int, float] = {}
     above = top - gap
@@ -147,7 +147,7 @@ def _spread(heights: Sequence[float], top: float, bottom: float, gap: float = 15
 def _scale(
     estimates: Sequence[Estimate], start: float, end: float
 ) -> tuple[Callable[[float], float], list[tuple[float, float]]]:
-    """Return a function from a figure to its place between `start` and `end`, and the places of the least and the largest figure.
+    """Return a function from a figure to its position between `start` and `end`, and the positions of the smallest and the largest figure.
 
     A bound that does not exist is drawn at the edge.
     """
@@ -161,7 +161,7 @@ def _scale(
 
 
 def diverged_lines(diverged: Mapping[str, Sequence[int]], best: Mapping[str, float]) -> list[str]:
-    """Return which trainings of each composition diverged, and what that does to its figures."""
+    """Return lines that name the diverged trainings of each composition, and the effect on its figures."""
     return [
         f"{name}: diverged at learning rate {best[name]:g} with seed {', '.join(map(str, seeds))}. The figures are of the other seeds, if there "
         "are any, and differences of those that both sides have: they say nothing of how often it diverges. Smaller `learning_rates` may "

@@ -21,34 +21,34 @@ class Row:
     name: str
     rate: float
     losses: list[float | None]
-    """Domain loss by seed; None for a training that diverged, which is in no other figure."""
+    """Domain loss by seed; None for a diverged training, which is left out of all other figures."""
     domain: Estimate
     gain: Estimate
-    """Domain loss less the base's, paired by item; negative is better."""
+    """Domain loss minus the base's, paired by item. Negative is better."""
     against_first: Estimate | None
-    """Domain loss less that of the recipe's first composition, paired by seed: the interval says what another seed would give."""
+    """Domain loss minus that of the recipe's first composition, paired by seed. The interval covers other seeds."""
     on_items: Estimate | None
-    """The same difference paired by item: the interval says what other test items would give, with these very seeds."""
+    """The same difference, paired by item. The interval covers other test items, with the same seeds."""
     forgetting: Estimate | None
-    """General loss less the base's, paired by item; positive is worse. None without general texts, which are a choice."""
+    """General loss minus the base's, paired by item. Positive is worse. None without general texts, which are optional."""
     matched: Estimate | None
-    """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
-    where both losses are measured at every checkpoint, as `pretrain` does."""
+    """General loss minus that of the recipe's first composition at equal domain loss, over seeds. It is known only if both losses are
+    measured at every checkpoint, as in `pretrain`."""
     passed: Estimate | None
     sandbox: int | None
     """The level of the sandbox in which answers were judged."""
     trainable: int
     active: int
-    """The most of them that move in one step."""
+    """The largest number of trainable parameters that change in one step."""
     peak_memory_mb: list[float]
     """By seed."""
     tokens_per_s: list[float]
-    """By seed, over the optimizer steps alone: of CPU time on a CPU and of the clock elsewhere."""
+    """By seed, for the optimizer steps only, from CPU time on a CPU and from wall-clock time elsewhere."""
     bytes: int
 
 
 def diverged(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figures]) -> dict[str, list[int]]:
-    """Return the seeds of each composition whose trained model gives a loss that is no number."""
+    """Return the seeds of each composition whose trained model has a loss that is not finite."""
 
     def is_number(seed: int, name: str, measure: str) -> bool:
         items = _items(results[Trial(name, best[name], seed, True)]["folder"], measure)
@@ -105,15 +105,15 @@ def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figu
 
 
 FIGURES = "figures.json"
-"""The file beside the table of a comparison or a sweep that holds what the table is made of, training by training."""
+"""The file beside the table of a comparison or a sweep with the figures behind the table, training by training."""
 LONGEST = 200
-"""Bytes of a folder's name; most disks take 255."""
+"""Largest number of bytes of a folder's name. Most file systems allow 255."""
 
 
 def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
     """Return the figures of the base and of each training on the test sets, with both losses at every checkpoint if they are known.
 
-    One that is no number, of a training that diverged, is left out. Measures of answers go by their own names: `unit_tests score`.
+    A figure that is not finite, of a diverged training, is left out. Measures of answers keep their names: `unit_tests score`.
     """
     measures = {"loss": MEASURES[recipe.stage], "general": "general", "pass@1": "pass@1"}
     figure_rows = []
@@ -135,7 +135,7 @@ def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
 
 
 def save_figures(name: str, rows: Sequence[Figures]) -> Path:
-    """Write the figures of a comparison, a line for each training, and return their folder."""
+    """Write the figures of a comparison, one line for each training, and return their folder."""
     folder = trial_store.FOLDER / as_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     write_figures(folder / FIGURES, rows)
@@ -143,7 +143,7 @@ def save_figures(name: str, rows: Sequence[Figures]) -> Path:
 
 
 def as_folder(name: str) -> str:
-    """Return a name that a disk takes for a folder. One of many methods or settings is cut, and told from others by its hash."""
+    """Return a valid folder name. A long name of many methods or settings is cut, and a hash distinguishes it from others."""
     if len(name.encode()) <= LONGEST:
         return name
     return f"{name[: LONGEST // 2]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -156,10 +156,10 @@ def write_figures(file: Path, rows: Sequence[Figures]) -> None:
 
 
 def differences_by_seed(rows: Sequence[Figures], of: str, less: str, metric: str) -> list[float]:
-    """Return the metric of composition `of` less that of `less`, for each seed that both were trained with.
+    """Return the metric of composition `of` minus that of `less`, for each seed with which both were trained.
 
-    Metric `matched` is the general loss where both first come down to the same domain loss. Raises ValueError that names the
-    figures there are.
+    Metric `matched` is the general loss at which both first reach the same domain loss. Raises ValueError that names the available
+    figures.
     """
     by_seed = [{row["seed"]: row for row in rows if row["composition"] == name} for name in (of, less)]
     pairs = {seed: (by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())}
@@ -176,12 +176,12 @@ def differences_by_seed(rows: Sequence[Figures], of: str, less: str, metric: str
 
 
 def paired(first: Sequence[float], other: Sequence[float]) -> Estimate:
-    """Return the mean of `other` less `first` over seeds; figures of both stand in the order of the same seeds."""
+    """Return the mean of `other` minus `first` over seeds. Both have the figures of the same seeds in the same order."""
     return over_seeds([after - before for before, after in zip(first, other, strict=True)])
 
 
 def matched(first: Sequence[Figures], other: Sequence[Figures]) -> Estimate | None:
-    """Return by how much more `other` forgets than `first` at equal domain loss, in nats per token over seeds.
+    """Return how much more `other` forgets than `first` at equal domain loss, in nats per token over seeds.
 
     The runs of each seed are compared at the lowest validation loss on the domain that both reach.
     """
@@ -191,7 +191,7 @@ def matched(first: Sequence[Figures], other: Sequence[Figures]) -> Estimate | No
 
 
 Course = list[tuple[float, float]]
-"""Domain and general loss at each checkpoint, from before training on."""
+"""Domain and general loss at each checkpoint, beginning before training."""
 
 
 def _course(row: Figures) -> Course:
@@ -205,17 +205,17 @@ def _matched(first: Course, other: Course) -> float:
 
 
 def _general_at(level: float, course: Course) -> float:
-    """Return the general loss where the course first comes down to this domain loss, on a straight line between two checkpoints."""
+    """Return the general loss at which the curve first reaches this domain loss, by linear interpolation between two checkpoints."""
     (before, kept), *rest = course
     for after, general in rest:
         if before > level >= after:
             return kept + (general - kept) * (before - level) / (before - after)
         before, kept = after, general
-    return course[0][1]  # it never came below where it started
+    return course[0][1]  # the curve never fell below its start
 
 
 def against_base(trainings: Sequence[Figures], base: Figures, measure: str) -> tuple[Estimate, Estimate]:
-    """Return the loss of a model with seeds averaged, and that loss less the base's, paired by item."""
+    """Return the loss of a model, averaged over seeds, and that loss minus the base's, paired by item."""
     before, after = _items(base["folder"], measure), _mean([_items(row["folder"], measure) for row in trainings])
     return ratio(*_columns(after)), _difference(before, after)
 
@@ -262,7 +262,7 @@ def _difference(before: Items, after: Items) -> Estimate:
 
 
 def pareto(table: Iterable[Row]) -> set[str]:
-    """Return the compositions that no other beats in both domain loss and forgetting; in domain loss alone where forgetting is not known."""
+    """Return the compositions that no other beats in both domain loss and forgetting, or in domain loss alone if forgetting is not known."""
     figures = {row.name: (row.domain.value, row.forgetting.value if row.forgetting else 0.0) for row in table}
 
     def beaten(line: tuple[float, float]) -> bool:
@@ -272,7 +272,7 @@ def pareto(table: Iterable[Row]) -> set[str]:
 
 
 def base_losses(results: Mapping[Trial, Figures], stage: str) -> dict[str, Estimate]:
-    """Return the domain and the general loss before any training, as far as there are items of both."""
+    """Return the domain and the general loss before any training, if there are items of both."""
     folder = results[Trial(None, 0.0, 0, True)]["folder"]
     measures = {"domain": MEASURES[stage], "general": "general"}
     items = {name: _items(folder, measure) for name, measure in measures.items()}

@@ -1,6 +1,6 @@
-"""Choose the learning rate of every composition on validation, among equally many values, and beyond them where needed.
+"""Choose the learning rate of every composition on validation, among the same number of values, and beyond these if needed.
 
-A search goes on beyond the first or the last value if that is the best, and beyond the largest if none is better than no training.
+A search continues beyond the first or the last value if that is the best, and beyond the largest if none is better than no training.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from flows.experiments import trials
 from flows.experiments.recipes import Figures, Recipe, Trial
 
 BEYOND = 3
-"""The factor by which a search goes beyond the rates that were tried, and the number of times it may."""
+"""The factor by which a search goes beyond the tried rates, and the largest number of such steps."""
 
 
 def grid(recipe: Recipe) -> list[Trial]:
@@ -20,7 +20,7 @@ def grid(recipe: Recipe) -> list[Trial]:
 
 
 def widened(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Trial]:
-    """Return the next trial of each search without a best rate between two others, three in each search at most."""
+    """Return the next trial of each search whose best rate is not between two others, at most three for each search."""
     further_trials = []
     for name, best in best_rates(recipe, results).items():
         further = beyond(name, best, results)
@@ -32,8 +32,8 @@ def widened(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Trial]:
 def beyond(name: str, best: float, results: Mapping[Trial, Figures]) -> float | None:
     """Return the rate to try next if the best is the smallest or the largest tried; None if it lies between two others.
 
-    A best one that is no better than no training lies on level ground, wherever it lies, and asks for larger rates, unless the largest
-    diverged: adapters of few numbers want rates a hundred times those of others.
+    If the best rate is no better than no training, none of the rates had an effect, so larger ones are tried, unless the largest
+    diverged. Adapters with few parameters need rates a hundred times as large as others.
     """
     tried = _tried(name, results)
     largest = max(tried)
@@ -44,7 +44,7 @@ def beyond(name: str, best: float, results: Mapping[Trial, Figures]) -> float | 
 
 
 def learned(name: str, results: Mapping[Trial, Figures]) -> bool:
-    """Return True if a rate that was tried is better than no training, on validation."""
+    """Return True if a tried rate is better than no training, on validation."""
     return any(row["validation"] < _untrained_loss(row) for row in _tried(name, results).values())
 
 
@@ -66,9 +66,9 @@ def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
 
 
 def best_rates(recipe: Recipe, results: Mapping[Trial, Figures]) -> dict[str, float]:
-    """Return the learning rate of the lowest validation loss, by composition.
+    """Return the learning rate with the lowest validation loss, by composition.
 
-    Raises ValueError for one that diverged at every rate.
+    Raises ValueError for a composition that diverged at every rate.
     """
     lowest: dict[str, tuple[float, float]] = {}
     for trial, row in results.items():
@@ -80,7 +80,7 @@ def best_rates(recipe: Recipe, results: Mapping[Trial, Figures]) -> dict[str, fl
 
 
 def choose(recipe: Recipe, name: str, parent: str) -> dict[Trial, Figures]:
-    """Run the trials that choose learning rates, those beyond the recipe's included, and return their results."""
+    """Run the trials that choose learning rates, including those beyond the recipe's, and return their results."""
     results: dict[Trial, Figures] = {}
     chosen = grid(recipe)
     while chosen:

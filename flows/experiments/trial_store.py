@@ -1,6 +1,6 @@
-"""Keep and run trials, each once: a finished one's folder is named by a hash of everything its result depends on.
+"""Keep and run trials, each once: the name of a finished trial's folder is a hash of everything on which its result depends.
 
-So a comparison or a sweep that was interrupted runs what is left, and what one of them has trained, no other trains again.
+So an interrupted comparison or sweep runs only the rest, and no comparison or sweep repeats a training of another one.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from tasks.trial_on_node import NodeTrial
 FOLDER = Path(".ratchet/compare")
 RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
 SETTINGS = "settings.yaml"
-"""The settings of the last trial that was refused, for messages about them."""
+"""The file with the settings of the last refused trial, to which messages refer."""
 OF_TRAINING = frozenset(
     {
         "validation",
@@ -46,28 +46,28 @@ OF_TRAINING = frozenset(
         "bytes",
     }
 )
-"""What a result tells of the training alone."""
+"""The fields of a result that describe only the training."""
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One trial: what it trains and measures, with all its settings."""
+    """One trial: its training and measurements, with all settings."""
 
     title: str
     """Its name in MLflow."""
     comparison: str
-    """The comparison or sweep that asks for it."""
+    """The comparison or sweep that requests it."""
     stage: str
-    """The stage in which it trains, or whose base is measured."""
+    """The stage in which it trains, or whose base it measures."""
     sections: Mapping[str, Any]
     """The contents of its params.yaml."""
     trains: bool = True
-    """False for the base, which is only measured."""
+    """True if it trains a model; False for the base, which is only measured."""
     test: bool = False
     """True if the model is measured on the test sets."""
     keeps_model: bool = False
     trained: Path | None = None
-    """The folder of a trial that kept the model which this one would train; None if it trains it itself."""
+    """The folder of a trial that kept the model that this one would train; None if it trains the model itself."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Its parameters in MLflow."""
 
@@ -75,7 +75,7 @@ class TrialPlan:
 def write_folder(plan: TrialPlan) -> Path:
     """Write the settings of a trial to its folder, and return the folder.
 
-    Raises ValueError with every problem of the settings. A training that another trial has made is taken over.
+    Raises ValueError with every problem of the settings. If another trial has made the same training, its results are taken over.
     """
     import yaml
 
@@ -97,16 +97,16 @@ def write_folder(plan: TrialPlan) -> Path:
         "tags": {"ratchet.compare": plan.comparison},
         "facts": dict(plan.facts),
     }
-    files.write_atomically(folder / REQUEST, json.dumps(request))  # other trials read it
+    files.write_atomically(folder / REQUEST, json.dumps(request))  # because other trials read it
     if plan.trains and not plan.test and not is_finished(folder):
         _take_over(training, folder)
     return folder
 
 
 def read_settings(text: str) -> PipelineConfig:
-    """Return the config of a trial's settings, from a file of our own: other commands may plan trials meanwhile.
+    """Return the config of a trial's settings, from a private file, because other commands may plan trials meanwhile.
 
-    Raises ValueError with every problem of the settings, which stand in `SETTINGS` then.
+    Raises ValueError with every problem of the settings, and writes them to `SETTINGS`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as place:
@@ -120,7 +120,7 @@ def read_settings(text: str) -> PipelineConfig:
 
 
 def _key(stage: str, config: PipelineConfig, *, trains: bool, test: bool) -> list[str]:
-    """Return everything that a trial's result follows from, what it trains first."""
+    """Return everything on which a trial's result depends, with the training first."""
     key = [configuration.key(stage, ITEMS[stage], config) if trains else ""]
     if test:
         key += [provenance.digest(path) for path in _read_by_test(BASES[stage])]
@@ -134,9 +134,9 @@ def _name(key: Sequence[str]) -> str:
 
 
 def check_unchanged(folders: Iterable[Path]) -> None:
-    """Raise ValueError if the data or the code that a trial was planned with have changed.
+    """Raise ValueError if data or code have changed since a trial was planned.
 
-    What trains now would be other than what it is named by, and is not to be compared with those before.
+    The training would no longer be the one that its folder names, and could not be compared with earlier ones.
     """
     for folder in folders:
         request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
@@ -155,7 +155,7 @@ def _read_by_test(base: str) -> list[Path]:
 
 
 def _take_over(training: str, folder: Path) -> None:
-    """Take the figures of a training over from a trial that measured the same one on the test sets too."""
+    """Take over the figures of a training from a trial that also measured the same training on the test sets."""
     for other in FOLDER.glob(f"*/{RESULT}"):
         if json.loads((other.parent / REQUEST).read_text(encoding="utf-8")).get("training") == training:
             figures = {name: value for name, value in _read(other).items() if name in OF_TRAINING}
@@ -169,13 +169,13 @@ def is_finished(folder: Path) -> bool:
 
 
 class Runner:
-    """Runs trials one after the other on this machine, or side by side on the Ray cluster that the environment names.
+    """Runs trials one after the other on this machine, or in parallel on the Ray cluster that the environment names.
 
-    What it needs for that, a fork server or a connection, starts with the first trial and ends with the `with` block.
+    The fork server or the connection that it needs starts with the first trial and ends with the `with` block.
     """
 
     def __init__(self, label: str, parent: str, *, forks: bool = True) -> None:
-        """`parent` is the MLflow run that trials belong to. Without `forks` each is a process of its own."""
+        """`parent` is the MLflow run that is the parent of trials. Without `forks`, each trial is a separate process."""
         self._label, self._parent, self._forks = label, parent, forks
         self._stack = ExitStack()
         self._cluster: ray_cluster.Cluster | None = None
@@ -207,13 +207,13 @@ class Runner:
                 raise _failure(folder, code)
             try:
                 check_unchanged([folder])
-            except ValueError:  # nobody knows whether it read the earlier or the later
+            except ValueError:  # it may have read the data before or after the change
                 (folder / RESULT).unlink()
                 raise
             yield folder
 
     def _on_cluster(self, address: str, waiting: Sequence[Path]) -> Generator[Path]:
-        """Run trials side by side, and yield each when its result is written here. Nodes write nothing."""
+        """Run trials in parallel, and yield each when its result is written on this machine. Nodes write nothing."""
         if not waiting:
             return
         if self._cluster is None:
@@ -235,7 +235,7 @@ class Runner:
 def _failure(folder: Path, code: int) -> RuntimeError:
     title = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["title"]
     why = "failed; the lines above say why"
-    if (number := -code if code < 0 else code - 128) in [*signal.Signals]:  # it could say nothing
+    if (number := -code if code < 0 else code - 128) in [*signal.Signals]:  # it has reported nothing
         why = f"was ended by {signal.Signals(number).name}"
         why += ", as the system does where memory runs out" if number == signal.SIGKILL else ""
     return RuntimeError(f"{title} {why}. What is finished is kept in {FOLDER}.")
@@ -253,7 +253,7 @@ def _for_node(folder: Path, parent: str) -> NodeTrial:
 
 
 def _needs(folder: Path) -> Needs:
-    """Return what a trial takes of a node: what its stage requests in `resources`, else the cores and the GPU that it computes with."""
+    """Return the request of a trial on a node: that of its stage in `resources`, else the cores and the GPU that it uses."""
     config = configuration.load(folder / "params.yaml")
     stage = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["stage"] or "evaluate"
     declared = config.resources.get(stage, Resources())
@@ -270,7 +270,7 @@ def _read(path: Path) -> Figures:
 def _fork_server() -> Iterator[None]:
     """Run a fork server within the block. Its forks use the threads of params.yaml; trials that set others run without it.
 
-    The first trial waits for it: memory is compared between trials, and a child includes what the server imported.
+    The first trial waits for it, because memory is compared between trials, and a child's memory includes the server's imports.
     """
     if not client.is_wanted():
         yield
@@ -285,7 +285,7 @@ def _fork_server() -> Iterator[None]:
 
 
 def _run(folder: Path, variables: Mapping[str, str]) -> int:
-    """Run the trial in a folder, in a child of the fork server or in a process of its own, and return the exit code."""
+    """Run the trial in a folder, in a child of the fork server or in a separate process, and return the exit code."""
     code = client.run([str(folder)], "tasks.run_trial", name="trial", variables=variables, ends_with_parent=False)
     if code is None:
         command = [sys.executable, "-m", "tasks.run_trial", str(folder)]

@@ -18,7 +18,7 @@ def execute(
 ) -> dict[Trial, Figures]:
     """Run the trials without a result, and return all results.
 
-    Raises ValueError where data or code have changed since the `earlier` ones of the comparison were planned.
+    Raises ValueError if data or code have changed since the `earlier` trials of the comparison were planned.
     """
     trial_store.check_unchanged(Path(result["folder"]) for result in earlier)
     folders = [write_folder(recipe, name, trial) for trial in trials]
@@ -53,7 +53,7 @@ def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     tokens = recipe.tokens if trial.test else (recipe.search_tokens or recipe.tokens)
     section = sections[recipe.stage] | changes | {"max_tokens": tokens, "seed": trial.seed, "epochs": 1000}
     if not trial.test:
-        section["save_every"] = 0  # what is measured on the way chooses nothing
+        section["save_every"] = 0  # validation during the training chooses nothing
     sections[recipe.stage] = section
     for family in configuration.declaration(recipe.stage).parts:
         sections["methods"].setdefault(section.get(family.removesuffix("s"), "none"), {})

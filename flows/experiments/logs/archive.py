@@ -1,4 +1,4 @@
-"""Read JSON from a zip that somebody else wrote: within limits, and with the codecs that inspect-ai uses.
+"""Read JSON from an untrusted zip, within limits and with the codecs that inspect-ai uses.
 
 inspect-ai compresses with Zstandard (method 93), which Python's zipfile reads from 3.14 on; the bytes of such a member are found by
 its local header (PKWARE's APPNOTE, 4.3.7) and unpacked by pyarrow. No member is written to disk, so its name can lead nowhere.
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 LIMIT = 2**30
-"""Bytes of a log that are unpacked at most, all its parts together."""
+"""Largest number of bytes that are unpacked from a log, over all its parts."""
 _ZSTANDARD = 93
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, and the lengths of the name and of the extra field that follow."""
@@ -23,7 +23,7 @@ class Archive:
     """A zip open for reading."""
 
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
-        """Raises ValueError for a file that has no directory of a zip, as one that was cut off."""
+        """Raises ValueError for a file without a zip directory, such as one that was cut off."""
         self._path, self._limit, self._unpacked = path, limit, 0
         try:
             self._zip = zipfile.ZipFile(path)
@@ -42,18 +42,18 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """The names of its members, in the order of the directory."""
+        """Return the names of its members, in the order of the directory."""
         return self._zip.namelist()
 
     def read_json(self, name: str) -> Any:
-        """Return the contents of a member. Raises ValueError for one that is too large, damaged, encrypted, or no JSON."""
+        """Return the contents of a member. Raises ValueError if it is too large, damaged, encrypted, or not JSON."""
         info = self._zip.getinfo(name)
         room = self._limit - self._unpacked
         if info.file_size > room:
             raise ValueError(self._too_large(info.file_size))
         try:
             with self._open(info) as member:
-                data = member.read(info.file_size + 1)  # more than the directory says: it says too little
+                data = member.read(info.file_size + 1)  # more than the directory states, which is wrong then
         except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"{self._path}: {name} cannot be unpacked ({error}).") from error
         if len(data) != info.file_size or zlib.crc32(data) != info.CRC:

@@ -1,4 +1,4 @@
-"""Compare logs item by item: levels, differences with intervals, tests corrected for their number, and what would decide."""
+"""Compare logs item by item: means, differences with intervals, tests corrected for their number, and the power of the comparison."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -34,9 +34,9 @@ class Comparison:
     before: Estimate
     after: Estimate
     difference: Estimate
-    """Of the other log less the first."""
+    """The difference of the other log minus the first."""
     changes: tuple[Change, ...]
-    """The items whose scores differ, the largest difference first."""
+    """The items whose scores differ, with the largest difference first."""
     test: str
     p: float
     power: paired.Power
@@ -46,17 +46,17 @@ class Comparison:
 
     @property
     def rose(self) -> int:
-        """Items with a higher score in the other log."""
+        """Return the number of items with a higher score in the other log."""
         return sum(change.after > change.before for change in self.changes)
 
     @property
     def fell(self) -> int:
-        """Items with a lower score in the other log."""
+        """Return the number of items with a lower score in the other log."""
         return len(self.changes) - self.rose
 
     @property
     def verdict(self) -> str:
-        """`higher`, `lower`, `equal` if no item differs, else `open`."""
+        """Return `higher`, `lower`, `equal` if no item differs, else `open`."""
         if not self.changes:
             return "equal"
         if self.adjusted >= ALPHA:
@@ -78,9 +78,9 @@ class Report:
 def compare(
     paths: Sequence[Path], *, group: str | None = None, measures: Sequence[str] = (), all_pairs: bool = False
 ) -> Report:
-    """Compare every log with the first, or each with each, on every measure that both have.
+    """Compare every log with the first, or every two logs, on every measure that both have.
 
-    `group` names the field of an item whose equal values make a group that is resampled and flipped together. Raises ValueError
+    `group` names the field of an item whose equal values form a group, which is resampled and flipped as a whole. Raises ValueError
     if two logs share nothing that can be compared, or are the same.
     """
     if len(paths) < 2:
@@ -109,7 +109,7 @@ def compare(
 
 
 def _measures(pair: Pair, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the measures that both logs have, and those that one alone has."""
+    """Return the measures that both logs have, and those that only one has."""
     before, after = (
         dict.fromkeys(measure for item in task.items.values() for measure in item.scores)
         for task in (pair.before, pair.after)
@@ -131,7 +131,7 @@ def _measures_of(log: Log) -> list[str]:
 
 
 def _compare(pair: Pair, measure: str, group: str | None, alpha: float) -> Comparison:
-    """Return one comparison, its p-value not yet corrected. `alpha` is the level at which power is told."""
+    """Return one comparison, without the correction of its p-value. `alpha` is the level for which power is computed."""
     ids = [item for item in pair.items if all(measure in task.items[item].scores for task in (pair.before, pair.after))]
     if not ids:
         raise ValueError(f"{pair.first} and {pair.other} have no item in common that both score by {measure}.")
@@ -163,7 +163,7 @@ def _compare(pair: Pair, measure: str, group: str | None, alpha: float) -> Compa
 
 
 def _group(pair: Pair, item: str, field: str) -> str:
-    """Return the group of an item, as the first log has it."""
+    """Return the group of an item in the first log."""
     for task in (pair.before, pair.after):
         if (value := task.items[item].facts.get(field)) is not None:
             return value

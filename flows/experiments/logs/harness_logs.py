@@ -1,4 +1,4 @@
-"""Read what lm-evaluation-harness writes with `--log_samples`: samples_TASK_DATE.jsonl beside results_DATE.json."""
+"""Read the output of lm-evaluation-harness with `--log_samples`: samples_TASK_DATE.jsonl beside results_DATE.json."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def is_sample(row: Mapping[str, Any]) -> bool:
 
 
 def read_samples(path: Path) -> TaskLog:
-    """Return the results of one task. Version and model are those of the table of results beside it, if there is one."""
+    """Return the results of one task. Version and model come from the file of results beside it, if there is one."""
     match = _NAME.fullmatch(path.name)
     task, date = (match["task"], match["date"]) if match else (path.stem, None)
     table = path.with_name(f"results_{date}.json")
@@ -62,7 +62,7 @@ def _read_results(path: Path) -> dict[str, Any]:
 
 
 def _shots(results: Mapping[str, Any], task: str) -> str:
-    """Return what the prompts were made with: examples shown, system instruction, chat template."""
+    """Return the parts of the prompts: few-shot examples, system instruction, chat template."""
     shots = (results.get("n-shot") or {}).get(task)
     parts = (shots, results.get("system_instruction"), results.get("chat_template_sha"))
     return json.dumps(parts) if results else ""

@@ -1,7 +1,7 @@
 """Read inspect-ai's logs: `.eval`, a zip of JSON, and the older `.json` (https://inspect.aisi.org.uk/eval-logs.html).
 
-Of a zip the header and the summaries of its samples are read, and not the transcripts, which may take gigabytes. A log whose
-evaluation did not end has its summaries in parts, in a journal.
+From a zip, the header and the summaries of the samples are read, but not the transcripts, which may take gigabytes. If the evaluation did not
+end, the summaries are in parts, in a journal.
 """
 
 import json
@@ -17,11 +17,11 @@ from flows.experiments.logs.scores import build_items
 HEADER, START, SUMMARIES = "header.json", "_journal/start.json", "summaries.json"
 _JOURNAL = re.compile(r"_journal/summaries/(\d+)\.json")
 _CUT = "...\n(content truncated)"
-"""The end of a text that inspect-ai cut for its summary."""
+"""The end of a text that inspect-ai cut in its summary."""
 
 
 def read_eval(path: Path) -> TaskLog:
-    """Return the results in an `.eval` file. Raises ValueError if it is none, or is damaged."""
+    """Return the results in an `.eval` file. Raises ValueError if it is not one, or is damaged."""
     with Archive(path) as archive:
         names = set(archive.names)
         if not names & {HEADER, START}:
@@ -31,7 +31,7 @@ def read_eval(path: Path) -> TaskLog:
 
 
 def read_json(path: Path) -> TaskLog:
-    """Return the results in a log in the older form, one JSON object. Raises ValueError if it is too large, cut off, or no such log."""
+    """Return the results in a log of the older form, one JSON object. Raises ValueError if it is too large, cut off, or not such a log."""
     if (size := path.stat().st_size) > LIMIT:
         raise ValueError(f"{path} has {size / 2**30:.1f} GiB; at most {LIMIT / 2**30:g} GiB of a log are read.")
     try:
@@ -44,7 +44,7 @@ def read_json(path: Path) -> TaskLog:
 
 
 def is_log(value: object) -> bool:
-    """Return True for the contents of a log in the older form."""
+    """Return True for the contents of a log of the older form."""
     return isinstance(value, dict) and isinstance(value.get("eval"), dict) and "status" in value
 
 
@@ -106,7 +106,7 @@ def _unfinished(header: Mapping[str, Any], samples: Sequence[Mapping[str, Any]])
 
 
 def _text(value: object) -> str:
-    """Return an input or a target as one text: of messages their roles and texts, since their ids differ from run to run."""
+    """Return an input or a target as one text. For messages, it has their roles and texts, because their ids differ between runs."""
     if isinstance(value, str):
         return value.removesuffix(_CUT)
     if isinstance(value, list):

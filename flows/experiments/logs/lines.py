@@ -1,4 +1,4 @@
-"""Read JSON Lines one by one: what is broken is named by its number, and a last line that was cut off is told apart."""
+"""Read JSON Lines one by one. A broken line is named by its number, and a last line that was cut off is reported separately."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 LINE_LIMIT = 64 * 2**20
-"""Bytes of a line."""
+"""Largest number of bytes of a line."""
 
 
 def read_lines(path: Path, remarks: list[str]) -> Iterator[dict[str, Any]]:
@@ -33,7 +33,7 @@ def read_lines(path: Path, remarks: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def first_object(path: Path) -> dict[str, Any] | None:
-    """Return the object in the first line that holds anything, or None if it holds no JSON object."""
+    """Return the object in the first line that is not empty, or None if that is not a JSON object."""
     with path.open("rb") as file:
         for line in iter(lambda: file.readline(LINE_LIMIT), b""):
             if line.strip():

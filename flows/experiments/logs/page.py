@@ -1,4 +1,4 @@
-"""Render a comparison of logs as one page of HTML, which loads and runs nothing."""
+"""Render a comparison of logs as one HTML page, which loads nothing and has no scripts."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from flows.experiments.logs import rendering
 from flows.experiments.logs.comparison import Comparison, Report
 
 CHANGES = 20
-"""Items of a measure that are listed."""
+"""Largest number of listed items of a measure."""
 LEFT, RIGHT, ROW = 3, 97, 44
-"""Start and end of the plot in per cent of its width, so that its text keeps its size on a phone, and the height of a row in pixels."""
+"""Start and end of the plot in per cent of its width (so that text keeps its size on a phone), and the height of a row in pixels."""
 NAME_CHARS = 18
-"""Characters of a log's name at the head of the plot: two names stand side by side on a phone."""
+"""Largest number of characters of a log's name above the plot, so that two names fit beside each other on a phone."""
 
 
 def page(report: Report) -> str:
@@ -68,7 +68,7 @@ def _section(comparisons: Sequence[Comparison], first: str, other: str) -> dict[
 
 
 def forest_plot(rows: Sequence[tuple[str, Comparison]], first: str, other: str) -> Markup:
-    """Draw each difference on its interval as SVG; a filled point is decided, a hollow one is not."""
+    """Draw each difference with its interval as SVG. A filled point is decided, a hollow one is not."""
     bounds = [x for _, one in rows for x in (one.difference.low, one.difference.high, one.difference.value)]
     reach = max([abs(x) for x in bounds if math.isfinite(x)] + [1e-9]) * 1.05
 
@@ -99,5 +99,5 @@ def forest_plot(rows: Sequence[tuple[str, Comparison]], first: str, other: str) 
 
 
 def _text(x: float, y: float, content: str, kind: str) -> Markup:
-    """Return a text at `x` per cent."""
+    """Return the SVG of a text at `x` per cent of the width."""
     return Markup('<text class="{}" x="{:.2f}%" y="{}">{}</text>').format(kind, x, y, escape(content))

@@ -1,4 +1,4 @@
-"""Pair the items of two logs, and say what sets the logs apart beside their scores."""
+"""Pair the items of two logs, and report how the logs differ apart from their scores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 from flows.experiments.logs.records import Log, TaskLog, counted, differ
 
 SHOWN = 3
-"""Items that a warning names."""
+"""Largest number of items that a warning names."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two logs of one task, and the items that both have."""
+    """Two logs of one task, with their common items."""
 
     first: str
     other: str
@@ -25,7 +25,7 @@ class Pair:
 
 
 def names(logs: Sequence[Log]) -> list[str]:
-    """Return a short name for each log: the last part of its path, or as many parts as tell it from the others."""
+    """Return a short name for each log: the last part of its path, or as many parts as distinguish it from the others."""
     paths = [log.path.resolve() for log in logs]
     suffixes = ["" if log.path.is_dir() else log.path.suffix for log in logs]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
@@ -40,7 +40,7 @@ def names(logs: Sequence[Log]) -> list[str]:
 
 
 def check_distinct(logs: Sequence[Log]) -> None:
-    """Raise ValueError if two of the logs are copies, or two files of one run: a difference between them says nothing."""
+    """Raise ValueError if two of the logs are copies, or two files of one run, because their difference has no meaning."""
     for number, log in enumerate(logs):
         for earlier in logs[:number]:
             runs = [{task.run for task in one.tasks.values() if task.run} for one in (earlier, log)]
@@ -53,9 +53,9 @@ def check_distinct(logs: Sequence[Log]) -> None:
 
 
 def pair(first: tuple[str, Log], other: tuple[str, Log]) -> list[Pair]:
-    """Return the pairs of tasks that two logs share. Logs of one task each are paired whatever its name.
+    """Return the pairs of common tasks of two logs. Logs of one task each are paired even if its names differ.
 
-    Raises ValueError if they share no task, or no item of one, or if most items with equal ids are other items.
+    Raises ValueError if they share no task, or no item of a task, or if most items with equal ids are different items.
     """
     (first_name, before), (other_name, after) = first, other
     if len(before.tasks) == len(after.tasks) == 1:
@@ -83,7 +83,7 @@ def unpaired_tasks(first: Log, other: Log) -> list[str]:
 
 
 def _shared(before: TaskLog, after: TaskLog, first: Path, other: Path) -> list[str]:
-    """Return the ids that both have, in the order of the first."""
+    """Return the ids that both have, in the order of the first log."""
     ids = [item for item in before.items if item in after.items]
     if not ids:
         examples = [", ".join(list(task.items)[:SHOWN]) for task in (before, after)]

@@ -1,4 +1,4 @@
-"""Read one argument of the command: tell by its contents what a file is, and put the files of a folder together."""
+"""Read one argument of the command: recognise the kind of a file by its contents, and combine the files of a folder."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Read = Callable[[Path], dict[str, TaskLog]]
 
 
 def read(path: Path) -> Log:
-    """Return the log at `path`. Raises ValueError if it is none of the three, FileNotFoundError if nothing is there."""
+    """Return the log at `path`. Raises ValueError if it is none of the three kinds, and FileNotFoundError if nothing is there."""
     if not path.exists():
         raise missing(path)
     files = log_files(path) if path.is_dir() else [path]
@@ -39,7 +39,7 @@ def read(path: Path) -> Log:
 
 
 def log_files(folder: Path) -> list[Path]:
-    """Return the logs under a folder: of the first kind that there is, of several. Raises ValueError if there is none."""
+    """Return the logs below a folder. If there are several kinds, only those of the first kind count. Raises ValueError if there is none."""
     for pattern in ("*.eval", "samples_*.jsonl", "*.json", "*.jsonl"):
         if files := sorted(file for file in folder.rglob(pattern) if not file.name.startswith("results_")):
             return files

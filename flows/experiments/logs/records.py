@@ -1,4 +1,4 @@
-"""The records of a log: the items of each task with their scores, whatever harness wrote them."""
+"""The records of a log, for all harnesses: the items of each task with their scores."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Any
 
 DIGESTED = 5000
-"""Characters of a text that its digest is of: inspect-ai cuts the texts of its summaries a little above."""
+"""Number of characters of a text from which its digest is computed. inspect-ai cuts the texts of its summaries slightly above it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One judged answer as a log has it. An item has one for each epoch, or one for each filter."""
+    """One judged answer in a log. An item has one for each epoch, or one for each filter."""
 
     item: str
     target: str
-    """Digest of the right answer, or of the document: items with equal ids and other targets are other items."""
+    """Digest of the right answer, or of the document. Items with equal ids and different targets are different items."""
     prompt: str
-    """Digest of what the model was asked."""
+    """Digest of the prompt."""
     facts: Mapping[str, str]
     """Fields of the item, one of which may name its group."""
     scores: Mapping[str, Any]
-    """Score by measure, as the log has it."""
+    """Score in the log, by measure."""
     error: str = ""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item with the mean of its scores over epochs."""
+    """One item with its mean scores over epochs."""
 
     target: str
     prompt: str
@@ -45,14 +45,14 @@ class TaskLog:
     version: str
     """The version of the task, empty if the log has none."""
     solver: str
-    """The prompt template and the other steps that answer, as far as the log has them."""
+    """The prompt template and the other solver steps, as far as the log has them."""
     run: str
-    """The harness's id of the run: two files of one run have the same. Empty if the log has none."""
+    """The harness's id of the run, which is equal in two files of one run. Empty if the log has none."""
     items: Mapping[str, Item]
     epochs: int
     """The largest number of scores of one item."""
     remarks: tuple[str, ...]
-    """Sentences about what the log lacks, with counts."""
+    """Remarks about what the log lacks, with counts."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def differ(first: str, other: str) -> bool:
-    """Return whether two digests are of different texts; an empty one, of a text that a log lacks, differs from none."""
+    """Return True if two digests are of different texts. An empty one, of a text that a log lacks, differs from none."""
     return bool(first and other and first != other)
 
 
 def digest(text: str) -> str:
-    """Return the digest of the first `DIGESTED` characters of a text; empty for an empty text, which is one that a log lacks."""
+    """Return the digest of the first `DIGESTED` characters of a text; empty for an empty text, which means that the log lacks it."""
     return hashlib.sha256(text[:DIGESTED].encode("utf-8", "surrogatepass")).hexdigest() if text else ""

@@ -14,7 +14,7 @@ from tasks.core.text.visible import visible
 
 SHOWN_CHARS = 60
 WIDTH = 120
-"""Characters of a line of the legend."""
+"""Largest number of characters of a line in the legend."""
 HEAD = ("measure", "items", "", "", "difference", "+", "=", "−", "p", "p, Holm", "", "to decide", "decides")
 """Columns 2 and 3 are named after the logs; `+`, `=` and `−` count items that score higher, the same and lower."""
 
@@ -60,7 +60,7 @@ def legend(report: Report) -> str:
 
 
 def warnings(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return what sets the logs of a pair apart, and what a measure of theirs lacks, each once."""
+    """Return the differences between the logs of a pair, and what their measures lack, each once."""
     lines: dict[str, None] = {}
     for one in comparisons:
         task = f"{one.pair.task}: " if several_tasks(comparisons) else ""
@@ -77,7 +77,7 @@ def several_tasks(comparisons: Sequence[Comparison]) -> bool:
 
 
 def title(comparison: Comparison, with_task: bool) -> str:
-    """Return the name of a measure, after that of its task where there are several."""
+    """Return the name of a measure, with that of its task before it if there are several."""
     name = f"{comparison.pair.task}/{comparison.measure}" if with_task else comparison.measure
     return shown(name)
 
@@ -88,7 +88,7 @@ def shown(text: str, chars: int = SHOWN_CHARS) -> str:
 
 
 def clipped(name: str, chars: int = 32) -> str:
-    """Return the name of a log for the head of a column: both its ends, since dates and numbers at the end tell logs apart."""
+    """Return the name of a log for the head of a column: its beginning and its end, because dates and numbers at the end distinguish logs."""
     name = shown(name, 500)
     return name if len(name) <= chars else f"{name[: chars // 2 - 1]}…{name[-chars // 2 :]}"
 
@@ -112,7 +112,7 @@ def p_value(p: float) -> str:
 
 
 def to_decide(comparison: Comparison) -> str:
-    """Format the number of items that would decide the observed difference."""
+    """Format the number of items that would be needed to detect the observed difference."""
     return f"{comparison.power.items:,}" if comparison.power.items is not None else "—"
 
 
@@ -122,7 +122,7 @@ def detectable(comparison: Comparison) -> str:
 
 
 def describe(name: str, log: Log) -> Iterator[tuple[str, str]]:
-    """Yield the name of a log and the facts about it, once for each of its tasks."""
+    """Yield the name of a log and facts about it, once for each of its tasks."""
     for task in log.tasks.values():
         facts = [
             log.harness,

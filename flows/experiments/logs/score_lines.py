@@ -1,4 +1,4 @@
-"""Read plain JSON Lines of scores: an id, and `score`, or `scores` by name, or numbers under names of their own.
+"""Read plain JSON Lines of scores: an id, and `score`, or `scores` by name, or numbers in fields of any name.
 
 {"id": "q1", "score": 1, "group": "algebra"}
 {"id": "q1", "scores": {"exact": true, "rouge": 0.41}, "task": "trivia", "epoch": 2}
@@ -17,7 +17,7 @@ from flows.experiments.logs.scores import build_items
 IDS = ("id", "item", "item_id", "sample_id", "doc_id")
 TARGETS = ("target", "answer", "reference")
 SAID = "answer"
-"""The target of a line that has no other of these fields; else what the model said."""
+"""The field that is the target of a line without the other fields, else the model's answer."""
 PROMPTS = ("prompt", "input", "question")
 NOT_SCORES = {*IDS, *TARGETS, *PROMPTS, "score", "scores", "task", "model", "version", "epoch", "group", "metadata"}
 
@@ -28,7 +28,7 @@ def has_scores(row: Mapping[str, Any]) -> bool:
 
 
 def read_scores(path: Path) -> dict[str, TaskLog]:
-    """Return the results by task; lines without one belong to a task named as the file is."""
+    """Return the results by task. Lines without a task belong to one with the name of the file."""
     remarks: list[str] = []
     answers: dict[str, list[Answer]] = defaultdict(list)
     known: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -80,6 +80,6 @@ def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return the digest of the first of these fields that holds anything; empty without one, which equals every other."""
+    """Return the digest of the first of these fields that is not empty; without one an empty text, which equals every other digest."""
     value = next((row[name] for name in names if row.get(name) not in (None, "")), "")
     return digest(value if isinstance(value, str) else json.dumps(value, sort_keys=True))

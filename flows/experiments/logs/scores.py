@@ -9,14 +9,14 @@ from typing import Any
 from flows.experiments.logs.records import Answer, Item, counted, differ
 
 GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
-"""inspect-ai's letters: correct, incorrect, partly, no answer."""
+"""The letters of inspect-ai: correct, incorrect, partially correct, no answer."""
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 SHOWN = 3
-"""Examples that a remark names."""
+"""Number of examples that a remark names."""
 
 
 def number(value: object) -> float | None:
-    """Return a score as a number: numbers, truth values, inspect-ai's grades, and texts of these. Else None."""
+    """Return a score as a number, from numbers, booleans, inspect-ai's grades, and texts of these; None for anything else."""
     if isinstance(value, str):
         if value in GRADES:
             return GRADES[value]
@@ -36,9 +36,9 @@ def number(value: object) -> float | None:
 
 
 def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item], int, list[str]]:
-    """Return the items, the largest number of scores of one, and remarks on what was left out.
+    """Return the items, the largest number of scores of an item, and remarks on what was left out.
 
-    A measure with several scores of an item is averaged. Raises ValueError if two different items have one id, or nothing has a score.
+    Several scores of an item in one measure are averaged. Raises ValueError if two different items have one id, or if there is no score.
     """
     first: dict[str, Answer] = {}
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -105,7 +105,7 @@ def _remarks(
 
 
 def _flat(scores: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the scores, those of a mapping one by one as `scorer.key`."""
+    """Yield the scores. The entries of a mapping are yielded one by one as `scorer.key`."""
     for measure, value in scores.items():
         if isinstance(value, Mapping):
             yield from ((f"{measure}.{key}", inner) for key, inner in value.items())

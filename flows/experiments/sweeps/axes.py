@@ -1,4 +1,4 @@
-"""Read what a sweep varies: `SETTING=VALUE,VALUE`, `SETTING=0..4` for whole numbers, `SETTING=1e-4..1e-2` for a span to draw from."""
+"""Read the axes of a sweep: `SETTING=VALUE,VALUE`, `SETTING=0..4` for whole numbers, `SETTING=1e-4..1e-2` for a span from which values are drawn."""
 
 import json
 import math
@@ -11,55 +11,55 @@ from typing import Any
 import yaml
 
 MOST = 10_000
-"""Values of one range of whole numbers."""
+"""Largest number of values in a range of whole numbers."""
 FORM = "`--set SETTING=VALUE,VALUE`, or `--set SETTING=FIRST..LAST`"
 SPAN = re.compile(r"(?P<first>[-+.\deE]+?)\.\.(?P<last>[-+.\deE]+)")
 DECADE = 10
-"""A span whose ends are positive and differ by this factor or more is drawn from on a logarithmic scale."""
+"""If the ends of a span are positive and differ by this factor or more, values are drawn on a logarithmic scale."""
 DIGITS = 3
-"""Digits of a number that was drawn, so that people can read and repeat it."""
+"""Significant digits of a drawn number, so that people can read and repeat it."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Numbers between two, to draw from."""
+    """A span of numbers from which values are drawn."""
 
     low: float
     high: float
 
     @property
     def is_logarithmic(self) -> bool:
-        """True if a factor is as likely anywhere in it."""
+        """Return True if values are drawn on a logarithmic scale."""
         return self.low > 0 and self.high >= DECADE * self.low
 
     def draw(self, source: random.Random) -> float:
-        """Return a number of it."""
+        """Draw a number from the span."""
         if self.is_logarithmic:
             return self.rounded(math.exp(source.uniform(math.log(self.low), math.log(self.high))))
         return self.rounded(source.uniform(self.low, self.high))
 
     def rounded(self, value: float) -> float:
-        """Return a number of it with few digits."""
+        """Return a number of the span, rounded to few digits."""
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting, and what it is set to."""
+    """A setting and its values."""
 
     setting: str
     values: tuple[Any, ...] = ()
-    """Empty where a span stands in their place."""
+    """The values; empty if there is a span."""
     span: Span | None = None
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Values by which to see what the setting does: all, or the ends of its span."""
+        """Return values for checking the setting: all of them, or the ends of its span."""
         return (self.span.low, self.span.high) if self.span else self.values
 
 
 def read(texts: Sequence[str]) -> list[Axis]:
-    """Return an axis for each `--set`. Raises ValueError for what is none, is empty, or names a setting twice."""
+    """Return an axis for each `--set`. Raises ValueError if one is malformed or empty, or if a setting is named twice."""
     axes = [_axis(text) for text in texts]
     names = [axis.setting for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -97,7 +97,7 @@ def _axis(text: str) -> Axis:
 
 
 def _identity(value: Any) -> str:
-    """Return a text that equal values share: 8 and 8.0 train the same, and a seed that counts twice makes intervals too narrow."""
+    """Return a text that is the same for equal values. 8 and 8.0 train the same model, and a seed that counts twice makes intervals too narrow."""
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
@@ -118,7 +118,7 @@ def _expanded(setting: str, item: Any) -> Sequence[Any]:
 
 
 def _number_or(item: Any) -> Any:
-    """Return the number in a text, as `1e-3`, which YAML takes for a word; else the item itself."""
+    """Return the number in a text such as `1e-3`, which YAML reads as a string; else the item itself."""
     if not isinstance(item, str):
         return item
     for kind in (int, float):

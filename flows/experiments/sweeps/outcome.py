@@ -1,4 +1,4 @@
-"""Tell what came of a sweep: a table, the figures of each trial, a page with a picture, and the winner's settings in params.yaml."""
+"""Report the outcome of a sweep: a table, the figures of each trial, a page with a plot, and the winner's settings in params.yaml."""
 
 import json
 import math
@@ -31,31 +31,31 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Tested:
-    """The winner on the test set: its loss, with seeds averaged, and that loss less the base's. Intervals are over test items."""
+    """The winner on the test set: its loss, averaged over seeds, and that loss minus the base's. Intervals are over test items."""
 
     loss: Estimate
     gain: Estimate
 
 
 def test(sweep: Sweep, measured: Sequence[Figures], base: Figures) -> Tested:
-    """Return what the winner's trials and the base came to on the test set."""
+    """Return the test results of the winner's trials and of the base."""
     return Tested(*results_table.against_base(measured, base, MEASURES[sweep.stage]))
 
 
 def ranked(sweep: Sweep, rows: Sequence[Row]) -> list[Row]:
-    """Return the points, the best first; those that diverged come last."""
+    """Return the points with the best first and the diverged ones last."""
     return sorted(rows, key=lambda row: (not math.isfinite(row.mean), sweep.sign * row.mean))
 
 
 def against_best(row: Row, winner: Row) -> Estimate | None:
-    """Return a point's figure less the winner's, paired by seed; None for the winner and for a single seed."""
+    """Return a point's figure minus the winner's, paired by seed; None for the winner and for a single seed."""
     if row is winner or len(row.values) < 2 or not math.isfinite(row.mean):
         return None
     return over_seeds([value - best for value, best in zip(row.values, winner.values, strict=True)])
 
 
 def spread(values: Sequence[float]) -> Estimate | None:
-    """Return the mean over seeds with its interval; None for a single seed, which has none."""
+    """Return the mean over seeds with its interval; None for a single seed."""
     return over_seeds(values) if len(values) > 1 else None
 
 
@@ -85,7 +85,7 @@ def _cells(sweep: Sweep, row: Row, winner: Row | None) -> Iterator[str]:
 
 
 def notes(sweep: Sweep, rows: Sequence[Row]) -> list[str]:
-    """Return what has to be known to read the table."""
+    """Return the explanations for the table."""
     chosen = [
         f"* the best of {len(rows)} by {_word(sweep.metric)}. The best of many looks better than it is: rely on its result "
         "on the test set."
@@ -104,7 +104,7 @@ def notes(sweep: Sweep, rows: Sequence[Row]) -> list[str]:
 
 
 def test_line(tested: Tested) -> str:
-    """Return what the test set says of the winner."""
+    """Return the line with the winner's results on the test set."""
     return (
         f"On the test set, which chose nothing: loss {_shown(tested.loss)}, {_shown(tested.gain, '+')} against the base, in nats per token "
         "(intervals over test items)."
@@ -119,7 +119,7 @@ def table(sweep: Sweep, rows: Sequence[Row]) -> str:
 
 
 def save(sweep: Sweep, rows: Sequence[Row], below: Sequence[str]) -> Path:
-    """Write the table, the figures of each trial and the page with the picture, and return their folder."""
+    """Write the table, the figures of each trial and the page with the plot, and return their folder."""
     folder = FOLDER / results_table.as_folder(sweep.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text("\n".join([table(sweep, rows), "", *below]) + "\n", encoding="utf-8")
@@ -177,7 +177,7 @@ def _word(metric: str) -> str:
 
 def _shown(value: Estimate | float, sign: str = "") -> str:
     if isinstance(value, Estimate):
-        if not math.isfinite(value.high):  # of seeds that are all equal
+        if not math.isfinite(value.high):  # with seeds that are all equal
             return f"{_number(value.value, sign)} [no interval]"
         return f"{_number(value.value, sign)} [{_number(value.low, sign)}, {_number(value.high, sign)}]"
     return _number(value, sign)

@@ -1,7 +1,7 @@
-"""Propose the points of a sweep: all of a grid, some drawn at random, or those of a kept optimiser (optuna's TPE).
+"""Propose the points of a sweep: all of a grid, some drawn at random, or those of an optimiser (optuna's TPE).
 
-What is proposed follows from the axes and from what earlier points came to, and from nothing else: a sweep that goes on proposes the
-same points again, whose trials are there, on one machine as on many.
+Proposals depend only on the axes and on the results of earlier points. So a resumed sweep proposes the same points again, whose trials exist,
+on one machine or on many.
 """
 
 import itertools
@@ -17,11 +17,11 @@ Point = dict[str, Any]
 """Setting → value."""
 Kind = Literal["grid", "random", "tpe"]
 TRIALS = 20
-"""Points that are drawn where no number is given."""
+"""Number of drawn points if none is given."""
 TOGETHER = 4
-"""Points that an optimiser proposes at once. They may be trained side by side, and are always as many."""
+"""Number of points that an optimiser proposes at once. It is constant, and they may be trained in parallel."""
 TRIES = 100
-"""Draws for each point before one that was not drawn yet is given up."""
+"""Number of draws for each point, after which the search for a new one ends."""
 SEED = 0
 EXTRA = "`pip install 'ratchet-llm[sweep]'`"
 
@@ -30,14 +30,14 @@ class Sampler(Protocol):
     """A source of points."""
 
     def ask(self) -> list[Point]:
-        """Return the next points, none at the end."""
+        """Return the next points; none at the end."""
 
     def tell(self, values: Sequence[float]) -> None:
-        """Take the values of the points that were asked for last, lower being better; not finite for one that diverged."""
+        """Take the values of the points of the last `ask`. Lower is better; a diverged point has a value that is not finite."""
 
 
 def make(kind: Kind, axes: Sequence[Axis], number: int | None) -> Sampler:
-    """Return a sampler of at most so many points. Raises ValueError if a grid is asked for what has none, or for a number of points."""
+    """Return a sampler of at most `number` points. Raises ValueError for a grid over a span, or for a grid with a number of points."""
     if kind == "grid":
         if number is not None:
             raise ValueError("--trials: a grid has as many points as it has. Draw some: --sampler random")
@@ -49,7 +49,7 @@ def make(kind: Kind, axes: Sequence[Axis], number: int | None) -> Sampler:
 
 
 def _size(axes: Sequence[Axis]) -> float:
-    """Return the number of different points, which a span has without end."""
+    """Return the number of different points; infinite with a span."""
     return math.prod(math.inf if axis.span else len(axis.values) for axis in axes)
 
 
@@ -64,7 +64,7 @@ class Fixed:
         return points
 
     def tell(self, values: Sequence[float]) -> None:
-        """Nothing follows from them."""
+        """Ignore the values."""
 
 
 def grid(axes: Sequence[Axis]) -> list[Point]:
@@ -78,7 +78,7 @@ def grid(axes: Sequence[Axis]) -> list[Point]:
 
 
 def drawn(axes: Sequence[Axis], number: int) -> list[Point]:
-    """Return different combinations at random, fewer if there are no more. The first of many are those of few."""
+    """Return different random combinations, fewer if there are no more. A larger number only appends to the list."""
     source, points = random.Random(SEED), dict[str, Point]()
     for _ in range(TRIES * number):
         point = {axis.setting: axis.span.draw(source) if axis.span else source.choice(axis.values) for axis in axes}
@@ -105,7 +105,7 @@ class Optimiser:
         self._known: dict[str, float] = {}
 
     def ask(self) -> list[Point]:
-        """Return the next points. One that was proposed before is told again with what it came to, and another asked for."""
+        """Return the next points. If the optimiser repeats a point, its result is reported again, and another point is requested."""
         self._asked, points = {}, list[Point]()
         for _ in range(TRIES * TOGETHER):
             if len(points) == min(TOGETHER, self._left):
@@ -132,7 +132,7 @@ class Optimiser:
             self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
 
     def _distribution(self, axis: Axis) -> Any:
-        """Return the space of an axis. Numbers are told by their rank, and have neighbours; other values by theirs, and have none."""
+        """Return the distribution of an axis. Numbers are represented by their rank, so that they have neighbours; other values are categories."""
         kinds = self._optuna.distributions
         if axis.span:
             return kinds.FloatDistribution(axis.span.low, axis.span.high, log=axis.span.is_logarithmic)

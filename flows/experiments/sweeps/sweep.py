@@ -29,14 +29,14 @@ METRICS = {
     "tune": {VALIDATION: 1, "rewards/accuracies": -1, "rewards/margins": -1} | COSTS,
     "pretrain": {VALIDATION: 1, "general": 1} | COSTS,
 }
-"""Stage → the figures of a training by which a point may be chosen; 1 where lower is better, -1 where higher is. None is of a test set."""
+"""Stage → the figures of a training by which a point may be chosen: 1 if lower is better, -1 if higher is. None is from a test set."""
 FEW_STEPS = {"tokens_per_s": " Speed is timed from the second step on: train more tokens."}
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The reason to end a sweep before its last point: a figure that a point reaches, or a time after which none begins."""
+    """The condition that ends a sweep before its last point: a figure that a point reaches, or a time after which no point begins."""
 
     metric: str | None
     value: float
@@ -52,23 +52,23 @@ class Sweep:
     seeds: tuple[int, ...]
     metric: str = VALIDATION
     tokens: int | None = None
-    """Tokens of each training; None for those of params.yaml."""
+    """Tokens of each training; None for the number in params.yaml."""
     sampler: Kind = "grid"
     trials: int | None = None
     """Points to draw."""
     stop: Stop | None = None
     raw: Mapping[str, Any] = field(default_factory=lambda: config_file.parse(configuration.PARAMS)[0], repr=False)
-    """The contents of params.yaml when the sweep began: who edits it meanwhile changes no trial."""
+    """The contents of params.yaml at the start of the sweep. A later edit changes no trial."""
     config: PipelineConfig = field(default_factory=configuration.load, repr=False)
 
     @property
     def name(self) -> str:
-        """Its name, by the settings that it varies."""
+        """Return its name, from the settings that it varies."""
         return "+".join(axis.setting for axis in self.axes)
 
     @property
     def sign(self) -> int:
-        """1 where a lower figure is better, -1 where a higher one is."""
+        """Return 1 if a lower figure is better, -1 if a higher one is."""
         return METRICS[self.stage][self.metric]
 
     def points(self) -> Sampler:
@@ -77,13 +77,13 @@ class Sweep:
 
     @property
     def adapts(self) -> bool:
-        """True where points follow from what earlier ones came to, and are not known before."""
+        """Return True if points depend on the results of earlier ones, so that they are not known in advance."""
         return isinstance(self.points(), samplers.Optimiser)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point with what its trials came to, by seed."""
+    """A point with the results of its trials, by seed."""
 
     point: Point
     results: list[Figures]
@@ -91,12 +91,12 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """The mean of the figure over seeds."""
+        """Return the mean of the figure over seeds."""
         return math.fsum(self.values) / len(self.values)
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of its trials."""
+        """Return the folders of its trials."""
         return [Path(result["folder"]) for result in self.results]
 
 
@@ -109,10 +109,10 @@ def make(
     sampler: Kind = "grid",
     trials: int | None = None,
 ) -> Sweep:
-    """Return a sweep of these axes, `tune.seed` among them being the seeds of every point.
+    """Return a sweep of these axes. An axis `tune.seed` gives the seeds of every point.
 
-    Raises ValueError with what would do: a setting that training does not read or a value that it refuses, a figure that no
-    trial has, nothing to vary.
+    Raises ValueError with a remedy for a setting that training does not read, a value that it refuses, a figure that no trial has,
+    and for no axis.
     """
     stage = "pretrain" if any(axis.setting.startswith("pretrain.") for axis in axes) else "tune"
     known = METRICS[stage]
@@ -155,11 +155,11 @@ def _stop(text: str | None, known: Mapping[str, int]) -> Stop | None:
 
 
 def sections_of(sweep: Sweep, point: Point, seed: int) -> dict[str, Any]:
-    """Return the contents of params.yaml for one trial: what it held at first, with the point's values and the seed."""
+    """Return the contents of params.yaml for one trial: those at the start, with the point's values and the seed."""
     whole: dict[str, Any] = copy.deepcopy(dict(sweep.raw))
     put(whole, {**point, f"{sweep.stage}.seed": seed})
     section = whole[sweep.stage]
-    section["save_every"] = 0  # what is measured on the way chooses nothing
+    section["save_every"] = 0  # validation during the training chooses nothing
     if sweep.tokens:
         section |= {"max_tokens": sweep.tokens, "epochs": 1000}
     for method in filter(methods.configs().__contains__, _methods(sweep.stage, whole, sweep.config)):
@@ -168,7 +168,7 @@ def sections_of(sweep: Sweep, point: Point, seed: int) -> dict[str, Any]:
 
 
 def put(whole: Any, point: Point) -> None:
-    """Set the values of a point in the tree of a params.yaml. Raises ValueError where a setting is said to be inside a value."""
+    """Set the values of a point in the tree of a params.yaml. Raises ValueError if the name of a setting leads into a value."""
     for setting, value in point.items():
         *sections, name = setting.split(".")
         node = whole
@@ -190,7 +190,7 @@ def _methods(stage: str, whole: Mapping[str, Any], config: PipelineConfig) -> It
 
 
 def _check(sweep: Sweep) -> None:
-    """Raise ValueError with all that the settings of trials are refused for, and for an axis that no training reads."""
+    """Raise ValueError with all problems of the trials' settings, and for an axis that no training reads."""
     points = _examples(sweep)
     problems: dict[str, None] = {}
     read = []
@@ -215,7 +215,7 @@ def _check(sweep: Sweep) -> None:
 
 
 def _examples(sweep: Sweep) -> list[Point]:
-    """Return points that show what is refused: all that are known before the first trial, or those of each axis by itself."""
+    """Return points for the check of settings: all that are known before the first trial, or those of each axis by itself."""
     if sweep.sampler == "grid":
         return samplers.grid(sweep.axes)
     first = {axis.setting: axis.examples[0] for axis in sweep.axes}
@@ -224,7 +224,7 @@ def _examples(sweep: Sweep) -> list[Point]:
 
 
 def _read(sweep: Sweep, point: Point) -> str:
-    """Return what the stage reads of a trial's settings."""
+    """Return the part of a trial's settings that the stage reads."""
     import yaml
 
     config = trial_store.read_settings(yaml.safe_dump(sections_of(sweep, point, sweep.seeds[0])))
@@ -233,7 +233,7 @@ def _read(sweep: Sweep, point: Point) -> str:
 
 
 def plan(sweep: Sweep, point: Point, seed: int, *, trained: Path | None = None, test: bool = False) -> TrialPlan:
-    """Return the trial of a point with a seed, or of measuring what it trained on the test sets."""
+    """Return the trial of a point with a seed, or the trial that measures its model on the test sets."""
     return TrialPlan(
         title=f"sweep · {in_words(point)} · seed {seed}",
         comparison=sweep.name,
@@ -254,8 +254,8 @@ def in_words(point: Point) -> str:
 def run(sweep: Sweep, parent: str) -> list[Row]:
     """Run the trials without a result and return all points, in the order in which they were proposed.
 
-    Of trained models those of the best point are kept, to be measured. Raises ValueError where no trial has the figure asked for, and where
-    points are validated on other examples than the first.
+    Only the models of the best point are kept, to be measured. Raises ValueError if no trial has the requested figure, or if points are
+    validated on other examples than the first.
     """
     rows: list[Row] = []
     points, begun = sweep.points(), time.monotonic()
@@ -282,15 +282,15 @@ def _rows(sweep: Sweep, batch: Sequence[Point], results: Iterator[Figures]) -> I
 
 
 def _value(result: Figures, metric: str) -> float:
-    """Return the figure by which a trial is chosen; one that diverged has none, whatever it cost."""
+    """Return the figure by which a trial is chosen. A diverged trial has none, even if the figure is a cost."""
     value, validation = figure(result, metric), result.get(VALIDATION)
     return value if validation is None or math.isfinite(validation) else math.nan
 
 
 def _check_validation(sweep: Sweep, rows: Sequence[Row], row: Row) -> None:
-    """Raise ValueError where a point was validated on other tokens than an earlier one, so that their figures are not to be compared.
+    """Raise ValueError if a point was validated on other tokens than an earlier one, so that their figures cannot be compared.
 
-    It names the settings in which the point differs from the most similar of those.
+    It names the settings in which the point differs from the most similar earlier point.
     """
     digest = row.results[0].get("validated_on")
     others = [one for one in rows if one.results[0].get("validated_on") != digest]
@@ -308,7 +308,7 @@ def _varied(point: Point, other: Point) -> list[str]:
 
 
 def figure(result: Figures, metric: str) -> float:
-    """Return a figure of a trial, of the end of its training. Raises ValueError if it has none of this name."""
+    """Return a figure of a trial at the end of its training. Raises ValueError if it has none with this name."""
     value = result.get(metric)
     if value is None and (points := result.get("measured", {}).get(metric)):
         value = points[-1][1]
@@ -321,7 +321,7 @@ def figure(result: Figures, metric: str) -> float:
 
 
 def _is_over(stop: Stop, row: Row, begun: float, signs: Mapping[str, int]) -> bool:
-    """Return True where a sweep is to end with this point. One that diverged reaches no figure."""
+    """Return True if the sweep ends with this point. A diverged point reaches no figure."""
     if stop.metric is None:
         return time.monotonic() - begun >= stop.value
     reached = math.fsum(_value(result, stop.metric) for result in row.results) / len(row.results)
@@ -338,13 +338,13 @@ def _keep_models(sweep: Sweep, rows: Sequence[Row]) -> None:
 
 
 def best(sweep: Sweep, rows: Sequence[Row]) -> Row | None:
-    """Return the point with the best mean over seeds, the first of equals; None if all have diverged."""
+    """Return the point with the best mean over seeds, the first of several equal ones; None if all diverged."""
     finite = [row for row in rows if math.isfinite(row.mean)]
     return min(finite, key=lambda row: sweep.sign * row.mean, default=None)
 
 
 def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figures]:
-    """Measure the winner on the test sets with every seed, and the base; a model that is no longer kept is trained again."""
+    """Measure the winner, with every seed, and the base on the test sets. A model that is no longer kept is trained again."""
     trial_store.check_unchanged(winner.folders)
     base = TrialPlan(
         "sweep · base",
@@ -368,7 +368,7 @@ def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figu
 
 
 def duration(sweep: Sweep) -> tuple[Range, Basis] | None:
-    """Return the seconds of the trials that are not there yet, one after the other, and the basis; None if nothing is known."""
+    """Return the seconds of the missing trials, one after the other, and the basis of the estimate; None if nothing is known."""
     default = getattr(configuration.load(), sweep.stage).max_tokens
     setting = f"{sweep.stage}.max_tokens"
     tokens = [int(sweep.tokens or point.get(setting, default)) for point, _ in missing(sweep)]
@@ -382,12 +382,12 @@ def duration(sweep: Sweep) -> tuple[Range, Basis] | None:
 
 
 def number_of_points(sweep: Sweep) -> int:
-    """Return how many points are trained, of an optimiser at most."""
+    """Return the number of points that are trained; for an optimiser, the largest possible number."""
     return (sweep.trials or samplers.TRIALS) if sweep.adapts else len(sweep.points().ask())
 
 
 def missing(sweep: Sweep) -> list[tuple[Point, int]]:
-    """Return the trials that have no result; of an optimiser, whose points are not known before, as many as it may ask for."""
+    """Return the trials without a result; for an optimiser, whose points are not known in advance, as many as it may request."""
     if sweep.adapts:
         unknown: Point = {axis.setting: axis.examples[0] for axis in sweep.axes}
         return [(unknown, seed) for _ in range(sweep.trials or samplers.TRIALS) for seed in sweep.seeds]
@@ -395,6 +395,6 @@ def missing(sweep: Sweep) -> list[tuple[Point, int]]:
 
 
 def different(sweep: Sweep) -> dict[Path, tuple[Point, int]]:
-    """Return a trial for each folder, of points that are known before: those that train the same share one."""
+    """Return one trial for each folder, of the points that are known in advance. Trials with the same training share a folder."""
     trials = [(point, seed) for point in sweep.points().ask() for seed in sweep.seeds]
     return {trial_store.write_folder(plan(sweep, *trial)): trial for trial in trials}
