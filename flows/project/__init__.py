@@ -1,1 +1,1 @@
-"""Change what a workspace holds: import data, edit params.yaml, set the number of rounds, review rewrites."""
+"""Change the contents of a workspace: import data, edit params.yaml, set the number of rounds, review rewrites."""

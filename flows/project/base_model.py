@@ -47,7 +47,7 @@ def _commit(identity: str, revision: str) -> str:
 
     try:
         commit = HfApi().model_info(identity, revision=revision or None, timeout=10).sha
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # the client's base, whichever client it is
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # the base class of all HTTP errors of the client
         raise ValueError(
             f"{identity}: the hub does not say which commit {revision or 'main'} is ({type(error).__name__}). "
             f"Check the name and the network, or name the commit: {identity}@COMMIT."

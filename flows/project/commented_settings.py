@@ -1,4 +1,4 @@
-"""Write settings as YAML in which each has a comment: the docstring of its field, or the title of its method."""
+"""Write settings as YAML with a comment at each: the docstring of its field, or the title of its method."""
 
 import math
 import textwrap
@@ -15,7 +15,7 @@ from tasks.core.config import descriptions
 WIDTH = 120
 NEXT = "\n"
 SHORT = 70
-"""Characters up to which a map below a section stands in one line."""
+"""The longest map below a section, in characters, that is written in one line."""
 
 
 def text(tree: Mapping[str, Any], config: PipelineConfig) -> str:
@@ -47,7 +47,7 @@ def _is_short(value: Mapping[str, Any], indent: int) -> bool:
 
 
 def _commented(line: str, about: str, indent: int) -> Iterator[str]:
-    """Yield a line with its comment behind it, or above it where it would be too long."""
+    """Yield a line with its comment after it, or above it if the line would be too long."""
     if not about:
         yield line
     elif len(line) + len(about) + 4 <= WIDTH:
@@ -61,7 +61,7 @@ def _commented(line: str, about: str, indent: int) -> Iterator[str]:
 def _flow(value: Any) -> str:
     width = (
         WIDTH - 30 if isinstance(value, dict | list) else math.inf
-    )  # a text that goes on in the next line is no YAML here
+    )  # a text that continues on the next line would be invalid YAML here
     dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=width)
     return dumped.removesuffix("...\n").rstrip()
 
@@ -71,7 +71,7 @@ def _inner(key: str, record: Any) -> Any:
 
 
 def _about(key: str, record: Any) -> str:
-    """Return the first sentence about a setting: of its field, of its method, or of the record that is its value."""
+    """Return the first sentence about a setting, from its field, its method, or the record that is its value."""
     if isinstance(record, Mapping) or not isinstance(record, BaseModel):
         return ""
     if description := descriptions(type(record)).get(key):

@@ -1,4 +1,4 @@
-"""Edit params.yaml by a command, and keep its comments, its other settings, and the lines of what is not edited as they are."""
+"""Edit params.yaml by a command, without changing its comments, its other settings, and the layout of other lines."""
 
 import io
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
         yaml.dump(tree, text)
         return text.getvalue()
 
-    # What is added behind the last line begins a line of its own.
+    # Text that is added after the last line begins a line of its own.
     original = (start or path).read_text(encoding="utf-8").removesuffix("\n") + "\n"
     newline = "\r\n" if b"\r\n" in (start or path).read_bytes() else "\n"
     tree = yaml.load(original)
@@ -43,7 +43,7 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
         edited.write_text(_with_lines_of(original, before, written(tree)), encoding="utf-8", newline=newline)
         try:
             configuration.load(edited)
-        except ValueError as error:  # it names the file that is put in place of this one only where it is sound
+        except ValueError as error:  # it names the temporary file, which replaces this one only if it is valid
             raise ValueError(str(error).replace(str(edited), str(path))) from None
 
 
@@ -51,7 +51,7 @@ def _with_lines_of(original: str, before: str, after: str) -> str:
     """Return the text `after` with the lines of `original` where it is as `before`, which says what `original` says in another layout."""
     import yaml
 
-    end = "# end\n"  # what is added behind all lines stands before this one, too
+    end = "# end\n"  # text that is added after all lines comes before this mark
     first, middle, last = ([*text.splitlines(keepends=True), end] for text in (original, before, after))
     of_first, of_last = (_places(middle, lines) for lines in (first, last))
     pieces = []
@@ -61,7 +61,7 @@ def _with_lines_of(original: str, before: str, after: str) -> str:
     merged = "".join(pieces).removesuffix(end)
     try:
         return merged if yaml.safe_load(merged) == yaml.safe_load(after) else after
-    except yaml.YAMLError:  # they do not go together, as where something is added behind the mark of the file's end
+    except yaml.YAMLError:  # the merge is no valid YAML, as when a text follows the end mark
         return after
 
 

@@ -1,4 +1,4 @@
-"""The routes of the page, and the guard in front of them: the host, the token, the headers of every answer."""
+"""Define the routes of the page, and the guard in front of them: checks of host and token, and headers of every answer."""
 
 import secrets
 import traceback
@@ -39,7 +39,7 @@ HEADERS = {
 
 
 class Stale(Exception):
-    """A decision on an entry whose decisions are others than when the page was made."""
+    """Raised for a decision on an entry whose decisions have changed since the page was made."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         what = "What was decided on it is no longer in the file"  # as after `git checkout`
@@ -163,7 +163,7 @@ class _Page:
         return response
 
     def _of_bulk(self, chosen: Filters, decision: str, history: History) -> list[Entry]:
-        """Return the entries that a decision on many is about: open ones, or to withdraw decided ones."""
+        """Return the entries that a decision on many entries applies to: open ones, or decided ones for `withdraw`."""
         state = chosen.state
         if decision != "withdraw":
             if not chosen.shows_open:
@@ -187,7 +187,7 @@ class _Page:
 
 
 def _text_of(entry: Entry, history: History) -> str:
-    """Return the text that an edit begins with: the response, or the edit of it that counts."""
+    """Return the text with which an edit begins: the response, or its present edit."""
     standing = filters.state_of(entry, history)
     return standing.text if standing and standing.decision == "edit" else entry.response
 
@@ -246,7 +246,7 @@ def _sentence(status: int, sentence: str) -> Response:
 
 
 def _told(request: Request, status: int, sentence: str) -> Response:
-    """Return a sentence: alone where a part of the page was asked for, else as a page."""
+    """Return a sentence: alone if a part of the page was requested, otherwise as a page."""
     if "hx-request" in request.headers:
         return HTMLResponse(rendering.message(sentence), status)
     return _sentence(status, sentence)

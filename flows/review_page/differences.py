@@ -1,4 +1,4 @@
-"""Differences of two texts, word by word."""
+"""Compare two texts word by word."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text, which the other one has or lacks."""
+    """A part of a text, which the other text also has or lacks."""
 
     text: str
     is_changed: bool
 
 
 def compare(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
-    """Return both texts in pieces, so that the fewest words are changed."""
+    """Return both texts in pieces, split so that as few words as possible differ."""
     old, new = WORD.findall(before), WORD.findall(after)
     old_pieces, new_pieces = list[Piece](), list[Piece]()
     for step in Indel.opcodes(old, new):

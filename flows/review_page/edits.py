@@ -7,11 +7,11 @@ from tasks.io import sandbox, verifiers
 
 CALL = "Its answer calls a tool, which a text would not. Reject the example, or mend it in its source."
 RUNS = 2
-"""Runs that must both pass, as the next run of the pipeline asks."""
+"""Number of runs that must all pass, as in the next run of the pipeline."""
 
 
 def problem(entry: Entry, text: str, before: str) -> str:
-    """Return the sentence that says why an edit cannot be taken; empty if it can. It was made of `before`: the response, or an earlier edit of it.
+    """Return the sentence that says why an edit cannot be taken; empty if it can. It was made from `before`: the response, or an earlier edit.
 
     Programs run in the sandbox, other answers are judged by their verifier. The tests of a refused addition are not kept, so that
     the next run alone can run them.
@@ -40,7 +40,7 @@ def problem(entry: Entry, text: str, before: str) -> str:
 
 
 def calls_a_tool(entry: Entry) -> bool:
-    """Return True if the answer is a call of a tool."""
+    """Return True if the answer is a tool call."""
     return bool(entry.answered.messages[-1].tool_calls)
 
 

@@ -1,4 +1,4 @@
-"""Entries of the page: rewrites that were taken or refused, the examples before them, refused records, and evaluation items."""
+"""Collect the entries of the page: accepted or refused rewrites, their original examples, refused records, and evaluation items."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ VERBS: Mapping[View, Sequence[Verb]] = {
 }
 """The decisions that an entry of a view can get, beside `withdraw`."""
 UNFOUND = "rescued: kept in pieces, refused for good, or no longer read"
-"""What became of a rescued record that is neither among the refused nor among the kept ones."""
+"""The outcome of a rescued record that is neither among the refused nor among the kept records."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A proposal beside the example that it was made from, or an example of the training data."""
+    """A proposal together with the example that it was made from, or an example of the training data."""
 
     id: str
-    """The id that a decision is on."""
+    """The id that a decision refers to."""
     before: Example
     """The example itself, or the one that a proposal was made from."""
     after: Example | None
-    """The proposed example; None of an example, and of a proposal that was refused, of which the response alone is kept."""
+    """The proposed example; None for an example, and for a refused proposal, of which only the response is kept."""
     response: str
     """The text that an edit replaces."""
     lineage: Lineage | None
-    """None of an example."""
+    """None for an example."""
     signals: Signals | None
     why: Sequence[str]
     """Reasons for which the diagnosis chose the example."""
@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def knows_tests(self) -> bool:
-        """False of a refused addition, which had a prompt and tests of its own."""
+        """False for a refused addition, which had a prompt and tests of its own."""
         return self.after is not None or self.lineage is None or self.lineage.operator != "extend"
 
     @property
@@ -81,20 +81,20 @@ class Entry:
 
 
 class Turn:
-    """The entries of a turn and of the data, read again when a run has written their tables anew."""
+    """The entries of a turn and of the data, read again after a run has rewritten their tables."""
 
     def __init__(self, name: str | None, config: PipelineConfig) -> None:
-        """Without a `name` there are those of the data alone."""
+        """Without a `name`, only the entries of the data exist."""
         self.name, self._config = name, config
         self._kept: dict[View, tuple[Sequence[object], Mapping[str, Entry]]] = {}
 
     @property
     def views(self) -> Sequence[View]:
-        """The views that there are."""
+        """The views that exist."""
         return (*OF_TURN, *OF_DATA) if self.name else OF_DATA
 
     def present(self) -> "Turn":
-        """Return this turn, or the data alone where a table of the turn is missing."""
+        """Return this turn, or only the data if a table of the turn is missing."""
         if self.name and all(table.exists() for table in self._tables("proposed")):
             return self
         return Turn(None, self._config)
@@ -112,7 +112,7 @@ class Turn:
         return review_decisions.history(file) if file.is_file() else {}
 
     def entries(self, view: View) -> Mapping[str, Entry]:
-        """Return the entries of a view by id, in the order of their table. Raises FileNotFoundError if what makes it did not run."""
+        """Return the entries of a view by id, in the order of their table. Raises FileNotFoundError if the stage that writes the table did not run."""
         decided = {identity for identity, made in self.history(view).items() if made} if view in OF_DATA else set()
         state = [*self._stamps(view), frozenset(decided)]
         kept = self._kept.get(view)
@@ -158,7 +158,7 @@ class Turn:
         return [_of_proposal(one) for one in review.proposals(self.name, self._config, refused=view == "refused")]
 
     def _records(self, decided: Set[str]) -> Iterator[Entry]:
-        """Yield the refused records, and before them those that were rescued and are kept by now, so that it can be undone.
+        """Yield the refused records, and before them the rescued records that are now kept, so that a rescue can be withdrawn.
 
         So can the rescue of what is not found: a long text is kept in pieces, and what models are evaluated by stays refused.
         """

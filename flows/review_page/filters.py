@@ -1,4 +1,4 @@
-"""Filters, orders and pages of entries."""
+"""Filter and sort entries, and split them into pages."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ State = Literal["open", "decided", "accept", "edit", "reject", "flag", "all"]
 Order = Literal["table", "quality", "loss", "sameness"]
 History = Mapping[str, Sequence[Decision]]
 PAGE = 20
-"""Entries of a page."""
+"""Number of entries on a page."""
 
 
 class Filters(BaseModel):
-    """The query of the page's address."""
+    """The query string of the page's address."""
 
     model_config = ConfigDict(extra="ignore")
 
     view: View = "proposed"
     state: State = "open"
     set: str = ""
-    """A set that the example was chosen for."""
+    """A set for which the diagnosis chose the example."""
     flag: str = ""
     source: str = ""
     """A part of the source's name."""
@@ -36,9 +36,9 @@ class Filters(BaseModel):
     """Per cent."""
     order: Order = "table"
     after: str = ""
-    """The id before the page."""
+    """The id of the last entry before the page."""
     before: str = ""
-    """The id behind the page."""
+    """The id of the first entry after the page."""
 
     @field_validator("quality_to", "same_from", mode="before")
     @classmethod
@@ -47,11 +47,11 @@ class Filters(BaseModel):
 
     @property
     def shows_open(self) -> bool:
-        """True if they may match entries without a decision."""
+        """True if the filters may match entries without a decision."""
         return self.state in ("open", "all")
 
     def query(self, **changes: object) -> str:
-        """Return the query of an address, with these changes, without what has its default."""
+        """Return the query string with these changes, without fields that have their default."""
         values = self.model_copy(update={"after": "", "before": "", **changes}).model_dump(exclude_defaults=True)
         return urlencode(values)
 
@@ -64,7 +64,7 @@ class Page:
     total: int
     """The number of entries that the filters match."""
     first: int
-    """The number of those before the page."""
+    """The number of matching entries before the page."""
 
     @property
     def has_next(self) -> bool:
@@ -78,7 +78,7 @@ def matching(entries: Mapping[str, Entry], filters: Filters, history: History) -
 
 
 def page(entries: Mapping[str, Entry], filters: Filters, history: History) -> Page:
-    """Return the page behind or before an entry.
+    """Return the page after or before an entry.
 
     The entry need not match itself: one that was decided since leaves the list, and the pages behind it do not shift.
     """

@@ -1,4 +1,4 @@
-"""Bodies of requests: forms, of a limited size, with the fields that they must have."""
+"""Parse the bodies of requests: forms of a limited size, with their required fields."""
 
 import asyncio
 from typing import Annotated, Literal, TypeVar
@@ -10,9 +10,9 @@ from starlette.requests import Request
 from flows.review_page.entries import Verb, View
 
 BODY_BYTES = 2 * 2**20
-"""The longest text that lineage keeps, each character as nine, fits."""
+"""Large enough for the longest text that lineage keeps, with nine bytes for each character."""
 EXCESS = 16
-"""So many times that is read and thrown away, so that the sender of more hears the answer; after that the connection is closed."""
+"""Multiple of that size that is read and discarded, so that the client receives the answer; beyond it the connection is closed."""
 UPLOAD_S = 30.0
 Author = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000)]
@@ -20,7 +20,7 @@ Form = TypeVar("Form", bound=BaseModel)
 
 
 class Refused(Exception):
-    """A request that is not done: the status, and a sentence."""
+    """Raised for a request that is refused: the status, and a sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -51,7 +51,7 @@ class BulkForm(BaseModel):
     query: str
     """The filters."""
     seen: str
-    """The digest of the entries and the decisions on them when they were counted."""
+    """The digest of the entries and of their decisions when they were counted."""
     author: Author
     reason: Reason = ""
 
@@ -75,7 +75,7 @@ async def read(request: Request, form: type[Form]) -> Form:
 
 
 def parse(query: str, form: type[Form]) -> Form:
-    """Return the fields of a query as a form. Raises Refused that names the field which is wrong."""
+    """Return the fields of a query as a form. Raises Refused, which names the wrong field."""
     try:
         return form.model_validate(dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32)))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""HTML of the page and its parts."""
+"""Render the page and its parts as HTML."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from tasks.core.text.wording import spoken
 
 FOLDER = files("flows.review_page")
 SHOWN = 10_000
-"""Characters of a text that are shown. The editor has all of it."""
+"""Characters of a text that are shown. The editor shows the whole text."""
 AROUND = 1_000
 """Characters before the first difference of two long texts that are shown with it."""
 UNEDITABLE = frozenset("\r\0")
@@ -40,14 +40,14 @@ WORDS: Mapping[View, Mapping[str, str]] = {
     "records": {"accept": "Rescue"},
     "items": {"reject": "Leave out"},
 }
-"""The decisions of a view, as its buttons call them."""
+"""View → its decisions, with the labels of their buttons."""
 HTMX = json.dumps(
     {
         "includeIndicatorStyles": False,
         "allowEval": False,
         "allowScriptTags": False,
         "historyEnabled": False,
-        "defaultSettleDelay": 0,  # a form is htmx's as soon as it is there: until then a key would send it as a link
+        "defaultSettleDelay": 0,  # htmx takes over a form at once: until then, a key would submit it as a plain form
         "responseHandling": [
             {"code": "[23]..", "swap": True},
             {"code": "412", "swap": True},
@@ -55,7 +55,7 @@ HTMX = json.dumps(
         ],
     }
 )
-"""The config of htmx: nothing is evaluated; an error is told in one place, and a stale entry is replaced by the present one."""
+"""The configuration of htmx: it evaluates no code, shows errors in one place, and replaces a stale entry by the present one."""
 
 
 def index(
@@ -81,7 +81,7 @@ def index(
 
 
 def card(entry: Entry, view: View, history: History, note: str = "") -> str:
-    """Return an entry with what can be decided on it, and a note on what has just happened."""
+    """Return an entry with its possible decisions, and a note about the last action."""
     answer = entry.response if entry.lineage and not entry.after else _answer(entry.answered)
     prompts, responses = (
         _compared(_spoken(entry.before.prompt), _prompt(entry)),
@@ -102,17 +102,17 @@ def card(entry: Entry, view: View, history: History, note: str = "") -> str:
 
 
 def editor(entry: Entry, view: View, text: str, seen: int) -> str:
-    """Return the form in which a response is edited, from `text`: the response, or what an earlier edit made of it."""
+    """Return the form in which a response is edited, starting from `text`: the response, or an earlier edit."""
     return _render("editor.html.j2", entry=entry, view=view, text=text, seen=seen)
 
 
 def neighbours(examples: Sequence[Example]) -> str:
-    """Return examples whose prompts are like that of another."""
+    """Return examples whose prompts are similar to that of another example."""
     return _render("neighbours.html.j2", examples=[(one, _spoken(one.prompt), _answer(one)) for one in examples])
 
 
 def bulk(decision: str, filters: Filters, number: int, seen: str) -> str:
-    """Return the question that comes before a decision on many entries."""
+    """Return the question that confirms a decision on many entries."""
     word = WORDS[filters.view].get(decision, "Withdraw")
     return _render("bulk.html.j2", decision=decision, word=word, query=filters.query(), number=number, seen=seen)
 
@@ -123,7 +123,7 @@ def message(sentence: str) -> str:
 
 
 def error_page(sentence: str) -> str:
-    """Return a page that has a sentence alone."""
+    """Return a page with only a sentence."""
     return _render("error.html.j2", sentence=sentence)
 
 
@@ -140,7 +140,7 @@ def _spoken(messages: Sequence[Message]) -> str:
 
 
 def _compared(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
-    """Return both texts in pieces; what is alike before a difference that would not be shown is left out."""
+    """Return both texts in pieces, without the equal beginning if the first difference would otherwise not be shown."""
     texts = [search.redacted(text, search.SECRETS) for text in (before, after)]
     alike, most = Prefix.similarity(*texts), max(map(len, texts))
     start = alike - AROUND if SHOWN - AROUND < alike < most else 0
@@ -150,7 +150,7 @@ def _compared(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
 
 
 def _safe(text: str) -> str:
-    """Return a text that may be shown: without secrets, and without characters that take effect."""
+    """Return a text that may be shown: without secrets, and with control characters made visible."""
     return visible(search.redacted(text, search.SECRETS), SHOWN)
 
 

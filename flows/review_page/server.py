@@ -25,7 +25,7 @@ def run(turn: Turn, author: str, port: int, *, refused: bool = False, start: int
         progress.say(f"The turn {wanted.name} did not run to its end yet: there are no rewrites to review.")
     if turn.name:
         review_decisions.check_name(turn.decisions("proposed"))
-    turn.entries(turn.views[0])  # an error is told here, and not on the page
+    turn.entries(turn.views[0])  # an error is reported here, not on the page
     files = {str(turn.decisions(view)) for view in turn.views}
     token, query = secrets.token_urlsafe(24), _query(turn, refused=refused, start=start)
     with ports.listen(port, "ratchet review --web") as listener:
@@ -42,7 +42,7 @@ def run(turn: Turn, author: str, port: int, *, refused: bool = False, start: int
 
 
 def _query(turn: Turn, *, refused: bool, start: int) -> str:
-    """Return the end of an address that begins at this row; empty for the first row of the first view."""
+    """Return the query string of the page that begins at this row; empty for the first row of the first view."""
     view: View = "refused" if refused and "refused" in turn.views else turn.views[0]
     values = {"view": str(view)} if view != turn.views[0] else {}
     if start > 1 and (waiting := matching(turn.entries(view), Filters(view=view), turn.history(view))):
