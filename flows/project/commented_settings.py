@@ -19,7 +19,7 @@ SHORT = 70
 
 
 def text(tree: Mapping[str, Any], config: PipelineConfig) -> str:
-    """Return the settings of `tree`, of which `config` is the typed record, a key a line."""
+    """Return the settings of `tree`, whose typed record is `config`, one key on each line."""
     return "\n".join(_lines(tree, config, 0)) + "\n"
 
 
@@ -40,7 +40,7 @@ def _lines(tree: Mapping[str, Any], record: Any, indent: int) -> Iterator[str]:
 
 
 def _is_short(value: Mapping[str, Any], indent: int) -> bool:
-    """Return True for a map in one line: an empty one, a short one of a section, and a section whose stage passes through."""
+    """Return True for a map that is written in one line: an empty map, a short map in a section, and the section of a stage that only passes on its input."""
     if not value or value.get("max_tokens") == 0:
         return True
     return bool(indent) and len(_flow(value)) <= SHORT

@@ -15,9 +15,9 @@ from tasks.io.system import files
 
 @contextmanager
 def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
-    """Yield the tree of params.yaml or a profile, or of the settings `start` in their place, and write it at the end.
+    """Yield the tree of params.yaml or a profile, or of the settings `start` instead, and write it at the end.
 
-    A link stays one, and what it leads to is edited, but `start` takes the place of the link alone. Ends of lines stay those of the file.
+    A symbolic link is kept, and its target is edited; `start` replaces only the link. Line ends of the file are kept.
 
     Raises ValueError, and leaves the file as it was, if the tree is then no valid config.
     """
@@ -48,7 +48,7 @@ def edited_config(path: Path, start: Path | None = None) -> Iterator[Any]:
 
 
 def _with_lines_of(original: str, before: str, after: str) -> str:
-    """Return the text `after` with the lines of `original` where it is as `before`, which says what `original` says in another layout."""
+    """Return the text `after`, with the lines of `original` where it equals `before`, which has the content of `original` in another layout."""
     import yaml
 
     end = "# end\n"  # text that is added after all lines comes before this mark
@@ -66,7 +66,7 @@ def _with_lines_of(original: str, before: str, after: str) -> str:
 
 
 def _places(lines: list[str], others: list[str]) -> dict[int, int]:
-    """Return the places in `lines` that no difference to `others` contains, each with its place there. What is added belongs to the line behind it."""
+    """Return the indices in `lines` outside all differences to `others`, each with its index there. An added text belongs to the line after it."""
     places: dict[int, int] = {}
     for kind, start, stop, other, _ in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
         for number in range(max(stop - start, 1) if kind == "equal" else 1):

@@ -1,4 +1,4 @@
-"""Import a user's own data: detect what it is, copy it to data/raw/, and name it in params.yaml."""
+"""Import a user's own data: detect its kind, copy it to data/raw/, and name it in params.yaml."""
 
 import filecmp
 import json
@@ -23,7 +23,7 @@ from tasks.io.system import files
 
 RAW = Path("data/raw")
 SAVED = ("dataset_info.json", "dataset_dict.json")
-"""Files that mark a folder which `datasets` wrote with `save_to_disk`."""
+"""Files that mark a folder written by `save_to_disk` of `datasets`."""
 IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "node_modules", ".*_cache")
 
 FORMATS = "Tables are taken as JSON lines, JSON, CSV, Excel or Parquet, texts and code as a folder of them."
@@ -36,10 +36,10 @@ class Sources:
     examples: tuple[dict[str, Any], ...]
     corpus: tuple[dict[str, Any], ...]
     files: tuple[str, ...] = ()
-    """The formats of the files and their numbers, and by name the files that nothing is read from."""
+    """The formats of the files with their counts, and the names of files that are not read."""
 
     def moved(self, old: Path, new: Path) -> "Sources":
-        """Return these sources with the data at another place."""
+        """Return these sources with the data at another path."""
 
         def move(source: dict[str, Any]) -> dict[str, Any]:
             key = "database" if source["from"] == "query" else "path"
@@ -58,7 +58,7 @@ class Sources:
         )
 
     def answered(self, guesses: list[dict[str, Any] | None]) -> "Sources":
-        """Return these sources as guesses of their columns say; a table of texts alone goes to the corpus, unless it is held out."""
+        """Return these sources with the guessed columns. A table with only texts goes to the corpus, unless it is held out."""
         examples, corpus, described = [], list(self.corpus), list(self.files)
         for source, guess in zip(self.examples, guesses, strict=True):
             if not (guess and guess["text"]):
@@ -81,7 +81,7 @@ class Sources:
         return replace(self, examples=examples)
 
     def with_groups(self, columns: Sequence[str | None]) -> "Sources":
-        """Return these sources with the columns whose equal values no split may part."""
+        """Return these sources with the columns whose equal values stay in one split."""
         examples = tuple(
             source | {"group": column} if column else source
             for source, column in zip(self.examples, columns, strict=True)
@@ -99,9 +99,9 @@ class Sources:
 
 @contextmanager
 def on_disk(place: str) -> Iterator[Path | None]:
-    """Yield the path of a file or folder; what lies elsewhere (`https://…`, `s3://…`) is downloaded to a folder that is removed again.
+    """Yield the path of a file or folder. Remote data (`https://…`, `s3://…`) are downloaded to a temporary folder.
 
-    A database on a server stays there: None. Raises ValueError where no place is given.
+    For a database on a server, yield None. Raises ValueError if no place is given.
     """
     if not place.strip():
         raise ValueError("No data are named: give the path of a file or folder, or an address.")
@@ -128,7 +128,7 @@ def detect_on_server(address: str, query: str | None) -> Sources:
 
 
 def detect(path: Path, query: str | None = None) -> Sources:
-    """Return the sources at `path`, of a database the one with this query.
+    """Return the sources at `path`; for a database, the source with this query.
 
     Raises FileNotFoundError or ValueError if there is nothing to train on.
     """
@@ -168,7 +168,7 @@ def detect(path: Path, query: str | None = None) -> Sources:
 
 
 def _by_split(path: Path, tables: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the tables of a folder as one source, or those of each split where names of files say that some are held out."""
+    """Return the tables of a folder as one source, or as one source for each split if the names of files mark held-out ones."""
     splits = {file: split_of_file(file.name) for file in tables}
     held_out = {file: split for file, split in splits.items() if split not in (None, "train")}
     if not held_out or len(held_out) == len(tables):
@@ -185,7 +185,7 @@ def _by_split(path: Path, tables: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _together(alike: Sequence[Path]) -> Sequence[Path]:
-    """Return a pattern in place of files that differ in their numbers, if it names these and no others; else the files."""
+    """Return one pattern for files that differ only in numbers, if it matches exactly these files; else the files."""
     pattern, *others = {file.with_name(re.sub(r"\d+", "*", file.name)) for file in alike}
     if len(alike) == 1 or others or sorted(pattern.parent.glob(pattern.name)) != sorted(alike):
         return alike
@@ -193,7 +193,8 @@ def _together(alike: Sequence[Path]) -> Sequence[Path]:
 
 
 def _saved(path: Path) -> Sources:
-    """Return the data set that `datasets` saved: its training split, and those that its names hold out; without one, the first."""
+    """Return the sources of a data set that `datasets` saved: its training split (without one, the first split), and the splits whose names mark
+    them as held out."""
     marks = path / "dataset_dict.json"
     try:
         splits = json.loads(marks.read_text(encoding="utf-8"))["splits"] if marks.is_file() else []
@@ -218,9 +219,9 @@ def _saved(path: Path) -> Sources:
 
 
 def preview(sources: Sources, limits: Sequence[int] = ()) -> dict[str, Any]:
-    """Return a preview of what stage `ingest` makes of the sources, with other limits of lengths than the defaults where some are given.
+    """Return a preview of the result of stage `ingest` for these sources, with the given limits of lengths instead of the defaults.
 
-    It runs in a process of its own: flows import no stage.
+    It runs in a separate process, because flows do not import stages.
     """
     if not sources.examples:
         return {
@@ -248,7 +249,7 @@ def preview(sources: Sources, limits: Sequence[int] = ()) -> dict[str, Any]:
 
 
 def copy_data(path: Path) -> Path:
-    """Copy the data to data/raw/ and return their place there. Data that lie there already, or that equal what does, stay there."""
+    """Copy the data to data/raw/ and return their path there. Data that are already there, or equal to those there, are not copied."""
     if path.resolve().is_relative_to(RAW.resolve()):
         return RAW / path.resolve().relative_to(RAW.resolve())
     target = RAW / path.resolve().name
@@ -267,7 +268,7 @@ def copy_data(path: Path) -> Path:
 
 
 def own_places(params: Path) -> list[str]:
-    """Return where a person's own data lie that a settings file names: those of profiles lie in params/, and packages have no place."""
+    """Return the paths of a user's own data in a settings file. Data of profiles are in params/, and packages have no path."""
     ingest = config_file.parse(params)[0]["ingest"]
     named = [*ingest["sources"], *((ingest.get("corpora") or {}).get("domain") or ())]
     every = [str(source.get("path") or source.get("database") or "") for source in named]
@@ -275,14 +276,14 @@ def own_places(params: Path) -> list[str]:
 
 
 def write_sources(sources: Sources, params: Path, start: Path | None = None) -> list[str]:
-    """Name these sources in a settings file and keep its comments and other settings, or those of `start`. Returns the keys that changed."""
+    """Write these sources into a settings file, keeping its comments and other settings, or those of `start`. Return the changed keys."""
     changed = []
     with config_editing.edited_config(params, start) as tree:
         if sources.examples:
             tree["ingest"]["sources"] = list(sources.examples)
-            tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here
+            tree["ingest"].ca.items.pop("sources", None)  # the comment was about the previous sources
             changed.append("ingest.sources")
-            tree["ingest"].setdefault("splits", {})["by"] = "name"  # people's data grow
+            tree["ingest"].setdefault("splits", {})["by"] = "name"  # because users add data
             changed.append("ingest.splits.by")
         tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
         changed.append("ingest.corpora.domain")
@@ -309,7 +310,7 @@ def _ask_for_query(name: str, tables: Sequence[str]) -> str:
 
 
 def _is_copy(target: Path, path: Path) -> bool:
-    """Return True if a place holds what a copy of these data would."""
+    """Return True if the data at a path equal a copy of these data."""
     if not (target.is_dir() and path.is_dir()):
         return target.is_file() and path.is_file() and filecmp.cmp(target, path, shallow=False)
     names, copied = ({file.name for file in folder.iterdir()} for folder in (target, path))
@@ -318,13 +319,13 @@ def _is_copy(target: Path, path: Path) -> bool:
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    """Return the names that are not copied: files of tools, and links, which may lead out of the folder."""
+    """Return the names that are not copied: files of tools, and links, which may point out of the folder."""
     links = {name for name in names if (Path(folder) / name).is_symlink()}
     return links | shutil.ignore_patterns(*IGNORED)(folder, names)
 
 
 def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, ...]:
-    """Return a line for each use of files and for each table, and one for each file that is of no use."""
+    """Return a line for each use of files, for each table, and for each unused file."""
     lines = []
     numbers = Counter(roles.values())
     for file, role in roles.items():

@@ -1,4 +1,4 @@
-"""Name a model in the map `models` of params.yaml, by which `evaluate` measures it and `report` compares it with the reference."""
+"""Add a model to the map `models` of params.yaml, so that `evaluate` measures it and `report` compares it with the reference."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ GROUP = "merged"
 
 
 def check_name(name: str, params: Path) -> None:
-    """Raise ValueError for a name that a model of a settings file has, or that a round may have; and for one that is no file's name."""
+    """Raise ValueError for a name that a model in the settings file has or a round may have, and for one that is not a valid file name."""
     if name in (known := configuration.load(params).models):
         raise ValueError(f"{params} has a model {name!r} already. There are: {', '.join(known)}.")
     if ROUND.fullmatch(name) or not name.replace("-", "").replace("_", "").isalnum():
@@ -19,7 +19,7 @@ def check_name(name: str, params: Path) -> None:
 
 
 def add(name: str, folder: Path, params: Path) -> None:
-    """Add a whole model to a settings file, and keep its comments and other settings."""
+    """Add a whole model to a settings file, keeping its comments and other settings."""
     from ruamel.yaml.comments import CommentedMap
 
     entry = CommentedMap({"group": GROUP, "path": folder.as_posix(), "base": folder.as_posix()})

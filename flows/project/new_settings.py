@@ -1,4 +1,4 @@
-"""Compose the settings of a new workspace of a profile, a model, a goal, a machine and a person's own data."""
+"""Compose the settings of a new workspace from a profile, a model, a goal, a machine and the user's own data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,11 +22,12 @@ GOALS: Mapping[Goal, str] = {
 }
 MACHINES: tuple[Machine, ...] = get_args(Machine)
 LARGER = ("max_tokens", "pack_tokens", "accumulation", "save_every", "workers")
-"""Settings of a training that a GPU has otherwise, as profile `gpu-7b` has them."""
+"""Training settings that differ on a GPU, taken from profile `gpu-7b`."""
 THREADS = 8
-"""Threads of a model at most: of more, small models make no use."""
+"""Largest number of threads of a model. Small models do not benefit from more."""
 PREFERENCE_RATE = 5e-5
-"""Learning rate of objectives that compare answers: a tenth of that of the profiles, since a start that is lost is not found again."""
+"""Learning rate of objectives that compare answers: a tenth of that in the profiles, because the training cannot recover the start model if it
+leaves it."""
 HEAD = """\
 # Written by `ratchet new`.
 # Goal `{goal}`: {about}.
@@ -40,7 +41,7 @@ class Answers:
     """The answers to the questions of `ratchet new`."""
 
     sources: Sources | None
-    """The person's own data; None for the functions of installed packages, which the profiles have."""
+    """The user's own data; None for the functions of installed packages in the profiles."""
     preview: Mapping[str, Any]
     """The preview of the data; empty without own data."""
     model: Mapping[str, Any]
@@ -51,7 +52,7 @@ class Answers:
 
 
 def goals_of(sources: Sources | None, preview: Mapping[str, Any]) -> tuple[Goal, ...]:
-    """Return the goals that the data allow, the likeliest first."""
+    """Return the goals that the data allow, the most likely first."""
     if sources is None:
         return "answers", "loop", "texts"
     of_texts: tuple[Goal, ...] = ("texts",) if sources.corpus else ()
@@ -66,7 +67,7 @@ def goals_of(sources: Sources | None, preview: Mapping[str, Any]) -> tuple[Goal,
 
 
 def checked_goal(name: str, sources: Sources | None, preview: Mapping[str, Any]) -> Goal:
-    """Return the goal of a name. Raises ValueError if there is none, or if the data do not allow it."""
+    """Return the goal with a name. Raises ValueError if there is none, or if the data do not allow it."""
     possible = goals_of(sources, preview)
     for goal in possible:
         if goal == name:
@@ -76,7 +77,7 @@ def checked_goal(name: str, sources: Sources | None, preview: Mapping[str, Any])
 
 
 def checked_machine(name: str) -> Machine:
-    """Return the machine of a name. Raises ValueError if there is none."""
+    """Return the machine with a name. Raises ValueError if there is none."""
     for machine in MACHINES:
         if machine == name:
             return machine
@@ -98,7 +99,7 @@ def _place(source: Mapping[str, Any]) -> str:
 
 
 def write(answers: Answers, path: Path) -> None:
-    """Write the settings to `path`, a comment at each. Raises ValueError if they are not sound."""
+    """Write the settings to `path`, with a comment at each. Raises ValueError if they are invalid."""
     path.write_bytes(profiles.by_name()[_profile(answers)].read_bytes())
     sources = answers.sources
     if sources and answers.goal == "texts":
@@ -112,11 +113,11 @@ def write(answers: Answers, path: Path) -> None:
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     head = HEAD.format(goal=answers.goal, about=GOALS[answers.goal])
     path.write_text(head + commented_settings.text(settings, configuration.load(path)), encoding="utf-8")
-    configuration.load(path)  # the comments are in it now
+    configuration.load(path)  # now with comments
 
 
 def _adapt(settings: dict[str, Any], answers: Answers) -> None:
-    """Set what model, goal and machine ask for."""
+    """Set the settings that model, goal and machine require."""
     settings["compute"].update(_compute(answers))
     settings["fetch"]["model"] = dict(answers.model)
     if answers.goal == "texts":
@@ -140,7 +141,7 @@ def _compute(answers: Answers) -> dict[str, Any]:
 
 
 def _read_texts(settings: dict[str, Any], answers: Answers) -> None:
-    """Set the texts that are read, and on a GPU how much of them."""
+    """Set the texts to read, and on a GPU their amount."""
     if answers.sources is None:
         packages, _ = config_file.parse(profiles.by_name()[profiles.OWN_DATA])
         settings["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]

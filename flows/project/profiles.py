@@ -10,7 +10,7 @@ FOLDER = Path("params")
 DEFAULT = "reasoning"
 """The profile that a fresh checkout has."""
 OWN_DATA = "workstation"
-"""The profile that settings for people's own data begin with."""
+"""The profile with which settings for users' own data begin."""
 
 
 def by_name() -> dict[str, Path]:
@@ -22,7 +22,7 @@ def by_name() -> dict[str, Path]:
 
 
 def is_replaceable(params: Path) -> bool:
-    """Return True if nothing would be lost: there is no such file, it equals a profile, or git holds it as it is."""
+    """Return True if nothing would be lost: there is no such file, it equals a profile, or git has it unchanged."""
     if not params.exists():
         return True
     return any(params.read_bytes() == profile.read_bytes() for profile in by_name().values()) or git.is_committed(
@@ -31,15 +31,15 @@ def is_replaceable(params: Path) -> bool:
 
 
 def use(name: str, params: Path) -> None:
-    """Make a profile the settings."""
+    """Replace the settings by a profile."""
     with files.atomic_path(params) as copy:
         shutil.copyfile(by_name()[name], copy)
 
 
 def to_begin_with(params: Path) -> Path:
-    """Return the settings with which a person's own data begin: these, or OWN_DATA in place of a profile of generated tasks.
+    """Return the settings with which a user's own data begin: these, or OWN_DATA in place of a profile of generated tasks.
 
-    The turns of such a profile ask for more tasks of the kinds of its sources, which a person's own data do not have.
+    The turns of such a profile generate more tasks of the kinds of its sources, which a user's own data do not have.
     """
     settings = params.read_bytes()
     is_profile = any(profile.read_bytes() == settings for profile in FOLDER.glob("*.yaml"))

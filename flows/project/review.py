@@ -1,4 +1,4 @@
-"""Collect a turn's proposals for a person to review, and format them."""
+"""Collect a turn's proposals for review, and format them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from tasks.io import review_decisions, tables
 
 PROPOSED = ("simplify", "improve", "extend")
 SHOWN = 4_000
-"""Characters of a text on the terminal."""
+"""Largest number of characters of a text on the terminal."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposed rewrite beside the example that it was made from."""
+    """A proposed rewrite, with the example from which it was made."""
 
     lineage: Lineage
     before: Example
@@ -31,13 +31,13 @@ class Proposal:
 
     @property
     def response(self) -> str:
-        """The text that a person would edit."""
+        """Return the text that a reviewer would edit."""
         return self.after.response if self.after else self.lineage.proposal
 
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """An example that a turn started from, with what its diagnosis says of it."""
+    """An example with which a turn started, and its diagnosis."""
 
     example: Example
     signals: Signals | None
@@ -45,7 +45,7 @@ class TrainingExample:
 
 
 def training_examples(turn: str, config: PipelineConfig) -> list[TrainingExample]:
-    """Return the examples that a turn started from, in the order of their table.
+    """Return the examples with which a turn started, in the order of their table.
 
     Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
     """
@@ -62,7 +62,7 @@ def training_examples(turn: str, config: PipelineConfig) -> list[TrainingExample
 def proposals(turn: str, config: PipelineConfig, *, refused: bool) -> list[Proposal]:
     """Return the accepted proposals of a turn, or the refused ones, in the order of their table.
 
-    Where nothing could be proposed there is no answer to accept or to edit, and the line is left out.
+    Lines without a proposal are left out, because they have no answer to accept or edit.
 
     Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
     """
@@ -110,12 +110,12 @@ def as_text(proposal: Proposal) -> str:
 
 
 def conversation(messages: Sequence[Message]) -> str:
-    """Return messages as one text, each behind its role."""
+    """Return messages as one text, each after its role."""
     return "\n\n".join(f"{message.role}: {spoken(message)}" for message in messages)
 
 
 def figures(signals: Signals) -> str:
-    """Return the signals that were measured, in one line."""
+    """Return the measured signals in one line."""
     named: Mapping[str, float | None] = {
         "loss before": signals.loss_before,
         "loss after": signals.loss_after,

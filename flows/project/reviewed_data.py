@@ -1,4 +1,4 @@
-"""Collect records that ingest refused and evaluation items, for a person to review."""
+"""Collect refused records and evaluation items for review."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,29 +12,29 @@ from tasks.core.records import Document, Example, Message, Refusal, Result, cont
 from tasks.io import tables
 
 FINAL = ("leak", "duplicate")
-"""Reasons that no decision overrules: models are evaluated by it, or its copy is kept."""
+"""Reasons that no decision overrides: models are evaluated on the record, or its copy is kept."""
 KEPT = ("valid", "test", "gate")
-"""The tables of ingest, beside what is trained on, that a rescued record may have come to."""
+"""The tables of ingest, beside the training data, that may contain a rescued record."""
 MOST = 20_000
-"""Refused records that are listed."""
+"""Largest number of listed refused records."""
 ANSWER = 300
-"""Characters that are shown of what a model wrote."""
+"""Number of shown characters of a model's answer."""
 
 
 @dataclass(frozen=True)
 class EvaluationItem:
-    """An item that models are measured on, with the results of each model."""
+    """An item on which models are measured, with the results of each model."""
 
     id: str
     example: Example
-    """Its prompt and reference; of a text the text alone."""
+    """Its prompt and reference; for a text, only the text."""
     measures: Sequence[str]
     results: Mapping[str, Sequence[Result]] = field(default_factory=dict)
     """Model → its results on the item."""
 
     @property
     def outcomes(self) -> list[str]:
-        """Return a line for each result that is no loss: the model, the measure, what became of its answer, and the answer."""
+        """Return a line for each result that is not a loss: the model, the measure, the outcome of its answer, and the answer."""
         return [
             f"{model}: {row.measure} {row.outcome or f'{row.value:g}'}: {row.output[:ANSWER]}"
             for model, rows in self.results.items()
@@ -49,13 +49,13 @@ def quarantine(config: PipelineConfig) -> Path:
 
 
 def results(config: PipelineConfig) -> dict[str, Path]:
-    """Return the tables of results that are there, by model."""
+    """Return the existing tables of results, by model."""
     paths = {name: configuration.files("evaluate", name, config)[1]["results"] for name in config.models}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
-    """Return the first `MOST` refused records that a person can rescue, by id, in the order of their table.
+    """Return the first `MOST` refused records that can be rescued, by id, in the order of their table.
 
     Raises FileNotFoundError if there is no such table.
     """
@@ -65,9 +65,9 @@ def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
 
 
 def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Example]:
-    """Return the examples of ingest with these ids, and as examples the documents that had them before they were cut, wherever they are.
+    """Return the examples of ingest with these ids, from any table, and also, as examples, the documents that had these ids before they were cut.
 
-    One that became several is not found.
+    A document that was cut into several is not found.
     """
     writes = configuration.files("ingest", None, config)[1]
     folder = writes["ingested"]
@@ -82,14 +82,14 @@ def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Exa
 
 
 def id_uncut(document: Document) -> str:
-    """Return the id by which a document is refused and rescued, if it is all of the text: in tables it has that of a piece."""
+    """Return the id of a whole document, by which it is refused and rescued. In tables it has the id of a piece."""
     return content_id(document.domain, document.group, document.text)
 
 
 def evaluation_items(config: PipelineConfig, left_out: Collection[str]) -> dict[str, EvaluationItem]:
-    """Return the items of the report's test set that models were measured on, and those `left_out`, by id.
+    """Return the items of the report's test set on which models were measured, and the items in `left_out`, by id.
 
-    The items of the gate set are not among them: it judges by all it has. Raises FileNotFoundError if nothing was measured.
+    They do not include the items of the gate set, of which none can be left out. Raises FileNotFoundError if nothing was measured.
     """
     measured = {model: tables.read(path, Result) for model, path in results(config).items()}
     if not measured:
@@ -112,7 +112,7 @@ def evaluation_items(config: PipelineConfig, left_out: Collection[str]) -> dict[
 
 
 def _texts(config: PipelineConfig, items: Collection[str]) -> dict[str, Example]:
-    """Return the examples and texts behind items, by id; HumanEval's are in neither table."""
+    """Return the examples and texts of items, by id. Those of HumanEval are in neither table."""
     ingested = configuration.files("ingest", None, config)[1]["ingested"]
     examples = {one.id: one for one in tables.read(ingested / "test.parquet", Example) if one.id in items}
     documents = tables.read(ingested / "test_documents.parquet", Document)

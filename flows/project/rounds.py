@@ -12,9 +12,9 @@ ROUND = re.compile(r"r\d+")
 
 
 def write_rounds(number: int, params: Path) -> None:
-    """Write so many rounds to a settings file and keep its comments and other settings.
+    """Write `number` rounds to a settings file, keeping its comments and other settings.
 
-    Models that are no round's stay. If none is a round's, as in a profile that measures nothing, none is added.
+    Models that belong to no round stay. If no model belongs to a round, as in a profile without measurements, none is added.
     """
     from ruamel.yaml.comments import CommentedMap
 

@@ -1,4 +1,4 @@
-"""Draw a sample of the data, and search their texts."""
+"""Draw a sample of the data, and search its texts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from flows.project.data import connection
 
 Kind = Literal["examples", "rounds", "benchmark", "documents", "quarantine"]
 AROUND = 60
-"""Characters that an excerpt has on each side of what was searched for."""
+"""Number of characters of an excerpt on each side of a match."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Drawn:
 
     kind: Kind
     id: str
-    """Of a refused record its place."""
+    """For a refused record, its place."""
     split: str
-    """Of an example of a round the round, of a refused record `refused`."""
+    """For an example of a round, the round; for a refused record, `refused`."""
     source: str
     about: str
-    """The domain; of a refused record the reason."""
+    """The domain; for a refused record, the reason."""
     first: str
-    """The prompt, the text of a document, or what was found in a refused record."""
+    """The prompt, the text of a document, or the detail of a refusal."""
     last: str
-    """The response; empty for a document. Of a refused record its beginning."""
+    """The response; empty for a document. For a refused record, its beginning."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A text that holds what was searched for."""
+    """A text that contains the searched text."""
 
     kind: Kind
     id: str
@@ -56,9 +56,9 @@ SELECTIONS = {
 
 
 def sample(kind: Kind, number: int, seed: int, *, split: str | None, source: str | None) -> tuple[int, list[Drawn]]:
-    """Return how many records of a kind there are, and some of them: the same seed draws the same.
+    """Return the number of records of a kind, and a random sample of them, which is the same for the same seed.
 
-    `split` is one of the split, the round or the reason of refusal; `source` is a part of the name of the source.
+    `split` is a split, a round, or the reason of a refusal. `source` is a part of the source's name.
     """
     conditions = (
         "(? IS NULL OR split = ? OR (kind = 'quarantine' AND about = ?)) AND (? IS NULL OR contains(source, ?))"
@@ -76,9 +76,9 @@ def sample(kind: Kind, number: int, seed: int, *, split: str | None, source: str
 
 
 def search(text: str, number: int, *, is_regex: bool, kind: Kind | None) -> tuple[int, list[Match]]:
-    """Return how many texts hold `text`, whatever the case, and the first of them.
+    """Return the number of texts that contain `text` in upper or lower case, and the first of them.
 
-    Raises ValueError if it is no regular expression (RE2) and has to be one.
+    Raises ValueError if it should be a regular expression (RE2) and is not.
     """
     pattern = f"(?is).{{0,{AROUND}}}(?:{text if is_regex else _escaped(text)}).{{0,{AROUND}}}"
     holds = "FROM texts WHERE regexp_matches(text, ?) AND (? IS NULL OR kind = ?)"
@@ -98,13 +98,13 @@ def search(text: str, number: int, *, is_regex: bool, kind: Kind | None) -> tupl
 
 
 def _excerpt(opened: duckdb.DuckDBPyConnection, text: str, pattern: str) -> str:
-    """Return what the pattern matches in a text that is without secrets already; its beginning where it matched a secret."""
+    """Return the match of a pattern in a text whose secrets are already replaced; the beginning of the text if the match was in a secret."""
     ((excerpt,),) = opened.execute("SELECT regexp_extract(?, ?)", [text, pattern]).fetchall()
     return str(excerpt) or text[: 2 * AROUND]
 
 
 def _escaped(text: str) -> str:
-    """Return a pattern of RE2 that matches a text and nothing else. RE2 knows no escapes of characters beyond ASCII."""
+    """Return an RE2 pattern that matches only this text. RE2 has no escapes of characters beyond ASCII."""
     return "".join(
         f"\\{sign}" if sign.isascii() and not (sign.isalnum() or sign in "_ \n\t") else sign for sign in text
     )

@@ -1,4 +1,4 @@
-"""Group what was left out as a copy with the record that was kept."""
+"""Group the records that were left out as copies with the record that was kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from flows.project.data import connection
 
 @dataclass(frozen=True)
 class Member:
-    """A record that was left out because it is like the one that was kept."""
+    """A record that was left out because it is similar to the kept one."""
 
     where: str
     reason: str
-    """`duplicate` or `near-duplicate` in the same split, `leak` in another one."""
+    """`duplicate` or `near-duplicate` if it is in the same split, `leak` if it is in another one."""
     similarity: str
-    """The share of three-word runs in common, `equal` for the same text, or `by embedding`."""
+    """The share of common three-word runs, `equal` for the same text, or `by embedding`."""
     text: str
     """The beginning of its last answer."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A record that was kept, and its copies."""
+    """A kept record and its copies."""
 
     where: str
     id: str
-    """Empty if a later rule left it out too."""
+    """The split; empty if a later rule left the record out too."""
     split: str
     size: int
-    """Copies."""
+    """Number of copies."""
     text: str
     """Its last answer."""
     members: Sequence[Member]
@@ -36,7 +36,7 @@ class Cluster:
 
 
 IS_COPY = "(starts_with(detail, 'the same as ') OR starts_with(detail, 'too like '))"
-"""What holds of a record in `quarantine` that was left out because it is like another one, of its split or not."""
+"""SQL condition for a record in `quarantine` that was left out because it is similar to another one, in its split or not."""
 VIEWS = rf"""
 CREATE TEMP VIEW copies AS
 WITH parsed AS (

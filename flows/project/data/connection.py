@@ -1,7 +1,7 @@
-"""Open the workspace's tables in DuckDB: a view for each kind, and no way to anything else.
+"""Open the workspace's tables in DuckDB: a view for each kind, and no access to anything else.
 
-A view reads its Parquet files in place. Queries reach the files of the views and no others: `enable_external_access` is off, the
-files are the only `allowed_paths`, extensions are neither installed nor loaded, and the configuration is locked.
+A view reads its Parquet files in place. Queries can read no other files: `enable_external_access` is off, the files are the only
+`allowed_paths`, extensions are neither installed nor loaded, and the configuration is locked.
 """
 
 import re
@@ -23,7 +23,7 @@ R = TypeVar("R")
 DATA = Path("data")
 DECISIONS = tuple(DATA / f"review_{about}.jsonl" for about in ("decisions", "records", "items"))
 FOLDERS = ("ingested/*.parquet", "rounds/*/*.parquet", "results/*/*.parquet")
-"""Where tables lie below `data/`. Results on the gate set are none of them: to look at them is a look that the gate counts."""
+"""Folders of tables below `data/`. Results on the gate set are excluded, because reading them is a look that the gate counts."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Table:
 
     record: type[Any]
     files: str
-    """A pattern of paths; its groups are further columns."""
+    """A pattern of paths. Its groups are further columns."""
     stage: str
-    """The stage that writes it."""
+    """The stage that writes the table."""
 
 
 TABLES = {
@@ -49,7 +49,7 @@ TABLES = {
     "faults": Table(FaultPair, r"data/rounds/(?P<round_name>[^/]+)/faults\.parquet", "faults"),
     "results": Table(Result, r"data/results/(?P<model_group>[^/]+)/(?P<model>[^/]+)\.parquet", "evaluate"),
 }
-"""View → what it holds. `decisions` and `texts` are views too."""
+"""View → description of its contents. `decisions` and `texts` are views too."""
 
 TEXTS = """
 CREATE VIEW texts AS
@@ -67,7 +67,7 @@ UNION ALL SELECT 'examples', id, split, source, 'tests', tests.code FROM example
 UNION ALL SELECT 'documents', id, split, source, 'text', text FROM documents
 UNION ALL SELECT 'quarantine', "where", 'refused', source, reason, record FROM quarantine
 """
-"""Every text, a row each, for searches."""
+"""All texts, one in each row, for searches."""
 
 
 def files_here() -> dict[str, Path]:
@@ -82,7 +82,7 @@ def files_here() -> dict[str, Path]:
 def opened() -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection with a view for each kind of table of the workspace, and those of `decisions` and `texts`.
 
-    A kind without a file is an empty view. Raises FileNotFoundError if there is no table yet, ValueError if a file is no Parquet.
+    A kind without a file is an empty view. Raises FileNotFoundError if there is no table yet, ValueError if a file is not Parquet.
     """
     with _locked({"main": files_here()}) as connection:
         yield connection
@@ -131,7 +131,7 @@ def records(connection: duckdb.DuckDBPyConnection, query: str, record: type[R], 
 
 
 def files_of(table: Table, files: Mapping[str, Path]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the files of a table, each with the columns that its path says."""
+    """Yield the files of a table, each with the columns that follow from its path."""
     for path, file in files.items():
         if match := re.fullmatch(table.files, path):
             yield file, match.groupdict()
@@ -140,7 +140,7 @@ def files_of(table: Table, files: Mapping[str, Path]) -> Iterator[tuple[Path, di
 def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, empty: str, table: Table, files: Mapping[str, Path]
 ) -> None:
-    """Create the view of a table: the columns of its record, and below them the rows of its files."""
+    """Create the view of a table, with the columns of its record and the rows of its files."""
     parts = [f"FROM {empty}"]
     for file, columns in files_of(table, files):
         extra = "".join(f", {_quoted(value)} AS {column}" for column, value in columns.items())
@@ -166,7 +166,7 @@ def _create_table(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.Da
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a value of a table, lists and structs too, with placeholders for the secrets in its texts."""
+    """Return a value of a table, including lists and structs, with placeholders for the secrets in its texts."""
     if isinstance(value, str):
         return search.redacted(value, search.SECRETS)
     if isinstance(value, dict):
@@ -175,7 +175,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return DuckDB's message as one sentence, without the place in the query that it draws."""
+    """Return DuckDB's message as one sentence, without its drawing of the place in the query."""
     line = str(error).strip().splitlines()[0].strip()
     return line if line.endswith((".", "!", "?")) else f"{line}."
 

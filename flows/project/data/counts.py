@@ -12,7 +12,7 @@ REPORT = Path("data/ingested/report.json")
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """Records that were refused for one reason."""
+    """Number of records that were refused for one reason."""
 
     reason: str
     records: int
@@ -20,31 +20,31 @@ class ReasonCount:
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """The records of a source: read = kept + merged + those refused."""
+    """The numbers of records of a source: read = kept + merged + refused."""
 
     source: str
     read: int
     kept: int
     merged: int
-    """Duplicates whose copy is kept."""
+    """Number of duplicates whose copy is kept."""
     refused: Sequence[ReasonCount]
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """The examples of a split."""
+    """The numbers of examples of a split."""
 
     split: str
     examples: int
     groups: int
-    """Units that no split parts."""
+    """Number of groups, each of which is in one split."""
     share: float
-    """Of all examples."""
+    """Share of all examples."""
 
 
 @dataclass(frozen=True)
 class DomainCounts:
-    """The examples of a domain in each split."""
+    """The numbers of examples of a domain in each split."""
 
     domain: str
     train: int
@@ -55,7 +55,7 @@ class DomainCounts:
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """The documents of a corpus in a split."""
+    """The number of documents of a corpus in a split."""
 
     corpus: str
     split: str
@@ -65,17 +65,17 @@ class CorpusCounts:
 
 @dataclass(frozen=True)
 class RoundCounts:
-    """The examples of a round."""
+    """The numbers of examples of a round."""
 
     round: str
     examples: int
     rewritten: int
-    """Examples that a turn of the loop made."""
+    """Number of examples that a turn of the loop made."""
 
 
 @dataclass(frozen=True)
 class SensitiveCounts:
-    """The places of a source at which a rule found a secret or personal data."""
+    """The number of places in a source at which a rule found a secret or personal data."""
 
     source: str
     kind: str
@@ -96,7 +96,7 @@ class Counts:
     domains: Sequence[DomainCounts]
     corpora: Sequence[CorpusCounts]
     reasons: Sequence[ReasonCount]
-    """Of refusal, the most frequent first."""
+    """Reasons of refusal, the most frequent first."""
     rounds: Sequence[RoundCounts]
     sensitive: Sequence[SensitiveCounts]
 
@@ -130,7 +130,7 @@ def count() -> Counts:
 
 
 def _sources() -> list[SourceCounts]:
-    """Return the balance of each source as stage `ingest` wrote it; none without its report."""
+    """Return the counts of each source that stage `ingest` wrote; none without its report."""
     if not REPORT.is_file():
         return []
     report = json.loads(REPORT.read_text(encoding="utf-8"))

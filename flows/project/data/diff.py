@@ -13,25 +13,25 @@ from flows.project.data import connection
 from tasks.io.system import git
 
 HERE = "workspace"
-"""The name of the present files, in place of a revision."""
+"""The name for the current files, in place of a revision."""
 COMPARED = ("data/ingested", "data/rounds/r0/examples.parquet")
-"""The outputs that hold the examples of a revision."""
+"""The outputs with the examples of a revision."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A record that one side alone has."""
+    """A record that only one side has."""
 
     id: str
     split: str
     source: str
     parents: Sequence[str]
-    """The examples that a rewrite was made from."""
+    """The examples from which a rewrite was made."""
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A place whose record has other contents, and so another id."""
+    """A place whose record has changed contents, and therefore another id."""
 
     source: str
     before: str
@@ -59,31 +59,31 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Totals:
-    """Numbers of examples."""
+    """Numbers of examples by the kind of difference."""
 
     before: int
     after: int
     same: int
-    """On both sides, in the same split."""
+    """Examples on both sides, in the same split."""
     added: int
     removed: int
     changed: int
-    """At a place that both sides have, with other contents."""
+    """Examples at a place that both sides have, with changed contents."""
     moved: int
-    """In another split."""
+    """Examples in another split."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The differences of two sets of examples. The lists have their first records alone."""
+    """The differences of two sets of examples. The lists contain only the first records."""
 
     before: str
     after: str
     totals: Totals
     splits: Sequence[Numbers]
-    """The examples of each split; of rounds there is one, `train`."""
+    """Number of examples of each split. Rounds have only `train`."""
     reasons: Sequence[Numbers]
-    """Refused records by reason; none for rounds, which share a quarantine."""
+    """Number of refused records by reason; none for rounds, which share a quarantine."""
     added: Sequence[Place]
     removed: Sequence[Place]
     changed: Sequence[Changed]
@@ -111,7 +111,7 @@ SIZES = """SELECT coalesce(old.name, new.name) AS name, coalesce(old.n, 0) AS be
 
 
 def compare(before: str, after: str, number: int) -> Difference:
-    """Return the differences of two rounds, or of two git revisions; `workspace` is what lies here.
+    """Return the differences of two rounds, or of two git revisions. `workspace` stands for the current files.
 
     Raises ValueError if a name is neither, FileNotFoundError if DVC's cache lacks the data of a revision.
     """
@@ -156,7 +156,7 @@ def _difference(
 
 
 def _rounds() -> list[str]:
-    """Return the rounds whose examples lie here."""
+    """Return the rounds whose examples are in the workspace."""
     table = connection.TABLES["rounds"]
     return [columns["round_name"] for _, columns in connection.files_of(table, connection.files_here())]
 

@@ -1,4 +1,4 @@
-"""Tell all that the workspace holds of one record: its source, its rewrites, the rounds and models it trained, signals and results."""
+"""Collect everything about one record in the workspace: its source, its rewrites, the rounds and models that it trained, signals and results."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from flows.project.data import clusters, connection
 
 Kind = Literal["example", "benchmark", "document", "proposal", "refused"]
 LEAST_PREFIX = 4
-"""Characters of an id from which on it may be cut short."""
+"""Smallest number of characters of an abbreviated id."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,22 @@ class Part:
     """A text of a record."""
 
     role: str
-    """The role of a turn, `call of TOOL`, `rejected`, `tests`, `text` or `proposal`; `beginning` of what was refused."""
+    """The role of a turn, `call of TOOL`, `rejected`, `tests`, `text` or `proposal`; for a refused record, `beginning`."""
     text: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """A rewrite that the record came from, or that was made of it."""
+    """A rewrite from which the record came, or that was made from it."""
 
     turn: str
-    """The round that the turn made."""
+    """The round that the turn created."""
     operator: str
     generator: str
     """Its author: a rule, a model or a person."""
     parents: Sequence[str]
     result: str
-    """The id of the rewrite; of a refused one the id that it would have had."""
+    """The id of the rewrite, or the id that a refused one would have had."""
     accepted: bool
     reason: str
     """The reason of the refusal."""
@@ -48,7 +48,7 @@ class SignalValues:
     turn: str
     """The round whose turn measured it."""
     loss_before: float | None
-    """Nats a token of the response, before the training and after it."""
+    """Loss of the response in nats per token, before and after the training."""
     loss_after: float | None
     neighbour_similarity: float | None
     quality: float | None
@@ -64,7 +64,7 @@ class ResultValue:
     model: str
     measure: str
     value: float
-    """Of a loss nats a token, else 0 to 1."""
+    """For a loss, nats per token; otherwise 0 to 1."""
     outcome: str
     output: str
 
@@ -77,7 +77,7 @@ class LeftOut:
     where: str
     reason: str
     detail: str
-    """Of a duplicate the record that it is like, and how much."""
+    """For a duplicate, the record to which it is similar, and the similarity."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +110,26 @@ class Shown:
     id: str
     kind: Kind
     source: str
-    """The place it came from."""
+    """The place from which it came."""
     license: str
     domain: str
     group: str
-    """The unit that no split parts."""
+    """The unit that stays in one split."""
     split: str
-    """Empty for what was refused."""
+    """The split; empty for a refused record."""
     task: str
     round: int
-    """0 for what was read, else the turn that made it."""
+    """0 for a record that was read, otherwise the number of the turn that made it."""
     parents: Sequence[str]
     parts: Sequence[Part]
     rounds: Sequence[str]
-    """The rounds whose training examples it is among."""
+    """The rounds whose training examples include it."""
     models: Sequence[str]
-    """The models of params.yaml that such a round trains. `tune.max_tokens` may leave some examples out of a training."""
+    """The models of params.yaml that are trained on these rounds. `tune.max_tokens` may leave some examples out of a training."""
     merged: Sequence[LeftOut]
-    """The records that were left out because they are like this one, in its split or as a leak."""
+    """The records that were left out because they are similar to this one, in its split or as a leak."""
     refused: Sequence[LeftOut]
-    """The record itself, once for each reason."""
+    """The refusals of the record itself, one for each reason."""
     sensitive: Sequence[Sensitive]
     lineage: Sequence[Step]
     signals: Sequence[SignalValues]
@@ -163,7 +163,7 @@ DECISIONS = "SELECT decision, author, reason FROM decisions WHERE id = ?"
 
 
 def show(name: str) -> Shown:
-    """Return what is known of a record, by its id or the beginning of one. Raises ValueError with near matches if there is none."""
+    """Return everything about a record, given its id or a prefix of it. Raises ValueError with near matches if there is none."""
     with connection.opened() as opened:
         identity = _identity(opened, name)
         kind, facts = _facts(opened, identity)

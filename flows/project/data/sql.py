@@ -1,4 +1,4 @@
-"""Run a query of the user's over the views: one SELECT, read only."""
+"""Run a user's query over the views: one read-only SELECT."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class Answer:
 
 
 def run(query: str, limit: int) -> Answer:
-    """Return the first rows of a query. Raises ValueError in one sentence where it is none, or names what is not there."""
+    """Return the first rows of a query. Raises ValueError with one sentence if it is not a SELECT, or names an unknown table or column."""
     files = connection.files_here()
     with connection.opened() as opened:
         try:
@@ -39,7 +39,7 @@ def run(query: str, limit: int) -> Answer:
 
 
 def _check(opened: duckdb.DuckDBPyConnection, query: str, files: Mapping[str, Path]) -> None:
-    """Raise ValueError unless the text is one SELECT over tables that are there."""
+    """Raise ValueError unless the text is one SELECT over existing tables."""
     statements = opened.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
