@@ -1,4 +1,4 @@
-"""Banks on disk: a folder with one adapter a task or a domain, all of one base, each in a folder of its own, and `ratchet.json` that names
+"""Banks on disk: a folder with one adapter for each task or domain, all of one base, each in its own folder, and `ratchet.json`, which lists
 them."""
 
 import re
@@ -12,12 +12,12 @@ from tasks import methods
 from tasks.io.weights import checkpoints
 
 By = Literal["task", "domain"]
-"""What a bank has an adapter for each of."""
+"""The kinds of units for each of which a bank has an adapter."""
 LONGEST = 240
-"""Bytes of the name of a member's folder: file systems take 255, and a folder that is being written has a longer name."""
+"""Largest number of bytes of a member's folder name. File systems allow 255, and the temporary name of a folder is longer."""
 CENTROID = "centroid.npy"
-"""In a member's folder: mean and variance of the base's mean hidden states in some layers on prompts of its task or texts of its domain,
-(2, L, H)."""
+"""A file in a member's folder with the mean and variance, (2, L, H), of the base's mean hidden states in some layers, over prompts of its task or
+texts of its domain."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Member:
     """An adapter of a bank."""
 
     folder: str
-    """Its folder in the bank."""
+    """The folder of the member in the bank."""
     weights: str
     """The hash of its weights."""
     examples: int
-    """Examples or documents of its own that it was trained on."""
+    """Number of examples or documents of its task or domain on which it was trained."""
 
 
 def folder_name(task: str, by: By = "task") -> str:
-    """Return the folder of the adapter of a task or domain: its name, in which all but letters, digits, `.`, `_` and `-` became `-`, without a `.` at the
-    beginning.
+    """Return the folder of the adapter of a task or domain: its name, with `-` for all characters except letters, digits, `.`, `_` and `-`, and
+    without a `.` at the beginning.
 
-    Raises ValueError for a name of which nothing is left, and one that is too long.
+    Raises ValueError for a name of which nothing remains, and for one that is too long.
     """
     name = re.sub(r"[^\w.-]", "-", unicodedata.normalize("NFC", task))
     name = f"-{name[1:]}" if name.startswith(".") else name
@@ -50,7 +50,7 @@ def folder_name(task: str, by: By = "task") -> str:
 
 
 def folder_names(tasks: Iterable[str], by: By = "task") -> dict[str, str]:
-    """Return the folder of each task or domain. Raises ValueError where two would have one, capitals taken as small letters."""
+    """Return the folder of each task or domain. Raises ValueError if two would have the same, ignoring case."""
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
     for task in sorted(tasks):
@@ -75,15 +75,15 @@ def members(path: Path) -> dict[str, Member]:
 
 
 def read_tensors(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tensors of each member of a bank, by task or domain, by the names that they have in its file."""
+    """Return the tensors of each member of a bank, by task or domain, and by their names in its file."""
     return {name: checkpoints.read_adapter(path / member.folder) for name, member in members(path).items()}
 
 
 def check(path: Path, base: Path, mixed_by: str = "") -> dict[str, Path]:
     """Return the folder of each member, by task or domain.
 
-    Raises ValueError for a member that is missing, has other weights than the bank's card says, was trained on another base than the one in
-    `base`, or is no adapter that merges; with `mixed_by`, the method that mixes them, for one of another method.
+    Raises ValueError for a member that is missing, whose weights differ from the bank's card, that was trained on another base than the one in
+    `base`, or that is not a mergeable adapter. With `mixed_by`, the method that mixes members, it also raises for a member of another method.
     """
     parent, folders, by = checkpoints.weights_digest(base), {}, checkpoints.read_card(path)["bank"]["by"]
     for task, member in members(path).items():
@@ -115,7 +115,7 @@ def check(path: Path, base: Path, mixed_by: str = "") -> dict[str, Path]:
 
 
 def served_name(member: Member) -> str:
-    """Return the name by which a member is served: of its folder and its weights, as of any model that is no version."""
+    """Return the name under which a member is served. Like that of any model without a version, it comes from its folder and its weights."""
     return f"{member.folder}@{member.weights[:8]}"
 
 

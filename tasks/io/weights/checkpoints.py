@@ -1,4 +1,4 @@
-"""Models on disk: Hugging Face folders with safetensors, and `ratchet.json` beside the weights that says where they came from."""
+"""Models on disk: Hugging Face folders with safetensors, and `ratchet.json` beside the weights, which states their origin."""
 
 import json
 import os
@@ -20,15 +20,15 @@ PEFT_ADAPTER = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 OWN_ADAPTER = "adapter.json"
 OWN_WEIGHTS = "adapter.safetensors"
-"""An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs and banks read that, and `load` this."""
+"""The file of an adapter of ours. It may have an equivalent LoRA in peft's format beside it, for other programs and banks; `load` reads this file."""
 NO_CHANGE = ("ADAPTION_PROMPT", "POLY")
-"""Kinds of peft's adapters, besides prompts, that are no change of weights: one adds to what attention gives, one differs from task to task."""
+"""Kinds of peft's adapters, besides prompts, that are not a change of weights: one adds to the output of attention, one differs between tasks."""
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-"""The file of all weights, and, where they lie in several, the one that says which lies where."""
+"""The file of all weights, and the index if they are in several files."""
 COMPRESSION_NOTE = "compressed.json"
-"""The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
+"""The file by which a compressor marks a folder that it wrote (`tasks.io.weights.compressed`)."""
 BANK = "bank"
-"""In the folder of a model: a bank of adapters that stand on it (`tasks.io.weights.banks`)."""
+"""The folder, in that of a model, with a bank of adapters for it (`tasks.io.weights.banks`)."""
 DATE = {
     "d": "26",
     "-d": "26",
@@ -41,17 +41,17 @@ DATE = {
     "y": "24",
     "Y": "2024",
 }
-"""26 July 2024 as `strftime` writes it: the date that Llama's chat templates have where no clock is given."""
+"""26 July 2024 in the form of `strftime`, the date that Llama's chat templates use without a clock."""
 TIME = {"H": "00", "I": "12", "M": "00", "S": "00", "p": "AM"}
 CLOCK = (
     "{%- macro strftime_now(form) -%}{{ form"
     + "".join(f".replace('%{code}', '{text}')" for code, text in (DATE | TIME).items())
     + " }}{%- endmacro %}\n"
 )
-"""A clock that stands still, before a chat template that writes today's date. Of what follows a block, transformers leaves out one line break:
-this one, so that the template begins a line as it did alone, and keeps its own white space."""
+"""A constant clock, which is put before a chat template that writes today's date. transformers removes one line break after a block. It is the one
+here, so that the template still begins at the start of a line and keeps its own white space."""
 NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
-"""Chat templates that a tokenizer has beside the one in `chat_template.jinja`, where transformers writes and reads them."""
+"""The folder in which transformers writes and reads further chat templates of a tokenizer, beside `chat_template.jinja`."""
 
 
 def load(
@@ -59,10 +59,10 @@ def load(
 ) -> tuple[Any, Any]:
     """Load the model at `path` and its tokenizer, in evaluation mode.
 
-    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and
-    merged into it where that is exact; only then are the weights cast to `dtype`. `quantization` is what a method of family `bases` gives, and
-    for an adapter that of its training. Raises ValueError where an adapter was trained on other weights than the base's, and where the folder lacks
-    weights as safetensors or a tokenizer.
+    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, which is stored in the same way as when the adapter
+    was trained, and merged into it if that is exact. Only then are the weights cast to `dtype`. `quantization` comes from a method of family `bases`;
+    an adapter uses that of its training. Raises ValueError if an adapter was trained on other weights than the base's, and if the folder lacks
+    weights as safetensors, or a tokenizer.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -83,7 +83,7 @@ def load(
     model = complete.load(
         AutoModelForCausalLM,
         plain,
-        dtype=torch.float32 if merge else getattr(torch, dtype),  # bf16 drops small changes that are added to it
+        dtype=torch.float32 if merge else getattr(torch, dtype),  # in bf16, small changes would be lost
         quantization_config=quantization,
         device_map={"": device} if quantization else None,
         use_safetensors=True,
@@ -99,7 +99,7 @@ def load(
 
 
 def cast(model: Any, dtype: str) -> None:
-    """Cast the weights of `model` one by one. Buffers keep their precision, as when a model is loaded in `dtype`."""
+    """Cast the weights of `model` one by one. Buffers keep their precision, the same as when a model is loaded in `dtype`."""
     import torch
 
     for weight in model.parameters():
@@ -107,7 +107,7 @@ def cast(model: Any, dtype: str) -> None:
 
 
 def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: Mapping[str, Any]) -> None:
-    """Write an adapter of ours: its tensors, and the method with the settings that `load` attaches it by."""
+    """Write an adapter of ours: its tensors, and the method with the settings with which `load` attaches it."""
     from safetensors.torch import save_file
 
     save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / OWN_WEIGHTS)
@@ -115,13 +115,13 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: M
 
 
 def write_adapter_note(folder: Path, name: str, params: Mapping[str, Any]) -> None:
-    """Write `adapter.json`: the method and the settings that `load` attaches an adapter of ours by."""
+    """Write `adapter.json`: the method and the settings with which `load` attaches an adapter of ours."""
     text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
     (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
 
 
 def read_adapter_note(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the method and the settings that `load` attaches an adapter of ours by; `none` and no settings for any other folder."""
+    """Return the method and the settings with which `load` attaches an adapter of ours; `none` and no settings for any other folder."""
     file = folder / OWN_ADAPTER
     note: dict[str, Any] = {"adapter": "none", "params": {}}
     if file.is_file():
@@ -130,16 +130,16 @@ def read_adapter_note(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def read_adapter(folder: Path) -> dict[str, Any]:
-    """Return the tensors of an adapter, by the names that they have in its file."""
+    """Return the tensors of an adapter, by their names in its file."""
     from safetensors.torch import load_file
 
     return load_file(folder / (OWN_WEIGHTS if (folder / OWN_ADAPTER).is_file() else PEFT_WEIGHTS))
 
 
 def fill(attached: Any, method: str, tensors: Mapping[str, Any], folder: Path) -> None:
-    """Put the tensors of the adapter in `folder`, which is of this method, into their places in a model that has a new one.
+    """Copy the tensors of the adapter in `folder` into a new adapter of the same method in a model.
 
-    Raises ValueError where the two do not have the same tensors, or would not compute the same with them.
+    Raises ValueError if the two do not have the same tensors, or would not compute the same with them.
     """
     is_peft = hasattr(attached, "peft_config")
     if is_peft:
@@ -165,9 +165,9 @@ def fill(attached: Any, method: str, tensors: Mapping[str, Any], folder: Path) -
 
 
 def pass_through(source: Path, target: Path) -> None:
-    """Write the model at `source` to `target` unchanged, without `training.json`, as no training took place here, and without a bank beside it.
+    """Write the model at `source` to `target` unchanged, but without `training.json`, because there was no training, and without its bank.
 
-    The files are the same bytes under another name; copies where the disk cannot link.
+    The files are hard links, or copies if the file system has no links.
     """
     shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns("training.json", BANK))
 
@@ -175,9 +175,9 @@ def pass_through(source: Path, target: Path) -> None:
 def load_tokenizer(path: Path) -> Any:
     """Load the tokenizer in a model's folder.
 
-    A chat template that writes today's date is given a fixed one, and keeps it where the model is saved: the same data give the same
-    tokens on every day, and the model is served as it was trained. A tokenizer that has no token to pad with or to end texts gets the end
-    token that the model's settings name. Raises ValueError if they name none.
+    A chat template that writes today's date gets a fixed date, also in saved models. So the same data give the same tokens on every day, and the
+    model is served in the way it was trained. A tokenizer without a padding token or an end token gets the end token in the model's settings.
+    Raises ValueError if they name none.
     """
     from transformers import AutoTokenizer
 
@@ -193,28 +193,28 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def _with_clock(template: str) -> str:
-    """Return a chat template after the clock, if it asks for the time and has none."""
+    """Return a chat template with the constant clock before it, if it asks for the time and has no clock."""
     has_none = "strftime_now" in template and "macro strftime_now" not in template
     return CLOCK + template if has_none else template
 
 
 def is_adapter(path: Path) -> bool:
-    """Return whether the folder holds an adapter rather than a whole model."""
+    """Return True if the folder holds an adapter, not a whole model."""
     return (path / PEFT_ADAPTER).is_file() or (path / OWN_ADAPTER).is_file()
 
 
 def is_compressed(path: Path) -> bool:
-    """Return whether the folder was written by a compressor."""
+    """Return True if the folder was written by a compressor."""
     return (path / COMPRESSION_NOTE).is_file()
 
 
 def is_bank(path: Path) -> bool:
-    """Return whether the folder holds a bank: an adapter a task or a domain, each in a folder of its own (`tasks.io.weights.banks`)."""
+    """Return True if the folder holds a bank: one adapter for each task or domain, each in its own folder (`tasks.io.weights.banks`)."""
     return "bank" in read_card(path)
 
 
 def check_folder(path: Path) -> None:
-    """Raise ValueError naming what the model folder at `path` lacks, or the adapters of a bank, which is no one model."""
+    """Raise ValueError that names what the model folder at `path` lacks, or the adapters of a bank, which is not a single model."""
     if is_bank(path):
         folders = [str(path / member["folder"]) for member in read_card(path)["bank"]["members"].values()]
         shown = ", ".join(folders[:3]) + (", …" if len(folders) > 3 else "")
@@ -238,7 +238,7 @@ def check_folder(path: Path) -> None:
 
 
 def files_read(path: Path) -> set[str]:
-    """Return the names of the files that transformers reads the weights in a folder from; empty where it has neither one for all nor an index."""
+    """Return the names of the files from which transformers reads the weights in a folder; empty if there is neither a single file nor an index."""
     if (path / WHOLE).is_file():
         return {WHOLE}
     index = path / INDEX
@@ -258,7 +258,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def check_adapter(path: Path) -> None:
-    """Raise ValueError where an adapter's folder lacks its tensors as safetensors."""
+    """Raise ValueError if an adapter's folder lacks its tensors as safetensors."""
     file = OWN_WEIGHTS if (path / OWN_ADAPTER).is_file() else PEFT_WEIGHTS
     if not (path / file).is_file():
         raise ValueError(
@@ -274,7 +274,7 @@ def weights_digest(path: Path) -> str:
 
 
 def weights(path: Path) -> list[Path]:
-    """Return the files of a folder that hold weights, of a bank those of its adapters."""
+    """Return the files of a folder that hold weights; for a bank, those of its adapters."""
     folders = [path, *(entry for entry in path.iterdir() if is_adapter(entry))]
     return sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".safetensors", ".gguf"))
 
@@ -287,11 +287,11 @@ def _link(source: str, target: str) -> None:
 
 
 def _settle(model: Any) -> None:
-    """Keep 4-bit weights as they are stored, and what quantised layers return in the model's type.
+    """Keep 4-bit weights in their stored form, and the outputs of quantised layers in the model's type.
 
-    On a CPU with AVX512-BF16 bitsandbytes repacks them at their first use in evaluation mode, into a form that passes no gradient
-    on, computes in bf16 whatever was asked for, and fails where the outputs of a layer are no multiple of 32. And peft's (IA)³ hands
-    such a layer fp32 and passes on what it returns: in a model of bf16, attention then meets two types.
+    On a CPU with AVX512-BF16, bitsandbytes repacks 4-bit weights at their first use in evaluation mode. The new form passes no gradient, always
+    computes in bf16, and fails if the number of a layer's outputs is not a multiple of 32. Moreover, peft's (IA)³ passes fp32 to such a layer and
+    returns its output unchanged, so that in a bf16 model attention gets two types.
     """
     import torch
 
@@ -304,14 +304,14 @@ def _settle(model: Any) -> None:
 
 
 def base_method(path: Path) -> str:
-    """Return the method of family `bases` that the adapter at `path` was trained with; `none` for plain weights."""
+    """Return the method of family `bases` with which the adapter at `path` was trained; `none` for plain weights."""
     return str(read_card(path).get("method", {}).get("base", "none"))
 
 
 def check_plain_base(path: Path, action: str) -> None:
     """Raise ValueError, which says that the adapter at `path` cannot be `action`, if it was trained on quantised weights.
 
-    Its change was made for those: on plain ones the model computes something else than what was trained and measured.
+    Its change was trained for those weights. With plain ones, the model would differ from the one that was trained and measured.
     """
     if (name := base_method(path)) != "none":
         raise ValueError(
@@ -320,7 +320,7 @@ def check_plain_base(path: Path, action: str) -> None:
 
 
 def quantization_of(path: Path) -> Any:
-    """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
+    """Return the quantisation of the base in the training of the adapter at `path`; None for plain weights."""
     name = base_method(path)
     recorded = read_card(path)["settings"]["methods"][name] if name != "none" else {}
     config = methods.spec("bases", name).config.model_validate(recorded)
@@ -328,10 +328,10 @@ def quantization_of(path: Path) -> Any:
 
 
 def put_on(path: Path, model: Any, *, merge: bool) -> Any:
-    """Attach the adapter at `path` to `model`, and merge it if asked to and where that is exact.
+    """Attach the adapter at `path` to `model`, and merge it if requested and if that is exact.
 
-    One of ours that is not merged is attached as the LoRA beside it, if there is one, which says nothing of the numbers of `model`: LoLDU's z
-    belongs to those that it was trained on, and `model` may hold them rounded.
+    An adapter of ours that is not merged is attached as the equivalent LoRA beside it, if there is one, because the LoRA does not depend on the exact
+    weights of `model`. LoLDU's z, for instance, belongs to the weights of its training, and `model` may hold them rounded.
     """
     name, params = read_adapter_note(path)
     if name == "none" or (not merge and (path / PEFT_ADAPTER).is_file()):
@@ -357,23 +357,23 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
 
 @contextmanager
 def _fits(path: Path) -> Iterator[None]:
-    """Raise ValueError where peft fails by the shapes of the adapter at `path`, or warns that layers have no tensors in its file: they would
-    stay as they are."""
+    """Raise ValueError if peft fails because of the shapes of the adapter at `path`, or warns that layers have no tensors in its file, which would
+    leave them unchanged."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
         try:
             yield
         except (RuntimeError, UserWarning) as error:
             if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
-                raise  # memory, for one
+                raise  # such as a lack of memory
             raise ValueError(
                 f"{path} does not fit the model it is put on: {' '.join(str(error).split())[:400]}"
             ) from None
 
 
 def _merges(attached: Any) -> bool:
-    """Return whether peft's merge gives the same model: not where LoRA has a bias and its layer none, nor where it adapts the embeddings or the
-    head of a model where both are one tensor, and a change of one would be one of the other."""
+    """Return True if peft's merge gives the same model. It does not if LoRA has a bias and its layer has none, or if LoRA adapts the embeddings or the
+    head of a model in which both are one tensor, because a change of one would change the other."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     model = attached.get_base_model()
@@ -385,7 +385,7 @@ def _merges(attached: Any) -> bool:
 
 
 def check_parent(path: Path, base: Path) -> None:
-    """Raise ValueError where the card at `path` names other weights than those that `base` holds, by their hash."""
+    """Raise ValueError if the card at `path` names, by their hash, other weights than those in `base`."""
     expected = read_card(path).get("parent")
     if expected and expected != (weights_hash := weights_digest(base)):
         raise ValueError(

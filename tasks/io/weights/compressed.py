@@ -1,7 +1,7 @@
-"""Compressed models on disk: what a compressor stored, `compressed.json` that says how, and `ratchet.json`.
+"""Compressed models on disk: the output of a compressor, `compressed.json` with its settings, and `ratchet.json`.
 
-Of a difference it is `delta.safetensors`, to be added to the base: to nothing where an adapter was compressed, whose other
-files stand beside it; to its weights where it was trained whole. `unpack` gives the adapter's own folder back.
+A compressed difference is `delta.safetensors`. For a model that was trained whole, it is added to the weights of the base. For an adapter, it is the
+change of the adapter's tensors, whose other files are beside it, and `unpack` restores the adapter's folder.
 """
 
 import json
@@ -18,11 +18,11 @@ from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 
 DELTA = "delta.safetensors"
 REFERENCES = {"LORA": 0, "IA3": 1}
-"""Value of an adapter's tensors that changes nothing. LoRA's A may start anywhere; the paper takes it as it is."""
+"""Value of an adapter's tensors that changes nothing. LoRA's A has no such value; as in the paper, it is compressed as it is."""
 
 
 def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
-    """Load the model at `path` and its tokenizer, in evaluation mode; a difference is added to `base`."""
+    """Load the model at `path` and its tokenizer, in evaluation mode. A difference is added to `base`."""
     name = read_note(path)["compressor"]
     method = methods.load("compressors", name)
     if isinstance(method, WeightCompressor):
@@ -47,7 +47,7 @@ def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str =
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Write the adapter that is compressed at `path` to `folder` as it was before, but for what was lost."""
+    """Write the adapter that is compressed at `path` to `folder` in its original form, apart from the loss of compression."""
     from safetensors.torch import save_file
 
     reference = _reference(path)
@@ -58,9 +58,9 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def read_delta(path: Path, base: Path) -> dict[str, Any]:
-    """Return what training changed: an adapter's tensors less their neutral value, or weights less those of `base`.
+    """Return the change by training: an adapter's tensors minus their neutral value, or weights minus those of `base`.
 
-    Raises ValueError where whole weights do not have the shapes of the base's.
+    Raises ValueError if whole weights do not have the shapes of the base's.
     """
     from safetensors.torch import load_file
 
@@ -68,7 +68,7 @@ def read_delta(path: Path, base: Path) -> dict[str, Any]:
         reference, used = _reference(path), _used(path)
         tensors = load_file(path / _adapter_file(path))
         return {name: tensor - reference for name, tensor in (used(tensors)[0] if used else tensors).items()}
-    # By the models' own names: a tied head is one tensor, whether a file repeats it or not.
+    # Use the names in the models: a tied head is one tensor, even if a file repeats it.
     tuned, start = (dict(checkpoints.load(folder)[0].named_parameters()) for folder in (path, base))
     if odd := [name for name in sorted({*tuned, *start}) if _shape(tuned, name) != _shape(start, name)]:
         raise ValueError(f"{path} has another shape than {base} ({odd[0]}), so there is no difference between them.")
@@ -83,9 +83,9 @@ def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
 
 
 def copy_facts(path: Path, folder: Path) -> None:
-    """Copy what describes an adapter, and the course of its training. If it has two formats, that is peft's, the compressed one.
+    """Copy the description of an adapter and the log of its training. If the adapter has two formats, peft's is the compressed one.
 
-    An adapter stored in the values that its forward uses gets a config that takes its tensors unchanged.
+    An adapter that is stored as the values used in its forward pass gets a config that reads its tensors unchanged.
     """
     for name in (checkpoints.PEFT_ADAPTER, "training.json"):
         if (path / name).is_file():
@@ -97,7 +97,7 @@ def copy_facts(path: Path, folder: Path) -> None:
 
 
 def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None:
-    """Write `compressed.json`: the method and the settings that it was applied with."""
+    """Write `compressed.json`: the method and its settings."""
     text = json.dumps({"compressor": compressor, "params": params}, indent=1) + "\n"
     (folder / checkpoints.COMPRESSION_NOTE).write_text(text, encoding="utf-8")
 
@@ -115,7 +115,7 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def _used(path: Path) -> Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Any]] | None:
-    """Return `Adapter.used` under the config of the adapter at `path`; None where its method has none or peft's file is compressed."""
+    """Return `Adapter.used` for the config of the adapter at `path`; None if its method has none or if peft's file is compressed."""
     if (path / checkpoints.PEFT_ADAPTER).is_file():
         return None
     name, params = checkpoints.read_adapter_note(path)
@@ -125,15 +125,15 @@ def _used(path: Path) -> Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], 
 
 
 def _adapter_file(path: Path) -> str:
-    """Return the name of the file of the tensors that are compressed."""
+    """Return the name of the file with the compressed tensors."""
     return checkpoints.PEFT_WEIGHTS if (path / checkpoints.PEFT_ADAPTER).is_file() else checkpoints.OWN_WEIGHTS
 
 
 def _reference(path: Path) -> int:
-    """Return the neutral value of an adapter's tensors: LoRA adds, from 0, as does what is stored as its forward uses it; (IA)^3
-    multiplies, from 1.
+    """Return the neutral value of an adapter's tensors: 0 for LoRA, which adds, and for tensors that are stored as the forward pass uses them; 1
+    for (IA)^3, which multiplies.
 
-    Raises ValueError for adapters that start elsewhere, whose tensors are not what training changed, and for those that no LoRA computes.
+    Raises ValueError for adapters with another start, whose tensors are not the change by training, and for those without an equivalent LoRA.
     """
     config = path / checkpoints.PEFT_ADAPTER
     if _used(path):

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 BATCH = 16
 TOKENS = 128
-"""Longer texts are embedded by their beginning, which costs a third less than the model's 256 and tells copies as well."""
+"""Largest number of tokens of a text, whose rest is ignored. It takes a third less time than the model's 256 and finds copies equally well."""
 
 
 def check(folder: Path, asking: str = "ingest.near_duplicates.cosine", instead: str = "set cosine to null") -> None:
-    """Raise ValueError if the folder holds no model: the message names the setting `asking` for one, and what to do `instead`."""
+    """Raise ValueError if the folder holds no model. The message names the setting (`asking`) that needs one, and the alternative (`instead`)."""
     if not (folder / "modules.json").is_file():
         raise ValueError(
             f"{folder} holds no sentence-transformers model, and `{asking}` asks for one. "
@@ -28,7 +28,7 @@ def check(folder: Path, asking: str = "ingest.near_duplicates.cosine", instead: 
 def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return one unit vector per text, in order, in fp32. Raises ValueError if the folder holds no model."""
     check(folder)
-    # The library batches by length, so that little is spent on padding, and gives the vectors back in the texts' order.
+    # The library sorts batches by length to save padding, and returns the vectors in the order of the texts.
     return _model(folder).encode(
         list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
     )
@@ -36,7 +36,7 @@ def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _model(folder: Path) -> "SentenceTransformer":
-    """Return the model in a folder. The last one stays in memory, as texts may come in blocks."""
+    """Return the model in a folder. The last one stays in memory, because texts may come in blocks."""
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 

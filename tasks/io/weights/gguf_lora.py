@@ -1,4 +1,4 @@
-"""A LoRA as a GGUF file, which llama.cpp puts on a GGUF of its base (`llama-server --lora`)."""
+"""A LoRA as a GGUF file, which llama.cpp applies to a GGUF file of its base (`llama-server --lora`)."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from tasks.io.weights import checkpoints
 
 PREFIX = "base_model.model."
 PARTS = {".lora_A.weight": ".lora_a", ".lora_B.weight": ".lora_b"}
-"""The endings of a LoRA's tensors in peft's format, and those in GGUF."""
+"""The suffixes of a LoRA's tensors in peft's format, and those in GGUF."""
 
 
 def write(file: Path, adapter: Path, base: Path) -> int:
     """Write the LoRA in folder `adapter`, trained on the model in `base`, to the new file `file`, and return the number of its tensors.
 
-    Raises ValueError for an adapter of another base or of quantised weights, for one that is no LoRA, and for a model that GGUF is not
-    written of.
+    Raises ValueError for an adapter of another base or of quantised weights, for one that is not a LoRA, and for a model that cannot be
+    written as GGUF.
     """
     import gguf
     from safetensors.torch import load_file
@@ -38,7 +38,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
             raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY} {TIED}")
         weight = name.removeprefix(PREFIX).removesuffix(part) + ".weight"
         values = tensor.float().numpy()
-        if part == ".lora_B.weight":  # its rows are the layer's outputs
+        if part == ".lora_B.weight":  # the rows of its tensor are the layer's outputs
             values = layout.ordered(values, weight, config)
         tensors[place(weight) + PARTS[part]] = values
     with files.atomic_path(file) as partial:
@@ -60,7 +60,7 @@ TIED = "One of embeddings or head cannot be merged where these are one tensor in
 
 
 def _alpha(adapter: Path) -> float:
-    """Return the number by which llama.cpp scales B A, once it is divided by the rank. Raises ValueError for what is no plain LoRA."""
+    """Return alpha: llama.cpp scales B A by alpha / rank. Raises ValueError if it is not a plain LoRA."""
     from tasks.io.weights import peft_settings
 
     file = adapter / checkpoints.PEFT_ADAPTER
@@ -83,7 +83,7 @@ def _alpha(adapter: Path) -> float:
 
 
 def _no_lora(folder: Path) -> str:
-    """Return why there is no LoRA in `folder`, and what would do."""
+    """Return the reason why there is no LoRA in `folder`, and a remedy."""
     if checkpoints.is_compressed(folder):
         return "is a compressed model, which cannot be taken here. Name the model that it was made of."
     name, _ = checkpoints.read_adapter_note(folder)

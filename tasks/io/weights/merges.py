@@ -1,4 +1,4 @@
-"""Merge models of one base on disk: adapters, models that were trained whole, compressed ones, and files of differences."""
+"""Merge models of one base on disk: adapters, models that were trained whole, compressed models, and files of differences."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from tasks.io.weights import checkpoints, compressed, models, processors, sparse
 
 @dataclass(frozen=True)
 class Expert:
-    """A model that is merged."""
+    """A model to merge."""
 
     path: Path
-    """Its folder, or a file that `ratchet delta` wrote."""
+    """Its folder, or a file written by `ratchet delta`."""
     weight: float = 1.0
 
 
 def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> list[str]:
     """Write the base with the merged changes of all experts to the new folder `folder`, a model that `from_pretrained` opens.
 
-    Returns the experts, by their paths, that name no base, so that only their shapes were checked. In memory are the base, one expert,
-    and one tensor of each. A sole adapter that makes the model narrower is written as the model that it makes. Raises ValueError for an expert of another base, for one that plain weights cannot express, for adapters of
-    different layers, and as `Merge.check` does.
+    Returns the paths of the experts that name no base, for which only the shapes were checked. Memory holds the base, one expert, and one tensor of each.
+    A single adapter that makes the model narrower is written as the resulting model. Raises ValueError for an expert of another base, for one that
+    plain weights cannot express, for adapters of different layers, and like `Merge.check`.
     """
     import torch
 
@@ -75,7 +75,7 @@ def _add(model: Any, experts: Sequence[Expert], base: Path, merge: Merge, scratc
 
 
 def _check_finite(model: Any) -> None:
-    """Raise ValueError where a merged model has a weight that is no finite number."""
+    """Raise ValueError if a merged model has a weight that is not finite."""
     if odd := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
         raise ValueError(
             f"The merged model would have weights in {odd[0]} that are not finite, so none is written. Take smaller weights of the models, "
@@ -84,13 +84,13 @@ def _check_finite(model: Any) -> None:
 
 
 def _is_narrower(path: Path) -> bool:
-    """Return whether an adapter makes the model narrower, so that it is a model of its own and no change of the base's weights."""
+    """Return True if an adapter makes the model narrower, so that it defines a new model, not a change of the base's weights."""
     name, _ = checkpoints.read_adapter_note(path)
     return bool(methods.spec("adapters", name).narrows)
 
 
 def _write_changes(file: Path, expert: Expert, base: Path, plain: Mapping[str, Any]) -> None:
-    """Write the changes that an expert made to the base's weights, those of no change left out."""
+    """Write an expert's changes of the base's weights. Unchanged weights are left out."""
     from safetensors.torch import save_file
 
     if expert.path.is_file():
@@ -115,7 +115,7 @@ def _write_changes(file: Path, expert: Expert, base: Path, plain: Mapping[str, A
 
 
 def _changes(written: Sequence[Path], plain: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the name of every tensor that some expert changed, and its change by each."""
+    """Yield the name of every tensor that an expert changed, and its change by each expert."""
     import torch
     from safetensors import safe_open
 
@@ -133,7 +133,7 @@ def _changes(written: Sequence[Path], plain: Mapping[str, Any]) -> Iterator[tupl
 
 
 def _check_targets(experts: Sequence[Expert], modules: set[str]) -> None:
-    """Raise ValueError where two adapters change different layers: there is no telling whether one is to count as unchanged there."""
+    """Raise ValueError if two adapters change different layers, because it is unclear if the other one counts as unchanged there."""
     targets = {expert.path: _targets(expert.path, modules) for expert in experts if checkpoints.is_adapter(expert.path)}
     (first, layers), *others = targets.items() or [(Path(), frozenset())]
     for path, other in others:
@@ -146,7 +146,7 @@ def _check_targets(experts: Sequence[Expert], modules: set[str]) -> None:
 
 
 def _targets(path: Path, modules: set[str]) -> frozenset[str]:
-    """Return the layers of the base that the tensors of an adapter belong to."""
+    """Return the layers of the base to which the tensors of an adapter belong."""
     from safetensors import safe_open
 
     if checkpoints.is_compressed(path):
@@ -162,7 +162,7 @@ def _targets(path: Path, modules: set[str]) -> frozenset[str]:
 
 
 def _owner(segments: Sequence[str], modules: set[str]) -> str | None:
-    """Return the longest beginning of a tensor's name that is a module's."""
+    """Return the longest prefix of a tensor's name that is the name of a module."""
     beginnings = (".".join(segments[:end]) for end in range(len(segments), 0, -1))
     return next((beginning for beginning in beginnings if beginning in modules), None)
 
@@ -172,7 +172,7 @@ def _digest(path: Path) -> str:
 
 
 def _names_base(path: Path) -> bool:
-    """Return whether an expert says which base it is of."""
+    """Return True if an expert names its base."""
     return path.is_file() or bool(checkpoints.read_card(path).get("parent"))
 
 

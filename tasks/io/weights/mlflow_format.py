@@ -1,7 +1,7 @@
-"""Describe a stored model as MLflow wants it, beside its weights, so that `mlflow.transformers.load_model` and `mlflow models serve` open it.
+"""Write MLflow's description of a stored model beside its weights, so that `mlflow.transformers.load_model` and `mlflow models serve` open it.
 
-A folder with `model/`, and `base/` where that is an adapter, gets `MLmodel` and `components/tokenizer/`. No weights are copied, and none are
-loaded. Classes are named by `Auto…`, for which MLflow trusts no code in a folder.
+A folder with `model/`, and `base/` if the model is an adapter, gets `MLmodel` and `components/tokenizer/`. No weights are copied or loaded.
+Classes are named as `Auto…`, for which MLflow does not run code from the folder.
 """
 
 import json
@@ -33,10 +33,10 @@ TASK, CHAT = "text-generation", "llm/v1/chat"
 
 
 def describe(folder: Path) -> bool:
-    """Write what MLflow reads, and return True; False where no reader of MLflow opens what `folder` holds.
+    """Write the files that MLflow reads, and return True. Return False if MLflow cannot open the model in `folder`.
 
-    That is an adapter that is not peft's, one of a quantised base, which MLflow would put on plain weights, a compressed model, or a version of
-    which there is no more than the evidence.
+    MLflow cannot open an adapter that is not peft's, an adapter of a quantised base (MLflow would apply it to plain weights), a compressed model,
+    and a version of which only the evidence is left.
     """
     model = folder / "model"
     is_adapter = checkpoints.is_adapter(model)
@@ -50,7 +50,7 @@ def describe(folder: Path) -> bool:
         # Without a local label such as `+cpu`, which the package index does not know.
         lines = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in PACKAGES]
         (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        # The last file, which says that the others are there.
+        # The last file, whose presence means that the others are complete.
         files.write_atomically(folder / DESCRIPTION, _description(plain, f"ratchet@{folder.name}"))
     return True
 
@@ -58,7 +58,7 @@ def describe(folder: Path) -> bool:
 def _description(plain: Path, name: str) -> str:
     """Return the text of `MLmodel` (https://mlflow.org/docs/latest/ml/model/) for a model whose whole weights are in `plain`.
 
-    `name` is what its answers are signed with.
+    `name` is the model name in its answers.
     """
     adapter = {} if plain.name == "model" else {"peft_adaptor": "model"}
     transformers: dict[str, Any] = {

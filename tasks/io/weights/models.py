@@ -1,6 +1,6 @@
-"""Models of any kind, for those who may be given a compressed one: `load` opens what training saved and what a compressor wrote.
+"""Load models of any kind, including compressed ones.
 
-Who only meets what training saved loads it by `tasks.io.weights.checkpoints`, and then does not depend on the compressors.
+Code that needs only models saved by training uses `tasks.io.weights.checkpoints`, and then does not depend on the compressors.
 """
 
 from pathlib import Path
@@ -10,6 +10,6 @@ from tasks.io.weights import checkpoints, compressed
 
 
 def load(path: Path, base: Path | None = None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
-    """Load the model at `path` and its tokenizer, in evaluation mode. An adapter or a difference is put on `base`."""
+    """Load the model at `path` and its tokenizer, in evaluation mode. An adapter or a difference is applied to `base`."""
     open_folder = compressed.load if checkpoints.is_compressed(path) else checkpoints.load
     return open_folder(path, base, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Changes of weights on disk as a LoRA in peft's format, which peft, vLLM and others read."""
+"""Write changes of weights as a LoRA in peft's format, which peft, vLLM and others read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ def write(folder: Path, changes: Mapping[str, LowRank]) -> None:
     targets = sorted({name.rpartition(".")[2] for name in changes})
     config = peft.LoraConfig(
         r=rank,
-        lora_alpha=rank,  # B is scaled already
+        lora_alpha=rank,  # B is already scaled
         target_modules=targets,
         base_model_name_or_path="models/pretrained",
         task_type=peft.TaskType.CAUSAL_LM,
         inference_mode=True,
     )
-    config.target_modules = targets  # peft made a set of it, whose order is another in every process
+    config.target_modules = targets  # peft made a set of it, whose order differs between processes
     config.save_pretrained(str(folder))
     tensors = {}
     for name, change in changes.items():
@@ -34,10 +34,10 @@ def write(folder: Path, changes: Mapping[str, LowRank]) -> None:
 
 
 def write_of_task(folder: Path, adapter: Path, base: Path, task: str) -> int:
-    """Write what the adapter in folder `adapter`, trained on the model in `base`, changes for one task to the new folder `folder`.
+    """Write to the new folder `folder` the changes for one task of the adapter in `adapter`, which was trained on the model in `base`.
 
-    Returns the number of layers that it changes. Raises ValueError for an adapter that has no changes by task, for one of quantised weights,
-    and for a task without a change.
+    Returns the number of changed layers. Raises ValueError for an adapter without changes by task, for one of quantised weights, and for
+    a task without a change.
     """
     name, _ = checkpoints.read_adapter_note(adapter)
     if (of_task := methods.load("adapters", name).of_task) is None:

@@ -1,4 +1,4 @@
-"""The settings of an adapter that peft made, held against those of a new one that is to go on from it."""
+"""Compare the settings of an adapter that peft made with those of a new one that continues from it."""
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ FREE = {
     ),
     *("lora_dropout", "module_dropout", "init_weights", "runtime_config"),
 }
-"""Settings that do not decide what given tensors compute: where the adapter came from, what the names and shapes of its tensors say
-already, and what acts in training alone."""
+"""Settings that do not affect what given tensors compute: the adapter's origin, settings that follow from the names and shapes of its tensors,
+and settings that act only in training."""
 FRESH = (True, False, "gaussian", "orthogonal", "eva")
-"""Values of `init_lora_weights` that leave the base as it is; all others put a part of its weights into the adapter."""
+"""Values of `init_lora_weights` that leave the base unchanged. All others move a part of its weights into the adapter."""
 
 
 def check(folder: Path, attached: peft.PeftConfig, method: str) -> None:
-    """Raise ValueError where the adapter in `folder` computes something else with its tensors than one of these settings would."""
+    """Raise ValueError if the adapter in `folder` computes something else with its tensors than an adapter with these settings would."""
     saved, new = _deciding(peft.PeftConfig.from_pretrained(str(folder))), _deciding(attached)
     if odd := [key for key in sorted({*saved, *new}) if saved.get(key) != new.get(key)]:
         key = "peft_type" if "peft_type" in odd else odd[0]
@@ -37,12 +37,12 @@ def check(folder: Path, attached: peft.PeftConfig, method: str) -> None:
 
 
 def _deciding(config: peft.PeftConfig) -> dict[str, Any]:
-    """Return the settings that decide what tensors compute."""
+    """Return the settings that affect what tensors compute."""
     settings = {key: value for key, value in config.to_dict().items() if key not in FREE}
     if settings.get("init_lora_weights") in FRESH:
         settings["init_lora_weights"] = True
     if not settings.get("coft"):
-        settings.pop("eps", None)  # the limit of constrained OFT alone
+        settings.pop("eps", None)  # it only limits constrained OFT
     return settings
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.io.weights import checkpoints
 
 BASE = Path("models/pretrained")
-"""The model that adapters were trained on, where none stands beside them."""
+"""The model on which adapters were trained, unless their base is beside them."""
 
 
 def find(name: str) -> Path:
@@ -22,6 +22,6 @@ def find(name: str) -> Path:
 
 
 def base_of(folder: Path) -> Path:
-    """Return the base of a model that is an adapter or a difference; that of a promoted one stands beside it."""
+    """Return the base of a model that is an adapter or a difference. A promoted model has its base beside it."""
     beside = folder.with_name("base")
     return beside if folder.name == "model" and beside.is_dir() else BASE

@@ -1,14 +1,14 @@
-"""The files by which a model reads images, video and sound. Only its text is trained, and other programs open no such model without them."""
+"""The files with which a model processes images, video and audio. Only its text is trained, but other programs cannot open the model without them."""
 
 import shutil
 from pathlib import Path
 
 FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
-"""The names that transformers gives them."""
+"""The names of these files in transformers."""
 
 
 def copy(base: Path, folder: Path) -> None:
-    """Copy those that the model in `base` has into the folder of one that was made of it."""
+    """Copy these files from the model in `base` to the folder of a model that was made from it."""
     for name in FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)

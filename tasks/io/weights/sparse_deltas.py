@@ -1,4 +1,4 @@
-"""Sparse differences on disk: one safetensors file of indices and values, which names the weights that it is added to."""
+"""Sparse differences on disk: one safetensors file of indices and values, which names the weights to which it is added."""
 
 import json
 import math
@@ -17,7 +17,7 @@ REMEDY = "Name the folder of a model, or a file that `ratchet delta` wrote."
 def write(path: Path, tuned: Path, base: Path) -> dict[str, Entries]:
     """Write the difference of the whole model in folder `tuned` to its base, and return it.
 
-    Raises ValueError where `tuned` is an adapter, or a model of another shape.
+    Raises ValueError if `tuned` is an adapter, or a model of another shape.
     """
     if checkpoints.is_adapter(tuned):
         raise ValueError(f"{tuned} is an adapter, which is small as it is. Name a model that was trained whole.")
@@ -41,7 +41,7 @@ def save(path: Path, difference: Sparse, parent: str) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Entries], str]:
-    """Return a difference, and the digest of the weights that it is added to. Raises ValueError for another file."""
+    """Return a difference, and the digest of the weights to which it is added. Raises ValueError for another file."""
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -64,7 +64,7 @@ def read(path: Path) -> tuple[dict[str, Entries], str]:
 def add(path: Path, files: Sequence[tuple[Path, float]]) -> dict[str, Entries]:
     """Write the sum of the differences, each times its factor, to the new file `path`, and return it.
 
-    Raises ValueError for differences to different weights.
+    Raises ValueError for differences from different weights.
     """
     total: dict[str, Entries] = {}
     first, parent = files[0][0], ""

@@ -1,6 +1,6 @@
-"""The token with which a model ends its turn: training writes that of the chat template, and generation has to end there.
+"""The token with which a model ends its turn. Training uses that of the chat template, and generation must stop at it.
 
-Base models such as Qwen2.5 have a template of `<|im_end|>`, and a generation config that knows the end of a text alone.
+Base models such as Qwen2.5 have a template with `<|im_end|>`, and a generation config with only the end-of-text token.
 """
 
 import json
@@ -13,20 +13,20 @@ FILE = "generation_config.json"
 
 
 def add(settings: Any, tokenizer: Any) -> bool:
-    """Add the token with which the chat template ends an answer to the end tokens of a generation config. Return whether it was none of them."""
+    """Add the token with which the chat template ends an answer to the end tokens of a generation config. Return True if it was missing."""
     text, ends = end_of_turn(tokenizer), settings.eos_token_id
     end = None if text is None else tokenizer.convert_tokens_to_ids(text)
     known = ends if isinstance(ends, list) else [token for token in (ends,) if token is not None]
     if end is None or end in known:
         return False
     settings.eos_token_id = [*known, end]
-    # Saving refuses changed settings for what loading warns of, such as a temperature of greedy decoding: these are the published ones.
+    # transformers refuses to save changed settings if loading warns about them, such as a temperature with greedy decoding. These settings are published ones.
     settings._original_object_hash = hash(settings)
     return True
 
 
 def write(folder: Path, tokenizer: Any) -> None:
-    """Add it in the files of a model, which other programs serve. Nothing is written where it is there already."""
+    """Add the token in the files of a model, for other programs that serve it. Write nothing if it is already there."""
     from transformers import AutoConfig, GenerationConfig
 
     if (folder / FILE).is_file():
@@ -38,7 +38,7 @@ def write(folder: Path, tokenizer: Any) -> None:
 
 
 def of_settings(folder: Path) -> int:
-    """Return the end token that a model's settings name, the first where there are several. Raises ValueError if they name none."""
+    """Return the end token in a model's settings, the first if there are several. Raises ValueError if they name none."""
     files = [file for name in (FILE, "config.json") if (file := folder / name).is_file()]
     named = [json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") for file in files]
     ends = [end[0] if isinstance(end, list) else end for end in named if end not in (None, [])]
