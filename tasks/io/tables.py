@@ -1,4 +1,4 @@
-"""Tables of records as Parquet: one dataclass is one schema, equal rows are equal bytes."""
+"""Tables of records as Parquet: one dataclass is one schema, and equal rows give equal bytes."""
 
 import dataclasses
 import itertools
@@ -17,7 +17,7 @@ from tasks.io.system import files
 R = TypeVar("R")
 ROWS_PER_GROUP = 10_000
 ROWS_AT_ONCE = 500
-"""Records of a stream that are in memory together."""
+"""Number of records of a stream in memory at a time."""
 
 
 def read(path: Path, record: type[R]) -> list[R]:
@@ -30,7 +30,7 @@ def read(path: Path, record: type[R]) -> list[R]:
 
 
 def stream(path: Path, record: type[R], first: int = 0) -> Iterator[R]:
-    """Yield the rows of the table at `path` from number `first` on; those of one row group are in memory. Raises as `read` does."""
+    """Yield the rows of the table at `path` from number `first` on, with one row group in memory at a time. Raises like `read`."""
     num_rows = count(path, record)
     while first < num_rows:
         end = min((first // ROWS_PER_GROUP + 1) * ROWS_PER_GROUP, num_rows)
@@ -41,13 +41,13 @@ def stream(path: Path, record: type[R], first: int = 0) -> Iterator[R]:
 
 
 def count(path: Path, record: type[Any]) -> int:
-    """Return the number of rows of the table at `path`. Raises as `read` does."""
+    """Return the number of rows of the table at `path`. Raises like `read`."""
     _check_presence(path, record)
     return int(_readable(path, lambda: pl.scan_parquet(path).select(pl.len()).collect()).item())
 
 
 def records(frame: pl.DataFrame, record: type[R]) -> list[R]:
-    """Return the rows of a frame as records. They are made by column, at half the time that rows take."""
+    """Return the rows of a frame as records. They are built by column, in half the time of building by row."""
     return list(map(record, *_columns(frame, record)))
 
 
@@ -57,7 +57,7 @@ def frame(path: Path, record: type[Any]) -> pl.DataFrame:
 
 
 def _readable(path: Path, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    """Return what `read` reads of the file at `path`."""
+    """Return the content of the file at `path` for `read`."""
     try:
         return read()
     except pl.exceptions.PolarsError as error:
@@ -81,19 +81,19 @@ def _checked(path: Path, table: pl.DataFrame, record: type[Any]) -> pl.DataFrame
 
 
 def scan(paths: Sequence[Path], record: type[Any]) -> pl.LazyFrame:
-    """Return the rows of several tables, of which there may be none, as a query."""
+    """Return the rows of several tables (or of none) as a query."""
     return pl.scan_parquet(list(paths)) if paths else pl.DataFrame(schema=schema(record)).lazy()
 
 
 def facts_of(path: Path) -> dict[str, str]:
-    """Return what was written of the table at `path` as a whole, by name."""
+    """Return the facts that were written about the whole table at `path`, by name."""
     return {name: value for name, value in pl.read_parquet_metadata(path).items() if not name.startswith("ARROW:")}
 
 
 def write(path: Path, rows: Iterable[Any], record: type[Any], facts: Mapping[str, str] | None = None) -> None:
-    """Write `rows` in their order to `path`: zstd, fixed row groups, no time stamp; complete or not at all.
+    """Write `rows` in their order to `path`, completely or not at all, with zstd, fixed row groups and no time stamp.
 
-    `facts` are about the table as a whole.
+    `facts` are about the whole table.
     """
     data = [_plain(row) for row in rows]
     table = pl.DataFrame(data, schema=schema(record), orient="row")
@@ -109,22 +109,22 @@ def write(path: Path, rows: Iterable[Any], record: type[Any], facts: Mapping[str
 
 
 def sink(path: Path, frames: Callable[[], Iterator[pl.DataFrame]], record: type[Any]) -> None:
-    """Write the frames that `frames` yields, one after the other, as `write` does: a table that need not fit in memory.
+    """Write the frames that `frames` yields, one after the other, like `write`. The table need not fit in memory.
 
-    The bytes depend on the rows alone, not on how they are divided into frames.
+    The bytes depend only on the rows, not on their division into frames.
     """
     sink_query(path, register_io_source(lambda *_options: frames(), schema=schema(record)), record)
 
 
 def sink_query(path: Path, query: pl.LazyFrame, record: type[Any]) -> None:
-    """Write the rows of a query as `sink` does."""
+    """Write the rows of a query like `sink`."""
     query = query.match_to_schema(schema(record))
     with files.atomic_path(path) as partial:
         query.sink_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
 
 
 def _plain(value: Any) -> Any:
-    """Return a record as a dictionary, and the records inside it. `dataclasses.asdict` also copies every value, which takes four times
+    """Return a record, with the records inside it, as a dictionary. `dataclasses.asdict` also copies every value, which takes four times
     as long."""
     if names := getattr(value, "__dataclass_fields__", None):
         return {name: _plain(getattr(value, name)) for name in names}
@@ -132,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check(path: Path, table: pl.DataFrame, record: type[Any]) -> None:
-    """Raise ValueError that names every column that does not fit, and the first empty row where one may not be empty."""
+    """Raise ValueError that names every column that does not fit, and the first row with a missing value in a column that requires one."""
     expected = schema(record)
     problems = [f"column {name!r} is missing" for name in expected if name not in table.columns]
     problems += [f"column {name!r} is unknown" for name in table.columns if name not in expected]
@@ -195,7 +195,7 @@ def _columns(frame: pl.DataFrame, record: type[Any]) -> list[list[Any]]:
 
 
 def _values(column: pl.Series, annotation: Any) -> list[Any]:
-    """Return the values of a column, records within it made; None where it has none."""
+    """Return the values of a column, with records built from nested values; None for missing values."""
     annotation = _bare(annotation)
     if not _holds_records(annotation):
         return column.to_list()
@@ -214,7 +214,7 @@ def _values(column: pl.Series, annotation: Any) -> list[Any]:
 
 @cache
 def _holds_records(annotation: Any) -> bool:
-    """Return whether a field is a record or a list of records, to any depth."""
+    """Return True if a field is a record or a list of records, at any depth."""
     annotation = _bare(annotation)
     if typing.get_origin(annotation) is list:
         return _holds_records(typing.get_args(annotation)[0])

@@ -1,13 +1,13 @@
-"""Tokenised sequences on disk, as flat arrays that are mapped into memory: made once, and read from any place.
+"""Tokenised sequences on disk, as flat memory-mapped arrays: written once, with random access.
 
-A store is a folder that only grows. Its arrays are appended to, and `contents.json` says how far they are complete; it is replaced
-once what it speaks of is on the disk, so a killed process loses no more than what came after. A complete store never changes.
+A store is a folder to which data are only appended. `contents.json` states up to which point the arrays are complete. It is replaced after those
+data are on the disk, so a killed process loses only what came later. A complete store never changes.
 
-    sequences   one record of `SEQUENCE` for each sequence, its auxiliary ones behind it
+    sequences   one record of `SEQUENCE` for each sequence, followed by its auxiliary ones
     ids         the ids of all tokens, int32
     weights     their loss weights, float32
     names       the ids of the sequences, UTF-8
-    column-*    the values of an objective's column for all tokens, where it has columns
+    column-*    the values of an objective's column for all tokens, if it has columns
 """
 
 import fcntl
@@ -30,61 +30,61 @@ from tasks.io.system import files
 
 CONTENTS = "contents.json"
 SEQUENCE = np.dtype([
-    ("start", np.int64),  # the place of its first token
-    ("name", np.int64),  # the place of its id's first byte
+    ("start", np.int64),  # the index of its first token
+    ("name", np.int64),  # the index of the first byte of its id
     ("size", np.int64),
     ("tokens", np.int32),
     ("trained", np.int32),
     ("name_bytes", np.int32),
     ("task", np.int32),
     ("domain", np.int32),
-    ("auxiliary", np.int32),  # the number of auxiliary sequences behind it; -1 if it is one
+    ("auxiliary", np.int32),  # the number of auxiliary sequences after it; -1 if it is one itself
     ("columns", np.int32),  # a bit for each column that it has
 ])  # fmt: skip
 COMMIT_TOKENS = 1 << 22
-"""Tokens between two points from which a killed process goes on."""
+"""Number of tokens between two commits, from which a restarted process continues."""
 UNUSED_S = 30 * 24 * 3600
-"""Seconds after which a store that nothing has opened is removed, when another is made."""
+"""Seconds after which an unused store is removed, when another one is created."""
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """The sequences that one row of a table became."""
+    """The sequences from one row of a table."""
 
     sequences: Sequence[Encoded]
     domain: str
     too_long: int = 0
-    """Sequences that no pack can hold, which are left out."""
+    """Number of sequences that are left out because they are longer than a pack."""
     unusable: int = 0
-    """Sequences that are left out for another reason."""
+    """Number of sequences that are left out for another reason."""
     unused: int = 0
-    """Rows of the objective's table that are in none of the sequences."""
+    """Number of rows of the objective's table that are in none of the sequences."""
 
 
 @dataclass
 class Contents:
-    """The contents of a store in numbers."""
+    """The sizes and counts of a store."""
 
     columns: dict[str, str]
     """The type of each column."""
     rows: int = 0
-    """Rows of the table that are in it, from the first on."""
+    """Number of rows of the table that are in it, from the first on."""
     is_complete: bool = False
     sizes: dict[str, int] = field(default_factory=dict)
-    """Bytes of each file."""
+    """Size of each file in bytes."""
     tasks: list[str] = field(default_factory=list)
     domains: list[str] = field(default_factory=list)
     too_long: Counter[str] = field(default_factory=Counter)
-    """Sequences that no pack can hold, by domain."""
+    """Number of sequences longer than a pack, by domain."""
     unusable: Counter[str] = field(default_factory=Counter)
-    """Sequences left out for another reason, by domain."""
+    """Number of sequences left out for another reason, by domain."""
     without: int = 0
-    """Rows that gave no sequence, not even one that was left out."""
+    """Number of rows without any sequence, including those left out."""
     unused: int = 0
 
     @property
     def tokens(self) -> int:
-        """Return the tokens that are on the disk."""
+        """Return the number of tokens on the disk."""
         return self.sizes.get("ids", 0) // np.dtype(np.int32).itemsize
 
     def add(self, row: Tokenized) -> None:
@@ -106,7 +106,7 @@ class Contents:
 
 
 class TokenStore:
-    """A complete store. Nothing of it is in memory but what is read."""
+    """A complete store. Only the parts that are read are in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,7 +119,7 @@ class TokenStore:
         self._places = np.flatnonzero(~is_auxiliary) if is_auxiliary.any() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TokenStore, (self._folder,)  # a process that loads data maps the files itself
+        return TokenStore, (self._folder,)  # a data-loading process maps the files itself
 
     def __len__(self) -> int:
         return len(self._records) if self._places is None else len(self._places)
@@ -131,12 +131,12 @@ class TokenStore:
 
     @property
     def longest(self) -> NDArray[Any]:
-        """Return the tokens of the longest of each sequence and its auxiliary ones."""
+        """Return, for each sequence, the largest number of tokens among it and its auxiliary ones."""
         tokens = self._records["tokens"]
         return tokens if self._places is None else np.maximum.reduceat(tokens, self._places)
 
     def read(self, place: int) -> Encoded:
-        """Return a sequence with its auxiliary ones. `place` counts without those."""
+        """Return a sequence with its auxiliary ones. `place` does not count auxiliary sequences."""
         number = place if self._places is None else int(self._places[place])
         further = range(number + 1, number + 1 + int(self._records["auxiliary"][number]))
         return self._sequence(number, tuple(self._sequence(other) for other in further))
@@ -171,10 +171,10 @@ def open_or_make(
     rows_from: Callable[[Contents], Iterable[Tokenized]],
     say: Callable[[str], None],
 ) -> TokenStore:
-    """Return the store in `folder`, which is made, or made to its end, of what `rows_from` yields from where such contents end on.
+    """Return the store in `folder`. If it is missing or unfinished, complete it with the rows that `rows_from` yields after its present contents.
 
-    Of several processes that ask for it one makes it, and the others wait. A store whose files are not as they were written is made
-    anew, and `say` is told.
+    If several processes request it, one creates it and the others wait. A store with damaged files is recreated, which is reported through
+    `say`.
     """
     with _locked(folder, say):
         types = {column.name: "float64" if isinstance(column.fill, float) else "int64" for column in columns}
@@ -244,7 +244,7 @@ class _Writer:
             values.extend(sequence.columns.get(column) or [0] * len(sequence))
 
     def _commit(self) -> None:
-        """Write what was added, and that it is there once it is on the disk."""
+        """Write the added data, and after they are on the disk, the new contents.json."""
         pending: dict[str, Any] = {
             "sequences": np.array(self._records, SEQUENCE),
             "ids": self._ids,
@@ -258,7 +258,7 @@ class _Writer:
             for name, file in self._files.items():
                 file.flush()
                 files.flush(self._folder / name)
-        except OSError as error:  # which names no file
+        except OSError as error:  # the error names no file
             raise OSError(error.errno, f"tokens cannot be written: {error.strerror}", str(self._folder)) from error
         self._num_tokens += len(self._ids)
         self._num_bytes += len(self._names)
@@ -276,7 +276,7 @@ class _Writer:
         }
 
     def _opened(self, name: str) -> IO[bytes]:
-        """Return a file, cut where the last commit ended."""
+        """Return a file, truncated to the last commit."""
         file = (self._folder / name).open("ab")
         file.truncate(self._contents.sizes.get(name, 0))
         file.seek(0, 2)
@@ -284,7 +284,7 @@ class _Writer:
 
 
 def _written(folder: Path, say: Callable[[str], None]) -> Contents | None:
-    """Return the contents of the store in `folder`; None if there is none, or none that can be used, which is removed."""
+    """Return the contents of the store in `folder`; None if there is none. An unusable store is removed."""
     if not folder.is_dir():
         return None
     contents, damage = None, ""
@@ -304,7 +304,7 @@ def _written(folder: Path, say: Callable[[str], None]) -> Contents | None:
 
 
 def _damage(folder: Path, contents: Contents) -> str:
-    """Return what is wrong with the files of a store; nothing if they are as they were written. An unfinished store may have more."""
+    """Return the damage of a store's files; empty if they have their recorded sizes. Files of an unfinished store may be longer."""
     for name, size in contents.sizes.items():
         path = folder / name
         present = path.stat().st_size if path.is_file() else 0
@@ -314,7 +314,7 @@ def _damage(folder: Path, contents: Contents) -> str:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the stores in `folder` that nothing has opened for long. Processes that have them mapped go on reading."""
+    """Remove the stores in `folder` that have not been opened for a long time. Processes that have mapped them can still read them."""
     for store in (path for path in folder.iterdir() if path.is_dir()):
         contents = store / CONTENTS
         if time.time() - (contents if contents.is_file() else store).stat().st_mtime > UNUSED_S:
@@ -324,7 +324,7 @@ def _remove_unused(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a store, after those who hold it now."""
+    """Wait for the lock of a store, and hold it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("a") as file:
         try:

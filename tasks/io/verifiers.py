@@ -1,6 +1,6 @@
-"""Verifiers of answers that are no programs: those of reasoning-gym, and the checks of sources.
+"""Verifiers of answers that are not programs: those of reasoning-gym, and the checks of sources.
 
-The first run in the sandbox, since some evaluate the answer. One process serves a whole stage: reasoning-gym takes seconds to import.
+Those of reasoning-gym run in the sandbox, because some evaluate the answer. One process serves a whole stage, because its import takes seconds.
 """
 
 import atexit
@@ -19,17 +19,17 @@ from tasks.io.sources import gym
 from tasks.io.system import packages
 
 LIMITS = Limits(wall_s=10.0, cpu_s=86400.0, memory_mb=2048)
-"""Time counts by the clock alone, for each answer: the process lives longer, and most verifiers take microseconds."""
+"""Limits of an answer. Time is wall-clock time, because the process serves many answers, and most verifiers take microseconds."""
 TRIED = "0"
-"""The answer by which a verifier shows whether it evaluates answers. A right one may be compared before."""
+"""An answer that shows if a verifier evaluates answers. A right answer may be compared as text first."""
 
 
 class Unisolated(RuntimeError):
-    """Raised for an answer that would be evaluated where nothing isolates it."""
+    """Raised for an answer that would be evaluated without isolation."""
 
 
 def grade(tests: Tests, answer: str) -> Grade:
-    """Return the grade of an answer, whatever reasoning stands before it. Raises ValueError if only a judge can grade it."""
+    """Return the grade of an answer, ignoring reasoning before it. Raises ValueError if only a judge can grade it."""
     answer = answer_of(answer)
     if tests.kind == "answer":
         right = judged(tests, answer) >= 1
@@ -39,7 +39,7 @@ def grade(tests: Tests, answer: str) -> Grade:
 
 
 def judged(tests: Tests, answer: str) -> float:
-    """Return the score by the verifier of a generated task: 1 is right, and 0 an answer that ends its process or takes too long.
+    """Return the score by the verifier of a generated task: 1 if right, and 0 for an answer that ends its process or takes too long.
 
     Raises Unisolated if the answer would be evaluated and the machine has no sandbox for programs of models.
     """
@@ -56,7 +56,7 @@ def judged(tests: Tests, answer: str) -> float:
 
 
 def reason_not_judged(tests: Iterable[Tests]) -> str | None:
-    """Return the reason if answers to some of these tasks cannot be judged on this machine, told before any is written; else None."""
+    """Return the reason why answers to some of these tasks cannot be judged on this machine, to be reported before any is generated; else None."""
     kinds = {(each.code, each.prelude): each for each in tests if each.kind == "answer"}
     if kinds and sandbox.probe().number < 2:
         for each in kinds.values():
@@ -69,7 +69,7 @@ def reason_not_judged(tests: Iterable[Tests]) -> str | None:
 
 @cache
 def _judge(process: int) -> Judge:
-    """Return the judge of this process; a fork of it needs another. Raises ValueError if reasoning-gym is not installed."""
+    """Return the judge of this process. A forked process needs its own. Raises ValueError if reasoning-gym is not installed."""
     packages.version("reasoning-gym", gym.KEY)
     judge = Judge(Path(gym_verifier.__file__).read_text(encoding="utf-8"), "reasoning-gym", LIMITS)
     atexit.register(judge.close)
@@ -77,12 +77,12 @@ def _judge(process: int) -> Judge:
 
 
 def decides(tests: Tests) -> bool:
-    """Return True if an answer is right or wrong by these tests of no program: not by a judge, nor by a score of likeness."""
+    """Return True if these tests, which are not of a program, decide that an answer is right or wrong, without a judge or a similarity score."""
     return tests.kind == "answer" or not registry.of(tests)[0].graded
 
 
 def acceptance(tests: Tests, answer: str) -> float:
-    """Return 1 if an answer may stand in place of the one in the data, less if not. Scores that measure likeness refuse none."""
+    """Return 1 if an answer may replace the one in the data, less if not. Similarity scores refuse no answer."""
     if tests.kind == "check" and registry.of(tests)[0].graded:
         return 1.0
     return grade(tests, answer).score

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all: written to a sibling on the same disk, then renamed into place."""
+"""Files and folders that appear complete or not at all: they are written beside the target, on the same disk, and then renamed."""
 
 import difflib
 import fcntl
@@ -15,7 +15,7 @@ LONGEST = 255
 
 
 def sibling(path: Path) -> Path:
-    """Return the path that the contents of `path` are written to first. A killed process leaves it behind, so its name is fixed.
+    """Return the temporary path to which the contents of `path` are written first. Its name is fixed, because a killed process leaves it behind.
 
     A name that would be longer than a file system takes is a hash of it.
     """
@@ -26,10 +26,10 @@ def sibling(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False) -> None:
-    """Write `data` to the file at `path`, its folders included; text as UTF-8.
+    """Write `data` to the file at `path`, creating its folders; text is UTF-8.
 
-    Set `concurrent` where several processes write this file and no lock keeps them apart: each then waits for the one before it,
-    and the last rename stays.
+    Set `concurrent` if several processes may write this file without a lock. Each then waits for the one before it, and the last
+    rename wins.
     """
     contents = data.encode() if isinstance(data, str) else data
     if concurrent:
@@ -40,23 +40,23 @@ def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False)
 
 
 def lines(path: Path) -> list[str]:
-    """Return the lines of a file of JSON lines. They may hold characters at which `str.splitlines` cuts."""
+    """Return the lines of a file of JSON lines. They may contain characters at which `str.splitlines` would split."""
     text = path.read_text(encoding="utf-8")
     return text.removesuffix("\n").split("\n") if text else []
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error.
+    """Yield a temporary path for a file, a folder or a link. It replaces `path` at the end, and is removed on an error.
 
-    Raises IsADirectoryError where a file or a link would take the place of a folder.
+    Raises IsADirectoryError if a file or a link would replace a folder.
     """
     with _renamed(sibling(path), path) as partial:
         yield partial
 
 
 def missing(path: Path) -> FileNotFoundError:
-    """Return the error about a path at which nothing is: it names what is called nearly so beside it, else from where was looked."""
+    """Return the error for a path that does not exist. It names similar names in the same folder, or else the folder that was searched."""
     if path.is_symlink():
         return FileNotFoundError(
             f"{path} is a link to {path.readlink()}, which is not there. Correct the link, or name the file itself."
@@ -68,7 +68,7 @@ def missing(path: Path) -> FileNotFoundError:
 
 
 def is_folder(path: Path) -> bool:
-    """Return True for a folder, and False for a link to one."""
+    """Return True for a folder, and False for a link to a folder."""
     return path.is_dir() and not path.is_symlink()
 
 
@@ -81,15 +81,15 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Write what the kernel holds of a file to the disk: a rename may reach it before the contents, and power may fail between."""
+    """Flush a file from the kernel's cache to the disk. Otherwise a rename may reach the disk before the contents, and power may fail in between."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def locked(path: Path) -> IO[bytes]:
-    """Return `path` open for appending and locked against others that lock it, until it is closed.
+    """Return `path`, open for appending and locked until it is closed.
 
-    The name may have gone to another file while this process waited.
+    If another file got the name during the wait, lock that one.
     """
     while True:
         file = path.open("ab")
@@ -108,7 +108,7 @@ def _renamed(partial: Path, path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_file():
             flush(partial)
-        if is_folder(path) and is_folder(partial):  # a rename replaces files and links, but no folder with contents
+        if is_folder(path) and is_folder(partial):  # a rename replaces files and links, but not a folder with contents
             shutil.rmtree(path)
         partial.replace(path)
     except BaseException:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def run(*arguments: str) -> bytes:
-    """Run a git command and return what it prints. Raises ValueError with git's message if it fails."""
+    """Run a git command and return its output. Raises ValueError with git's message if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     if done.returncode:
         raise ValueError(f"git {arguments[0]}: {done.stderr.decode().strip()}")
@@ -15,7 +15,7 @@ def run(*arguments: str) -> bytes:
 
 
 def file_at(revision: str, path: Path) -> str:
-    """Return the text of a file of this folder at a revision. Raises ValueError in git's words if there is none."""
+    """Return the text of a file of this folder at a revision. Raises ValueError with git's message if there is none."""
     commit = run("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
     return run("show", f"{commit}:./{path.as_posix()}").decode()
 
@@ -31,8 +31,10 @@ def branch() -> str:
 
 
 def names(command: str, *arguments: str) -> list[str]:
-    """Return the files that a git command lists, as seen from this folder. Raises ValueError with git's message if it fails."""
-    return [name for name in os.fsdecode(run(command, "-z", *arguments)).split("\0") if name]  # of any bytes
+    """Return the files that a git command lists, relative to this folder. Raises ValueError with git's message if it fails."""
+    return [
+        name for name in os.fsdecode(run(command, "-z", *arguments)).split("\0") if name
+    ]  # names may contain any bytes
 
 
 def origin() -> str:
@@ -41,7 +43,7 @@ def origin() -> str:
 
 
 def is_repository() -> bool:
-    """Return True in a folder of git's."""
+    """Return True if the current folder is in a git repository."""
     return _succeeds("rev-parse", "--git-dir")
 
 
@@ -51,12 +53,12 @@ def has_commit(name: str) -> bool:
 
 
 def has_unpushed_commits() -> bool:
-    """Return True if the commit that is checked out follows from one that no remote has."""
+    """Return True if the checked-out commit, or one before it, is on no remote."""
     return commit() != "none" and run("rev-list", "--count", "HEAD", "--not", "--remotes").strip() != b"0"
 
 
 def unpushed_branches() -> list[str]:
-    """Return the other branches, and `stash`, with commits that neither a remote has nor the one that is checked out."""
+    """Return the other branches, and `stash`, with commits that are neither on a remote nor in the history of the checked-out commit."""
     if commit() == "none":
         return []
     refs = run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/stash").decode().split()
@@ -65,27 +67,27 @@ def unpushed_branches() -> list[str]:
 
 
 def user_name() -> str:
-    """Return the name that git signs with; empty if it has none."""
+    """Return git's `user.name`; empty if it has none."""
     return _answer("config", "user.name")
 
 
 def is_committed(path: Path) -> bool:
-    """Return True if the last commit holds this file as it is."""
+    """Return True if the last commit has this file unchanged."""
     return _succeeds("ls-files", "--error-unmatch", str(path)) and _succeeds("diff", "--quiet", "HEAD", "--", str(path))
 
 
 def is_ignored(path: Path) -> bool:
-    """Return True if git passes this file over by a rule of a .gitignore. False without git."""
+    """Return True if a .gitignore rule excludes this file. False without git."""
     return _succeeds("check-ignore", "--quiet", "--", str(path))
 
 
 def has_changes(path: Path) -> bool:
-    """Return True if a commit of this file would record something. False without git."""
+    """Return True if a commit of this file would record a change. False without git."""
     return bool(_answer("status", "--porcelain", "--", str(path)))
 
 
 def untracked(folder: Path) -> list[Path]:
-    """Return the files in a folder that git does not track, ignored ones included."""
+    """Return the files in a folder that git does not track, including ignored ones."""
     return [Path(name) for name in _answer("ls-files", "--others", "-z", "--", str(folder)).split("\0") if name]
 
 
@@ -104,7 +106,7 @@ def _workspace_entries() -> list[Path]:
 
 
 def _answer(*arguments: str) -> str:
-    """Return what a git command prints; empty if it fails or git is not installed."""
+    """Return the output of a git command; empty if it fails or git is not installed."""
     if shutil.which("git") is None:
         return ""
     return os.fsdecode(subprocess.run(["git", *arguments], capture_output=True, check=False).stdout).strip()

@@ -1,4 +1,4 @@
-"""Locks on files: the kernel drops them with the process that holds them, and the file names that process."""
+"""Locks on files. The kernel releases them when the process that holds them ends, and the file names that process."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from typing import TextIO
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 GLANCES, PACE_S = 20, 0.01
-"""Attempts to take a lock, and seconds between them, before it counts as taken: a process that checks a lock holds it for a moment."""
+"""Number of attempts to take a lock, and the seconds between them, before it counts as taken, because a process that only checks a lock holds it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Owner:
     pid: str = "unknown"
     host: str = ""
     boot: str = ""
-    """The kernel it ran under, where that has a name: containers of one machine share it."""
+    """The kernel under which it ran, if that has a name. Containers of one machine share it."""
 
     def __str__(self) -> str:
         return f"process {self.pid}" + (f" of {self.host}" if self.host and self.elsewhere else "")
 
     @property
     def elsewhere(self) -> bool:
-        """Return whether it ran under another kernel, whose processes cannot be seen here."""
+        """Return True if it ran under another kernel, whose processes are not visible here."""
         return bool(self.host) and self.host != socket.gethostname() and self.boot != _boot()
 
 
@@ -43,7 +43,7 @@ class Taken(RuntimeError):
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock exclusively. A dead process of this machine loses it, one of another machine does not.
+    """Hold the lock exclusively. A lock of a dead process on this machine is taken over, one of another machine is not.
 
     Raises Taken, which names the owner.
     """
@@ -51,7 +51,7 @@ def exclusive(path: Path) -> Iterator[None]:
     with path.open("a+") as file:
         if not seized(file):
             raise Taken(path, owner(path))
-        if (before := owner(path)).elsewhere:  # a shared folder may not carry locks from machine to machine
+        if (before := owner(path)).elsewhere:  # a shared folder may not transmit locks between machines
             raise Taken(path, before)
         _sign(file, f"{os.getpid()} {socket.gethostname()} {_boot()}")
         try:
@@ -61,13 +61,13 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def owner(path: Path) -> Owner:
-    """Return the process that signed the lock last without giving it back."""
+    """Return the process that last took the lock without releasing it."""
     words = path.read_text(encoding="utf-8").split()
     return Owner(*words[:3]) if words else Owner()
 
 
 def held(path: Path) -> Owner | None:
-    """Return the process that has the lock now, or may have it; None if it is free."""
+    """Return the process that holds the lock now, or may hold it; None if it is free."""
     try:
         with path.open() as file:
             if in_use(file):
@@ -79,7 +79,7 @@ def held(path: Path) -> Owner | None:
 
 
 def seized(file: TextIO) -> bool:
-    """Try to lock this open file exclusively until it is closed; return whether that worked."""
+    """Try to lock this open file exclusively until it is closed. Return True on success."""
     for _ in range(GLANCES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +91,7 @@ def seized(file: TextIO) -> bool:
 
 
 def in_use(file: TextIO) -> bool:
-    """Return whether another open file has the lock. Until this one is closed, nobody else gets it."""
+    """Return True if another open file has the lock. Otherwise this file holds it until it is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,7 +23,7 @@ def files(name: str, key: str) -> list[Path]:
 
 
 def with_requirements(name: str) -> list[metadata.Distribution]:
-    """Return an installed distribution and those that it requires, of which optional ones may be absent."""
+    """Return an installed distribution and those that it requires. Optional ones may be absent."""
     distributions: dict[str, metadata.Distribution] = {}
     waiting = [name]
     while waiting:

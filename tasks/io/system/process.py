@@ -1,4 +1,4 @@
-"""A process of its own (a stage, a trial): quiet libraries, death with its parent, and one message for an error a person can mend."""
+"""The main function of a separate process (a stage, a trial): quiet libraries, end with its parent, and one message for an error that users can fix."""
 
 import ctypes
 import errno
@@ -24,25 +24,25 @@ from tasks.io.system import progress
 PR_SET_PDEATHSIG = 1
 TERMINATED = 128 + signal.SIGTERM
 TOLD = 1
-"""The exit code after an error was told that a person can mend; a bug with its traceback ends so too."""
+"""The exit code after the message of an error that users can fix, and after the traceback of a bug."""
 PEER_LOST = 75
-"""The exit code where another process that shares a training was lost: that is no fault of this one."""
+"""The exit code if another process of a shared training was lost, which is not an error of this process."""
 LIBRARIES = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or compute as this machine's does
+    "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or depend on the compiler of this machine
     "TRANSFORMERS_VERBOSITY": "error",
     "USE_HUB_KERNELS": "NO",
 }
-"""Environment of the libraries that stages use: no bars beside ours, no warnings, no kernels from elsewhere."""
+"""Environment variables for the libraries of stages: no progress bars beside ours, no warnings, no downloaded kernels."""
 
 
 def run(main: Callable[[], object], label: str = "", *, forked: bool = False) -> int:
-    """Run `main` as the whole work of this process, and return the exit code.
+    """Run `main` as the main function of this process, and return the exit code.
 
-    It ends with the process that started it; a child of the fork server (`forked`) sees to that by itself. An error that a person
-    can mend is told in one message, after `label`.
+    The process ends with the one that started it; a child of the fork server (`forked`) ensures that itself. An error that users can fix
+    is reported in one message, after `label`.
     """
     quiet()
     if forked:
@@ -62,33 +62,33 @@ def run(main: Callable[[], object], label: str = "", *, forked: bool = False) ->
 
 
 def set_threads(compute: Compute) -> None:
-    """Set the threads of OpenMP. Call it before numpy or torch is imported: they read the number once."""
+    """Set the number of OpenMP threads. Call it before numpy or torch is imported, because they read the number once."""
     os.environ[environment.OMP_THREADS] = str(compute.threads)
 
 
 def keep_few_kernels() -> None:
-    """Let oneDNN keep the kernels of 64 shapes in place of 1,024. Call it before the first of them is made: it reads the number once.
+    """Let oneDNN cache the kernels of 64 shapes in place of 1,024. Call it before the first kernel, because oneDNN reads the number once.
 
-    For trainings, whose packs differ in length: kernels for each length fill hundreds of MB and are seldom met again. Decoding meets
-    more shapes than 64 at each token, and would make all of them anew (measured: ten times as long in bf16).
+    It is for trainings, whose packs differ in length: kernels for each length fill hundreds of MB and are rarely used again. Decoding uses more
+    than 64 shapes at each token and would recreate all of them (measured: ten times as long in bf16).
     """
     environment.set_defaults({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"})
 
 
 def quiet() -> None:
-    """Switch off telemetry, warnings and downloaded code of the libraries that stages use, unless the user set them otherwise."""
+    """Switch off telemetry, warnings and downloaded code of the libraries of stages, unless the user set them differently."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
-    # transformers imports bitsandbytes wherever it is installed, which then misses a kernel that `_settle` would switch off.
+        warnings.simplefilter("ignore")  # they are for maintainers; our tests turn them into errors
+    # transformers imports bitsandbytes if it is installed, which then warns about a missing kernel that `_settle` would switch off.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     environment.set_defaults(environment.NO_TELEMETRY | environment.NO_PICKLE | LIBRARIES)
     environment.set_defaults({"HF_HOME": str(Path(".ratchet/huggingface").resolve())})
 
 
 def die_with_parent() -> None:
-    """End this process when the one that started it ends: DVC would start a second writer beside it.
+    """End this process when the one that started it ends. Otherwise DVC would start a second writer beside it.
 
-    It ends as on Ctrl-C, with its run closed and its lock dropped.
+    It ends like on Ctrl-C, with its run closed and its lock released.
     """
     signal.signal(signal.SIGTERM, _terminate)
     parent = os.getppid()
@@ -107,7 +107,7 @@ def die_with_parent() -> None:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off what closes the run
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the closing of the run
     raise SystemExit(TERMINATED)
 
 
@@ -116,13 +116,13 @@ NO_ROOM = {
     errno.EDQUOT: "the quota of the disk is used up",
     errno.EFBIG: "a file would be larger than is allowed here (`ulimit -f`, or the file system)",
 }
-"""Error of the system → its meaning."""
+"""Error number of the system → its meaning."""
 
 
 def explain(error: Exception) -> str:
-    """Return a message that a person can act on.
+    """Return a message on which users can act.
 
-    Libraries in Rust raise errors without a number of their own, whose text ends in `(os error 28)`.
+    Errors of Rust libraries have no number, but their text ends in `(os error 28)`.
     """
     for number, problem in NO_ROOM.items():
         if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
@@ -142,7 +142,7 @@ def explain(error: Exception) -> str:
 
 
 def _refused(error: OSError, path: Path) -> str:
-    """Return a message about a path that the system refused, with what would do; empty where the error is another one."""
+    """Return a message with a remedy about a path that the system refused; empty for another error."""
     if error.errno == errno.EROFS:
         return f"{path}: its file system is read-only. Mount it for writing, or work in a copy of {Path.cwd()} on another disk."
     if error.errno in (errno.EACCES, errno.EPERM) and error.strerror:
@@ -161,22 +161,22 @@ def _refused(error: OSError, path: Path) -> str:
 def _user(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name
-    except KeyError:  # as in a container
+    except KeyError:  # for example in a container
         return f"user {number}"
 
 
 def has_lost_peer(error: Exception) -> bool:
-    """Return True if an error says that another process of a training does not answer. gloo raises plain RuntimeErrors."""
+    """Return True if an error says that another process of a training does not respond. gloo raises plain RuntimeErrors."""
     torch = sys.modules.get("torch")
     return torch is not None and (isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error))
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """Return the types of errors that a person can mend; others are bugs, and show a traceback."""
+    """Return the types of errors that users can fix. Others are bugs and show a traceback."""
     writers = {
         "safetensors": "SafetensorError",
         "polars.exceptions": "PolarsError",
         "duckdb": "Error",
-    }  # in place of OSError
+    }  # raised in place of OSError
     loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
     return (ValueError, RuntimeError, OSError, *loaded)

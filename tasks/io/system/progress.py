@@ -11,7 +11,9 @@ from typing import Self, TypeVar
 
 from tasks.core import environment
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
+os.environ.setdefault(
+    "TQDM_DISABLE", "1"
+)  # tqdm reads it when it is imported: libraries then draw no bars between ours
 
 from tqdm import tqdm
 
@@ -19,13 +21,13 @@ from tasks.core.text.visible import without_passwords
 
 T = TypeVar("T")
 EVERY_S = 10.0
-"""Seconds between lines where there is no terminal, unless the environment says otherwise."""
+"""Seconds between progress lines without a terminal, unless the environment sets another value."""
 
 _listeners: list[Callable[[str], object]] = []
 
 
 def say(text: str) -> None:
-    """Print a line now, above a bar if there is one, with no password of an address. The work goes on when the reader of a pipe exits (`… | head`)."""
+    """Print a line now, above a bar if there is one, without passwords of addresses. The work continues if the reader of a pipe exits (`… | head`)."""
     text = without_passwords(text)
     with suppress(BrokenPipeError):
         tqdm.write(text, file=sys.stdout)
@@ -36,7 +38,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
-    """Pass every line that is said meanwhile to `listener` too."""
+    """Also pass every line that is printed in the block to `listener`."""
     _listeners.append(listener)
     try:
         yield
@@ -52,7 +54,7 @@ def track(
     unit: str = "item",
     status: Callable[[], str] = lambda: "",
 ) -> Iterator[T]:
-    """Yield the items, and show how many have passed, with what `status` returns beside the count."""
+    """Yield the items, and show how many have passed, with the text of `status` beside the count."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -74,30 +76,30 @@ def track(
 
 @dataclass(frozen=True)
 class Status:
-    """The progress of some work. Its text is a line of a stage's output, and `parse` reads it back."""
+    """The progress of some work. Its text is a line of a stage's output, which `parse` can read."""
 
     label: str
     unit: str
     done: int
     total: int | None = None
     left_s: float | None = None
-    """The seconds that are left, if the total is known."""
+    """The remaining seconds, if the total is known."""
     beside: str = ""
-    """What else is known: a loss, a rate."""
+    """Further facts, such as a loss or a rate."""
 
     def __str__(self) -> str:
         return f"{self.label}: {self.count}{f' · {self.beside}' if self.beside else ''}"
 
     @property
     def count(self) -> str:
-        """The count and the time that is left: `step 2 of 10, about 48 s left`."""
+        """Return the count and the remaining time: `step 2 of 10, about 48 s left`."""
         left = f", about {span(self.left_s)} left" if self.left_s is not None and round(self.left_s) else ""
         total = "" if self.total is None else f" of {self.total}"
         return f"{self.unit} {self.done}{total}{left}"
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return what a line tells; None if it is another line."""
+        """Return the status in a line; None if it is another line."""
         match = _STATUS.fullmatch(text)
         if match is None:
             return None

@@ -1,7 +1,7 @@
-"""Apply functions to many items on a Ray cluster that runs already: each result comes once, in the order of the items or as they end.
+"""Apply functions to many items on a running Ray cluster. Each result comes once, in the order of the items or as they end.
 
-Tasks that a lost node had are run again by Ray. The cluster must be one's own: Ray runs whatever reaches its ports. Functions and
-items travel by pickle, as Ray has it.
+Ray runs the tasks of a lost node again. Use only a cluster of your own, because Ray runs any code that reaches its ports. Functions and items
+are sent by pickle.
 """
 
 import importlib
@@ -25,17 +25,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 GB = 1e9
 AHEAD = 3
-"""Items that are on their way to each processor of the cluster, or their results from it. The first of them may be one to be run again."""
+"""Number of items in transit to each processor of the cluster, or of their results from it. The first may be one that must be run again."""
 RETRIES = 3
-"""Times that Ray runs a task again whose node or process was lost."""
+"""How often Ray runs a task again after its node or process was lost."""
 LOOK_S = 1.0
-"""Seconds without a result after which the cluster is looked at."""
+"""Seconds without a result after which the cluster is checked."""
 ANSWER_S = 5.0
-"""Seconds in which the cluster's server has to answer."""
+"""Seconds within which the cluster's server must answer."""
 PATIENCE_S = 60.0
-"""Seconds that a cluster may be without any processor, or without a node that is large enough, as while its nodes are restarted."""
+"""Seconds for which a cluster may have no processor, or no node that is large enough, for example while its nodes restart."""
 MISSING = re.compile(r"No module named '([^']+)'")
-"""What Python says on a node that lacks a module, within what Ray makes of it."""
+"""Matches Python's message about a missing module on a node, within Ray's error."""
 EXTRA = "`pip install 'ratchet-llm[ray]'`"
 
 
@@ -45,20 +45,20 @@ class NamedBy:
 
     setting: str
     instead: str
-    """What would have this machine work in place of the cluster."""
+    """The remedy by which this machine works in place of the cluster."""
 
 
 ENVIRONMENT = NamedBy(environment.RAY, f"unset {environment.RAY} to use this machine")
 
 
 def address() -> str | None:
-    """Return the address of the cluster that the environment names: `HOST:PORT`, or `auto` for the one of this machine; None without one."""
+    """Return the address of the cluster in the environment: `HOST:PORT`, or `auto` for the one on this machine; None without one."""
     return os.environ.get(environment.RAY) or None
 
 
 @dataclass(frozen=True)
 class Needs:
-    """The resources that a task takes of a node."""
+    """The resources that a task needs on a node."""
 
     cores: int = 1
     memory_gb: float = 0.0
@@ -73,7 +73,7 @@ class Needs:
         return ", ".join(part for part in parts if part)
 
     def is_met_by(self, node: Mapping[str, float]) -> bool:
-        """Return True if a node with these resources, as Ray names them, could ever run the task."""
+        """Return True if a node with these resources (Ray's names) could ever run the task."""
         needed = {"CPU": self.cores, "memory": self.memory_gb * GB, "GPU": self.gpus}
         return all(node.get(name, 0) >= number for name, number in needed.items())
 
@@ -83,16 +83,16 @@ ONE = Needs()
 
 
 class Cluster:
-    """A cluster that this process is a client of."""
+    """A cluster of which this process is a client."""
 
     def __init__(self, ray: ModuleType, address: str, named_by: NamedBy = ENVIRONMENT) -> None:
         self._ray, self._address, self._named_by = ray, address, named_by
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
 
     def apply(self, function: Callable[[T], R], items: Iterable[T], needs: Needs = ONE) -> Iterator[R]:
-        """Yield the result of `function` for each item, which takes what it `needs` of a node.
+        """Yield the result of `function` for each item. Each item needs the resources `needs` on a node.
 
-        An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or no node has what is needed.
+        An error of the function is raised unchanged. Raises RuntimeError, with a remedy, if the cluster is lost or no node has the resources.
         """
         watch, shared = self._watch(), self._put(function)
         watch.check(needs)
@@ -108,9 +108,9 @@ class Cluster:
                 yield self._result(pending.popleft())
 
     def as_they_end(self, function: Callable[[T], R], items: Sequence[tuple[T, Needs]]) -> Generator[tuple[int, R]]:
-        """Yield the number of each item and its result, as soon as it is there. What is under way when the generator is closed is ended.
+        """Yield the number of each item and its result as soon as it is available. When the generator is closed, running tasks are ended.
 
-        Raises what `apply` raises, and RuntimeError if no node has what an item needs.
+        Raises like `apply`, and RuntimeError if no node has the resources for an item.
         """
         watch, shared = self._watch(), self._put(function)
         numbers: dict[Any, int] = {}
@@ -130,13 +130,13 @@ class Cluster:
 
     @property
     def own_address(self) -> str:
-        """The address at which the nodes reach this machine."""
+        """Return the address at which the nodes reach this machine."""
         return str(self._ray.util.get_node_ip_address())
 
     def node(self, needs: Needs, address: str | None = None) -> str | None:
         """Return the id of a node that could run a task with these needs, at this address if one is given; None without such a node.
 
-        Raises RuntimeError, with what they have, if nodes are there and none could at any address.
+        Raises RuntimeError, with the nodes' resources, if there are nodes and none of them could.
         """
         self._watch().check(needs)
         suits = (
@@ -150,9 +150,9 @@ class Cluster:
     def task(
         self, function: Callable[..., object], arguments: Iterable[object], needs: Needs, node: str | None = None
     ) -> Iterator["Task"]:
-        """Begin one task, which Ray never runs again, and end it by force with the block. It waits for the node that is named, while that is there.
+        """Begin one task, which Ray never runs again, and kill it at the end of the block. It waits for the named node as long as that exists.
 
-        The function travels with the code of its module, so that nodes need not have it.
+        The function is sent with the code of its module, so that nodes need not have it.
         """
         self._ray.cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
         options = _options(needs) | {"max_retries": 0}
@@ -176,7 +176,7 @@ class Cluster:
 
     @contextmanager
     def _room_in_store(self) -> Iterator[None]:
-        """Raise RuntimeError, with what to do, where what is sent in the block has no room in the object store of this machine's node."""
+        """Raise RuntimeError, with a remedy, if data sent in the block do not fit the object store of this machine's node."""
         errors = self._ray.exceptions
         try:
             yield
@@ -205,7 +205,7 @@ class Cluster:
             ) from None
 
     def _lacks(self, error: BaseException) -> RuntimeError:
-        """Return what to say of a node that could not import what it was sent."""
+        """Return the message about a node that could not import the code it was sent."""
         module = "".join(MISSING.findall(str(error))[:1])
         return RuntimeError(
             f"A node of the Ray cluster {self._address} lacks the module {module}. Install the same on every node, with "
@@ -214,21 +214,21 @@ class Cluster:
 
 
 class Task:
-    """One task that a cluster was given."""
+    """One task that was submitted to a cluster."""
 
     def __init__(self, ray: ModuleType, reference: Any, watch: "_Watch", needs: Needs) -> None:
         self._ray, self._reference, self._watch, self._needs = ray, reference, watch, needs
 
     def is_over(self, within_s: float = 0.0) -> bool:
-        """Return True if it has ended, or ends in so many seconds."""
+        """Return True if it has ended, or ends within `within_s` seconds."""
         return bool(self._ray.wait([self._reference], timeout=within_s)[0])
 
     def look(self) -> None:
-        """Raise RuntimeError if the cluster is lost, or has for some time had no node that could run it."""
+        """Raise RuntimeError if the cluster is lost, or has had no node that could run it for some time."""
         self._watch.num_processors({self._needs})
 
     def result(self) -> Any:
-        """Return what the function of a task that is over returned. Raises RuntimeError, with the reason in one sentence, where it failed or was lost."""
+        """Return the result of a finished task. Raises RuntimeError, with the reason in one sentence, if it failed or was lost."""
         try:
             return self._ray.get(self._reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -250,19 +250,19 @@ def _call(function: Callable[[T], R], item: T) -> R:
 
 
 def _problem(server: str) -> str:
-    """Return the reason why nobody answers at HOST:PORT; empty if somebody does."""
+    """Return the reason why no server answers at HOST:PORT; empty if one does."""
     host, _, port = server.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         return "HOST:PORT is wanted"
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except (OSError, ValueError) as error:  # the latter of a host that is no name
+    except (OSError, ValueError) as error:  # the latter for an invalid host name
         return str(error)
     return ""
 
 
 class _Watch:
-    """Looks whether the cluster is there and has processors."""
+    """Checks that the cluster is reachable and has processors."""
 
     def __init__(self, ray: ModuleType, cluster: str, named_by: NamedBy = ENVIRONMENT) -> None:
         self._ray, self._cluster, self._named_by = ray, cluster, named_by
@@ -270,8 +270,8 @@ class _Watch:
         self._last_seen = time.monotonic()
 
     def num_processors(self, needs: Collection[Needs] = ()) -> int:
-        """Return the number of processors. Raises RuntimeError if for some time there is none, or no node has what tasks need."""
-        if problem := _problem(self._server):  # Ray itself would end this process if its server stayed away
+        """Return the number of processors. Raises RuntimeError if there has been none for some time, or no node with the resources of the tasks."""
+        if problem := _problem(self._server):  # Ray itself would end this process if its server stayed unreachable
             raise RuntimeError(f"The Ray cluster {self._cluster} is lost ({problem}). {_again(self._named_by)}")
         nodes = self._nodes()
         number = int(sum(node.get("CPU", 0) for node in nodes))
@@ -286,7 +286,7 @@ class _Watch:
         return number
 
     def check(self, needs: Needs) -> None:
-        """Raise RuntimeError if nodes are there, and none of them could ever run a task that needs so much."""
+        """Raise RuntimeError if there are nodes, but none of them could ever run a task with these needs."""
         nodes = [node for node in self._nodes() if node.get("CPU")]
         if nodes and not any(needs.is_met_by(node) for node in nodes):
             there = "; ".join(
@@ -318,23 +318,23 @@ def _ray(cluster: str, named_by: NamedBy) -> ModuleType:
 
 @contextmanager
 def connected(address: str, named_by: NamedBy = ENVIRONMENT) -> Iterator[Cluster]:
-    """Be a client of a cluster for a while. What this process does on SIGTERM stays as it was.
+    """Be a client of a cluster during the block. The SIGTERM handler of this process is kept.
 
-    Raises RuntimeError, with what to do, without Ray, without a cluster at this address, and for one of another Ray or Python.
+    Raises RuntimeError, with a remedy, without Ray, without a cluster at this address, and for one with another version of Ray or Python.
     """
     ray = _ray(address, named_by)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         _connect(ray, address, named_by)
-        with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
+        with suppress(ValueError):  # not in the main thread, where Ray does not change signals either
             signal.signal(signal.SIGTERM, terminate)
         yield Cluster(ray, address, named_by)
     finally:
-        ray.shutdown()  # after a refusal too: Ray would stay connected in part
+        ray.shutdown()  # also after a refusal, because Ray would stay partly connected
 
 
 def _connect(ray: Any, address: str, named_by: NamedBy) -> None:
-    """Raises RuntimeError as `connected` does."""
+    """Connect to the cluster. Raises RuntimeError like `connected`."""
     try:
         if address != "auto" and (problem := _problem(address)):
             raise ConnectionError(problem)

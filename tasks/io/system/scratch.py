@@ -1,4 +1,4 @@
-"""Make temporary folders that do not stay: what a killed process left, the next one that makes such a folder removes."""
+"""Create temporary folders that do not accumulate: a folder that a killed process left is removed when the next one of its kind is created."""
 
 import shutil
 import tempfile
@@ -13,17 +13,17 @@ LOCK = "lock"
 
 @contextmanager
 def folder(kind: str) -> Iterator[Path]:
-    """Make a locked folder, and remove those of this kind whose lock was lost with the process that held it."""
+    """Create a locked folder, and remove folders of this kind whose lock was released by the end of its process."""
     prefix = f"ratchet-{kind}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with suppress(OSError), (left / LOCK).open("a") as file:  # others', or gone since
+        with suppress(OSError), (left / LOCK).open("a") as file:  # it belongs to another user, or is already gone
             if locks.seized(file):
                 shutil.rmtree(left)
     while True:
         with tempfile.TemporaryDirectory(prefix=prefix) as name:
             try:
                 lock = files.locked(Path(name) / LOCK)
-            except FileNotFoundError:  # taken for one that was left
+            except FileNotFoundError:  # it was taken for a leftover
                 continue
             with lock:
                 yield Path(name)

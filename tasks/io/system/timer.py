@@ -1,4 +1,4 @@
-"""Do something every so often beside other work."""
+"""Call a function periodically beside other work."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def every(seconds: float, action: Callable[[], object], name: str) -> Iterator[None]:
-    """Call `action` every so many seconds from a thread of this name while the block runs; a shorter block sees no call."""
+    """Call `action` every `seconds` from a thread named `name` while the block runs. A shorter block has no call."""
     ended = threading.Event()
 
     def repeat() -> None:

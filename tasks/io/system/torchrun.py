@@ -1,4 +1,4 @@
-"""The rendezvous and the agent of torchrun, as the nodes of a training use them."""
+"""The rendezvous and the agent of torchrun for the nodes of a training."""
 
 import math
 import socket
@@ -26,9 +26,9 @@ from tasks.core import environment
 from tasks.io.system import process
 
 LATER = "~"
-"""Begins the names of nodes that join: torchrun ranks nodes by the order of their names, and an address sorts before it."""
+"""Prefix of the names of joining nodes. torchrun ranks nodes by their names, and the first node's address sorts before it."""
 RESTARTS = 3
-"""How often a node starts its processes again after one was lost."""
+"""How often a node restarts its processes after one was lost."""
 RETRY_S = 1.0
 
 
@@ -41,17 +41,17 @@ class Meeting:
     port: int
     nodes: int
     join_s: float
-    """Seconds in which all nodes have to be there."""
+    """Seconds within which all nodes must be present."""
 
     def __str__(self) -> str:
         return f"{environment.RENDEZVOUS}={self.host}:{self.port}"
 
 
 def opened(meeting: Meeting) -> Any:
-    """Open the rendezvous on this machine, at its address alone, and return its store, which the agent will use."""
+    """Open the rendezvous on this machine, only at its address, and return its store, which the agent will use."""
     try:
         family, _, _, _, address = socket.getaddrinfo(meeting.host, meeting.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family)  # TCPStore itself would listen at all addresses
+        listening = socket.create_server(address[:2], family=family)  # TCPStore itself would listen on all addresses
     except OSError as error:
         raise RuntimeError(
             f"This machine cannot listen at {meeting} ({error.strerror}). It has to be an address of the first node, which has the workspace, "
@@ -68,11 +68,11 @@ def opened(meeting: Meeting) -> Any:
 
 
 def found(meeting: Meeting, key: str) -> bytes:
-    """Wait for the rendezvous of the first node, and return what it says under a key. Raises RuntimeError where it does not come."""
+    """Wait for the rendezvous of the first node, and return its value of a key. Raises RuntimeError if it does not come."""
     deadline, problem = time.monotonic() + meeting.join_s, ""
     while (left := deadline - time.monotonic()) > 0:
         try:
-            # TCPStore prints a page for each attempt, so that this one is made first.
+            # TCPStore prints a page for each failed attempt, so a plain connection is tried first.
             socket.create_connection((meeting.host, meeting.port), timeout=left).close()
             store = TCPStore(
                 meeting.host, meeting.port, is_master=False, timeout=timedelta(seconds=math.ceil(min(left, 60)))
@@ -87,7 +87,7 @@ def found(meeting: Meeting, key: str) -> bytes:
 
 
 class Agent(LocalElasticAgent):
-    """The agent of a node. It starts lost processes again, and none that has told a person what is wrong: it would say so again."""
+    """The agent of a node. It restarts lost processes, but not those that ended with an error message, because they would only repeat it."""
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result = super()._monitor_workers(worker_group)
@@ -97,11 +97,11 @@ class Agent(LocalElasticAgent):
 
 
 def train(meeting: Meeting, processes: int, module: str, arguments: Sequence[str], *, joins: bool) -> None:
-    """Run a module in so many processes of this node until all nodes have come to its end.
+    """Run a module in `processes` processes of this node until all nodes have finished.
 
-    Raises RuntimeError, with what would do, where nodes are missing or were lost, SystemExit where a process here has said what is wrong.
+    Raises RuntimeError, with a remedy, if nodes are missing or were lost, and SystemExit if a process here has reported an error.
     """
-    # With a store that the agents share, one that comes in place of another waits for its address in vain (torch 2.13).
+    # With a store shared by the agents, an agent that replaces another one waits for its address forever (torch 2.13).
     environment.set_defaults({"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"})
     again = "Run the stage again, and join it: it goes on from the last complete checkpoint."
     try:
@@ -128,7 +128,7 @@ def train(meeting: Meeting, processes: int, module: str, arguments: Sequence[str
         try:
             result = Agent(spec, DefaultLogsSpecs()).run()
         except SignalException:
-            raise  # the others may go on with a node that joins in place of this one
+            raise  # the others may continue with a node that joins in place of this one
         except BaseException:
             handler.shutdown()
             raise

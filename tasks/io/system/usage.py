@@ -1,4 +1,4 @@
-"""Sample what a process and its machine are busy with, under the names of MLflow's system metrics, which its pages show on a tab of their own."""
+"""Sample the usage of a process and its machine, under the names of MLflow's system metrics, which MLflow's pages show on a separate tab."""
 
 import contextlib
 import itertools
@@ -27,10 +27,10 @@ class Sampler:
         self._process = psutil.Process()
         self._network = _traffic()
         self._seconds, self._at = self._cpu_seconds(), time.monotonic()
-        psutil.cpu_percent()  # the first call has nothing to compare with
+        psutil.cpu_percent()  # the first call only sets the reference
 
     def sample(self) -> dict[str, float]:
-        """Return the usage since the sample before: per cent, MB and watts."""
+        """Return the usage since the previous sample, in per cent, MB and watts."""
         memory, seconds, at = psutil.virtual_memory(), self._cpu_seconds(), time.monotonic()
         received, sent = (now - before for now, before in zip(_traffic(), self._network, strict=True))
         values = {
@@ -53,7 +53,7 @@ class Sampler:
     def _cpu_seconds(self) -> float:
         total = 0.0
         for process in self._family():
-            with contextlib.suppress(psutil.Error):  # it ended just now
+            with contextlib.suppress(psutil.Error):  # it has just ended
                 times = process.cpu_times()
                 total += times.user + times.system
         return total
@@ -67,19 +67,19 @@ class Sampler:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory that this process has taken so far. The system counts it in KiB, macOS in bytes."""
+    """Return the peak memory of this process so far, in MB. Linux reports KiB, macOS bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MB if sys.platform == "darwin" else peak / 1024
 
 
 def _traffic() -> tuple[int, int]:
-    """Return the bytes received and sent since the machine came up; 0 in a container without a network."""
+    """Return the bytes received and sent since the machine started; 0 in a container without a network."""
     counters = psutil.net_io_counters()
     return (counters.bytes_recv, counters.bytes_sent) if counters else (0, 0)
 
 
 def gpus() -> dict[str, float]:
-    """Return utilization, memory and power of each NVIDIA GPU, by its number; none where there is no driver."""
+    """Return utilisation, memory and power of each NVIDIA GPU, by its number; none without a driver."""
     if shutil.which("nvidia-smi") is None:
         return {}
     command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits"]
@@ -105,13 +105,13 @@ def _gpu(line: str) -> Mapping[str, float]:
 def _number(cell: str) -> float | None:
     try:
         return float(cell)
-    except ValueError:  # `[N/A]`: this GPU does not tell
+    except ValueError:  # `[N/A]`: this GPU does not report it
         return None
 
 
 @contextmanager
 def watched(log: Callable[[int, Mapping[str, float]], None], every_s: float = EVERY_S) -> Iterator[None]:
-    """Call `log` with the number of a sample and its values, from a thread, while the block runs. A shorter block has no sample."""
+    """While the block runs, call `log` from a thread with the number and the values of each sample. A short block has no sample."""
     sampler, numbers = Sampler(), itertools.count()
     with timer.every(every_s, lambda: log(next(numbers), sampler.sample()), "system-metrics"):
         yield

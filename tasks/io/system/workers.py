@@ -1,6 +1,6 @@
 """Apply functions to many items in this process, in others of this machine, or on the Ray cluster that the environment names.
 
-Results come in the order of the items, and are the same wherever they are made.
+Results come in the order of the items, and do not depend on where they are computed.
 """
 
 import multiprocessing
@@ -24,15 +24,15 @@ from tasks.io.system.ray_cluster import ONE, Needs
 T = TypeVar("T")
 R = TypeVar("R")
 WORTH = 8
-"""Items that are worth the start of a process, or a way to a cluster, which take seconds."""
+"""Number of items from which on it is worth starting a process or using a cluster, which takes seconds."""
 READERS = ("charset-normalizer", "fastexcel", "mammoth", "phonenumberslite", "py3langid", "pypdf")
-"""Distributions by which a node reads files and looks at texts: another version may make other rows."""
+"""Distributions with which a node reads files and examines texts. Another version may produce other rows."""
 AHEAD = 2
-"""Items that are on their way to each process, or their results from it."""
+"""Number of items in transit to each process, or of their results from it."""
 
 
 class Workers:
-    """Processes of this machine, or a cluster. They start when there is enough for them to do, and end with the `with` block."""
+    """Processes of this machine, or a cluster. They start when there is enough work, and end with the `with` block."""
 
     def __init__(self, processes: int = 1) -> None:
         self._processes = processes
@@ -47,7 +47,7 @@ class Workers:
         self._stack.close()
 
     def uses_cluster(self, number: int) -> bool:
-        """Return True if a cluster works on so many items. It sees no folder but the workspace."""
+        """Return True if a cluster works on this number of items. Its nodes have access only to the workspace."""
         return ray_cluster.address() is not None and number >= WORTH
 
     def apply(
@@ -59,10 +59,10 @@ class Workers:
         needs: Needs = ONE,
         identity: Callable[[str], Mapping[str, str]] | None = None,
     ) -> Iterator[R]:
-        """Yield the result of `function` for each of about `number` items, in their order. Both travel by pickle.
+        """Yield the result of `function` for each of about `number` items, in their order. Function and items are sent by pickle.
 
-        On a cluster each item takes what it `needs` of a node, which is to have the same `identity` for the function's module.
-        Raises what the function raises, and RuntimeError, with what to do, if a cluster is named and lost, or not there.
+        On a cluster, each item needs the resources `needs` on a node, and the node must have the same `identity` for the function's module.
+        Raises the errors of the function, and RuntimeError, with a remedy, if the named cluster is lost or missing.
         """
         processes = min(self._processes, number // WORTH)
         if (address := ray_cluster.address()) and self.uses_cluster(number):
@@ -91,17 +91,17 @@ class Workers:
 
 @dataclass(frozen=True)
 class OnNode(Generic[T, R]):
-    """A function that a node of a cluster runs in the workspace, if it has the same code and packages."""
+    """A function that a node of a cluster runs in the workspace, if the node has the same code and packages."""
 
     function: Callable[[T], R]
     workspace: Path
     identity: Callable[[], Mapping[str, str]]
-    """Tells what the bytes of a result follow from on a machine."""
+    """Returns the facts of a machine on which the bytes of a result depend."""
     here: Mapping[str, str]
-    """What it tells on the machine that asks."""
+    """The facts of the calling machine."""
 
     def __call__(self, item: T) -> R:
-        """Apply it. Raises FileNotFoundError if this node has no such workspace, ValueError if it has other code or packages."""
+        """Apply the function. Raises FileNotFoundError if this node has no such workspace, ValueError if it has other code or packages."""
         node = os.uname().nodename
         if not self.workspace.is_dir():
             raise FileNotFoundError(
@@ -123,18 +123,18 @@ class OnNode(Generic[T, R]):
 
 
 def identity_of(module: str) -> dict[str, str]:
-    """Return what the results of a module's functions follow from: its code, Python and polars."""
+    """Return the facts on which the results of a module's functions depend: its code, Python and polars."""
     code = provenance.code_digest(provenance.closure(module))
     return {"code": code, "python": platform.python_version(), "polars": metadata.version("polars")}
 
 
 def node_identity(module: str) -> dict[str, str]:
-    """Return what a node must have as this machine has it: what `identity_of` returns, and the versions of packages that read files."""
+    """Return the facts in which a node must equal this machine: those of `identity_of`, and the versions of packages that read files."""
     return identity_of(module) | {name: _version(name) for name in READERS}
 
 
 def _version(name: str) -> str:
-    """Return the version of a distribution; `absent` if it is not installed, as an extra may be."""
+    """Return the version of a distribution; `absent` if it is not installed, such as that of an extra."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -149,5 +149,5 @@ def code_of(module: str) -> str:
 
 
 def module_of(function: Any) -> str:
-    """Return the name of the module that a function is in, or the one that a `partial` is of."""
+    """Return the name of the module of a function, or of the function of a `partial`."""
     return module_of(function.func) if isinstance(function, partial) else str(function.__module__)
