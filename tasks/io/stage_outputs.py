@@ -1,4 +1,4 @@
-"""Outputs of stages: written to siblings, renamed into place once all are complete, or copied from an equal item."""
+"""Outputs of stages: written to temporary paths, renamed into place when all are complete, or copied from an equal item."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ Paths = Mapping[str, Path]
 
 
 def prepare(writes: Paths) -> dict[str, Path]:
-    """Return a sibling to write each output to, cleared of what an interrupted run left."""
+    """Return a temporary path for each output, without the leftovers of an interrupted run."""
     partial = {name: files.sibling(path) for name, path in writes.items()}
     for path in partial.values():
         files.remove(path)
@@ -24,7 +24,7 @@ def prepare(writes: Paths) -> dict[str, Path]:
 
 
 def publish(partial: Paths, writes: Paths) -> None:
-    """Rename every output into place. They are all complete before the first moves: raises RuntimeError if one is missing."""
+    """Rename every output into place, after all are complete. Raises RuntimeError if one is missing."""
     if missing := [str(writes[name]) for name, path in partial.items() if not path.exists()]:
         raise RuntimeError(
             f"the stage ended without writing {', '.join(missing)}. Outputs of an earlier run stay as they are."
@@ -35,7 +35,7 @@ def publish(partial: Paths, writes: Paths) -> None:
 
 
 def changed_meanwhile(what: str, stage: str) -> RuntimeError:
-    """Return the error about outputs of what was there before an edit: DVC hashes what they follow from when the stage has ended."""
+    """Return the error about outputs that were made from the state before an edit. DVC hashes the inputs only when the stage has ended."""
     return RuntimeError(
         f"{what} changed while {stage} ran, which began with what was there before: its outputs would pass for outputs of what is there now. "
         "Run it again; where what was there before is put back, a training goes on from its last checkpoint."
@@ -43,15 +43,15 @@ def changed_meanwhile(what: str, stage: str) -> RuntimeError:
 
 
 def remember(stage: str, key: str, writes: Paths) -> None:
-    """Record the digests of a stage's outputs (`tune@r0`), and the key of all that they follow from."""
+    """Record the digests of a stage's outputs (`tune@r0`), and the key of everything on which they depend."""
     record = {"key": key, "outputs": {name: provenance.digest(path) for name, path in writes.items()}}
     files.write_atomically(_record(stage), json.dumps(record))
 
 
 def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
-    """Copy the outputs of `stage` to `partial` if they follow from `key` and every byte is as the stage wrote it.
+    """Copy the outputs of `stage` to `partial` if they belong to `key` and every byte is unchanged.
 
-    Returns whether they were copied. Copies rather than links: DVC, which has these bytes already, links both to its cache.
+    Return True if they were copied. They are not linked, because DVC, which already has these bytes, links both to its cache.
     """
     record = _recalled(stage)
     if record.get("key") != key:
@@ -59,7 +59,7 @@ def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
     try:
         for name, path in writes.items():
             copy(path, partial[name])
-    except (FileNotFoundError, shutil.Error):  # it is being made anew, or a part of it is not there
+    except (FileNotFoundError, shutil.Error):  # it is being recreated, or a part of it is missing
         is_unchanged = False
     else:
         is_unchanged = {name: provenance.digest(path) for name, path in partial.items()} == record["outputs"]
@@ -70,7 +70,7 @@ def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy the bytes of a file or folder; neither its times nor that DVC made it read-only."""
+    """Copy the bytes of a file or folder, without its times and DVC's read-only flag."""
     if source.is_dir():
         shutil.copytree(source, target, copy_function=shutil.copyfile)
     else:
@@ -91,4 +91,4 @@ def _recalled(stage: str) -> dict[str, Any]:
     try:
         return dict(json.loads(_record(stage).read_text(encoding="utf-8")))
     except (FileNotFoundError, json.JSONDecodeError):
-        return {}  # it only saves time
+        return {}  # the digests only save time

@@ -1,4 +1,4 @@
-"""Rows of a query to SQLite, DuckDB or PostgreSQL. The database is opened for reading alone."""
+"""Rows of a query to SQLite, DuckDB or PostgreSQL. The database is opened read-only."""
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
@@ -12,16 +12,16 @@ from tasks.io.sources.record import Broken, Record, Row, first_line
 
 POSTGRES = ("postgresql://", "postgres://")
 ROWS = 1_000
-"""Rows that are fetched at a time."""
+"""Number of rows that are fetched at a time."""
 
 
 def rows(database: str, query: str) -> Iterator[Record]:
     """Yield the rows of a query, in its order.
 
     Raises ValueError if the database cannot be opened or refuses the query, and if two of its columns have one name.
-    A file that cannot be read further on, which is so each time, ends in a `Broken` record that says after which row. Of a server, rows
-    without their rest must not pass for all of them: one that goes away raises ConnectionError, since it may be there again tomorrow, and a
-    row that it cannot make ValueError.
+    If a file cannot be read to its end, which repeats every time, the last record is `Broken` and states after which row. An incomplete result
+    of a server must not pass for a complete one: a lost connection raises ConnectionError, because the server may return, and a row that the
+    server cannot compute raises ValueError.
     """
     on_server, name = is_on_server(database), shown(database)
     batches, errors = _postgres(database, query) if on_server else _file(Path(database), query)
@@ -67,11 +67,11 @@ TABLES = {
     True: """SELECT CASE table_schema WHEN 'public' THEN table_name ELSE table_schema || '.' || table_name END AS name
         FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY name""",
 }
-"""The query for the names of tables, by whether the database is on a server. DuckDB has SQLite's own table too."""
+"""The query for the names of tables: True for a database on a server. DuckDB supports SQLite's table too."""
 
 
 def tables(database: str) -> list[str]:
-    """Return the names of the tables in a database. Raises ValueError if it is none."""
+    """Return the names of the tables in a database. Raises ValueError if it is not a database."""
     names = []
     for record in rows(database, TABLES[is_on_server(database)]):
         if isinstance(record, Broken):
@@ -125,7 +125,7 @@ def _postgres(address: str, query: str) -> Batches:
         ) from None
 
     def batches() -> Generator[Batch]:
-        try:  # in UTF-8 whatever PGCLIENTENCODING says: the same params must give the same rows
+        try:  # UTF-8 regardless of PGCLIENTENCODING: equal params must give equal rows
             connection = psycopg.connect(address, client_encoding="utf8")
         except psycopg.Error as error:
             raise ValueError(
@@ -133,7 +133,7 @@ def _postgres(address: str, query: str) -> Batches:
             ) from None
         with connection:
             connection.read_only = True
-            try:  # a cursor of the server: no result is in memory as a whole
+            try:  # a server-side cursor: the whole result is never in memory
                 with connection.cursor(name="ratchet") as cursor:
                     cursor.execute(query)
                     yield from _fetched(cursor)
@@ -146,7 +146,7 @@ def _postgres(address: str, query: str) -> Batches:
 
 
 def _advice(error: Exception) -> str:
-    """Return what would do where a server wants a password, or another one."""
+    """Return the remedy if a server wants a password, or another one."""
     return " Set PGPASSWORD, or write it to ~/.pgpass." if "password" in str(error) else ""
 
 

@@ -12,7 +12,7 @@ from tasks.io.system import packages
 
 FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 NO_PROSE = re.compile(r"^[ \t]*(>>>|\.\.\. |\$ |\[?!\[|<|\.\. |:[\w-]+:|\|).*$", re.MULTILINE)
-"""Lines of a session, badges, directives, tables."""
+"""Matches lines of interactive sessions, badges, directives and tables."""
 LINKS = re.compile(r"`([^`<]+?)\s*<[^>]+>`_*|\[([^\]]*)\]\([^)]*\)")
 TAGS = re.compile(r"<[^>\n]+>")
 EMPTY = re.compile(r"^[\W_]*$\n?(?=[\W_]*$)", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Text of a document: plain text, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails, PDF and Word, with a note of what of it is not text."""
+"""Text of a document: plain text, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails, PDF and Word, with a note about parts that are not text."""
 
 import email
 import email.policy
@@ -17,13 +17,13 @@ from tasks.io.sources.formats import detection
 from tasks.io.sources.record import UnreadableError, first_line
 
 MAX_BYTES = 1 << 28
-"""Bytes of all parts of a Word file when decompressed."""
+"""Largest number of bytes of all parts of a Word file, decompressed."""
 COMMENT = re.compile(
     r"(?P<kept>\\begin\{(?P<code>verbatim\*?|lstlisting|minted)\}[\s\S]*?(?:\\end\{(?P=code)\}|\Z)|\\(?:url|href)\{[^{}\n]*\}|\\.)"
     r"|^[ \t]*%[^\r\n]*\r?\n?|%[^\r\n]*",
     re.MULTILINE,
 )
-"""A comment, or in the group `kept` what may hold a percent sign that begins none: code, an address, an escaped character."""
+"""Matches a comment, or in the group `kept` a part in which a percent sign begins no comment: code, an address, an escaped character."""
 BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL)
 
 
@@ -33,12 +33,12 @@ class Extracted:
 
     text: str
     note: str = ""
-    """The encoding, or the share of it that could be extracted, where there is something to say."""
+    """The encoding, or the share of it that could be extracted, if there is something to report."""
     is_html: bool = False
 
 
 def extract(path: Path) -> Extracted:
-    """Return the text of a document; of HTML and Word it is HTML, as may be that of an e-mail. Raises UnreadableError if it has no text or cannot be read."""
+    """Return the text of a document. For HTML and Word, and for some e-mails, it is HTML. Raises UnreadableError if it has no text or cannot be read."""
     entry = archives.file_entry(path)
     named = detection.named_format(entry.name)
     format = named if named in ("text", "HTML", "LaTeX", "notebook", "e-mail") else detection.detect(entry).format
@@ -62,16 +62,16 @@ def extract(path: Path) -> Extracted:
 
 
 def latex_body(source: str) -> str:
-    """Return the body of a LaTeX document without comments; all of a file that has no body of its own."""
+    """Return the body of a LaTeX document without comments, or the whole file if it has no body."""
     body = BODY.search(source)
     text = COMMENT.sub(lambda match: match["kept"] or "", body[1] if body else source)
     return "\n".join(line.rstrip() for line in text.splitlines()).strip()
 
 
 def notebook(source: str) -> tuple[str, str]:
-    """Return the cells of a Jupyter notebook as Markdown, its code in fences, and the number of outputs, which are left out.
+    """Return the cells of a Jupyter notebook as Markdown, with code in fences, and the number of outputs, which are left out.
 
-    Raises UnreadableError if it is no notebook of version 4, the one since 2015, or has no text.
+    Raises UnreadableError if it is not a notebook of version 4 (the version since 2015), or has no text.
     """
     try:
         notebook = json.loads(source)
@@ -114,13 +114,13 @@ def _lines(source: str | list[str]) -> str:
 
 
 def _pdf(path: Path) -> tuple[str, str]:
-    """Return the text of a PDF, and the share of its pages that hold any."""
+    """Return the text of a PDF, and the share of its pages that have text."""
     try:
         import pypdf
         from pypdf.errors import PyPdfError
     except ImportError:
         raise UnreadableError('PDF needs the extra `documents`: pip install "ratchet-llm[documents]"') from None
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it tells of every repair
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # pypdf logs every repair
     pages = []
     try:
         reader = pypdf.PdfReader(path)
@@ -140,7 +140,7 @@ def _pdf(path: Path) -> tuple[str, str]:
 
 
 def _page_text(page: Any) -> str:
-    """Return the text of a page; empty if it is damaged: the note counts it."""
+    """Return the text of a page; empty if it is damaged, which the note counts."""
     try:
         return str(page.extract_text())
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, OSError):
@@ -165,7 +165,7 @@ def _word(path: Path) -> tuple[str, str]:
     try:
         with path.open("rb") as file:
             markup = str(mammoth.convert_to_html(file, convert_image=lambda _image: []).value)
-    except Exception as error:  # mammoth has no errors of its own; XML's, zip's and its own lookups come through
+    except Exception as error:  # mammoth has no error class: errors of XML, zip and its lookups pass through
         raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
     if not re.sub(r"<[^>]*>", "", markup).strip():
         raise UnreadableError(f"it holds no text ({num_images} images)")

@@ -11,7 +11,7 @@ from tasks.io.sources.formats import detection
 
 Role = Literal["table", "text", "code", "database", "other"]
 IGNORED = frozenset({"__pycache__", "node_modules"})
-"""Folders of tools, beside those whose name begins with a dot."""
+"""Folders of tools, in addition to those whose name begins with a dot."""
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -26,11 +26,11 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def role(path: Path) -> Role:
-    """Return the use of a file, by its content; `other` if it has none or cannot be read, and of a link to a folder, a pipe or a socket."""
+    """Return the use of a file, by its content; `other` if it has none or cannot be read, and for a pipe, a socket or a link to a folder."""
     if path.exists() and not path.is_file():  # who opens a pipe waits for who writes to it
         return "other"
     named = detection.named_format(path.name)
-    if named in ("code", "e-mail"):  # a name decides: they may look like anything
+    if named in ("code", "e-mail"):  # by name, because their contents may look like anything
         return "code" if named == "code" else "text"
     try:
         entry = next(archives.entries(path), None)
@@ -43,5 +43,5 @@ def role(path: Path) -> Role:
         return "table"
     if format in ("SQLite", "DuckDB"):
         return "database"
-    is_damaged = entry.name.lower().endswith(archives.ENDINGS)  # the bytes by which an archive is known are gone
+    is_damaged = entry.name.lower().endswith(archives.ENDINGS)  # the bytes that identify an archive are missing
     return "text" if format in detection.TEXTS and not is_damaged else "other"

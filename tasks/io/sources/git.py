@@ -1,4 +1,4 @@
-"""Run git on a repository that is data: no parent folder's repository, no hook and no program that it configures."""
+"""Run git on a repository that is data: without repositories of parent folders, hooks, or programs in its configuration."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes | None]:
         for name in names:
             process = process or _reader(repository)
             contents = _contents(process, name)
-            if contents is None:  # git ends at a damaged object
+            if contents is None:  # git exits at a damaged object
                 _end(process)
                 process = None
             yield contents
@@ -46,7 +46,7 @@ def _reader(repository: Path) -> "subprocess.Popen[bytes]":
 
 
 def _contents(process: "subprocess.Popen[bytes]", name: str) -> bytes | None:
-    """Ask a reader for an object; None if it does not answer with all of it."""
+    """Request an object from a reader process; None if the response is not complete."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:

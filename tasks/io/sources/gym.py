@@ -14,11 +14,11 @@ from tasks.io.system import packages
 
 KEY = "ingest: reasoning-gym"
 DRAWS = 20
-"""Tasks that are generated at most for each new one that is wanted: a kind may have few, and all of them be known."""
+"""Largest number of generated tasks for each wanted new one, because a kind may have few tasks that are all known."""
 TRIED = 8
-"""Tasks of a kind whose verifier is tried with wrong answers."""
+"""Number of tasks of a kind with which its verifier is tested on wrong answers."""
 PLANTED = ("", "I do not know.")
-"""Wrong answers by which a verifier is tried before it is trusted."""
+"""Wrong answers with which a verifier is tested before it is trusted."""
 UNTRUSTED = "its verifier takes wrong answers that were planted"
 
 
@@ -33,17 +33,17 @@ class Puzzle:
     entry: str
     """The generator's record as JSON, input of the verifier."""
     config: str
-    """The settings that it was made by as JSON, by which its verifier judges; empty without any."""
+    """The settings with which it was generated and its verifier judges, as JSON; empty without any."""
     score: float
-    """The verifier's score of the answer, by the entry as it is stored: 1 is right."""
+    """The verifier's score of the answer, from the stored entry: 1 is right."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of generated tasks: a data set with its settings, difficulty among them."""
+    """A kind of generated tasks: a data set with its settings, such as difficulty."""
 
     name: str
-    """The data set, with its settings if several kinds are of it."""
+    """The name of the data set, with its settings if several kinds use it."""
     task: str
     """The data set."""
     config: Mapping[str, Any]
@@ -67,7 +67,7 @@ def write_kinds(file: Path, generated: Sequence[Kind]) -> None:
 
 
 def read_kinds(file: Path) -> list[Kind]:
-    """Read kinds as `write_kinds` writes them."""
+    """Read the kinds that `write_kinds` wrote."""
     return [Kind(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
 
 
@@ -93,14 +93,14 @@ def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Itera
         entry = data[number]
         answer = entry["answer"]
         stored = json.dumps(entry, default=str, sort_keys=True)
-        # One that the generator could not integrate says what the question says.
+        # The answer repeats the question if the generator could not integrate it.
         judged = isinstance(answer, str) and "Integral(" not in answer
         own = score(Tests("answer", task, stored, settings), answer) if judged else 0.0
         yield Puzzle(number, entry["question"], answer, stored, settings, own)
 
 
 def example(puzzle: Puzzle, task: str, seed: int, license: str) -> Example | Unfit:
-    """Return a generated item as an example that trains, or the reason if its verifier does not take its own answer."""
+    """Return a generated item as a training example, or the reason if its verifier rejects its own answer."""
     if puzzle.answer is None or puzzle.score < 1:
         return Unfit(
             "unverified", f"the verifier gives {puzzle.score:g} to the generator's own answer, {puzzle.answer!r}"
@@ -114,9 +114,9 @@ def example(puzzle: Puzzle, task: str, seed: int, license: str) -> Example | Unf
 
 
 def new_examples(kind: Kind, number: int, seed: str, known: Collection[str]) -> list[Example]:
-    """Return `number` examples of a kind whose prompts (`prompt_key`) are not `known`, fewer if no more can be generated.
+    """Return `number` examples of a kind whose prompts (`prompt_key`) are not in `known`, or fewer if no more can be generated.
 
-    They are drawn by `seed`, which stands for a stream of its own of every kind.
+    They are drawn by `seed`, which defines a separate stream for every kind.
     """
     license = packages.license_of("reasoning-gym")
     stream = int(content_id(seed, kind.name), 16) % 2**31
@@ -132,17 +132,17 @@ def new_examples(kind: Kind, number: int, seed: str, known: Collection[str]) -> 
 
 
 def prompt_key(example: Example) -> str:
-    """Return the prompt as one text with white space collapsed: tasks of equal keys ask the same."""
+    """Return the prompt as one text with collapsed white space. Tasks with equal keys are the same."""
     return " ".join(" ".join(message.content for message in example.prompt).split())
 
 
 def score(tests: Tests, answer: str) -> float:
-    """Return the verifier's score of an answer that a generator wrote: 1 is right. Those of models are judged by `tasks.io.verifiers`."""
+    """Return the verifier's score of an answer by a generator: 1 is right. Answers of models are judged by `tasks.io.verifiers`."""
     return gym_verifier.score(tests.code, tests.prelude, tests.entry, answer)
 
 
 def takes_anything(examples: Sequence[Example]) -> bool:
-    """Return True if the verifier takes wrong answers that are planted: a fixed text for any task, or for most the answer of another.
+    """Return True if the verifier accepts planted wrong answers: a fixed text for any task, or for most tasks the answer of another task.
 
     A task may have several right answers, so one of another task may be right by chance.
     """
@@ -153,5 +153,5 @@ def takes_anything(examples: Sequence[Example]) -> bool:
 
 
 def _taken(answers: Sequence[tuple[Example, str]]) -> list[bool]:
-    """Return for each answer that differs from the generator's own whether the verifier takes it."""
+    """Return, for each answer that differs from the generator's own, whether the verifier accepts it."""
     return [task.tests is not None and score(task.tests, text) >= 1 for task, text in answers if text != task.response]

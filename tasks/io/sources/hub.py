@@ -26,7 +26,7 @@ def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterat
 
 
 def from_disk(path: Path, split: str) -> Iterator[Row]:
-    """Yield the rows of one split of a data set that `save_to_disk` wrote. Raises ValueError if it is none, or is damaged."""
+    """Yield the rows of one split of a data set that `save_to_disk` wrote. Raises ValueError if it is not one, or is damaged."""
     import datasets
 
     if not path.is_dir():
@@ -39,7 +39,7 @@ def from_disk(path: Path, split: str) -> Iterator[Row]:
         LookupError,
         TypeError,
         AttributeError,
-    ) as error:  # of descriptions that lack a key or are another value
+    ) as error:  # for descriptions that lack a key or have an unexpected value
         problem = f"{type(error).__name__}: {first_line(error)}"
         raise ValueError(f"{path}: no data set was saved here, or it is damaged: {problem}") from None
     if isinstance(data, datasets.DatasetDict):
@@ -47,7 +47,7 @@ def from_disk(path: Path, split: str) -> Iterator[Row]:
             raise ValueError(f"{path}: there is no split {split!r}. There are: {', '.join(map(str, data))}.")
         data = data[split]
     try:
-        data.data.validate(full=True)  # what makes rows of it trusts what it is handed
+        data.data.validate(full=True)  # the conversion to rows does not validate the data
     except ValueError as error:
         raise ValueError(f"{path}: the data set is damaged: {first_line(error)}") from None
     return _rows(data)

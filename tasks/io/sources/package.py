@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 from tasks.io.system import packages
 
 STANDARD = ("python", "stdlib")
-"""Names that mean the standard library."""
+"""Names that stand for the standard library."""
 
 # Folders of vendored, generated, test or build code.
 SKIPPED = frozenset({
@@ -30,19 +30,19 @@ class Module:
     """One source file."""
 
     name: str
-    """Dotted, as an import spells it."""
+    """Its dotted import name."""
     path: str
-    """Relative to the distribution, with forward slashes."""
+    """Its path relative to the distribution, with forward slashes."""
     text: str
     distribution: str
     version: str
     license: str
     place: str = ""
-    """The label of the folder it lies in; without it distribution and version are where it comes from."""
+    """The label of its folder. Without it, distribution and version are its origin."""
 
     @property
     def origin(self) -> str:
-        """Return its place, as records of it have it."""
+        """Return its place, in the form used in records."""
         return f"{self.place or ' '.join(filter(None, (self.distribution, self.version)))}: {self.path}"
 
 
@@ -70,7 +70,7 @@ def folder(path: Path) -> list[Module]:
 
 
 def modules_of_tests(path: Path) -> list[Module]:
-    """Return the modules below a folder that hold its tests: `test_….py` and `…_test.py`, also in folders of tests, by path."""
+    """Return the test modules below a folder, by path: `test_….py` and `…_test.py`, also in folders of tests."""
     files = (file.relative_to(path) for file in path.rglob("*.py") if file.is_file() and not file.is_symlink())
     names = {
         PurePosixPath(file.as_posix()): file
@@ -87,7 +87,7 @@ def modules_of_tests(path: Path) -> list[Module]:
 def _read(
     root: Path, names: Mapping[PurePosixPath, str], distribution: str, version: str, license: str
 ) -> list[Module]:
-    """Read the modules of `names` (import name by path) that are written by hand and are no tests."""
+    """Read the modules of `names` (import name by path) that are hand-written and not tests."""
     wanted = sorted(path for path in names if not _skipped(path) and (root / path).is_file())
     sources = ((path, _source((root / path).read_bytes())) for path in wanted)
     return [
@@ -123,7 +123,7 @@ def _skipped(path: PurePosixPath) -> bool:
 
 
 def _source(data: bytes) -> str:
-    """Decode a source file. An invalid byte becomes U+FFFD: the code around it will not pass its tests."""
+    """Decode a source file. An invalid byte becomes U+FFFD, so that the code around it will fail its tests."""
     try:
         return importlib.util.decode_source(data)
     except (UnicodeDecodeError, SyntaxError):
@@ -135,12 +135,11 @@ def _dotted(path: PurePosixPath) -> str:
 
 
 def _import_name(root: Path, path: PurePosixPath) -> str:
-    """Return the name that an import would use, in a folder of any layout: it begins with the outermost package
-    around the file."""
+    """Return the import name of a file in a folder of any layout. It begins with the outermost package around the file."""
     outermost = (root / path).resolve()
     while (outermost.parent / "__init__.py").is_file():
         outermost = outermost.parent
-    if outermost.is_file():  # in no package: as seen from the folder
+    if outermost.is_file():  # not in a package: relative to the folder
         return _dotted(path)
     return _dotted(PurePosixPath((root / path).resolve().relative_to(outermost.parent).as_posix()))
 

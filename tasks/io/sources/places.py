@@ -1,4 +1,4 @@
-"""Files elsewhere (https, S3, whatever fsspec reaches), kept under their digest: the same settings are the same bytes."""
+"""Remote files (https, S3, any protocol of fsspec), stored under their digest, so that equal settings give equal bytes."""
 
 import hashlib
 import re
@@ -13,11 +13,11 @@ from tasks.io.system import files
 DOWNLOADS = Path(".ratchet/downloads")
 BLOCK = 1 << 20
 QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
-"""What follows the path of an address; keys stand there."""
+"""Matches the text after the path of an address, which may contain keys."""
 
 
 def is_url(value: str) -> bool:
-    """Return True if this names a place that is not on this disk."""
+    """Return True if this names a remote place."""
     return "://" in value
 
 
@@ -27,7 +27,7 @@ def name_of(url: str) -> str:
 
 
 def fetched(url: str, sha256: str) -> Path:
-    """Return the file at `url`, downloaded once. Raises ValueError if it cannot be had, or has another digest."""
+    """Return the file at `url`, downloaded once. Raises ValueError if the download fails, or if it has another digest."""
     target = DOWNLOADS / sha256 / name_of(url)
     if not target.is_file():
         with files.atomic_path(target) as partial:
@@ -41,7 +41,7 @@ def fetched(url: str, sha256: str) -> Path:
 
 
 def download(url: str, path: Path) -> str:
-    """Write the file at `url` to `path` and return its SHA-256. Raises ValueError if it cannot be had."""
+    """Write the file at `url` to `path` and return its SHA-256. Raises ValueError if the download fails."""
     import fsspec
 
     digest = hashlib.sha256()
@@ -53,7 +53,7 @@ def download(url: str, path: Path) -> str:
                 target.write(block)
     except ImportError as error:
         raise ValueError(f"{shown(url)}: {first_line(error)}. S3 needs the extra `s3`.") from None
-    except Exception as error:  # each protocol of fsspec raises errors of its own library
+    except Exception as error:  # each protocol of fsspec raises the errors of its library
         raise ValueError(
             f"{shown(url)}: it cannot be read: {_reason(error)}. Check address, network and rights."
         ) from None
@@ -61,10 +61,10 @@ def download(url: str, path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return why nothing could be read. The message of an error may hold an address with its keys, such as one that the server leads to."""
-    if isinstance(error, FileNotFoundError):  # its message is an address alone
+    """Return the reason why nothing could be read, without an error's message if it may contain an address with keys, such as that of a redirect."""
+    if isinstance(error, FileNotFoundError):  # its message is only an address
         return "there is no such file, or it is not given to you"
-    if status := getattr(error, "status", None):  # of aiohttp
+    if status := getattr(error, "status", None):  # aiohttp's errors
         return f"the server answers {status}"
     return QUERY.sub(r"\1", without_passwords(first_line(error)))
 

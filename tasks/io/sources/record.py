@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN = 2_000
-"""Characters of a record that could not be read which are kept to show it."""
+"""Number of characters of an unreadable record that are kept to show it."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Row:
     """A record and its place."""
 
     where: str
-    """`line 3`, or `row 3` if a format has no lines; of a member of an archive, after its name."""
+    """`line 3`, or `row 3` if a format has no lines; for a member of an archive, after its name."""
     values: dict[str, Any]
 
 
@@ -30,14 +30,14 @@ Record = Row | Broken
 
 
 class UnreadableError(ValueError):
-    """A file of which nothing can be read."""
+    """Raised for a file of which nothing can be read."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; its class without one."""
+    """Return the first line of an error's message, or its class if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shown_name(name: str) -> str:
-    """Return the name of a file as text. Bytes of it that are no UTF-8, which Python has as halves of surrogates, are escaped."""
+    """Return the name of a file as text. Bytes that are not UTF-8, which Python stores as lone surrogates, are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
-"""Rows of a table on disk, whatever its format, its encoding, and what it is packed in.
+"""Rows of a table on disk, in any supported format, encoding, compression or archive.
 
-A record that cannot be read is yielded as `Broken`, with its place. Records come one by one: no table is in memory as a whole.
+An unreadable record is yielded as `Broken`, with its place. Records come one by one, so the whole table is never in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +36,9 @@ ADVICE: dict[Format, str] = {
 
 
 def rows(path: Path) -> Iterator[Record]:
-    """Yield the records of the table at `path`, in order; of an archive those of all its members.
+    """Yield the records of the table at `path`, in order; for an archive, those of all its members.
 
-    Raises FileNotFoundError without the file, and UnreadableError, which says why, if nothing of it can be read as a table.
+    Raises FileNotFoundError without the file, and UnreadableError with the reason if nothing of it can be read as a table.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file. Correct the path in `ingest` in params.yaml.")
@@ -52,7 +52,7 @@ def rows(path: Path) -> Iterator[Record]:
 
 
 def blocks(path: Path) -> Sequence[Block] | None:
-    """Return the parts of a plain file that can be read apart; None for any other file, which is read as a whole."""
+    """Return the parts of a plain file that can be read separately; None for any other file, which is read as a whole."""
     entry = archives.file_entry(path)
     with entry.open() as opened:
         head = opened.stream.peek(512)[:512]
@@ -64,7 +64,7 @@ def blocks(path: Path) -> Sequence[Block] | None:
 
 
 def describe(path: Path) -> str:
-    """Return the format of a file in words, with what was found out about it: `CSV (semicolon), cp1252, gzip`."""
+    """Return the format of a file in words, with its detected properties: `CSV (semicolon), cp1252, gzip`."""
     described = sorted({_describe(entry) for entry in archives.entries(path) if isinstance(entry, Entry)})
     return " and ".join(described)
 

@@ -1,4 +1,4 @@
-"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML, LaTeX, notebooks, e-mails, PDF and Word as their running text."""
+"""Texts below a folder: plain text, Markdown and reStructuredText unchanged; HTML, LaTeX, notebooks, e-mails, PDF and Word as running text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ from tasks.io.sources.record import UnreadableError
 Read = Callable[[Path], tuple[str, str]]
 """Returns the running text of a document and a note."""
 ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".ipynb", ".eml", ".pdf", ".docx")
-"""Endings of files that are texts whatever they look like; of another one its contents decide."""
+"""Suffixes of files that are always texts. For other files, the contents decide."""
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
 HEAD = frozenset({"title", "meta", "link", "base", "script", "style", "noscript", "template"})
-"""What may stand in a head. It ends at anything else, since a page may leave out its end."""
+"""Elements that may occur in a head. Any other element ends it, because a page may omit its end tag."""
 BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
     "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form", "body", "option",
@@ -34,12 +34,12 @@ class Text:
     text: str
     license: str
     note: str = ""
-    """The encoding, or the share of it that could be extracted, where there is something to say."""
+    """The encoding, or the share of it that could be extracted, if there is something to report."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that holds no text."""
+    """A file without text."""
 
     name: str
     detail: str
@@ -61,9 +61,9 @@ def files(path: Path) -> list[Path]:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, Unreadable | None]]:
-    """Yield the files below a folder, by path, that are texts, or of no use: these with the reason.
+    """Yield the files below a folder, by path, that are texts, and unused files with the reason.
 
-    Tables, databases and Python are neither: other sources take them.
+    Tables, databases and Python files are neither, because other sources read them.
     """
     if not path.is_dir():
         raise FileNotFoundError(
@@ -84,12 +84,12 @@ def _files(path: Path) -> Iterator[tuple[Path, Unreadable | None]]:
 
 
 def is_within(file: Path, folder: Path) -> bool:
-    """Return False for a link that leads out of the folder."""
+    """Return False for a link to a place outside the folder."""
     return file.resolve().is_relative_to(folder.resolve())
 
 
 def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
-    """Yield the texts below a folder, by path, each as `read` returns it, and what is of no use with its reason."""
+    """Yield the texts below a folder, by path, each in the form that `read` returns, and unused files with the reason."""
     for file, problem in _files(path):
         if problem is not None:
             yield problem
@@ -104,7 +104,7 @@ def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text
 
 
 def from_html(markup: str) -> str:
-    """Return the running text of a page: blocks on lines of their own, without scripts, styles and navigation."""
+    """Return the running text of a page, with each block on a separate line, and without scripts, styles and navigation."""
     parser = _Reader()
     parser.feed(markup)
     parser.close()
@@ -113,7 +113,7 @@ def from_html(markup: str) -> str:
 
 
 class _Reader(HTMLParser):
-    """Collects text, with a line break at each block; the layout of `pre` is kept."""
+    """Collects text, with a line break at each block. The layout of `pre` is kept."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -130,7 +130,7 @@ class _Reader(HTMLParser):
         self._break(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._silent:  # also closes what the page left open inside it
+        if tag in self._silent:  # also closes elements inside it that the page left open
             del self._silent[self._silent.index(tag) :]
         self._pre -= tag == "pre" and self._pre > 0
         self._break(tag)

@@ -1,4 +1,4 @@
-"""Texts of documents, kept by the contents of the file and the version of what extracts them."""
+"""Texts of documents, cached by the contents of the file and the version of the extracting code."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tasks.io.system import files
 
 LIBRARIES = ("charset-normalizer", "mammoth", "pypdf")
 BYTES = 1 << 18
-"""Bytes of documents whose extraction takes about as long as an item that is worth a process: some tenths of a second."""
+"""Number of bytes of documents whose extraction takes some tenths of a second, as long as an item that is worth a process."""
 
 
 class TextCache:
@@ -27,18 +27,18 @@ class TextCache:
         self._used: set[str] = set()
 
     def pending(self, documents: Sequence[Path]) -> list[Path]:
-        """Return those of the documents whose texts are not kept yet."""
+        """Return the documents whose texts are not cached yet."""
         return [file for file in documents if not self._place(file).exists()]
 
     def extract(self, documents: Sequence[Path], apply: Apply) -> Iterator[Path]:
-        """Extract documents, by other processes if `apply` has any, and yield each when its text is kept."""
+        """Extract documents, in other processes if `apply` has any, and yield each when its text is cached."""
         worth = min(len(documents), sum(file.stat().st_size for file in documents) // BYTES)
         for file, extracted in zip(documents, apply(_extracted, documents, worth), strict=True):
             _keep(self._place(file), extracted)
             yield file
 
     def read(self, file: Path) -> tuple[str, str]:
-        """Return the running text of a document, and a note, as `text.running_text` does. Raises UnreadableError as that does."""
+        """Return the running text of a document and a note, like `text.running_text`, and raise UnreadableError like it."""
         path = self._place(file)
         try:
             kept = json.loads(path.read_bytes())
@@ -56,7 +56,7 @@ class TextCache:
         return self._folder / key[:2] / key
 
     def forget_unused(self) -> None:
-        """Remove the texts that were not asked for."""
+        """Remove the texts that were not requested."""
         for path in self._folder.glob("*/*"):
             if path.name not in self._used:
                 path.unlink()
@@ -79,7 +79,7 @@ def _extracted(file: Path) -> dict[str, str]:
 
 @cache
 def _version() -> list[str]:
-    """Return a digest of the code that extracts, and the versions of its libraries; empty for one that is not installed."""
+    """Return a digest of the extracting code, and the versions of its libraries; empty for one that is not installed."""
     versions = [platform.python_version()]
     for name in LIBRARIES:
         try:

@@ -1,1 +1,1 @@
-"""Bytes of a file, whatever contains them: compression, archives, encodings of text, lines of any length."""
+"""Read the bytes of a file through its containers: compression, archives, text encodings, lines of any length."""

@@ -1,4 +1,4 @@
-"""A file, or the members of a zip or tar archive. Nothing is unpacked to a path that an archive names."""
+"""A file, or the members of a zip or tar archive. Nothing is unpacked to a path in an archive."""
 
 import stat
 import tarfile
@@ -16,7 +16,7 @@ from tasks.io.sources.record import Broken, UnreadableError, first_line, shown_n
 
 MAX_MEMBERS = 100_000
 ENDINGS = (".tar", ".zip")
-"""Endings of their names, without that of a compression."""
+"""Suffixes of archives' names, without that of a compression."""
 OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
 
 
@@ -25,24 +25,24 @@ class Entry:
     """A file on disk, or a member of an archive."""
 
     name: str
-    """Its name, without the ending of a compression."""
+    """Its name, without the suffix of a compression."""
     size: int
-    """Bytes as they are stored."""
+    """Its stored size in bytes."""
     open_stored: Callable[[], BinaryIO]
     path: Path | None = None
-    """Its place, where it is a file on disk."""
+    """Its path, if it is a file on disk."""
     member: str = ""
     """Its name in the archive."""
     is_packed: bool = False
-    """True if the archive has compressed it: `open_stored` then gives more bytes than `size`."""
+    """True if the archive has compressed it. `open_stored` then returns more bytes than `size`."""
 
     def open(self) -> Opened:
-        """Return its plain bytes."""
+        """Return a stream of its plain bytes."""
         return decompressed(self.open_stored(), self.size, is_packed=self.is_packed)
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Yield a plain file with its bytes, for formats that are not read from the front to the end."""
+        """Yield a plain file with its bytes, for formats that need random access."""
         with self.open() as opened:
             if self.path is not None and not opened.compression:
                 yield self.path
@@ -88,7 +88,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def is_office(path: Path) -> bool:
-    """Return True if the zip archive at `path` is a document of an office program."""
+    """Return True if the zip archive at `path` is an office document."""
     return bool(office_kind(path))
 
 
@@ -100,12 +100,17 @@ def office_kind(file: Path | IO[bytes]) -> str:
             kinds = (("excel", ("xl/workbook.xml", "xl/workbook.bin")), ("word", ("word/document.xml",)))
             kind = next((kind for kind, marks in kinds if names.intersection(marks)), "")
             return "excel" if not kind and "mimetype" in names and _is_open_document(archive) else kind
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):  # the last: of a version that zipfile does not know
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # the last error is raised for a version that zipfile does not support
         return ""
 
 
 def _is_open_document(archive: zipfile.ZipFile) -> bool:
-    """Return True if an archive says that it is a spreadsheet of OpenDocument. A damaged one says nothing: its members are named one by one."""
+    """Return True if an archive declares itself an OpenDocument spreadsheet. For a damaged one it is False, and its members are reported one by one."""
     try:
         with archive.open("mimetype") as member:
             return member.read(len(OPEN_DOCUMENT)) == OPEN_DOCUMENT
@@ -136,7 +141,7 @@ def _zip_members(path: Path) -> Iterator[Entry | Broken]:
 
 
 def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    """Open a member. Raises UnreadableError if its bytes are damaged, encrypted, or packed in a way that zipfile does not know."""
+    """Open a member. Raises UnreadableError if its bytes are damaged, encrypted, or compressed by a method that zipfile does not support."""
     try:
         return cast(BinaryIO, archive.open(info))
     except (zipfile.BadZipFile, RuntimeError, OSError) as error:
@@ -144,7 +149,7 @@ def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
 
 
 def _tar_members(path: Path, damage: str) -> Iterator[Entry | Broken]:
-    """Yield the members of a tar archive, and what of it is damaged; `damage` is what its compression lost."""
+    """Yield the members of a tar archive, and `Broken` for damaged parts. `damage` describes the loss in its compression."""
     try:
         archive = tarfile.open(path, "r:")  # noqa: SIM115
     except (tarfile.TarError, OSError) as error:
@@ -175,7 +180,7 @@ def _tar_members(path: Path, damage: str) -> Iterator[Entry | Broken]:
 
 
 def _problem(name: str, *, is_link: bool, is_encrypted: bool = False) -> Broken | None:
-    """Return the reason why a member is not read, if there is one."""
+    """Return the reason why a member is not read; empty if it is read."""
     name = shown_name(name)
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
@@ -188,7 +193,7 @@ def _problem(name: str, *, is_link: bool, is_encrypted: bool = False) -> Broken 
 
 
 def _is_of_macos(name: str) -> bool:
-    """Return True for the attributes of a file, which macOS packs beside it: they are no data."""
+    """Return True for a file with attributes of another file, which macOS adds to archives and which holds no data."""
     path = PurePosixPath(name)
     return "__MACOSX" in path.parts or path.name.startswith("._")
 
@@ -200,7 +205,7 @@ def _beyond_limit(num_members: int) -> Iterator[Broken]:
 
 
 def _plain_name(name: str) -> str:
-    """Return the name without the ending of a compression."""
+    """Return the name without the suffix of a compression."""
     name = shown_name(name)
     lowered = name.lower()
     if lowered.endswith(".tgz"):

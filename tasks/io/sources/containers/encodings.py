@@ -1,4 +1,4 @@
-"""Lines of a text file in any encoding: UTF-8 unless a mark, zeros between the letters or charset-normalizer say otherwise."""
+"""Lines of a text file in any encoding: UTF-8, unless a byte order mark, zero bytes between letters or charset-normalizer indicate another one."""
 
 import codecs
 import io
@@ -10,12 +10,12 @@ from tasks.io.sources.containers.streams import BUFFER, Opened
 from tasks.io.sources.record import SHOWN, Broken
 
 MAX_LINE = 1 << 26
-"""Bytes of the longest line that is read; a longer one is cut and refused."""
+"""Largest number of bytes of a line. A longer line is cut and refused."""
 HEAD = 1 << 16
 SAMPLED = 1 << 17
-"""Bytes of lines that are no UTF-8 which charset-normalizer looks at."""
+"""Largest number of bytes, from lines that are not UTF-8, that charset-normalizer examines."""
 FEW = 2
-"""Lines that are no UTF-8 below which a file has damaged lines, not another encoding."""
+"""With fewer lines that are not UTF-8, a file has damaged lines, not another encoding."""
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -26,7 +26,7 @@ MARKS = (
 """Byte order marks, the longer ones first."""
 MULTIBYTE = ("gb18030", "big5", "cp932", "euc_jp", "cp949")
 CANDIDATES = ["cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", *MULTIBYTE]
-"""The encodings in use where a file is not in Unicode. Without a list, a short text is taken for one of the 80 others."""
+"""The common encodings of files that are not in Unicode. Without this list, a short text could be taken for one of 80 others."""
 
 
 class Line(NamedTuple):
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 class TextLines:
-    """The lines of a text file. `encoding`, `damage` and the `number` of the last line are known once they were read."""
+    """The lines of a text file. `encoding`, `damage` and the `number` of the last line are known after all lines were read."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
@@ -47,7 +47,7 @@ class TextLines:
         self._is_surveyed = False
 
     def __iter__(self) -> Iterator[Line | Broken]:
-        """Yield the lines. One that is too long, or is not in the file's encoding, is `Broken`."""
+        """Yield the lines. A line that is too long, or is not in the file's encoding, is `Broken`."""
         with self._entry.open() as opened:
             unicode, stream = _as_utf8(opened)
             self.encoding = unicode
@@ -74,7 +74,7 @@ class TextLines:
 
 
 def survey(entry: Entry) -> str:
-    """Return the encoding of a file that holds lines which are no UTF-8: UTF-8 if most lines beyond ASCII are, else the detected one."""
+    """Return the encoding of a file with lines that are not UTF-8: UTF-8 if most non-ASCII lines are, else the detected one."""
     num_valid = num_invalid = 0
     sample: list[bytes] = []
     with entry.open() as opened:
@@ -94,7 +94,7 @@ def survey(entry: Entry) -> str:
 
 
 def detected(data: bytes) -> str | None:
-    """Return the encoding that charset-normalizer finds, or None. Of equals Windows-1252 is taken, which contains Latin-1."""
+    """Return the encoding that charset-normalizer finds, or None. Of equally good ones, prefer Windows-1252, which contains Latin-1."""
     from charset_normalizer import from_bytes
 
     matches = from_bytes(data, cp_isolation=CANDIDATES)
@@ -109,7 +109,7 @@ def detected(data: bytes) -> str | None:
 
 
 def read_text(entry: Entry) -> tuple[str, str]:
-    """Return the text of an entry and its encoding. Raises ValueError if it is damaged, too long, or in no encoding that is known."""
+    """Return the text of an entry and its encoding. Raises ValueError if it is damaged, too long, or in an unknown encoding."""
     lines = TextLines(entry)
     texts = []
     for line in lines:
@@ -122,7 +122,7 @@ def read_text(entry: Entry) -> tuple[str, str]:
 
 
 def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | int]]:
-    """Yield number and bytes of each line, without its end; of a line beyond `MAX_LINE` only the number of its bytes."""
+    """Yield the number and the bytes of each line, without its end; for a line longer than `MAX_LINE`, only its number of bytes."""
     number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
@@ -137,7 +137,7 @@ def raw_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | int]]:
 
 
 def unicode_of(head: bytes) -> tuple[str, int]:
-    """Return the Unicode encoding of a text with these first bytes, and the bytes of its mark."""
+    """Return the Unicode encoding of a text with these first bytes, and the number of bytes of its mark."""
     for mark, encoding in MARKS:
         if head.startswith(mark):
             return encoding, len(mark)
@@ -151,7 +151,7 @@ def unicode_of(head: bytes) -> tuple[str, int]:
 
 
 def is_plain_utf8(head: bytes) -> bool:
-    """Return True if a text with these first bytes is read as it stands: UTF-8 without a mark, with ends of line of Unix or Windows."""
+    """Return True if a text with these first bytes needs no conversion: UTF-8 without a mark, with line ends of Unix or Windows."""
     return unicode_of(head) == ("utf-8", 0) and not _has_mac_ends(head)
 
 
@@ -160,7 +160,7 @@ def _has_mac_ends(head: bytes) -> bool:
 
 
 def _as_utf8(opened: Opened) -> tuple[str, io.BufferedReader]:
-    """Return the encoding by mark or zeros, and the stream as UTF-8 with ends of line that a reader of lines knows."""
+    """Return the encoding found by mark or zero bytes, and the stream as UTF-8 with standard line ends."""
     head = opened.stream.peek(HEAD)[:HEAD]
     encoding, mark = unicode_of(head)
     opened.stream.read(mark)
@@ -171,7 +171,7 @@ def _as_utf8(opened: Opened) -> tuple[str, io.BufferedReader]:
 
 
 class _Recoded(io.RawIOBase):
-    """UTF-16 or UTF-32 as UTF-8; carriage returns alone as newlines. What cannot be decoded becomes U+FFFD, which is refused later."""
+    """Converts UTF-16 or UTF-32 to UTF-8, and single carriage returns to newlines. Undecodable bytes become U+FFFD, which is refused later."""
 
     def __init__(self, stream: io.BufferedReader, encoding: str, *, has_mac_ends: bool) -> None:
         self._stream, self._has_mac_ends = stream, has_mac_ends

@@ -1,4 +1,4 @@
-"""Decompress a stream: gzip, bzip2, xz and zstandard, found by the first bytes. Memory is bounded, and so is what comes of a bomb."""
+"""Decompress a stream: gzip, bzip2, xz and zstandard, detected by the first bytes. Memory and the output of a decompression bomb are bounded."""
 
 import bz2
 import gzip
@@ -16,9 +16,9 @@ from tasks.io.sources.record import first_line
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
 SUFFIXES = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd")
 BOMB_BYTES = 1 << 28
-"""Below this size nothing is a bomb."""
+"""Smallest size of a decompression bomb."""
 BOMB_RATIO = 250
-"""Decompressed bytes for each compressed byte beyond which a larger stream is a bomb. Repetitive tables reach about 100."""
+"""Compression ratio above which a larger stream is a bomb. Repetitive tables reach about 100."""
 BUFFER = 1 << 18
 
 
@@ -31,14 +31,14 @@ def _zstandard(stream: Any) -> Any:
 class _Streams:
     """Reads compressed streams that follow each other, as parallel compressors write them.
 
-    The files of `bz2` and `lzma` take a later stream whose beginning is damaged for the end, and say nothing.
+    The file classes of `bz2` and `lzma` silently treat a later stream with a damaged beginning as the end.
     """
 
     def __init__(self, source: Any, new: Callable[[], Any]) -> None:
         self._source, self._new, self._decompressor, self._waiting = source, new, new(), b""
 
     def read1(self, size: int) -> bytes:
-        """Return some bytes, at most `size`; none at the end. Raises EOFError, OSError or LZMAError where the data are cut or damaged."""
+        """Return some bytes, at most `size`; none at the end. Raises EOFError, OSError or LZMAError if the data are cut or damaged."""
         while True:
             if self._decompressor.eof:
                 self._waiting = self._decompressor.unused_data
@@ -90,7 +90,7 @@ class Opened:
 
 
 def decompressed(source: BinaryIO, size: int, *, is_packed: bool = False) -> Opened:
-    """Return the plain bytes of `source`, which takes `size` bytes on disk; `is_packed` if it is unpacked from fewer as it is read."""
+    """Return the plain bytes of `source`, which has `size` bytes on disk. `is_packed`: reading it already decompresses."""
     stored = _Guarded(source, size if is_packed else None)
     buffered = io.BufferedReader(stored, BUFFER)
     head = buffered.peek(8)[:8]
@@ -102,7 +102,7 @@ def decompressed(source: BinaryIO, size: int, *, is_packed: bool = False) -> Ope
 
 
 class _Guarded(io.RawIOBase):
-    """A stream that ends where its source is damaged or turns out to be a bomb, and keeps the reason.
+    """A stream that ends at damage in its source, or when the source proves to be a bomb, and keeps the reason.
 
     An exception from the middle of a line would lose the beginning of that line.
     """
@@ -119,7 +119,7 @@ class _Guarded(io.RawIOBase):
         if self.damage:
             return 0
         try:
-            data = self._reader.read1(len(buffer))  # `read` would lose what it has read before an error
+            data = self._reader.read1(len(buffer))  # `read` would lose the bytes before an error
         except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
             self.damage = f"the data end early or are damaged after {self._num_bytes:,} bytes: {first_line(error)}"
             return 0

@@ -1,4 +1,4 @@
-"""Articles with questions on their paragraphs, as SQuAD's files have them: a row for each question."""
+"""Articles with questions about their paragraphs, as in SQuAD's files: one row for each question."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from tasks.io.sources.record import Record, Row
 
 
 def by_question(records: Iterable[Record]) -> Iterator[Record]:
-    """Yield the questions of articles, each with its paragraph and what its article has else; any other record as it is."""
+    """Yield the questions of articles, each with its paragraph and the other fields of its article. Any other record is yielded unchanged."""
     for record in records:
         paragraphs = record.values.get("paragraphs") if isinstance(record, Row) else None
         if isinstance(record, Row) and isinstance(paragraphs, list) and paragraphs and all(map(_is_asked, paragraphs)):

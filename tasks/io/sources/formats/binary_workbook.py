@@ -1,6 +1,6 @@
-"""Workbooks of Excel's binary formats, xls and xlsb, read in a process of their own.
+"""Workbooks of Excel's binary formats, xls and xlsb, read in a separate process.
 
-calamine trusts the sizes that such a file states: a damaged one makes it panic, or ask for more memory than there is, which ends the process.
+calamine trusts the sizes stated in such a file. A damaged file makes it panic, or allocate more memory than available, which ends the process.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ BOOK, SHEETS = "xl/workbook.bin", "xl/worksheets/"
 """The parts of an xlsb."""
 NAMES = "names.json"
 MEMORY = 8 << 30
-"""Bytes of address space that the process may have."""
+"""Largest address space of the process in bytes."""
 BLOCK = 1 << 20
 ROW, CELLS, END_OF_SHEET = 0, range(2, 12), 130
 """Kinds of records in a sheet of an xlsb ([MS-XLSB] 2.3.2). Cells without a value are left out."""
 Sheets = tuple[Sequence[str], Callable[[int], pl.DataFrame]]
-"""The names of sheets, and what returns the cells of each by its place. The first row names the columns."""
+"""The names of sheets, and a function that returns the cells of a sheet by its index. The first row names the columns."""
 
 
 def is_binary(path: Path) -> bool:
@@ -46,12 +46,12 @@ def is_binary(path: Path) -> bool:
 
 
 class UnreadError(Exception):
-    """The process that read a workbook ended without its cells; the message says why."""
+    """Raised if the process that read a workbook ended without the cells. The message gives the reason."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Sheets]:
-    """Yield the sheets of a workbook. Raises UnreadError with what ended the process that read them."""
+    """Yield the sheets of a workbook. Raises UnreadError with the reason if the reading process ended."""
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
         quiet = os.environ | {"RUST_BACKTRACE": "0"}
         command = [sys.executable, "-m", __name__, str(path.resolve()), folder]
@@ -66,7 +66,7 @@ def opened(path: Path) -> Iterator[Sheets]:
 
 
 def num_cells(sheet: IO[bytes]) -> int:
-    """Return the cells of the rectangle that a sheet of an xlsb spans. Raises ValueError where it breaks off."""
+    """Return the number of cells in the rectangle of an xlsb sheet. Raises ValueError if the sheet is cut off."""
     rows, columns, row, kind = set(), set(), 0, None
     for kind, number in _records(io.BufferedReader(cast("io.RawIOBase", sheet), BLOCK)):
         if kind == ROW:
@@ -80,7 +80,7 @@ def num_cells(sheet: IO[bytes]) -> int:
 
 
 def _records(sheet: io.BufferedReader) -> Iterator[tuple[int, int]]:
-    """Yield the kind of each record and the number that it begins with. Kinds and sizes stand in sevens of bits, the lowest first."""
+    """Yield the kind of each record and its first number. Kinds and sizes are stored in groups of seven bits, the lowest first."""
     while sheet.peek(1):
         kind, size = _sevens(sheet, 2), _sevens(sheet, 4)
         data = sheet.read(size)
@@ -102,8 +102,8 @@ def _sevens(stream: io.BufferedReader, most: int) -> int:
 
 
 def _write(path: str, folder: str) -> None:
-    """Write the cells of each sheet to a file of Arrow, and their names to another."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # a system without such a limit has its own
+    """Write the cells of each sheet to an Arrow file, and the names of sheets to another file."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # systems without this limit have their own
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -118,5 +118,5 @@ def _write(path: str, folder: str) -> None:
 if __name__ == "__main__":
     try:
         _write(*sys.argv[1:])
-    except BaseException as error:  # a panic of Rust is no Exception
+    except BaseException as error:  # a Rust panic is not an Exception
         sys.exit(first_line(error))

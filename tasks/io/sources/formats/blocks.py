@@ -1,4 +1,4 @@
-"""Parts of a file that are read apart, each on its own and in any order: together they are the records of the file."""
+"""Parts of a file that can be read separately, in any order. Together they contain all records of the file."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ from tasks.io.sources.containers.encodings import Line, line_too_long, raw_lines
 from tasks.io.sources.record import Broken, Record
 
 BLOCK = 1 << 23
-"""Bytes of a block, but for the rest of its last record."""
+"""Size of a block in bytes, without the rest of its last record."""
 
 
 class Block(Protocol):
@@ -19,34 +19,34 @@ class Block(Protocol):
 
     @property
     def digest(self) -> str:
-        """A digest of its bytes."""
+        """Return a digest of its bytes."""
 
     @property
     def place(self) -> list[Any]:
-        """Return, as JSON, all else that its records follow from."""
+        """Return as JSON everything else on which its records depend."""
 
     def records(self, path: Path) -> Iterator[Record]:
-        """Yield its records, by their places in the file. Raises ValueError if the file has changed since it was cut into blocks."""
+        """Yield its records with their places in the file. Raises ValueError if the file has changed since it was divided into blocks."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Some consecutive lines of a plain UTF-8 file."""
+    """Consecutive lines of a plain UTF-8 file."""
 
     start: int
-    """Bytes before them."""
+    """Number of bytes before them."""
     size: int
     before: int
-    """Lines before them."""
+    """Number of lines before them."""
     digest: str
 
     @classmethod
     def of(cls, data: bytes, start: int, before: int) -> "Lines":
-        """Return the lines in `data`, which stand behind so many bytes and lines."""
+        """Return the lines in `data`, which come after the given numbers of bytes and lines."""
         return cls(start, len(data), before, hashlib.sha256(data).hexdigest())
 
     def data(self, path: Path) -> bytes:
-        """Return their bytes. Raises ValueError if these have changed."""
+        """Return the bytes of the lines. Raises ValueError if they have changed."""
         with path.open("rb") as file:
             file.seek(self.start)
             data = file.read(self.size)
@@ -60,7 +60,7 @@ class Lines:
 
 
 def lines_in(data: bytes, before: int) -> Iterator[Line | Broken]:
-    """Yield the lines of UTF-8 that stand behind so many other lines of their file."""
+    """Yield UTF-8 lines that come after the given number of other lines of their file."""
     for number, line in raw_lines(io.BufferedReader(io.BytesIO(data))):
         if isinstance(line, int):
             yield line_too_long(number + before, line)

@@ -12,19 +12,19 @@ from tasks.io.sources.formats.blocks import BLOCK
 from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_line
 
 ROWS = 4_096
-"""Rows that are in memory at a time."""
+"""Number of rows in memory at a time."""
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Some consecutive row groups of a Parquet file."""
+    """Consecutive row groups of a Parquet file."""
 
     first: int
     last: int
-    """The group behind them."""
+    """The number of the group after them."""
     digest: str
-    """That of the file."""
+    """The digest of the file."""
     stamp: tuple[int, int]
     """Size and time of change of the file."""
 
@@ -33,7 +33,7 @@ class Groups:
         return [self.first, self.last]
 
     def records(self, path: Path) -> Iterator[Record]:
-        """Yield the rows, by their numbers in the file."""
+        """Yield the rows with their numbers in the file."""
         if _stamp(path) != self.stamp:
             raise ValueError(f"{path} has changed while it was read. Run it again.")
         with _opened(path, path.name) as file:
@@ -41,7 +41,7 @@ class Groups:
 
 
 def blocks(path: Path) -> list[Groups]:
-    """Return the row groups of a Parquet file as blocks; small ones share a block. Raises UnreadableError if it is none."""
+    """Return the row groups of a Parquet file as blocks. Small groups share a block. Raises UnreadableError if it is not Parquet."""
     digest, stamp = provenance.digest(path), _stamp(path)
     with _opened(path, path.name) as file:
         sizes = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
@@ -56,7 +56,7 @@ def blocks(path: Path) -> list[Groups]:
 
 
 def read_parquet(entry: Entry) -> Iterator[Record]:
-    """Yield the rows of a Parquet file. Raises UnreadableError if it is none; rows of a damaged group are one record that is broken."""
+    """Yield the rows of a Parquet file. A damaged group is one `Broken` record. Raises UnreadableError if the file is not Parquet."""
     with entry.on_disk() as path, _opened(path, entry.name) as file:
         yield from _rows_of_groups(file, range(file.metadata.num_row_groups))
 
@@ -80,7 +80,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _rows_of_groups(file: Any, groups: range) -> Iterator[Record]:
-    """Yield the rows of some groups. A damaged group costs no other one."""
+    """Yield the rows of some groups. A damaged group does not affect the others."""
     numbers = [file.metadata.row_group(group).num_rows for group in range(groups.stop)]
     for group in groups:
         first = sum(numbers[:group])
@@ -89,7 +89,7 @@ def _rows_of_groups(file: Any, groups: range) -> Iterator[Record]:
 
 
 def read_arrow(entry: Entry) -> Iterator[Record]:
-    """Yield the rows of an Arrow IPC file or stream. Raises UnreadableError if it is none."""
+    """Yield the rows of an Arrow IPC file or stream. Raises UnreadableError if it is neither."""
     import pyarrow
 
     with entry.on_disk() as path:
@@ -117,14 +117,14 @@ def _arrow_batches(path: Path) -> Iterator[Any]:
 
 
 def _rows(batches: Iterator[Any], first: int, last: int | None) -> Iterator[Record]:
-    """Yield the rows in batches, behind the `first` ones; `last` is the number of the last of them, where it is known."""
+    """Yield the rows in batches, after the first `first` rows. `last` is the number of the last row, if it is known."""
     import polars as pl
     import pyarrow
 
     number, damage = first, "rows are missing"
     try:
         for batch in batches:
-            batch.validate(full=True)  # polars trusts what it is handed
+            batch.validate(full=True)  # polars does not validate the data
             for start in range(0, batch.num_rows, ROWS):
                 table: Any = pl.from_arrow(pyarrow.Table.from_batches([batch.slice(start, ROWS)]))
                 for values in table.iter_rows(named=True):

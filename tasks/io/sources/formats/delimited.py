@@ -1,6 +1,6 @@
-"""Tables with a header and a delimiter (CSV, TSV, …). Dialect and encoding are found in the file.
+"""Tables with a header and a delimiter (CSV, TSV, …). Dialect and encoding are detected.
 
-A record whose quotes do not close is refused with its first line alone, and reading goes on with the next line.
+If the quotes of a record do not close, only its first line is refused, and reading continues with the next line.
 """
 
 import csv
@@ -20,17 +20,17 @@ from tasks.io.sources.formats.dialects import DELIMITERS, TEXT_BACKSLASHES, Dial
 from tasks.io.sources.record import SHOWN, Broken, Record, Row
 
 FITTING = 0.9
-"""The share of records with as many fields as the header in a table, above which titles may stand."""
+"""Smallest share of records with as many fields as the header in a table that may have titles above it."""
 SNIFFED = 200
-"""Lines that the dialect is found in."""
+"""Number of lines from which the dialect is detected."""
 MAX_RECORD_LINES = 5_000
 MAX_RECORD_CHARS = 1 << 24
-"""The longest record; what goes on for longer has a quote that does not close."""
+"""Size of the longest record in bytes. In a longer one, a quote does not close."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive records of a file, which begin and end with a line."""
+    """Consecutive records of a file, which begin and end at line boundaries."""
 
     lines: Lines
     dialect: Dialect
@@ -46,13 +46,13 @@ class Block:
         return [self.lines.before, astuple(self.dialect), self.names]
 
     def records(self, path: Path) -> Iterator[Record]:
-        """Yield the rows, by the lines in the file that they begin in."""
+        """Yield the rows with the numbers of the lines in which they begin."""
         csv.field_size_limit(MAX_RECORD_CHARS)
         return _rows(_Feed(self.lines.read(path)), self.dialect, self.names)
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows below the header, by the line they begin in. Blank lines are no records, and an empty field is None."""
+    """Yield the rows below the header, with the lines in which they begin. Blank lines are skipped, and an empty field is None."""
     csv.field_size_limit(MAX_RECORD_CHARS)
     lines = TextLines(entry)
     yield from _rows(_Feed(iter(lines)), find_dialect(entry), None)
@@ -61,7 +61,7 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Iterator[Record]:
-    """Yield the rows in lines; without `names` the first record below the titles that can be read is the header."""
+    """Yield the rows in lines. Without `names`, the first readable record below the titles is the header."""
     titles = 0 if names else dialect.titles
     for record in _records(feed, dialect):
         if isinstance(record, Broken):
@@ -77,8 +77,8 @@ def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Ite
 def blocks(path: Path) -> list[Block] | None:
     """Return the blocks of a plain file; None if it is not in UTF-8 or has a line that is too long.
 
-    A block ends where a record does, as a reader from the beginning of the file parts them: at the end of any line while no mark of
-    quoting stands in the block, else behind the record that fills it.
+    A block ends at the end of a record, as seen by a reader from the beginning of the file. Without quotes in the block, this is the end of any
+    line; otherwise it is the end of the record with which the block is full.
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
     dialect = find_dialect(file_entry(path))
@@ -100,11 +100,11 @@ def blocks(path: Path) -> list[Block] | None:
 
 
 class _NoBlocksError(Exception):
-    """A file cannot be cut into blocks."""
+    """Raised if a file cannot be divided into blocks."""
 
 
 def _block(file: BinaryIO, start: int, before: int, dialect: Dialect) -> bytes:
-    """Return the bytes of the block that begins behind so many bytes and lines; none at the end of the file."""
+    """Return the bytes of the block that begins after the given numbers of bytes and lines; none at the end of the file."""
     file.seek(start)
     data = file.read(BLOCK) + file.readline(MAX_LINE)
     if not data.endswith(b"\n") and file.read(1):
@@ -122,9 +122,9 @@ def _block(file: BinaryIO, start: int, before: int, dialect: Dialect) -> bytes:
 
 
 def _end_of_record(file: BinaryIO, before: int, dialect: Dialect) -> int:
-    """Return the bytes from this place of the file, where a record begins, to the end of the one with which they fill a block.
+    """Return the bytes from this position of the file, at which a record begins, to the end of the record with which the block is full.
 
-    The reason against a line may stand in later ones, where a quote that it opens closes badly: a block holds those too.
+    A line may be invalid because of a later line, if a quote that it opens is closed wrongly there. The block includes such lines too.
     """
     ends = [0]
 
@@ -146,21 +146,21 @@ def _end_of_record(file: BinaryIO, before: int, dialect: Dialect) -> int:
 
 
 def _header(data: bytes, before: int, dialect: Dialect) -> tuple[str, ...] | None:
-    """Return the columns that the first record of a block below the titles names; None if it has none that can be read."""
+    """Return the columns named by the first record below the titles of a block; None if there is no readable one."""
     records = _records(_Feed(lines_in(data, before)), dialect)
     fields = (record.fields for record in records if isinstance(record, _Fields))
     return next(map(headers.names, islice(fields, dialect.titles, None)), None)
 
 
 Score = tuple[float, int, int]
-"""The share of records with as many fields as the header, that number, and less than zero by the fields that still stand in quotes."""
+"""The share of records with as many fields as the header, that number, and minus the number of fields that are still in quotes."""
 NO_TABLE: Score = (0.0, 0, 0)
 
 
 def find_dialect(entry: Entry) -> Dialect:
     """Return the dialect in which most of the first records have as many fields as the header, and more than one.
 
-    Of several it is the first one that leaves the fewest fields in quotes.
+    Of several such dialects, it is the first that leaves the fewest fields in quotes.
     """
     sample = _sample(entry)
     if sample[:1] and _is_mark(sample[0]):
@@ -184,12 +184,12 @@ def find_dialect(entry: Entry) -> Dialect:
 
 def _num_titles(records: Sequence[Sequence[str]]) -> int:
     titles = headers.num_titles(records)
-    return titles if all(records[:titles]) else 0  # one that cannot be read
+    return titles if all(records[:titles]) else 0  # a record that cannot be parsed
 
 
 def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
-    """Return the dialects with this delimiter of which there are signs: single quotes around the header, backslashes before quotes,
-    spaces before them."""
+    """Return the dialects with this delimiter for which there is evidence: single quotes around the header, backslashes before quotes,
+    spaces before quotes."""
     candidates = [Dialect(delimiter)]
     if sample and sample[0].startswith("'"):
         candidates.append(Dialect(delimiter, "'"))
@@ -200,7 +200,7 @@ def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
 
 
 def _are_doubled(sample: list[str]) -> bool:
-    """Return True if backslashes stand in the text, and each is doubled: Python writes them so, Spark as they are."""
+    """Return True if the text contains backslashes and all are doubled. Python doubles them, Spark does not."""
     runs = [run for line in sample for run in TEXT_BACKSLASHES.findall(line)]
     return bool(runs) and all(len(run) % 2 == 0 for run in runs)
 
@@ -244,11 +244,11 @@ def _records(feed: "_Feed", dialect: Dialect) -> Iterator[_Fields | Broken]:
 
 
 class _InterruptedError(Exception):
-    """A line in the middle of a record cannot be read."""
+    """Raised if a line in the middle of a record cannot be read."""
 
 
 class _Feed:
-    """Lines for a parser, which can be given back where they make no record."""
+    """Lines for a parser, which can be given back if they form no record."""
 
     def __init__(self, lines: Iterator[Line | Broken]) -> None:
         self._lines = lines
@@ -257,7 +257,7 @@ class _Feed:
         self._broken: Broken | None = None
         self._num_chars = 0
         self.num_finished = 0
-        """Lines of records that were accepted or refused."""
+        """Number of lines of accepted or refused records."""
 
     def __iter__(self) -> "_Feed":
         return self
@@ -278,7 +278,7 @@ class _Feed:
 
     @property
     def is_ahead(self) -> bool:
-        """Return True if lines behind the last record were looked at, and given back."""
+        """Return True if lines after the last record were read and given back."""
         return bool(self._waiting)
 
     def accept(self) -> list[Line] | Broken:
@@ -311,7 +311,7 @@ def _row(record: _Fields, names: Sequence[str]) -> Record:
 
 
 def _is_mark(line: str) -> bool:
-    """Return True if a first line names the delimiter alone, as Excel writes it: `sep=;`."""
+    """Return True if a first line only names the delimiter, as Excel writes it: `sep=;`."""
     return line.lower().startswith("sep=") and len(line.rstrip()) <= 5
 
 
@@ -322,7 +322,7 @@ def _explain(message: str) -> str:
 
 
 def _sample(entry: Entry) -> list[str]:
-    """Return the first lines that can be read."""
+    """Return the first readable lines."""
     sample: list[str] = []
     num_chars = 0
     for line in TextLines(entry):
@@ -335,7 +335,7 @@ def _sample(entry: Entry) -> list[str]:
 
 
 def _parsed(sample: list[str], dialect: Dialect) -> list[Sequence[str]]:
-    """Return the fields of the first records in a dialect; none for one that cannot be read."""
+    """Return the fields of the first records in a dialect; none for a record that cannot be parsed."""
     lines = (Line(number, text) for number, text in enumerate(sample, 1))
     records: list[Sequence[str]] = [
         () if isinstance(record, Broken) else record.fields for record in _records(_Feed(lines), dialect)
@@ -344,7 +344,7 @@ def _parsed(sample: list[str], dialect: Dialect) -> list[Sequence[str]]:
 
 
 def _score(records: Sequence[Sequence[str]]) -> Score:
-    """Return how well records fit the dialect that parted them. One field is no table."""
+    """Return how well records fit the dialect with which they were parsed. Records of one field are not a table."""
     counts = [len(fields) for fields in records]
     width = next((count for count in counts if count), 0)
     if width < 2:

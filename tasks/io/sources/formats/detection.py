@@ -1,4 +1,4 @@
-"""Find the format of a file: by its first bytes, and by its name where text could be several."""
+"""Detect the format of a file by its first bytes, and by its name if a text could have several formats."""
 
 import json
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def detect(entry: Entry) -> Content:
 
 
 def named_format(name: str) -> Format | None:
-    """Return the format that the ending of a name stands for."""
+    """Return the format for the suffix of a name."""
     lowered = name.lower()
     return next((format for format, suffixes in SUFFIXES.items() if lowered.endswith(suffixes)), None)
 
@@ -83,7 +83,13 @@ def _by_bytes(entry: Entry, head: bytes) -> Format | None:
         kinds: dict[str, Format] = {"excel": "Excel", "word": "Word"}
         return kinds.get(kind, "unknown")
     named = named_format(entry.name)
-    if named in ("Parquet", "Arrow", "Excel", "PDF", "Word"):  # says so, and is not: its reader tells what is wrong
+    if named in (
+        "Parquet",
+        "Arrow",
+        "Excel",
+        "PDF",
+        "Word",
+    ):  # the name claims a format that the contents lack: its reader reports the error
         return named
     return None
 
@@ -111,7 +117,7 @@ def _by_text(entry: Entry, head: bytes) -> Format:
 
 
 def _braces(text: str, named: Format | None) -> Format:
-    """Return the format of a text that begins with a brace: objects by line, or one document."""
+    """Return the format of a text that begins with a brace: one object per line, or one document."""
     first, *others = (line for line in text.splitlines() if line.strip())
     try:
         json.loads(first)
@@ -125,7 +131,7 @@ def _is_json_list(text: str) -> bool:
 
 
 def _looks_binary(text: str) -> bool:
-    """Return True if a text has zeros, or more than a tenth of it are control characters."""
+    """Return True if a text has zero bytes, or more than a tenth of control characters."""
     sample = text[:4096]
     controls = sum(character < " " and character not in "\t\n\r\f\x1b\x1f\x01" for character in sample)
     return "\x00" in sample or controls > len(sample) / 10

@@ -1,4 +1,4 @@
-"""The marks that part the fields of a table with a delimiter."""
+"""Dialects of delimited tables: delimiter, quotes and escapes."""
 
 import csv
 import re
@@ -17,28 +17,28 @@ DELIMITERS = {
     "\x01": "SOH",
 }
 TEXT_BACKSLASHES = re.compile(r'\\+(?![\\"])')
-"""Backslashes that stand before no quote."""
+"""Matches backslashes that do not precede a quote."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The marks that part fields."""
+    """The dialect of a delimited table."""
 
     delimiter: str
     quote: str = '"'
     escape: str | None = None
-    """The mark before a quote inside a field; without it the quote is doubled. Before anything else it is a character of the text,
+    """The mark before a quote inside a field; without it, the quote is doubled. Before any other character, the mark is part of the text,
     unless it escapes itself."""
     skips_space: bool = False
-    """True if spaces behind a delimiter belong to no field."""
+    """True if spaces after a delimiter are ignored."""
     escapes_itself: bool = False
-    """True if the mark `escape` stands before each of its kind in the text too."""
+    """True if the mark `escape` also escapes itself in the text."""
     titles: int = 0
-    """Records above the header, which are none of the table's."""
+    """Number of records above the header, which do not belong to the table."""
 
     @property
     def name(self) -> str:
-        """Return it in words."""
+        """Return the dialect in words."""
         marks = [DELIMITERS.get(self.delimiter, repr(self.delimiter))]
         marks += ["single quotes"] if self.quote == "'" else []
         marks += ["backslashes"] if self.escape else []
@@ -47,7 +47,7 @@ class Dialect:
         return ", ".join(marks)
 
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the records in lines. Raises csv.Error where they do not fit."""
+        """Yield the records in lines. Raises csv.Error if they do not fit the dialect."""
         return csv.reader(
             map(partial(_escaped, doubled=self.escapes_itself), lines) if self.escape else lines,
             delimiter=self.delimiter,
@@ -60,8 +60,8 @@ class Dialect:
 
 
 def _escaped(line: str, doubled: bool) -> str:
-    """Return a line as a parser reads it by which a backslash escapes whatever comes behind it.
+    """Return a line rewritten for a parser in which a backslash escapes any character after it.
 
-    Where the writer `doubled` backslashes, an odd number of them was none of its making and stays.
+    If the writer `doubled` backslashes, an odd number of them is left unchanged.
     """
     return TEXT_BACKSLASHES.sub(lambda run: run[0] if doubled and len(run[0]) % 2 == 0 else run[0] * 2, line)

@@ -1,21 +1,21 @@
-"""Find the header of a table below rows of titles, as sheets and exports of offices have them."""
+"""Find the header of a table below rows of titles, which spreadsheets and exports of office programs have."""
 
 from collections.abc import Sequence
 
 MOST = 20
-"""Rows of titles above a header."""
+"""Largest number of rows of titles above a header."""
 LONGEST = 40
-"""Characters of a name of a column."""
+"""Largest number of characters of a column's name."""
 EXAMINED = 200
-"""Rows that tell which columns are used."""
+"""Number of rows from which the used columns are determined."""
 Cells = Sequence[str]
 
 
 def num_titles(rows: Sequence[Sequence[str | None]]) -> int:
-    """Return how many of the first rows are titles above the header; 0 if the first row is the header, or no row below is surely one.
+    """Return the number of first rows that are titles above the header; 0 if the first row is the header, or if no row below is clearly one.
 
-    The header has a text in each column that half of the rows below it fill, and titles have one or two cells. A first row that lacks the
-    name of one column is no title, nor one that names all but those on the left, which pandas leaves without a name.
+    The header has a text in each column that is filled in half of the rows below it. Titles have one or two cells. A first row that lacks only
+    one column's name is not a title, nor is one that names all columns except those on the left, which pandas leaves without a name.
     """
     table = [[(field or "").strip() for field in row] for row in rows[:EXAMINED]]
     for place in range(1, min(len(table), MOST + 1)):
@@ -31,7 +31,7 @@ def num_titles(rows: Sequence[Sequence[str | None]]) -> int:
 
 
 def names(fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns: stripped, each once, by number where the header has none."""
+    """Return the names of the columns, stripped and unique. A column without a name gets its number."""
     names: list[str] = []
     while len(fields) > 1 and not fields[-1].strip():
         fields = fields[:-1]
@@ -46,7 +46,7 @@ def _is_used(rows: Sequence[Cells], column: int) -> bool:
 
 
 def _is_title(row: Cells, used: Sequence[int], number: int) -> bool:
-    """Return True for a row with few cells. The first of all begins on the left of the table."""
+    """Return True for a row with few cells. The first title must begin in the leftmost column of the table."""
     cells = [column for column, cell in enumerate(row) if cell]
     if number == 0:
         return 0 < len(cells) <= min(2, len(used) // 2) and cells[0] <= used[0]
@@ -54,8 +54,8 @@ def _is_title(row: Cells, used: Sequence[int], number: int) -> bool:
 
 
 def _is_header(row: Cells, below: Sequence[Cells], used: Sequence[int], titles: Sequence[Cells]) -> bool:
-    """Return True for a row of names that no row below repeats. One that stands right below a single title may be an example below a header
-    that lacks a name, unless its names are shorter than the texts below them."""
+    """Return True for a row of names that no row below repeats. A row directly below a single title may be an example, with the title as a header that
+    lacks a name, unless its names are shorter than the texts below them."""
     names = [_cell(row, column).casefold() for column in used]
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
@@ -65,13 +65,13 @@ def _is_header(row: Cells, below: Sequence[Cells], used: Sequence[int], titles: 
     if len(titles) > 1:
         return True
     title = "".join(titles[0])
-    is_word = " " not in title and (len(titles[0]) == 1 or title.islower())  # the name of one column may stand alone
+    is_word = " " not in title and (len(titles[0]) == 1 or title.islower())  # a table may have only one column
     name, texts = max(zip(names, columns, strict=True), key=lambda each: _mean_length(each[1]))
     return not is_word and 2 * len(name) <= _mean_length(texts)
 
 
 def _is_name(text: str) -> bool:
-    """Return True for a short text with a letter that is no sentence."""
+    """Return True for a short text with a letter that is not a sentence."""
     return len(text) <= LONGEST and any(map(str.isalpha, text)) and not text.endswith((".", "!", "?"))
 
 

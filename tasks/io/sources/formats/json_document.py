@@ -16,31 +16,31 @@ from tasks.io.sources.formats.json_lines import as_row
 from tasks.io.sources.record import SHOWN, Broken, Record, Row, UnreadableError
 
 BUFFER = 1 << 15
-"""Bytes that are read at a time. An error of the parser counts the lines of all text before it."""
+"""Number of bytes that are read at a time. A parser error counts the lines of all text before it, so this also bounds the time of an error."""
 TURNS = ("messages", "conversations")
-"""Lists of objects that belong to one record."""
+"""Keys of lists of objects that belong to one record."""
 SPEAKERS = frozenset({"role", "from", "speaker", "sender"})
-"""The fields of turns, which are no rows."""
+"""The fields of turns of a conversation, which are not rows."""
 SPLIT = "split"
-"""The column that the names of tables become where each is that of a split."""
+"""The column for the names of tables, if each is the name of a split."""
 VIEWER = frozenset({"features", "rows"})
-"""The lists in an answer of Hugging Face's data set viewer: the second holds the table."""
+"""The lists in a response of Hugging Face's data set viewer. The second holds the table."""
 KEY = "id"
-"""The column that the keys become where a document is keyed by id."""
+"""The column for the keys of a document that is keyed by id."""
 REPLACED = "\ufffd"
-"""What a decoder writes for bytes that are none of its encoding."""
+"""The replacement character of a decoder for invalid bytes."""
 SPACE = re.compile(r"\s*")
 TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
-"""Possessive, since a string that does not end would else be gone back over, which takes 120 bytes of memory for each character."""
+"""The quantifiers are possessive: backtracking over an unterminated string would take 120 bytes of memory for each character."""
 ENDS = re.compile(r"[,\]}\n]")
 
 
 class MalformedError(ValueError):
-    """Text that is no JSON value."""
+    """Raised for a text that is not a JSON value."""
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the records of the document, in order; of an article with questions to its paragraphs, one for each question.
+    """Yield the records of the document, in order. An article with questions about its paragraphs gives one record for each question.
 
     Raises UnreadableError if it has none.
     """
@@ -48,7 +48,7 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _records(entry: Entry) -> Iterator[Record]:
-    """Yield the records of the document as it has them."""
+    """Yield the records of the document unchanged."""
     encoding = encoding_of(entry)
     with entry.open() as opened:
         text = _Text(opened, encoding)
@@ -63,9 +63,9 @@ def _records(entry: Entry) -> Iterator[Record]:
 
 
 def encoding_of(entry: Entry) -> str:
-    """Return the encoding of a document, which may have no lines: UTF-8 if most characters beyond ASCII are, else the detected one.
+    """Return the encoding of a document, which may be a single line: UTF-8 if most non-ASCII characters are, else the detected one.
 
-    In UTF-8 the rows with bytes that are none are refused one by one.
+    In UTF-8, the rows with invalid bytes are refused one by one.
     """
     with entry.open() as opened:
         encoding, _ = unicode_of(opened.stream.peek(HEAD))
@@ -90,7 +90,7 @@ def encoding_of(entry: Entry) -> str:
 
 
 def _list(text: "_Text", where: str = "row") -> Iterator[Record]:
-    """Yield the elements of the list at the text's place. Their places are `where` and their numbers."""
+    """Yield the elements of the list at the text's position. Their places are `where` and their numbers."""
     text.peek()
     text.skip(1)
     number = 0
@@ -119,7 +119,7 @@ def _list(text: "_Text", where: str = "row") -> Iterator[Record]:
 
 
 def _object(entry: Entry, encoding: str) -> Iterator[Record]:
-    """Yield the records in an object, or in objects one after the other."""
+    """Yield the records in an object, or in consecutive objects."""
     kinds, firsts = _kinds(entry, encoding)
     tables = _tables(firsts)
     is_keyed = bool(kinds) and set(kinds.values()) == {"object"}
@@ -137,9 +137,9 @@ def _object(entry: Entry, encoding: str) -> Iterator[Record]:
 
 
 def _tables(firsts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the keys of the tables of an object, of which these are the first rows by their keys: the only one, or several that are alike.
+    """Return the keys of an object's tables, given their first rows by key: the only table, or several similar ones.
 
-    None if one is a list of turns, or they differ: these are lists of one record.
+    None if one is a list of turns, or if they differ, because they are then lists within one record.
     """
     if not firsts.keys().isdisjoint(TURNS):
         return []
@@ -189,7 +189,7 @@ def _list_after_bracket(text: "_Text") -> Iterator[Any]:
 
 
 def _keys(text: "_Text") -> Iterator[str]:
-    """Yield the keys of the object at the text's place; the caller reads the value of each before the next."""
+    """Yield the keys of the object at the text's position. The caller must read the value of each before the next."""
     text.peek()
     text.skip(1)
     while text.peek() != "}":
@@ -206,7 +206,7 @@ def _keys(text: "_Text") -> Iterator[str]:
 
 
 def _under_keys(text: "_Text", tables: Sequence[str]) -> Iterator[Record]:
-    """Yield the rows of the tables under some keys of the object at the text's place."""
+    """Yield the rows of the tables under some keys of the object at the text's position."""
     try:
         for key in _keys(text):
             if key in tables:
@@ -219,22 +219,22 @@ def _under_keys(text: "_Text", tables: Sequence[str]) -> Iterator[Record]:
 
 
 def _of_table(tables: Sequence[str], table: str, record: Record) -> Record:
-    """Return a row with the split that the name of its table is, where those of all tables are."""
+    """Return a row with the name of its table as its split, if the names of all tables are splits."""
     if isinstance(record, Broken) or len(tables) < 2 or not all(map(named_split, tables)):
         return record
     return Row(record.where, {SPLIT: table, **record.values})
 
 
 def _unwrapped(record: Record) -> Record:
-    """Return the row that an answer of the data set viewer wraps in an object with its number."""
+    """Return the row in an object of the data set viewer's response, which wraps it together with its number."""
     if isinstance(record, Row) and isinstance(row := record.values.get("row"), dict):
         return Row(record.where, row)
     return record
 
 
 def _keyed(text: "_Text", *, is_only: bool) -> Iterator[Record]:
-    """Yield the objects of an object, each with its key as its id; or the rows of columns, as pandas writes them; or the rows of the tables
-    in its only object."""
+    """Yield the objects in an object, each with its key as id; or the rows of columns in the form of pandas; or the rows of the tables in its
+    only object."""
     place = "the beginning"
     columns: dict[str, dict[str, Any]] = {}
     try:
@@ -263,7 +263,7 @@ def _first_rows(value: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _whole(entry: Entry, text: "_Text", kinds: dict[str, str]) -> Iterator[Record]:
-    """Yield the one object, or each of those that follow each other; lists of equal length are columns."""
+    """Yield the single object, or each of several consecutive ones. Lists of equal length are columns."""
     number = 0
     while text.peek() == "{":
         number += 1
@@ -286,7 +286,7 @@ def _whole(entry: Entry, text: "_Text", kinds: dict[str, str]) -> Iterator[Recor
 
 
 def _rest(text: "_Text") -> Iterator[Broken]:
-    """Yield what stands after the end of the document, and the damage that ended it early."""
+    """Yield records for the text after the end of the document, and for the damage that ended it early."""
     if text.damage:
         yield Broken("the end of the file", "damaged file", text.damage, "")
     elif text.peek():
@@ -309,7 +309,7 @@ class _Text:
         return self._opened.damage
 
     def peek(self) -> str:
-        """Return the next character that is no white space; empty at the end."""
+        """Return the next character that is not white space; empty at the end."""
         while True:
             match = SPACE.match(self._buffer, self._position)
             assert match is not None
@@ -322,7 +322,7 @@ class _Text:
         self._position += characters
 
     def value(self) -> Any:
-        """Return the value at this place and go on behind it. Raises MalformedError, and stays, if there is none."""
+        """Return the value at this position and advance past it. Raises MalformedError, without advancing, if there is none."""
         self.peek()
         while True:
             try:
@@ -334,12 +334,12 @@ class _Text:
                 raise MalformedError(f"{error.msg} at character {error.pos - self._position + 1} of it") from None
             except RecursionError:
                 raise MalformedError("it is nested too deeply") from None
-            if end < len(self._buffer) or not self._read_on():  # a number at the end may go on
+            if end < len(self._buffer) or not self._read_on():  # a number at the end of the window may continue
                 self._position = end
                 return value
 
     def skip_value(self) -> str | None:
-        """Go on behind a malformed value whose brackets close, and return it; None if they do not."""
+        """Advance past a malformed value whose brackets close, and return it; None if they do not."""
         while True:
             end = self._closing()
             if end is not None:
@@ -350,12 +350,12 @@ class _Text:
                 return None
 
     def skip_list(self) -> None:
-        """Go on behind the end of the list whose bracket was skipped."""
+        """Advance past the end of the list whose opening bracket was skipped."""
         for _ in _list_after_bracket(self):
             pass
 
     def skip_all(self) -> None:
-        """Go on to the end of the text."""
+        """Advance to the end of the text."""
         while self._read_on():
             self._position = len(self._buffer)
         self._position = len(self._buffer)
@@ -367,7 +367,7 @@ class _Text:
         return f"found {self.peek()!r}" if self.peek() else "found the end of the file"
 
     def _closing(self) -> int | None:
-        """Return the place behind the brackets that open here; of a value without brackets, before the next comma or bracket."""
+        """Return the position after the brackets that open here; for a value without brackets, the position of the next comma or bracket."""
         if self.peek() not in ("{", "["):
             match = ENDS.search(self._buffer, self._position)
             return match and match.start()
@@ -382,7 +382,7 @@ class _Text:
         return len(self._buffer) - self._position < MAX_LINE
 
     def _read_on(self) -> bool:
-        """Read more text, at least as much as is waiting, and drop what was passed. False at the end."""
+        """Read more text, at least as much as is waiting, and drop the passed text. Return False at the end."""
         if self._has_ended:
             return False
         self._buffer, self._position = self._buffer[self._position :], 0

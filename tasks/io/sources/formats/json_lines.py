@@ -1,4 +1,4 @@
-"""One JSON object a line."""
+"""One JSON object per line."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from tasks.io.sources.record import SHOWN, Broken, Record, Row
 
 TEXTS = {str, type(None), bool}
 LARGE_NUMBER = re.compile(rb"\d{19}")
-"""An integer beyond 64 bits is a float to orjson."""
+"""Matches an integer of more than 64 bits, which orjson would read as a float."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive lines of a file."""
+    """Consecutive lines of a file."""
 
     lines: Lines
 
@@ -33,7 +33,7 @@ class Block:
         return [self.lines.before]
 
     def records(self, path: Path) -> Iterator[Record]:
-        """Yield the objects, by their lines in the file."""
+        """Yield the objects with their line numbers in the file."""
         data = self.lines.data(path)
         if len(data) > MAX_LINE:
             return _objects(lines_in(data, self.lines.before))
@@ -41,7 +41,7 @@ class Block:
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the objects, by line. Blank lines are no records."""
+    """Yield the objects with their line numbers. Blank lines are skipped."""
     lines = TextLines(entry)
     yield from _objects(iter(lines))
     if lines.damage:
@@ -49,7 +49,7 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def blocks(path: Path) -> list[Block] | None:
-    """Return the blocks of a plain file, which can be read apart; None if it is not in UTF-8 or has a line too long for a block."""
+    """Return the blocks of a plain file, which can be read separately; None if it is not UTF-8 or has a line that is too long for a block."""
     parts: list[Block] = []
     start = lines = 0
     with path.open("rb") as file:
@@ -71,7 +71,7 @@ def blocks(path: Path) -> list[Block] | None:
 
 
 def _quickly(data: bytes, before: int) -> Iterator[Record]:
-    """Yield the objects in lines as `_objects` does. What orjson refuses, or may read as another number, is left to `parse`."""
+    """Yield the objects in lines like `_objects`. Lines that orjson refuses, or in which it could change a number, are left to `parse`."""
     for number, line in enumerate(data.split(b"\n"), before + 1):
         try:
             value = orjson.loads(line)

@@ -15,11 +15,11 @@ from tasks.io.sources.formats import binary_workbook, headers, workbook_size
 from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_line
 
 UNNAMED = re.compile(r"(?:__UNNAMED__\d+|_\d+|\s*)")
-"""The names that fastexcel gives to columns whose first cell is empty."""
+"""The names that fastexcel gives to columns with an empty first cell."""
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows of every sheet, the cells as text. The first row of a sheet, or the one below its titles, names its columns, and blank rows are no records."""
+    """Yield the rows of every sheet, with cells as text. The first row of a sheet, or the one below its titles, names the columns. Blank rows are skipped."""
     try:
         import fastexcel
     except ImportError:
@@ -42,7 +42,7 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _below_header(sheet: pl.DataFrame) -> tuple[Iterator[dict[str, str | None]], int]:
-    """Return the rows below the header of a sheet, which titles may stand above, and the number of the first of them."""
+    """Return the rows below the header of a sheet, which may have titles above it, and the number of the first row."""
     first = ["" if UNNAMED.fullmatch(name) else name for name in sheet.columns]
     titles = headers.num_titles([first, *sheet.head(headers.EXAMINED).rows()])
     if not titles:
@@ -64,7 +64,7 @@ def _opened(path: Path) -> Iterator[binary_workbook.Sheets]:
 
 
 def _damage(path: Path) -> Iterator[Broken]:
-    """Yield a record for each part of a workbook whose XML breaks off or is malformed: calamine takes what stands before for all there is."""
+    """Yield a record for each part of a workbook whose XML is cut off or malformed, because calamine silently returns only the part before it."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:

@@ -1,5 +1,5 @@
-"""The size that a workbook would have in memory. calamine holds a sheet as a rectangle with all its empty cells, so that two cells at
-opposite corners, a file of one kilobyte, are 17 billion."""
+"""The size of a workbook in memory. calamine stores a sheet as a rectangle with all empty cells, so that two cells at opposite corners, in a file
+of one kilobyte, become 17 billion cells."""
 
 import lzma
 import re
@@ -12,22 +12,22 @@ from tasks.io.sources.formats import binary_workbook
 from tasks.io.sources.record import UnreadableError, first_line
 
 MAX_BYTES = 1 << 30
-"""Bytes of all parts of a workbook when decompressed."""
+"""Largest number of bytes of all parts of a workbook, decompressed."""
 MAX_CELLS = 1 << 25
-"""Cells that a sheet spans, of some 50 bytes each."""
+"""Largest number of cells in a sheet's rectangle, of about 50 bytes each."""
 BLOCK = 1 << 20
 CELL = re.compile(rb"""<(?:\w+:)?(?:c|row)\s[^<]*?\br=["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
-"""The place of a cell or row in a sheet of Excel."""
+"""Matches the position of a cell or row in an Excel sheet."""
 COUNTED = re.compile(rb"<(?:\w+:)?(?:c|row|table|table-row|table-cell|covered-table-cell)\s")
-"""The beginning of a tag that counts."""
+"""Matches the beginning of a relevant tag."""
 ODS_TAG = re.compile(rb"<table:(table|table-row|table-cell|covered-table-cell)(?=[\s/>])([^<]*)")
 ODS_REPEATED = re.compile(rb"""number-(?:rows|columns)-repeated=["']([0-9]{1,9})["']""")
 
 
 def check(path: Path, name: str) -> None:
-    """Raise UnreadableError if a workbook is too large for memory: by its bytes, whatever sizes it states, or the cells that a sheet spans.
+    """Raise UnreadableError if a workbook is too large for memory, by its actual number of bytes or by the rectangle of a sheet.
 
-    Those of an xls are not counted: it has 17 million at most, and one that is damaged is read in a process of its own.
+    The cells of an xls are not counted: it has at most 17 million, and a damaged one is read in a separate process.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -47,7 +47,7 @@ def check(path: Path, name: str) -> None:
 
 
 def _check_part(part: "_Part", name: str) -> int:
-    """Return the bytes that are left for further parts. Raises UnreadableError as `check` does."""
+    """Return the number of bytes that remain for further parts. Raises UnreadableError like `check`."""
     sheet: _Sheet = _OpenDocumentSheet() if part.name == "content.xml" else _Sheet()
     for block in part.blocks():
         sheet.add(block)
@@ -68,20 +68,20 @@ def _check_cells(number: int, name: str) -> None:
 
 
 class _Part:
-    """A part of a workbook, decompressed until `room` is used up. The size that the archive states is not believed."""
+    """A part of a workbook, decompressed until `room` is used up. The size stated in the archive is not trusted."""
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: int) -> None:
         self._archive, self._info, self.room = archive, info, room
         self.name = info.filename
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes in blocks that end before a tag, so that none is cut."""
+        """Yield the bytes in blocks that end before a tag, so that no tag is cut."""
         rest = b""
         for block in self._read():
             head, mark, tail = (rest + block).rpartition(b"<")
             yield head
             rest = mark + tail
-            if len(rest) > BLOCK:  # a long text, or a part that is no XML
+            if len(rest) > BLOCK:  # a long text, or a part that is not XML
                 if COUNTED.match(rest):
                     raise UnreadableError(f"{self.name} has a tag of more than {BLOCK:,} bytes")
                 yield rest
@@ -89,7 +89,7 @@ class _Part:
         yield rest
 
     def _read(self) -> Iterator[bytes]:
-        self._info.file_size = 1 << 62  # zipfile would read no further than what is stated
+        self._info.file_size = 1 << 62  # zipfile would stop at the stated size
         with self._archive.open(self._info) as member:
             while self.room >= 0 and (block := member.read(BLOCK)):
                 self.room -= len(block)
@@ -97,7 +97,7 @@ class _Part:
 
 
 class _Sheet:
-    """The rectangle that the cells of a sheet of Excel span."""
+    """The rectangle of an Excel sheet's cells."""
 
     def __init__(self) -> None:
         self._columns: set[bytes] = set()
@@ -121,7 +121,7 @@ class _Sheet:
 
 
 class _OpenDocumentSheet(_Sheet):
-    """The rectangle of the largest sheet of OpenDocument, in which rows and cells stand once with the number of their repetitions."""
+    """The rectangle of the largest sheet of an OpenDocument file, in which repeated rows and cells are stored once with a count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _OpenDocumentSheet(_Sheet):
         return max(self._most, self._height * self._width)
 
     def add(self, block: bytes) -> None:
-        """Add rows and cells. Empty ones count as soon as one with contents follows."""
+        """Add rows and cells. Empty ones count only if one with contents follows."""
         for tag, attributes in ODS_TAG.findall(block):
             repeated = ODS_REPEATED.search(attributes)
             number = int(repeated[1]) if repeated else 1
