@@ -17,7 +17,7 @@ class Answers:
     folder: Path
 
     def get(self, question: Any) -> Any | None:
-        """Return the cached answer, or None: also where the file is damaged, or is that of another question."""
+        """Return the cached answer. Return None if there is none, if its file is damaged, or if the file holds another question."""
         place = self._place(question)
         try:
             record = json.loads(place.read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ class Answers:
     def keep(self, question: Any, answer: Any) -> None:
         """Store an answer; both arguments must be serialisable as JSON."""
         text = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
-        files.write_atomically(self._place(question), text, concurrent=True)  # two stages may ask the same
+        files.write_atomically(self._place(question), text, concurrent=True)  # two stages may ask the same question
 
     def questions(self) -> Iterator[Any]:
         """Yield all questions that have an answer, in no order."""

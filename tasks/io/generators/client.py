@@ -1,4 +1,4 @@
-"""Client of servers with OpenAI's API: retries, pace, and many requests at once whose answers come in order."""
+"""Client of servers with OpenAI's API, with retries, a rate limit, and concurrent requests whose answers come in order."""
 
 import hashlib
 import json
@@ -20,29 +20,29 @@ from tasks.core.text.writing import Answer, Server
 from tasks.io.system import progress
 
 TRIES = 4
-"""Tries of one request, if the server is busy, does not answer, or breaks off."""
+"""Attempts at one request if the server is busy, does not answer, or sends an incomplete answer."""
 BUSY = (408, 409, 429)
-"""Status codes of a server that may answer later, beside those from 500 on."""
+"""Status codes below 500 after which a retry may succeed."""
 UNABLE = (501, 505)
-"""Those from 500 on of a server that never will."""
+"""Status codes from 500 on after which a retry cannot succeed."""
 REJECTED = (400, 413, 422)
-"""Status codes by which a server rejects one request for its content."""
+"""Status codes with which a server rejects one request because of its content."""
 REMEDIES = {
     401: " Name the environment variable of its key in `key`.",
     403: " Name the environment variable of its key in `key`.",
     404: " Its API is below `/v1`: see that `url` ends so, and that `model` is one of its models.",
 }
 HALF = re.compile("[\ud800-\udfff]")
-"""Half a character, as a server leaves it that cuts texts in UTF-16: no file takes it."""
+"""An unpaired surrogate, which a server that cuts texts in UTF-16 may leave. It cannot be encoded as UTF-8, so not be written to a file."""
 SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 USAGE = ("prompt_tokens", "completion_tokens")
 CUT_OFF = "length"
-"""The reason for the end of an answer that has as many tokens as were asked for."""
+"""The `finish_reason` of an answer that reached the requested number of tokens."""
 T = TypeVar("T")
 
 
 class Rejected(Exception):
-    """Raised if a server rejects one request for its content; it may answer others."""
+    """Raised if a server rejects one request because of its content; it may answer others."""
 
 
 class _Incomplete(Exception):
@@ -50,7 +50,7 @@ class _Incomplete(Exception):
 
 
 class _Unexplained(_Incomplete):
-    """Raised for an answer with null as the reason for its end: it may have broken off."""
+    """Raised if the `finish_reason` of an answer is null: the answer may be incomplete."""
 
     def __init__(self, body: Any) -> None:
         super().__init__("an answer that broke off for the reason None")
@@ -59,12 +59,12 @@ class _Unexplained(_Incomplete):
 
 @dataclass
 class _Habit:
-    """The way in which a server gives reasons for the ends of its answers."""
+    """Whether a server gives a `finish_reason` with its answers."""
 
     tells: bool = False
-    """True once it gave one."""
+    """True as soon as the server gave a `finish_reason`."""
     is_silent: bool = False
-    """True once all tries of a request got null, from a server that never gave one: its null says nothing."""
+    """True if all attempts at a request got null from a server that never gave a `finish_reason`. Its null then has no meaning."""
 
 
 class Pace:
@@ -99,11 +99,11 @@ class Client:
         return self._ask("POST", f"{self._url}{path}", request)
 
     def get(self, path: str) -> Any:
-        """Return what is at a path, as JSON. Raises as `post` does."""
+        """Return the JSON at a path. Raises the same errors as `post`."""
         return self._ask("GET", f"{self._url}{path}")
 
     def find(self, path: str) -> Any | None:
-        """Return what is at a path beside the API, as JSON, or None if the server has nothing of the kind there."""
+        """Return the JSON at a path outside the API (not below `/v1`), or None if the server has no JSON there."""
         try:
             response = self._http.get(f"{self._url.removesuffix('/v1')}{path}")
             return response.json() if response.status_code == 200 else None
@@ -113,8 +113,8 @@ class Client:
     def in_order(self, ask: Callable[[dict[str, Any]], T], requests: Sequence[dict[str, Any]]) -> Generator[T]:
         """Yield what `ask` returns for each request, in their order; equal requests are asked once.
 
-        At most `concurrency` are under way. If an error or the caller ends this early, they are awaited first, so that `ask` can keep
-        each answer that was paid for.
+        At most `concurrency` requests are in flight. If an error or the caller ends this early, they are awaited first, so that `ask` can
+        keep each answer that was paid for.
         """
         contents = [json.dumps(request) for request in requests]
         with ThreadPoolExecutor(self.server.concurrency, "generator") as threads:
@@ -128,8 +128,10 @@ class Client:
                 threads.shutdown(cancel_futures=True)
 
     def answer(self, body: Any, text_of: Callable[[Any], Any], most: int) -> Answer:
-        """Return the answer in a body; `text_of` returns the text of a choice, and `most` tokens were asked for. Raises ValueError if it has another
-        shape."""
+        """Return the answer in a response body.
+
+        `text_of` returns the text of a choice; `most` is the requested number of tokens. Raises ValueError if the body has another shape.
+        """
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
             if not isinstance(text := text_of(choice) or "", str):
@@ -148,7 +150,7 @@ class Client:
         return ValueError(f"{self.server.url} answers in another shape: {self._shown(json.dumps(body))}.")
 
     def _shown(self, text: str) -> str:
-        """Return the beginning of what a server answered, without the key: some repeat it in their errors, and those are kept."""
+        """Return the beginning of a server's answer, without the key. Some servers repeat the key in their errors, which are stored."""
         secret = self._http.headers.get("authorization", "").removeprefix("Bearer ")
         return repr((text.replace(secret, "***") if secret else text)[:200].strip())
 
@@ -157,7 +159,7 @@ class Client:
         return self.server.url.rstrip("/")
 
     def _ask(self, method: str, url: str, request: Any = None) -> Any:
-        """Return the body of an answer, with retries if the server is busy."""
+        """Return the body of an answer. Retry if the server is busy."""
         problem = shown = ""
         unexplained: list[Any] = []
         for attempt in range(TRIES):
@@ -187,7 +189,10 @@ class Client:
         )
 
     def _read(self, response: httpx.Response) -> Any:
-        """Parse a response. Raises _Incomplete if it is not JSON or broke off, and Rejected or ValueError if a retry would not help."""
+        """Parse a response.
+
+        Raises _Incomplete if it is not JSON or is incomplete, and Rejected or ValueError if a retry would not help.
+        """
         status, shown = response.status_code, self._shown(response.text)
         if status in REJECTED:
             raise Rejected(f"status {status}, {shown}")
@@ -219,7 +224,7 @@ def seed(key: str) -> int:
 
 @contextmanager
 def connect(server: Server) -> Iterator[Client]:
-    """Open connections to a server. Raises ValueError if the environment lacks its key, or holds none that can be sent."""
+    """Open connections to a server. Raises ValueError if the environment lacks its key, or if the key cannot be sent in a header."""
     with httpx.Client(timeout=server.timeout_s, headers=_headers(server)) as http:
         yield Client(server, http, Pace(server.requests_per_minute))
 
@@ -229,7 +234,7 @@ def _headers(server: Server) -> dict[str, str]:
         return {}
     if not (secret := os.environ.get(server.key, "").strip()):
         raise ValueError(f"{server.url} wants a key, and the environment variable {server.key} is not set.")
-    if not (secret.isascii() and secret.isprintable()):  # httpx would show it in its error
+    if not (secret.isascii() and secret.isprintable()):  # httpx would show the key in its error
         raise ValueError(
             f"The environment variable {server.key} holds no key that can be sent: other signs than those of ASCII, "
             "or a line break, are in it."
@@ -238,7 +243,7 @@ def _headers(server: Server) -> dict[str, str]:
 
 
 def _retry_after(response: httpx.Response, default: float) -> float:
-    """Return the seconds until the time of a busy server's Retry-After header, a minute at most; `default` where it names none to come."""
+    """Return the seconds to wait according to the Retry-After header, at most 60; `default` if it names no time in the future."""
     named = response.headers.get("retry-after", "")
     try:
         seconds = float(named) if SECONDS.fullmatch(named) else _timestamp(named) - time.time()
@@ -248,6 +253,9 @@ def _retry_after(response: httpx.Response, default: float) -> float:
 
 
 def _timestamp(date: str) -> float:
-    """Return the time that a date of HTTP names. One without a zone is in UTC: `-0000`, as Python's `formatdate` writes it, and dates of C."""
+    """Return the POSIX timestamp of an HTTP date.
+
+    A date without a time zone is in UTC: one in the format of C's `asctime`, or one with `-0000`, which Python's `formatdate` writes.
+    """
     named = parsedate_to_datetime(date)
     return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()

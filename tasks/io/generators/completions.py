@@ -9,15 +9,15 @@ from tasks.io.generators.answers import Answers
 from tasks.io.generators.client import CUT_OFF, Client, Rejected, connect
 
 LASTING = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
-"""What stays the same of a model's entry while it is served: no clock, no state."""
+"""The fields of a model's entry that stay the same while it is served; times and states are left out."""
 ENDS = ("stop", CUT_OFF)
-"""Reasons for the end of a completion: the model's own or a stop text; its length."""
+"""The values of `finish_reason`: the model's end token or a stop text; the token limit."""
 BUILDS = (("/version", "version"), ("/props", "build_info"))
-"""Where vLLM and llama.cpp tell their version, beside the API."""
+"""The paths outside the API, and the keys there, at which vLLM and llama.cpp report their version."""
 
 
 def describe(server: Server) -> dict[str, Any]:
-    """Return what a server says of its model and of itself. Raises ValueError if it does not list the model."""
+    """Return what a server reports about its model and its own version. Raises ValueError if it does not list the model."""
     with connect(server) as client:
         try:
             body = client.get("/models")
@@ -42,10 +42,10 @@ def describe(server: Server) -> dict[str, Any]:
 def complete(
     server: Server, requests: Sequence[dict[str, Any]], answers: Answers | None = None, identity: Any = None
 ) -> Iterator[Answer]:
-    """Yield the completion of each request, in their order, whatever the order of their arrival.
+    """Yield the completion of each request, in the order of the requests.
 
-    Each is kept in `answers`, if given, as it arrives; `identity` is everything that it depends on beside the request. Raises ValueError
-    if the server rejects a request, does not answer after some tries, or answers in another format.
+    Each completion is stored in `answers`, if given, as it arrives. `identity` is everything that a completion depends on besides the
+    request. Raises ValueError if the server rejects a request, does not answer after `TRIES` attempts, or answers in another format.
     """
     with connect(server) as client:
         yield from client.in_order(partial(_complete, client, answers, identity), requests)

@@ -16,15 +16,15 @@ from tasks.io.generators.answers import Answers
 from tasks.io.generators.client import Client, Rejected, connect, seed
 
 MIN_REFUSALS = 3
-"""From this number of refusals on, without any answer, the server counts as refusing every request."""
+"""The number of refusals, without any answer, from which the server counts as refusing every request."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a server. Its answers are cached in `cache` by content, so that an equal request costs nothing.
+    """A model behind a server. Its answers are cached in `cache`, keyed by the request, so that an equal request costs nothing.
 
-    The server is known by its address, so it may be away where all answers are cached; an alias of `ratchet serve` stands for the model
-    that it leads to, as `champion` moves with each promotion.
+    The key holds the server's address, so the server need not run if all answers are cached. For an alias of `ratchet serve` the key also
+    holds the model that the alias leads to, because `champion` moves with each promotion.
     """
 
     server: Server
@@ -33,9 +33,9 @@ class Endpoint:
     def write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str], decoding: Decoding) -> Iterator[Answer]:
         """Yield the answer to each prompt, in order. A seed derived from its key is sent along; some servers ignore it.
 
-        Each answer is cached as it arrives. If an error or the caller ends this early, requests under way are awaited first, so that
-        no paid answer is lost. Raises ValueError if the server refuses every request, does not answer after some tries, or answers
-        in another format.
+        Each answer is cached as it arrives. If an error or the caller ends this early, requests in flight are awaited first, so that
+        no paid answer is lost. Raises ValueError if the server refuses every request, does not answer after some attempts, or
+        answers in another format.
         """
         requests = [self._request(prompt, key, decoding) for prompt, key in zip(prompts, keys, strict=True)]
         answers: dict[str, Answer] = {}
@@ -51,7 +51,7 @@ class Endpoint:
             raise ValueError(f"{self.server.url} refuses every request: {reasons[0]}.")
 
     def _has_answered(self) -> bool:
-        """Return True if an answer of this very model is kept: the cache may be shared with other models."""
+        """Return True if the cache, which other models may share, holds an answer of this model."""
         return any(
             isinstance(question, list)
             and question[:1] == [self.server.url]
@@ -70,7 +70,7 @@ class Endpoint:
         }
 
     def _led_to(self, client: Client) -> list[str]:
-        """Return the name of the model that an alias of `ratchet serve` leads to; nothing of any other server."""
+        """Return the name of the model that an alias of `ratchet serve` leads to, as a list of one; an empty list in all other cases."""
         match client.find(f"/v1/models/{quote(self.server.model)}"):
             case {"owned_by": "ratchet", "root": str(root)} if root != self.server.model:
                 return [root]
@@ -80,7 +80,7 @@ class Endpoint:
         """Return one answer, from the cache or from the server."""
         answers, question = Answers(self.cache), [self.server.url, request, *led_to]
         kept = answers.get(question)
-        if isinstance(kept, list):  # a bare text, which earlier versions kept, does not say whether it was cut off
+        if isinstance(kept, list):  # a string, which earlier versions stored, does not say whether it was cut off
             text, ended = kept
             return Answer(text, ended=ended)
         began = time.time()
@@ -99,7 +99,7 @@ class Endpoint:
 
 
 def _refusal(body: Any) -> str:
-    """Return the reason for which a server withholds its answer to this prompt; empty if it gives one."""
+    """Return the reason why a server withholds its answer to this prompt; empty if it answers."""
     match body:
         case {"choices": []}:
             return "an answer without choices"
@@ -111,7 +111,7 @@ def _refusal(body: Any) -> str:
 
 
 def _text(choice: Any) -> Any:
-    """Return the text of a choice, that of its text parts where it has several; None if it has none, as where reasoning took all tokens."""
+    """Return the text of a choice, with its text parts joined; None if it has no text, for example because reasoning used all tokens."""
     content = choice["message"].get("content")
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part["type"] == "text")
