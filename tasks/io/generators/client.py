@@ -59,7 +59,7 @@ class _Unexplained(_Incomplete):
 
 @dataclass
 class _Habit:
-    """Whether a server gives a `finish_reason` with its answers."""
+    """The knowledge of a client about the `finish_reason` in a server's answers."""
 
     tells: bool = False
     """True as soon as the server gave a `finish_reason`."""
