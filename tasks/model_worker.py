@@ -337,7 +337,7 @@ def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
     try:
         return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
     except (AttributeError, TypeError, ValueError):
-        raise ValueError("logit_bias is no object of numbers by the ids of tokens") from None
+        raise ValueError("logit_bias is not an object from token ids to numbers") from None
 
 
 def _check_generation_config(text: str | None) -> None:
@@ -347,7 +347,7 @@ def _check_generation_config(text: str | None) -> None:
     except ValueError:
         config = None
     if not isinstance(config, dict):
-        raise ValueError("generation_config is no JSON object")
+        raise ValueError("generation_config is not a JSON object")
     if (number := config.get("num_return_sequences") or 1) != 1:
         raise ValueError(f"generation_config: num_return_sequences is {number}, and a request has one answer")
 

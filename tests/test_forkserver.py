@@ -180,7 +180,7 @@ def test_a_server_that_is_killed_takes_its_stages_with_it_and_they_start_anew(wo
     out, err = process.communicate(timeout=WAIT_S)
     assert not lives(child)
     assert process.returncode == 0, out + err
-    assert "starts anew" in err
+    assert "starts again" in err
     assert "models/base/config.json" in workspace.digests()
 
 

@@ -346,7 +346,7 @@ def test_an_answer_whose_last_token_ends_it_is_whole(tiny, stream):
 def test_what_is_no_stop_text_and_a_prompt_without_a_token_are_refused(client):
     for stop in (3, [1], [""], {"x": 1}):
         answer = client.post("/v1/chat/completions", json=CHAT | {"stop": stop})
-        assert (answer.status_code, answer.json()["detail"]) == (400, "stop is no text and no list of texts")
+        assert (answer.status_code, answer.json()["detail"]) == (400, "stop is neither a text nor a list of texts")
     answer = client.post("/v1/completions", json={"model": "ratchet@3", "prompt": ""})
     assert (answer.status_code, answer.json()["detail"]) == (400, "the prompt has no tokens")
 

@@ -70,7 +70,7 @@ def _bytes(size: str) -> int:
     """Return the bytes of a size such as `8GB`. Raises ValueError if the text is no size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]i?)B", size.strip())
     if match is None or not float(match[1]):
-        raise ValueError(f"--memory {size} is no size. Write a number above 0 with its unit: 8GB, 500MB, 6GiB.")
+        raise ValueError(f"--memory {size} is not a size. Write a number above 0 with its unit: 8GB, 500MB, 6GiB.")
     return int(float(match[1]) * UNITS[match[2]])
 
 

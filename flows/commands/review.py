@@ -129,7 +129,7 @@ def _edited(text: str) -> str:
         try:
             edited = file.read_bytes().decode()
         except UnicodeDecodeError:
-            typer.echo("The editor left what is no UTF-8. Nothing was edited.")
+            typer.echo("The edited file is not UTF-8. Nothing was edited.")
             return ""
     if not text.endswith("\n"):
         edited = edited.removesuffix("\n").removesuffix("\r")  # editors add a line end to the last line

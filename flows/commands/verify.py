@@ -59,5 +59,5 @@ def verify(
             show(check)
     report = VerifyReport(checks)
     if not report.holds and not as_json:
-        _terminal.show("→ `ratchet plan` says what of this a run would make anew.", indent=4)
+        _terminal.show("→ `ratchet plan` says which of these a run would make again.", indent=4)
     return report

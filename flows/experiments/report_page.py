@@ -119,7 +119,7 @@ def _side(name: str, config: PipelineConfig) -> Side:
         return Side(record.name, _gate_results(name), record=record)
     near = difflib.get_close_matches(name, config.models, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"Models are: {', '.join(config.models)}."
-    raise ValueError(f"{name!r} is no model of params.yaml, no version, and no COMMIT:MODEL. {hint}")
+    raise ValueError(f"{name!r} is neither a model of params.yaml, nor a version, nor COMMIT:MODEL. {hint}")
 
 
 def _gate_results(name: str) -> Path:

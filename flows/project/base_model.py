@@ -23,7 +23,7 @@ def source(name: str) -> dict[str, Any]:
         return {"from": "gguf", "path": path.as_posix()}
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ValueError(f"{name} holds no config.json, so it is no folder of a model: name {EXAMPLES}.")
+            raise ValueError(f"{name} holds no config.json, so it is not a model folder: name {EXAMPLES}.")
         return {"from": "folder", "path": path.as_posix()}
     if name.count("/") == 1 and ON_HUB.fullmatch(name.partition("@")[0]):
         identity, _, revision = name.partition("@")

@@ -212,7 +212,7 @@ def _decide(candidate: Candidate, rules: GateConfig, past: History) -> Promotion
     if conditions(reference) != conditions(candidate.results):
         raise ValueError(
             f"{reference} and {candidate.results} were measured under different settings of `evaluate`, or in different precisions. "
-            "`ratchet run` measures both anew; if `compute.precision: auto` chose two, name one first."
+            "`ratchet run` measures both again; if `compute.precision: auto` chose two, name one first."
         )
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
     bars |= {number: _bar(number, past, candidate.results, gate_hash) for number in past.promoted}
@@ -289,7 +289,7 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     is_sealed = anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)
     if not is_sealed or conditions(anew) != wanted:  # earlier releases used the settings of that day
         what = "gate set is another" if is_measured_alike else "settings of `evaluate` are others"
-        progress.say(f"The {what} than version {version} was measured by: measuring it anew.")
+        progress.say(f"The {what} than version {version} was measured by: measuring it again.")
         _measure(version, digests, anew, wanted)
         files.write_atomically(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))

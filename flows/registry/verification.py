@@ -142,7 +142,7 @@ def _evidence() -> Iterator[Check]:
 def check_evidence(folder: Path, keys: Path) -> Iterator[Check]:
     """Check a folder of evidence, inside or outside the workspace, by the public keys in a file."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder of evidence. `ratchet evidence` writes one.")
+        raise FileNotFoundError(f"{folder} is not a folder of evidence. `ratchet evidence` writes one.")
     try:
         signing.check_installed()
         public = signing.trusted(keys)

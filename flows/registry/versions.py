@@ -82,7 +82,7 @@ def _line(path: Path) -> PromotionDecision | Rollback:
         return history.parse(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         raise ValueError(
-            f"{path} is missing or damaged, and what {path.parent} holds is not known without it. Copy the folder anew from where "
+            f"{path} is missing or damaged, and what {path.parent} holds is not known without it. Copy the folder again from where "
             "it was promoted, or from the copy of models/versions/ that you keep."
         ) from None
 

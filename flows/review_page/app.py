@@ -113,7 +113,7 @@ class _Page:
     def count_bulk(self, request: Request) -> Response:
         decision = request.query_params.get("decision", "")
         if decision not in ("accept", "reject", "flag", "withdraw"):
-            raise Refused(422, f"{decision!r} is no decision on many entries; accept, reject, flag and withdraw are.")
+            raise Refused(422, f"{decision!r} is not a decision on many entries; use accept, reject, flag or withdraw.")
         chosen = forms.parse(request.url.query, Filters)
         _check_verb(chosen.view, decision)
         history = self._turn.history(chosen.view)
@@ -180,9 +180,7 @@ class _Page:
     def _entry(self, view: View, identity: str) -> Entry:
         entry = self._turn.entries(view).get(identity) if view in self._turn.views else None
         if entry is None:
-            raise Refused(
-                410, "A run has written this turn anew, and the entry is no longer there. Load the page again."
-            )
+            raise Refused(410, "A run has written this turn again, and the entry is gone. Load the page again.")
         return entry
 
 

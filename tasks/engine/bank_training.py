@@ -122,9 +122,9 @@ def train(plan: Plan, base: Path, output: Path, config: Config, parts: Compositi
 def obstacle(parts: Composition, processes: int) -> str:
     """Return the reason why a composition cannot train a bank; empty if it can. Members share a base and are trained one after the other."""
     if parts.expander.name != "none":
-        return f"expander {parts.expander.name!r} makes the base larger, which its other members stand on"
+        return f"expander {parts.expander.name!r} makes the base larger, on which its other members are based"
     if parts.selector.spec.merges:
-        return f"selector {parts.selector.name!r} changes the base's weights, which its other members stand on"
+        return f"selector {parts.selector.name!r} changes the base's weights, on which its other members are based"
     if processes > 1:
         return "compute.processes share one training, and those of a bank come one after the other"
     return ""

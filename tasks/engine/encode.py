@@ -205,7 +205,7 @@ def _written(row: Example, ends: Sequence[int], tokenizer: Tokenizer) -> list[Wr
         return [written_answer(row.messages[:end], tokenizer, row.tools) for end in ends]
     except CannotSay as error:
         raise ValueError(
-            f"{row.source}: the chat template of the model cannot say this conversation: {error}. Choose a model whose template "
+            f"{row.source}: the chat template of the model cannot format this conversation: {error}. Choose a model whose template "
             "can (tool calls: Qwen2.5, Llama 3.1, Hermes 3 and their successors), or leave such rows out of `ingest.sources`."
         ) from error
 

@@ -140,7 +140,7 @@ def _wait(connection: socket.socket, child: int) -> int | None:
             )
             return 1
         time.sleep(0.05)
-    sys.stderr.write("The fork server has gone; the stage starts anew in a process of its own.\n")
+    sys.stderr.write("The fork server has gone; the stage starts again in a separate process.\n")
     return None
 
 

@@ -77,7 +77,7 @@ def _read(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         task = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path}: this is no YAML of a task: {error}") from None
+        raise ValueError(f"{path}: this is not the YAML of a task: {error}") from None
     if not isinstance(task, dict):
         return {}
     included = task.pop("include", None)

@@ -61,7 +61,7 @@ def _readable(path: Path, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
     try:
         return read()
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} is no Parquet file: {error}. `dvc repro` makes it again.") from None
+        raise ValueError(f"{path} is not a Parquet file: {error}. `dvc repro` makes it again.") from None
 
 
 def _check_presence(path: Path, record: type[Any]) -> None:

@@ -296,7 +296,7 @@ def _written(folder: Path, say: Callable[[str], None]) -> Contents | None:
     except (ValueError, TypeError, KeyError):
         damage = f"{CONTENTS} cannot be read"
     if damage:
-        say(f"{folder}: {damage}, so the tokens are made anew")
+        say(f"{folder}: {damage}, so the tokens are computed again")
     if contents is None or damage:
         shutil.rmtree(folder)
         return None

@@ -112,7 +112,8 @@ def test_a_template_that_cannot_say_tools_refuses_by_name(refusal):
     said = refusal.stdout + refusal.stderr
     assert "file data/raw/chats.jsonl: line " in said
     assert (
-        "the chat template of the model cannot say this conversation: it leaves out the schemas of the tools." in said
+        "the chat template of the model cannot format this conversation: it leaves out the schemas of the tools."
+        in said
     )
 
 

@@ -117,7 +117,7 @@ def test_a_cut_store_is_made_anew_and_said(folder):
     path.write_bytes(path.read_bytes()[:-4])
     run = ScratchRun(folder)
     assert list(stored(folder, encoder(), run)[0]) == expected
-    assert any("made anew" in line for line in run.said)
+    assert any("computed again" in line for line in run.said)
 
 
 def test_figures_are_by_domain_and_count_what_no_pack_holds(folder):

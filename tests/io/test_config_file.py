@@ -127,7 +127,7 @@ class Asked(Config):
 def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(tmp_path, key):
     params = tmp_path / "params.yaml"
     params.write_text(f"server:\n  url: http://127.0.0.1:8000/v1\n  model: m\n  key: {key}\n")
-    with pytest.raises(ValueError, match=r":4: server\.key: it is no name of an environment variable") as told:
+    with pytest.raises(ValueError, match=r":4: server\.key: it is not the name of an environment variable") as told:
         config_file.read(params, Asked)
     assert key not in str(told.value)
 

@@ -258,7 +258,7 @@ def test_no_server_at_all_is_named(tmp_path, monkeypatch):
     ],
 )
 def test_an_address_that_is_none_is_refused_as_a_setting(url):
-    with pytest.raises(ValueError, match="it is no address of a server"):
+    with pytest.raises(ValueError, match="it is not the address of a server"):
         Server(url=url, model="m")
     assert Server(url="http://[::1]:8000/v1", model="m").url == "http://[::1]:8000/v1"
 

@@ -63,7 +63,7 @@ def test_a_task_whose_rows_are_elsewhere_is_named(folder, data):
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("include: a.yaml\ntask: a\n", "includes itself"), ("task: [\n", "no YAML of a task")]
+    ("text", "problem"), [("include: a.yaml\ntask: a\n", "includes itself"), ("task: [\n", "not the YAML of a task")]
 )
 def test_a_file_that_cannot_be_a_task_is_named(folder, text, problem):
     (folder / "a.yaml").write_text(text)

@@ -52,7 +52,7 @@ def test_a_stream_of_what_is_no_table_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no table of Example"):
         next(tables.stream(tmp_path / "t.parquet", Example))
     (tmp_path / "t.parquet").write_text("no Parquet")
-    with pytest.raises(ValueError, match="is no Parquet file"):
+    with pytest.raises(ValueError, match="is not a Parquet file"):
         next(tables.stream(tmp_path / "t.parquet", Example))
     tables.write(tmp_path / "t.parquet", ROWS[Document], Document)
     with pytest.raises(ValueError, match=r"column 'messages' is missing"):
@@ -127,5 +127,5 @@ def test_an_empty_optional_value_is_none(tmp_path):
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path):
     (tmp_path / "t.parquet").write_text("id,text\n")
-    with pytest.raises(ValueError, match=r"t\.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match=r"t\.parquet is not a Parquet file"):
         tables.read(tmp_path / "t.parquet", Document)

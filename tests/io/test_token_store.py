@@ -143,7 +143,7 @@ def test_a_store_that_is_not_as_it_was_written_is_made_anew_and_it_is_said(tmp_p
     if (name, damage) != (CONTENTS, "gone"):  # as if nothing had been finished
         (line,) = said
         assert name in line
-        assert "made anew" in line
+        assert "computed again" in line
 
 
 def test_processes_that_want_one_store_share_it(tmp_path):

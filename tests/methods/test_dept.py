@@ -370,6 +370,6 @@ def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, ba
 @pytest.mark.parametrize("name", ["mamba", "rwkv"])
 def test_a_family_without_attention_is_refused_and_a_hybrid_is_not(name):
     """Mamba could not write after its training, and RWKV read the prompt again before each token."""
-    with pytest.raises(ValueError, match=f"Family {name} has no attention, and dept goes by the keys"):
+    with pytest.raises(ValueError, match=f"Family {name} has no attention, and dept needs the keys"):
         attach(small.family(name), PARAMS, Start())
     attach(small.family("qwen3_5_text", **small.ALONE["qwen3_5_text"]), PARAMS, Start())

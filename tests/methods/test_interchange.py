@@ -165,7 +165,10 @@ def test_the_table_has_every_method_that_leaves_something():
             r"is a LoRA that took a part of the base's weights \(init_lora_weights: pissa\)",
         ),
         ({"init_lora_weights": "olora"}, "is a LoRA that took a part of the base's weights"),
-        ({"modules_to_save": ["norm"]}, r"holds base_model\.model\.model\.\S*norm\.weight, which is no part of a LoRA"),
+        (
+            {"modules_to_save": ["norm"]},
+            r"holds base_model\.model\.model\.\S*norm\.weight, which does not belong to a LoRA",
+        ),
     ],
 )
 def test_what_a_gguf_lora_cannot_express_is_refused(tiny, tmp_path, settings, words):
@@ -183,11 +186,11 @@ def test_what_a_gguf_lora_cannot_express_is_refused(tiny, tmp_path, settings, wo
     [
         (
             "mola",
-            r"is an adapter of method mola, and llama\.cpp adds LoRA alone\. Every token has .* for all tokens\.$",
+            r"is an adapter of method mola, and llama\.cpp adds only LoRA\. Every token has .* for all tokens\.$",
         ),
         ("soka", r"is an adapter of method soka, .* larger than the weight\. Write it merged: `ratchet merge`"),
         ("compeft", r"is a compressed model, .*Name the model that it was made of"),
-        ("none", r"is no adapter, .*Write a whole model by compressor gguf\.$"),
+        ("none", r"is not an adapter, .*Write a whole model by compressor gguf\.$"),
     ],
 )
 def test_where_there_is_no_lora_the_message_offers_what_the_method_can(tiny, tmp_path, made, name, words):

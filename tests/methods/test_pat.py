@@ -194,9 +194,9 @@ def test_a_training_of_one_step_is_refused(tiny):
         ({"width": 400}, r"width 400 is not below the model's 48 hidden channels: take at most 44\."),
         (
             {"width": 33},
-            r"width 33 is no multiple of the model's 4 attention heads, as transformers asks of a LLaMA: take 32 or 36\.",
+            r"width 33 is not a multiple of the model's 4 attention heads, as transformers asks of a LLaMA: take 32 or 36\.",
         ),
-        ({"width": 2}, r"width 2 is no multiple of the model's 4 attention heads, .*: take 4\."),
+        ({"width": 2}, r"width 2 is not a multiple of the model's 4 attention heads, .*: take 4\."),
         ({"operator_rank": 49}, r"operator_rank 49 is above the model's 48 hidden channels"),
         ({"rank": 25}, r"rank 25 is above model\.layers\.0\.self_attn\.k_proj"),
     ],

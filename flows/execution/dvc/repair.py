@@ -55,7 +55,7 @@ def _repair_lock_file() -> Iterator[str]:
             replacement = "the last good copy was put in its place"
         else:
             lock_file.PATH.unlink()
-            replacement = "it is made anew from DVC's run cache"
+            replacement = "it is recreated from DVC's run cache"
         yield f"{lock_file.PATH} was torn ({problem}); {replacement}. The torn one is {torn}."
 
 

@@ -152,9 +152,9 @@ def _locked(checkout: Path, link: Link) -> IO[str]:
             return lock
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise OSError(f"an earlier run of this stage is still at work in {checkout}") from None
+                raise OSError(f"an earlier run of this stage is still running in {checkout}") from None
         if not is_told:
-            link.send("line", text="an earlier run of this stage is still at work there; waiting for its end")
+            link.send("line", text="an earlier run of this stage is still running there; waiting for its end")
             is_told = True
         link.heard = time.monotonic()  # nothing is received while waiting
         time.sleep(PACE_S)

@@ -57,7 +57,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is cut off, or no JSON: {error}.") from error
     if not isinstance(results, dict):
-        raise ValueError(f"{path} is no table of results of lm-evaluation-harness.")
+        raise ValueError(f"{path} is not a table of results of lm-evaluation-harness.")
     return results
 
 

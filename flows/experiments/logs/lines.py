@@ -24,7 +24,7 @@ def read_lines(path: Path, remarks: list[str]) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
-                    remarks.append(f"the file was cut off: its last line, {line_number}, is no JSON, and left out.")
+                    remarks.append(f"the file was cut off: its last line, {line_number}, is not JSON, and is left out.")
                     return
                 raise ValueError(f"{path}, line {line_number}: no JSON ({error}).") from error
             if not isinstance(row, dict):

@@ -65,7 +65,7 @@ def _reader(path: Path) -> tuple[str, Read]:
         )
     if inspect_logs.is_log(row) or (row is None and path.suffix == ".json"):
         return INSPECT, _named(inspect_logs.read_json)
-    raise ValueError(f"{path} is no log that can be read. {_WANTED}")
+    raise ValueError(f"{path} is not a readable log. {_WANTED}")
 
 
 def _named(read_task: Callable[[Path], TaskLog]) -> Read:

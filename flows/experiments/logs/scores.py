@@ -69,7 +69,7 @@ def build_items(answers: Iterable[Answer], where: str) -> tuple[dict[str, Item],
     if not scores:
         raise ValueError(
             f"{where}: no item has a score: {read:,} answers read, {len(failed):,} ended in an error"
-            f"{_examples(next(iter(refused.values()), []), ', scores that are no numbers: ')}."
+            f"{_examples(next(iter(refused.values()), []), ', scores that are not numbers: ')}."
         )
     items = {
         item: Item(

@@ -75,7 +75,7 @@ def _axis(text: str) -> Axis:
     try:
         items = [_number_or(item) for item in yaml.safe_load(f"[{values}]")]
     except yaml.YAMLError:
-        raise ValueError(f"{setting}: {values!r} is no list of values. Write {FORM}.") from None
+        raise ValueError(f"{setting}: {values!r} is not a list of values. Write {FORM}.") from None
     if not items:
         raise ValueError(f"{setting}: there is no value. Write {FORM}.")
     try:

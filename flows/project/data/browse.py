@@ -93,7 +93,7 @@ def search(text: str, number: int, *, is_regex: bool, kind: Kind | None) -> tupl
             )
             excerpts = [_excerpt(opened, row.pop("text"), pattern) for row in matches]
         except duckdb.InvalidInputException as error:
-            raise ValueError(f"{text!r} is no regular expression: {connection.first_line(error)}") from None
+            raise ValueError(f"{text!r} is not a regular expression: {connection.first_line(error)}") from None
     return total, [Match(**row, excerpt=excerpt) for row, excerpt in zip(matches, excerpts, strict=True)]
 
 

@@ -174,7 +174,7 @@ def _files(name: str, rounds: Sequence[str]) -> Mapping[str, Path]:
         near = difflib.get_close_matches(name, names, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Rounds are: {', '.join(rounds) or 'none'}."
         raise ValueError(
-            f"{name!r} is no round, and no git revision with a {lock_file.PATH} ({error}). {hint}"
+            f"{name!r} is neither a round nor a git revision with a {lock_file.PATH} ({error}). {hint}"
         ) from None
     outputs = [
         (path, digest)

@@ -124,7 +124,7 @@ def is_folder(to: Path) -> bool:
 def check_place(to: Path) -> None:
     """Raise ValueError if `to` names an existing file that is no backup, as it would be replaced."""
     if not is_folder(to) and os.path.lexists(to) and not _is_backup(to):
-        raise ValueError(f"{to} is there already and is no backup. Name another file, or a folder.")
+        raise ValueError(f"{to} already exists and is not a backup. Name another file, or a folder.")
 
 
 def _is_backup(path: Path) -> bool:

@@ -61,7 +61,7 @@ def _check_commit(manifest: Manifest, reader: Reader) -> None:
     """Raise ValueError unless the backup's commit is checked out. Commits that only the backup has are fetched from it."""
     if not git.is_repository():
         raise ValueError(
-            f"{Path.cwd()} is no clone of git. `git clone` the project, or `git init` where it never had a remote."
+            f"{Path.cwd()} is not a git clone. `git clone` the project, or `git init` where it never had a remote."
         )
     if manifest.commit in ("none", git.commit()):
         return

@@ -75,7 +75,7 @@ def _card(model: Subject) -> str:
     A report that is not up to date keeps nobody from promoting: where it tells other results, none are told.
     """
     if not subject.is_reported():
-        return f"# {model.name}\n\nThe report was not up to date when this was written, so that no results on the test set are told.\n"
+        return f"# {model.name}\n\nThe report was not up to date when this was written, so that no results on the test set are given.\n"
     card = subject.REPORT_CARD.read_text(encoding="utf-8")
     _, metadata, text = card.split("---\n", 2)
     named = [entry["name"] for entry in yaml.safe_load(metadata).get("model-index", ())]

@@ -149,7 +149,7 @@ def folder_problem(folder: Path, keys: Sequence[str]) -> str:
     except InvalidSignature:
         return f"{layout.SIGNATURE} is not the signature of its own contents"
     except (ValueError, KeyError, TypeError) as error:
-        return f"{layout.SIGNATURE}: {error}. `ratchet evidence MODEL` writes the evidence of your own models anew; of others, ask who signed it"
+        return f"{layout.SIGNATURE}: {error}. `ratchet evidence MODEL` writes the evidence of your own models again; for others, ask who signed it"
     return ""
 
 
@@ -176,5 +176,5 @@ def opened(record: dict[str, Any], keys: Sequence[str]) -> bytes:
         public = [SSlibKey.from_crypto(load_pem_public_key(key.encode())) for key in keys]
         signed.verify(public, 1)
     except (KeyError, TypeError, ValueError, FormatError, VerificationError):
-        raise ValueError("it is no envelope that a trusted key signed") from None
+        raise ValueError("it is not an envelope signed by a trusted key") from None
     return bytes(signed.payload)

@@ -24,7 +24,7 @@ def misfit(schema: Any) -> str:
     from referencing.jsonschema import DRAFT202012
 
     if not isinstance(schema, Mapping) or not isinstance(schema.get("$schema", ""), str):
-        return "$: it is no object, or its $schema no text"
+        return "$: it is not an object, or its $schema is not a text"
     validator, specification, visited = validators.validator_for(schema), DRAFT202012.detect(schema), set[int]()
 
     def follow(part: Any, resolver: Any) -> None:

@@ -74,7 +74,7 @@ def is_known(expression: str) -> bool:
 def canonical(expression: str) -> str:
     """Return an expression of known licences in SPDX form. Raises ValueError for any other."""
     if (parsed := _parsed(expression)) is None:
-        raise ValueError(f"{expression!r} is no SPDX expression of licences that are known.")
+        raise ValueError(f"{expression!r} is not an SPDX expression of known licences.")
     return str(parsed.render())
 
 

@@ -87,7 +87,7 @@ def combine(holders: Mapping[str, Collection[str]], wanted: str | None = None) -
 def _wished(wanted: str) -> list[str]:
     """Return the licences of an expression that offers a choice of single licences."""
     if not is_known(wanted):
-        raise ValueError(f"{wanted!r} is no SPDX licence that is known. https://spdx.org/licenses/ lists them.")
+        raise ValueError(f"{wanted!r} is not a known SPDX licence. https://spdx.org/licenses/ lists them.")
     options = alternatives(wanted)
     if any(len(option) > 1 for option in options):
         raise ValueError(f"{wanted!r} asks for several licences at once; name one, or several with OR.")

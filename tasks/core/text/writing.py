@@ -56,7 +56,7 @@ class Server(Config):
         if key and (not NAME.fullmatch(key) or any(map(_is_drawn, key.split("_")))):
             raise PydanticCustomError(
                 SECRET,
-                "it is no name of an environment variable, such as OPENAI_API_KEY; put the key into that variable, not here",
+                "it is not the name of an environment variable, such as OPENAI_API_KEY; put the key into that variable, not here",
             )
         return key
 
@@ -78,7 +78,7 @@ class Server(Config):
             is_address = False
         if not is_address:
             raise ValueError(
-                "it is no address of a server, such as http://127.0.0.1:8000/v1: see its host and its port"
+                "it is not the address of a server, such as http://127.0.0.1:8000/v1: see its host and its port"
             )
         return url
 

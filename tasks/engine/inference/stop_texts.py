@@ -10,7 +10,7 @@ def checked(stops: Any) -> list[str] | None:
     """Return the field `stop` of a request as a list; None if it has none. Raises ValueError if a stop is no text."""
     listed = [stops] if isinstance(stops, str) else stops or []
     if not (isinstance(listed, list) and all(isinstance(stop, str) and stop for stop in listed)):
-        raise ValueError("stop is no text and no list of texts")
+        raise ValueError("stop is neither a text nor a list of texts")
     return listed or None
 
 

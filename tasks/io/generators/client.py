@@ -202,7 +202,7 @@ class Client:
         try:
             body = response.json()
         except ValueError:
-            raise _Incomplete(f"an answer that is no JSON, {shown}") from None
+            raise _Incomplete(f"an answer that is not JSON, {shown}") from None
         match body:
             case {"choices": [{"finish_reason": ("error" | "abort") as reason}, *_]}:
                 raise _Incomplete(f"an answer that broke off for the reason {reason!r}")

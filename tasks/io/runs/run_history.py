@@ -123,7 +123,7 @@ def take_in(path: Path) -> tuple[int, int]:
             name, is_complete = event.pop("run"), tracking.is_portable(event)
         except (ValueError, KeyError, AttributeError, TypeError):
             raise ValueError(
-                f"{path}:{number} is no event of a run. `git log -p {path}` has its earlier states."
+                f"{path}:{number} is not an event of a run. `git log -p {path}` has its earlier states."
             ) from None
         if not name.isalnum() or not is_complete:
             raise ValueError(f"{path}:{number}: no run is called {name!r}, or this is not all of an event: {event}.")

@@ -96,7 +96,7 @@ def _file(path: Path, query: str) -> Batches:
         import duckdb
 
         return _duckdb(path, query), (duckdb.Error, OSError)
-    raise ValueError(f"{path}: this is no database of SQLite or DuckDB.")
+    raise ValueError(f"{path}: this is not a database of SQLite or DuckDB.")
 
 
 def _sqlite(path: Path, query: str) -> Generator[Batch]:

@@ -80,7 +80,7 @@ def notebook(source: str) -> tuple[str, str]:
         ]
         language = _lines(notebook.get("metadata", {}).get("language_info", {}).get("name", "python"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableError(f"this is no notebook of version 4: {first_line(error)}") from None
+        raise UnreadableError(f"this is not a notebook of version 4: {first_line(error)}") from None
     parts = [f"```{language}\n{text}\n```" if kind == "code" else text for kind, text, _ in cells if text]
     if not parts:
         raise UnreadableError("none of its cells holds text")
@@ -99,7 +99,7 @@ def mail(source: bytes) -> Extracted:
         text = "" if body is None else str(body.get_content())
         subject, num_attachments = str(message["subject"] or ""), sum(1 for _ in message.iter_attachments())
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"this is no e-mail that can be read: {first_line(error)}") from None
+        raise UnreadableError(f"this is not a readable e-mail: {first_line(error)}") from None
     if body is None or not text.strip():
         raise UnreadableError(f"it holds no text ({num_attachments} attachments)")
     note = f"without {num_attachments} attachments" if num_attachments else ""
@@ -130,7 +130,7 @@ def _pdf(path: Path) -> tuple[str, str]:
     except (PyPdfError, OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, UnreadableError):
             raise
-        raise UnreadableError(f"this is no PDF that can be read: {first_line(error)}") from None
+        raise UnreadableError(f"this is not a readable PDF: {first_line(error)}") from None
     filled = [page for page in pages if page.strip()]
     if not filled:
         raise UnreadableError(
@@ -157,7 +157,7 @@ def _word(path: Path) -> tuple[str, str]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
+        raise UnreadableError(f"this is not a readable Word document: {first_line(error)}") from None
     num_bytes = sum(info.file_size for info in members)
     num_images = sum(info.filename.startswith("word/media/") for info in members)
     if num_bytes > MAX_BYTES:
@@ -166,7 +166,7 @@ def _word(path: Path) -> tuple[str, str]:
         with path.open("rb") as file:
             markup = str(mammoth.convert_to_html(file, convert_image=lambda _image: []).value)
     except Exception as error:  # mammoth has no error class: errors of XML, zip and its lookups pass through
-        raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
+        raise UnreadableError(f"this is not a readable Word document: {first_line(error)}") from None
     if not re.sub(r"<[^>]*>", "", markup).strip():
         raise UnreadableError(f"it holds no text ({num_images} images)")
     return markup, f"without {num_images} images" if num_images else ""

@@ -63,7 +63,7 @@ def download(url: str, path: Path) -> str:
 def _reason(error: Exception) -> str:
     """Return the reason why nothing could be read, without an error's message if it may contain an address with keys, such as that of a redirect."""
     if isinstance(error, FileNotFoundError):  # its message is only an address
-        return "there is no such file, or it is not given to you"
+        return "there is no such file, or you have no access to it"
     if status := getattr(error, "status", None):  # aiohttp's errors
         return f"the server answers {status}"
     return QUERY.sub(r"\1", without_passwords(first_line(error)))

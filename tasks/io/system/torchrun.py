@@ -79,7 +79,9 @@ def found(meeting: Meeting, key: str) -> bytes:
             )
             return bytes(store.get(key))
         except (OSError, DistError) as error:
-            problem = getattr(error, "strerror", None) or "what answers there is no rendezvous of this version of torch"
+            problem = (
+                getattr(error, "strerror", None) or "the server there is not a rendezvous of this version of torch"
+            )
             time.sleep(min(RETRY_S, left))
     raise RuntimeError(
         f"There was no first node at {meeting} within {meeting.join_s:g} s ({problem}). Start the stage there, or correct the address."

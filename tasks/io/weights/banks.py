@@ -100,7 +100,7 @@ def check(path: Path, base: Path, mixed_by: str = "") -> dict[str, Path]:
         if card.get("parent") != parent:
             raise ValueError(
                 f"{folder} was trained on weights {str(card.get('parent'))[:12]}, but the base of the bank, {base}, holds {parent[:12]}. "
-                "All adapters of a bank stand on one base: train it again on this one."
+                "All adapters of a bank have one base: train this one again on it."
             )
         adapter = card.get("method", {}).get("adapter", "none")
         if mixed_by and adapter != mixed_by:
@@ -123,9 +123,9 @@ def unfit(adapter: str) -> str:
     """Return the reason why an adapter of this method cannot be in a bank, whose base all members share; empty if it can."""
     spec = methods.spec("adapters", adapter)
     if adapter == "none":
-        return "without an adapter the base itself changes, which its other members stand on"
+        return "without an adapter the base itself changes, on which its other members are based"
     if spec.narrows:
-        return f"adapter {adapter!r} makes the base narrower, which its other members stand on"
+        return f"adapter {adapter!r} makes the base narrower, on which its other members are based"
     if not spec.merges:
         return f"adapter {adapter!r} does not merge, so that no plain model is the same as base and member"
     return ""

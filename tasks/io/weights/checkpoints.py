@@ -222,7 +222,7 @@ def check_folder(path: Path) -> None:
             f"{path} is a bank of {len(folders)} adapters, and here one model is needed. Name one of them: {shown}."
         )
     if not (path / "config.json").is_file():
-        raise ValueError(f"{path} is no model folder: config.json is missing.")
+        raise ValueError(f"{path} is not a model folder: config.json is missing.")
     if not list(path.glob("*.safetensors")):
         pickled = [file.name for file in path.glob("*.bin")]
         weights_found = (
@@ -342,7 +342,7 @@ def put_on(path: Path, model: Any, *, merge: bool) -> Any:
         adapter = attached.active_peft_config
         if adapter.is_prompt_learning or adapter.peft_type.value in NO_CHANGE:
             raise ValueError(
-                f"{path} is a {adapter.peft_type.value} adapter, which is no change of weights, and Ratchet measures and merges those alone. "
+                f"{path} is a {adapter.peft_type.value} adapter, which is not a change of weights, and Ratchet measures and merges only those. "
                 "Train one that is: `ratchet methods adapters` lists them."
             )
         return attached.merge_and_unload() if merge and _merges(attached) else attached.get_base_model()

@@ -35,7 +35,9 @@ def write(file: Path, adapter: Path, base: Path) -> int:
     for name, tensor in load_file(adapter / checkpoints.PEFT_WEIGHTS).items():
         part = next((part for part in PARTS if name.endswith(part)), None)
         if part is None:
-            raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY} {TIED}")
+            raise ValueError(
+                f"{adapter} holds {name}, which does not belong to a LoRA of linear layers. {REMEDY} {TIED}"
+            )
         weight = name.removeprefix(PREFIX).removesuffix(part) + ".weight"
         values = tensor.float().numpy()
         if part == ".lora_B.weight":  # the rows of its tensor are the layer's outputs
@@ -56,7 +58,7 @@ def write(file: Path, adapter: Path, base: Path) -> int:
 
 
 REMEDY = "Write it merged: `ratchet merge` makes a whole model of it, and compressor gguf a GGUF."
-TIED = "One of embeddings or head cannot be merged where these are one tensor in the base: train it anew without them."
+TIED = "One of embeddings or head cannot be merged where these are one tensor in the base: train it again without them."
 
 
 def _alpha(adapter: Path) -> float:
@@ -88,7 +90,7 @@ def _no_lora(folder: Path) -> str:
         return "is a compressed model, which cannot be taken here. Name the model that it was made of."
     name, _ = checkpoints.read_adapter_note(folder)
     if name == "none":
-        return "is no adapter, and llama.cpp adds LoRA alone. Write a whole model by compressor gguf."
+        return "is not an adapter, and llama.cpp adds only LoRA. Write a whole model by compressor gguf."
     spec = methods.spec("adapters", name)
     remedy = f" {REMEDY}" if spec.merges else ""
-    return f"is an adapter of method {name}, and llama.cpp adds LoRA alone. {spec.no_lora}{remedy}"
+    return f"is an adapter of method {name}, and llama.cpp adds only LoRA. {spec.no_lora}{remedy}"

@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[dict[str, Entries], str]:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
             if "shapes" not in facts:
-                raise ValueError(f"{path} is no sparse difference: its header names no shapes. {REMEDY}")
+                raise ValueError(f"{path} is not a sparse difference: its header names no shapes. {REMEDY}")
             difference = {
                 name: Entries(
                     file.get_tensor(name + INDEX).to(torch.int64), file.get_tensor(name + VALUES), tuple(shape)
@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[dict[str, Entries], str]:
                 for name, shape in json.loads(facts["shapes"]).items()
             }
     except SafetensorError as error:
-        raise ValueError(f"{path} is no sparse difference: {error}. {REMEDY}") from None
+        raise ValueError(f"{path} is not a sparse difference: {error}. {REMEDY}") from None
     return difference, facts["parent"]
 
 

@@ -52,7 +52,7 @@ def in_words(left_out: Mapping[str, Any]) -> str:
     if of_gate := left_out["of the gate set"]:
         parts.append(f"the gate set keeps all its items, so these too: {_listed(of_gate)}")
     if absent := left_out["not measured"]:
-        parts.append(f"these are no items that were measured: {_listed(absent)}")
+        parts.append(f"these items were not measured: {_listed(absent)}")
     return "; ".join(parts)
 
 

@@ -363,8 +363,8 @@ def test_options_are_read_from_a_prompt_that_lists_them():
     ("setting", "message"),
     [
         ("numbr", "does not match any of the expected tags"),
-        ({"kind": "regex", "pattern": "("}, "is no regular expression"),
-        ({"kind": "exact", "ignore": ["["]}, "is no regular expression"),
+        ({"kind": "regex", "pattern": "("}, "is not a regular expression"),
+        ({"kind": "exact", "ignore": ["["]}, "is not a regular expression"),
         ({"kind": "json", "json_schema": {"type": "objekt"}}, "this is no JSON schema"),
         ({"kind": "number", "tolerance": -1}, "greater than or equal to 0"),
         ({"kind": "number", "tolerence": 1}, "Extra inputs are not permitted"),

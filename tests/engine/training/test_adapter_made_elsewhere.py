@@ -125,7 +125,7 @@ def test_a_pickled_adapter_is_not_opened(tiny, tmp_path):
 )
 def test_what_is_no_change_of_weights_is_refused_by_its_kind(tiny, tmp_path, config):
     peft.get_peft_model(small.load(tiny), config).save_pretrained(tmp_path / "made")
-    with pytest.raises(ValueError, match=f"is a {config.peft_type.value} adapter, which is no change of weights"):
+    with pytest.raises(ValueError, match=f"is a {config.peft_type.value} adapter, which is not a change of weights"):
         checkpoints.load(tmp_path / "made", tiny)
 
 

@@ -202,7 +202,7 @@ def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):
         ("none.jsonl", None, "there is no such file"),
         ("notes.docx", 12, "expected a table"),
         ("few.jsonl", 2, "too few"),
-        ("broken.parquet", 12, "no Parquet file"),
+        ("broken.parquet", 12, "not a Parquet file"),
     ],
 )
 def test_what_cannot_be_used_is_told_and_nothing_is_changed(project, tmp_path, name, count, told):

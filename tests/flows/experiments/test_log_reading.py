@@ -68,7 +68,7 @@ def test_scores_that_are_no_numbers(lines):
     text = rendering.text(report)
     assert "b: x: 4 scores not a finite number, left out: 0: 'bad', 1: 'bad', 2: 'bad', …" in text
     assert "a: grade: all 9 scores not a finite number" in text
-    with pytest.raises(ValueError, match=r"no item has a score: 3 answers read.*no numbers: 0: 'good'"):
+    with pytest.raises(ValueError, match=r"no item has a score: 3 answers read.*not numbers: 0: 'good'"):
         reading.read(lines("c.jsonl", [{"id": n, "score": "good"} for n in range(3)]))
 
 
@@ -91,9 +91,9 @@ def test_lines_of_scores_in_their_forms(lines):
     ("text", "message"),
     [
         ("", "is empty"),
-        ("hello\n", "is no log that can be read"),
-        ("[1, 2]\n", "is no log that can be read"),
-        ('{"question": "no id", "score": 1}\n', "is no log that can be read"),
+        ("hello\n", "is not a readable log"),
+        ("[1, 2]\n", "is not a readable log"),
+        ('{"question": "no id", "score": 1}\n', "is not a readable log"),
         ('{"id": 1, "score": 1}\n{"score": 1}\n', r"object 2: no id\. Items of two logs are paired by"),
         ('{"id": 1, "score": 1}\n{"id": 2, "sc\n{"id": 3, "score": 1}\n', "line 2: no JSON"),
         ('{"id": 1, "score": 1}\n[2]\n', "line 2: a JSON object is wanted, not list"),
@@ -146,7 +146,7 @@ def test_logs_that_were_cut_off(tmp_path):
     for file in samples.glob("samples_*"):
         file.write_bytes(file.read_bytes()[:-100])
     text = rendering.text(comparison.compare([samples, SECOND]))
-    assert "sums_choice: choice: the file was cut off: its last line, 24, is no JSON, and left out" in text
+    assert "sums_choice: choice: the file was cut off: its last line, 24, is not JSON, and is left out" in text
     assert "23 items have a score, of 24 that were evaluated" in text
 
 

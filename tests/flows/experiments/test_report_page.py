@@ -116,7 +116,7 @@ def test_the_command_names_the_page_and_the_verdict(workspace, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("r0", "basse"), "'basse' is no model .* Did you mean base"),
+        (("r0", "basse"), "'basse' is neither a model .* Did you mean base"),
         (("r0", "quite else"), "Models are: base, r0, r1"),
         (("r0", "candidate"), "candidate"),
         (("r0", "champion"), "There is no champion"),

@@ -118,7 +118,7 @@ def test_a_call_of_a_tool_cannot_be_edited_on_the_terminal_either(review, worksp
 
 def test_an_editor_that_writes_no_utf8_decides_nothing(review, workspace, monkeypatch):
     editor(workspace, monkeypatch, "printf '\\351' > $2")
-    assert "The editor left what is no UTF-8." in review("e", "q")
+    assert "The edited file is not UTF-8." in review("e", "q")
     assert decided() == []
 
 

@@ -390,7 +390,7 @@ def test_outputs_may_be_left_to_the_remote_once_it_has_them(used, clone, tmp_pat
 def test_no_file_of_a_person_is_replaced_or_taken_for_a_backup(used, tmp_path):
     letter, zones, backup = tmp_path / "letter.txt", tmp_path / "zones.json", tmp_path / "today.json"
     letter.write_text("Dear reader\n")
-    with pytest.raises(ValueError, match=r"letter\.txt is there already and is no backup\."):
+    with pytest.raises(ValueError, match=r"letter\.txt already exists and is not a backup\."):
         writing.back_up(letter)
     assert letter.read_text() == "Dear reader\n"
     zones.write_text("{}\n")

@@ -69,7 +69,7 @@ def test_figures_of_a_report_that_is_of_other_results_are_not_signed(tmp_path, s
     made.register()
     assert promotion.promote().verdict == "promoted"
     assert not_holding() == []
-    assert "no results on the test set are told" in (EVIDENCE / layout.CARD).read_text()
+    assert "no results on the test set are given" in (EVIDENCE / layout.CARD).read_text()
     metrics_of = read(layout.BOM)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert {metric["slice"].partition(",")[0] for metric in metrics_of} == {"gate"}
     with pytest.raises(ValueError, match=r"tells other results than those that are here\. `ratchet run report`"):

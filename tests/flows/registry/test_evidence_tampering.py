@@ -97,7 +97,7 @@ def test_who_signs_with_another_key_is_not_trusted(workspace_of_model, monkeypat
     bundle.write("1")
     problems = not_holding(keys=trusted)
     assert any("which is none of the trusted ones" in problem for problem in problems)
-    assert any("it is no envelope that a trusted key signed" in problem for problem in problems)
+    assert any("it is not an envelope signed by a trusted key" in problem for problem in problems)
 
 
 def test_without_a_trusted_key_nothing_is_taken_for_checked(workspace_of_model):
@@ -115,7 +115,7 @@ def test_a_provenance_whose_claims_were_altered_is_told(workspace_of_model):
     key = SSlibKey.from_crypto(load_pem_public_key((EVIDENCE / layout.SIGNING_KEY).read_bytes()))
     with pytest.raises(VerificationError):  # as in-toto's own library finds
         Envelope.from_dict(read(layout.PROVENANCE)).verify([key], 1)
-    assert any("it is no envelope that a trusted key signed" in problem for problem in not_holding())
+    assert any("it is not an envelope signed by a trusted key" in problem for problem in not_holding())
 
 
 def signed_again(name, edit):

@@ -191,7 +191,7 @@ def test_a_refused_record_is_rescued_and_an_item_left_out_each_in_its_own_file(p
         ("records", "few", "reject", "accept and withdraw are."),
         ("records", "few", "edit", "accept and withdraw are."),
         ("items", "t1", "accept", "reject and withdraw are."),
-        ("records", "leaked", "accept", "the entry is no longer there"),
+        ("records", "leaked", "accept", "the entry is gone"),
     ],
 )
 def test_what_no_stage_would_honour_is_not_written(page, view, identity, decision, sentence):

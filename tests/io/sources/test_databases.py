@@ -93,7 +93,7 @@ def test_a_server_that_goes_away_ends_the_reading_so_that_no_part_passes_for_the
 
 def test_what_is_no_database_is_refused(tmp_path):
     (tmp_path / "a.db").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"a\.db: this is no database"):
+    with pytest.raises(ValueError, match=r"a\.db: this is not a database"):
         list(databases.rows(str(tmp_path / "a.db"), QUERY))
     with pytest.raises(FileNotFoundError, match="no such database"):
         list(databases.rows(str(tmp_path / "b.db"), QUERY))

@@ -75,7 +75,7 @@ def test_a_pdf_with_the_share_of_its_pages(tmp_path):
     ("name", "data", "said"),
     [
         ("scan.pdf", pdf("", ""), "none of its 2 pages holds text"),
-        ("torn.pdf", b"%PDF-1.7\n1 0 obj\n<<", "no PDF that can be read"),
+        ("torn.pdf", b"%PDF-1.7\n1 0 obj\n<<", "not a readable PDF"),
         ("empty.docx", docx(images=3), "holds no text \\(3 images\\)"),
         ("torn.docx", docx("a")[:300], "Word"),
         ("bytes.txt", b"\xff", "not UTF-8"),
@@ -106,7 +106,7 @@ def test_an_xml_bomb_is_refused(tmp_path):
     bomb = '<!DOCTYPE b [<!ENTITY a "' + "a" * 1000 + '">' + "".join(
         f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "&a;" * 10}">' for n in range(8)
     ) + "]>"  # fmt: skip
-    with pytest.raises(UnreadableError, match="no Word document that can be read"):
+    with pytest.raises(UnreadableError, match="not a readable Word document"):
         extract(tmp_path, "bomb.docx", docx("&a7;", entities=bomb))
 
 
@@ -155,7 +155,7 @@ def test_an_email_is_its_subject_and_text(tmp_path):
     ("data", "said"),
     [
         (letter(plain="").as_bytes(), "it holds no text"),
-        (letter().as_bytes().replace(b"iso-8859-1", b"klingon-1"), "no e-mail that can be read: unknown encoding"),
+        (letter().as_bytes().replace(b"iso-8859-1", b"klingon-1"), "not a readable e-mail: unknown encoding"),
         (b"Subject: a\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\nAAAA", "it holds no text"),
     ],
 )
@@ -182,12 +182,12 @@ def test_a_notebook_is_its_cells_without_outputs(tmp_path):
     ("data", "said"),
     [
         (notebook(), "none of its cells holds text"),
-        (notebook({"cell_type": "code", "source": 5}), "no notebook of version 4"),
-        (notebook({"cell_type": "code", "source": "a", "outputs": 5}), "no notebook of version 4"),
-        (notebook({"cell_type": "code", "source": "a"}, language_info=[]), "no notebook of version 4"),
-        (b'{"worksheets": []}', "no notebook of version 4: 'cells'"),
-        (notebook({"cell_type": "code", "source": "a"})[:-9], "no notebook of version 4"),
-        (b"[" * 100_000, "no notebook of version 4"),
+        (notebook({"cell_type": "code", "source": 5}), "not a notebook of version 4"),
+        (notebook({"cell_type": "code", "source": "a", "outputs": 5}), "not a notebook of version 4"),
+        (notebook({"cell_type": "code", "source": "a"}, language_info=[]), "not a notebook of version 4"),
+        (b'{"worksheets": []}', "not a notebook of version 4: 'cells'"),
+        (notebook({"cell_type": "code", "source": "a"})[:-9], "not a notebook of version 4"),
+        (b"[" * 100_000, "not a notebook of version 4"),
     ],
 )
 def test_what_is_no_notebook_is_refused(tmp_path, data, said):

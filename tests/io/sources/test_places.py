@@ -62,7 +62,7 @@ def test_what_is_not_there_is_named(address, tmp_path):
     with pytest.raises(ValueError, match=r"gone\.jsonl: it cannot be read"):
         places.fetched((tmp_path / "gone.jsonl").as_uri(), DIGEST)
     with pytest.raises(
-        ValueError, match=r"gone\.jsonl: it cannot be read: there is no such file, or it is not given to you\."
+        ValueError, match=r"gone\.jsonl: it cannot be read: there is no such file, or you have no access to it\."
     ) as error:
         places.download(address.replace("rows", "gone"), tmp_path / "copy")
     assert "secret" not in str(error.value)

@@ -61,9 +61,9 @@ def test_parquet_keeps_nested_turns(tmp_path):
     ("name", "data", "said"),
     [
         ("x.json", b'{"a": 1,\n', "no JSON.*ends in .jsonl"),
-        ("x.json", b"a", "no JSON: it begins with 'a'"),
+        ("x.json", b"a", "not JSON: it begins with 'a'"),
         ("x.jsonl", b"\x1f\x8bgzip?", "end early or are damaged"),
-        ("x.parquet", b"PAR0", "no Parquet file"),
+        ("x.parquet", b"PAR0", "not a Parquet file"),
     ],
 )
 def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, name, data, said):

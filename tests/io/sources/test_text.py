@@ -58,7 +58,7 @@ def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
         Text("a.md", "# Title", "MIT"),
         Text("b/page.HTML", "page", "MIT"),
         Unreadable("c.txt", "line 1: not UTF-8: byte 1 of the line is 0xff", "unreadable file"),
-        Unreadable("d.pdf", "this is no PDF that can be read: Stream has ended unexpectedly", "unreadable file"),
+        Unreadable("d.pdf", "this is not a readable PDF: Stream has ended unexpectedly", "unreadable file"),
     ]
 
 

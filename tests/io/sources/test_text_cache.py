@@ -39,7 +39,7 @@ def test_an_unchanged_folder_is_not_extracted_anew(folder, extracted, tmp_path):
     first = read(TextCache(tmp_path / "cache"), folder)
     assert first["a.html"] == ("Größe über ältere Öfen\n\nGrüße für Übermut", "cp1252")
     assert first["b.md"] == ("# Title\x0c", "")
-    assert "no PDF that can be read" in first["c.pdf"]
+    assert "not a readable PDF" in first["c.pdf"]
     assert extracted == ["a.html", "b.md", "c.pdf"]
     assert read(TextCache(tmp_path / "cache"), folder) == first
     assert len(extracted) == 3

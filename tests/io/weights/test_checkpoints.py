@@ -96,7 +96,7 @@ def test_weights_that_could_run_code_are_named_and_not_opened(folder):
 
 
 def test_a_folder_that_is_not_there_is_no_model_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"gone is no model folder: config\.json is missing"):
+    with pytest.raises(ValueError, match=r"gone is not a model folder: config\.json is missing"):
         checkpoints.load(tmp_path / "gone")
 
 

@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_are_not_written(tiny, tmp_path, folders):
 def test_a_file_of_something_else_is_named_with_what_would_do(tiny, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(
-        ValueError, match=r"notes\.txt is no sparse difference: .*Name the folder of a model, or a file"
+        ValueError, match=r"notes\.txt is not a sparse difference: .*Name the folder of a model, or a file"
     ):
         merged(tmp_path, tiny, [Expert(tmp_path / "notes.txt")])
 

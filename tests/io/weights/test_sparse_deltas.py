@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tiny, tmp_path, tuned):
     with pytest.raises(ValueError, match="does not have one shape in both models"):
         sparse.between({"w": torch.zeros(2)}, {"w": torch.zeros(3)})
     save_file({"w": torch.zeros(2)}, tmp_path / "plain.safetensors")
-    with pytest.raises(ValueError, match="is no sparse difference"):
+    with pytest.raises(ValueError, match="is not a sparse difference"):
         sparse_deltas.read(tmp_path / "plain.safetensors")
 
 

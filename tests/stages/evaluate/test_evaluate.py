@@ -340,7 +340,7 @@ def test_a_large_model_that_is_not_pinned_is_refused_with_what_to_write(evaluate
     model(tiny, tmp_path / "large", 4, vocabulary=272)
     with pytest.raises(ValueError, match="does not hold what methods"):
         evaluate("proxy_tuning", large)
-    with pytest.raises(ValueError, match="nowhere is no model folder"):
+    with pytest.raises(ValueError, match="nowhere is not a model folder"):
         evaluate("proxy_tuning", {"steers": "nowhere"})
 
 

@@ -182,7 +182,7 @@ def test_weights_that_the_model_is_not_loaded_from_are_not_copied(fetch, tiny, t
     [
         (["config.json", "model.safetensors"], r"no tokenizer\.json"),
         (["config.json", "tokenizer.json", "pytorch_model.bin"], r"no weights as \.safetensors"),
-        ([], r"no model folder: config\.json is missing"),
+        ([], r"not a model folder: config\.json is missing"),
     ],
 )
 def test_a_folder_that_is_no_model_says_what_it_lacks(fetch, tiny, tmp_path, keep, message):

@@ -76,7 +76,7 @@ def test_a_judge_whose_server_refuses_is_told_from_one_without_a_score(acceptor)
 
 
 def test_what_is_no_regular_expression_is_refused_before_anything_is_proposed():
-    with pytest.raises(ValueError, match=r"'\(' is no regular expression: missing \)"):
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression: missing \)"):
         Acceptance.model_validate({"protected": [r"\d+", "("]})
 
 

@@ -69,7 +69,7 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UnreadableError(f"{name}: this is no Parquet file: {first_line(error)}") from None
+        raise UnreadableError(f"{name}: this is not a Parquet file: {first_line(error)}") from None
     with file:
         yield file
 

@@ -58,7 +58,7 @@ def _records(entry: Entry) -> Iterator[Record]:
             yield from _object(entry, encoding)
             return
         else:
-            raise UnreadableError(f"{entry.name}: this is no JSON: it begins with {text.peek()!r}.")
+            raise UnreadableError(f"{entry.name}: this is not JSON: it begins with {text.peek()!r}.")
         yield from _rest(text)
 
 

@@ -69,7 +69,7 @@ def attach(model: nn.Module, config: DeptConfig, start: Start) -> nn.Module:
     kinds = set(getattr(config_of_model, "layer_types", None) or ())
     if getattr(inner, "_is_stateful", False) and kinds <= {"linear_attention"}:
         raise ValueError(
-            f"Family {config_of_model.model_type} has no attention, and dept goes by the keys that a model holds. Use adapter lora."
+            f"Family {config_of_model.model_type} has no attention, and dept needs the keys of attention. Use adapter lora."
         )
     model.requires_grad_(False)
     decoder: Any = inner.get_decoder()

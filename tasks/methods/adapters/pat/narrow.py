@@ -40,7 +40,7 @@ def kept_width(config: Any, wanted: int | None) -> int:
         below = width // heads * heads
         possible = [str(size) for size in (below, below + heads) if 0 < size < hidden]
         raise ValueError(
-            f"methods.pat.width {width} is no multiple of the model's {heads} attention heads, as transformers asks of a LLaMA: "
+            f"methods.pat.width {width} is not a multiple of the model's {heads} attention heads, as transformers asks of a LLaMA: "
             f"take {' or '.join(possible)}."
         )
     return width

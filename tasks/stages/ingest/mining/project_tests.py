@@ -131,7 +131,7 @@ def _calls(node: ast.stmt, name: str, function: ast.FunctionDef | ast.AsyncFunct
         return [f"{name}()"]
     if rows := list(_parameter_sets(marks[0], parameters)):
         return [f"{name}({arguments})" for arguments in rows]
-    raise Unusable(LEFT, "its parameters are no literals, or there are fixtures beside them")
+    raise Unusable(LEFT, "its parameters are not literals, or it has fixtures too")
 
 
 def _parameter_sets(mark: ast.expr, names: Sequence[str]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def read_documents(
     """Yield the uncut documents of a source. `read` returns the running text of a file of a folder."""
     if isinstance(source, Package | Folder):
         yield from (
-            Refusal(label(source), module.path, "broken characters", "it holds zeros, or bytes that are no text", "")
+            Refusal(label(source), module.path, "broken characters", "it holds zeros, or bytes that are not text", "")
             if is_torn(module.text)
             else module_document(module, domain)
             for module in python_modules(source)
@@ -111,5 +111,5 @@ def _document(body: str, domain: str, group: str, where: str, license: str) -> D
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")
     if is_torn(body):
-        return Refusal(group, where, "broken characters", "it holds zeros, or bytes that are no text", "")
+        return Refusal(group, where, "broken characters", "it holds zeros, or bytes that are not text", "")
     return Document(content_id(domain, group, body), body, domain, group, "train", where, license)

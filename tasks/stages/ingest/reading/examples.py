@@ -228,7 +228,7 @@ def _example(values: Mapping[str, Any], columns: Mapping[str, Any], place: str, 
     tools = _usable(tool_calls.schemas(values, messages))
     judged = _usable(judgement(values, messages))
     if not all(map(is_decoded, _texts(messages, tools, judged.rejected))):
-        detail = "a call, a tool or the rejected answer holds bytes that are no text"
+        detail = "a call, a tool or the rejected answer holds bytes that are not text"
         raise _UnusableError(Unfit("broken characters", detail))
     # Judged answers to the same prompt form one group.
     prompt = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else None

@@ -268,7 +268,7 @@ def _message(turn: Any, number: int) -> Message | Unfit:
     if not isinstance(content, str):
         return Unfit("content is no text", f"{where} ({role}) holds {described(content)}")
     if not is_decoded(content):
-        return Unfit("broken characters", f"{where} ({role}) holds bytes that are no text")
+        return Unfit("broken characters", f"{where} ({role}) holds bytes that are not text")
     if not content.strip() and not spoken.calls:
         return Unfit("empty content", f"{where} ({role}) is empty")
     content = cleaning.clean(content)

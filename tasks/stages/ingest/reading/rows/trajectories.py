@@ -41,7 +41,7 @@ def views(whole: Example, label: str, *, has_group: bool) -> list[View] | Unfit:
     if isinstance(known, Unfit):
         return known
     if whole.rejected is not None or whole.desirable is not None:
-        return Unfit("judged trajectory", "an answer that is judged good or bad is no turn to learn a call from")
+        return Unfit("judged trajectory", "an answer that is judged good or bad cannot teach a call")
     context = whole.context_answers or ()
     turns = [
         place for place, message in enumerate(whole.messages) if message.role == "assistant" and place not in context
