@@ -158,7 +158,7 @@ def other_weights(copied):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (another_parent, r"count was trained on weights 000000000000, but the base of the bank, .* All adapters of a bank stand on one"),
+        (another_parent, r"count was trained on weights 000000000000, but the base of the bank, .* All adapters of a bank have one"),
         (another_method("mola"), r"count cannot be in a bank: adapter 'mola' does not merge"),
         (another_method("pat"), r"count cannot be in a bank: adapter 'pat' makes the base narrower"),
         (another_method("none"), r"count cannot be in a bank: without an adapter the base itself changes"),

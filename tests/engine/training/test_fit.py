@@ -119,7 +119,7 @@ def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, 
     assert report.memory_budget_bytes == pytest.approx(between, abs=2)
     assert f"does not fit {between / 1e6:,.1f} MB" in said
     for wrong in ("8", "GB", "0GB", "-1GB", "8gb"):
-        with pytest.raises(ValueError, match="is no size"):
+        with pytest.raises(ValueError, match="is not a size"):
             command(names, fit=tiny, memory=wrong)
     with pytest.raises(ValueError, match="Name its folder"):
         command(names, memory="8GB")
