@@ -18,7 +18,7 @@ LOOK_S = 0.05  # between two checks of the process's status and memory
 GRACE_S = 1.0
 PHASES = ("", "compile", "run")
 KINDS = ("", "assertion", "import", "memory", "exception")
-OVERHEAD = 2 << 20  # bytes of an answer beside the printed output
+OVERHEAD = 2 << 20  # most bytes of an answer besides its printed output
 
 
 class Failed(Exception):
@@ -45,8 +45,8 @@ class Connection:
         os.set_blocking(requests, False)
 
     def execute(self, source: str, mode: str, name: str) -> Answer:
-        """Run `source` in the program's namespace and return the answer; Failed if the process ended before it answered."""
-        token = secrets.token_hex()  # answers cannot be written in advance
+        """Run `source` in the program's namespace and return the answer. Raises Failed if the process ended before it answered."""
+        token = secrets.token_hex()  # a secret that the answer repeats, so that no answer can be written in advance
         try:
             fields = unpack(self.ask(frame(pack(token, mode, name, source))))
         except UnicodeDecodeError:
@@ -88,8 +88,10 @@ class Connection:
         raise self.cause_of_end()
 
     def wait(self, sending: bool) -> list[int]:
-        """Wait for a pipe and return those that are ready; Failed at the deadline, or if the process ended or exceeds
-        its memory."""
+        """Wait until a pipe is ready and return the ready ones.
+
+        Raises Failed at the deadline, and if the process has ended or exceeds its memory limit.
+        """
         poller = select.poll()
         poller.register(self.answers, select.POLLIN)
         if sending:
@@ -113,7 +115,7 @@ class Connection:
     def cause_of_end(self) -> Failed:
         """Return the reason why the process stopped answering."""
         patience = time.monotonic() + GRACE_S
-        while (status := self.status()) == "running":  # it closes its pipes a moment before it ends
+        while (status := self.status()) == "running":  # a process closes its pipes a moment before it ends
             if time.monotonic() > patience:
                 return Failed("evaded", "the program cut itself off from its tests")
             time.sleep(0.002)
@@ -138,11 +140,11 @@ def is_possible(answer: Answer) -> bool:
 def late(limits: Limits) -> Failed:
     """Return the failure for either time limit.
 
-    One message for both: which limit is met first depends on the machine's load.
+    Both limits have the same message, because the load of the machine decides which one is reached first.
     """
     return Failed("timeout", f"ran longer than {limits.wall_s:g} s, or used more than {limits.cpu_s:g} s of CPU time")
 
 
 def forged() -> Failed:
-    """Return the failure for an answer that the tests cannot have led to."""
+    """Return the failure for an answer that the tests cannot have produced."""
     return Failed("evaded", "the program answers in place of its tests")

@@ -22,10 +22,10 @@ class Killed(Failed):
 
 
 class Judge:
-    """A program of this project in a sandbox, with an installed distribution that it imports.
+    """A program of this project that runs in a sandbox and imports an installed distribution.
 
-    It runs at level 2 if the machine has it, else at level 1, where it must run nothing that a model wrote. Raises RuntimeError if neither
-    starts.
+    It runs at level 2 if the machine offers it, else at level 1. At level 1 it must not run code that a model wrote. Raises RuntimeError
+    if neither level starts.
     """
 
     def __init__(self, program: str, package: str, limits: Limits) -> None:
@@ -36,15 +36,15 @@ class Judge:
         self.process = contextlib.ExitStack()
         self.connection: Connection | None = None
         self.alone = threading.Lock()
-        """Held during a call: the process answers one at a time, and the page of reviews has a thread for each edit."""
+        """Lock held during a call, because the process answers one call at a time and the review page has a thread for each edit."""
         self.prepared: set[str] = set()
-        """The calls that have prepared this process."""
+        """Preparing calls that this process has already run."""
 
     def ask(self, call: str, before: str) -> Any:
-        """Return the value of a call, for which another call prepares the process once.
+        """Return the value of `call`. The call `before` prepares each new process once.
 
-        Failed if the call raises, ends its process or takes longer than the limit: then the next one has a new process. RuntimeError if
-        the preparation fails. A process that is killed is replaced once: a kernel that is short of memory may have done it, not the call.
+        Raises Failed if `call` raises, ends its process or exceeds the time limit; the next call then gets a new process. Raises
+        RuntimeError if the preparation fails. A killed process is replaced once, because the kernel may have killed it for lack of memory.
         """
         with self.alone:
             try:
@@ -87,7 +87,7 @@ class Judge:
         return self.connection
 
     def _end(self) -> None:
-        """End the process and all that it has started, if there is one; the sandbox goes on if nothing is left of it."""
+        """End the process, if there is one, and its descendants. Keep the sandbox only if it is clean afterwards."""
         if self.sandbox is None or self.connection is None:
             return
         self.connection = None

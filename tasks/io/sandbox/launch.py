@@ -22,20 +22,20 @@ from tasks.io.sandbox.layout import (
 )
 from tasks.io.sandbox.records import Limits
 
-if TYPE_CHECKING:  # they run by path in separate processes; imported here so that a stage's code digest includes them
+if TYPE_CHECKING:  # separate processes run these; imported here so that a stage's code digest includes them
     from tasks.io.sandbox import namespaces as _namespaces  # noqa: F401
     from tasks.io.sandbox.guest import server as _server  # noqa: F401
 
 LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-FILES_A_CASE = 4  # each of the largest size
+FILES_A_CASE = 4  # files of the largest size that fit into the work folder
 
 
 def bubblewrap(limits: Limits, rules: IO[bytes], package: str) -> list[str]:
-    """Return bwrap's command line for the layout; it reads the system-call filter from `rules`, which is written here.
+    """Return bwrap's command line for the layout, and write the system-call filter that bwrap reads to `rules`.
 
-    It is the second choice. It limits the size of the work folder but not the number of its files (the time limit does), and it does
-    not forbid that a loader maps a file that a program wrote (the filter and Landlock apply to that file as well). It cannot make a
-    device writable and its times read-only, so here no times of files can be changed.
+    bubblewrap is the second choice. It limits the size of the work folder but not the number of its files, which only the time limit
+    bounds. It allows a loader to map a file that a program wrote, but the filter and Landlock apply to that file as well. It cannot make
+    a device writable and its times read-only, so this filter refuses to change the times of any file.
     """
     rules.write(seccomp.program(times=False))
     rules.seek(0)
@@ -56,14 +56,14 @@ def bubblewrap(limits: Limits, rules: IO[bytes], package: str) -> list[str]:
 
 
 def arguments(limits: Limits, package: str) -> list[str]:
-    """Return the last arguments of the server: the limits, and the module that it imports before it forks if a distribution is named."""
+    """Return the last arguments of the server: the limits and, if `package` is named, the module that it imports before it forks."""
     return [json.dumps(dataclasses.asdict(limits)), *module_of(package)]
 
 
 def namespaces(limits: Limits, package: str) -> list[str]:
     """Return the command line of `namespaces.py` with its plan.
 
-    RuntimeError without Landlock: our own launcher needs a second wall.
+    Raises RuntimeError if the kernel has no Landlock, which our own launcher needs as a second barrier.
     """
     if not landlock.version():
         raise RuntimeError("this kernel has no Landlock")
@@ -92,7 +92,7 @@ def bare(limits: Limits, folder: Path, package: str) -> list[str]:
 
 
 def bare_environment(folder: Path, package: str) -> dict[str, str]:
-    """Return the sandbox's environment with paths in `folder` and of the distribution, and the variables that the dynamic loader may need."""
+    """Return the environment for `bare`: paths in `folder` and of the distribution, and the variables that the dynamic loader may need."""
     loading = {name: os.environ[name] for name in LOADING if name in os.environ}
     modules = os.pathsep.join([str(folder / "server"), *folders_of(package)])
     return ENVIRONMENT | loading | {"HOME": str(folder / "work"), "PYTHONPATH": modules}

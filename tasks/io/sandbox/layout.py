@@ -1,7 +1,7 @@
 """The file system of a sandbox: a Python interpreter, its standard library, and the shared libraries it needs.
 
-All of it is below `/python`, wherever it is on the host, so that programs see the same paths on every machine. A sandbox may hold
-an installed package too, with those that it requires.
+All of it appears below `/python`, wherever it is on the host, so that programs see the same paths on every machine. A sandbox may
+also hold an installed package and the packages that it requires.
 """
 
 import json
@@ -26,13 +26,13 @@ WORK = Path("/work")
 DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 PACKAGES = ("site-packages", "dist-packages")
 
-# Not -I or -E: they would ignore the fixed hash seed. The rest of the environment is cleared.
+# Without -I and -E, which would ignore the fixed hash seed. All other environment variables are cleared.
 PYTHON_FLAGS = ("-P", "-s", "-S", "-B")
 ENVIRONMENT = {
     "HOME": str(WORK),
     "LC_ALL": "C.UTF-8",
-    "MALLOC_ARENA_MAX": "1",  # or each thread would reserve 64 MB of the limit on address space
-    "OPENBLAS_NUM_THREADS": "1",  # and numpy would start one for each core
+    "MALLOC_ARENA_MAX": "1",  # else each thread would reserve 64 MB of the limit on address space
+    "OPENBLAS_NUM_THREADS": "1",  # else numpy would start one thread for each core
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": f"{MODULES}{os.pathsep}{INSTALLED}",
     "PYTHONUTF8": "1",
@@ -76,7 +76,7 @@ class Layout(NamedTuple):
 
 @cache
 def layout(package: str = "") -> Layout:
-    """Return the layout for the running interpreter, with an installed distribution and what it requires if one is named."""
+    """Return the layout for the running interpreter and, if `package` is named, this installed distribution with its requirements."""
     stdlib = Path(sysconfig.get_path("stdlib")).resolve()
     inside = ROOT / sys.platlibdir / stdlib.name
     installed = installed_files(package)
@@ -89,18 +89,18 @@ def layout(package: str = "") -> Layout:
         *libraries,
     ]
     masks = tuple(inside / name for name in PACKAGES if (stdlib / name).is_dir())
-    # The loader is called by its path inside: the interpreter expects it at a path that differs between distributions.
+    # Call the loader by its path inside, because the interpreter expects it at a path that differs between Linux distributions.
     loading = (str(loader), "--library-path", str(LIBRARIES)) if loader else ()
     return Layout(tuple(binds), masks, (*loading, str(INTERPRETER), *PYTHON_FLAGS, *SERVER, str(WORK)))
 
 
 def host_interpreter() -> Path:
-    """Return the real interpreter, not the link in a virtual environment."""
+    """Return the path of the real interpreter, not of the link in a virtual environment."""
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
 def installed_files(package: str) -> list[Bind]:
-    """Return the files and folders of a distribution and of those that it requires; none without a name."""
+    """Return the files and folders of a distribution and of those that it requires; none if `package` is empty."""
     sources: dict[Path, Path] = {}
     for distribution in packages.with_requirements(package) if package else ():
         tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
@@ -109,19 +109,21 @@ def installed_files(package: str) -> list[Bind]:
 
 
 def folders_of(package: str) -> list[str]:
-    """Return the folders of the host from which a distribution and those that it requires are imported; none without a name."""
+    """Return the folders of the host from which distribution `package` and its requirements are imported; none if it is empty."""
     installed = packages.with_requirements(package) if package else ()
     return list(dict.fromkeys(str(distribution.locate_file("")) for distribution in installed))
 
 
 def module_of(package: str) -> list[str]:
-    """Return the module of a distribution's name; none without a name."""
+    """Return a list with the name of the distribution's module; an empty list if `package` is empty."""
     return [package.replace("-", "_")] if package else []
 
 
 def shared_libraries(stdlib: Path, installed: list[Path]) -> tuple[list[Bind], Path | None]:
-    """Return the libraries that Python, its extension modules and those of installed files load, under each of their names, and the
-    dynamic loader."""
+    """Return the shared libraries to bind, each under all of its names, and the path of the dynamic loader inside.
+
+    They are the libraries that Python, its extension modules and the extension modules in `installed` load.
+    """
     beside = stdlib / "lib-dynload"  # a relocated interpreter reports another path in its config
     extensions = beside if beside.is_dir() else sysconfig.get_config_var("DESTSHARED")
     command = [str(host_interpreter()), "-I", "-S", "-c", LIST_MAPPED, str(extensions)]
@@ -136,7 +138,7 @@ def shared_libraries(stdlib: Path, installed: list[Path]) -> tuple[list[Bind], P
 
 
 def loaded_by(library: Path, loader: Path | None) -> set[Path]:
-    """Return the libraries that a library needs where the dynamic loader finds them; it runs nothing of them."""
+    """Return the paths at which the dynamic loader finds the libraries that a library needs. None of their code is run."""
     if loader is None or library.suffix != ".so":
         return set()
     listed = subprocess.run([loader, "--list", library], capture_output=True, text=True, check=False).stdout
@@ -144,16 +146,16 @@ def loaded_by(library: Path, loader: Path | None) -> set[Path]:
 
 
 def names_of(library: Path) -> list[str]:
-    """Return the names of a library: its file's and those of links to it.
+    """Return the names of a library: the name of its file and the names of links to it.
 
-    Programs load libz.so.1, the file is libz.so.1.3.1.
+    For example, programs load libz.so.1, a link to the file libz.so.1.3.1.
     """
     return [library.name, *_links(library.parent).get(library, [])]
 
 
 @cache
 def _links(folder: Path) -> dict[Path, list[str]]:
-    """Return the links to libraries in a folder: each library's real path → their names."""
+    """Return the names of the links to each library in a folder, by the real path of the library."""
     names: dict[Path, list[str]] = {}
     with os.scandir(folder) as entries:
         links = sorted(entry.name for entry in entries if ".so" in entry.name and entry.is_symlink())

@@ -1,9 +1,9 @@
 """Levels of isolation: the best one that this machine offers, and the command that would enable a better one.
 
 - 4, a machine of its own (gVisor, a micro-VM): not built.
-- 3, level 2 and a control group: not built.
-- 2, namespaces, a root that holds Python and nothing else, a system-call filter, and Landlock. If they cannot be made directly,
-  bubblewrap makes the first two, and Landlock is added if the kernel has it. For programs that a model wrote.
+- 3, level 2 with a control group: not built.
+- 2, namespaces, a root file system that holds only Python, a system-call filter, and Landlock: for programs that a model wrote.
+  If our launcher cannot create these, bubblewrap creates namespaces and root, and Landlock is added if the kernel has it.
 - 1, a subprocess with limits: for code that the user has installed anyway.
 """
 
@@ -31,7 +31,7 @@ INSTALL = {"apt-get": "install -y", "dnf": "install -y", "zypper": "install -y",
 
 @cache
 def probe() -> Level:
-    """Return the best isolation that starts on this machine. It is tried, because settings alone do not show it."""
+    """Return the best isolation of this machine. Start a sandbox to find it, because system settings alone do not show what works."""
     if sys.platform != "linux":
         what_would_do = "run Ratchet on Linux, or in WSL"
         if os.name == "posix":
@@ -76,7 +76,7 @@ def remedy() -> str:
 
 
 def demand(minimum: int) -> Level:
-    """Return the machine's level; RuntimeError if it is below `minimum`."""
+    """Return the machine's level. Raises RuntimeError if it is below `minimum`."""
     level = probe()
     if level.number < minimum:
         raise RuntimeError(

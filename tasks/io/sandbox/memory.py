@@ -1,8 +1,8 @@
-"""Measure the memory that several processes hold together, from the host: inside a sandbox there is no /proc.
+"""Measure on the host the memory that several processes hold together, because a sandbox has no /proc.
 
-The kernel limits the address space of each process, but the sum over several only with control groups, which need privileges. So the
-sum is measured every 50 ms, and the processes are killed if it is too large. Between two measurements they can allocate a few hundred
-MB more; they never hold more than `processes` times `memory_mb`, which is 4 GB with the default limits.
+The kernel limits the address space of each process. It limits the sum over several processes only by control groups, which need
+privileges. So the sum is measured every 50 ms, and the processes are killed if it is too large. Between two measurements they can
+allocate a few hundred MB more. They never hold more than `processes` times `memory_mb`, which is 4 GB with the default limits.
 """
 
 import os
@@ -21,7 +21,7 @@ def can_be_watched() -> bool:
 
 
 def children(process: int) -> list[int]:
-    """Return the children of a process; none if the system does not list them."""
+    """Return the process ids of the children of a process; none if the system does not list them."""
     pids: list[int] = []
     for task in PROC.glob(f"{process}/task/*/children"):
         try:
@@ -32,7 +32,7 @@ def children(process: int) -> list[int]:
 
 
 def family(process: int) -> list[int]:
-    """Return a process and all its descendants."""
+    """Return the process ids of a process and all its descendants."""
     pids = [process]
     for member in pids:
         pids += children(member)
@@ -45,7 +45,7 @@ def held(processes: list[int]) -> int:
 
 
 def proportional(process: int) -> int:
-    """Return the process's private memory in bytes, plus its part of shared memory; 0 if it has ended."""
+    """Return the proportional set size (PSS) of the process in bytes, swap included; 0 if it has ended."""
     try:
         lines = (PROC / str(process) / "smaps_rollup").read_text().splitlines()
     except OSError:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
-NOBODY = 65534  # the user inside, and outside too where root starts the sandbox
+NOBODY = 65534  # the user inside, and also outside if root starts the sandbox
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
@@ -71,9 +71,10 @@ def is_mapped(user: int) -> bool:
 
 
 def fork_map_writer(users: str, groups: str) -> Callable[[], None]:
-    """Fork a process that stays outside the new namespace, and return a function that makes it write the maps of users.
+    """Fork a process that stays outside the new namespace, and return a function that makes it write the maps of users
+    and groups.
 
-    A process inside may map its own user only.
+    A process inside may map only its own user.
     """
     parent, (reader, writer) = os.getpid(), os.pipe()
     child = os.fork()
@@ -110,7 +111,7 @@ def wait(child: int, null: int) -> int:
         os.kill(child, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, stop)
-    for descriptor in (0, 1, 2):  # the child alone keeps them open, so that they close when it ends
+    for descriptor in (0, 1, 2):  # only the child keeps them open, so that they close when it ends
         os.dup2(null, descriptor)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -123,7 +124,7 @@ def exec_command(plan: dict[str, Any]) -> NoReturn:
         call("sethostname", b"sandbox", 7)
         build_root(plan)
         drop_privileges()
-        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # again, because a change of user clears it
         os.chdir(plan["work"])
         install_filter(bytes.fromhex(plan["filter"]))
         os.execve(plan["command"][0], plan["command"], plan["environment"])
@@ -204,7 +205,7 @@ def install_filter(instructions: bytes) -> None:
 
 
 def call(name: str, *arguments: Any) -> int:
-    """Call a function of the C library and return its result; OSError with its name on failure."""
+    """Call a function of the C library and return its result. Raises OSError with the name of the function if it fails."""
     result: int = getattr(LIBC, name)(*arguments)
     if result < 0:
         number = ctypes.get_errno()

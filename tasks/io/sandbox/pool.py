@@ -33,9 +33,10 @@ def run(
 
 
 def outputs(cases: Iterable[Case], *, limits: Limits | None = None, workers: int = 2) -> Iterator[Outputs | Verdict]:
-    """Yield the printed output of each example of a case's doctest, whatever was expected, in the order of the cases.
+    """Yield for each case, in order, the printed outputs of all examples of its doctest. Expected outputs are ignored.
 
-    An example that raises gives None; a program that ends before its last example gives a verdict. Raises as `run` does.
+    The output of an example that raises is None. If the program fails to load or ends before its last example, a verdict is yielded
+    instead. Raises RuntimeError like `run`.
     """
     return _each(cases, Sandbox.observe, isolation(2), limits or Limits(), workers)
 
@@ -46,7 +47,10 @@ def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: in
 
 
 def isolation(minimum: int) -> Isolation:
-    """Return the machine's isolation, proven if it is one for programs of models; RuntimeError if it is below level `minimum`."""
+    """Return the machine's isolation. Test it by all probes first if it is of level 2 or above, for programs that a model wrote.
+
+    Raises RuntimeError if it is below level `minimum` or fails a probe.
+    """
     level = demand(minimum)
     if level.number >= 2:
         prove(level.name)
@@ -85,9 +89,9 @@ def _each(
 
 
 def start_sandbox(name: Isolation, limits: Limits, package: str = "") -> Sandbox:
-    """Start a sandbox, with retries: a machine may be short of memory or processes for a moment.
+    """Start a sandbox. Retry a failed start, because a machine may lack memory or processes for a moment.
 
-    RuntimeError after the last try.
+    Raises RuntimeError after the last try.
     """
     for pause in PAUSES_S:
         time.sleep(pause)
@@ -102,7 +106,7 @@ def start_sandbox(name: Isolation, limits: Limits, package: str = "") -> Sandbox
 
 
 class Worker:
-    """Runs cases one at a time; starts a sandbox for the first case, and a new one after each case that broke it."""
+    """Runs cases one at a time. Starts a sandbox for the first case, and a new one after each case that left it unusable."""
 
     def __init__(self, name: Isolation, limits: Limits) -> None:
         self.name, self.limits = name, limits

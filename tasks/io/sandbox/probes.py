@@ -10,7 +10,7 @@ from tasks.io.sandbox.records import Case, Isolation, Limits
 
 LIMITS = Limits(wall_s=2.0, cpu_s=1.0, memory_mb=128)
 
-# Each sets `escaped` if it got out. A sandbox may also stop it by an exception or by killing it.
+# An attempt that succeeds sets `escaped` to a true value. A sandbox may stop an attempt by an exception, or kill it.
 ATTEMPTS = {
     "reach the network": """
 import socket

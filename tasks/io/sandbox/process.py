@@ -21,7 +21,7 @@ from tasks.io.sandbox.run_tests import perform, run_tests
 
 T = TypeVar("T")
 START_S = 20.0
-GRACE_S = 5.0  # past a case's own limit, before the sandbox counts as dead
+GRACE_S = 5.0  # added to a case's own time limit; after both, the sandbox counts as dead
 DETAIL = 300
 ADDRESS = re.compile(r"\b(?:9[3-5]|139|140|187|281)\d{12}\b")
 """A number that `id` may have returned: within the address ranges of processes on Linux, x86-64 and arm64."""
@@ -34,9 +34,9 @@ class Died(Exception):
 
 
 class Sandbox:
-    """A fork server under the isolation `name`. RuntimeError if it does not start.
+    """A fork server under the isolation `name`. Raises RuntimeError if it does not start.
 
-    Its programs can import the installed distribution `package` too, if one is named.
+    If `package` names an installed distribution, its programs can import that too.
     """
 
     def __init__(self, name: Isolation, limits: Limits, package: str = "") -> None:
@@ -60,7 +60,7 @@ class Sandbox:
                 raise RuntimeError(lines[-1] if lines else f"{name} did not start") from None
 
     def start(self, name: Isolation, server: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start the process that all processes of this sandbox descend from."""
+        """Start the process from which all other processes of this sandbox descend."""
         with tempfile.TemporaryFile() as rules:
             command, options = self.command(name, rules)
             process = subprocess.Popen(
@@ -72,7 +72,7 @@ class Sandbox:
                 **options,
             )
         with contextlib.suppress(OSError):
-            # If memory runs out, the kernel shall kill the sandbox, not this process.
+            # If memory runs out, let the kernel kill the sandbox, not this process.
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
         return process
 
@@ -83,7 +83,7 @@ class Sandbox:
         if name == "namespaces":
             return launch.namespaces(self.limits, self.package), {}
         if name == "bubblewrap":
-            # bwrap would keep the user root, and the kernel does not limit the number of root's processes.
+            # Do not run bwrap as root: it keeps its user, and the kernel does not limit the number of root's processes.
             nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
             return launch.bubblewrap(self.limits, rules, self.package), {"pass_fds": [rules.fileno()], **nobody}
         assert self.folder
@@ -95,7 +95,7 @@ class Sandbox:
         return self.in_new_process(lambda program: self._run_tests(case, program))
 
     def observe(self, case: Case) -> Outputs | Verdict:
-        """Return the printed output of each example of a case; a verdict if the program ended before the last one."""
+        """Return the printed output of each example of a case; a verdict if the program fails to load or ends before the last one."""
         return self.in_new_process(lambda program: self._run_examples(case, program))
 
     def in_new_process(self, work: Callable[[Connection], T]) -> T | Verdict:
@@ -111,7 +111,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def program(self) -> Iterator[Connection]:
-        """Open a connection to a new program's process, which shares nothing with this one but two pipes."""
+        """Open a connection to a new process for a program. It shares only two pipes with this process."""
         server_reads, requests = os.pipe()
         answers, server_writes = os.pipe()
         try:
@@ -146,7 +146,7 @@ class Sandbox:
             return Verdict(failure.kind, 0, self.tidy(failure.detail))
 
     def held(self) -> int:
-        """Return the bytes of memory that a case's processes hold together; 0 for a single process, which the kernel limits."""
+        """Return the bytes of memory that a case's processes hold together; 0 for a single one, which the kernel limits."""
         server = [self.process.pid] if self.folder else memory.children(self.process.pid)
         processes = [
             member for parent in server for leader in memory.children(parent) for member in memory.family(leader)
@@ -187,7 +187,7 @@ class Sandbox:
 
     def close(self) -> None:
         """End every process and remove every file."""
-        self.server.close()  # the server ends, and what it runs with it
+        self.server.close()  # this ends the server and the processes that it started
         for stop in (self.process.terminate, self.process.kill):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_S)

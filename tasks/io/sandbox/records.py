@@ -34,11 +34,11 @@ class Limits:
 
     wall_s: float = 5.0
     cpu_s: float = 4.0
-    """CPU time of each of its processes; the kernel counts whole seconds."""
+    """CPU time of each process of the case; the kernel counts whole seconds."""
     memory_mb: int = 512
-    """Address space of each of its processes, and memory of all of them together."""
+    """Address space of each process of the case, and memory of all of them together."""
     processes: int = 8
-    """Processes and threads at once, the first included. Level 1 cannot enforce this limit."""
+    """Number of processes and threads at the same time, including the first. Level 1 cannot enforce this limit."""
     output_bytes: int = 256 * 1024
     """Printed output of one step: the program, or one example."""
     file_bytes: int = 16 * 1024 * 1024
@@ -73,7 +73,7 @@ class Level:
     remedy: str = ""
     """Command that would enable level 2."""
     walls: tuple[str, ...] = ()
-    """Mechanisms that isolate a program from the machine, beside limits."""
+    """Mechanisms that isolate a program from the machine, besides the resource limits."""
 
     def __str__(self) -> str:
         return f"{self.number} ({': '.join(filter(None, (self.name, ', '.join(self.walls))))})"

@@ -1,11 +1,14 @@
 """Run the tests of a program from outside: send sources into the sandbox and check the answers that come back.
 
-The expected output of a doctest never enters the sandbox, nor does the expected value of a script's assertion if the two can be
-separated (`script.py`): a program that has taken over its own process still has to produce the right values. The other statements of
-a script run in the program's process and must end in an exception that only their last line can raise. A program can cheat there, by
-an object that equals everything or by a jump to the last line; no harness in the same interpreter can prevent it, so the verdict is
-marked `inside`. It is marked so too if the value that comes out is itself the result of a comparison (`taint.py`), in a script or a
-doctest. The last source must fail: this exposes a process that always reports success.
+The expected output of a doctest never enters the sandbox. Neither does the expected value of a script's assertion, if it can be
+separated from the tested expression (`script.py`). So even a program that has taken over its own process must produce the right values.
+
+The other statements of a script run in the program's process, and must end in an exception that only their last line can raise. There
+a program can cheat, by an object that equals everything or by a jump to the last line. No harness in the same interpreter can prevent
+it, so the verdict is marked `inside`. A verdict is also marked `inside` if the value that comes out, in a script or a doctest, is
+itself the result of a comparison (`taint.py`).
+
+The last source must fail. This exposes a process that always reports success.
 """
 
 import ast
@@ -25,22 +28,23 @@ from tasks.io.sandbox.taint import Scope
 
 TESTS = "<tests>"
 LENIENT = doctest.NORMALIZE_WHITESPACE
-"""Doctest options for every example, in addition to its own. With ELLIPSIS, `'a lon...'` would accept a text that was not shortened.
+"""Doctest options for every example, in addition to its own. ELLIPSIS is left out, because with it an expected `'a lon...'` would accept
+a text that was not shortened.
 
-`True` passes for an expected `1`, as in doctest. Both leniences hardly matter: of the 1,147 functions of the default packages,
-DONT_ACCEPT_TRUE_FOR_1 loses one, whose docstring says 1 and whose body returns True; exact white space loses one and gains one (which
-strips white space, so that returning its argument unchanged passed too).
+`True` passes for an expected `1`, as in doctest. Neither that nor lenient white space matters much. Of the 1,147 functions of the default
+packages, DONT_ACCEPT_TRUE_FOR_1 would lose one, whose docstring says 1 and whose body returns True. Exact white space would lose one and
+gain one. The gained one strips white space, so with lenient white space a body that returns its argument unchanged passed too.
 """
 
 Where = Literal["inside", "outside"]
 Execute = Callable[[str, str, str], Answer]
-"""Runs (source, mode of compilation, file name) in the program's namespace; Failed if its process ends before it answers."""
+"""Runs (source, compilation mode, file name) in the program's namespace. Raises Failed if its process ends before it answers."""
 
 
 def run_tests(program: str, tests: Tests, execute: Execute) -> Iterator[Where]:
     """Run the program, then its tests.
 
-    Yield where each executed expectation is compared; Failed if the program or a test fails.
+    Yields where each executed expectation is compared. Raises Failed if the program or a test fails.
     """
     load(program, tests, execute)
     yield from (run_examples if tests.kind == "doctest" else run_script)(tests, execute)
@@ -50,7 +54,7 @@ def run_tests(program: str, tests: Tests, execute: Execute) -> Iterator[Where]:
 
 
 def load(program: str, tests: Tests, execute: Execute) -> None:
-    """Run the prelude and the program; Failed if one raises."""
+    """Run the prelude and the program. Raises Failed if one of them raises."""
     for source in (tests.prelude, program):
         answer = execute(source, "exec", FILE)
         if answer.phase == "compile":
@@ -61,7 +65,7 @@ def load(program: str, tests: Tests, execute: Execute) -> None:
 def perform(program: str, tests: Tests, execute: Execute) -> Iterator[str | None]:
     """Run the program and a docstring's examples.
 
-    Yield the output of each, None if it raises; Failed if they cannot be run.
+    Yields the output of each example, None if it raises. Raises Failed if the program fails or the examples cannot be parsed.
     """
     load(program, tests, execute)
     for example in read_examples(tests.code):
@@ -86,13 +90,13 @@ def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
 
 
 def check(question: script.Question, execute: Execute) -> Where:
-    """Evaluate the question's expression in the sandbox; Failed unless its value is the expected one.
+    """Evaluate the question's expression in the sandbox. Raises Failed unless its value is the expected one.
 
-    Return where it was compared: inside too if the value cannot leave the sandbox, and it is asked whether it holds a literal, as a range may,
-    or whether it is above or below one, as a large set may be.
+    Returns where the value was compared. A value that cannot leave the sandbox is compared inside, if the question is whether it contains a
+    literal (as a range may) or whether it is above or below one (as a large set may be).
     """
     expression = question.expression
-    if question.membership or question.order:  # evaluated once: a generator's next value is another
+    if question.membership or question.order:  # evaluate it once, because a generator's next value differs
         expression = f"({script.VALUE} := {expression})"
     answer = execute(expression, "eval", TESTS)
     expect_success(answer)
@@ -102,7 +106,7 @@ def check(question: script.Question, execute: Execute) -> Where:
         raise forged() from None
     try:
         holds = question.holds(value)
-    except Exception as error:  # as the comparison would have raised in the script
+    except Exception as error:  # the comparison would have raised in the script too
         if isinstance(value, Thing) and (about_value := question.membership or (value.builtin and question.order)):
             run_to_end(f"assert {about_value}{question.message and f', {question.message}'}", execute)
             return "inside"
@@ -118,12 +122,15 @@ def shown(value: Any) -> str:
     """Return a short form of a value."""
     try:
         return reprlib.repr(value)
-    except ValueError:  # Python refuses to print an integer of so many digits
+    except ValueError:  # Python refuses to print an integer of too many digits
         return f"<a long {type(value).__name__}>"
 
 
 def run_to_end(source: str, execute: Execute) -> None:
-    """Run statements of a script to their end, which must raise a secret of their last line: no exception would prove nothing."""
+    """Run statements of a script and check that they reach their end, where an added line raises a secret.
+
+    The absence of an exception would prove nothing.
+    """
     token = secrets.token_hex()
     answer = execute(f"{source}\nraise AssertionError({token!r})\n", "exec", TESTS)
     if token not in answer.error:
@@ -149,7 +156,7 @@ def prints_values(source: str, scope: Scope) -> bool:
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True  # nothing can have been compared
+        return True  # it does not compile, so it compares nothing
     from_program = True
     for statement in body:
         from_program &= (
@@ -162,7 +169,7 @@ def prints_values(source: str, scope: Scope) -> bool:
 
 
 def read_examples(code: str) -> list[doctest.Example]:
-    """Parse a docstring's examples; Failed if that is impossible."""
+    """Parse a docstring's examples. Raises Failed if that is impossible."""
     try:
         return doctest.DocTestParser().get_examples(code)
     except ValueError as error:
@@ -170,7 +177,7 @@ def read_examples(code: str) -> list[doctest.Example]:
 
 
 def flags_of(example: doctest.Example) -> int:
-    """Return the doctest options of an example. White space is lenient unless the example switches it."""
+    """Return the doctest options of an example. White space is lenient unless the example switches that off."""
     switched_on = sum(flag for flag, on in example.options.items() if on)
     switched_off = sum(flag for flag, on in example.options.items() if not on)
     return (LENIENT | switched_on) & ~switched_off
@@ -191,9 +198,9 @@ def compare(example: doctest.Example, answer: Answer, flags: int) -> None:
 
 
 def expect_success(answer: Answer) -> None:
-    """Raise Failed if there was an exception."""
+    """Raise Failed if the answer reports an exception."""
     if answer.phase:
-        raise Failed(cast(VerdictKind, answer.kind), answer.error)  # `Connection` lets no other words through
+        raise Failed(cast(VerdictKind, answer.kind), answer.error)  # `Connection` refuses answers of any other kind
 
 
 def exception_name(text: str) -> str:

@@ -1,13 +1,17 @@
-"""Split a test script into steps: expressions to evaluate inside the sandbox, with their checks outside, and other statements.
+"""Split a test script into steps: expressions that are evaluated inside the sandbox and checked outside, and other statements.
 
-Of `assert f(2) == 4` only `f(2)` goes into the sandbox; its value comes out as plain data and is compared here. So an object that
-equals everything, a patched builtin or a jump over the assertion does not help a program, and it cannot find the `4`.
+Of `assert f(2) == 4`, only `f(2)` goes into the sandbox. Its value comes out as plain data and is compared here. So a program cannot
+cheat by an object that equals everything, a patched builtin or a jump over the assertion, and it cannot find the `4`.
 
-An assertion is split if it is one expression or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also under `not`, in
-`abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, such as
-HumanEval's `check(f)`, is replaced by its leading assertions and the rest. That rest, and all other statements, run inside.
-An object of the program's own class equals no literal here and is below none, whatever its methods return; whether it holds one, as in
-`3 in range(9)`, is asked inside. So is whether a collection or a text that is too large to come out is above or below one, if it is of builtin types alone.
+An assertion is split if it is one expression, or the comparison of one with a literal (`==`, `<`, `in`, `is None`, …). These may also
+be under `not`, in `abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. If a statement calls a function of the
+script, such as HumanEval's `check(f)`, the call is replaced by the function's leading assertions and a call of the rest. That rest,
+and all other statements, run inside.
+
+An object of the program's own class equals no literal here and is below none, whatever its methods return. Two kinds of assertions
+about values that cannot come out are run inside: that a value contains a literal, as in `3 in range(9)`; and that a value which is too
+large to come out is above or below a literal, if it consists of builtin types only.
+
 A step is marked `inside` if something in it may be compared in the program's process (`taint.py`).
 """
 
@@ -25,7 +29,7 @@ from typing import Any
 from tasks.io.sandbox.taint import Scope
 
 Check = Callable[[Any], Any]
-"""Takes the value of an expression; its result is true if the assertion holds."""
+"""A function of the value of an expression. Its result is true if the assertion holds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Statements:
 
     source: str
     inside: bool = True
-    """True if something may be compared in it."""
+    """True if the source may compare something."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,15 @@ class Question:
     inside: bool = False
     """True if the value may be the result of a comparison inside the sandbox."""
     membership: str = ""
-    """Source of the assertion about `VALUE` if it asks whether the value holds a literal, which a value that cannot come out tells inside."""
+    """Source of the assertion, with `VALUE` for the value, if it is about whether the value contains a literal; else empty. It runs inside if
+    the value cannot come out."""
     order: str = ""
-    """The same if it asks whether the value is above or below a literal, which only a value of builtin types tells inside."""
+    """The same for an assertion about whether the value is above or below a literal. It runs inside only if the value consists of builtin
+    types."""
 
 
 def steps(script: str, entry: str = "") -> list[Statements | Question]:
-    """Return the script's steps in order; none for an empty one. A script that does not parse is one step, whose run gives the error.
+    """Return the script's steps in order; none for an empty one. A script that does not parse is one step, which raises the error when it is run.
 
     `entry` is the name of the tested function or class.
     """
@@ -66,7 +72,7 @@ def steps(script: str, entry: str = "") -> list[Statements | Question]:
 
 
 def parts(body: Sequence[ast.stmt], scope: Scope) -> Iterator[Statements | Question]:
-    """Yield a step for each statement."""
+    """Yield a step for each statement, or for each part of an assertion that is joined by `and`."""
     for statement in unfolded(body):
         for part in conjuncts(statement):
             yield question(part, scope) or Statements(ast.unparse(part), not scope.compares_nothing(part))
@@ -100,10 +106,10 @@ ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 DISTANCES = ("abs", "fabs", "math.fabs")
 CLOSE = ("isclose", "math.isclose")
 COMPARING = {"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", *DISTANCES, *CLOSE}
-"""Functions that compare: inside, the program could replace them."""
+"""Functions that compare. Inside the sandbox the program could replace them."""
 UNKNOWN = object()
 VALUE = "_value_of_question"
-"""The name of a value inside the sandbox."""
+"""The name of the variable that holds the value of a question inside the sandbox."""
 
 
 def conjuncts(statement: ast.stmt) -> list[ast.stmt]:
@@ -134,7 +140,7 @@ def question(statement: ast.stmt, scope: Scope) -> Question | None:
 
 
 def about_value(test: ast.expr, part: ast.expr, comparisons: tuple[type[ast.cmpop], ...]) -> str:
-    """Return `3 in VALUE` for `3 in part`, also under `not`; an empty string for a test without one of these comparisons of the part."""
+    """Return `3 in VALUE` for `3 in part`, also under `not`; an empty string if the test is not such a comparison of `part`."""
     match test:
         case ast.UnaryOp(ast.Not(), inner) if source := about_value(inner, part, comparisons):
             return f"not {source}"
@@ -147,7 +153,7 @@ def about_value(test: ast.expr, part: ast.expr, comparisons: tuple[type[ast.cmpo
 
 
 def separate(test: ast.expr) -> tuple[ast.expr, Check]:
-    """Split a test into the expression to evaluate inside and the check of its value; the full test if it cannot be split."""
+    """Split a test into the expression to evaluate inside and the check of its value. A test that cannot be split is evaluated whole."""
     match test:
         case ast.UnaryOp(ast.Not(), inner):
             part, check = separate(inner)
@@ -170,7 +176,7 @@ def unsplit(test: ast.expr) -> tuple[ast.expr, Check]:
 def separate_literal(
     left: ast.expr, right: ast.expr, combine: Callable[[Any, Any], Any]
 ) -> tuple[ast.expr, Check] | None:
-    """Split a comparison of which one side is a literal; None if neither is."""
+    """Split a comparison that has a literal on one side; None if it has none."""
     if (constant := literal(right)) is not UNKNOWN:
         part, check = separate(left)
         return part, lambda value: combine(check(value), constant)
@@ -189,7 +195,7 @@ def literal(node: ast.expr) -> Any:
 
 
 def comparable(comparison: ast.cmpop, right: ast.expr) -> bool:
-    """Return True if a decoded value can be compared this way. Identity is kept for None, True and False only."""
+    """Return True if a decoded value can be compared this way. Only None, True and False keep their identity."""
     if isinstance(comparison, ast.Is | ast.IsNot):
         return isinstance(right, ast.Constant) and (right.value is None or isinstance(right.value, bool))
     return True

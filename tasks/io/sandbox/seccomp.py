@@ -1,11 +1,12 @@
 """The system-call filter of a sandbox: it refuses calls that tested programs do not need and that attacks on kernels use.
 
 A classic BPF program in the form that `prctl(PR_SET_SECCOMP)` and `bwrap --seccomp` take. Numbers are those of the
-kernel's tables for x86-64 and arm64; on another machine there is no filter, and so no sandbox.
+kernel's tables for x86-64 and arm64. Other machines have no filter and so no sandbox of level 2.
 
-It lists refused calls, not allowed ones: the calls of CPython and the C library change with their versions (rseq, openat2, statx,
-futex_waitv, map_shadow_stack, …), and an omission would fail correct programs on some machines only. To make the list complete,
-every call of the tables up to `NEWEST` was reviewed. Later calls fail with ENOSYS, which a C library treats as an older kernel.
+The filter lists refused calls, not allowed ones. The calls of CPython and the C library change with their versions (rseq, openat2,
+statx, futex_waitv, map_shadow_stack, …), so a call that a list of allowed ones omits would fail correct programs, on some machines
+only. To make the list complete, every call of the tables up to `NEWEST` was reviewed. Later calls fail with ENOSYS, as on an older
+kernel, for which C libraries are prepared.
 """
 
 import errno
@@ -24,7 +25,7 @@ NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag
 LOCAL_FAMILIES = (1, 2, 10)
 
 NEWEST = 469  # of Linux 6.18
-# The same number on both: tables are common from 424 on.
+# Calls with the same number on both architectures, whose tables are the same from 424 on.
 COMMON_REFUSED = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_getfd": 438, "process_madvise": 440,
@@ -71,7 +72,7 @@ Instruction = tuple[int, int, int, int]
 
 
 def program(machine: str | None = None, *, times: bool = True) -> bytes:
-    """Return the filter for this kind of machine; RuntimeError if there is none.
+    """Return the filter for this kind of machine. Raises RuntimeError if there is none.
 
     Without `times`, file times cannot be changed.
     """

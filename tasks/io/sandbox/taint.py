@@ -1,10 +1,10 @@
 """Decide whether an expression's value comes from the program, or may be the result of a comparison made inside the sandbox.
 
-A value of the program that is compared outside has to be right, whatever the program did to its process. A comparison that runs in
-the program's process can be cheated, by an object that equals everything or by a patched `count`, and its result is always the same
-`True`. So an expression counts as a program value only if everything between the program and the value is on a list of functions that
-do not compare: `sorted(f(1))` is one; `[2].count(f(1))`, `operator.eq(f(1), 2)`, `same(f(1), 2)`, `f(1).equals(2)` and
-`sum(f(x) == 2 for x in y)` are not.
+If a value of the program is compared outside, it must be right, whatever the program did to its process. A program can cheat a
+comparison that runs in its own process, by an object that equals everything or by a patched `count`, because the expected result is
+always the same `True`. So an expression counts as a program value only if all functions between the program and the value are on a
+list of functions that do not compare. `sorted(f(1))` is a program value. `[2].count(f(1))`, `operator.eq(f(1), 2)`, `same(f(1), 2)`,
+`f(1).equals(2)` and `sum(f(x) == 2 for x in y)` are not.
 """
 
 import ast
@@ -12,17 +12,17 @@ import builtins
 from collections.abc import Iterable
 
 ALONE = ("next", "iter", "bool", "min", "max")
-"""Return contents of their single argument. A second argument may be the expected value: `next(f(1), 2)`, `min(f(1), 2)`."""
+"""Functions that return contents of their single argument. A second argument may be the expected value: `next(f(1), 2)`, `min(f(1), 2)`."""
 CARRIERS = (
     "list", "tuple", "set", "frozenset", "dict", "sorted", "reversed", "enumerate", "islice", "itertools.islice", "len", "sum", "str",
     "repr", "print", "bytes", "int", "float", "complex", "abs", "round", "ord", "chr", "type",
 )  # fmt: skip
-"""Return contents of their first argument."""
+"""Functions that return contents of their first argument."""
 SHAPING = (
     "pop", "split", "rsplit", "splitlines", "partition", "rpartition", "strip", "lstrip", "rstrip", "encode", "decode", "ljust", "rjust",
     "center", "zfill", "expandtabs", "to_bytes", "hex", "astype", "reshape", "tolist",
 )  # fmt: skip
-"""Methods that return contents of their object and take options only. Other methods may compare the object with an argument."""
+"""Methods that return contents of their object and whose arguments are only options. Other methods may compare the object with an argument."""
 
 
 class Scope:

@@ -1,1 +1,2 @@
-"""Code that runs inside the sandbox. Standard library only: no other package exists there, not even this one's parents."""
+"""Code that runs inside the sandbox. It imports only itself and the standard library, because nothing else exists there, not even the
+code of its parent packages."""

@@ -51,7 +51,7 @@ def kill_all() -> None:
 
 
 def kill_family(leader: int) -> None:
-    """Without a namespace: kill the leader's group, then every orphan that this process has adopted."""
+    """Kill the leader's process group, then every orphan that this process has adopted. This is for a sandbox without a namespace."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
     children = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -63,7 +63,7 @@ def kill_family(leader: int) -> None:
 
 
 def reap() -> bool:
-    """Reap one ended child; False if there is no child."""
+    """Wait for a child to end and reap it. Return False if there is no child."""
     try:
         os.wait4(-1, 0)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""Messages over pipes, with length prefixes: of the payload, and of each text field in it."""
+"""Messages over pipes. The payload has a length prefix, and so has each text field in it."""
 
 import os
 
@@ -36,7 +36,7 @@ def pack(*fields: str) -> bytes:
 
 
 def unpack(payload: bytes) -> list[str]:
-    """Return the fields of a payload; UnicodeDecodeError if they are not text."""
+    """Return the fields of a payload. Raises UnicodeDecodeError if they are not text."""
     fields, start = [], 0
     while start < len(payload):
         first = start + 4

@@ -22,16 +22,16 @@ def version() -> int:
 
 
 def restrict(work: Path) -> None:
-    """Restrict this process for good, if the kernel has Landlock. OSError if it has and refuses."""
+    """Restrict this process permanently, if the kernel has Landlock. Raises OSError if the kernel has it and refuses."""
     if not (abi := version()):
         return
     read = READ_FILE | READ_FOLDER
     every = (1 << (13 + (abi >= 2) + (abi >= 3))) - 1
-    never = EXECUTE | MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE  # in `work`: neither programs nor devices
+    never = EXECUTE | MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE  # in `work`: no execution, no new devices
     rights = [every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0]
     attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (abi >= 4) + (abi >= 6))]
     rules = call(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
-    # A rule on a folder covers everything below it. So execution is allowed in the siblings of `work` and its parents alone.
+    # A rule on a folder covers everything below it. So execution is allowed only in the siblings of `work` and of its parents.
     work_and_parents = {work, *work.parents}
     programs = [
         path
@@ -50,7 +50,7 @@ def restrict(work: Path) -> None:
 
 
 def call(number: int, *arguments: Any) -> int:
-    """Make a system call of Landlock and return its result; OSError on failure."""
+    """Make a system call of Landlock and return its result. Raises OSError if it fails."""
     result: int = ctypes.CDLL(None, use_errno=True).syscall(number, *arguments)
     if result < 0:
         failure = ctypes.get_errno()

@@ -21,7 +21,7 @@ from tasks.io.sandbox.guest.frames import pack, receive, send, unpack
 from tasks.io.sandbox.guest.values import encode
 
 FILE = "solution.py"
-PRINTED_TOO_MUCH = 77  # an exit status
+PRINTED_TOO_MUCH = 77  # an exit code
 MOST_DESCRIPTORS = 64
 MOST_TEXT = 10_000  # characters of an exception
 FUTURE: dict[str, Any] = {name: getattr(__future__, name) for name in __future__.all_feature_names}
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     phase: str
     """Phase in which it failed: `compile` or `run`; empty if it did not fail."""
     kind: str
-    """Kind of verdict that the exception leads to; empty without one."""
+    """Kind of verdict that the exception leads to; empty if there was no exception."""
     error: str
     """Last lines of the traceback."""
     output: str
@@ -82,7 +82,7 @@ def close_all_but(*kept: int) -> None:
 def restrict(limits: dict[str, Any], alone: bool) -> None:
     """Set the kernel's limits on this process.
 
-    `alone`: it runs in a namespace in which only the sandbox's processes count.
+    `alone`: also limit the number of processes, because it runs in a namespace that counts only those of the sandbox.
     """
     cap(resource.RLIMIT_CPU, math.ceil(limits["cpu_s"]), spare=1)
     cap(resource.RLIMIT_FSIZE, limits["file_bytes"])
@@ -93,18 +93,18 @@ def restrict(limits: dict[str, Any], alone: bool) -> None:
         cap(resource.RLIMIT_AS, limits["memory_mb"] << 20)
         cap(resource.RLIMIT_MEMLOCK, 0)
     if alone:
-        cap(resource.RLIMIT_NPROC, limits["processes"] + 2)  # the server and the launcher
+        cap(resource.RLIMIT_NPROC, limits["processes"] + 2)  # besides them, the server and the launcher count
 
 
 def cap(which: int, value: int, spare: int = 0) -> None:
-    """Lower a limit for good: the soft limit to `value`, the hard limit to `spare` above it."""
+    """Lower a limit permanently: the soft limit to `value`, the hard limit to `spare` above it."""
     hard = resource.getrlimit(which)[1]
     most = value + spare if hard == resource.RLIM_INFINITY else min(value + spare, hard)
     resource.setrlimit(which, (min(value, most), most))
 
 
 def answer_requests(requests: int, answers: int, output_limit: int) -> None:
-    """Run every source that arrives. The functions it needs are bound to locals first: a program can patch modules."""
+    """Run every source that arrives. Bind the needed functions to local names first, because a program can patch modules."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = sys.modules["__main__"] = module
     pid, process, run, take, give, fields, payload = (
@@ -120,7 +120,7 @@ def answer_requests(requests: int, answers: int, output_limit: int) -> None:
         token, mode, name, source = fields(request)
         answer = run(source, mode, name, module.__dict__, output_limit)
         if process() != pid:
-            return  # a fork that the program made came back here
+            return  # this process is a fork that the program made
         give(answers, payload(token, *answer))
 
 
@@ -131,14 +131,14 @@ def attempt(source: str, mode: str, name: str, namespace: dict[str, Any], output
     try:
         code = compile(source, name, mode, future_flags(namespace), True)
         phase = "run"
-        result = eval(code, namespace)  # statements come to None
+        result = eval(code, namespace)  # None for statements
         value = encode(result) if mode == "eval" else ""
         phase = ""
     except BaseException as error:  # SystemExit and KeyboardInterrupt are failures of the program like any other
         kind = kind_of(error)
         text = "".join(traceback.format_exception_only(error))[:MOST_TEXT]
         if isinstance(error, SyntaxError):
-            text = text.splitlines(keepends=True)[-1]  # after the lines that show the place
+            text = text.splitlines(keepends=True)[-1]  # without the lines that show the place
     return Answer(phase, kind, text, spool.getvalue(), value)
 
 

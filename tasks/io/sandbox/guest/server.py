@@ -1,6 +1,6 @@
-"""The fork server of a sandbox: `python -m tasks.io.sandbox.guest.server WORK LIMITS [MODULE]`, of which a module is imported before the forks.
+"""The fork server of a sandbox: `python -m tasks.io.sandbox.guest.server WORK LIMITS [MODULE]`.
 
-It reads commands from descriptor 0, a socket, and replies:
+It imports the module, if one is named, before it forks. It reads commands from descriptor 0, a socket, and replies:
 
     begin, and two descriptors   begun: a program's process waits in an empty folder; it reads from the first and writes to the second
     status                       running, or the exit code and the seconds of CPU time
@@ -32,7 +32,7 @@ COMMON = (  # modules that programs often import: imported once, before the fork
     "unittest", "urllib.parse", "uuid", "weakref", "zlib",
 )  # fmt: skip
 MOST_WORD = 64  # bytes
-PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
+PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # environment variables
 
 
 def main(work: Path, limits: dict[str, Any], *modules: str) -> None:
@@ -40,7 +40,7 @@ def main(work: Path, limits: dict[str, Any], *modules: str) -> None:
     client = private_socket()
     prepare(work, modules)
     folder = fresh_folder(work)
-    os.dup2(0, 2)  # until here, errors tell why it does not start
+    os.dup2(0, 2)  # until here, stderr tells the host why the server does not start
     client.send(b"ready")
     clean = True
     while clean and (descriptors := await_case(client)):
@@ -72,7 +72,7 @@ def await_case(client: socket.socket) -> list[int]:
 
 
 def prepare(work: Path, modules: Iterable[str]) -> None:
-    """Prepare the state that every program's process is forked from."""
+    """Prepare the state of this process, from which every program's process is forked."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.getpid() == 1:  # in a namespace of its own

@@ -1,7 +1,7 @@
 """Serialise values of expressions: encoded inside the sandbox, decoded outside and compared there.
 
 A value arrives as plain builtin objects, without any method that the program defined. Any other object arrives as a `Thing`,
-which equals nothing: an object with an `__eq__` of its own cannot pass a comparison.
+which equals nothing. So an object with an `__eq__` of its own cannot pass a comparison.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
 MOST_DIGITS = 1_000  # of a decimal number
-MOST_DEPTH = 200  # of values in values: decoding makes several calls for each, of which Python allows some 1,000
-MOST_PARTS = 1_000_000  # that are looked at of a value
+MOST_DEPTH = 200  # of nested values: decoding nests several calls for each, and Python allows about 1,000
+MOST_PARTS = 1_000_000  # of a value that `is_builtin` examines
 END: Any = object()
 ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
 COLLECTIONS: tuple[type, ...] = (list, tuple, set, frozenset, type({}.keys()))
@@ -33,7 +33,7 @@ class Thing:
     kind: str
     truth: bool
     builtin: bool
-    """True if it and all in it are of builtin types: it is too large, and no method of the program's compares it."""
+    """True if it and its contents are of builtin types. It is then too large or too deep, and no method of the program compares it."""
 
     def __bool__(self) -> bool:
         return self.truth
@@ -55,8 +55,8 @@ def encode(value: object) -> str:
 def plain(value: object, depth: int = 0) -> Any:
     """Return the value in JSON types: itself, or a list of its kind and its parts.
 
-    A subclass is encoded as its builtin base; a set or a dict whose keys would have no hash then, as a thing. `depth` is the number of
-    values that this one is in; RecursionError beyond `MOST_DEPTH`.
+    A value of a subclass is encoded as its builtin base. A set or a dict whose keys would then have no hash is encoded as a thing.
+    `depth` is the number of values that contain this one. Raises RecursionError beyond `MOST_DEPTH`.
     """
     if depth > MOST_DEPTH:
         raise RecursionError
@@ -87,15 +87,17 @@ def plain(value: object, depth: int = 0) -> Any:
 
 
 def has_hash(form: Any) -> bool:
-    """Return True if what is decoded of this form can be in a set."""
+    """Return True if the value that is decoded from `form` can be in a set."""
     if type(form) is not list or form[0] not in ("list", "tuple", "set", "dict"):
         return True
     return form[0] == "tuple" and all(map(has_hash, form[1:]))
 
 
 def ratio(number: Fraction | Decimal) -> Any:
-    """Encode a number exactly, so that a tenth is not the float 0.1; as the nearest float if it is not finite or has
-    many digits."""
+    """Encode a number exactly, so that one tenth differs from the float 0.1.
+
+    A decimal number that is not finite or has a very large or small exponent is encoded as the nearest float.
+    """
     small = isinstance(number, Fraction) or (number.is_finite() and abs(number.adjusted()) <= MOST_DIGITS)
     if not small:
         return plain(float(number))
@@ -103,12 +105,15 @@ def ratio(number: Fraction | Decimal) -> Any:
 
 
 def thing(value: object, builtin: bool = False) -> list[Any]:
-    """Encode a value that is not plain: the name of its class, its truth value, and whether it is known to be of builtin types alone."""
+    """Encode a value that is not plain: the name of its class, its truth value, and whether it is known to consist of builtin types only."""
     return ["thing", type(value).__name__[:100], bool(value), builtin]
 
 
 def is_builtin(value: object) -> bool:
-    """Return True if a value and all in it are of these very types, no subclasses; False for one of more than `MOST_PARTS`."""
+    """Return True if a value and all its contents have a builtin type of `ATOMS`, `dict` and the collections above, not a subclass.
+
+    Return False for a value of more than `MOST_PARTS` parts.
+    """
     parts: list[Iterator[Any]] = [iter([value])]
     seen = set[int]()  # a value may hold itself
     for _ in range(MOST_PARTS):
@@ -121,7 +126,7 @@ def is_builtin(value: object) -> bool:
         seen.add(id(part))
         if type(part) is dict:
             parts += [iter(part), iter(part.values())]
-        elif type(part) is ITEMS_VIEW:  # its pairs exist for a moment, and a later one may have the id of one before
+        elif type(part) is ITEMS_VIEW:  # its pairs are temporary, and a later one may have the id of an earlier one
             parts.append(chain.from_iterable(part))
         elif type(part) in COLLECTIONS:
             parts.append(iter(part))
@@ -131,7 +136,7 @@ def is_builtin(value: object) -> bool:
 
 
 def decode(text: str) -> Any:
-    """Return the value that `encode` wrote; ValueError if it cannot have written this. The text is not trusted."""
+    """Return the value that `encode` wrote. The text is not trusted: raises ValueError if `encode` cannot have written it."""
     try:
         return decode_plain(json.loads(text[: MOST_TEXT + 1]))
     except (TypeError, IndexError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
