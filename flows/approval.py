@@ -100,22 +100,15 @@ def _asked_by(decision: PromotionDecision) -> FlowRun | None:
     """Return the flow run that waits for an answer about the same decision."""
     with get_client(sync_client=True) as client:
         runs = waiting(client)
-    return next((run for run in runs if _is_about(run, decision)), None)
+    return next((run for run in runs if _asked(run) == decision.content), None)
 
 
-def _is_about(run: FlowRun, decision: PromotionDecision) -> bool:
+def _asked(run: FlowRun) -> str:
+    """Return the content of the decision about which a flow run asks; empty if it was answered just now."""
     try:
-        return (ASKED / str(run.id)).read_text(encoding="utf-8") == decision.content
-    except FileNotFoundError:  # it was answered just now
-        return False
-
-
-def _candidate_asked(run: FlowRun) -> str | None:
-    """Return the hash of the candidate about which a flow run asks; None if it was answered just now."""
-    try:
-        return str(json.loads((ASKED / str(run.id)).read_text(encoding="utf-8"))["candidate"])
+        return (ASKED / str(run.id)).read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
+        return ""
 
 
 def answer(approval: Approval) -> bool:
@@ -129,7 +122,8 @@ def answer(approval: Approval) -> bool:
     if not runs:
         return False
     candidate = promotion.load_candidate()
-    run = next((run for run in runs if _candidate_asked(run) == candidate.hash), None)
+    asked = ((run, _asked(run)) for run in runs)
+    run = next((run for run, content in asked if content and json.loads(content)["candidate"] == candidate.hash), None)
     if run is None:
         raise RuntimeError(
             f"{candidate.name} is another candidate than the one that flow run {runs[0].name} asks about, so your answer was not given. End "
