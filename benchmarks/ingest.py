@@ -252,21 +252,21 @@ def main() -> None:
             compare(folder, path, options.rows, options.ray)
             return
         profile = folder / "profile" if options.profile else None
-        report(options.rows, ingest(folder, path, options.workers, profile))
-        if profile:
-            pstats.Stats(str(profile)).sort_stats("cumulative").print_stats("/tasks/", PROFILED)
+        report(options.rows, ingest(folder, path, options.workers, profile), profile)
         print(findings(folder / "out", planted, options.rows))
         if options.again:
             write(path, options.rows // 100, seed=1, mode="a")
-            report(options.rows, ingest(folder, path, options.workers))
+            report(options.rows, ingest(folder, path, options.workers, profile), profile)
     finally:
         shutil.rmtree(folder)
 
 
-def report(number: int, cost: Cost) -> None:
-    """Print what a run took."""
+def report(number: int, cost: Cost, profile: Path | None) -> None:
+    """Print what a run took, and its profile if there is one."""
     print(f"{number:,} rows: {number / cost.cpu_s:,.0f} rows per CPU-second, {number / cost.wall_s:,.0f} rows/s "
           f"({cost.wall_s:,.0f} s), peak {cost.peak_gb:.2f} GiB", flush=True)  # fmt: skip
+    if profile:
+        pstats.Stats(str(profile)).sort_stats("cumulative").print_stats("/tasks/", PROFILED)
 
 
 if __name__ == "__main__":
