@@ -17,18 +17,12 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs import claims_page, coverage_page, turns_plot  # noqa: E402  # the path comes first, where this runs as a script
+from docs import claims_page, coverage_page, settings_page, turns_plot  # noqa: E402  # the path comes first, where this runs as a script
 from flows.commands import _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
-from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
+from tasks import methods  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import records as records_module  # noqa: E402
 from tasks.methods import interchange  # noqa: E402
-
-HEAD = """# Settings
-
-Every key of `params.yaml`: its type, its default (— if the key is required), and what it does. Made from the code by `make reference`;
-`docs/params.schema.json` is the same as a JSON schema, for editors.
-"""
 
 METHODS = """# Methods
 
@@ -119,60 +113,6 @@ RECORDS = """# Records
 The schemas of all tables: frozen dataclasses in `tasks/core/records.py`. Made from the code by `make reference`. Tables are Parquet files; DuckDB, polars
 and pandas read them in place.
 """
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of params.yaml."""
-    return configuration.schema().model_json_schema()
-
-
-def reference() -> str:
-    """Return all sections as Markdown tables."""
-    full = schema()
-    records = {"params.yaml": full} | full["$defs"]
-    text = "\n".join([HEAD, *(_section(name, record) for name, record in records.items() if record.get("properties"))])
-    for name in (name for name, record in records.items() if not record.get("properties")):
-        text = text.replace(f"[{name}](#{name.lower()})", "no settings")  # it has no section to link to
-    return text
-
-
-def _section(name: str, record: dict[str, Any]) -> str:
-    required = set(record.get("required", ()))
-    rows = [
-        f"| `{key}` | {_type(field)} | {'—' if key in required else _shown(field.get('default'))} | {_line(field)} |"
-        for key, field in record["properties"].items()
-    ]
-    about = "" if name == "params.yaml" else _line(record) + "\n\n"
-    return f"## {name}\n\n{about}| key | type | default | |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
-
-
-def _type(field: dict[str, Any]) -> str:
-    """Return the type in a few words, as a link if it has its own section."""
-    if "$ref" in field:
-        name = field["$ref"].rsplit("/", 1)[1]
-        return f"[{name}](#{name.lower()})"
-    for several in ("anyOf", "oneOf"):
-        if several in field:
-            return " or ".join(_type(option) for option in field[several])
-    if "const" in field:
-        return f"`{field['const']}`"
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if field.get("type") == "array":
-        return f"list of {_type(field['items'])}" if "items" in field else "list"
-    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
-        return f"map to {_type(field['additionalProperties'])}"
-    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = " ".join(f"{sign} {field[key]}" for key, sign in limits.items() if key in field)
-    return f"{field.get('type', 'any')} {bounds}".strip()
-
-
-def _shown(value: Any) -> str:
-    return f"`{json.dumps(value, ensure_ascii=False)}`"
-
-
-def _line(field: dict[str, Any]) -> str:
-    return " ".join(field.get("description", "").split()).replace("|", "\\|")
 
 
 def catalogue() -> str:
@@ -342,7 +282,7 @@ def _cell(text: str) -> str:
 def pages() -> dict[str, str]:
     """Return every generated file, by its path below docs/."""
     made = {
-        "pages/reference/settings.md": reference(),
+        "pages/reference/settings.md": settings_page.page(),
         "pages/reference/methods.md": catalogue(),
         "pages/reference/interchange.md": readers(),
         "pages/reference/cli.md": commands(),
@@ -351,7 +291,7 @@ def pages() -> dict[str, str]:
         "pages/reference/records.md": records(),
         "pages/results/claims.md": claims_page.page(),
         "pages/results/coverage.md": coverage_page.page(),
-        "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
+        "params.schema.json": json.dumps(settings_page.schema(), indent=1, ensure_ascii=False) + "\n",
     }
     if turns_plot.FIGURES.is_file():
         made["pages/images/turns.svg"] = turns_plot.picture(turns_plot.measured())

@@ -32,6 +32,16 @@ def test_what_is_made_from_the_code_is_in_step(generated):
         assert (ROOT / "docs" / name).read_text() == text, f"{name}: run `make reference`"
 
 
+def test_every_setting_has_a_row_and_every_link_of_the_settings_a_section(generated):
+    page, schema = generated["pages/reference/settings.md"], configuration.schema().model_json_schema()
+    anchors = [re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title)) for title in re.findall(r"^#+ (.+)$", page, re.M)]
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= set(anchors)
+    records = [schema, *schema["$defs"].values()]
+    keys = sorted(key for record in records for key in record.get("properties", {}))
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.M)) == keys
+
+
 def test_params_yaml_is_the_default_profile():
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "params" / f"{profiles.DEFAULT}.yaml").read_bytes()
 

@@ -334,7 +334,7 @@ Action = Literal["report", "redact", "refuse"]
 
 
 class IngestConfig(Config):
-    """The `ingest` section of params.yaml."""
+    """Sources of examples and texts, the rules by which records are kept, and the splits."""
 
     seed: int = 0
     """Seed of the choice of groups for each split, and of rows if a limit applies."""
