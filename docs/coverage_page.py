@@ -150,8 +150,8 @@ def _survey(survey: Survey, found: Mapping[str, Any]) -> str:
     lines += [
         *_counts(survey),
         "",
-        "| category | representative | here | runs | in packs | |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| category | representative | here | runs | in packs |",
+        "| --- | --- | --- | --- | --- |",
     ]
     before = ""
     for row in survey.rows:
@@ -161,10 +161,9 @@ def _survey(survey: Survey, found: Mapping[str, Any]) -> str:
         cells = (
             category,
             row.representative + (" †" if row.placed else ""),
-            _here(row),
+            "<br>".join(filter(None, [_here(row), row.note or _reason(row)])),
             _runs(runs, "error"),
             _packs(runs),
-            row.note or _reason(row),
         )
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"

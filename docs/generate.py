@@ -26,8 +26,11 @@ from tasks.methods import interchange  # noqa: E402
 
 METHODS = """# Methods
 
-Made from the folders of the methods by `make reference`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method; its
-section under `methods:` has its [settings](settings.md).
+One word in `params.yaml` chooses a method; its section under `methods:` has its settings. `ratchet methods` prints the same. Made from the folders of
+the methods by `make reference`.
+
+- *Merges into the base*: plain weights can compute the same function; `ratchet merge` writes them.
+- *Claims*: the verdicts on [claims of the paper](../results/claims.md) that were measured here.
 """
 
 INTERCHANGE = """# Interchange
@@ -120,18 +123,25 @@ def catalogue() -> str:
     parts = [METHODS]
     for family in methods.families():
         about = (importlib.import_module(f"tasks.methods.{family}").__doc__ or "").split("\n", 1)[0]
-        parts.append(
-            f"## {family}\n\n{about}\n\n| name | | paper | merges | wraps | claims |\n| --- | --- | --- | --- | --- | --- |"
-        )
+        parts.append(f"## {family}\n\n{about}\n\n| name | method |\n| --- | --- |")
         for found in (methods.describe(family, name) for name in methods.names(family)):
-            paper = f"[{found.paper.removeprefix('https://')}]({found.paper})" if found.paper else ""
-            merges = {True: "yes", False: "no", None: ""}[found.mergeable]
-            wraps = f"`{found.wraps}`" if found.wraps else ""
-            parts.append(
-                f"| `{found.name}` | {found.title} | {paper} | {merges} | {wraps} | {claims.summary(found.name)} |"
-            )
+            parts.append(f"| `{found.name}` | {'<br>'.join(filter(None, [found.title, ' · '.join(_facts(found))]))} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _facts(method: methods.Description) -> Iterator[str]:
+    """Yield the paper of a method, its settings, whether its weights merge, the class that it wraps, and the verdicts on its claims."""
+    if method.paper:
+        yield f"[{method.paper.removeprefix('https://')}]({method.paper})"
+    if anchor := settings_page.anchor(f"methods.{method.name}"):
+        yield f"[settings](settings.md#{anchor})"
+    if method.mergeable is not None:
+        yield "merges into the base" if method.mergeable else "does not merge"
+    if method.wraps:
+        yield f"wraps `{method.wraps}`"
+    if verdicts := claims.summary(method.name):
+        yield f"claims: {verdicts}"
 
 
 def readers() -> str:
@@ -206,7 +216,7 @@ def json_output() -> str:
         command = of_reports.get(record)
         docs = _field_docs(record)
         rows = [
-            f"| `{field.name}` | {_json_type(field.type, linked)} | {_cell(docs.get(field.name, ''))} |"
+            f"| `{field.name}` | {_type(field.type, linked)} | {_cell(docs.get(field.name, ''))} |"
             for field in dataclasses.fields(record)
         ]
         title = f"ratchet {command}" if command else record.__name__
@@ -225,7 +235,7 @@ def _records_in(annotation: Any) -> list[type]:
     return [*(each for each in types if dataclasses.is_dataclass(each)), *nested]
 
 
-def _json_type(annotation: Any, linked: dict[str, type]) -> str:
+def _type(annotation: Any, linked: dict[str, Any]) -> str:
     """Return a type in JSON's words, with links to the sections of records."""
     names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", Any: "any value"}
     if annotation in names:
@@ -238,30 +248,28 @@ def _json_type(annotation: Any, linked: dict[str, type]) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if typing.get_origin(annotation) in (Sequence, list):
-        inner = _json_type(arguments[0], linked)
-        return f"list of {inner}{'s' if arguments[0] in names else ''}"
-    return " or ".join(_json_type(argument, linked) for argument in arguments)
+        inner = _type(arguments[0], linked)
+        return f"list of {inner}s" if arguments[0] in names else f"list of {inner.replace('list of', 'lists of', 1)}"
+    return " or ".join(_type(argument, linked) for argument in arguments)
 
 
 def records() -> str:
     """Return the reference of the tables' schemas, from the dataclasses."""
     parts = [RECORDS]
-    for name, record in vars(records_module).items():
-        if not (dataclasses.is_dataclass(record) and record.__module__ == records_module.__name__):
-            continue
+    linked = {
+        name: record
+        for name, record in vars(records_module).items()
+        if dataclasses.is_dataclass(record) and record.__module__ == records_module.__name__
+    }
+    for name, record in linked.items():
         docs = _field_docs(record)
         about = (inspect.getdoc(record) or "").split("\n\n", 1)[0].replace("\n", " ")
         rows = [
-            f"| `{field.name}` | `{_annotation(field)}` | {_cell(docs.get(field.name, ''))} |"
+            f"| `{field.name}` | {_type(field.type, linked)} | {_cell(docs.get(field.name, ''))} |"
             for field in dataclasses.fields(record)
         ]
         parts.append(f"## {name}\n\n{about}\n\n| field | type | |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
-
-
-def _annotation(field: "dataclasses.Field[Any]") -> str:
-    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-    return str(kind if "[" not in str(field.type) else field.type).replace("|", "or")
 
 
 def _field_docs(record: type) -> dict[str, str]:

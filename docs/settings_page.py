@@ -82,6 +82,11 @@ class _Reference:
             required = record.get("required", ())
             yield _table(self._row(key, value, key in required) for key, value in record["properties"].items())
 
+    def anchor(self, path: str) -> str:
+        """Return the anchor of the section with this title; empty if it has no keys."""
+        titled = (name for name, section in self._sections.items() if section.title == path)
+        return next((_slug(path) for name in titled if self._records[name].get("properties")), "")
+
     def _row(self, key: str, value: dict[str, Any], is_required: bool) -> str:
         """Return the row of a key: what it does, then its type and default. A key without a text of its own has that of its record."""
         records = [self._records[name] for name in _records_in(value)]
@@ -143,6 +148,11 @@ class _Reference:
 def page() -> str:
     """Return the page."""
     return "\n".join(_Reference(schema()).parts())
+
+
+def anchor(path: str) -> str:
+    """Return the anchor of the section at a path of params.yaml; empty if there is nothing to set."""
+    return _Reference(schema()).anchor(path)
 
 
 def _in_order(keys: dict[str, Any]) -> list[str]:
