@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import configuration
+from tasks import configuration, request_settings
 from tasks.engine.inference import stop_texts
 from tasks.forkserver import imports
 from tasks.io.system import process
@@ -107,30 +107,29 @@ def application(served: Served, tokenizer: Any) -> Any:
         async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
             _asked.set(body)
             try:
-                return await super().handle_request(_with_floats(body), request_id)  # type: ignore[misc]
+                return await super().handle_request(request_settings.with_floats(body), request_id)  # type: ignore[misc]
             except (ValueError, jinja2.TemplateError) as error:  # for a setting, or by the chat template for a role
                 raise HTTPException(400, str(error).strip().partition("\n")[0]) from None
+            except request_settings.WrongModel as error:
+                raise HTTPException(500, str(error)) from None
             except (AttributeError, LookupError, TypeError) as error:
                 if body.get("generation_config") is None:
                     raise
                 raise HTTPException(400, f"generation_config: generation failed with it: {error}") from None
 
         def _build_generation_config(self, body: dict[str, Any], *others: Any, **named: Any) -> Any:
-            _check_generation_config(body.get("generation_config"))
+            request_settings.check_generation_config(body.get("generation_config"))
             read = {field: value for field, value in body.items() if field not in OURS}
             settings = super()._build_generation_config(read, *others, **named)  # type: ignore[misc]
             temperature = body.get("temperature")
             if temperature or (temperature is None and body.get("top_p") is not None):
                 settings.do_sample = True
                 settings.top_k = settings.top_k or 0  # None would be transformers' own 50
-            if settings.temperature:
-                settings.temperature = max(settings.temperature, LEAST_TEMPERATURE)
+            if settings.temperature and 0 < settings.temperature < LEAST_TEMPERATURE:
+                settings.temperature = LEAST_TEMPERATURE
             settings.return_dict_in_generate = False  # the server uses only the tokens
             settings.num_return_sequences = 1  # with several, a stream would mix their tokens
-            if body.get("stream") and (settings.num_beams or 1) > 1:
-                raise ValueError(
-                    f"generation_config: num_beams is {settings.num_beams}, which cannot be streamed: set it to 1, or `stream` to false"
-                )
+            request_settings.check_mode(settings, body)
             settings.stop_strings = stop_texts.checked(settings.stop_strings)
             return settings
 
@@ -138,6 +137,7 @@ def application(served: Served, tokenizer: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             ends = _ends(tokenizer, inputs, settings)
+            request_settings.rehearse(model, inputs, settings, _asked.get())  # before a stream begins
             inputs = {**inputs, "stopping_criteria": [ends], **_drawn(inputs)}  # `generate` gets all entries
             response = super()._streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
@@ -149,6 +149,7 @@ def application(served: Served, tokenizer: Any) -> Any:
             processor, name, inputs, settings, *further = others
             _fit(model, inputs, settings)
             ends = _ends(tokenizer, inputs, settings)
+            request_settings.rehearse(model, inputs, settings, _asked.get())  # before a stream begins
             inputs = {**inputs, "stopping_criteria": [ends, _ends_with_client()], **_drawn(inputs)}
             response = await super()._non_streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
@@ -328,28 +329,6 @@ def _fit(model: Any, inputs: Any, settings: Any) -> None:
     if number >= context:
         raise HTTPException(400, f"the prompt has {number:,} tokens, and the context of the model {context:,}")
     settings.max_new_tokens = min(settings.max_new_tokens or context, context - number)
-
-
-def _with_floats(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with the token biases as floats, since JSON has whole numbers as integers. Raises ValueError if one is not a number."""
-    if not (bias := body.get("logit_bias")):
-        return body
-    try:
-        return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError("logit_bias is not an object from token ids to numbers") from None
-
-
-def _check_generation_config(text: str | None) -> None:
-    """Raise ValueError if the field `generation_config` of a request is not a JSON object, or asks for several answers."""
-    try:
-        config = {} if text is None else json.loads(text)
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise ValueError("generation_config is not a JSON object")
-    if (number := config.get("num_return_sequences") or 1) != 1:
-        raise ValueError(f"generation_config: num_return_sequences is {number}, and a request has one answer")
 
 
 def _without_empty_arguments(message: dict[str, Any]) -> dict[str, Any]:

@@ -20,15 +20,42 @@ def client(loaded):
         yield client
 
 
+WRONG = (
+    "[1]",
+    "{",
+    '{"max_time": "long"}',
+    '{"nonsense": 3}',
+    '{"max_new_tokens": "x"}',
+    '{"num_beams": 0}',
+    '{"penalty_alpha": 0.6, "top_k": 4}',  # transformers would load code for it
+    '{"top_k": -3, "do_sample": true}',
+    '{"temperature": -1, "do_sample": true}',
+    '{"bad_words_ids": [[99999]]}',
+    '{"min_new_tokens": "x"}',
+    '{"eos_token_id": "x"}',
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("generation_config", text) for text in ("[1]", "{", '{"max_time": "long"}')]
-    + [("chat_template_kwargs", {key: False}) for key in ("tokenize", "tools", "messages", "chat_template")],
+    [("generation_config", text) for text in WRONG]
+    + [("chat_template_kwargs", {key: False}) for key in ("tokenize", "tools", "messages", "chat_template")]
+    + [("logit_bias", {"99999": 1})],
 )
-def test_settings_that_generation_or_the_template_cannot_have_are_refused_by_name(client, field, value):
-    answer = client.post("/v1/chat/completions", json=CHAT | {field: value})
-    assert answer.status_code == 400
-    assert answer.json()["detail"].startswith(field)
+def test_settings_that_generation_or_the_template_cannot_have_are_refused_by_name(client, field, value, stream):
+    body = {name: value for name, value in CHAT.items() if name != "temperature"} | {"stream": stream}
+    answer = client.post("/v1/chat/completions", json=body | {field: value})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["detail"].startswith(f"{field}: " if value not in WRONG[:2] else field)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_whose_own_settings_are_wrong_fails_before_a_stream_begins(client, loaded, stream, monkeypatch):
+    monkeypatch.setattr(loaded[0].generation_config, "repetition_penalty", -1.0)
+    answer = client.post("/v1/chat/completions", json=CHAT | {"stream": stream})
+    assert answer.status_code == 500
+    assert answer.json()["detail"].startswith("the generation_config.json of the model: ")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -175,7 +175,7 @@ class _Generate:
         headers = {"content-type": JSON}
         async with worker.client.stream("POST", path, content=request.addressed_to(name), headers=headers) as answer:
             if answer.status_code != httpx.codes.OK:
-                raise errors.from_backend(answer.status_code, await answer.aread(), name)
+                raise errors.from_backend(answer.status_code, await answer.aread(), name, request.body)
             if request.streams:
                 await reply.stream(answer)
             else:

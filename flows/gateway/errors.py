@@ -1,6 +1,7 @@
 """Form errors as in OpenAI's API: one sentence, its type, and the field that it is about."""
 
 import json
+from collections.abc import Container
 from typing import Any
 
 TYPES = {
@@ -38,8 +39,11 @@ class ApiError(Exception):
         return json.dumps(self.body, ensure_ascii=False).encode()
 
 
-def from_backend(status: int, content: bytes, name: str) -> ApiError:
-    """Return a backend's error in OpenAI's form, whatever its own form: FastAPI's `detail`, a plain text, or nothing."""
+def from_backend(status: int, content: bytes, name: str, fields: Container[str] = ()) -> ApiError:
+    """Return a backend's error in OpenAI's form, whatever its own form: FastAPI's `detail`, a plain text, or nothing.
+
+    If the reason begins with one of the request's `fields` and a colon, the error is about this field.
+    """
     try:
         answer = json.loads(content)
     except ValueError:
@@ -49,4 +53,6 @@ def from_backend(status: int, content: bytes, name: str) -> ApiError:
         return ApiError(status, str(error.get("message"))[:SHOWN], param=error.get("param"), code=error.get("code"))
     told = (answer.get("detail") or answer.get("error")) if isinstance(answer, dict) else answer
     sentence = f"{name} refused the request" if status < 500 else f"{name} failed on the request"
-    return ApiError(status, f"{sentence}: {str(told or 'it gave no reason')[:SHOWN]}")
+    reason = str(told or "it gave no reason")[:SHOWN]
+    field = reason.partition(":")[0]
+    return ApiError(status, f"{sentence}: {reason}", param=field if field in fields else None)

@@ -5,6 +5,7 @@
     die            end the process
     cut, fault     end the process, or report an error, in the middle of a stream
     detail, text   fail with an error in the form of FastAPI, or of a bare server
+    named          refuse a field by its name
     long           stream without an end
 
 The answer to any other prompt is the name of the model and the prompt. If the request has tools, it is a call of the first. With `logprobs`, each
@@ -58,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(1)
         if word == "detail":
             return self.answer(422, {"detail": "Unexpected fields in the request: {'top_k'}"})
+        if word == "named":
+            return self.answer(400, {"detail": "temperature: it is too hot"})
         if word == "text":
             return self.answer(500, "Internal Server Error")
         if request.get("stream"):

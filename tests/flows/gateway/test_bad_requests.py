@@ -183,6 +183,7 @@ def test_errors_of_a_backend_have_the_shape_of_openai(gateway):
     assert error(gateway.ask("detail"), 422) == (
         "ratchet@1 refused the request: Unexpected fields in the request: {'top_k'}"
     )
+    assert error(gateway.ask("named", temperature=1), 400, "temperature") == "ratchet@1 refused the request: temperature: it is too hot"
     assert error(gateway.ask("text"), 500) == "ratchet@1 failed on the request: Internal Server Error"
 
 
