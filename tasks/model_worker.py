@@ -142,7 +142,10 @@ def application(served: Served, tokenizer: Any) -> Any:
             response = super()._streaming(  # type: ignore[misc]
                 request, model, processor, name, inputs, settings, *further, **named
             )
-            response.body_iterator = stop_texts.cut_events(response.body_iterator, ends.stops, ends.is_whole)
+            with_usage = bool((_asked.get().get("stream_options") or {}).get("include_usage"))
+            response.body_iterator = stop_texts.cut_events(
+                response.body_iterator, ends.stops, ends.is_whole, with_usage=with_usage
+            )
             return response
 
         async def _non_streaming(self, request: str, model: Any, *others: Any, **named: Any) -> Any:

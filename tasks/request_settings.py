@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 STREAMED = ("greedy_search", "sample", "assisted_generation")
@@ -44,7 +45,7 @@ def check_generation_config(text: str | None) -> None:
         raise ValueError(f"generation_config: num_return_sequences is {number}, and a request has one answer")
 
 
-def check_mode(settings: Any, body: dict[str, Any]) -> None:
+def check_mode(settings: Any, body: Mapping[str, Any]) -> None:
     """Raise ValueError if transformers itself lacks the mode of generation, or cannot stream it though the request asks for a stream."""
     place = "generation_config" if body.get("generation_config") is not None else OF_MODEL
     mode, beams = settings.get_generation_mode().value, settings.num_beams
@@ -56,7 +57,7 @@ def check_mode(settings: Any, body: dict[str, Any]) -> None:
         raise ValueError(f"{place}: num_beams is {beams}, which cannot be streamed: set it to 1, or `stream` to false")
 
 
-def rehearse(model: Any, inputs: Any, settings: Any, body: dict[str, Any]) -> None:
+def rehearse(model: Any, inputs: Any, settings: Any, body: Mapping[str, Any]) -> None:
     """Do everything that generation does with its settings, on scores of 0 and without a pass of the model.
 
     Raises ValueError, with the name of the field, if a field of the request makes it fail, and WrongModel if none can be the cause.

@@ -50,10 +50,18 @@ def test_it_answers_as_the_model_does_that_was_measured(client, expected):
 
 
 def test_it_streams_the_same(client, expected):
-    lines = client.post("/v1/chat/completions", json=CHAT | {"stream": True}).text.strip().split("\n\n")
-    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
-    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == expected
-    assert chunks[-1]["usage"]["completion_tokens"] == 6
+    def chunks(**fields):
+        lines = client.post("/v1/chat/completions", json=CHAT | {"stream": True} | fields).text.strip().split("\n\n")
+        return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+    plain = chunks()
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in plain) == expected
+    assert plain[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert [chunk["choices"][0].get("finish_reason") for chunk in plain] == [None] * (len(plain) - 1) + ["length"]
+    assert not [chunk for chunk in [*plain, *chunks(stream_options={"include_usage": False})] if "usage" in chunk]
+    *others, last = chunks(stream_options={"include_usage": True})
+    assert [chunk["usage"] for chunk in others] == [None] * len(others)
+    assert (last["choices"], last["usage"]["completion_tokens"], last["object"]) == ([], 6, "chat.completion.chunk")
 
 
 def test_it_completes_texts(client):

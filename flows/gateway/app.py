@@ -177,7 +177,7 @@ class _Generate:
             if answer.status_code != httpx.codes.OK:
                 raise errors.from_backend(answer.status_code, await answer.aread(), name, request.body)
             if request.streams:
-                await reply.stream(answer)
+                await reply.stream(answer, with_usage=request.wants_usage)
             else:
                 content = await answer.aread()
                 reply.answer = event_stream.parsed(content)
@@ -220,10 +220,13 @@ class _Reply:
         await self._begin(status, JSON.encode(), content)
         await self._body(content, more=False)
 
-    async def stream(self, answer: httpx.Response) -> None:
-        """Send an answer chunk by chunk, with the end that OpenAI's streams have. Raises ApiError if the backend fails during it."""
+    async def stream(self, answer: httpx.Response, *, with_usage: bool) -> None:
+        """Send an answer chunk by chunk, with the end that OpenAI's streams have. Raises ApiError if the backend fails during it.
+
+        `with_usage`: also send the event with the numbers of tokens.
+        """
         whole = event_stream.Answer() if self._is_kept else None
-        events = event_stream.EventStream(whole)
+        events = event_stream.EventStream(whole, with_usage=with_usage)
         self._streams = True
         await self._begin(200, answer.headers.get("content-type", "text/event-stream").encode())
         try:

@@ -12,15 +12,15 @@ END = DONE + b"\n\n"
 class EventStream:
     """Reads from a stream its token usage, whether it ended with `[DONE]`, and an error. Pieces may split lines."""
 
-    def __init__(self, answer: "Answer | None" = None) -> None:
-        """`answer` collects the chunks of the stream."""
+    def __init__(self, answer: "Answer | None" = None, *, with_usage: bool = True) -> None:
+        """`answer` collects the chunks of the stream. Without `with_usage` an event that has only the token usage is not passed on."""
         self.usage: dict[str, Any] = {}
         self.is_done = False
         self.error = b""
         """The backend's error message; empty if it did not fail."""
         self.rest = b""
         """The incomplete line at the end of what was read."""
-        self._answer = answer
+        self._answer, self._with_usage, self._omits_next = answer, with_usage, False
 
     def feed(self, piece: bytes) -> bytes:
         """Read the next piece, and return the lines that it completes, up to an error."""
@@ -30,14 +30,16 @@ class EventStream:
             if line.startswith(ERROR):
                 self.error = line.removeprefix(DATA)
                 break
-            passed += line + b"\n"
+            omits, self._omits_next = self._omits_next and not line.strip(), False
             if line.startswith(DONE):
                 self.is_done = True
             elif line.startswith(DATA) and (self._answer or b'"usage"' in line):
                 chunk = parsed(line.removeprefix(DATA))
                 self.usage = usage_of(chunk) or self.usage
+                omits = self._omits_next = not (self._with_usage or chunk.get("choices")) and bool(usage_of(chunk))
                 if self._answer:
                     self._answer.add(chunk)
+            passed += b"" if omits else line + b"\n"
         return passed
 
 

@@ -18,11 +18,20 @@ OWN = ("store",)
 """Fields that the gateway itself honours, and does not pass on."""
 
 
+class StreamOptions(BaseModel):
+    """The options of a stream, as far as the gateway looks at them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    include_usage: bool | None = None
+
+
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     model: str
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     store: bool | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -92,13 +101,21 @@ class Request:
         return bool(self.body.get("stream"))
 
     @property
+    def wants_usage(self) -> bool:
+        """True if a streamed answer has to end with the numbers of its tokens."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+    @property
     def fields_of_backend(self) -> Mapping[str, Any]:
         """The fields of the body that a backend is given. Those that are null are left out, as some backends would refuse them."""
         return {field: value for field, value in self.body.items() if field not in OWN and value is not None}
 
     def addressed_to(self, name: str) -> bytes:
-        """Return the body that a backend is given, with the served name as its model."""
-        return json.dumps({**self.fields_of_backend, "model": name}).encode()
+        """Return the body that a backend is given, with the served name as its model. A backend always counts the tokens of a stream."""
+        body = {**self.fields_of_backend, "model": name}
+        if self.streams:
+            body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
+        return json.dumps(body).encode()
 
 
 def parse(endpoint: Endpoint, content: bytes) -> Request:

@@ -1,7 +1,10 @@
-"""Cut answers off before a stop text, as OpenAI's API does; `transformers serve` leaves the stop text at their end."""
+"""Cut answers off before a stop text, and count the tokens of streams, as OpenAI's API does.
+
+`transformers serve` leaves the stop text at the end of an answer, and counts the tokens of every stream in its last choice.
+"""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -23,14 +26,18 @@ def cut(answer: dict[str, Any], stops: Sequence[str], is_whole: Callable[[], boo
 
 
 async def cut_events(
-    parts: AsyncGenerator[str], stops: Sequence[str], is_whole: Callable[[], bool]
+    parts: AsyncGenerator[str], stops: Sequence[str], is_whole: Callable[[], bool], *, with_usage: bool
 ) -> AsyncIterator[str]:
-    """Yield the events of a streamed answer, cut off as `cut` does with a complete one."""
+    """Yield the events of a streamed answer, cut off as `cut` does with a complete one.
+
+    With `with_usage` the last event has the numbers of tokens and no choice, and `usage` is null in the others.
+    """
     text = _UntilStop(stops)
     async with aclosing(parts):
         async for part in parts:
             for event in part.strip().split("\n\n"):
-                yield f"{_cut_event(event, text, is_whole)}\n\n"
+                for changed in _changed(event, text, is_whole, with_usage):
+                    yield f"{changed}\n\n"
 
 
 class _UntilStop:
@@ -58,13 +65,22 @@ class _UntilStop:
         return self._held
 
 
-def _cut_event(event: str, text: _UntilStop, is_whole: Callable[[], bool]) -> str:
+def _changed(event: str, text: _UntilStop, is_whole: Callable[[], bool], with_usage: bool) -> Iterator[str]:
+    """Yield an event as it is sent, and after it, for the event that has them, the numbers of tokens."""
     try:
         chunk = json.loads(event.removeprefix("data: "))
     except ValueError:  # an error, whose text is not escaped
-        return event
+        yield event
+        return
     for choice in chunk.get("choices", ()):
         _cut(choice, text, is_whole)
+    usage = chunk.pop("usage", None)
+    yield _event(chunk | ({"usage": None} if with_usage and "choices" in chunk else {}))
+    if with_usage and usage:
+        yield _event(chunk | {"choices": [], "usage": usage})
+
+
+def _event(chunk: dict[str, Any]) -> str:
     return f"data: {json.dumps(chunk, ensure_ascii=False)}"
 
 

@@ -23,7 +23,7 @@ from tasks.core.operation import ServeConfig
 from tasks.io.runs.tracking import Traces
 from tests.flows.conftest import wait_for
 
-READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "temperature", "max_tokens"))
+READ = dict.fromkeys(("model", "prompt", "messages", "tools", "stream", "stream_options", "temperature", "max_tokens"))
 FIELDS: Fields = {"chat/completions": READ | {"logprobs": (False,)}, "completions": READ}
 STUB = Path(__file__).with_name("stub_backend.py")
 

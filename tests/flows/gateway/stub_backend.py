@@ -105,7 +105,11 @@ class Handler(BaseHTTPRequestHandler):
                 return
         while word == "long":
             self.chunk(b"data: " + b"x" * 65536 + b"\n\n")
-        self.chunk(f"data: {json.dumps(self.completion('', request))}\n\n".encode())
+        last = self.completion("", request)
+        usage = {"choices": [], "usage": last.pop("usage"), "model": NAME}
+        counted = [usage] if request.get("stream_options", {}).get("include_usage") else []
+        for piece in (last, *counted):
+            self.chunk(f"data: {json.dumps(piece)}\n\n".encode())
         self.chunk(b"")
 
     def chunk(self, content: bytes) -> None:

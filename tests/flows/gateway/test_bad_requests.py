@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.gateway import server
+from flows.gateway import event_stream, server
 from flows.gateway.prompt_log import PromptLog
 from tasks.core.operation import ServeConfig
 from tests.flows.conftest import wait_for
@@ -183,7 +183,10 @@ def test_errors_of_a_backend_have_the_shape_of_openai(gateway):
     assert error(gateway.ask("detail"), 422) == (
         "ratchet@1 refused the request: Unexpected fields in the request: {'top_k'}"
     )
-    assert error(gateway.ask("named", temperature=1), 400, "temperature") == "ratchet@1 refused the request: temperature: it is too hot"
+    assert (
+        error(gateway.ask("named", temperature=1), 400, "temperature")
+        == "ratchet@1 refused the request: temperature: it is too hot"
+    )
     assert error(gateway.ask("text"), 500) == "ratchet@1 failed on the request: Internal Server Error"
 
 
@@ -220,6 +223,29 @@ def test_a_stream_ends_as_those_of_openai_and_its_tokens_are_counted(gateway):
     for kind, tokens in {"prompt": 6, "completion": 4}.items():
         gateway.counts(f'ratchet_serve_tokens_total{{kind="{kind}",model="ratchet@1"}}', tokens)
     gateway.counts('ratchet_serve_request_seconds_count{endpoint="completions",model="ratchet@1"}', 1)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 10_000], ids=lambda size: f"{size} bytes at a time")
+def test_the_tokens_of_a_stream_are_sent_if_they_are_asked_for_and_counted_always(pieces):
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
+    rest = b'data: {"choices": [{"delta": {}}], "usage": null}\n\n', b"data: [DONE]\n\n"
+    sent = rest[0] + counted + rest[1]
+    for with_usage, expected in ((True, sent), (False, b"".join(rest))):
+        stream = event_stream.EventStream(with_usage=with_usage)
+        passed = b"".join(stream.feed(sent[start : start + pieces]) for start in range(0, len(sent), pieces))
+        assert (passed, stream.usage, stream.is_done) == (expected, {"prompt_tokens": 3}, True)
+
+
+def test_a_client_gets_the_tokens_of_its_stream_if_it_asks_for_them(gateway):
+    def usages(**fields):
+        *events, done = gateway.ask("hello", stream=True, **fields).text.strip().split("\n\n")
+        assert done == "data: [DONE]"
+        return [usage for event in events if (usage := json.loads(event.removeprefix("data: ")).get("usage"))]
+
+    assert usages() == usages(stream_options=None) == usages(stream_options={"include_usage": False}) == []
+    assert [usage["total_tokens"] for usage in usages(stream_options={"include_usage": True})] == [5]
+    gateway.counts('ratchet_serve_tokens_total{kind="prompt",model="ratchet@1"}', 12)
+    error(gateway.ask("hello", stream=True, stream_options={"include_usage": 3}), 400, "stream_options.include_usage")
 
 
 def test_a_second_server_on_a_port_is_told_who_has_it(gateway):
