@@ -16,9 +16,10 @@ class WrongModel(Exception):
 
 
 def with_floats(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with the token biases as floats, since JSON has whole numbers as integers. Raises ValueError if one is not a number."""
+    """Return a request with the token biases as floats, since JSON has whole numbers as integers, and without empty ones, which generation
+    refuses. Raises ValueError if one is not a number."""
     if not (bias := body.get("logit_bias")):
-        return body
+        return {field: value for field, value in body.items() if field != "logit_bias"}
     try:
         return body | {"logit_bias": {str(int(token)): float(value) for token, value in bias.items()}}
     except (AttributeError, TypeError, ValueError):

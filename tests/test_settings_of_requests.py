@@ -83,7 +83,7 @@ def test_a_request_has_one_answer_and_beams_are_refused_before_a_stream_begins(c
 def test_settings_without_an_effect_on_the_answer_are_taken(client, stream):
     usual = told(client, "chat/completions", CHAT | {"stream": stream})
     config = {"generation_config": '{"return_dict_in_generate": true}'}
-    for changed in (config, {"temperature": 1e-45}, {"chat_template_kwargs": {"documents": []}}):
+    for changed in (config, {"temperature": 1e-45}, {"chat_template_kwargs": {"documents": []}}, {"logit_bias": {}}):
         assert told(client, "chat/completions", CHAT | {"stream": stream} | changed) == usual
 
 

@@ -16,6 +16,8 @@ Fields = Mapping[Endpoint, Mapping[str, tuple[Any, ...] | None]]
 HALF = re.compile("[\ud800-\udfff]")
 OWN = ("store",)
 """Fields that the gateway itself honours, and does not pass on."""
+WITHOUT_TOOLS: Mapping[str, tuple[Any, ...]] = {"tool_choice": ("auto", "none"), "parallel_tool_calls": (True, False)}
+"""Values that have no effect in a request without tools; clients send them all the same, and they are not passed on."""
 
 
 class StreamOptions(BaseModel):
@@ -108,7 +110,12 @@ class Request:
     @property
     def fields_of_backend(self) -> Mapping[str, Any]:
         """The fields of the body that a backend is given. Those that are null are left out, as some backends would refuse them."""
-        return {field: value for field, value in self.body.items() if field not in OWN and value is not None}
+        without_effect = {} if self.body.get("tools") else WITHOUT_TOOLS
+        return {
+            field: value
+            for field, value in self.body.items()
+            if field not in OWN and value is not None and value not in without_effect.get(field, ())
+        }
 
     def addressed_to(self, name: str) -> bytes:
         """Return the body that a backend is given, with the served name as its model. A backend always counts the tokens of a stream."""

@@ -68,6 +68,17 @@ def test_null_is_as_if_a_field_were_left_out(gateway):
     assert gateway.ask("hello", top_k=None, seed=None, suffix=None).status_code == 200
 
 
+def test_settings_of_tools_have_no_effect_in_a_request_without_tools(gateway):
+    def ask(**fields):
+        body = {"model": "champion", "messages": [{"role": "user", "content": "hello"}]}
+        return gateway.client.post(CHAT, json=body | fields)
+
+    for field, value in (("tool_choice", "none"), ("tool_choice", "auto"), ("parallel_tool_calls", False)):
+        assert ask(**{field: value}).status_code == ask(**{field: value}, tools=[]).status_code == 200
+        error(ask(**{field: value}, tools=[{"function": {"name": "now"}}]), 400, field)
+    error(ask(tool_choice="required"), 400, "tool_choice")
+
+
 def test_a_model_that_is_not_served(gateway):
     told = error(gateway.ask("hello", "gpt-5"), 404, "model")
     assert told == "The model 'gpt-5' is not served here. There is: champion (ratchet@1)."
