@@ -3,6 +3,8 @@
 """
 
 import argparse
+import io
+import readline  # noqa: F401 - gives `input` the arrow keys, the earlier lines, and lines of more than 4,095 bytes
 import signal
 import sys
 import time
@@ -40,6 +42,9 @@ def main(
     """
     for name in names:
         places.find(name)
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)  # for bytes and characters that the encoding of the terminal lacks
     with imports.of_models():
         from tasks.engine.inference import generation  # noqa: F401 - what writes answers
     traces = tracking.traces("chat")
@@ -57,9 +62,12 @@ def main(
             if text == "/new":
                 conversations = {name: [] for name in names}
                 continue
-            for name, speaker in speakers.items():
-                asked = [*conversations[name], Message("user", text)]
-                conversations[name] = _answered(asked, speaker, steering, traces)
+            try:
+                for name, speaker in speakers.items():
+                    asked = [*conversations[name], Message("user", text)]
+                    conversations[name] = _answered(asked, speaker, steering, traces)
+            except KeyboardInterrupt:
+                sys.stdout.write("\nThe answer was stopped and is not kept. Press Ctrl-C again to end.\n")
             sys.stdout.write("\n")
     finally:
         if traces:
@@ -167,9 +175,12 @@ def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "S
 
 
 def _read_line() -> str:
-    sys.stdout.write("> ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip()
+    """Return the next typed line; an empty text at the end of input."""
+    try:
+        return input("> ").strip()
+    except EOFError:
+        sys.stdout.write("\n")  # the cursor stays behind the prompt
+        return ""
 
 
 def _load(name: str) -> "Pair":

@@ -164,6 +164,31 @@ def test_ctrl_c_ends_a_talk_with_130_and_its_traces(models):
     assert told == b"ended\n"
 
 
+def test_ctrl_c_in_an_answer_stops_the_answer_alone(models, talks, monkeypatch, capsys):
+    reply = chat._reply
+
+    def stopped(model, tokenizer, talk, steering):
+        if talk[-1].content == "second":
+            raise KeyboardInterrupt
+        return reply(model, tokenizer, talk, steering)
+
+    monkeypatch.setattr(chat, "_reply", stopped)
+    type_in(monkeypatch, "first\nsecond\nthird\n")
+    assert chat.main(["base"]) == 0
+    assert talks[-1][1] == ["first", "answer 1", "third"]
+    assert "The answer was stopped and is not kept." in capsys.readouterr().out
+
+
+def test_bytes_and_characters_that_the_encoding_of_the_terminal_lacks_end_no_talk(models, talks, monkeypatch):
+    typed, written = io.BytesIO(b"a\xffb\n\n"), io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(typed, "utf-8"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    assert chat.main(["base"]) == 0
+    sys.stdout.flush()
+    assert [talk for _, talk in talks] == [["a\N{REPLACEMENT CHARACTER}b"]]
+    assert b"\\u2500 base" in written.getvalue()
+
+
 def test_a_talk_can_start_afresh(models, talks, monkeypatch):
     type_in(monkeypatch, "first\n/new\nsecond\n")
     chat.main(["base"])
