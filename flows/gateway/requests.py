@@ -17,7 +17,7 @@ HALF = re.compile("[\ud800-\udfff]")
 OWN = ("store",)
 """Fields that the gateway itself honours, and does not pass on."""
 WITHOUT_TOOLS: Mapping[str, tuple[Any, ...]] = {"tool_choice": ("auto", "none"), "parallel_tool_calls": (True, False)}
-"""Values that have no effect in a request without tools; clients send them all the same, and they are not passed on."""
+"""Values that have no effect in a chat without tools; clients send them all the same, and they are not passed on."""
 
 
 class StreamOptions(BaseModel):
@@ -110,7 +110,7 @@ class Request:
     @property
     def fields_of_backend(self) -> Mapping[str, Any]:
         """The fields of the body that a backend is given. Those that are null are left out, as some backends would refuse them."""
-        without_effect = {} if self.body.get("tools") else WITHOUT_TOOLS
+        without_effect = {} if self.endpoint == "completions" or self.body.get("tools") else WITHOUT_TOOLS
         return {
             field: value
             for field, value in self.body.items()

@@ -204,8 +204,8 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(workspace, mo
     ("endpoint", "refused", "taken"),
     [
         ("completions", {"logit_bias": {"1": 5}, "logprobs": 0, "parallel_tool_calls": True}, {"logit_bias": {}, "n": 1, "store": False}),
-        ("chat/completions", {"verbosity": "low", "moderation": {}, "parallel_tool_calls": False, "top_k": 3},
-         {"logit_bias": {"1": 5}, "logprobs": False, "parallel_tool_calls": True, "presence_penalty": 0.0, "store": False, "top_k": None}),
+        ("chat/completions", {"verbosity": "low", "moderation": {}, "tool_choice": "required", "top_k": 3},
+         {"logit_bias": {"1": 5}, "logprobs": False, "parallel_tool_calls": False, "presence_penalty": 0.0, "store": False, "top_k": None}),
     ],
 )  # fmt: skip
 def test_a_field_that_transformers_would_leave_out_is_refused(endpoint, refused, taken):
