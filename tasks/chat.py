@@ -3,8 +3,8 @@
 """
 
 import argparse
+import contextlib
 import io
-import readline  # noqa: F401 - gives `input` the arrow keys, the earlier lines, and lines of more than 4,095 bytes
 import signal
 import sys
 import time
@@ -19,6 +19,9 @@ from tasks.core.text.writing import Answer, call
 from tasks.forkserver import imports
 from tasks.io.runs import tracking
 from tasks.io.weights import checkpoints, models, places
+
+with contextlib.suppress(ImportError):  # some builds of Python lack it
+    import readline  # noqa: F401 - gives `input` the arrow keys, the earlier lines, and lines of more than 4,095 bytes
 
 if TYPE_CHECKING:  # the import takes seconds, and an unknown model name must be reported at once
     from tasks.engine.inference.steering import Pair, Steering
