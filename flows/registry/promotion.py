@@ -71,8 +71,12 @@ class GateDecision(NamedTuple):
 
 
 def judge() -> GateDecision:
-    """Return the gate's decision, recorded and acted upon unless a person has to approve it. Raises the errors of `promote`."""
+    """Return the gate's decision, recorded and acted upon unless a person has to approve it. Raises the errors of `promote`.
+
+    The candidate's files are read again: one that changed and kept its size and time would pass by its remembered digest.
+    """
     with workspace_lease.acquired():
+        provenance.forget_digests()
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
         decision = _decided_before(candidate, rules, past)
         if decision is None:
@@ -90,6 +94,7 @@ def settle(decision: PromotionDecision, approval: Approval) -> PromotionDecision
     Raises ValueError if anything else has changed since it was made.
     """
     with workspace_lease.acquired():
+        provenance.forget_digests()
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
         if candidate.hash == decision.candidate and (earlier := _decided_before(candidate, rules, past)):
             apply_history()
@@ -114,6 +119,7 @@ def rollback(version: int, reason: str) -> None:
     """
     config_file.check_present(configuration.PARAMS)  # a rollback does not need valid settings
     with workspace_lease.acquired():
+        provenance.forget_digests()
         past = complete_history()
         if version not in (REFERENCE, *past.promoted):
             known = ", ".join(map(str, past.promoted)) or "none"

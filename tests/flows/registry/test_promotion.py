@@ -1,6 +1,7 @@
 """Promotion: once and for good, whatever breaks in between; and the way back."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -271,6 +272,33 @@ def test_files_that_changed_since_they_were_measured_are_not_promoted(nights):
     (nights.folder / "models/candidate.json").unlink()
     with pytest.raises(FileNotFoundError, match="`ratchet run register` makes it"):
         promotion.promote()
+
+
+def write_keeping_stamp(file, text):
+    """Change a file in place and keep its size and time."""
+    state = file.stat()
+    assert state.st_size == len(text)
+    file.chmod(0o644)
+    file.write_text(text)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_files_that_changed_and_kept_their_size_and_time_are_neither_promoted_nor_put_back(nights):
+    nights.night("one", 1.9)
+    file = nights.folder / "models/tuned/r0/adapter.json"
+    before = file.read_text()
+    provenance.digest(Path("models/tuned/r0"))
+    write_keeping_stamp(file, before.swapcase())
+    with pytest.raises(ValueError, match=r"models/tuned/r0 is not what models/candidate.json was written for"):
+        promotion.promote()
+    write_keeping_stamp(file, before)
+    assert promotion.promote().version == 1
+    promotion.rollback(history.REFERENCE, "a test")
+    versions.check_files(1, history.read().promoted[1].files)
+    stored = nights.folder / "models/versions/1/model/adapter.json"
+    write_keeping_stamp(stored, before.swapcase())
+    with pytest.raises(ValueError, match=r"models/versions/1/model does not hold version 1"):
+        promotion.rollback(1, "a test")
 
 
 def test_a_promoted_version_that_is_judged_again_is_whole_at_every_moment(nights, monkeypatch):
