@@ -1,4 +1,4 @@
-"""Tables with a header and a delimiter (CSV, TSV, …). Dialect and encoding are detected.
+"""Tables with a delimiter (CSV, TSV, …). Dialect, header and encoding are detected. Without a header, columns are numbered.
 
 If the quotes of a record do not close, only its first line is refused, and reading continues with the next line.
 """
@@ -35,7 +35,7 @@ class Block:
     lines: Lines
     dialect: Dialect
     names: tuple[str, ...] | None
-    """The columns; None if the header is one of these records."""
+    """The columns; None for the first records of a file, which tell them."""
 
     @property
     def digest(self) -> str:
@@ -52,7 +52,7 @@ class Block:
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows below the header, with the lines in which they begin. Blank lines are skipped, and an empty field is None."""
+    """Yield the rows, with the lines in which they begin. Blank lines are skipped, and an empty field is None."""
     csv.field_size_limit(MAX_RECORD_CHARS)
     lines = TextLines(entry)
     yield from _rows(_Feed(iter(lines)), find_dialect(entry), None)
@@ -61,16 +61,17 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Iterator[Record]:
-    """Yield the rows in lines. Without `names`, the first readable record below the titles is the header."""
+    """Yield the rows in lines. Without `names`, the first readable record below the titles is the header, if the dialect has one."""
     titles = 0 if names else dialect.titles
     for record in _records(feed, dialect):
         if isinstance(record, Broken):
             yield record
         elif titles:
             titles -= 1
-        elif names is None:
+        elif names is None and dialect.has_header:
             names = headers.names(record.fields)
         else:
+            names = names or headers.numbered(len(record.fields))
             yield _row(record, names)
 
 
@@ -146,10 +147,13 @@ def _end_of_record(file: BinaryIO, before: int, dialect: Dialect) -> int:
 
 
 def _header(data: bytes, before: int, dialect: Dialect) -> tuple[str, ...] | None:
-    """Return the columns named by the first record below the titles of a block; None if there is no readable one."""
+    """Return the columns by the first record below the titles of a block; None if there is no readable one."""
     records = _records(_Feed(lines_in(data, before)), dialect)
-    fields = (record.fields for record in records if isinstance(record, _Fields))
-    return next(map(headers.names, islice(fields, dialect.titles, None)), None)
+    every = (record.fields for record in records if isinstance(record, _Fields))
+    fields = next(islice(every, dialect.titles, None), None)
+    if fields is None:
+        return None
+    return headers.names(fields) if dialect.has_header else headers.numbered(len(fields))
 
 
 Score = tuple[float, int, int]
@@ -172,7 +176,9 @@ def find_dialect(entry: Entry) -> Dialect:
             if score > best:
                 best, dialect = score, candidate
     if best[0] >= FITTING:
-        return replace(dialect, titles=_num_titles(_parsed(sample, dialect)))
+        records = _parsed(sample, dialect)
+        titles = _num_titles(records)
+        return replace(dialect, titles=titles, has_header=titles > 0 or not headers.is_record(records))
     for candidate in (each for delimiter in DELIMITERS for each in _candidates(delimiter, sample)):
         records = _parsed(sample, candidate)
         titles = _num_titles(records)

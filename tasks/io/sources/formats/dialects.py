@@ -35,6 +35,7 @@ class Dialect:
     """True if the mark `escape` also escapes itself in the text."""
     titles: int = 0
     """Number of records above the header, which do not belong to the table."""
+    has_header: bool = True
 
     @property
     def name(self) -> str:
@@ -44,6 +45,7 @@ class Dialect:
         marks += ["backslashes"] if self.escape else []
         marks += ["spaces"] if self.skips_space else []
         marks += [f"header below {self.titles} of titles"] if self.titles else []
+        marks += [] if self.has_header else ["no header"]
         return ", ".join(marks)
 
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
-"""Find the header of a table below rows of titles, which spreadsheets and exports of office programs have."""
+"""Find the header of a table: below rows of titles, which spreadsheets and exports of office programs have, or none at all."""
 
+import re
 from collections.abc import Sequence
 
 MOST = 20
@@ -8,6 +9,14 @@ LONGEST = 40
 """Largest number of characters of a column's name."""
 EXAMINED = 200
 """Number of rows from which the used columns are determined."""
+MOST_WORDS = 3
+"""Largest number of words of a column's name, where a longer text may be a record."""
+ALIKE = 0.8
+"""Smallest share of the texts of a column that end with the sign of its first text, if that is one of them."""
+ENDS = ("?？", ".。", "!！")
+"""Signs at the end of sentences, by kind."""
+NUMBERED = re.compile(r"column \d+")
+"""Matches the name of a column without a name of its own."""
 Cells = Sequence[str]
 
 
@@ -28,6 +37,33 @@ def num_titles(rows: Sequence[Sequence[str | None]]) -> int:
         if _is_header(table[place], below, used, table[:place]):
             return place
     return 0
+
+
+def is_record(rows: Sequence[Sequence[str | None]]) -> bool:
+    """Return True if the first row of a table is a record, because the table has no header; False in case of doubt.
+
+    It is a record if no cell of it can be a column's name, and one of them resembles its column: it ends with the same sign as nearly all texts
+    below it, or it is a label that is repeated there. A cell cannot be a name if it is a sentence, a text of many words, a number or a repeated
+    label. Questions of a survey are sentences too, but the answers below them do not end with question marks.
+    """
+    table = [[(field or "").strip() for field in row] for row in rows[:EXAMINED]]
+    if not table:
+        return False
+    first, below = (
+        table[0],
+        [row for row in table[1:] if any(row) and row != table[0]],
+    )  # joined files repeat the header
+    columns = [(cell, [text for row in below if (text := _cell(row, column))]) for column, cell in enumerate(first)]
+    if not all(_is_text(cell) or not any(map(str.isalpha, cell)) or _is_label(cell, texts) for cell, texts in columns):
+        return False
+    return any(_is_text(cell) for cell in first) and any(
+        _is_label(*column) or _ends_alike(*column) for column in columns
+    )
+
+
+def numbered(width: int) -> tuple[str, ...]:
+    """Return names for the columns of a table without a header."""
+    return tuple(f"column {number}" for number in range(1, width + 1))
 
 
 def names(fields: Sequence[str]) -> tuple[str, ...]:
@@ -73,6 +109,23 @@ def _is_header(row: Cells, below: Sequence[Cells], used: Sequence[int], titles: 
 def _is_name(text: str) -> bool:
     """Return True for a short text with a letter that is not a sentence."""
     return len(text) <= LONGEST and any(map(str.isalpha, text)) and not text.endswith((".", "!", "?"))
+
+
+def _is_text(cell: str) -> bool:
+    """Return True for a sentence, and for a text that is longer than a column's name."""
+    is_long = len(cell) > LONGEST or len(cell.split()) > MOST_WORDS
+    return any(map(str.isalpha, cell)) and (is_long or cell.endswith(tuple("".join(ENDS))))
+
+
+def _is_label(cell: str, texts: Sequence[str]) -> bool:
+    """Return True if a cell is one of few texts that a column repeats."""
+    return any(map(str.isalpha, cell)) and texts.count(cell) > 1 and 2 * len(set(texts)) <= len(texts)
+
+
+def _ends_alike(cell: str, texts: Sequence[str]) -> bool:
+    """Return True if a text and nearly all texts of its column end with the same kind of sign."""
+    signs = next((signs for signs in ENDS if cell.endswith(tuple(signs))), None)
+    return signs is not None and len(texts) > 1 and sum(text[-1] in signs for text in texts) >= ALIKE * len(texts)
 
 
 def _mean_length(texts: Sequence[str]) -> float:

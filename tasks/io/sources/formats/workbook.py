@@ -3,8 +3,9 @@
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from xml.parsers import expat
 
@@ -16,10 +17,13 @@ from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_
 
 UNNAMED = re.compile(r"(?:__UNNAMED__\d+|_\d+|\s*)")
 """The names that fastexcel gives to columns with an empty first cell."""
+REPEATED = re.compile(r"_\d+$")
+"""What fastexcel adds to the name of a column whose first cell repeats an earlier one."""
 
 
 def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows of every sheet, with cells as text. The first row of a sheet, or the one below its titles, names the columns. Blank rows are skipped."""
+    """Yield the rows of every sheet, with cells as text. The first row of a sheet, or the one below its titles, names the columns, unless it is a
+    record. Blank rows are skipped."""
     try:
         import fastexcel
     except ImportError:
@@ -42,9 +46,14 @@ def read(entry: Entry) -> Iterator[Record]:
 
 
 def _below_header(sheet: pl.DataFrame) -> tuple[Iterator[dict[str, str | None]], int]:
-    """Return the rows below the header of a sheet, which may have titles above it, and the number of the first row."""
-    first = ["" if UNNAMED.fullmatch(name) else name for name in sheet.columns]
-    titles = headers.num_titles([first, *sheet.head(headers.EXAMINED).rows()])
+    """Return the rows below the header of a sheet, which may have titles above it or be missing, and the number of the first row."""
+    first = _first_row(sheet.columns)
+    examined = [first, *sheet.head(headers.EXAMINED).rows()]
+    titles = headers.num_titles(examined)
+    if not titles and headers.is_record(examined):
+        columns = headers.numbered(sheet.width)
+        rows = chain([[cell or None for cell in first]], sheet.iter_rows())
+        return (dict(zip(columns, row, strict=True)) for row in rows), 1
     if not titles:
         return sheet.iter_rows(named=True), 2
     width = sheet.width
@@ -53,6 +62,12 @@ def _below_header(sheet: pl.DataFrame) -> tuple[Iterator[dict[str, str | None]],
     below = sheet[titles:]
     below.columns = names
     return below.iter_rows(named=True), titles + 2
+
+
+def _first_row(names: Sequence[str]) -> list[str]:
+    """Return the cells of the first row from the columns' names, to which fastexcel adds a number where a cell repeats an earlier one."""
+    cells = ["" if UNNAMED.fullmatch(name) else name for name in names]
+    return [base if (base := REPEATED.sub("", cell)) in cells[:place] else cell for place, cell in enumerate(cells)]
 
 
 @contextmanager

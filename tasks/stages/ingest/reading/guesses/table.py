@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from tasks.core.text import templates
+from tasks.io.sources.formats import headers
 from tasks.stages.ingest.reading.guesses.annotated import are_annotated, guess_annotated
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
 from tasks.stages.ingest.reading.guesses.judged import guess_judged, is_undecided
@@ -97,7 +99,10 @@ def guess(rows: Rows) -> Guess | None:
     names = [name for name in names if not f"{name}.".startswith(told)]
     if answer is not None or is_undecided(rows) or are_annotated(rows):
         return answer
-    return next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
+    answer = next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
+    if answer is not None and names and all(map(headers.NUMBERED.fullmatch, names)):
+        return replace(answer, reason=f"{answer.reason}. Columns are numbered, because the table has no line of names")
+    return answer
 
 
 def _translated(rows: Rows) -> Guess | None:
@@ -260,7 +265,7 @@ def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 
 def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
-    label = first_named(names, LABELS)
+    label = first_named(names, LABELS) or _unnamed_label(rows, names)
     if label is None or any(isinstance(row.get(label), list | Mapping) for row in rows):
         return None
     texts = text_columns(rows, [name for name in names if name != label])
@@ -278,6 +283,15 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
         return Guess({"prompt": prompt, "response": label}, None, f"{told}, {both[0]!r} and {both[1]!r} are the texts")
     text = first_named(texts, TEXTS) or texts[0]
     return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
+
+
+def _unnamed_label(rows: Rows, names: Sequence[str]) -> str | None:
+    """Return the last column of repeated words, if columns have numbers for names; None if there is none."""
+    if not all(map(headers.NUMBERED.fullmatch, names)):
+        return None
+    varied = [name for name in names if _is_varied(rows, name)]
+    repeated = (name for name in varied if 2 * len({str(row.get(name)) for row in rows}) <= len(rows))
+    return max(repeated, default=None, key=list(names).index)
 
 
 def _holds_data(rows: Rows, name: str) -> bool:
@@ -328,6 +342,6 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     else:
         order = "in this order"
     reason = f"{prompt!r} and {response!r} have the longest texts, {order}"
-    if all(len(name) > LONG_NAME or name.endswith(SENTENCES) for name in (prompt, response)):
+    if any(len(name) > LONG_NAME or name.endswith(SENTENCES) for name in (prompt, response)):
         reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
     return Guess({"prompt": prompt, "response": response}, None, reason)

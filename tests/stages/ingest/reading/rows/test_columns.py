@@ -242,10 +242,23 @@ def test_a_row_in_the_place_of_names_is_pointed_out():
     for names in (
         ["Why does it rain so often in the summer here?", "Because the wind comes from the sea, they say."],
         ["Why so?", "It is."],
+        ["Why so?", "No"],
     ):
         answer = guessed(*(dict(zip(names, (f"Why, {n}?", f"Because, {n}."), strict=True)) for n in range(5)))
         assert "the first line of the table: if that is a row, write a line of names above it" in answer.reason
     assert "first line" not in guessed(*({"x1": f"ab{n} cd", "x2": f"efg{n} hijk"} for n in range(5))).reason
+
+
+def test_columns_with_numbers_for_names_are_taken_by_their_contents():
+    pairs = [{"column 1": f"Why, {n}?", "column 2": f"Because, {n}."} for n in range(6)]
+    labels = [{"column 1": ("good", "bad")[n % 2], "column 2": f"I saw film {n} again"} for n in range(6)]
+    for rows, columns in (
+        (pairs, {"prompt": "column 1", "response": "column 2"}),
+        (labels, {"prompt": "column 2", "response": "column 1"}),
+    ):
+        answer = guessed(*rows)
+        assert answer.columns == columns
+        assert answer.reason.endswith("Columns are numbered, because the table has no line of names")
 
 
 def test_texts_alone_are_for_the_corpus():
