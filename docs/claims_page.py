@@ -1,16 +1,21 @@
-"""Write the page of claims: what is measured, the figures with their intervals, and the verdicts."""
+"""Write the page of claims: a table for each method with results and verdicts, and below it how each claim was measured."""
 
+import html
 import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from flows.experiments import claims, ledger
 
 HEAD = """# Claims of papers, and what was found here
 
-Each claim says what is measured, against which control, and with how many seeds. This was written down before the runs. Later changes
-stand under *changed*, with the time in UTC and what was known by then. No paper makes the claims marked *ours*: they are about our own design, or are controls.
+Each claim says what is measured, against which control, and with how many seeds. This was written down before the runs. A table for each method has
+the results; a click on a claim shows how it was measured. Made from `docs/claims/` by `make reference`.
 
+{counts}
 | verdict | meaning, where figures by seed or by round are given |
 | --- | --- |
 | reproduced | the whole interval lies where the claim says |
@@ -18,98 +23,166 @@ stand under *changed*, with the time in UTC and what was known by then. No paper
 | not decidable at this size | the interval lies on both sides |
 | open | not measured yet |
 
+- **Results** are means over seeds or rounds with their 95 % interval, in the unit of the claim's metric. Losses are differences to the control.
+- **Ours** marks claims that no paper makes: they are about our own design, or are controls.
+- **also Holm**, **also B–H**, **alone**: whether a verdict holds after [correction for the number of claims](#correction-for-many-claims).
+- **No claim says how a method performs on a good or a large model**: [the models](#the-models-of-these-claims) are small.
+
+"""
+
+READING = """## How to read the details
+
 - **Interval**: Student's t, 95 %, over seeds or rounds: it says what another seed or round would give. If seeds were added after a look at the
   figures, the interval is one that holds at any number of seeds. It is wider than Student's, which assumes that the number was settled before.
 - **Power**: the size of effect that as many seeds, with the same spread, would have shown.
 - **Interval over test items or modules**, where one is given: what other items would give with the same seeds.
 - **pass@1**: programs were judged in a sandbox of level 2.
+- **Changed**: what was changed after the claim had been written down, with the time in UTC and what was known by then.
+- **Trainings** names earlier claims with figures of the same trainings, or of the same arm and seeds trained again: they are not independent evidence.
+- **Follows** names the claims from which the figures follow. Such a claim is no evidence at all.
+- **Data**: `python docs/ledger.py` takes figures from trainings; *typed* figures say why they are not taken.
 
-Made from `docs/claims/` by `make reference`.
+## Correction for many claims
 
-**Correction for many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is that of the interval's test against the claim's bound. Beside it
-stands p corrected for all {rows} rows:
+Of {rows} claims with figures {decided} are decided, each at 5 % by itself. *p* is that of the interval's test against the claim's bound. Beside it stands p
+corrected for all {rows} claims:
 
-- by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided rows (about one in twenty of these is false);
-- by Holm, which leaves {holm} (with 95 % probability all of them are true).
+| correction | decided claims that it leaves | meaning |
+| --- | --- | --- |
+| Benjamini and Hochberg, at 5 % (B–H) | {benjamini_hochberg} | about one in twenty of these is false |
+| Holm | {holm} | with 95 % probability all of these are true |
 
-A row that says *decided* names the corrections under which it stays decided.
-*Trainings* names earlier rows with figures of the same trainings, or of the same arm and seeds trained again: such rows are not independent evidence. A row that
-*follows* from others is no evidence at all. `python docs/ledger.py` takes figures from trainings; *typed* figures say why they are not taken.
+## The models of these claims
 
-**Rows of the lab.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
-most of them for 8 to 212 optimizer steps. Its first base had been pretrained with a learning rate too high for its shape: after 1.2M tokens at 3e-3 its
-validation loss on the domain is 2.74 nats per token. At 1e-3, the rate of profile `lab` since 2026-11-25 20:44, it is 2.42. Rows
-measured on the second base say so under *training*. The others are about a small, poorly trained model, though their commands
-now start from the second base. Proxy-tuning has bases of its own. No row says how a method performs on a good or a large model.
+**The lab.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights, most of them for 8 to 212 optimizer steps.
+There were two bases:
+
+| base | learning rate of its pretraining | validation loss on the domain after 1.2M tokens, nats per token |
+| --- | --- | --- |
+| first | 3e-3, too high for its shape | 2.74 |
+| second, of profile `lab` since 2026-11-25 20:44 | 1e-3 | 2.42 |
+
+Claims measured on the second base say so under *training*. The others are about a small, poorly trained model, though their commands now start from the
+second base. Proxy-tuning has bases of its own.
 
 **FAIT's small model.** A LLaMA of 0.6M weights is pretrained on 4,400 generated functions, half of the time with mistakes as people make them. It then
-trains on 1,000 other functions without mistakes, each paired with a function that has one. An earlier attempt used mutants of operators on a randomly initialised model. It
-could show nothing, since no other token had any loss left. Each command makes the model of the arms again on each machine, and rounding changes it. So compare
-differences within a row, not levels of different rows.
+trains on 1,000 other functions without mistakes, each paired with a function that has one. An earlier attempt used mutants of operators on a randomly
+initialised model. It could show nothing, since no other token had any loss left. Each command makes the model of the arms again on each machine, and
+rounding changes it. So compare differences within a claim, not levels of different claims.
 """
+LONGEST = 140
+"""Largest number of characters of a result that is a sentence; a longer one is found in the details."""
 
 
 def page() -> str:
     """Return every claim of a paper that is tested here, with its verdict."""
     entries = ledger.entries()
-    parts = [HEAD.format(**ledger.kept_by(entries))]
-    for method, rows in itertools.groupby(entries, lambda entry: entry.method):
-        parts.append(f"## {method}\n")
-        for entry in rows:
-            ours = " (ours)" if entry.claim.origin == "ours" else ""
-            title = f"{entry.number}. **{entry.claim.claim}**{ours} — {entry.claim.verdict}{_corrected(entry)}"
-            parts.append(title + "\n\n" + "\n".join(_row(entry)) + "\n")
-    return "\n".join(parts)
+    parts = [HEAD.format(counts=_counts(entries))]
+    for method, grouped in itertools.groupby(entries, lambda entry: entry.method):
+        rows = list(grouped)
+        parts.append(f"## {method}\n\n| claim | result | verdict |\n| --- | --- | --- |")
+        parts += [_overview(entry) for entry in rows]
+        parts += ["", *(_details(entry) for entry in rows)]
+    return "\n".join([*parts, READING.format(**ledger.kept_by(entries))])
+
+
+def _counts(entries: Sequence[ledger.Entry]) -> str:
+    """Return the table of the numbers of claims by verdict."""
+    verdicts = get_args(claims.Verdict)
+    lines = [f"| claims | number | {' | '.join(verdicts)} |", f"| --- |{' ---: |' * (len(verdicts) + 1)}"]
+    for title, origin in (("of papers", "paper"), ("ours", "ours")):
+        found = Counter(entry.claim.verdict for entry in entries if entry.claim.origin == origin)
+        lines.append(f"| {title} | {found.total()} | {' | '.join(str(found[verdict]) for verdict in verdicts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _overview(entry: ledger.Entry) -> str:
+    """Return the row of a claim in the table of its method."""
+    claim = entry.claim
+    ours = " (ours)" if claim.origin == "ours" else ""
+    title = f"{entry.number}. [{claim.claim}](#{_anchor(entry)}){ours}"
+    cells = (title, _result(claim), f"{claim.verdict}{_corrected(entry)}")
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _anchor(entry: ledger.Entry) -> str:
+    return f"{entry.method}-{entry.number}"
+
+
+def _result(claim: claims.Claim) -> str:
+    """Return the interval and the claimed side of the bound; without figures by seed or round, the first sentence of what was found, if it is short."""
+    if mean := claim.interval():
+        bounds = (
+            f"[{_shown(claim, mean.low)}, {_shown(claim, mean.high)}]" if math.isfinite(mean.low) else "(no bounds yet)"
+        )
+        return f"{_shown(claim, mean.value)} {bounds}, claimed {claim.side} {claim.bound:g}"
+    first = re.split(r"(?<=\D)[.;] ", claim.found + " ")[0].strip()
+    return first if len(first) <= LONGEST else "in the details"
 
 
 def _corrected(entry: ledger.Entry) -> str:
-    """Return by which corrections a decided claim is decided still."""
+    """Return under which correction a decided claim stays decided. What Holm's leaves, Benjamini and Hochberg's leaves too."""
     if entry.benjamini_hochberg is None or entry.holm is None or entry.claim.verdict == "not decidable at this size":
         return ""
-    names = {"Benjamini–Hochberg": entry.benjamini_hochberg, "Holm": entry.holm}
-    left = [name for name, p in names.items() if p <= ledger.LEVEL]
-    return f" (decided by {' and '.join(left)} too)" if left else " (by itself; not with the number of rows counted)"
+    if entry.holm <= ledger.LEVEL:
+        return ", also Holm"
+    return ", also B–H" if entry.benjamini_hochberg <= ledger.LEVEL else ", alone"
 
 
-def _row(entry: ledger.Entry) -> Iterator[str]:
+def _details(entry: ledger.Entry) -> str:
+    """Return how a claim was measured, as a block that opens on a click."""
+    title = f"<summary>{entry.number}. {html.escape(entry.claim.claim)}</summary>"
+    lines = "\n".join(_lines(entry))
+    return f'<details markdown="1">\n{title}\n<a id="{_anchor(entry)}"></a>\n\n{lines}\n\n</details>\n'
+
+
+def _lines(entry: ledger.Entry) -> Iterator[str]:
     """Yield the lines of a claim."""
     claim = entry.claim
-    yield f"- metric: {claim.metric}"
-    yield f"- control: {claim.control}"
+    yield f"- **metric**: {claim.metric}"
+    yield f"- **control**: {claim.control}"
     for name, value in (("seeds", claim.seeds), ("rounds", claim.rounds), ("training", claim.steps)):
         if value:
-            yield f"- {name}: {value}"
+            yield f"- **{name}**: {value}"
     if not claim.seeds and not claim.rounds:
-        yield "- seeds: none, since no seed changes what is counted"
-    yield f"- found: {claim.found or 'not run yet'}"
-    unit, shown = ("seed", _signed) if claim.per_seed else ("round", _times)
+        yield "- **seeds**: none, since no seed changes what is counted"
+    yield f"- **found**: {claim.found or 'not run yet'}"
+    unit = "seed" if claim.per_seed else "round"
     if mean := claim.interval():
-        bounds = f"[{shown(mean.low)}, {shown(mean.high)}]" if math.isfinite(mean.low) else "without bounds yet"
-        over = f"over {unit}s {shown(mean.value)} {bounds}"
+        bounds = (
+            f"[{_shown(claim, mean.low)}, {_shown(claim, mean.high)}]"
+            if math.isfinite(mean.low)
+            else "without bounds yet"
+        )
+        over = f"over {unit}s {_shown(claim, mean.value)} {bounds}"
         if mean.n > 1 and claim.detectable() is None:
             over = "without any spread to judge by"
         if claim.looks:
             over += f" at any number of {unit}s (looked at after {', '.join(map(str, claim.looks))} too)"
         yield (
-            f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; {over}, "
+            f"- **by {unit}**: {', '.join(_shown(claim, figure) for figure in claim.per_seed or claim.per_round)}; {over}, "
             f"where the claim has it {claim.side} {claim.bound:g}"
         )
     if entry.p is not None and entry.p < 1:
-        yield f"- p: {entry.p:.2g}; of all rows {entry.benjamini_hochberg:.2g} (Benjamini–Hochberg), {entry.holm:.2g} (Holm)"
+        yield f"- **p**: {entry.p:.2g}; of all claims {entry.benjamini_hochberg:.2g} (Benjamini–Hochberg), {entry.holm:.2g} (Holm)"
     if claim.per_seed:
-        yield f"- data: {_data(entry)}"
+        yield f"- **data**: {_data(entry)}"
     if entry.shares:
-        yield f"- trainings: some are those of {_listed(entry.shares)}"
+        yield f"- **trainings**: some are those of {_listed(entry.shares)}"
     if entry.follows_from:
-        yield f"- follows: from {_listed(entry.follows_from)}, by addition and subtraction"
+        yield f"- **follows**: from {_listed(entry.follows_from)}, by addition and subtraction"
     if claim.planned is not None:
-        yield f"- power before the run: a true difference of {claim.planned:.2g} from {claim.bound:g} is seen with {100 * claims.CHANCE:g} %"
+        yield f"- **power before the run**: a true difference of {claim.planned:.2g} from {claim.bound:g} is seen with {100 * claims.CHANCE:g} %"
     if size := claim.detectable():
         test = f"{'interval at any number' if claim.looks else 'paired t'}, {len(claim.per_seed or claim.per_round)} {unit}s"
         seen = f"a true difference of {size:.2g} from {claim.bound:g} would have been seen with {100 * claims.CHANCE:g} % power"
-        yield f"- power: {seen if math.isfinite(size) else 'no difference can be seen with so few'} ({test})"
-    yield from (f"- changed: {change}" for change in claim.changed)
-    yield f"- command: `{claim.command}`"
+        yield f"- **power**: {seen if math.isfinite(size) else 'no difference can be seen with so few'} ({test})"
+    yield from (f"- **changed**: {change}" for change in claim.changed)
+    yield f"- **command**: `{claim.command}`"
 
 
 def _data(entry: ledger.Entry) -> str:
@@ -125,9 +198,6 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
-def _times(value: float) -> str:
-    return f"{value:.3f}"
+def _shown(claim: claims.Claim, value: float) -> str:
+    """Return a figure by seed with its sign, or one by round."""
+    return f"{value:+.4f}".replace("-", "−") if claim.per_seed else f"{value:.3f}"
