@@ -76,7 +76,7 @@ def test_what_people_ask_curators_and_monitors_needs_no_torch():
     [
         "from flows.commands.methods import methods as show\nsys.stdout = sys.stderr\nshow(None)\nsys.stdout = sys.__stdout__",
         "from flows.commands import doctor\nlist(doctor._gpu_support())",
-        f"sys.path.insert(0, {str(ROOT / 'docs')!r})\nimport generate\ngenerate.catalogue(), generate.schema()",
+        f"sys.path.insert(0, {str(ROOT / 'docs')!r})\nimport generate\ngenerate.catalogue(), generate.settings_page.page()",
         "import flows, importlib, pkgutil\n"
         "for module in pkgutil.walk_packages(flows.__path__, 'flows.'):\n"
         "    if not module.name.endswith('__main__'): importlib.import_module(module.name)",
