@@ -38,6 +38,7 @@ READING = """## How to read the details
 - **Interval over test items or modules**, where one is given: what other items would give with the same seeds.
 - **pass@1**: programs were judged in a sandbox of level 2.
 - **Changed**: what was changed after the claim had been written down, with the time in UTC and what was known by then.
+  A long change of several claims of a method is printed once, above its details.
 - **Trainings** names earlier claims with figures of the same trainings, or of the same arm and seeds trained again: they are not independent evidence.
 - **Follows** names the claims from which the figures follow. Such a claim is no evidence at all.
 - **Data**: `python docs/ledger.py` takes figures from trainings; *typed* figures say why they are not taken.
@@ -71,7 +72,7 @@ initialised model. It could show nothing, since no other token had any loss left
 rounding changes it. So compare differences within a claim, not levels of different claims.
 """
 LONGEST = 140
-"""Largest number of characters of a result that is a sentence; a longer one is found in the details."""
+"""Largest number of characters of a result that is a sentence; a longer one is found in the details. A longer change is printed once for a method."""
 
 
 def page() -> str:
@@ -82,8 +83,23 @@ def page() -> str:
         rows = list(grouped)
         parts.append(f"## {method}\n\n| claim | result | verdict |\n| --- | --- | --- |")
         parts += [_overview(entry) for entry in rows]
-        parts += ["", *(_details(entry) for entry in rows)]
+        shared = _shared_changes(rows)
+        parts += ["", *_changes(method, shared), *(_details(entry, shared) for entry in rows)]
     return "\n".join([*parts, READING.format(**ledger.kept_by(entries))])
+
+
+def _shared_changes(entries: Sequence[ledger.Entry]) -> list[str]:
+    """Return the long changes that several claims of a method name, sorted by time, with which their texts begin."""
+    counts = Counter(change for entry in entries for change in entry.claim.changed)
+    return sorted(change for change, number in counts.items() if number > 1 and len(change) > LONGEST)
+
+
+def _changes(method: str, shared: Sequence[str]) -> Iterator[str]:
+    """Yield a list of the changes that several claims of a method name, as a block that opens on a click."""
+    if shared:
+        title = f"<summary>Changes that concern several claims of {method}</summary>"
+        lines = "\n".join(f"{number}. {change}" for number, change in enumerate(shared, 1))
+        yield f'<details markdown="1">\n{title}\n<a id="{method}-changes"></a>\n\n{lines}\n\n</details>\n'
 
 
 def _counts(entries: Sequence[ledger.Entry]) -> str:
@@ -133,15 +149,15 @@ def _corrected(entry: ledger.Entry) -> str:
     return ", also B–H" if entry.benjamini_hochberg <= ledger.LEVEL else ", alone"
 
 
-def _details(entry: ledger.Entry) -> str:
-    """Return how a claim was measured, as a block that opens on a click."""
+def _details(entry: ledger.Entry, shared: Sequence[str]) -> str:
+    """Return how a claim was measured, as a block that opens on a click. Changes in `shared` are named by their numbers."""
     title = f"<summary>{entry.number}. {html.escape(entry.claim.claim)}</summary>"
-    lines = "\n".join(_lines(entry))
+    lines = "\n".join(_lines(entry, shared))
     return f'<details markdown="1">\n{title}\n<a id="{_anchor(entry)}"></a>\n\n{lines}\n\n</details>\n'
 
 
-def _lines(entry: ledger.Entry) -> Iterator[str]:
-    """Yield the lines of a claim."""
+def _lines(entry: ledger.Entry, shared: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a claim. Changes in `shared` are named by their numbers."""
     claim = entry.claim
     yield f"- **metric**: {claim.metric}"
     yield f"- **control**: {claim.control}"
@@ -181,7 +197,10 @@ def _lines(entry: ledger.Entry) -> Iterator[str]:
         test = f"{'interval at any number' if claim.looks else 'paired t'}, {len(claim.per_seed or claim.per_round)} {unit}s"
         seen = f"a true difference of {size:.2g} from {claim.bound:g} would have been seen with {100 * claims.CHANCE:g} % power"
         yield f"- **power**: {seen if math.isfinite(size) else 'no difference can be seen with so few'} ({test})"
-    yield from (f"- **changed**: {change}" for change in claim.changed)
+    if numbers := [str(shared.index(change) + 1) for change in claim.changed if change in shared]:
+        word = "change" if len(numbers) == 1 else "changes"
+        yield f"- **changed**: {word} {_listed(numbers)} [of several claims](#{entry.method}-changes)"
+    yield from (f"- **changed**: {change}" for change in claim.changed if change not in shared)
     yield f"- **command**: `{claim.command}`"
 
 
