@@ -32,6 +32,13 @@ Prompt = Annotated[
 Response = Annotated[str | None, typer.Option(help="The column of responses, or a template.")]
 Messages = Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")]
 Rejected = Annotated[str | None, typer.Option(help="The column of worse responses, where there are preferences.")]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="The first row of a CSV or Excel table names the columns, or is a record. Without both, this is detected.",
+    ),
+]
 Query = Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")]
 
 
@@ -64,25 +71,27 @@ def examined(
     call: str,
     *,
     yes: bool,
+    header: bool | None = None,
     limits: Sequence[int] = (),
 ) -> Iterator[Intake]:
     """Yield the data of a place after showing their rows. Columns with unusual names are guessed, and the user confirms the guess.
 
-    `call` is the command that was given, which messages repeat; `yes` takes a guess without a question; `limits` are the longest prompt and
-    the longest response that the settings allow; without `limits` the defaults hold. Raises FileNotFoundError or
-    ValueError if there is nothing to train on.
+    `call` is the command that was given, which messages repeat; `yes` takes a guess without a question; `header` says whether the first row
+    of a table names the columns; `limits` are the longest prompt and the longest response that the settings allow; without `limits` the
+    defaults hold. Raises FileNotFoundError or ValueError if there is nothing to train on.
     """
     from flows.project import data_import
 
     named = {name: value for name, value in columns.items() if value is not None}
     with data_import.on_disk(place) as path:
-        sources = data_import.detect(path, query) if path else data_import.detect_on_server(place, query)
+        sources = data_import.detect(path, query, header) if path else data_import.detect_on_server(place, query)
         for line in sources.files:
             typer.echo(line)
         sources = sources.with_columns(named) if named else sources
         preview = data_import.preview(sources, limits)
         if any(preview["guesses"]):
             call = f"{call} --query {shlex.quote(query)}" if query else call
+            call = call if header is None else f"{call} {'--header' if header else '--no-header'}"
             described = len(sources.files)
             sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
             for line in sources.files[described:]:

@@ -22,6 +22,7 @@ def init(
     response: _intake.Response = None,
     messages: _intake.Messages = None,
     rejected: _intake.Rejected = None,
+    header: _intake.Header = None,
     query: _intake.Query = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def init(
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     call = f"ratchet init {shlex.quote(place)}"
     with (
-        _intake.examined(place, columns, query, call, yes=yes, limits=limits) as intake,
+        _intake.examined(place, columns, query, call, yes=yes, header=header, limits=limits) as intake,
         workspace_lease.writing(),
     ):
         sources, target = intake.take()

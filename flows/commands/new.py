@@ -50,6 +50,7 @@ def new(
     response: _intake.Response = None,
     messages: _intake.Messages = None,
     rejected: _intake.Rejected = None,
+    header: _intake.Header = None,
     query: _intake.Query = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the default of every question.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
@@ -79,7 +80,7 @@ def new(
             if place == PACKAGES:
                 return None
             call = f"ratchet new --data {shlex.quote(place)}"
-            return stack.enter_context(_intake.examined(place, columns, query, call, yes=yes))
+            return stack.enter_context(_intake.examined(place, columns, query, call, yes=yes, header=header))
 
         intake = _ask(
             f"Data (a file, a folder, an address; or {PACKAGES}: functions of installed packages)",

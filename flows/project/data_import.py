@@ -69,7 +69,8 @@ class Sources:
                     f"{Path(source['path']).name}: left out: its rows are texts for {split}, and a corpus draws those from its own"
                 )
             else:
-                corpus.append({"from": "file", "path": source["path"], "text": guess["text"]})
+                header = {name: source[name] for name in ("header",) if name in source}
+                corpus.append({"from": "file", "path": source["path"], "text": guess["text"]} | header)
         return replace(self, examples=tuple(examples), corpus=tuple(corpus), files=tuple(described))
 
     def with_splits(self, columns: Sequence[str | None]) -> "Sources":
@@ -127,10 +128,11 @@ def detect_on_server(address: str, query: str | None) -> Sources:
     return Sources(({"from": "query", "database": address, "query": query},), (), (f"{name}: PostgreSQL",))
 
 
-def detect(path: Path, query: str | None = None) -> Sources:
+def detect(path: Path, query: str | None = None, header: bool | None = None) -> Sources:
     """Return the sources at `path`; for a database, the source with this query.
 
-    Raises FileNotFoundError or ValueError if there is nothing to train on.
+    `header` says whether the first row of CSV and Excel tables names the columns; with None, this is detected. Raises FileNotFoundError or
+    ValueError if there is nothing to train on, or if `header` is given and no table may lack one.
     """
     if not path.exists():
         raise files.missing(path)
@@ -144,11 +146,12 @@ def detect(path: Path, query: str | None = None) -> Sources:
             return _database(path, query)
         if role != "table":
             raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}. {FORMATS}")
-        return Sources((_source("file", path),), (), (f"{path.name}: {table.describe(path)}",))
+        described = (f"{path.name}: {table.describe(path, header)}",)
+        return _with_header(Sources((_source("file", path),), (), described), path, [path], header)
     if any((path / mark).is_file() for mark in SAVED):
         return _saved(path)
     roles = {file: folders.role(file) for file in folders.walk(path)}
-    described = _described(path, roles)
+    described = _described(path, roles, header)
     tables = [file for file, role in roles.items() if role == "table"]
     examples = _by_split(path, tables) if tables else []
     described += tuple(
@@ -164,7 +167,24 @@ def detect(path: Path, query: str | None = None) -> Sources:
         raise ValueError(
             f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join([*described, FORMATS])}"
         )
-    return Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
+    sources = Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
+    return _with_header(sources, path, tables, header)
+
+
+def _with_header(sources: Sources, place: Path, tables: Sequence[Path], header: bool | None) -> Sources:
+    """Return the sources with the option `header` of their tables, if it is given."""
+    if header is None:
+        return sources
+    if not any(map(table.may_lack_header, tables)):
+        raise ValueError(
+            f"{place}: only CSV and Excel tables may lack a header, and there is none here: leave out --{'' if header else 'no-'}header."
+        )
+    return replace(
+        sources,
+        examples=tuple(
+            source | {"header": header} if source["from"] == "file" else source for source in sources.examples
+        ),
+    )
 
 
 def _by_split(path: Path, tables: Sequence[Path]) -> list[dict[str, Any]]:
@@ -324,7 +344,7 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     return links | shutil.ignore_patterns(*IGNORED)(folder, names)
 
 
-def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, ...]:
+def _described(folder: Path, roles: Mapping[Path, folders.Role], header: bool | None) -> tuple[str, ...]:
     """Return a line for each use of files, for each table, and for each unused file."""
     lines = []
     numbers = Counter(roles.values())
@@ -333,7 +353,7 @@ def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, .
         if file.is_symlink():
             lines.append(f"{name}: left out: a link")
         elif role == "table":
-            lines.append(f"{name}: {_describe(file)}")
+            lines.append(f"{name}: {_describe(file, header)}")
         elif role == "database":
             lines.append(f"{name}: left out: a database; name a query of it as a source in params.yaml")
         elif role == "other":
@@ -350,9 +370,9 @@ def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, .
     return tuple(lines)
 
 
-def _describe(file: Path) -> str:
+def _describe(file: Path, header: bool | None) -> str:
     try:
-        return table.describe(file)
+        return table.describe(file, header)
     except (ValueError, OSError) as error:
         return f"cannot be read: {error}"
 

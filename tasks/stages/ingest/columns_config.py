@@ -1,4 +1,4 @@
-"""Settings of the columns of a table whose names are not the usual ones."""
+"""Settings of the columns of a table: their names, if they are not the usual ones, and the row that names them."""
 
 from typing import Literal
 
@@ -32,6 +32,14 @@ class Columns(Config):
         for value in filter(None, (self.prompt, self.response, self.messages, self.rejected)):
             check_template(value)
         return self
+
+
+class Header(Config):
+    """The option of a table in a file whose first row may or may not name the columns."""
+
+    header: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether a row of CSV and Excel tables names the columns. Without it, this is detected, and in doubt the first row does. With `false`,
+    columns are `column 1`, `column 2`, and so on."""
 
 
 class Thread(Config):

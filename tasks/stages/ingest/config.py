@@ -14,7 +14,7 @@ from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.quality.config import QualityLimits
 from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.visible import has_password, without_passwords
-from tasks.stages.ingest.columns_config import Columns, Thread
+from tasks.stages.ingest.columns_config import Columns, Header, Thread
 from tasks.stages.ingest.near_duplicates_config import NearDuplicates
 from tasks.stages.ingest.splits_config import Shares
 
@@ -149,7 +149,7 @@ class Rows(Source):
         return self
 
 
-class File(Rows):
+class File(Rows, Header):
     """A table of conversations: JSON lines, JSON, CSV, Excel, Parquet or Arrow, plain, compressed or in an archive."""
 
     from_: Literal["file"] = Field(alias="from")
@@ -245,7 +245,7 @@ class HarnessTasks(Source):
     """The names of tasks; without any, all tasks of the folder."""
 
 
-class TextFile(Source):
+class TextFile(Source, Header):
     """A table with a column of texts."""
 
     from_: Literal["file"] = Field(alias="from")

@@ -294,3 +294,18 @@ def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, monke
     assert (
         capsys.readouterr().err == "`query` needs an ORDER BY: without it a database may give its rows in any order\n"
     )
+
+
+def test_a_person_says_that_a_table_has_no_header(workspace, tmp_path):
+    rows = [f"Weather in town {n} today,It is {n} degrees there" for n in range(9)]
+    (tmp_path / "doubt.csv").write_text("\n".join(["Weather,Sun", *rows]))
+    command.init(str(tmp_path / "doubt.csv"), header=False, yes=True)
+    (source,) = sources(workspace)
+    assert (source["header"], source["columns"]["prompt"]) == (False, "column 1")
+    (tmp_path / "texts.csv").write_text("\n".join([f'{n},"A long text, number {n}, of no title"' for n in range(9)]))
+    command.init(str(tmp_path / "texts.csv"), header=False, yes=True)
+    (corpus,) = yaml.safe_load((workspace / "params.yaml").read_text())["ingest"]["corpora"]["domain"]
+    assert (corpus["header"], corpus["text"]) == (False, "column 2")
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "response": "r"}\n')
+    with pytest.raises(ValueError, match=r"only CSV and Excel tables may lack a header.*leave out --no-header"):
+        command.init(str(tmp_path / "a.jsonl"), header=False)

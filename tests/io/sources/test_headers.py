@@ -31,6 +31,13 @@ WITHOUT = {
     "exclamations": [(f"Greet guest {n} please!", f"Welcome guest {n}!") for n in range(12)],
     "times": [(f"2026-05-01 10:{n:02}:00", *row) for n, row in enumerate(QUESTIONS)],
     "three rows": QUESTIONS[:3],
+    "short answers": [("Capital of France?", "Paris"), *[(f"Capital of land {n}?", f"Town {n}") for n in range(12)]],
+    "short texts and labels": [
+        ("Great film", "positive"),
+        *[(f"Film {n} is fine", "positive") for n in range(6)],
+        ("Bad", "negative"),
+    ],
+    "labels alone": [(("yes", "no")[n % 2], ("spam", "ham", "other")[n % 3]) for n in range(12)],
 }
 WITH = {
     "plain names": [("question", "answer"), *QUESTIONS],
@@ -49,7 +56,10 @@ WITH = {
     "joined files": [("prompt", "completion"), *QUESTIONS[:6], ("prompt", "completion"), *QUESTIONS[6:]],
     "one row": [("question", "answer"), QUESTIONS[0]],
     "a question as a name": [("Question?", "Answer"), *QUESTIONS],
-    "short answers": [("Capital of France?", "Paris"), *[(f"Capital of land {n}?", f"Town {n}") for n in range(12)]],
+    "words for sentences": [("Abbr.", "Meaning"), *[(f"A{n}c.", f"Alphabetic {n}") for n in range(12)]],
+    "numbers with dots": [("No.", "Name"), *[(f"{n}.", f"Name {n}") for n in range(12)]],
+    "marked choices": [("Mail", "Post"), *[("Mail" if n % 2 else "", "Post" if n % 3 else "") for n in range(12)]],
+    "a label below longer texts": [("review", "positive"), *REVIEWS],
     "names alone": [("question", "answer")],
     "Chinese": [("问题", "答案"), *CHINESE],
 }
@@ -99,3 +109,29 @@ def test_a_sheet_without_a_header_keeps_its_first_row(tmp_path):
     assert [tuple(values.values()) for values in read(path)] == [(answer, answer) for _, answer in same]
     path.write_bytes(strangers.workbook([("question", "answer"), *QUESTIONS]))
     assert [tuple(values.values()) for values in read(path)] == QUESTIONS
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+def test_a_person_has_the_last_word_on_the_header(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    for rows in (QUESTIONS, [("question", "answer"), *QUESTIONS]):
+        path.write_bytes(strangers.workbook(rows) if name == "a.xlsx" else written(rows, ",").encode())
+        below = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        every = [dict(zip(("column 1", "column 2"), row, strict=True)) for row in rows]
+        assert [record.values for record in table.rows(path, header=True)] == below
+        assert [record.values for record in table.rows(path, header=False)] == every
+    if name == "a.csv":
+        assert ("no header" in table.describe(path), "no header" in table.describe(path, header=False)) == (False, True)
+        monkeypatch.setattr(delimited, "BLOCK", 100)
+        blocks = table.blocks(path, header=False)
+        assert [record.values for block in blocks for record in block.records(path)] == every
+
+
+def test_only_some_formats_may_lack_a_header(tmp_path):
+    for name, text, may in (
+        ("a.csv", "a,b\n1,2\n", True),
+        ("a.jsonl", '{"a": 1}\n', False),
+        ("a.gz", "\x1f\x8b", False),
+    ):
+        (tmp_path / name).write_text(text, encoding="latin-1")
+        assert table.may_lack_header(tmp_path / name) == may

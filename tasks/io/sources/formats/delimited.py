@@ -1,4 +1,6 @@
-"""Tables with a delimiter (CSV, TSV, …). Dialect, header and encoding are detected. Without a header, columns are numbered.
+"""Tables with a delimiter (CSV, TSV, …). Dialect and encoding are detected, and the header if nobody says whether there is one.
+
+Without a header, columns are numbered.
 
 If the quotes of a record do not close, only its first line is refused, and reading continues with the next line.
 """
@@ -51,11 +53,14 @@ class Block:
         return _rows(_Feed(self.lines.read(path)), self.dialect, self.names)
 
 
-def read(entry: Entry) -> Iterator[Record]:
-    """Yield the rows, with the lines in which they begin. Blank lines are skipped, and an empty field is None."""
+def read(entry: Entry, header: bool | None = None) -> Iterator[Record]:
+    """Yield the rows, with the lines in which they begin. Blank lines are skipped, and an empty field is None.
+
+    `header` says whether there is a header; with None, this is detected.
+    """
     csv.field_size_limit(MAX_RECORD_CHARS)
     lines = TextLines(entry)
-    yield from _rows(_Feed(iter(lines)), find_dialect(entry), None)
+    yield from _rows(_Feed(iter(lines)), find_dialect(entry, header), None)
     if lines.damage:
         yield Broken(f"after line {lines.number}", "damaged file", lines.damage, "")
 
@@ -75,14 +80,14 @@ def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Ite
             yield _row(record, names)
 
 
-def blocks(path: Path) -> list[Block] | None:
-    """Return the blocks of a plain file; None if it is not in UTF-8 or has a line that is too long.
+def blocks(path: Path, header: bool | None = None) -> list[Block] | None:
+    """Return the blocks of a plain file; None if it is not in UTF-8 or has a line that is too long. `header` is that of `read`.
 
     A block ends at the end of a record, as seen by a reader from the beginning of the file. Without quotes in the block, this is the end of any
     line; otherwise it is the end of the record with which the block is full.
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
-    dialect = find_dialect(file_entry(path))
+    dialect = find_dialect(file_entry(path), header)
     parts: list[Block] = []
     names: tuple[str, ...] | None = None
     start = before = 0
@@ -161,11 +166,18 @@ Score = tuple[float, int, int]
 NO_TABLE: Score = (0.0, 0, 0)
 
 
-def find_dialect(entry: Entry) -> Dialect:
+def find_dialect(entry: Entry, header: bool | None = None) -> Dialect:
     """Return the dialect in which most of the first records have as many fields as the header, and more than one.
 
-    Of several such dialects, it is the first that leaves the fewest fields in quotes.
+    Of several such dialects, it is the first that leaves the fewest fields in quotes. `header` is that of `read`.
     """
+    dialect = _detected(entry)
+    if header is None:
+        return dialect
+    return replace(dialect, has_header=header, titles=dialect.titles if header else 0)
+
+
+def _detected(entry: Entry) -> Dialect:
     sample = _sample(entry)
     if sample[:1] and _is_mark(sample[0]):
         return Dialect(sample[0][4:5] or ",")

@@ -42,9 +42,10 @@ def num_titles(rows: Sequence[Sequence[str | None]]) -> int:
 def is_record(rows: Sequence[Sequence[str | None]]) -> bool:
     """Return True if the first row of a table is a record, because the table has no header; False in case of doubt.
 
-    It is a record if no cell of it can be a column's name, and one of them resembles its column: it ends with the same sign as nearly all texts
-    below it, or it is a label that is repeated there. A cell cannot be a name if it is a sentence, a text of many words, a number or a repeated
-    label. Questions of a survey are sentences too, but the answers below them do not end with question marks.
+    It is a record if one of its cells resembles its column, and no other is clearly a column's name. A cell resembles its column if it ends with
+    the same sign as nearly all texts below it, or if it is one of the labels that are repeated there. It may not be a name if it is a sentence,
+    a text of many words, a number or a repeated label, or at least half as long as the texts below it are on average. Questions of a survey are
+    sentences too, but the answers below them do not end with question marks.
     """
     table = [[(field or "").strip() for field in row] for row in rows[:EXAMINED]]
     if not table:
@@ -54,10 +55,9 @@ def is_record(rows: Sequence[Sequence[str | None]]) -> bool:
         [row for row in table[1:] if any(row) and row != table[0]],
     )  # joined files repeat the header
     columns = [(cell, [text for row in below if (text := _cell(row, column))]) for column, cell in enumerate(first)]
-    if not all(_is_text(cell) or not any(map(str.isalpha, cell)) or _is_label(cell, texts) for cell, texts in columns):
-        return False
-    return any(_is_text(cell) for cell in first) and any(
-        _is_label(*column) or _ends_alike(*column) for column in columns
+    return any(_is_label(*column) or _ends_alike(*column) for column in columns) and all(
+        _is_text(cell) or not any(map(str.isalpha, cell)) or _is_label(cell, texts) or _is_as_long(cell, texts)
+        for cell, texts in columns
     )
 
 
@@ -117,13 +117,21 @@ def _is_text(cell: str) -> bool:
     return any(map(str.isalpha, cell)) and (is_long or cell.endswith(tuple("".join(ENDS))))
 
 
+def _is_as_long(cell: str, texts: Sequence[str]) -> bool:
+    """Return True if a cell is at least half as long as the texts of its column are on average. Numbers and dates are no texts."""
+    lettered = [text for text in texts if any(map(str.isalpha, text))]
+    return bool(lettered) and 2 * len(cell) >= _mean_length(lettered)
+
+
 def _is_label(cell: str, texts: Sequence[str]) -> bool:
-    """Return True if a cell is one of few texts that a column repeats."""
-    return any(map(str.isalpha, cell)) and texts.count(cell) > 1 and 2 * len(set(texts)) <= len(texts)
+    """Return True if a cell is one of several texts that a column repeats."""
+    return any(map(str.isalpha, cell)) and texts.count(cell) > 1 and 1 < len(set(texts)) <= len(texts) / 2
 
 
 def _ends_alike(cell: str, texts: Sequence[str]) -> bool:
-    """Return True if a text and nearly all texts of its column end with the same kind of sign."""
+    """Return True if a text and nearly all texts of its column end with the same kind of sign. `Question?` and `Abbr.` may be names."""
+    if " " not in cell and cell.isascii():
+        return False
     signs = next((signs for signs in ENDS if cell.endswith(tuple(signs))), None)
     return signs is not None and len(texts) > 1 and sum(text[-1] in signs for text in texts) >= ALIKE * len(texts)
 

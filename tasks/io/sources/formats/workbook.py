@@ -21,9 +21,12 @@ REPEATED = re.compile(r"_\d+$")
 """What fastexcel adds to the name of a column whose first cell repeats an earlier one."""
 
 
-def read(entry: Entry) -> Iterator[Record]:
+def read(entry: Entry, header: bool | None = None) -> Iterator[Record]:
     """Yield the rows of every sheet, with cells as text. The first row of a sheet, or the one below its titles, names the columns, unless it is a
-    record. Blank rows are skipped."""
+    record. Blank rows are skipped.
+
+    `header` says whether a row names the columns; with None, this is detected.
+    """
     try:
         import fastexcel
     except ImportError:
@@ -37,7 +40,7 @@ def read(entry: Entry) -> Iterator[Record]:
             with opened(path) as (names, load):
                 for place, name in enumerate(names):
                     many = f"sheet {name!r}, " if len(names) > 1 else ""
-                    for number, values in enumerate(*_below_header(load(place))):
+                    for number, values in enumerate(*_below_header(load(place), header)):
                         if any(value is not None for value in values.values()):
                             yield Row(f"{many}row {number}", values)
             yield from _damage(path)
@@ -45,12 +48,12 @@ def read(entry: Entry) -> Iterator[Record]:
             raise UnreadableError(f"{entry.name}: this is no workbook: {first_line(error)}") from None
 
 
-def _below_header(sheet: pl.DataFrame) -> tuple[Iterator[dict[str, str | None]], int]:
+def _below_header(sheet: pl.DataFrame, header: bool | None) -> tuple[Iterator[dict[str, str | None]], int]:
     """Return the rows below the header of a sheet, which may have titles above it or be missing, and the number of the first row."""
     first = _first_row(sheet.columns)
     examined = [first, *sheet.head(headers.EXAMINED).rows()]
-    titles = headers.num_titles(examined)
-    if not titles and headers.is_record(examined):
+    titles = 0 if header is False else headers.num_titles(examined)
+    if header is False or (header is None and not titles and headers.is_record(examined)):
         columns = headers.numbered(sheet.width)
         rows = chain([[cell or None for cell in first]], sheet.iter_rows())
         return (dict(zip(columns, row, strict=True)) for row in rows), 1

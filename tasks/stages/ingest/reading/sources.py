@@ -213,6 +213,8 @@ class Table:
     path: Path
     problem: str = ""
     """The reason why the file must not be opened; empty if there is none."""
+    header: bool | None = None
+    """The setting `header` of its source."""
     is_alone: bool = True
     """False for a file of a folder or pattern. If it cannot be read, the others are still read."""
 
@@ -222,7 +224,7 @@ class Table:
             yield Broken("the file", self.problem, f"{shown_name(self.path.name)} is not read", "")
             return
         try:
-            yield from table.rows(self.path)
+            yield from table.rows(self.path, self.header)
         except (UnreadableError, OSError) as error:
             if self.is_alone:
                 raise
@@ -232,14 +234,14 @@ class Table:
 def tables(source: File | config.TextFile) -> Iterator[Table]:
     """Yield the file of a source, or all tables of its folder or pattern."""
     if isinstance(source, File) and source.url is not None and source.sha256 is not None:
-        yield Table(label(source), places.fetched(source.url, source.sha256))
+        yield Table(label(source), places.fetched(source.url, source.sha256), header=source.header)
     elif source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
-        yield Table(label(source), source.path)
+        yield Table(label(source), source.path, header=source.header)
     else:
         root, folder = without_wildcards(source.path), label(_without_pattern(source))
         for file, problem in table_files(source.path):
             name = f"{folder}/{shown_name(file.relative_to(root).as_posix())}"
-            yield Table(name, file, problem, is_alone=False)
+            yield Table(name, file, problem, source.header, is_alone=False)
 
 
 def table_rows(source: File | config.TextFile) -> Iterator[tuple[str, Record]]:

@@ -156,7 +156,7 @@ def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[
 def _blocks(file: Table) -> Sequence[Block | None]:
     """Return the blocks of a file that can be read independently, or a single None for the whole file."""
     try:
-        return (None if file.problem or not file.path.is_file() else table.blocks(file.path)) or [None]
+        return (None if file.problem or not file.path.is_file() else table.blocks(file.path, file.header)) or [None]
     except (UnreadableError, OSError):
         return [None]  # reading the file reports the error
 

@@ -101,7 +101,8 @@ def guess(rows: Rows) -> Guess | None:
         return answer
     answer = next((answer for by_name in by_names if (answer := by_name(rows, names)) is not None), None)
     if answer is not None and names and all(map(headers.NUMBERED.fullmatch, names)):
-        return replace(answer, reason=f"{answer.reason}. Columns are numbered, because the table has no line of names")
+        numbered = "Columns are numbered, because no row names them. If the first row does, give --header"
+        return replace(answer, reason=f"{answer.reason}. {numbered}")
     return answer
 
 
@@ -343,5 +344,5 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
         order = "in this order"
     reason = f"{prompt!r} and {response!r} have the longest texts, {order}"
     if any(len(name) > LONG_NAME or name.endswith(SENTENCES) for name in (prompt, response)):
-        reason += ". These names are the first line of the table: if that is a row, write a line of names above it"
+        reason += ". These names are the first row of the table: if it is a record, give --no-header"
     return Guess({"prompt": prompt, "response": response}, None, reason)

@@ -245,8 +245,8 @@ def test_a_row_in_the_place_of_names_is_pointed_out():
         ["Why so?", "No"],
     ):
         answer = guessed(*(dict(zip(names, (f"Why, {n}?", f"Because, {n}."), strict=True)) for n in range(5)))
-        assert "the first line of the table: if that is a row, write a line of names above it" in answer.reason
-    assert "first line" not in guessed(*({"x1": f"ab{n} cd", "x2": f"efg{n} hijk"} for n in range(5))).reason
+        assert "the first row of the table: if it is a record, give --no-header" in answer.reason
+    assert "first row" not in guessed(*({"x1": f"ab{n} cd", "x2": f"efg{n} hijk"} for n in range(5))).reason
 
 
 def test_columns_with_numbers_for_names_are_taken_by_their_contents():
@@ -258,7 +258,7 @@ def test_columns_with_numbers_for_names_are_taken_by_their_contents():
     ):
         answer = guessed(*rows)
         assert answer.columns == columns
-        assert answer.reason.endswith("Columns are numbered, because the table has no line of names")
+        assert answer.reason.endswith("because no row names them. If the first row does, give --header")
 
 
 def test_texts_alone_are_for_the_corpus():
