@@ -146,8 +146,8 @@ def detect(path: Path, query: str | None = None, header: bool | None = None) -> 
             return _database(path, query)
         if role != "table":
             raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}. {FORMATS}")
-        described = (f"{path.name}: {table.describe(path, header)}",)
-        return _with_header(Sources((_source("file", path),), (), described), path, [path], header)
+        line = f"{path.name}: {table.describe(path, header)}"
+        return _with_header(Sources((_source("file", path),), (), (line,)), path, [path], header)
     if any((path / mark).is_file() for mark in SAVED):
         return _saved(path)
     roles = {file: folders.role(file) for file in folders.walk(path)}
