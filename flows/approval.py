@@ -75,7 +75,7 @@ def question(decision: PromotionDecision) -> str:
     """Return what a person decides on, as Markdown."""
     return (
         f"**Promote version {decision.version} ({decision.name})?** The gate would: {decision.reason}. "
-        f"It would take the place of {f'version {decision.champion}' if decision.champion else 'the model that all began with'}. "
+        f"It would replace {f'version {decision.champion}' if decision.champion else 'the base model'}. "
         f"{_report(decision.candidate)}"
     )
 
@@ -134,7 +134,7 @@ def answer(approval: Approval) -> bool:
     if outcome.status != SetStateStatus.ACCEPT:
         reason = getattr(outcome.details, "reason", None) or outcome.status.value
         raise RuntimeError(
-            f"flow run {run.name} still waits: Prefect did not take the answer ({reason}). Its page takes one too."
+            f"flow run {run.name} still waits: Prefect refused the answer ({reason}). Its page accepts one too."
         )
     return True
 

@@ -69,7 +69,7 @@ class Notifications:
     def __str__(self) -> str:
         kinds = ", ".join(block.get_block_type_slug() for block in self.blocks)
         return (
-            f"{', '.join(self.events)}, to {kinds}" if self.blocks else f"none, since {environment.NOTIFY} names nobody"
+            f"{', '.join(self.events)}, to {kinds}" if self.blocks else f"none, since {environment.NOTIFY} is not set"
         )
 
 
@@ -92,10 +92,10 @@ def apply_all(wanted: Notifications) -> None:
     """
     _apply(_zombies())
     blocks = [_saved(number, block) for number, block in enumerate(wanted.blocks, 1)]
-    told = [_told(event, blocks) for event in wanted.events] if blocks else []
-    for automation in told:
+    notifications = [_notification(event, blocks) for event in wanted.events] if blocks else []
+    for automation in notifications:
         _apply(automation)
-    _remove_others({automation.name for automation in told}, len(blocks))
+    _remove_others({automation.name for automation in notifications}, len(blocks))
 
 
 def claim() -> None:
@@ -137,7 +137,7 @@ def _saved(number: int, block: NotificationBlock) -> UUID:
     return document
 
 
-def _told(event: str, blocks: Iterable[UUID]) -> AutomationCore:
+def _notification(event: str, blocks: Iterable[UUID]) -> AutomationCore:
     flows, states = EVENTS[event]
     return AutomationCore(
         name=f"{TELLS}{event}",

@@ -40,13 +40,13 @@ def all_deployments() -> list[RunnerDeployment]:
         _deployment(
             retrain,
             "on-drift",
-            "The same, when `monitor` finds that incoming data are other than what was trained on.",
+            "The same, when `monitor` finds that incoming data differ from the training data.",
             triggers=[_on_drift()],
         ),
         _deployment(
             monitor,
             "incoming",
-            "Whether what came in since (`monitor.incoming` of params.yaml) is still what was trained on.",
+            "Compare the data that came in since (`monitor.incoming` of params.yaml) with the training data.",
             schedule=schedule(environment.MONITOR, "0 * * * *") if configuration.load().monitor.incoming else None,
         ),
         _deployment(promote, "manual", "The gate on the present candidate."),

@@ -50,7 +50,7 @@ def monitor(files: list[str] | None = None) -> State[Any]:
         return _ended("Nothing new", findings.too_few)
     name = "Drift" if findings.drifted else "No drift"
     if findings.known:
-        return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {findings.line}")
+        return _ended("Nothing new", f"{_shown(paths)} was checked before: {name.lower()}; {findings.line}")
     _show(findings)
     if findings.proposal:
         progress.say(findings.proposal)

@@ -23,7 +23,7 @@ def promote() -> State[str]:
     if is_open:
         if prefect_server.is_private():
             raise RuntimeError(
-                "`gate.approval: ask` needs a person's approval, and nobody reaches this server: `ratchet approve` gives it."
+                "`gate.approval: ask` needs a person's approval, and this private server cannot ask for it: `ratchet approve` gives it."
             )
         answer = approval.ask(decision)
         if answer is None:

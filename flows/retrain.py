@@ -75,7 +75,7 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
             ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=judged)
             ended.decision = decision if judged else None
         if drift and ended.outcome == approval.NOTHING:
-            ended.reason += f". New data are wanted: {drift}"
+            ended.reason += f". New data are needed: {drift}"
         ended.proposal = _new_domain()
     return ended
 

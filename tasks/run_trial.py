@@ -54,7 +54,7 @@ def _alone(folder: Path) -> Iterator[None]:
                 if taken.owner.elsewhere:
                     raise RuntimeError(f"{taken}. If nothing works there any more: rm {taken.path}") from None
                 if not told:
-                    progress.say(f"{taken.owner} is at work on the trial in {folder}. This one waits for it.")
+                    progress.say(f"{taken.owner} is running the trial in {folder}. This one waits for it.")
                 told = True
             time.sleep(PACE_S)
         yield

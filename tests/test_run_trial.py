@@ -84,9 +84,7 @@ def test_a_trial_waits_for_another_process_that_is_at_it_and_is_made_once(tmp_pa
             (folder / "result.json").write_text("{}")
     this.join(timeout=10)
     assert made == ([] if is_finished else [folder])
-    assert (
-        f"process {os.getpid()} is at work on the trial in {folder}. This one waits for it." in capsys.readouterr().out
-    )
+    assert f"process {os.getpid()} is running the trial in {folder}. This one waits for it." in capsys.readouterr().out
 
 
 def test_a_trial_that_another_machine_may_be_at_is_left_to_it(tmp_path):

@@ -110,7 +110,7 @@ def _shortage(preview: Mapping[str, Any], call: str) -> str:
     if not preview["kept"] and not preview["refused"]:
         return "there is no record in it, and nothing was changed."
     if not preview["kept"]:
-        return "no record can be used, and nothing was changed. The lines above say why; mend the file, or name another one."
+        return "no record can be used, and nothing was changed. The lines above say why; correct the file, or name another one."
     return (
         f"{preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train on and to measure "
         f"by, and nothing was changed. Add records: {FEW} groups are the least, for train, valid and test."

@@ -26,7 +26,7 @@ def approve(
 
     name = by or git.user_name()
     if not name:
-        raise ValueError("Nobody would be named in the history: give --by NAME, or set git's user.name.")
+        raise ValueError("There is no name for the history: give --by NAME, or set git's user.name.")
     approval = Approval(approved=not refuse, by=name, reason=reason)
     word = "refused" if refuse else "approved"
     url = prefect_server.configured()

@@ -41,7 +41,7 @@ def compare(
     report = _cost(name, recipe)
     if not recipes.has_data_of(recipe.profile):
         progress.say(
-            f"{name} is written for profile {recipe.profile}, and params.yaml has other data or another model: its figures are of these."
+            f"{name} is written for profile {recipe.profile}, but params.yaml has other data or another model, and the figures are for those."
         )
     if dry:
         return report
@@ -64,7 +64,7 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
         f"{name}: {counted(len(recipe.compositions), 'composition')}, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search tries more rates if the best is the first or last, "
         "or none beats no training. "
-        f"{_time(duration)}The bar tells the time that is left once the first is done."
+        f"{_time(duration)}The progress bar shows the remaining time after the first training."
     )
     seconds = duration[0] if duration else None
     return CompareReport(

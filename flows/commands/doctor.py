@@ -210,9 +210,9 @@ def _settings() -> Iterator[Finding]:
     try:
         configuration.load()
     except (ValueError, FileNotFoundError) as error:
-        yield Finding("blocked", str(error), "mend params.yaml; `ratchet use reasoning` writes the default one")
+        yield Finding("blocked", str(error), "correct params.yaml, or `ratchet use reasoning` writes the default one")
     else:
-        yield Finding("good", "params.yaml is sound")
+        yield Finding("good", "params.yaml is valid")
     loud = [name for name, quiet in environment.NO_TELEMETRY.items() if os.environ.get(name, quiet) != quiet]
     yield (
         Finding("limited", f"telemetry is on: {', '.join(loud)}", f"unset {' '.join(loud)}")
@@ -226,11 +226,9 @@ def _files() -> Iterator[Finding]:
 
     damages = repair.damages()
     for problem in damages:
-        yield Finding(
-            "limited", problem, "`ratchet run` (or `ratchet tidy`) mends it before it starts, or says what would"
-        )
+        yield Finding("limited", problem, "`ratchet run` and `ratchet tidy` repair it, or say what would")
     if not damages:
-        yield Finding("good", "dvc.lock, DVC's own locks and all outputs are whole")
+        yield Finding("good", "dvc.lock, DVC's own locks and all outputs are complete")
 
 
 def _owners() -> Iterator[Finding]:
@@ -240,12 +238,12 @@ def _owners() -> Iterator[Finding]:
     for path, owner in workspace_lease.held().items():
         yield Finding(
             "blocked" if owner.elsewhere else "limited",
-            f"{path.stem} {'belongs to' if owner.elsewhere else 'is at work:'} {owner}",
+            f"{path.stem} {'belongs to' if owner.elsewhere else 'is running:'} {owner}",
             workspace_lease.remedy(path, owner),
         )
     for pid, command in rwlock.owners().items():
         if rwlock.is_alive(pid):
-            yield Finding("limited", f"DVC is at work (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
+            yield Finding("limited", f"DVC is running (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
 
 
 def _graph() -> Iterator[Finding]:
@@ -264,10 +262,10 @@ def _graph() -> Iterator[Finding]:
         steps = forecast.plan()
     except (ValueError, FileNotFoundError) as error:
         known = git.is_repository() and not git.is_ignored(Path("dvc.yaml"))
-        fix = "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it" if known else "git init"
+        fix = "correct dvc.yaml; `git diff dvc.yaml` shows what changed in it" if known else "git init"
         yield Finding("blocked", str(error), fix)
     else:
-        yield Finding("good", f"the graph is sound: {len(steps)} stages")
+        yield Finding("good", f"the graph is valid: {len(steps)} stages")
         if stale := lock_file.obsolete_stages():
             yield Finding("limited", f"dvc.lock has stages that dvc.yaml has not: {', '.join(stale)}", "ratchet tidy")
 
@@ -286,14 +284,18 @@ def _store() -> Iterator[Finding]:
     try:
         run_store.experiment()
     except ConnectionError as error:
-        fix = "start it, or unset MLFLOW_TRACKING_URI; nothing is lost: runs wait in .ratchet/spool until it answers"
+        fix = "start it, or unset MLFLOW_TRACKING_URI; no run is lost: they wait in .ratchet/spool until it answers"
         yield Finding("limited", f"{run_store.shown()}: {error}", fix)
         return
     yield Finding("good", f"MLflow store {run_store.shown()}")
     if waiting := len(list(run_store.SPOOL.glob("*.jsonl"))):
-        yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run carries them")
+        yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run sends them")
     elif not workspace_lease.is_busy() and (dead := _unfinished(run_store.uri())):
-        yield Finding("limited", f"runs that nobody ends any more: {', '.join(dead)}", "`ratchet ui` can delete them")
+        yield Finding(
+            "limited",
+            f"runs that are marked as running and have no process: {', '.join(dead)}",
+            "`ratchet ui` can delete them",
+        )
 
 
 def _unfinished(uri: str) -> list[str]:
@@ -335,7 +337,7 @@ def _hosts() -> Iterator[Finding]:
     try:
         names = dict.fromkeys([*hosts.known(), *used])
     except ValueError as error:
-        yield Finding("blocked" if used else "limited", str(error), "mend the hosts file")
+        yield Finding("blocked" if used else "limited", str(error), "correct the hosts file")
         return
     for name in names:
         try:

@@ -69,8 +69,8 @@ def _tell_what_is_gone(places: Sequence[str]) -> None:
     """Print the user's own data that params.yaml no longer names."""
     if places:
         typer.echo(
-            f"They take the place of {_intake.listed(places)}, which nothing names now. To train on all of it, name each in params.yaml, "
-            "or take in a folder that holds all."
+            f"They replace {_intake.listed(places)}, which params.yaml no longer names. To train on all data, name each in params.yaml, "
+            "or import a folder that holds all."
         )
 
 

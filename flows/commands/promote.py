@@ -33,7 +33,7 @@ def promote() -> None:
     for cause in decision.reason.split("; "):
         progress.say(f"  {cause}")
     progress.say(
-        f"Look {decision.look} against {'version ' + str(decision.champion) if decision.champion else 'the model that all began with'}, "
+        f"Look {decision.look} against {'version ' + str(decision.champion) if decision.champion else 'the base model'}, "
         f"tested at level {decision.level:.2g} (alpha {decision.rules.alpha:g}). "
         f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )
@@ -44,7 +44,7 @@ def _ask(decision: "PromotionDecision") -> "Approval":
     from flows.registry.history import Approval
     from tasks.io.system import git
 
-    place = f"version {decision.champion}" if decision.champion else "the model that all began with"
+    place = f"version {decision.champion}" if decision.champion else "the base model"
     question = f"The gate would promote {decision.name}: {decision.reason}. Put it in the place of {place}?"
     approved = _terminal.confirm(question, default=False)
     return Approval(approved=approved, by=git.user_name() or "the person at the terminal")

@@ -68,7 +68,7 @@ def review(
                 decided += 1
     except typer.Abort:
         typer.echo("\nStopped. `ratchet review` goes on with what is not decided yet.")
-    typer.echo(f"{decided} decided, in {file}. `ratchet run` honours them.")
+    typer.echo(f"{decided} decided, in {file}. `ratchet run` applies them.")
 
 
 def _add(file: "Path", decision: "Decision") -> "Decision | None":

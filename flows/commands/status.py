@@ -57,7 +57,7 @@ def _show_place(past: "History", missing: "list[PromotionDecision | Rollback]", 
     _terminal.show(f"In place: {past.in_place}. Looks at the gate set against it: {past.looks}.")
     for line in missing:
         _terminal.show(
-            f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` puts it back, or says why not."
+            f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` restores it, or says why not."
         )
     if not is_committed:
         _terminal.show(f"Git does not hold it yet: git add {history.HISTORY} && git commit {history.HISTORY}")

@@ -2,7 +2,7 @@
 
 
 def tidy() -> None:
-    """Write dvc.lock in its canonical form, and repair torn files.
+    """Write dvc.lock in its canonical form, and repair incomplete files of DVC.
 
     Sorts stages in plan order and drops stale entries. Plain `dvc repro` only appends; `ratchet run` tidies by itself.
 
@@ -14,4 +14,6 @@ def tidy() -> None:
 
     with workspace_lease.acquired():
         preflight.repair_workspace()
-        progress.say("dvc.lock is in order now." if lock_file.tidy() else "dvc.lock was in order already.")
+        progress.say(
+            "dvc.lock is in canonical form now." if lock_file.tidy() else "dvc.lock was in canonical form already."
+        )

@@ -81,7 +81,7 @@ def _lines(report: "WhyReport") -> Iterator[str]:
             yield from _cause_lines(cause)
     for cause in report.causes:
         if not cause.effect:
-            yield f"{cause.stage} made the same: {'; '.join(cause.what)}"
+            yield f"{cause.stage} gave the same output: {'; '.join(cause.what)}"
     if not report.causes:
         yield "No setting, code or data differs."
     yield from (f"machine: {line}" for line in report.machine)
@@ -103,7 +103,7 @@ def _item_lines(changes: "Sequence[MeasureChange] | None") -> Iterator[str]:
     from tasks.core.records import LOSSES
 
     if changes is None:
-        yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
+        yield "Items of the gate set: `ratchet promote` first, which counts it as a look at them."
         return
     if not changes:
         yield "Items of the gate set: the two have none in common, under one tokenizer and with one reference."

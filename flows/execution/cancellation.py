@@ -25,7 +25,7 @@ def handled() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        progress.say("Stopped. What is finished is kept; the next run goes on from here.")
+        progress.say("Stopped. What is finished is kept; the next run continues from here.")
         raise typer.Exit(128 + signal.SIGINT) from None
     except SystemExit:
         for run in _cancelled:

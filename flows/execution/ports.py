@@ -45,12 +45,12 @@ def refusal(headers: Mapping[str, str], hosts: Collection[str] = HOSTS) -> str |
     A link that a person follows from a message or another site is answered, because no page can read the answer.
     """
     if host_of(headers.get("host", "")) not in hosts:
-        return f"This server answers to {' and '.join(sorted(hosts))} alone."
+        return f"This server accepts only the hosts {' and '.join(sorted(hosts))}."
     if "origin" in headers:  # decides alone: to a browser, 127.0.0.1 and localhost are two sites
         is_foreign = host_of(headers["origin"]) not in hosts
     else:
         is_foreign = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
-    return "This server answers no page of another site." if is_foreign else None
+    return "This server refuses requests from pages of other sites." if is_foreign else None
 
 
 def free_port() -> int:
@@ -73,7 +73,7 @@ def port_owner(port: int) -> str | None:
     try:
         return None if is_free(port) else _name_of_port_owner(port)
     except PermissionError:
-        return "the system: ports below 1024 are not for users"
+        return "the system: ports below 1024 need root"
 
 
 def is_free(port: int) -> bool:

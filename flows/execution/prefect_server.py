@@ -61,7 +61,7 @@ def obstacle(url: str) -> tuple[str, str] | None:
     """Return the problem and its fix if a server that answers cannot be used: it refuses our password, or has another version."""
     if _is_refused(url):
         fix = "export PREFECT_API_AUTH_STRING=USER:PASSWORD, as its owner says, or unset PREFECT_API_URL: the run then has a server of its own"
-        return f"the Prefect server at {url} wants a password, and PREFECT_API_AUTH_STRING does not hold it", fix
+        return f"the Prefect server at {url} requires a password, and PREFECT_API_AUTH_STRING does not have it", fix
     client, server = metadata.version("prefect"), get(url, "admin/version")
     if server is None or str(server).split(".")[:2] == client.split(".")[:2]:
         return None
@@ -148,7 +148,7 @@ def find_or_start() -> str:
             raise RuntimeError(f"{problem[0]}. {problem[1]}")
         return url
     if url and os.environ.get("PREFECT_API_URL"):
-        progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
+        progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run starts its own.")
     url, end = keep_running(ports.free_port(), ui=False)
     _private.add(url)
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
@@ -183,7 +183,7 @@ def connected() -> Iterator[str]:
     except TransportError as error:  # raised after Prefect has repeated the request for minutes
         raise RuntimeError(
             f"Prefect's server at {url} does not answer any more ({error}). What the stages have made is kept: start the server "
-            "again, or unset PREFECT_API_URL to have one of its own, and run this again."
+            "again, or unset PREFECT_API_URL, so that the run starts its own; then run this again."
         ) from error
 
 
@@ -206,7 +206,7 @@ def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
             try:
                 current[0] = _restart(port, ui, ended)
             except RuntimeError as error:
-                progress.say(f"{error} Nothing can run without a server, so this process ends.")
+                progress.say(f"{error} Flows cannot run without a server, so this process ends.")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 

@@ -74,4 +74,4 @@ def _wait_for(process: "subprocess.Popen[Any]", port: int) -> None:
         except OSError:
             time.sleep(supervisor.PACE_S)
     said = [line.strip() for line in LOG.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    raise RuntimeError(f"Ray did not start ({' '.join(said[-2:]) or 'it said nothing'}). Its output is in {LOG}.")
+    raise RuntimeError(f"Ray did not start ({' '.join(said[-2:]) or 'it printed nothing'}). Its output is in {LOG}.")

@@ -139,6 +139,6 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 def _failure(stage: str, code: int, last_lines: list[str], log: Path, *, busy: bool) -> RuntimeError:
     if busy:
-        return Busy(f"{stage}: another DVC process is in the way; {log} says which.")
+        return Busy(f"{stage}: another DVC process holds a lock; {log} says which.")
     quoted = "\n".join(f"    {line}" for line in last_lines)
     return RuntimeError(f"stage {stage} failed (exit code {code}). The last lines of {log}:\n{quoted}")

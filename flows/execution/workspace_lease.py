@@ -31,7 +31,7 @@ def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = Fal
                     f"{holder} ({owner}) works in this workspace. {remedy(LOCKS / f'{name}.lock', owner)}"
                 )
             if owner != reported:
-                progress.say(f"{holder} ({owner}) works in this workspace. This one begins when it has ended.")
+                progress.say(f"{holder} ({owner}) works in this workspace. This run starts when it has ended.")
                 reported = owner
             time.sleep(PACE_S)
         _ours.add(name)
@@ -45,7 +45,7 @@ def writing() -> AbstractContextManager[None]:
 
 
 def check_free() -> None:
-    """Raise RuntimeError, which names the flow at work here, so that a long or interactive command is refused before it begins."""
+    """Raise RuntimeError, which names the flow that runs here, so that a long or interactive command is refused before it begins."""
     with acquired():
         pass
 
@@ -54,10 +54,10 @@ def remedy(lock: Path, owner: locks.Owner) -> str:
     """Return what a person can do about a lock that is held."""
     if owner.elsewhere:
         return (
-            f"A workspace is for one machine at a time: see on {owner.host} whether it is at work. "
-            f"If it is dead, take its claim away: rm {lock}"
+            f"A workspace is for one machine at a time: see on {owner.host} whether it is running. "
+            f"If it is not, remove its lock: rm {lock}"
         )
-    return f"Wait for it, or end it and all it started: kill {owner.pid}"
+    return f"Wait for it, or end it and its child processes: kill {owner.pid}"
 
 
 def held() -> dict[Path, locks.Owner]:

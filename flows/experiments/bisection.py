@@ -142,7 +142,7 @@ def _hash_of_results(record: ModelRecord, name: str) -> str:
     outs = lock_graph.hashes(record.lock.get(f"evaluate@{name}", {}), "outs")
     digest = next((digest for path, digest in outs.items() if path.startswith(RESULTS)), None)
     if digest is None:
-        raise ValueError(f"The record of {record.name} tells no results of {name} on the test set.")
+        raise ValueError(f"The record of {record.name} has no results of {name} on the test set.")
     return digest
 
 
@@ -191,7 +191,7 @@ def _hybrid_workspace(before: ModelRecord, after: ModelRecord, first: str) -> It
                 yield make
         except RuntimeError as error:
             stack.pop_all()
-            raise RuntimeError(f"{error}\n(in {FOLDER}, which is left as it is)") from None
+            raise RuntimeError(f"{error}\n(in {FOLDER}, which is kept)") from None
 
 
 def _hosts() -> dict[str, str]:

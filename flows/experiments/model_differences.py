@@ -141,7 +141,7 @@ def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], outputs: s
     config = list(_settings(before.get("params", {}), after.get("params", {})))
     yield from config
     if not changed and not config and hashes(before, "outs") != hashes(after, "outs"):
-        yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
+        yield "other bytes from equal inputs: another class of machine, or a computation that is not deterministic"
 
 
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -164,7 +164,7 @@ def diverged_lines(diverged: Mapping[str, Sequence[int]], best: Mapping[str, flo
     """Return lines that name the diverged trainings of each composition, and the effect on its figures."""
     return [
         f"{name}: diverged at learning rate {best[name]:g} with seed {', '.join(map(str, seeds))}. The figures are of the other seeds, if there "
-        "are any, and differences of those that both sides have: they say nothing of how often it diverges. Smaller `learning_rates` may "
+        "are any, and differences of those that both sides have: they do not say how often it diverges. Smaller `learning_rates` may "
         "not."
         for name, seeds in diverged.items()
         if seeds

@@ -145,7 +145,7 @@ def check_unchanged(folders: Iterable[Path]) -> None:
         if _name(key) != folder.name:
             raise ValueError(
                 f"{request['title']}: its data or its code have changed since it was planned, so trials from here on could not be compared with "
-                f"those before. The same command plans them all again. What is finished is kept in {FOLDER}, for when the earlier ones are back."
+                f"those before. The same command plans them all again. What is finished is kept in {FOLDER}, and used again if the earlier data and code return."
             )
 
 

@@ -133,7 +133,7 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {error}.") from None
     if has_half:  # no tokenizer accepts a lone surrogate
-        raise ApiError(400, "A text of the body has half a character, as it is left where texts are cut in UTF-16.")
+        raise ApiError(400, "A text of the body has half of a character (an unpaired UTF-16 surrogate).")
     try:
         (Chat if endpoint == "chat/completions" else Completion).model_validate(body)
     except ValidationError as error:

@@ -75,7 +75,7 @@ class Worker:
         with self._log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"it said nothing; see {self._log}")
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"it printed nothing; see {self._log}")
 
     async def has_ended(self) -> bool:
         """Return True if the process has ended. The connection breaks at once, but the supervisor may take a moment to end."""

@@ -11,7 +11,7 @@ def markdown(decision: PromotionDecision) -> str:
     lines = [
         f"**Version {decision.version} ({decision.name}): {decision.verdict}.** {decision.reason}",
         "",
-        f"It had to beat {f'version {decision.champion}' if decision.champion else 'the model that all began with'}. "
+        f"It had to beat {f'version {decision.champion}' if decision.champion else 'the base model'}. "
         f"This was look {decision.look}, at an error level of {decision.level:.2g}.",
         "",
         "| measure | against | items | worse by | allowed | finding |",

@@ -58,7 +58,7 @@ def incoming_paths(given: Sequence[str]) -> list[Path]:
         return [Path(path) for path in given]
     if configured is None:
         raise ValueError(
-            "There is nothing to look at: name a file (`ratchet monitor FILE`), or a place in params.yaml (`monitor: {incoming: "
+            "There is nothing to check: name a file (`ratchet monitor FILE`), or a place in params.yaml (`monitor: {incoming: "
             "data/incoming}`)."
         )
     return [configured]
@@ -77,7 +77,7 @@ def check(paths: Sequence[Path]) -> DriftCheck:
         FOLDER.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tasks.monitor", str(file), *map(str, paths)]
         if subprocess.run(command, check=False).returncode:
-            raise RuntimeError("What came in could not be looked at; the lines above say why.")
+            raise RuntimeError("The incoming data could not be checked; the lines above say why.")
     return _drift_check(json.loads(file.read_text(encoding="utf-8")), basis)
 
 
@@ -114,9 +114,9 @@ def _proposed(proposal: Mapping[str, Any] | None) -> str:
         return ""
     by_file = ", ".join(f"{new} of {came} in {name}" for name, (new, came) in proposal["by_file"].items())
     return (
-        f"{proposal['items']} items are of no domain that was trained on ({by_file}), and a new adapter is proposed for them. They lie in "
+        f"{proposal['items']} items are of no domain on which the model was trained ({by_file}), and a new adapter is proposed for them. They lie in "
         f"{proposal['rows']}, {proposal['answered']} of them with an answer. As a source of ingest of a task of its own "
-        f"({{from: file, path: …, task: {proposal['task']}}}) those with answers train one adapter more of a bank (tune.bank: task), and touch no other."
+        f"({{from: file, path: …, task: {proposal['task']}}}) those with answers train one more adapter of a bank (tune.bank: task), and change no other."
     )
 
 

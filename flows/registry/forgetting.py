@@ -280,10 +280,10 @@ def _caches() -> Iterator[tuple[str, str]]:
             yield str(folder), contents
     yield (
         "DVC's cache",
-        "tables and models of before: `dvc gc --workspace` after the next run, and with `--cloud` in the remote",
+        "earlier tables and models: `dvc gc --workspace` after the next run, and with `--cloud` in the remote",
     )
     yield "other machines", "what stages there were given (`resources.*.host`): removed a week after its last use"
-    yield "backups", "what `ratchet backup` saved: take another, and remove those of before"
+    yield "backups", "what `ratchet backup` saved: make a new backup, and remove the earlier ones"
     yield "MLflow", "traces and reports of its runs, with texts where `RATCHET_TRACES` asked for them"
-    yield "data/raw and other sources", "the original, which is yours to delete"
+    yield "data/raw and other sources", "the original, which you delete yourself"
     yield "git", "review decisions with its text, and files in data/raw that git tracks, stay in its history"

@@ -133,7 +133,7 @@ class History:
         """The champion in words."""
         if self.champion:
             return f"version {self.champion}"
-        return "the model that all began with" + ("" if self.promoted else " (nothing was promoted yet)")
+        return "the base model" + ("" if self.promoted else " (nothing was promoted yet)")
 
     @property
     def looks(self) -> int:
@@ -162,7 +162,7 @@ class History:
         """Return the verdict of a decision, and the version in place if the decision did not promote that one."""
         back = decision.verdict == "promoted" and decision.version != self.champion
         return (
-            f"{decision.verdict}, but {self.in_place} is in its place now; `ratchet rollback --to {decision.version}` changes that"
+            f"{decision.verdict}, but {self.in_place} is in place now; `ratchet rollback --to {decision.version}` changes that"
             if back
             else decision.verdict
         )
@@ -185,7 +185,9 @@ def read() -> History:
                 f"{HISTORY}:{number}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}. {_RESTORE}"
             ) from None
         if line.after != _hash(previous):
-            raise ValueError(f"{HISTORY}:{number} does not follow the line before it: the past was edited. {_RESTORE}")
+            raise ValueError(
+                f"{HISTORY}:{number} does not follow the line before it: an earlier line was edited. {_RESTORE}"
+            )
         lines.append(line)
         previous = row
     return History(lines, _hash(previous))
@@ -200,7 +202,7 @@ def append(line: PromotionDecision | Rollback) -> None:
     """Add a line that follows the last one (`History.tail`), whole or not at all. Raises ValueError if it does not follow it."""
     rows = _rows()
     if line.after != _hash(rows[-1] if rows else ""):
-        raise ValueError(f"{HISTORY} was changed while a line was made that is to follow the last one. Run it again.")
+        raise ValueError(f"{HISTORY} changed while a line was being added. Run it again.")
     files.write_atomically(HISTORY, "".join(f"{row}\n" for row in (*rows, line.model_dump_json())))
 
 

@@ -145,12 +145,12 @@ def complete_history() -> History:
         if following is None:
             raise ValueError(
                 f"{history.HISTORY} lacks the {lost[0].kind} of {lost[0].time} (version {lost[0].version}), which {versions.FOLDER} "
-                "holds: lines of it were lost. `git stash list`, `git reflog` and "
-                f"`git log --all -- {history.HISTORY}` show where they went; put the file back."
+                "holds: lines were lost. `git stash list`, `git reflog` and "
+                f"`git log --all -- {history.HISTORY}` may have them; restore the file."
             )
         history.append(following)
         progress.say(
-            f"{history.HISTORY} lacked the {following.kind} of {following.time} (version {following.version}); it is put back."
+            f"{history.HISTORY} lacked the {following.kind} of {following.time} (version {following.version}); it is restored."
         )
         past = history.read()
     return past
@@ -182,7 +182,7 @@ def _write_evidence(version: int) -> None:
     except (ValueError, OSError) as error:
         progress.say(f"There is no evidence of version {version}: {error}")
     else:
-        progress.say(f"{folder} has the evidence of version {version}, for others to verify.")
+        progress.say(f"{folder} has the evidence of version {version}, which others can verify.")
 
 
 def load_candidate() -> Candidate:
@@ -301,8 +301,8 @@ def _bar(version: int, past: History, candidate: Path, gate_hash: str) -> Bar:
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
         raise ValueError(
-            f"The candidate and {bar.name} do not have the same tokens, and nats per token compare only under one tokenizer. Give "
-            "the candidate the tokenizer of what was promoted; for another one, begin a workspace of its own."
+            f"The candidate and {bar.name} do not have the same tokens, and losses in nats per token are comparable only under "
+            "one tokenizer. Give the candidate the tokenizer of the promoted model; for another tokenizer, start a new workspace."
         )
     return bar
 

@@ -110,14 +110,13 @@ def _retraining(begun: Begun, ended: Ended | None, *, is_running: bool) -> Retra
     if is_running:
         return Retraining(begun.time, begun.cause, "at work", "", None)
     return Retraining(
-        begun.time, begun.cause, "cut off", "its process was ended; the next one goes on from there", None
+        begun.time, begun.cause, "cut off", "its process was killed; the next one continues from there", None
     )
 
 
 def _append(line: Begun | Ended) -> None:
     JOURNAL.parent.mkdir(parents=True, exist_ok=True)
-    torn = JOURNAL.exists() and not JOURNAL.read_bytes().endswith(
-        b"\n"
-    )  # a line that a crash truncated must not swallow this one
+    # A line that a crash truncated must not become the beginning of this one.
+    is_truncated = JOURNAL.exists() and not JOURNAL.read_bytes().endswith(b"\n")
     with JOURNAL.open("a", encoding="utf-8") as file:
-        file.write(("\n" if torn else "") + line.model_dump_json() + "\n")
+        file.write(("\n" if is_truncated else "") + line.model_dump_json() + "\n")

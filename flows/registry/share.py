@@ -53,7 +53,7 @@ def _untracked_files() -> str:
     size = sum(file.stat().st_size for file in files) / 1e6
     return (
         f"{RAW} holds files that neither DVC nor git carries ({len(files)}, {size:.1f} MB): git add --force {RAW}, "
-        "or bring them there yourself; without them `ratchet verify` says that it changed.\n"
+        "or copy them there yourself; without them `ratchet verify` says that it changed.\n"
     )
 
 
@@ -63,8 +63,8 @@ def _versions() -> str:
         return ""
     size = sum(file.stat().st_size for file in versions.FOLDER.rglob("*") if file.is_file()) / 1e6
     return (
-        f"{versions.FOLDER} holds what was promoted ({size:.1f} MB), and neither DVC nor git carries it. Where more is to be "
-        f"promoted, copy it: rsync -a {versions.FOLDER} ….\n"
+        f"{versions.FOLDER} holds the promoted versions ({size:.1f} MB), which neither DVC nor git carries. To promote on "
+        f"another machine, copy it: rsync -a {versions.FOLDER} ….\n"
     )
 
 

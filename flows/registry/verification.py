@@ -112,13 +112,12 @@ def _champion() -> Iterator[Check]:
         yield Check(True, f"{history.HISTORY}: {len(past.lines)} lines, each following the one before")
         if not versions.FOLDER.is_dir():
             yield Check(
-                True, f"{versions.FOLDER} is not here, and nothing can be promoted without: in place is {past.in_place}"
+                True,
+                f"{versions.FOLDER} is not here, and nothing can be promoted without it: in place is {past.in_place}",
             )
             return
         for line in promotion.missing_lines(past):
-            yield Check(
-                False, f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` puts it back"
-            )
+            yield Check(False, f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` restores it")
         for number, line in past.promoted.items():
             promotion.stored_results(number, line.results)
             versions.check_files(number, line.files)
@@ -204,7 +203,7 @@ def compare_losses(
         diverged = f" (diverged: {len(after) - len(sound_now)})" if len(sound_now) < len(after) else ""
         loss = f"{later:.4f} nats/token on {len(sound_now)} items{diverged}"
         if not unequal:
-            yield Check(True, f"{label} {loss}, equal to the record to the bit")
+            yield Check(True, f"{label} {loss}, bit-identical to the record")
         elif same_class:
             yield Check(
                 False,

@@ -153,7 +153,8 @@ class _Page:
             entries = self._of_bulk(chosen, form.decision, history)
             if not secrets.compare_digest(_digest(entries, history), form.seen):
                 raise Refused(
-                    412, f"Somebody decided meanwhile: {len(entries):,} match now. Nothing was written; count again."
+                    412,
+                    f"Another person decided meanwhile: {len(entries):,} match now. Nothing was written; count again.",
                 )
             return [_decision(entry, form, "") for entry in entries]
 
@@ -219,7 +220,7 @@ def _guarded(app: ASGIApp, token: str) -> ASGIApp:
         first, slash, rest = scope["path"].removeprefix("/").partition("/")
         answer: ASGIApp = app
         if not ports.is_here(Headers(scope=scope).get("host", "")):
-            answer = _sentence(403, f"This page answers to {' and '.join(sorted(ports.HOSTS))} alone.")
+            answer = _sentence(403, f"This page accepts only the hosts {' and '.join(sorted(ports.HOSTS))}.")
         elif not secrets.compare_digest(first.encode("utf-8", "replace"), token.encode()):
             answer = _sentence(
                 403, "The address lacks the token of this start. The terminal of `ratchet review --web` has it."
@@ -243,7 +244,7 @@ def _sentence(status: int, sentence: str) -> Response:
     return HTMLResponse(rendering.error_page(sentence), status)
 
 
-def _told(request: Request, status: int, sentence: str) -> Response:
+def _message(request: Request, status: int, sentence: str) -> Response:
     """Return a sentence: alone if a part of the page was requested, otherwise as a page."""
     if "hx-request" in request.headers:
         return HTMLResponse(rendering.message(sentence), status)
@@ -252,23 +253,23 @@ def _told(request: Request, status: int, sentence: str) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return _told(request, error.status, str(error))
+    return _message(request, error.status, str(error))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences = {404: "There is no such page here.", 405: "This address does not take that method."}
-    return _told(request, error.status_code, sentences.get(error.status_code, str(error.detail)))
+    return _message(request, error.status_code, sentences.get(error.status_code, str(error.detail)))
 
 
 async def _went_away(request: Request, _: Exception) -> Response:
-    return _told(request, 400, "The request broke off. Nothing was decided.")
+    return _message(request, 400, "The request broke off. Nothing was decided.")
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return _told(request, 500, f"{error}. Nothing was decided.".replace("..", "."))
+    return _message(request, 500, f"{error}. Nothing was decided.".replace("..", "."))
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     progress.say("".join(traceback.format_exception(error)))
-    return _told(request, 500, "The page failed on the request; its terminal shows where.")
+    return _message(request, 500, "The page failed on the request; its terminal shows where.")

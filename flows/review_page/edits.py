@@ -5,7 +5,7 @@ from tasks.core.records import Tests
 from tasks.core.text.programs import program
 from tasks.io import sandbox, verifiers
 
-CALL = "Its answer calls a tool, which a text would not. Reject the example, or mend it in its source."
+CALL = "Its answer calls a tool, which an edited text could not do. Reject the example, or correct it in its source."
 RUNS = 2
 """Number of runs that must all pass, as in the next run of the pipeline."""
 
@@ -32,9 +32,7 @@ def problem(entry: Entry, text: str, before: str) -> str:
     if tests.run_programs:
         return _problem_of_program(text, tests)
     try:
-        return (
-            "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier does not take it."
-        )
+        return "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier rejects it."
     except verifiers.Unisolated as reason:
         return f"The edit cannot be tested: {reason}."
 
@@ -53,7 +51,7 @@ def _untestable(entry: Entry) -> str:
 def _problem_of_program(text: str, tests: Tests) -> str:
     level = sandbox.probe()
     if level.number < 2:
-        return f"The edit cannot be tested, as this machine runs no programs: {level.missing}. `ratchet doctor` says what would do."
+        return f"The edit cannot be tested, as this machine runs no programs: {level.missing}. `ratchet doctor` says what is needed."
     verdicts = sandbox.run([sandbox.Case(program(text), tests)] * RUNS)
     failure = next((verdict for verdict in verdicts if verdict.kind != "passed"), None)
     return f"The edit fails its tests: {failure.kind}: {failure.detail}".rstrip(": ") if failure else ""

@@ -31,7 +31,7 @@ def run(turn: Turn, author: str, port: int, *, refused: bool = False, start: int
     with ports.listen(port, "ratchet review --web") as listener:
         address = f"http://{ports.HOST}:{listener.getsockname()[1]}/{token}/{query}"
         progress.say(
-            f"{address} has what to review of {turn.name or 'the data'}. Ctrl-C ends it; `ratchet run` honours what was decided."
+            f"{address} has what to review of {turn.name or 'the data'}. Ctrl-C ends it; `ratchet run` applies the decisions."
         )
         config = uvicorn.Config(
             app.application(turn, author, token), lifespan="off", log_level="critical", server_header=False

@@ -160,7 +160,7 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
     Without trials, the value is NaN and the interval is 0 to 1.
     """
     if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} of {trials} is no proportion.")
+        raise ValueError(f"{successes} of {trials} is not a proportion.")
     if trials == 0:
         return Estimate(math.nan, 0.0, 1.0, 0)
     return Estimate(successes / trials, *exact(successes, trials, (1 - confidence) / 2), trials)
@@ -181,7 +181,7 @@ def proportion_difference(
 ) -> Estimate:
     """Return the share of ones after minus that before, like `score_difference`. Raises ValueError if an item is neither 0 nor 1."""
     if not all(np.isin(vector(side), (0, 1)).all() for side in (before, after)):
-        raise ValueError("A difference of proportions wants items of 0 or 1; those of scores are means.")
+        raise ValueError("A difference of proportions needs items of 0 or 1; items of scores are means.")
     return score_difference(before, after, groups, how)
 
 
@@ -241,7 +241,7 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     would be biased downwards. Raises ValueError if there are fewer than `k` samples.
     """
     if not 1 <= k <= samples or not 0 <= passed <= samples:
-        raise ValueError(f"pass@{k} cannot be told from {samples} samples of which {passed} passed.")
+        raise ValueError(f"pass@{k} cannot be estimated from {samples} samples of which {passed} passed.")
     return 1 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
@@ -326,14 +326,14 @@ def vector(values: ArrayLike) -> Vector:
     """Return values as an array. Raises ValueError if they are not a flat list of finite numbers."""
     values_N = np.asarray(values, dtype=np.float64)
     if values_N.ndim != 1 or not np.isfinite(values_N).all():
-        raise ValueError("Statistics want a flat list of finite numbers.")
+        raise ValueError("Statistics need a flat list of finite numbers.")
     return values_N
 
 
 def _differences(before: ArrayLike, after: ArrayLike) -> Vector:
     before_N, after_N = vector(before), vector(after)
     if before_N.shape != after_N.shape:
-        raise ValueError(f"A paired comparison wants equal items: {len(before_N)} before, {len(after_N)} after.")
+        raise ValueError(f"A paired comparison needs equal items: {len(before_N)} before, {len(after_N)} after.")
     return after_N - before_N
 
 
@@ -342,7 +342,7 @@ def sums_by_group(numerators_N: Vector, denominators_N: Vector, groups: Sequence
     if len(numerators_N) != len(denominators_N) or (groups is not None and len(groups) != len(numerators_N)):
         raise ValueError("Numerators, denominators and groups differ in length.")
     if (denominators_N < 0).any() or not denominators_N.sum() > 0:
-        raise ValueError(f"There is nothing to divide by: {len(denominators_N)} items with a weight of 0 in all.")
+        raise ValueError(f"The sum of weights is 0: {len(denominators_N)} items have weight 0.")
     owners_N = np.arange(len(numerators_N)) if groups is None else _numbers(groups)
     columns = [np.bincount(owners_N, weights) for weights in (numerators_N, denominators_N)]
     sums_G2 = np.stack(columns, axis=1).astype(np.float64)

@@ -21,7 +21,7 @@ BY_MASK = frozenset({"phimoe", "qwen2_moe"})
 """Families that apply their window through the mask alone and do not pass it to the attention function."""
 
 
-class BeyondError(ValueError):
+class UnsupportedAttentionError(ValueError):
     """A model's attention has a feature that `attend` lacks."""
 
 
@@ -82,11 +82,11 @@ def window(module: nn.Module, told: int | None) -> int | None:
 
 
 def check(module: nn.Module, softcap: float | None, s_aux: Tensor | None) -> None:
-    """Raise BeyondError for a model whose attention has features that `attend` lacks: capped scores, or sinks beside the keys."""
+    """Raise UnsupportedAttentionError for a model whose attention has features that `attend` lacks: capped scores, or sinks beside the keys."""
     further = [name for name, value in (("caps its scores", softcap), ("has sinks", s_aux)) if value is not None]
     if further:
         family = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
-        raise BeyondError(
+        raise UnsupportedAttentionError(
             f"Attention of family {family} {' and '.join(further)}, which attention within the sequences of a row does not. "
             "Take a base of another family, for example llama, qwen2, qwen3 or olmo2."
         )

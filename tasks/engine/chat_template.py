@@ -16,7 +16,7 @@ Tokenizer = Any
 OTHER = "another"
 
 
-class CannotSay(ValueError):
+class ChatTemplateError(ValueError):
     """The template refuses a conversation, or leaves a part of it out."""
 
 
@@ -49,7 +49,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     templates write past answers differently from what follows the prompt (they leave reasoning out, or trim it). The result is then the
     answer's text and the token that ends turns. Where the prompt opens the reasoning, the answer continues from there; an answer without
     reasoning first closes it.
-    Raises CannotSay if the template refuses the conversation or leaves a part of it out.
+    Raises ChatTemplateError if the template refuses the conversation or leaves a part of it out.
     """
     last = messages[-1]
     prompt, conversation = render_prompt(messages[:-1], tokenizer, tools), _render(messages, tokenizer, tools)
@@ -60,7 +60,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     start = written.find(content)
     if not conversation.startswith(prompt) or start < 0:
         if last.tool_calls:
-            raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
+            raise ChatTemplateError("it writes tool calls of the past otherwise than the assistant is to write them")
         closed = "" if END in content else empty_reasoning(prompt)
         end_token = end_of_turn(tokenizer) or tokenizer.eos_token
         return WrittenAnswer(prompt, closed + content + end_token, len(closed) - told)
@@ -68,7 +68,7 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
     if last.tool_calls:
         name = last.tool_calls[-1].name
         if name not in written:
-            raise CannotSay(f"it writes tool name {name!r} in other characters")
+            raise ChatTemplateError(f"it writes tool name {name!r} in other characters")
         end_of_content = max(end_of_content, written.rindex(name))
     if end := first_control_token(written, tokenizer, end_of_content):
         return WrittenAnswer(prompt, written[: end.end()], start - told)
@@ -103,7 +103,9 @@ def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None
     try:
         text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=is_prompt, **further)
     except (TemplateError, TypeError) as error:
-        raise CannotSay(f"it refuses the turns {', '.join(message.role for message in messages)}: {error}") from error
+        raise ChatTemplateError(
+            f"it refuses the turns {', '.join(message.role for message in messages)}: {error}"
+        ) from error
     return text
 
 
@@ -124,16 +126,16 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None) -> None:
-    """Raise CannotSay if the template left out a system message, a call, text beside a call, the result of a call, or the tools.
+    """Raise ChatTemplateError if the template left out a system message, a call, text beside a call, the result of a call, or the tools.
 
     A part counts as left out if the text stays the same when another part takes its place.
     """
     if tools and _render(messages, tokenizer, None) == conversation:
-        raise CannotSay("it leaves out the schemas of the tools")
+        raise ChatTemplateError("it leaves out the schemas of the tools")
     for place, message in enumerate(messages):
         for part, other in _others(message):
             if _render([*messages[:place], other, *messages[place + 1 :]], tokenizer, tools) == conversation:
-                raise CannotSay(f"it leaves out {part} of turn {place + 1}, of role {message.role!r}")
+                raise ChatTemplateError(f"it leaves out {part} of turn {place + 1}, of role {message.role!r}")
 
 
 def _others(message: Message) -> Iterator[tuple[str, Message]]:

@@ -11,7 +11,7 @@ from tasks.core.records import Document, Example, Message
 from tasks.core.sequences import Column, Conversation, Encoded, Encoder, Encoding, TokenizedText
 from tasks.core.training import TrainOn
 from tasks.core.weights.control_tokens import control_tokens
-from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, written_answer
+from tasks.engine.chat_template import ChatTemplateError, Tokenizer, WrittenAnswer, written_answer
 from tasks.io.token_store import Tokenized
 from tasks.methods.objectives import REFERENCE
 
@@ -203,7 +203,7 @@ def _answered(row: Example, train_on: TrainOn) -> list[int]:
 def _written(row: Example, ends: Sequence[int], tokenizer: Tokenizer) -> list[WrittenAnswer]:
     try:
         return [written_answer(row.messages[:end], tokenizer, row.tools) for end in ends]
-    except CannotSay as error:
+    except ChatTemplateError as error:
         raise ValueError(
             f"{row.source}: the chat template of the model cannot format this conversation: {error}. Choose a model whose template "
             "can (tool calls: Qwen2.5, Llama 3.1, Hermes 3 and their successors), or leave such rows out of `ingest.sources`."

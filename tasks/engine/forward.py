@@ -26,7 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from tasks.core.sequences import IGNORE, Encoded
 from tasks.core.weights.row import Row, listens
 from tasks.core.weights.surgery import evaluating
-from tasks.engine.attention import BeyondError, attend, check, window
+from tasks.engine.attention import UnsupportedAttentionError, attend, check, window
 from tasks.engine.packing import AUXILIARY, COLUMN, Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
 
@@ -64,7 +64,7 @@ def packed_attention(
 
     The result is (B, T, A, D), as transformers' attention functions return it. Without `boundaries` the row is one sequence. If the row
     holds only some tokens of a longer one, `places`, (T,), are their positions there, by which windows are measured.
-    Raises BeyondError for a model whose attention has further features (`tasks.engine.attention.check`).
+    Raises UnsupportedAttentionError for a model whose attention has further features (`tasks.engine.attention.check`).
     """
     check(module, softcap, s_aux)
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
@@ -341,7 +341,7 @@ def _chosen(model: PreTrainedModel) -> str:
             for attention, alone_by in [(own, own)] if _hands_on_states(model) else [(ATTENTION, ""), (own, own)]:
                 model.alone_by = alone_by
                 model.set_attn_implementation(attention)
-                with suppress(BeyondError):
+                with suppress(UnsupportedAttentionError):
                     found_N = token_losses(model, {name: values.to(model.device) for name, values in row.items()}).cpu()
                     gap = float((found_N - expected_N).abs().view(2, -1).mean(dim=1).max())
                 if gap < limit:

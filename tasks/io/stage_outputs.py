@@ -37,8 +37,8 @@ def publish(partial: Paths, writes: Paths) -> None:
 def changed_meanwhile(what: str, stage: str) -> RuntimeError:
     """Return the error about outputs that were made from the state before an edit. DVC hashes the inputs only when the stage has ended."""
     return RuntimeError(
-        f"{what} changed while {stage} ran, which began with what was there before: its outputs would pass for outputs of what is there now. "
-        "Run it again; where what was there before is put back, a training goes on from its last checkpoint."
+        f"{what} changed while {stage} ran on the earlier contents, so its outputs would be taken for outputs of the present ones. "
+        "Run it again; if the earlier contents are restored, a training continues from its last checkpoint."
     )
 
 

@@ -51,7 +51,7 @@ def judged(tests: Tests, answer: str) -> float:
         return 0.0
     if score is None:
         why = f"no sandbox on this machine, and the verifier of {tests.code} evaluates answers"
-        raise Unisolated(f"{why} (`ratchet doctor` says what would do)")
+        raise Unisolated(f"{why} (`ratchet doctor` says what is needed)")
     return float(score)
 
 

@@ -108,7 +108,7 @@ def test_a_clone_that_pulled_holds_what_the_record_says_without_training(tiny_ru
     for name in MODELS:
         for measure in ("domain", "domain_text", "general"):
             assert f"✓ {name}: {measure} loss" in said
-    assert said.count("equal to the record to the bit") == 3 * len(MODELS)
+    assert said.count("bit-identical to the record") == 3 * len(MODELS)
     assert handed_over.lock == tiny_run.lock
     assert not (handed_over.folder / ".ratchet/work").exists()  # nothing trained
 

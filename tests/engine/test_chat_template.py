@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from tasks.core.records import Example, Message, ToolCall
 from tasks.engine import encode
-from tasks.engine.chat_template import CannotSay, render_prompt
+from tasks.engine.chat_template import ChatTemplateError, render_prompt
 from tasks.engine.inference import prompt_encoding
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
@@ -291,4 +291,4 @@ def test_a_model_without_a_template_is_named_with_what_would_do():
         ValueError, match=r"^models/base: .*no chat template.*-Instruct.*chat_template\.jinja.*fetch\.model"
     ) as raised:
         encode.example(example, words)
-    assert not isinstance(raised.value, CannotSay)  # which would refuse one example after the other
+    assert not isinstance(raised.value, ChatTemplateError)  # which would refuse one example after the other

@@ -86,7 +86,7 @@ class Server:
         return self.outcome
 
 
-def test_an_answer_goes_to_a_run_of_this_workspace_and_one_that_prefect_refuses_is_told(monkeypatch, tmp_path):
+def test_an_answer_goes_to_a_run_of_this_workspace_and_one_that_prefect_refuses_is_reported(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ours = uuid4()
     server = Server((ours, "tiny · promote"), SetStateStatus.ACCEPT)

@@ -130,12 +130,15 @@ def test_a_night_is_told_to_a_web_address_and_by_mail_and_no_longer_when_nobody_
 @pytest.mark.parametrize(
     ("name", "tag", "are_ours"), [("retrain", "ratchet", True), ("retrain", "etl", False), ("etl", "ratchet", False)]
 )
-def test_runs_of_other_teams_on_one_server_are_neither_taken_for_dead_nor_told(name, tag, are_ours):
+def test_runs_of_other_teams_on_one_server_are_neither_taken_for_dead_nor_reported(name, tag, are_ours):
     related = [
         {"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow", "prefect.resource.name": name},
         {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"},
     ]
-    for automation, kind in ((automations._zombies(), "heartbeat"), (automations._told("failed", []), "Failed")):
+    for automation, kind in (
+        (automations._zombies(), "heartbeat"),
+        (automations._notification("failed", []), "Failed"),
+    ):
         trigger = EventTrigger.model_validate(automation.trigger.model_dump(mode="json", exclude={"id"}))
         event = ReceivedEvent(
             id=uuid4(),
@@ -179,7 +182,7 @@ def test_an_event_that_there_is_not_is_named_with_those_there_are(monkeypatch):
         automations.notifications()
 
 
-def test_a_second_workspace_on_one_server_is_told(prefect, tmp_path, monkeypatch):
+def test_a_second_workspace_on_one_server_is_reported(prefect, tmp_path, monkeypatch):
     with temporary_settings({PREFECT_API_URL: prefect}):
         automations.claim()
         automations.claim()

@@ -232,6 +232,6 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_starts(workspace
     assert "mlflow.db: MLflow cannot record runs here" in failed.stderr
 
 
-def test_a_stage_that_dvc_yaml_does_not_have_is_told(done):
+def test_a_stage_that_dvc_yaml_does_not_have_is_reported(done):
     failed = done.run("flows.pipeline", "sdie")
     assert "Did you mean side?" in failed.stderr

@@ -55,7 +55,7 @@ def test_new_data_are_judged_and_a_night_without_news_says_so_in_one_line(models
 def test_drift_without_new_data_asks_for_some(models):
     models.night("better", 1.9)
     night()
-    assert night(never, "prompts differ").reason.endswith(". New data are wanted: prompts differ")
+    assert night(never, "prompts differ").reason.endswith(". New data are needed: prompts differ")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_flow_may_claim_again_what_it_has_and_others_wait_for_it(workspace):
     program = "from flows.execution import workspace_lease\nwith workspace_lease.acquired(wait=True): print('mine')"
     with workspace_lease.acquired(), workspace_lease.acquired():
         other = workspace.start("timeit", "-n1", "-r1", program)
-        wait_for(lambda: "This one begins when it has ended." in workspace.printed(), workspace.printed)
+        wait_for(lambda: "This run starts when it has ended." in workspace.printed(), workspace.printed)
         assert f"process {os.getpid()}" in workspace.printed()
         assert "mine" not in workspace.printed()
     assert other.wait(60) == 0

@@ -62,7 +62,7 @@ def test_another_password_than_that_of_the_server_is_one_message(served):
     assert served.refused.returncode == 1
     assert served.refused.stderr.count("\n") == 1
     assert (
-        "wants a password, and PREFECT_API_AUTH_STRING does not hold it. export PREFECT_API_AUTH_STRING="
+        "requires a password, and PREFECT_API_AUTH_STRING does not have it. export PREFECT_API_AUTH_STRING="
         in served.refused.stderr
     )
 

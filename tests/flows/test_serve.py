@@ -176,7 +176,7 @@ def test_a_line_that_is_no_schedule_is_refused_before_anything_starts(workspace)
     assert "Traceback" not in refused.stderr
 
 
-def test_a_dead_run_is_told(orphaned):  # the last one: what takes its time is to hear nothing of it
+def test_a_dead_run_is_reported(orphaned):  # the last one: what takes its time is to hear nothing of it
     def state():
         return runs_of(orphaned, "pipeline")[0]["state"]
 
@@ -285,7 +285,7 @@ def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, m
     prefect_server.keep_running(ports.free_port(), ui=False)
     assert ended.wait(30)
     assert len(starts) == 1 + prefect_server.RESTARTS
-    assert "did not start. Nothing can run without a server, so this process ends." in capsys.readouterr().out
+    assert "did not start. Flows cannot run without a server, so this process ends." in capsys.readouterr().out
 
 
 def test_ending_a_server_that_is_just_being_started_again_ends_the_new_one(tmp_path, monkeypatch):

@@ -272,7 +272,7 @@ def test_a_refusal_is_told_with_its_reason(server, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [{}, [], {"choices": [{}]}, {"choices": [{"message": {"content": {"text": "a"}}}]}])
-def test_another_shape_is_told(server, tmp_path, shape):
+def test_another_shape_is_reported(server, tmp_path, shape):
     server.shapes[:] = [shape]
     with pytest.raises(ValueError, match="answers in another shape"):
         list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))

@@ -243,7 +243,7 @@ def test_what_stands_beside_weights_decays_as_they_would(tiny, name):
     ],
     ids=["neuroada", "spiel", "kappatune", "lisa", "lora", "lora of a layer"],
 )
-def test_experts_that_a_part_leaves_frozen_are_told(tiny, tmp_path, chosen, frozen):
+def test_experts_that_a_part_leaves_frozen_are_reported(tiny, tmp_path, chosen, frozen):
     experts = {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "num_experts": 4}
     model = small.family("qwen2_moe", vocab_size=259, num_experts_per_tok=2, **experts)
     fused = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 3)

@@ -30,7 +30,7 @@ STALE_S = 60.0
 WIDE = 100
 """Columns of a terminal that has room for bars and long sparklines."""
 SILENT_S = 60.0
-"""Seconds without output of a stage after which a line says that it is still at work."""
+"""Seconds without output of a stage after which a line says that it is still running."""
 POINTS, FEW_POINTS = 16, 5
 """The latest values that a sparkline shows; fewer on a narrow terminal."""
 REDRAWS = 4
@@ -100,7 +100,7 @@ class Lines:
         with self._guard:
             silent = [stage for stage, heard in self._heard.items() if now - heard >= SILENT_S]
             self._heard |= dict.fromkeys(silent, now)
-            lines = [f"{stage}: at work for {progress.span(now - self._began[stage])}" for stage in silent]
+            lines = [f"{stage}: running for {progress.span(now - self._began[stage])}" for stage in silent]
         for line in lines:
             progress.say(line)
 

@@ -161,7 +161,7 @@ def set_remote(address: str) -> None:
     """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password or web user: git tracks it."""
     if without_passwords(address) != address:
         raise ValueError(
-            f"{without_passwords(address)}: the address holds a user or a password, and .dvc/config is git's. Leave them out, and set them beside: "
+            f"{without_passwords(address)}: the address contains a user or a password, and git tracks .dvc/config. Leave them out, and set them locally: "
             f"dvc remote modify --local {REMOTE} user …, and password …"
         )
     cli.run("remote", "add", "--quiet", "--default", "--force", REMOTE, address)
@@ -173,6 +173,6 @@ def push() -> None:
         cli.run("push", "--run-cache")
     except RuntimeError as error:
         raise RuntimeError(
-            f"{error} What the remote took is kept, and the same command goes on from there. Keys and passwords belong in .dvc/config.local "
+            f"{error} What was uploaded is kept, and the same command continues from there. Keys and passwords belong in .dvc/config.local "
             "(`dvc remote modify --local …`) or in the environment."
         ) from None

@@ -57,8 +57,8 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
         if not order:
             if git.is_ignored(Path("dvc.yaml")):
                 raise ValueError(
-                    f"dvc.yaml is ignored by the git repository around {Path.cwd()}, and what git ignores DVC passes over. Make this folder a "
-                    "repository of its own (git init), or take it out of the .gitignore above."
+                    f"dvc.yaml is ignored by the git repository around {Path.cwd()}, and DVC skips what git ignores. Make this folder a "
+                    "repository of its own (git init), or remove the entry from the .gitignore above."
                 )
             raise ValueError("dvc.yaml holds no stage.")
         forecast = _Forecast(repo)

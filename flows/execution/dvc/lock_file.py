@@ -54,7 +54,7 @@ def tidy() -> bool:
         entries = lock.get("stages", {})
         if lost := _lost(entries, good, named):
             entries |= {name: good[name] for name in lost}
-            progress.say(f"{PATH} lacks {', '.join(lost)}, which its last good copy has; put back from there.")
+            progress.say(f"{PATH} lacks {', '.join(lost)}, which its last good copy has; restored from there.")
         text = dumps_yaml(lock | {"stages": {name: entries[name] for name in named if name in entries}})
         changed = text != PATH.read_text(encoding="utf-8")
         if changed:
@@ -82,7 +82,7 @@ def problem(path: Path = PATH) -> str | None:
     if any(line.startswith(b"<<<<<<< ") for line in text.splitlines()):
         return CONFLICT
     if not text.endswith(b"\n"):
-        return "its last line has no end"
+        return "its last line is truncated"
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import load_yaml

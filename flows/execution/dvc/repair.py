@@ -27,15 +27,15 @@ def repair() -> list[str]:
 
 def damages() -> list[str]:
     """Return what `repair` would repair, one line each."""
-    torn = [
-        f"{path} is torn: {problem}"
+    incomplete = [
+        f"{path} is incomplete: {problem}"
         for path, problem in ((lock_file.PATH, lock_file.problem()), (rwlock.PATH, rwlock.problem()))
         if problem
     ]
     dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in rwlock.dead_owners()]
     cut = [f"{path}: DVC's run cache has an entry whose write was cut off" for path in run_cache.unfinished()]
     left = [f"{path} was left unfinished by a stage that was killed" for path in _unfinished_outputs()]
-    return [*torn, *dead, *cut, *left]
+    return [*incomplete, *dead, *cut, *left]
 
 
 def _repair_lock_file() -> Iterator[str]:
@@ -46,9 +46,9 @@ def _repair_lock_file() -> Iterator[str]:
             "stages that do not fit their entries run, or are restored."
         )
     if problem:
-        torn = workspace.SCRATCH / "dvc.lock.torn"
-        torn.parent.mkdir(exist_ok=True)
-        shutil.copyfile(lock_file.PATH, torn)
+        copy = workspace.SCRATCH / "dvc.lock.torn"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(lock_file.PATH, copy)
         if lock_file.GOOD.exists() and not lock_file.problem(lock_file.GOOD):
             shutil.copyfile(lock_file.GOOD, lock_file.TEMPORARY)
             lock_file.TEMPORARY.replace(lock_file.PATH)
@@ -56,18 +56,18 @@ def _repair_lock_file() -> Iterator[str]:
         else:
             lock_file.PATH.unlink()
             replacement = "it is recreated from DVC's run cache"
-        yield f"{lock_file.PATH} was torn ({problem}); {replacement}. The torn one is {torn}."
+        yield f"{lock_file.PATH} was incomplete ({problem}); {replacement}. {copy} is a copy of the incomplete file."
 
 
 def _repair_rwlock() -> Iterator[str]:
     if problem := rwlock.problem():
-        torn = workspace.SCRATCH / "rwlock.torn"
-        torn.parent.mkdir(exist_ok=True)
-        rwlock.PATH.rename(torn)
-        yield f"{rwlock.PATH} was torn ({problem}) and was moved to {torn}."
+        target = workspace.SCRATCH / "rwlock.torn"
+        target.parent.mkdir(exist_ok=True)
+        rwlock.PATH.rename(target)
+        yield f"{rwlock.PATH} was incomplete ({problem}) and was moved to {target}."
     elif dead := rwlock.dead_owners():
         rwlock.drop(dead)
-        yield f"DVC's table of paths in use named a process that is gone ({', '.join(map(str, dead))}); its claims are dropped."
+        yield f"DVC's table of paths in use named a process that has ended ({', '.join(map(str, dead))}); its entries are removed."
 
 
 def _repair_run_cache() -> Iterator[str]:

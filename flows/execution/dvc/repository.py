@@ -32,7 +32,7 @@ def opened() -> "Iterator[Repo]":
         from dvc.exceptions import CyclicGraphError, DvcException
         from dvc.repo import lock_repo
     except ImportError as error:
-        raise RuntimeError(f"DVC cannot be imported ({error}). Install it anew: {version.INSTALL}") from None
+        raise RuntimeError(f"DVC cannot be imported ({error}). Reinstall it: {version.INSTALL}") from None
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
         raise FileNotFoundError(f"{Path.cwd()} has no dvc.yaml and .dvc/. Run this in the project's root folder.")
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # errors are raised too; hides progress bars
@@ -44,7 +44,7 @@ def opened() -> "Iterator[Repo]":
     except CyclicGraphError as error:
         names = str(error).rpartition(": ")[2].rstrip(".")
         raise ValueError(
-            f"dvc.yaml: these stages wait for each other: {names}. One must read less than it does."
+            f"dvc.yaml: these stages wait for each other: {names}. Remove an input of one of them."
         ) from None
     except DvcException as error:
         raise ValueError(_message_with_causes(error)) from None
@@ -125,7 +125,7 @@ def _remedy(message: str) -> str:
     version lacks. Empty for any other message.
     """
     if "is not a git repository" in message:
-        return "Make it one: git init; or let DVC do without: dvc config --local core.no_scm true"
+        return "Make it one: git init; or let DVC work without git: dvc config --local core.no_scm true"
     lacking = re.search(r"Could not find '(\w+)\.(\w+)'", message)
     section, key = lacking.groups() if lacking else ("", "")
     stages = configuration.stage_names()

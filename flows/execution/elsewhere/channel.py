@@ -19,5 +19,5 @@ def explain(host: Host, code: int, said: str) -> str:
     if "older than 3.11" in said:
         return f"{said}, which `python` in {hosts.path()} names ({host.python}). Name a newer one."
     if "No space left" in said:
-        return f"the disk is full there ({host.folder})."
+        return f"the disk of the host is full ({host.folder})."
     return f"the far side did not start ({said or f'exit code {code}'})."

@@ -55,4 +55,4 @@ def _beat(link: Link) -> None:
 
 def _lost(said: str) -> str:
     because = f" ({said})" if said else ""
-    return f"the connection ended{because}. What is finished is kept, and unfinished work lies there: run it again, and it goes on."
+    return f"the connection ended{because}. What is finished is kept, and unfinished work stays there: run it again, and it continues."

@@ -145,7 +145,7 @@ def _listen(link: Link, done: threading.Event) -> None:
 def _locked(checkout: Path, link: Link) -> IO[str]:
     """Return the open lock of a stage's folder. The supervisor of its command holds it too, so that two runs never share a folder."""
     lock = checkout.with_name(f"{checkout.name}.lock").open("w")
-    deadline, is_told = time.monotonic() + WAIT_S, False
+    deadline, is_reported = time.monotonic() + WAIT_S, False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,9 +153,9 @@ def _locked(checkout: Path, link: Link) -> IO[str]:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise OSError(f"an earlier run of this stage is still running in {checkout}") from None
-        if not is_told:
+        if not is_reported:
             link.send("line", text="an earlier run of this stage is still running there; waiting for its end")
-            is_told = True
+            is_reported = True
         link.heard = time.monotonic()  # nothing is received while waiting
         time.sleep(PACE_S)
 

@@ -41,7 +41,7 @@ class Host(Config):
         except ValueError as error:
             raise ValueError(f"no shell reads this command: {error}") from None
         if not words:
-            raise ValueError("a command is wanted, or leave `python` out for python3")
+            raise ValueError("a command is missing; without `python`, it is python3")
         return value
 
     @model_validator(mode="after")

@@ -86,7 +86,7 @@ def _run(name: str, job: Job, say: Callable[[str], None]) -> int:
     host = hosts.find(name, job.stage.partition("@")[0])
     if outside := far_side.outsiders([*job.deps, *job.outs, job.folder]):
         raise ValueError(
-            f"{job.stage}: {outside[0]} lies outside the workspace, and {name} is sent what lies in it. Move it in, or run the stage here: "
+            f"{job.stage}: {outside[0]} lies outside the workspace, and {name} is sent only files of the workspace. Move it there, or run the stage here: "
             f"leave `host: {name}` out of `resources`."
         )
     given = _files(job)
@@ -233,7 +233,7 @@ def _files(job: Job) -> list[dict[str, Any]]:
     provenance.save_digests()
     if secret := next(filter(_holds_secrets, digests), None):
         raise ValueError(
-            f"{job.stage}: {secret} is a file of secrets, and would be sent as an input. Move it out of what the stage depends on, or run the "
+            f"{job.stage}: {secret} is a file of secrets, and would be sent as an input. Remove it from the stage's inputs, or run the "
             "stage here: leave its `host` out of `resources`."
         )
     digests |= _by_links(digests)

@@ -22,7 +22,7 @@ TOKEN_S = 5.0
 """Seconds within which a client must send the token."""
 LOOK_S = 1.0
 """Seconds between two checks of a task that has not connected yet."""
-TOLD_S = 5.0
+REPORTED_AFTER_S = 5.0
 """Seconds after which a message says that the task waits for a node."""
 
 
@@ -47,15 +47,15 @@ class RayNode:
         """The node's address in Ray; empty if the task ended before it sent it."""
         self._lost = ""
 
-    def look(self) -> None:
+    def close_if_lost(self) -> None:
         """Close the connection if the cluster is lost, or Ray has given up the task, whose process may live on for minutes."""
-        self._look_at_cluster()
+        self._check_cluster()
         if self._lost or self._task.is_over():
             self._close()
 
-    def _look_at_cluster(self) -> None:
+    def _check_cluster(self) -> None:
         try:
-            self._task.look()
+            self._task.check()
         except RuntimeError as error:
             self._lost = str(error).rstrip(".")
 
@@ -69,7 +69,7 @@ class RayNode:
         if not self._lost and self._task.is_over(2 * supervisor.PATIENCE_S):
             code, said = _outcome(self._task)
         if code and not said:  # a node may close the connection before a check shows that the cluster is lost
-            self._look_at_cluster()
+            self._check_cluster()
         return code, said or self._lost
 
     def _close(self) -> None:
@@ -111,7 +111,7 @@ def opened(name: str, host: Host, size: int, work: Work) -> Iterator[RayNode]:
         if made.node and not work.looks:
             files.write_atomically(last, made.node)
             work.say(f"on {name}: node {made.node}")
-        with timer.every(frames.BEAT_S, made.look, "look at the task"):
+        with timer.every(frames.BEAT_S, made.close_if_lost, "check the task"):
             yield made
 
 
@@ -127,16 +127,16 @@ def _accepted(server: socket.socket, token: str, task: Task, wait: Callable[[], 
     Raises RuntimeError if the task ended or was lost before it connected, or cannot begin.
     """
     server.settimeout(LOOK_S)
-    begun, is_told = time.monotonic(), False
+    begun, is_reported = time.monotonic(), False
     while True:
         try:
             connection, _ = server.accept()
         except TimeoutError:
             if task.is_over():
                 raise RuntimeError(f"the task ended before it had connected ({_outcome(task)[1]}).") from None
-            task.look()
-            if not is_told and time.monotonic() - begun > TOLD_S:
-                is_told = True
+            task.check()
+            if not is_reported and time.monotonic() - begun > REPORTED_AFTER_S:
+                is_reported = True
                 wait()
             continue
         if _shows(connection, token.encode()):

@@ -56,11 +56,9 @@ class Ssh:
         if code in (126, 127):
             return f"there is no Python at `{host.python}` there ({said}). `python` in {hosts.path()} says how it is found."
         if "Host key verification failed" in said or "host key" in said.lower():
-            return (
-                f"the key of {host.ssh} is not the known one ({said}). Connect once by hand and compare it: {by_hand}"
-            )
+            return f"the key of {host.ssh} differs from the known one ({said}). Connect once by hand and compare it: {by_hand}"
         if "Permission denied" in said and code == 255:
-            return f"{host.ssh} refuses us ({said}). `{by_hand} true` has to work without a question: see ssh-copy-id and ssh-agent."
+            return f"{host.ssh} refuses the login ({said}). `{by_hand} true` must work without a question: see ssh-copy-id and ssh-agent."
         if code == 255 and said:
             return f"{said}. `{by_hand} true` has to work; {hosts.path()} says how {self._name} is reached."
         return channel.explain(host, code, said)
@@ -70,7 +68,7 @@ class Ssh:
 def opened(name: str, host: Host, size: int) -> Iterator[Ssh]:
     """Yield a channel to a far side whose modules have `size` bytes. Raises Unreachable if there is no program `ssh`."""
     if shutil.which("ssh") is None:
-        raise Unreachable(f"{name}: there is no `ssh` here. Debian's package openssh-client has it.")
+        raise Unreachable(f"{name}: there is no `ssh` here. Install it (Debian: openssh-client).")
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             ["ssh", *host.options, *OPTIONS, "--", host.ssh, _command(host, size)],

@@ -25,7 +25,7 @@ def check(name: str, host: Host, facts: Facts) -> None:
     shown = ", ".join(differences[:SHOWN])
     more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
     raise Unreachable(
-        f"{name} has other versions: {shown}{more}. The same are installed there by\n"
+        f"{name} has other versions: {shown}{more}. Install the same there by\n"
         f"    {host.python} -m pip install -c constraints.txt …, as here"
     )
 

@@ -29,7 +29,7 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, struct.error) as error:
             raise ValueError(
-                f"{path} is a zip that was cut off: {path.stat().st_size:,} bytes and no directory at their end."
+                f"{path} is a truncated zip: {path.stat().st_size:,} bytes and no directory at their end."
             ) from error
 
     def __enter__(self) -> Self:

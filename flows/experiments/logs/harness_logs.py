@@ -33,7 +33,7 @@ def read_samples(path: Path) -> TaskLog:
         items, epochs, left_out = build_items(_answers(read_lines(path, remarks)), str(path))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} has not the shape of lm-evaluation-harness's samples ({type(error).__name__}: {error})."
+            f"{path} does not have the structure of lm-evaluation-harness's samples ({type(error).__name__}: {error})."
         ) from error
     planned = ((results.get("n-samples") or {}).get(task) or {}).get("effective")
     if planned and planned > len(items):
@@ -55,7 +55,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is cut off, or no JSON: {error}.") from error
+        raise ValueError(f"{path} is truncated, or not JSON: {error}.") from error
     if not isinstance(results, dict):
         raise ValueError(f"{path} is not a table of results of lm-evaluation-harness.")
     return results

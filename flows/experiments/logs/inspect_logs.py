@@ -37,7 +37,7 @@ def read_json(path: Path) -> TaskLog:
     try:
         log = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is cut off, or no JSON: {error}.") from error
+        raise ValueError(f"{path} is truncated, or not JSON: {error}.") from error
     if not is_log(log):
         raise ValueError(f"{path} is JSON, and no log of inspect-ai: it lacks `eval` or `status`.")
     return _task_log(path, log, log.get("samples") or [])
@@ -74,7 +74,7 @@ def _task_log(path: Path, header: Mapping[str, Any], samples: Sequence[Mapping[s
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} has not the shape of a log of inspect-ai ({type(error).__name__}: {error})."
+            f"{path} does not have the structure of a log of inspect-ai ({type(error).__name__}: {error})."
         ) from error
 
 

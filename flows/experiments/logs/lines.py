@@ -28,7 +28,7 @@ def read_lines(path: Path, remarks: list[str]) -> Iterator[dict[str, Any]]:
                     return
                 raise ValueError(f"{path}, line {line_number}: no JSON ({error}).") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {line_number}: a JSON object is wanted, not {type(row).__name__}.")
+                raise ValueError(f"{path}, line {line_number}: expected a JSON object, not {type(row).__name__}.")
             yield row
 
 

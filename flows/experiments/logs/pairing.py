@@ -125,7 +125,7 @@ def _item_differences(before: TaskLog, after: TaskLog, ids: Sequence[str], first
         item for item in ids if differ(before.items[item].prompt, after.items[item].prompt) and item not in set(others)
     ]
     if prompts:
-        yield f"{_counted(prompts, ids)} asked in other words, compared all the same"
+        yield f"{_counted(prompts, ids)} with different prompts, still compared"
 
 
 def _counted(some: Sequence[str], ids: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def read_scores(path: Path) -> dict[str, TaskLog]:
             remarks=(*remarks, *left_out),
         )
     if not logs:
-        raise ValueError(f"{path} holds no scores: no line of it is complete.")
+        raise ValueError(f"{path} holds no scores: none of its lines is complete.")
     return logs
 
 

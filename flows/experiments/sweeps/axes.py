@@ -87,7 +87,9 @@ def _axis(text: str) -> Axis:
     expanded = [value for item in items for value in _expanded(setting, item)]
     spans = [value for value in expanded if isinstance(value, Span)]
     if spans and len(expanded) > 1:
-        raise ValueError(f"{setting}: a span of numbers stands alone (found {values}). Name the values instead.")
+        raise ValueError(
+            f"{setting}: a span of numbers must be the only value (found {values}). Name the values instead."
+        )
     if spans:
         return Axis(setting, span=spans[0])
     different: dict[str, Any] = {}

@@ -209,7 +209,7 @@ def _check(sweep: Sweep) -> None:
         if len(axis.examples) > 1 and all(len(settings) == 1 for settings in seen.values()):
             used = ", ".join(_methods(sweep.stage, sections_of(sweep, points[0], 0), sweep.config))
             raise ValueError(
-                f"{axis.setting}: stage {sweep.stage} trains the same whatever it is. A sweep varies settings of {sweep.stage} and of the "
+                f"{axis.setting}: stage {sweep.stage} does not depend on it. A sweep varies settings of {sweep.stage} and of the "
                 f"methods that it composes: {used}."
             )
 

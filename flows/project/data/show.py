@@ -204,7 +204,7 @@ def _identity(opened: duckdb.DuckDBPyConnection, name: str) -> str:
     if len(begun) == 1:
         return begun[0]
     if begun:
-        raise ValueError(f"Several ids begin with {name!r}: {', '.join(begun[:3])}, … Give more of the one you mean.")
+        raise ValueError(f"Several ids begin with {name!r}: {', '.join(begun[:3])}, … Give a longer part of the id.")
     near = _ids(opened, "levenshtein(id, ?) <= 3", name)
     hint = (
         f"Did you mean {' or '.join(near)}?"

@@ -164,7 +164,7 @@ def opened(path: Path) -> Iterator[tuple[Manifest, Reader]]:
             reader = FileReader(archive)
             yield _parsed(reader.manifest(), path), reader
     except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is no whole backup ({error}): it was cut short or altered. {DAMAGED}") from None
+        raise ValueError(f"{path} is not a complete backup ({error}): it was truncated or altered. {DAMAGED}") from None
 
 
 class FolderWriter:
@@ -221,7 +221,7 @@ class FolderReader:
         manifests = sorted(names) if path.is_dir() else [path]
         if not manifests:
             raise ValueError(
-                f"{path} holds no backup: it has no manifest, which is written last. Was one broken off? `ratchet backup {path}` goes on."
+                f"{path} holds no backup: it has no manifest, which is written last. If a backup was interrupted, `ratchet backup {path}` goes on."
             )
         self.path = manifests[-1]
 
@@ -297,7 +297,7 @@ def _parsed(text: str, path: Path) -> Manifest:
         version = json.loads(text).get("version")
         if version != VERSION:
             raise ValueError(
-                f"{path} is a backup of form {version}, and this Ratchet reads form {VERSION}. Restore it by the Ratchet that made it: check "
+                f"{path} is a backup of format {version}, and this version of Ratchet reads format {VERSION}. Restore it by the Ratchet that made it: check "
                 "out the commit of that day."
             )
         manifest = Manifest.model_validate_json(text)
@@ -313,7 +313,7 @@ def _parsed(text: str, path: Path) -> Manifest:
         raise ValueError(f"{path}: {wrong[0]!r} is no SHA-256. {DAMAGED}")
     for name in (*(entry.path for entry in manifest.files), *manifest.links):
         if any(str(above) in manifest.links for above in PurePosixPath(name).parents):
-            raise ValueError(f"{path}: {name!r} lies behind a link of the backup. Nothing was restored.")
+            raise ValueError(f"{path}: {name!r} is reached through a link of the backup. Nothing was restored.")
     return manifest
 
 

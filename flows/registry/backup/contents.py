@@ -86,7 +86,7 @@ def _check_name(file: Path) -> None:
     try:
         file.as_posix().encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{file.as_posix()!a}: a backup holds names in UTF-8 alone. Rename the file.") from None
+        raise ValueError(f"{file.as_posix()!a}: a backup can only hold names in UTF-8. Rename the file.") from None
 
 
 def removed() -> list[str]:

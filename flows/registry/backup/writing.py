@@ -26,7 +26,7 @@ def back_up(to: Path, *, keys: bool = False, outputs: bool = True, wait: bool = 
     """
     if to.resolve().is_relative_to(Path.cwd().resolve()):
         raise ValueError(
-            f"{to} lies in the workspace, which a backup is to outlive. Name a place outside: ratchet backup ../backups"
+            f"{to} is inside the workspace, so the backup would be lost with it. Name a place outside: ratchet backup ../backups"
         )
     archive.check_place(to)
     if not outputs and (missing := cache.missing_in_remote()):
@@ -35,7 +35,9 @@ def back_up(to: Path, *, keys: bool = False, outputs: bool = True, wait: bool = 
         )
     with workspace_lease.acquired(wait=wait), _snapshots() as folder:
         if workspace_lease.is_stage_running():
-            raise RuntimeError("A stage works in this workspace, started by hand. Wait for it, and run this again.")
+            raise RuntimeError(
+                "A stage that was started by hand runs in this workspace. Wait for its end, and run this again."
+            )
         held = contents.collect(folder, keys=keys, outputs=outputs)
         entries = [_entry(path, source, digest) for path, source, digest in _digests(held.files)]
         commits = _commits(folder / "commits.bundle")
@@ -55,7 +57,7 @@ def back_up(to: Path, *, keys: bool = False, outputs: bool = True, wait: bool = 
             removed=contents.removed(),
         )
         path, written = _write(to, manifest, sources)
-    progress.say(f"{path}: {_told(manifest, written)}")
+    progress.say(f"{path}: {_summary(manifest, written)}")
     for line in _left_out(held, manifest):
         progress.say(line)
     return path
@@ -122,7 +124,7 @@ def _write(to: Path, manifest: Manifest, sources: Mapping[str, Path]) -> tuple[P
         return writer.finish(manifest), size
 
 
-def _told(manifest: Manifest, written: int) -> str:
+def _summary(manifest: Manifest, written: int) -> str:
     total = sum(manifest.sizes.values())
     before = f", of which {(total - written) / 1e6:.1f} MB were there" if written < total else ""
     commit = f" The rest is git's commit {manifest.commit[:12]}." if manifest.commit != "none" else ""

@@ -21,7 +21,7 @@ from tasks.io.weights import checkpoints
 SPEC = "1.6"
 MODEL, BASE = "model", "base-model"
 START = Path("models/base")
-"""The model that all began with."""
+"""The base model."""
 UNITS = {"share": "share of items"}
 
 

@@ -32,7 +32,7 @@ def write(name: str, to: Path | None = None) -> Path:
         raise FileNotFoundError(f"{subject.REPORT_CARD} is missing. `ratchet run report` makes it.")
     if model.decision is None and not subject.is_reported():
         raise ValueError(
-            f"{subject.REPORT_CARD} tells other results than those that are here. `ratchet run report` brings it up to date."
+            f"{subject.REPORT_CARD} has other results than this workspace. `ratchet run report` brings it up to date."
         )
     signing.check_installed()
     target = to or layout.FOLDER / model.label
@@ -75,7 +75,7 @@ def _card(model: Subject) -> str:
     A report that is not up to date keeps nobody from promoting: where it tells other results, none are told.
     """
     if not subject.is_reported():
-        return f"# {model.name}\n\nThe report was not up to date when this was written, so that no results on the test set are given.\n"
+        return f"# {model.name}\n\nThe report was not up to date when this was written, so it has no results on the test set.\n"
     card = subject.REPORT_CARD.read_text(encoding="utf-8")
     _, metadata, text = card.split("---\n", 2)
     named = [entry["name"] for entry in yaml.safe_load(metadata).get("model-index", ())]

@@ -29,8 +29,8 @@ def check(folder: Path, paths: list[Path]) -> None:
         held += [f"a match of rule {span.rule.name}" for span in search.spans(text, search.SECRETS)]
         if held:
             raise ValueError(
-                f"{path.relative_to(folder)} would hold a secret ({held[0]}), so no evidence is written. Settings, names of files and "
-                "commits go into evidence: take it out of them."
+                f"{path.relative_to(folder)} would contain a secret ({held[0]}), so no evidence is written. Evidence has settings, file "
+                "names and commits: remove the secret from them."
             )
 
 

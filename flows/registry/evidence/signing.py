@@ -102,12 +102,12 @@ def trusted(path: Path = TRUSTED) -> list[str]:
     keys = PEM.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
     if not keys:
         raise ValueError(
-            f"{path} is missing or holds no public key, and without one no signature can be checked. Whoever signed has it: git carries it."
+            f"{path} is missing or holds no public key, so no signature can be checked. The signer has it, in git."
         )
     try:
         return [_as_pem(load_pem_public_key(key.encode())) for key in keys]
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(f"{path} holds a public key that is damaged or of an unknown kind. Take it out.") from None
+        raise ValueError(f"{path} holds a public key that is damaged or of an unknown kind. Remove it.") from None
 
 
 def fingerprint(public: str) -> str:
@@ -139,7 +139,7 @@ def folder_problem(folder: Path, keys: Sequence[str]) -> str:
         hint = material["publicKey"]["hint"]
         public = next((key for key in keys if fingerprint(key) == hint), None)
         if public is None:
-            return f"{layout.SIGNATURE} is by key {str(hint)[:12]}, which is none of the trusted ones"
+            return f"{layout.SIGNATURE} was made with key {str(hint)[:12]}, which is not a trusted one"
         config = hashing.Config().set_ignored_paths(paths=[Path(layout.SIGNATURE)], ignore_git_paths=False)
         with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:
             file.write(public)

@@ -161,8 +161,8 @@ def _version(number: int) -> Subject:
     versions.check_files(number, decision.files)
     if not is_present(number):
         raise ValueError(
-            f"{lock_file.PATH} has other stages than version {number} was promoted with, so what it was made from is not here. Check that "
-            f"state out first, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"
+            f"{lock_file.PATH} has other stages than version {number} was promoted with, so its inputs are not here. First check out "
+            f"that state, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"
         )
     card = layout.read_json(folder / CANDIDATE.name)
     origins = tuple(file["path"] for file in card["files"].values())
@@ -183,7 +183,7 @@ def _measured(name: str) -> Subject:
         raise FileNotFoundError(f"{path} is missing. `ratchet run` makes it.")
     if checkpoints.is_bank(path):
         raise ValueError(
-            f"{path} is a bank of adapters, and evidence is of one model. Merge an adapter of it by `ratchet merge … --name`."
+            f"{path} is a bank of adapters, and evidence describes one model. Merge an adapter of it by `ratchet merge … --name`."
         )
     is_change = checkpoints.is_adapter(path) or (path / compressed.DELTA).is_file()
     folders = {layout.MODEL: path} | ({layout.BASE: Path(model.base)} if is_change else {})

@@ -21,7 +21,7 @@ from torch import Tensor
 from tasks.core.answers import schemas
 from tasks.core.records import Message, ToolCall, Unfit
 from tasks.core.weights.control_tokens import control_tokens
-from tasks.engine.chat_template import CannotSay, Tokenizer, written_answer
+from tasks.engine.chat_template import ChatTemplateError, Tokenizer, written_answer
 
 PROBE = {"first": 1, "second": [2, 3]}
 """Example arguments, rendered to find out the form of a template's calls."""
@@ -136,7 +136,7 @@ def _form(name: str, tokenizer: Tokenizer, tools: str) -> tuple[str, str, tuple[
     asked = [Message("user", "?"), Message("assistant", "", [ToolCall(name, json.dumps(PROBE))])]
     try:
         text = written_answer(asked, tokenizer, tools).text
-    except CannotSay as reason:
+    except ChatTemplateError as reason:
         raise ValueError(f"{SETTING}: the model's chat template writes no calls of tools: {reason}") from None
     for separators in SEPARATORS:
         before, arguments, after = text.rpartition(json.dumps(PROBE, separators=separators))

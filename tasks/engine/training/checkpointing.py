@@ -69,8 +69,8 @@ class TrainingState:
                 f"{name} is {self.config.get(name)!r}, and was {saved['config'].get(name)!r}" for name in told
             )
             raise ValueError(
-                f"{folder} was made with other settings, so its training cannot go on: {values}. "
-                f"Set them back, or remove {folder.parent}."
+                f"{folder} was made with other settings, so its training cannot continue: {values}. "
+                f"Restore them, or remove {folder.parent}."
             )
         self.measured = [(step, values) for step, values in saved["measured"]]
         self.active = saved["active"]

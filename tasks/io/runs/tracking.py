@@ -160,7 +160,7 @@ class Recorder:
         if wait:
             spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
         if self._is_first:
-            _tell_outage()
+            _warn_of_outage()
             _tell_refused()
 
     def _start_uploader(self) -> None:
@@ -174,7 +174,7 @@ class Traces:
     def __init__(self, caller: str) -> None:
         self._caller = caller
         self._spool: _Spool | None = None
-        self._has_told = False
+        self._has_warned = False
 
     def record(self, call: Call) -> None:
         """Record a call of a model. An outage is reported once."""
@@ -188,12 +188,12 @@ class Traces:
         except OSError as error:
             _log.warning("%s: a trace cannot be kept: %s", SPOOL, error)
         _start_uploader()
-        self._has_told = self._has_told or _tell_outage()
+        self._has_warned = self._has_warned or _warn_of_outage()
 
     def end(self) -> None:
         """Close the spool, and let the uploader send the last traces."""
         self._end_spool()
-        self._has_told = self._has_told or _tell_outage()
+        self._has_warned = self._has_warned or _warn_of_outage()
 
     def _end_spool(self) -> None:
         if self._spool:
@@ -222,7 +222,7 @@ def _start_uploader() -> None:
             spool_uploader.start()
 
 
-def _tell_outage() -> bool:
+def _warn_of_outage() -> bool:
     """Print why the store accepted nothing the last time, and return True if there was a reason."""
     condition = spool_uploader.outage()
     if condition:

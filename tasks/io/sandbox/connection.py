@@ -99,12 +99,12 @@ class Connection:
         while (remaining_s := self.deadline - time.monotonic()) > 0:
             ready = [descriptor for descriptor, _ in poller.poll(1000 * min(remaining_s, LOOK_S))]
             if time.monotonic() > self.next_look:
-                self.look(ready)
+                self.check(ready)
             if ready:
                 return ready
         raise late(self.limits)
 
-    def look(self, ready: list[int]) -> None:
+    def check(self, ready: list[int]) -> None:
         """Raise Failed if the process has ended without an answer, or holds too much memory together with its descendants."""
         if self.held() > self.limits.memory_mb << 20:
             raise Failed("memory", f"its processes held more than {self.limits.memory_mb} MB together")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # separate processes run these; imported here so that a stage
     from tasks.io.sandbox.guest import server as _server  # noqa: F401
 
 LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-FILES_A_CASE = 4  # files of the largest size that fit into the work folder
+FULL_SIZE_FILES = 4  # files of the largest size that fit into the work folder
 
 
 def bubblewrap(limits: Limits, rules: IO[bytes], package: str) -> list[str]:
@@ -50,7 +50,7 @@ def bubblewrap(limits: Limits, rules: IO[bytes], package: str) -> list[str]:
         command += ["--dev-bind", str(device), str(device)]
     for mask in parts.masks:
         command += ["--tmpfs", str(mask), "--remount-ro", str(mask)]
-    command += ["--size", str(FILES_A_CASE * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
+    command += ["--size", str(FULL_SIZE_FILES * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
     command += ["--remount-ro", "/", "--seccomp", str(rules.fileno())]
     return [*command, *parts.command, *arguments(limits, package)]
 
@@ -73,7 +73,7 @@ def namespaces(limits: Limits, package: str) -> list[str]:
         "devices": [str(device) for device in DEVICES],
         "masks": [str(mask) for mask in parts.masks],
         "work": str(WORK),
-        "bytes": FILES_A_CASE * limits.file_bytes,
+        "bytes": FULL_SIZE_FILES * limits.file_bytes,
         "filter": seccomp.program().hex(),
         "command": [*parts.command, *arguments(limits, package)],
         "environment": ENVIRONMENT,

@@ -137,7 +137,7 @@ def explain(error: Exception) -> str:
     ):
         return without_passwords(told)
     if has_lost_peer(error):
-        return "another process that shares this training has ended."
+        return "another process of this training has ended."
     return without_passwords(str(error))
 
 

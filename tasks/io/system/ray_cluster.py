@@ -223,7 +223,7 @@ class Task:
         """Return True if it has ended, or ends within `within_s` seconds."""
         return bool(self._ray.wait([self._reference], timeout=within_s)[0])
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Raise RuntimeError if the cluster is lost, or has had no node that could run it for some time."""
         self._watch.num_processors({self._needs})
 

@@ -282,6 +282,6 @@ def summary(label: str, diagnosis: Mapping[str, Any]) -> str:
     sets = ", ".join(f"{counts['chosen']} of {counts['found']} {name}" for name, counts in diagnosis["sets"].items())
     left_out = ", ".join(f"{count} {reason}" for reason, count in diagnosis["excluded"].items())
     return (
-        f"{label}: {diagnosis['looked_at']} of {diagnosis['examples']} examples looked at; to mend: {sets or 'nothing'}\n"
+        f"{label}: {diagnosis['looked_at']} of {diagnosis['examples']} examples examined; to repair: {sets or 'nothing'}\n"
         f"excluded: {left_out or 'nothing'}"
     )

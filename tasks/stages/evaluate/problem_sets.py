@@ -62,7 +62,7 @@ class ProblemSet:
         if self.empty:
             return self.empty
         if self.runs_programs and (level or 0) < 2:
-            return "no sandbox on this machine (`ratchet doctor` says what would do)"
+            return "no sandbox on this machine (`ratchet doctor` says what is needed)"
         return None
 
 

@@ -306,7 +306,7 @@ def _tools(config: EvaluateConfig, run: Run) -> tuple[str, calls.RunCases | None
     program = calls.source(config.tools)
     if sandbox.probe().number < ISOLATED:
         run.say(
-            f"evaluate {run.item}: no sandbox on this machine, so no call runs (`ratchet doctor` says what would do)"
+            f"evaluate {run.item}: no sandbox on this machine, so no call runs (`ratchet doctor` says what is needed)"
         )
         return program, None
     return program, partial(sandbox.run, minimum=ISOLATED)

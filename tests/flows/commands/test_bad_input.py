@@ -28,7 +28,7 @@ def test_a_stage_that_is_not_in_dvc_yaml(done):
 
 def test_a_cycle(done):
     done.edit("dvc.yaml", "deps: [in.txt]\n    params", "deps: [in.txt, last.txt]\n    params")
-    with pytest.raises(ValueError, match=r"wait for each other: .*last.*One must read less"):
+    with pytest.raises(ValueError, match=r"wait for each other: .*last.*Remove an input of one of them"):
         forecast.plan()
     ((state, what, fix),) = findings(doctor._graph)
     assert state == "blocked"
@@ -50,7 +50,7 @@ def test_a_workspace_that_a_dead_machine_claimed(done):
     assert fix.endswith("rm .ratchet/locks/flow.lock")
     lock.unlink()
     with workspace_lease.acquired():
-        assert findings(doctor._owners)[0][1].startswith("flow is at work: process ")
+        assert findings(doctor._owners)[0][1].startswith("flow is running: process ")
         assert findings(doctor._graph) == []
 
 

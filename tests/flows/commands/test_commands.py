@@ -126,7 +126,7 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "# SmolLM2-135M-Instruct learns to write the functions" in project.path("params.yaml").read_text()
 
 
-def test_columns_that_are_not_used_are_told(project, tmp_path):
+def test_columns_that_are_not_used_are_reported(project, tmp_path):
     beside = {f"note {n}": "x" for n in range(14)}
     given = [{"question": f"{n}?", "context": f"It is {n}.", "answer": f"It is so, {n}."} | beside for n in range(6)]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, given)))
@@ -224,8 +224,8 @@ def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
     assert sick.returncode == 3
     assert "✗ params.yaml:2: compute.threads" in sick.stdout
     assert "no Prefect server answers at http://127.0.0.1:9/api" in sick.stdout
-    assert "`ratchet run` (or `ratchet tidy`) mends it" in sick.stdout
-    assert "✓ the graph is sound: 4 stages" in sick.stdout
+    assert "`ratchet run` and `ratchet tidy` repair it" in sick.stdout
+    assert "✓ the graph is valid: 4 stages" in sick.stdout
     assert sys.version.split()[0] in sick.stdout
 
 

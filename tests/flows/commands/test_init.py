@@ -92,7 +92,7 @@ def test_own_data_leave_the_settings_of_generated_tasks_unless_they_were_edited(
     assert params.read_text() == edited, "what was edited stays"
 
 
-def test_data_that_are_named_no_longer_are_told(workspace, tmp_path, capsys):
+def test_data_that_are_named_no_longer_are_reported(workspace, tmp_path, capsys):
     texts = tmp_path / "notes"
     texts.mkdir()
     (texts / "a.md").write_text("# A\n\nText.\n")
@@ -105,7 +105,7 @@ def test_data_that_are_named_no_longer_are_told(workspace, tmp_path, capsys):
     shutil.copyfile(tmp_path / "fragen.csv", tmp_path / "mehr.csv")
     command.init(str(tmp_path / "mehr.csv"), yes=True)
     said = capsys.readouterr().out
-    assert "They take the place of data/raw/fragen.csv, data/raw/notes, which nothing names now." in said
+    assert "They replace data/raw/fragen.csv, data/raw/notes, which params.yaml no longer names." in said
     command.init(str(tmp_path / "mehr.csv"), yes=True)
     assert "take the place" not in capsys.readouterr().out
 
@@ -235,7 +235,9 @@ def test_questions_on_one_paragraph_are_kept_together(workspace, tmp_path, capsy
 
 
 @pytest.mark.parametrize(("profile", "is_said"), [("tiny", True), ("workstation", False)])
-def test_settings_that_train_on_texts_of_which_there_are_none_are_told(workspace, tmp_path, capsys, profile, is_said):
+def test_settings_that_train_on_texts_of_which_there_are_none_are_reported(
+    workspace, tmp_path, capsys, profile, is_said
+):
     shutil.copyfile(workspace / f"params/{profile}.yaml", workspace / "params.yaml")
     command.init(str(tmp_path / "fragen.csv"), yes=True)
     told = "`pretrain` trains on 8,000 tokens of the domain's texts, and no text is named: a run would end there."
@@ -245,7 +247,7 @@ def test_settings_that_train_on_texts_of_which_there_are_none_are_told(workspace
 def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(
-        ValueError, match=r"no record can be used, and nothing was changed.* mend the file, or name another one\.$"
+        ValueError, match=r"no record can be used, and nothing was changed.* correct the file, or name another one\.$"
     ):
         command.init(str(tmp_path / "empty.jsonl"))
 

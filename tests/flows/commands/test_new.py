@@ -134,7 +134,7 @@ def test_a_loop_has_a_turn(workspace, questions, capsys):
     assert list(settings["models"]) == ["base", "r0", "r1"]
 
 
-def test_texts_of_files_that_are_held_out_are_left_out_and_told(workspace, tmp_path, capsys):
+def test_texts_of_files_that_are_held_out_are_left_out_and_reported(workspace, tmp_path, capsys):
     (tmp_path / "prose").mkdir()
     for name in ("train-1", "train-2", "test-1"):
         table(tmp_path / f"prose/{name}.jsonl", lambda n, name=name: {"text": f"It rains on day {n}, as {name} says."})
@@ -191,7 +191,7 @@ def test_texts_are_read_on_without_examples(workspace, tmp_path):
 
 
 @pytest.mark.parametrize(("goal", "section"), [("answers", "tune"), ("texts", "pretrain")])
-def test_a_gpu_trains_on_more_and_its_absence_is_told(workspace, capsys, goal, section):
+def test_a_gpu_trains_on_more_and_its_absence_is_reported(workspace, capsys, goal, section):
     command.new(goal=goal, machine="cuda", yes=True)
     settings = written()
     assert settings["compute"] == {"device": "cuda", "precision": "bf16", "threads": 3}

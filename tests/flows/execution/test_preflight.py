@@ -79,7 +79,7 @@ def test_a_base_that_the_compressor_does_not_write_is_refused_before_it_is_train
         ({"harness": {"tasks": ["arc"]}}, None, "evaluate.harness reads its items from the hub"),
     ],
 )
-def test_an_evaluation_set_that_nothing_keeps_out_of_training_is_told(tmp_path, evaluate, benchmark, said):
+def test_an_evaluation_set_that_nothing_keeps_out_of_training_is_reported(tmp_path, evaluate, benchmark, said):
     values = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
     values["evaluate"] |= evaluate
     if benchmark:

@@ -121,4 +121,4 @@ def test_a_stage_whose_cluster_loses_its_head_ends_with_a_sentence_and_leaves_no
     assert re.match(r"nodes: the connection ended \((The Ray cluster .* is lost|Task failed because the node)", last), (
         last
     )
-    assert last.endswith("unfinished work lies there: run it again, and it goes on.")
+    assert last.endswith("unfinished work stays there: run it again, and it continues.")

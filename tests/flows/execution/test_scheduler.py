@@ -272,7 +272,7 @@ def test_minus_one_is_no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", ""])
-def test_a_number_of_cores_that_is_none_is_told(monkeypatch, given):
+def test_a_number_of_cores_that_is_none_is_reported(monkeypatch, given):
     monkeypatch.setenv("RATCHET_CORES", given)
     with pytest.raises(ValueError, match="RATCHET_CORES"):
         resources.machine()

@@ -167,7 +167,7 @@ def test_what_a_cache_has_lost_and_what_cannot_be_made_is_said(stages, tmp_path)
     stages.edit("tune.py", 'add("pre', """assert "1.0" not in Path("pretrained.txt").read_text()\nadd("pre""")
     after = made(tmp_path, ingest=1.5, tune=1.0)
     with pytest.raises(
-        RuntimeError, match=r"(?s)stage tune failed.*AssertionError\n\(in \.ratchet/why, which is left as it is\)"
+        RuntimeError, match=r"(?s)stage tune failed.*AssertionError\n\(in \.ratchet/why, which is kept\)"
     ):
         told(before, after)
     assert (bisection.FOLDER / ".ratchet/logs/tune.log").is_file()

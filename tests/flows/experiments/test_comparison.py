@@ -153,7 +153,7 @@ def test_methods_named_on_the_command_line_are_compositions_of_their_family():
     assert recipe.compositions["lisa"] == {"adapter": "none", "selector": "lisa"}
 
 
-def test_a_recipe_that_is_not_there_and_a_method_that_is_named_twice_are_told():
+def test_a_recipe_that_is_not_there_and_a_method_that_is_named_twice_are_reported():
     with pytest.raises(FileNotFoundError, match=r"There is no recipe params/compare/nothere\.yaml\. There are: "):
         recipes.read(["params/compare/nothere.yaml"])
     with pytest.raises(ValueError, match="lora is named twice"):
@@ -297,7 +297,7 @@ def test_the_time_of_a_comparison_is_that_of_its_trainings_and_tests(recipe, mon
     assert asked == [100, 1000]
 
 
-def test_of_what_is_not_known_no_time_is_told(recipe, monkeypatch):
+def test_of_what_is_not_known_no_time_is_reported(recipe, monkeypatch):
     monkeypatch.setattr(estimates, "for_training", lambda stage, tokens: None)
     monkeypatch.setattr(estimates, "for_stages", lambda stages: {})
     assert trials.duration(recipe) is None

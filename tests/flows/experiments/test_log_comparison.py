@@ -166,7 +166,7 @@ def test_other_prompts_are_counted():
         [next(FIRST.glob("samples_sums_choice_20*")), next((LOGS / "choice-polite").glob("samples_*"))]
     )
     text = rendering.text(report)
-    assert "24 of 24 shared items (0, 1, 2, …) asked in other words, compared all the same" in text
+    assert "24 of 24 shared items (0, 1, 2, …) with different prompts, still compared" in text
     assert "the tasks have other names: sums_choice and sums_polite" in text
 
 

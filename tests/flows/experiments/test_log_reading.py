@@ -96,7 +96,7 @@ def test_lines_of_scores_in_their_forms(lines):
         ('{"question": "no id", "score": 1}\n', "is not a readable log"),
         ('{"id": 1, "score": 1}\n{"score": 1}\n', r"object 2: no id\. Items of two logs are paired by"),
         ('{"id": 1, "score": 1}\n{"id": 2, "sc\n{"id": 3, "score": 1}\n', "line 2: no JSON"),
-        ('{"id": 1, "score": 1}\n[2]\n', "line 2: a JSON object is wanted, not list"),
+        ('{"id": 1, "score": 1}\n[2]\n', "line 2: expected a JSON object, not list"),
         (
             '{"id": 1, "score": 1, "target": "x"}\n{"id": 1, "score": 1, "target": "y"}\n',
             "two different items have the id '1'",
@@ -137,10 +137,10 @@ def test_folders_and_tables_of_results(tmp_path):
 def test_logs_that_were_cut_off(tmp_path):
     whole = SMALL.read_bytes()
     (tmp_path / "cut.eval").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="is a zip that was cut off"):
+    with pytest.raises(ValueError, match="is a truncated zip"):
         reading.read(tmp_path / "cut.eval")
     (tmp_path / "cut.json").write_bytes((LOGS / "sums-first.json").read_bytes()[:5000])
-    with pytest.raises(ValueError, match="is cut off, or no JSON"):
+    with pytest.raises(ValueError, match="is truncated, or not JSON"):
         reading.read(tmp_path / "cut.json")
     samples = shutil.copytree(FIRST, tmp_path / "choice")
     for file in samples.glob("samples_*"):

@@ -44,7 +44,7 @@ def test_why_two_models_differ_is_told_by_the_stage_where_they_part(nights, caps
     (nights.folder / "dvc.lock").write_text(lock({"seed": 1}, "d"))
     nights.night("two", 2.0)
     said, worked = ratchet(capsys, "why", "champion", "candidate")
-    assert "Items of the gate set: `ratchet promote` first, which counts the look at them." in said
+    assert "Items of the gate set: `ratchet promote` first, which counts it as a look at them." in said
     assert "items lost" not in said
     promotion.promote()
     said, worked = ratchet(capsys, "why", "champion", "candidate")
@@ -158,7 +158,9 @@ def test_other_bytes_from_equal_inputs_are_the_machines(nights):
         sides.append(model_differences.ModelRecord(made, {"machine": {"processor": made}}, stages, []))
     (cause,) = model_differences.causes(*sides)
     assert cause.stage == "first"
-    assert cause.what == ["other bytes from equal inputs: another class of machine, or something that does not repeat"]
+    assert cause.what == [
+        "other bytes from equal inputs: another class of machine, or a computation that is not deterministic"
+    ]
     assert model_differences.machine_changes(*sides) == ["processor: a → b"]
 
 

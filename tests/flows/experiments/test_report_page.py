@@ -123,7 +123,7 @@ def test_the_command_names_the_page_and_the_verdict(workspace, capsys):
         (("none:r0", "r0"), "git"),
     ],
 )
-def test_a_name_that_is_no_model_is_told(workspace, names, message):
+def test_a_name_that_is_no_model_is_reported(workspace, names, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         report_page.of_two(*names)
 

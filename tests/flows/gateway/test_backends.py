@@ -188,7 +188,7 @@ def test_gguf_is_served_by_llama_cpp_where_it_is_installed(workspace, monkeypatc
         ("llama.cpp", ("llama-server",), "serves GGUF, and models/versions/2/model holds none"),
     ],
 )
-def test_a_backend_that_cannot_serve_a_model_is_told(workspace, monkeypatch, backend, programs, sentence):
+def test_a_backend_that_cannot_serve_a_model_is_reported(workspace, monkeypatch, backend, programs, sentence):
     installed(monkeypatch, *programs)
     with pytest.raises(ValueError, match=sentence):
         backends.choose(served_models.resolve("champion"), config(backend=backend))

@@ -95,7 +95,7 @@ def test_a_path_and_a_method_that_do_not_exist(gateway):
 
 def test_another_host_is_refused(gateway):
     answer = gateway.client.post(TEXT, json=HELLO, headers={"host": "rebound.example"})
-    assert error(answer, 403) == "This server answers to 127.0.0.1 and localhost alone."
+    assert error(answer, 403) == "This server accepts only the hosts 127.0.0.1 and localhost."
     assert gateway.client.get("/health", headers={"host": "localhost:99"}).status_code == 200
 
 
@@ -105,7 +105,7 @@ def test_a_page_of_another_site_is_refused(gateway):
         return gateway.client.post(TEXT, content=json.dumps(HELLO), headers={"content-type": kind, **names})
 
     for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
-        assert error(ask(**headers), 403) == "This server answers no page of another site."
+        assert error(ask(**headers), 403) == "This server refuses requests from pages of other sites."
     assert ask(origin="http://localhost:3000", sec_fetch_site="same-site").status_code == 200
     told = error(ask("text/plain;charset=UTF-8"), 415)
     assert told == "The content type is 'text/plain;charset=UTF-8'. Send the header `content-type: application/json`."

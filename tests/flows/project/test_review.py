@@ -112,7 +112,7 @@ def test_a_call_of_a_tool_cannot_be_edited_on_the_terminal_either(review, worksp
     made.second[0] = replace(made.second[0], messages=[*made.second[0].messages[:-1], call])
     made.write(Path("data/rounds"))
     editor(workspace, monkeypatch, "echo 'Sunny.' > $2")
-    assert "Its answer calls a tool, which a text would not." in review("e", "q")
+    assert "Its answer calls a tool, which an edited text could not do." in review("e", "q")
     assert decided() == []
 
 

@@ -46,7 +46,7 @@ def test_a_refused_candidate_is_refused_for_good_with_the_reason(asking):
     assert history.read().looks == 1
 
 
-def test_an_answer_on_a_terminal_that_comes_too_late_is_told(asking, monkeypatch, capsys):
+def test_an_answer_on_a_terminal_that_comes_too_late_is_reported(asking, monkeypatch, capsys):
     def confirm(*_, **__):
         promotion.settle(promotion.judge().line, ANN)
         return False

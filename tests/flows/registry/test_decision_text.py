@@ -10,7 +10,7 @@ def test_a_decision_has_its_verdict_its_bar_and_every_measure_with_its_interval(
     nights.night("one", 1.9)
     first = decision_text.markdown(promotion.promote())
     assert first.startswith("**Version 1 (r0): promoted.** ")
-    assert "It had to beat the model that all began with. This was look 1, at an error level of 0.025." in first
+    assert "It had to beat the base model. This was look 1, at an error level of 0.025." in first
     nights.night("worse elsewhere", 1.8, general=3.5)
     decision = promotion.promote()
     text = decision_text.markdown(decision)

@@ -33,7 +33,9 @@ def test_a_proposal_is_a_sentence_with_what_to_do():
         "rows": "x.new.jsonl",
     }
     said = drift_log._proposed(proposal)
-    assert said.startswith("31 items are of no domain that was trained on (30 of 30 in law, 1 of 9 in monday)")
+    assert said.startswith(
+        "31 items are of no domain on which the model was trained (30 of 30 in law, 1 of 9 in monday)"
+    )
     assert "x.new.jsonl, 4 of them with an answer" in said
     assert "{from: file, path: …, task: law}" in said
     assert drift_log._proposed(None) == ""

@@ -69,10 +69,10 @@ def test_figures_of_a_report_that_is_of_other_results_are_not_signed(tmp_path, s
     made.register()
     assert promotion.promote().verdict == "promoted"
     assert not_holding() == []
-    assert "no results on the test set are given" in (EVIDENCE / layout.CARD).read_text()
+    assert "has no results on the test set" in (EVIDENCE / layout.CARD).read_text()
     metrics_of = read(layout.BOM)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert {metric["slice"].partition(",")[0] for metric in metrics_of} == {"gate"}
-    with pytest.raises(ValueError, match=r"tells other results than those that are here\. `ratchet run report`"):
+    with pytest.raises(ValueError, match=r"has other results than this workspace\. `ratchet run report`"):
         bundle.write("r0")
 
 
@@ -200,7 +200,7 @@ def test_a_disk_that_is_full_leaves_no_half_key(tmp_path, monkeypatch):
     assert stat.S_IMODE(signing.KEY.stat().st_mode) == 0o600
 
 
-def test_a_chosen_key_is_used_and_one_that_is_missing_is_told(workspace_of_model, monkeypatch, tmp_path):
+def test_a_chosen_key_is_used_and_one_that_is_missing_is_reported(workspace_of_model, monkeypatch, tmp_path):
     monkeypatch.setenv(environment.SIGNING_KEY, str(tmp_path / "team.pem"))
     with pytest.raises(ValueError, match=r"RATCHET_SIGNING_KEY names .*team\.pem, and there is no such file"):
         bundle.write("1")
@@ -257,7 +257,7 @@ def test_what_was_forgotten_is_said_by_bill_of_materials_and_provenance(workspac
         ("7", r"Version 7 was never promoted.*These were: 1\."),
     ],
 )
-def test_a_name_that_is_no_model_is_told_with_those_there_are(workspace_of_model, name, message):
+def test_a_name_that_is_no_model_is_reported_with_those_there_are(workspace_of_model, name, message):
     with pytest.raises(ValueError, match=message):
         bundle.write(name)
 
@@ -343,7 +343,7 @@ Secret(value="in-a-prefect-block").save("database", overwrite=True)
 def test_a_secret_in_the_settings_keeps_evidence_from_being_written_and_is_not_shown(workspace_of_model, monkeypatch):
     monkeypatch.setenv("SERVICE_TOKEN", "data/raw/rows")  # stands in dvc.lock as a setting
     before = provenance.digest(EVIDENCE)
-    with pytest.raises(ValueError, match=r"would hold a secret \(the value of SERVICE_TOKEN\)") as error:
+    with pytest.raises(ValueError, match=r"would contain a secret \(the value of SERVICE_TOKEN\)") as error:
         bundle.write("1")
     assert "data/raw/rows" not in str(error.value)
     assert provenance.digest(EVIDENCE) == before  # what there was stays

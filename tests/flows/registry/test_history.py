@@ -20,7 +20,9 @@ def test_an_edit_of_the_past_is_seen(nights):
     path = nights.folder / "data/promotions.jsonl"
     text = path.read_text()
     path.write_text(text.replace('"verdict":"promoted"', '"verdict":"refused"', 1))
-    with pytest.raises(ValueError, match=r"promotions.jsonl:2 does not follow the line before it: the past was edited"):
+    with pytest.raises(
+        ValueError, match=r"promotions.jsonl:2 does not follow the line before it: an earlier line was edited"
+    ):
         history.read()
     path.write_text(text + '{"kind": "decision"}\n')
     with pytest.raises(ValueError, match=r"promotions.jsonl:3: .*Field required"):
@@ -42,7 +44,7 @@ def test_a_line_that_does_not_follow_is_not_written(nights):
     nights.night("one", 1.9)
     promotion.promote()
     before = (nights.folder / "data/promotions.jsonl").read_text()
-    with pytest.raises(ValueError, match="was changed while a line was made"):
+    with pytest.raises(ValueError, match="changed while a line was being added"):
         history.append(history.Rollback(time=history.now(), version=0, left=1, reason="", after="another"))
     assert (nights.folder / "data/promotions.jsonl").read_text() == before
 
@@ -63,7 +65,7 @@ def test_decisions_that_git_took_away_are_put_back_before_anything_is_judged(nig
     found = promotion.promote()
     assert nights.lines()[:3] == before
     assert (found.version, found.champion, found.look) == (4, 2, 2)
-    assert "(version 3); it is put back" in capsys.readouterr().out
+    assert "(version 3); it is restored" in capsys.readouterr().out
 
 
 def test_lines_that_cannot_be_put_back_are_missed_by_name_and_nothing_is_judged(nights):
@@ -77,9 +79,9 @@ def test_lines_that_cannot_be_put_back_are_missed_by_name_and_nothing_is_judged(
     lose(nights.folder, 3)  # two rollbacks with it, of which the store holds the last one
     lines = nights.lines()
     nights.night("four", 1.6)
-    with pytest.raises(ValueError, match=r"\(version 3\), which .* lines of it were lost. `git stash list`"):
+    with pytest.raises(ValueError, match=r"\(version 3\), which .* lines were lost. `git stash list`"):
         promotion.promote()
-    with pytest.raises(ValueError, match="lines of it were lost"):
+    with pytest.raises(ValueError, match="lines were lost"):
         promotion.rollback(1, "")
     assert nights.lines() == lines
     assert nights.champion == "three"
@@ -147,7 +149,7 @@ def test_the_first_promotion_can_be_taken_back_too(nights, store, capsys):
     assert worked
     assert "No version is in place" in said
     said, _ = ratchet(capsys, "promote")
-    assert "promoted, but the model that all began with is in its place now" in said
+    assert "promoted, but the base model is in place now" in said
     assert not (nights.folder / "models/champion").is_symlink()
     assert "champion" not in registered(store)[1]
     assert history.read().looks == 1

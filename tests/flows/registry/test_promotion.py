@@ -203,7 +203,7 @@ def test_a_champion_out_of_reach_of_dvc_comes_back_by_its_hash(nights, store, ca
     assert registered(store)[1] == {"champion": "1", "challenger": "2"}
     # The candidate of that night is still there: asked again, the history's word stands and nothing moves.
     said, _ = ratchet(capsys, "promote")
-    assert "version 2 (r0): promoted, but version 1 is in its place now; `ratchet rollback --to 2` changes that" in said
+    assert "version 2 (r0): promoted, but version 1 is in place now; `ratchet rollback --to 2` changes that" in said
     assert nights.champion == "model 0"
     said, _ = ratchet(capsys, "status")
     assert "In place: version 1." in said

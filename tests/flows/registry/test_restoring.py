@@ -96,16 +96,16 @@ def test_an_output_that_the_backup_has_in_its_cache_is_put_in_place_again(clone,
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ({"files": [".dvc/cache/l/keys"], "databases": [".dvc/cache/l/keys"], "links": {".dvc/cache/l": "../../.."}}, "behind a link of the backup"),
-        ({"files": ["l/hooks/post-checkout"], "databases": ["l/hooks/post-checkout"], "links": {"l": ".git"}}, "behind a link"),
-        ({"links": {"l": ".git", "l/hooks/post-checkout": "/x"}}, "behind a link"),
+        ({"files": [".dvc/cache/l/keys"], "databases": [".dvc/cache/l/keys"], "links": {".dvc/cache/l": "../../.."}}, "is reached through a link of the backup"),
+        ({"files": ["l/hooks/post-checkout"], "databases": ["l/hooks/post-checkout"], "links": {"l": ".git"}}, "is reached through a link"),
+        ({"links": {"l": ".git", "l/hooks/post-checkout": "/x"}}, "is reached through a link"),
         ({"files": ["git/hooks/post-checkout"]}, r"would be written outside of .*, or into \.git, where a link leads"),
         ({"files": [".dvc/cache/out/keys"]}, "would be written outside of"),
         ({"commit": "$(touch x)"}, "commit: String should match pattern"),
         ({"commit": COMMIT, "branch": "a; touch x"}, f"git checkout -B 'a; touch x' {COMMIT}, and then"),
     ],
 )  # fmt: skip
-def test_nothing_is_written_elsewhere_and_no_command_of_the_backup_is_told(made, message, clone):
+def test_nothing_is_written_elsewhere_and_no_command_of_the_backup_is_reported(made, message, clone):
     Path(".dvc/cache").mkdir(parents=True)
     Path(".dvc/cache/out").symlink_to(clone.parent)
     made = backup(**made)

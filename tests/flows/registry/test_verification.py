@@ -32,8 +32,8 @@ def told(now, precision="fp32", same_class=True):
 @pytest.mark.parametrize("same_class", [True, False])
 def test_equal_losses_hold_on_any_machine_and_answers_are_left_out(same_class):
     assert told(shifted(0), same_class=same_class) == [
-        (True, "r0: domain loss 2.0300 nats/token on 4 items, equal to the record to the bit"),
-        (True, "r0: general loss 2.0300 nats/token on 4 items, equal to the record to the bit"),
+        (True, "r0: domain loss 2.0300 nats/token on 4 items, bit-identical to the record"),
+        (True, "r0: general loss 2.0300 nats/token on 4 items, bit-identical to the record"),
     ]
 
 
@@ -82,7 +82,7 @@ def test_other_items_are_no_measurement_of_the_same():
 
 
 @pytest.mark.parametrize(("models", "there"), [({}, "none"), (MODELS, "base, r0")])
-def test_a_name_that_is_no_model_is_told_with_those_that_are(tmp_path, store, models, there):
+def test_a_name_that_is_no_model_is_reported_with_those_that_are(tmp_path, store, models, there):
     Nights(tmp_path).set(models=models)
     with pytest.raises(ValueError, match=rf"has no model 'nosuch'\. There are: {there}\."):
         list(verification.check_losses(["nosuch"]))
@@ -115,7 +115,7 @@ def test_models_are_what_their_cards_say_down_to_what_they_were_made_from(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
-def test_a_file_that_changed_and_kept_its_size_and_time_is_told(done):
+def test_a_file_that_changed_and_kept_its_size_and_time_is_reported(done):
     """As after a disk has lost a bit; models and outputs were read before, and DVC and Ratchet remember their hashes."""
     model(done.folder / "models/base", 1.0)
     done.run("dvc", "status")

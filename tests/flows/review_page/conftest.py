@@ -60,7 +60,7 @@ def write_data():
             "rows.jsonl",
             "rows.jsonl: line 5",
             "quality: min_words",
-            "3, at least 12 are wanted",
+            "3, at least 12 are required",
             "Too few words.",
             "few",
         ),

@@ -60,7 +60,7 @@ def test_a_decision_that_was_taken_out_of_the_file_is_told_and_nothing_is_writte
     assert decided() == []
 
 
-def test_of_two_people_at_once_one_is_told(page):
+def test_of_two_people_at_once_one_is_reported(page):
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda author: decide(page, "a2", "accept", author=author), ("Ada", "Grace")))
     assert sorted(answer.status_code for answer in answers) == [200, 412]
@@ -86,7 +86,7 @@ def test_an_edit_that_cannot_be_tested_is_not_taken(page, monkeypatch):
 
 
 def test_an_edit_that_a_verifier_would_evaluate_without_a_sandbox_is_not_taken(page, monkeypatch):
-    reason = "no sandbox on this machine, and the verifier of countdown evaluates answers (`ratchet doctor` says what would do)"
+    reason = "no sandbox on this machine, and the verifier of countdown evaluates answers (`ratchet doctor` says what is needed)"
 
     def unisolated(tests, text):
         raise verifiers.Unisolated(reason)

@@ -166,7 +166,7 @@ def test_without_the_token_nothing_is_shown(page, address):
 def test_another_host_is_refused(page):
     answer = page.get("", headers={"Host": "evil.example:8765"})
     assert answer.status_code == 403
-    assert "127.0.0.1 and localhost alone" in answer.text
+    assert "only the hosts 127.0.0.1 and localhost" in answer.text
 
 
 def test_the_address_without_its_last_slash_leads_to_the_page(page):
@@ -196,7 +196,7 @@ def test_a_line_that_is_no_decision_is_named_on_the_page(page):
     assert "line 2 is no decision" in page.get("").text
 
 
-def test_a_turn_that_is_being_written_is_told(page):
+def test_a_turn_that_is_being_written_is_reported(page):
     Path("data/rounds/r1/lineage.parquet").unlink()
     assert "data/rounds/r1/lineage.parquet is not there, so there is nothing to review yet." in page.get("").text
 

@@ -90,7 +90,7 @@ def test_a_run_that_cannot_be_made_sense_of_is_kept_and_told_and_holds_up_nothin
     assert "MLflow did not take all of 1 run:" in capsys.readouterr().out
 
 
-def test_a_run_with_a_damaged_line_arrives_without_it_and_is_kept_and_told(store, caplog):
+def test_a_run_with_a_damaged_line_arrives_without_it_and_is_kept_and_reported(store, caplog):
     recorder = tracking.Recorder("run")
     recorder._spool._file.write('{"kind": "metrics", "time": 1}\n')
     recorder._spool._file.flush()
@@ -103,7 +103,7 @@ def test_a_run_with_a_damaged_line_arrives_without_it_and_is_kept_and_told(store
     assert "without a start: 1, the first is line 2" in caplog.text
 
 
-def test_a_run_whose_start_lacks_a_part_is_kept_and_told(store, caplog):
+def test_a_run_whose_start_lacks_a_part_is_kept_and_reported(store, caplog):
     recorder = record("run")
     start, *rest = recorder._path.read_text().splitlines(keepends=True)
     recorder._path.write_text("".join([start.replace('"parent": null, ', ""), *rest]))

@@ -102,7 +102,7 @@ def test_a_line_that_is_no_event_is_named(store, tmp_path, line):
     assert not list(run_store.SPOOL.glob("*.jsonl"))
 
 
-def test_a_store_that_is_away_is_told(monkeypatch, tmp_path):
+def test_a_store_that_is_away_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
     with pytest.raises(ConnectionError, match="does not answer"):
         run_history.export(["a"], tmp_path / "runs.jsonl")

@@ -107,7 +107,7 @@ def test_only_those_are_traced_that_are_named(monkeypatch, capsys, named, expect
     assert not run_store.SPOOL.exists()
 
 
-def test_a_name_without_traces_is_told(monkeypatch):
+def test_a_name_without_traces_is_reported(monkeypatch):
     monkeypatch.setenv("RATCHET_TRACES", "chat server")
     with pytest.raises(ValueError, match=r"RATCHET_TRACES names server, .*There are: chat, serve, refine"):
         traces.wanted("chat")

@@ -68,13 +68,13 @@ def test_the_end_of_a_process_has_its_reason(connect, status, kind):
 
 
 def test_processes_that_hold_too_much_together_are_a_failure(connect):
-    connect(held=1 << 20).look([])
+    connect(held=1 << 20).check([])
     with pytest.raises(Failed) as failure:
-        connect(held=(1 << 20) + 1).look([])
+        connect(held=(1 << 20) + 1).check([])
     assert failure.value.kind == "memory"
 
 
 def test_a_process_that_has_ended_without_an_answer_is_noticed(connect):
-    connect(status="0 0.1").look([7])  # its answer is still to be read
+    connect(status="0 0.1").check([7])  # its answer is still to be read
     with pytest.raises(Failed):
-        connect(status="0 0.1").look([])
+        connect(status="0 0.1").check([])

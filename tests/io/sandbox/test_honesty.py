@@ -176,7 +176,7 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("way", BESIDE)
-def test_what_a_program_could_talk_round_is_told(way):
+def test_what_a_program_could_talk_round_is_reported(way):
     result = verdict(script(*BESIDE[way]))
     assert (result.kind, result.inside) == ("passed", True), result
 

@@ -28,7 +28,7 @@ def test_named_distributions_come_with_version_and_licence():
     assert len(description.text) > 1000
 
 
-def test_a_distribution_that_is_not_installed_is_told():
+def test_a_distribution_that_is_not_installed_is_reported():
     with pytest.raises(ValueError, match="'no-such-package' is not installed"):
         list(descriptions.distributions(["no-such-package"]))
 

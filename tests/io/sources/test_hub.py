@@ -29,13 +29,13 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(saved):
         hub.from_disk(saved / "all", "test")
 
 
-def test_a_folder_that_holds_no_data_set_is_told(tmp_path):
+def test_a_folder_that_holds_no_data_set_is_reported(tmp_path):
     with pytest.raises(ValueError, match="no data set was saved here"):
         hub.from_disk(tmp_path, "train")
 
 
 @pytest.mark.parametrize("description", ["{}", "[]", "null", '{"_data_files": 1}'])
-def test_a_data_set_whose_description_is_damaged_is_told(saved, description):
+def test_a_data_set_whose_description_is_damaged_is_reported(saved, description):
     (saved / "one/state.json").write_text(description)
     with pytest.raises(ValueError, match=r"one: no data set was saved here, or it is damaged: "):
         hub.from_disk(saved / "one", "train")

@@ -66,7 +66,7 @@ def test_parquet_keeps_nested_turns(tmp_path):
         ("x.parquet", b"PAR0", "not a Parquet file"),
     ],
 )
-def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, name, data, said):
+def test_a_file_that_is_not_what_its_ending_says_is_reported(tmp_path, name, data, said):
     with pytest.raises(ValueError, match=rf"{name}: .*{said}"):
         read(tmp_path, name, data)
 

@@ -48,7 +48,7 @@ def test_a_link_that_only_leads_through_the_pages_is_left_out():
     )
 
 
-def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
+def test_texts_come_in_order_and_unreadable_files_are_reported(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "page.HTML").write_text("<p>page</p>")
     (tmp_path / "a.md").write_text("# Title")

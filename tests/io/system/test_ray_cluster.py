@@ -30,7 +30,7 @@ def watch(monkeypatch):
 
 
 @pytest.mark.parametrize("needs", [Needs(4), Needs(1, 8.0), Needs(1, 0.0, 1)])
-def test_a_task_that_only_a_lost_node_could_run_is_told(watch, needs):
+def test_a_task_that_only_a_lost_node_could_run_is_reported(watch, needs):
     assert watch(SMALL, LARGE).num_processors({needs}) == 9
     with pytest.raises(
         RuntimeError, match=rf"No node .* here:1 has {needs}, which a task .* have: 1 cores, 2 GB of memory\."

@@ -118,7 +118,7 @@ def test_a_server_is_asked_once_for_each_pair(tmp_path):
         assert server.asked[0]["messages"][0]["role"] == "user"
 
 
-def test_without_a_server_the_answers_are_not_judged_and_the_reason_is_told(tiny):
+def test_without_a_server_the_answers_are_not_judged_and_the_reason_is_reported(tiny):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)

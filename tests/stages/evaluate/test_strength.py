@@ -33,7 +33,7 @@ def measured_by_sandbox(problems, config=CONFIG):
     return list(strength.measure(problems, config, sandbox.run))
 
 
-def test_a_constant_that_passes_and_the_mistakes_that_are_noticed_are_told():
+def test_a_constant_that_passes_and_the_mistakes_that_are_noticed_are_reported():
     weak, strong, script = measured_by_sandbox([WEAK, STRONG, SCRIPT])
     assert (weak.constant, strong.constant, script.constant) == ("return True", "", "return 'a-b'")
     assert weak.share < strong.share
@@ -301,7 +301,7 @@ def test_without_the_setting_nothing_is_measured_and_nothing_is_written(measured
     assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}
 
 
-def test_the_gate_set_has_a_measure_of_strong_tests_and_its_strength_is_told(measured, tmp_path):
+def test_the_gate_set_has_a_measure_of_strong_tests_and_its_strength_is_reported(measured, tmp_path):
     metrics, _ = measured(gate=True, gate_items=3, strength={"mutants": 12, "inputs": 12})
     rows = {(row.measure, row.item): row.value for row in tables.read(tmp_path / "gate_results.parquet", Result)}
     passed = {item: value for (measure, item), value in rows.items() if measure == "pass@1"}

@@ -58,7 +58,7 @@ def test_a_mutant_that_fails_its_tests_is_a_pair_with_its_marks(faults):
     assert run.notes["fault_pairs_verified"] == 1
 
 
-def test_the_share_of_marks_in_comments_and_docstrings_is_told(faults, tmp_path):
+def test_the_share_of_marks_in_comments_and_docstrings_is_reported(faults, tmp_path):
     # Of the marked tokens (bytes here) on the two lines, those of the docstring and of the comment.
     documented = MEAN.replace("(xs):\n", '(xs):\n    """The mean."""\n', 1).replace("len(xs)", "len(xs)  # all")
     wrong = documented.replace("mean.", "means.").replace("len(xs)", "len(xs) - 1")

@@ -130,7 +130,7 @@ def test_a_folder_that_was_changed_in_place_is_told_by_its_digest(fetch, tiny, t
 
 
 @pytest.mark.parametrize("changed", ["2_Dense/model.safetensors", "vocab.txt", "tokenizer.model", "ratchet.json"])
-def test_a_change_of_any_file_of_an_embedder_is_told(tmp_path, advised, changed):
+def test_a_change_of_any_file_of_an_embedder_is_reported(tmp_path, advised, changed):
     folder = tmp_path / "own"
     for name in ("config.json", "model.safetensors", changed):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def test_the_level_of_the_sandbox_stands_beside_the_score(tmp_path):
     assert json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["sandbox"] == 2
 
 
-def test_passes_that_their_programs_could_have_spoilt_are_told(tmp_path):
+def test_passes_that_their_programs_could_have_spoilt_are_reported(tmp_path):
     spoilt = [replace(row, inside=row.measure == "pass@1") for row in BETTER["r0"]]
     folder, _ = run_stage(tmp_path, BETTER | {"r0": spoilt})
     number = sum(row.value for row in spoilt if row.inside)

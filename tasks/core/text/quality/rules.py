@@ -49,21 +49,21 @@ def _broken(text: str, limits: Quality) -> Iterator[Unfit]:
     }
     for name, measure in lowest.items():
         if (limit := getattr(limits, name)) is not None and (value := measure()) < limit:
-            yield Unfit(f"{REASON}: {name}", f"{value:.3g}, at least {limit:g} are wanted")
+            yield Unfit(f"{REASON}: {name}", f"{value:.3g}, at least {limit:g} are required")
     for name, measure in highest.items():
         if (limit := getattr(limits, name)) is not None and (value := measure()) > limit:
-            yield Unfit(f"{REASON}: {name}", f"{value:.3g}, at most {limit:g} are wanted")
+            yield Unfit(f"{REASON}: {name}", f"{value:.3g}, at most {limit:g} are allowed")
     for length, limit in limits.top_ngrams.items():
         if (value := top_ngram_char_share(words, length)) > limit:
             yield Unfit(
                 f"{REASON}: top_ngrams",
-                f"{value:.3g} of the most frequent {length} words in a row, at most {limit:g} are wanted",
+                f"{value:.3g} of the most frequent {length} words in a row, at most {limit:g} are allowed",
             )
     for length, limit in limits.duplicate_ngrams.items():
         if (value := duplicate_ngram_char_share(words, length)) > limit:
             yield Unfit(
                 f"{REASON}: duplicate_ngrams",
-                f"{value:.3g} of {length} words in a row that repeat, at most {limit:g} are wanted",
+                f"{value:.3g} of {length} words in a row that repeat, at most {limit:g} are allowed",
             )
 
 

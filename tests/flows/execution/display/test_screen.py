@@ -167,9 +167,9 @@ def test_a_silent_stage_is_told_to_be_at_work(clock, capsys):
         "ingest: new",
         "tune@r0: new",
         "  tune@r0 │ loading",
-        "ingest: at work for 1 min 05 s",
+        "ingest: running for 1 min 05 s",
         "ingest: ran in 125.0 s",
-        "tune@r0: at work for 2 min 05 s",
+        "tune@r0: running for 2 min 05 s",
     ]
 
 
@@ -179,7 +179,7 @@ def test_silence_is_broken_while_a_run_goes_on(monkeypatch, capsys):
     with screen.shown([Step("one", "run", (), ())]) as view:
         view.begun("one", "new")
         screen.time.sleep(0.2)
-    assert "one: at work for 0 s" in capsys.readouterr().out
+    assert "one: running for 0 s" in capsys.readouterr().out
 
 
 def test_time_that_was_left_long_ago_is_not_shown(clock):

@@ -64,12 +64,12 @@ def test_changed_code_is_told_as_code(done):
     assert why("two") == ("code code.py changed",)
 
 
-def test_a_changed_command_is_told(done):
+def test_a_changed_command_is_reported(done):
     done.edit("dvc.yaml", "cp in.txt side.txt", "cat in.txt > side.txt")
     assert why("side") == ("its command changed",)
 
 
-def test_a_missing_input_is_told(done):
+def test_a_missing_input_is_reported(done):
     done.path("in.txt").unlink()
     assert why("side") == ("in.txt is missing",)
 
@@ -153,7 +153,7 @@ def test_the_canonical_lock_is_that_of_a_fresh_repro_in_one_go(make, done):
     for stage in ("side", "one", "two", "last"):
         other.run("dvc", "repro", "--single-item", stage)
     assert other.lock != fresh
-    assert other.ratchet("tidy").startswith("dvc.lock is in order now")
+    assert other.ratchet("tidy").startswith("dvc.lock is in canonical form now")
     assert other.lock == fresh
     assert lock_file.tidy() is False
     assert done.lock == fresh
@@ -182,7 +182,7 @@ def test_stale_entries_leave_the_lock(done):
     assert b"side:" not in done.lock
 
 
-def test_stages_that_dvc_yaml_has_no_more_are_told(done):
+def test_stages_that_dvc_yaml_has_no_more_are_reported(done):
     assert lock_file.obsolete_stages() == []
     done.edit("dvc.yaml", "  side:", "  aside:")
     done.edit("dvc.yaml", "outs: [side.txt]", "outs: [side.txt]")

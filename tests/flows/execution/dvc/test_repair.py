@@ -45,7 +45,7 @@ def test_a_lock_whose_last_file_has_no_hash_is_torn(tmp_path, side, end):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("", "its last line has no end"), ("\n", "it is empty"), ("schema: '2.0'", "its last line has no end")],
+    [("", "its last line is truncated"), ("\n", "it is empty"), ("schema: '2.0'", "its last line is truncated")],
 )
 def test_a_lock_that_is_empty_or_ends_within_a_line_is_torn(tmp_path, text, problem):
     path = tmp_path / "dvc.lock"
@@ -112,7 +112,7 @@ def test_a_torn_lock_without_a_copy_is_made_anew_from_the_run_cache(done):
 def test_dvcs_torn_table_of_paths_in_use_is_moved_aside(done):
     done.path(".dvc/tmp/rwlock").write_text('{"write": {"/a": {"pi')
     (said,) = repair.repair()
-    assert "rwlock was torn" in said
+    assert "rwlock was incomplete" in said
     repro("--quiet")
 
 
@@ -136,7 +136,7 @@ def test_claims_of_the_dead_are_dropped_though_their_number_was_given_to_a_stran
         os.utime(table, (written, written))
         (said,) = repair.repair()
         stranger.kill()
-    assert f"gone ({stranger.pid})" in said
+    assert f"has ended ({stranger.pid})" in said
     assert json.loads(table.read_text()) == {"write": {}, "read": {"/b": [mine]}}
     assert repair.repair() == []
 
@@ -156,7 +156,7 @@ def test_processes_of_another_machine_are_not_taken_for_dead_ones(done):
         assert "process 77 of elsewhere" in refused.stdout + refused.stderr
     assert str(gone.pid) in table.read_text()
     claim.write_text("")
-    assert "is gone" in repair.repair()[0]
+    assert "has ended" in repair.repair()[0]
 
 
 def test_a_living_dvc_keeps_its_claims(done):
@@ -168,7 +168,7 @@ def test_a_living_dvc_keeps_its_claims(done):
     assert repair.damages() == repair.repair() == []
     process.kill()
     process.wait()
-    assert "is gone" in repair.repair()[0]
+    assert "has ended" in repair.repair()[0]
     for pid in [int(line.split()[0]) for line in listed(mark)]:
         os.kill(pid, 9)
 

@@ -95,7 +95,7 @@ def test_what_a_shell_prints_before_the_far_side_begins_is_skipped():
 class LostCluster:
     """A task whose cluster is no longer there."""
 
-    def look(self):
+    def check(self):
         raise RuntimeError("The Ray cluster 10.0.0.1:6379 is lost (refused). What was done is kept.")
 
     def is_over(self, within_s=0.0):
@@ -106,7 +106,7 @@ def test_a_cluster_that_is_lost_closes_the_channel_and_says_so():
     here, there = socket.socketpair()
     there.sendall(b"10.0.0.2\n")
     node = over_ray.RayNode(Host(ray="auto"), here, LostCluster())
-    node.look()
+    node.close_if_lost()
     assert there.recv(1) == b""
     assert node.end() == (1, "The Ray cluster 10.0.0.1:6379 is lost (refused). What was done is kept")
     there.close()

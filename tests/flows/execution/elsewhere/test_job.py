@@ -155,7 +155,7 @@ def test_what_lies_outside_the_workspace_is_refused_on_both_sides(folder, tmp_pa
     (tmp_path / "outside.csv").write_text("x")
     beside = Job("one", ["true"], [path], ["out.txt"], [])
     with pytest.raises(
-        ValueError, match=rf"one: {path} lies outside the workspace, and gpu-box is sent what lies in it"
+        ValueError, match=rf"one: {path} lies outside the workspace, and gpu-box is sent only files of the workspace"
     ):
         job.run("gpu-box", beside, print)
     monkeypatch.setattr(job, "_files", lambda _: [{"path": path, "digest": "0" * 64, "size": 1, "executable": False}])
@@ -264,7 +264,7 @@ def far_side_with(monkeypatch, tmp_path, old, new):
     monkeypatch.setattr(far_side, "__file__", str(tmp_path / "far_side.py"))
 
 
-def test_a_disk_there_that_is_full_while_files_are_sent_is_told(folder, monkeypatch, tmp_path):
+def test_a_disk_there_that_is_full_while_files_are_sent_is_reported(folder, monkeypatch, tmp_path):
     (folder / "large").write_bytes(os.urandom(8 << 20))
     far_side_with(monkeypatch, tmp_path, "partial.chmod(0o444)", "raise OSError(errno.ENOSPC, 'full')")
     with pytest.raises(channel.Unreachable, match=r"gpu-box: the disk is full there"):
@@ -314,7 +314,7 @@ def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_w
     assert owner.wait(60) != 0
     wait_for(lambda: not processes(mark) and not processes(str(box.folder)), lambda: str(processes(str(box.folder))))
     if victim in ("far side", "connection"):
-        assert "unfinished work lies there: run it again" in errors.read_text()
+        assert "unfinished work stays there: run it again" in errors.read_text()
     assert ran(command)[0] == 0
     assert (folder / "out.txt").read_text() == "b\na\n"
 
@@ -347,9 +347,9 @@ def test_what_a_run_records_there_comes_here_while_it_works(folder, monkeypatch)
     ("changes", "problem"),
     [
         ({"python": "/no/such/python"}, r"there is no Python at `/no/such/python` there"),
-        ({"ssh": "nobody-known@127.0.0.1"}, r"refuses us.*has to work without a question"),
+        ({"ssh": "nobody-known@127.0.0.1"}, r"refuses the login.*must work without a question"),
         ({"options": ["-F", "none", "-p", "9"]}, r"Connection refused.*says how gpu-box is reached"),
-        ({"options": "other keys"}, r"is not the known one.*compare it"),
+        ({"options": "other keys"}, r"differs from the known one.*compare it"),
         ({"folder": "/proc/none"}, r"the far side did not start .*/proc/none"),
     ],
 )
@@ -383,7 +383,7 @@ def test_other_versions_there_are_named():
     pins.check("gpu-box", hosts.Host(), connection.Facts(sys.version.split()[0], same | {"torch": build}, 0))
 
 
-def test_a_host_that_the_file_lacks_and_no_file_are_told(box, monkeypatch):
+def test_a_host_that_the_file_lacks_and_no_file_are_reported(box, monkeypatch):
     with pytest.raises(ValueError, match=r"resources\.tune\.host: gpu-bux: .*Did you mean gpu-box\?"):
         hosts.find("gpu-bux", "tune")
     monkeypatch.setenv("RATCHET_HOSTS", "none.yaml")

@@ -131,7 +131,7 @@ def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_w
     if victim != "owner":
         *_, last = errors.read_text().splitlines()
         assert last.startswith("nodes: the connection ended")
-        assert last.endswith("unfinished work lies there: run it again, and it goes on.")
+        assert last.endswith("unfinished work stays there: run it again, and it continues.")
         assert victim != "worker" or "(The worker died unexpectedly while executing this task)" in last
     assert ran(command)[0] == 0
     assert Path("out.txt").read_text() == "b\na\n"
@@ -167,7 +167,7 @@ def test_whoever_connects_without_the_token_is_sent_away_and_one_with_it_is_the_
 @pytest.mark.parametrize("outcome", [None, (-9, b"")], ids=["task not over", "task killed"])
 def test_a_connection_that_ends_before_a_look_at_the_lost_cluster_is_told_with_its_reason(outcome):
     class Lost:
-        def look(self):
+        def check(self):
             raise RuntimeError("The Ray cluster is lost.")
 
         def is_over(self, within_s=0.0):

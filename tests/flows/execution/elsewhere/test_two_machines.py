@@ -152,7 +152,7 @@ def test_a_cable_that_is_pulled_ends_the_stage_on_both_sides_and_the_next_run_go
     finally:
         machines["box-0"].plug("up")
     assert "box-0: the connection ended" in (tmp_path / "said.txt").read_text()
-    assert "unfinished work lies there: run it again" in (tmp_path / "said.txt").read_text()
+    assert "unfinished work stays there: run it again" in (tmp_path / "said.txt").read_text()
     assert away.stderr.splitlines()[-1].count("box-0: ") == 1
     again = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=60)
     assert (again.returncode, (workspace / "out.txt").read_text()) == (0, "b\na\n"), again.stderr

@@ -236,7 +236,7 @@ def test_generated_tasks_may_share_their_wording():
     assert len(kept) == 8
 
 
-def test_limits_of_length_and_number_are_told():
+def test_limits_of_length_and_number_are_reported():
     rows = [example(number) for number in range(12)]
     kept, _, quarantine = filtered([*rows, example(50, response=passage(1, 2000))], max_examples=10)
     assert len(kept) == 10

@@ -61,7 +61,7 @@ def test_answers_that_break_a_rule_are_in_the_quarantine(tmp_path, rows):
     assert details["language"] == ("22", "de; allowed are en")
     assert details["quality: duplicate_ngrams"] == (
         "21",
-        "0.917 of 3 words in a row that repeat, at most 0.2 are wanted",
+        "0.917 of 3 words in a row that repeat, at most 0.2 are allowed",
     )
 
 

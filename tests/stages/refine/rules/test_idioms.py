@@ -136,7 +136,7 @@ def test_a_builtin_that_what_runs_before_binds_is_none():
     assert normalize_idioms(code, "list = tuple") == code
 
 
-def test_what_cannot_be_read_is_told():
+def test_what_cannot_be_read_is_reported():
     with pytest.raises(SyntaxError):
         normalize_idioms("def f(:")
     with pytest.raises(SyntaxError):  # which libcst's own error is not

@@ -26,7 +26,7 @@ def test_tokens_of_a_secret_are_hidden():
     assert [token.text for token in tokens] == ["key ", "•", "•", "•", " end"]
 
 
-def test_what_the_objective_makes_of_the_weights_is_told(tmp_path, monkeypatch):
+def test_what_the_objective_makes_of_the_weights_is_reported(tmp_path, monkeypatch):
     """FAIT multiplies the weights of marked tokens within its loss, so what a pack holds is not all."""
     weighs = methods.spec("objectives", "fait").weighs
     monkeypatch.setitem(COURSE, "first_batch", {**BATCH, "weighs": weighs})

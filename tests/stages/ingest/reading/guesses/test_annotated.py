@@ -51,7 +51,7 @@ def test_what_a_person_submitted_is_the_answer_and_what_was_discarded_is_refused
     assert found["columns"] == answer.columns
 
 
-def test_what_a_person_wrote_is_read_where_no_status_is_told():
+def test_what_a_person_wrote_is_read_where_no_status_is_reported():
     rows = [
         {"id": f"r{n}", "fields": {"prompt": f"Why is it {n}?", "response": "A guess of a model."},
          "suggestions": {"corrected": {"value": "A suggestion.", "score": None, "agent": "m"}},
