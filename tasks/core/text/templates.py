@@ -1,5 +1,6 @@
 """Templates in settings over the columns of a row: Jinja in its sandbox, which can read no attribute of Python objects and change nothing."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -100,6 +101,7 @@ def _parsed(value: str) -> tuple[Any, frozenset[str]]:
     )
     environment.tests["none"] = _is_none
     environment.tests["sameas"] = lambda one, other: one is other or (_is_none(one) and _is_none(other))
+    environment.filters["fromjson"] = lambda text: _without_none(json.loads(text))
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _as_json}
     try:
         tree = environment.parse(value)

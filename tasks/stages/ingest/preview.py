@@ -43,6 +43,7 @@ from tasks.stages.ingest.reading.examples import (
 from tasks.stages.ingest.reading.guesses import table
 from tasks.stages.ingest.reading.guesses.annotated import guess_annotated
 from tasks.stages.ingest.reading.guesses.choices import guess_choices
+from tasks.stages.ingest.reading.guesses.logged import guess_logged
 from tasks.stages.ingest.reading.guesses.names import ABOUT, TEXTS, Guess, first_named, names_of, num_words
 from tasks.stages.ingest.reading.rows import reasoning
 from tasks.stages.ingest.reading.rows.columns import missing
@@ -190,7 +191,7 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     first = list(islice(_rows(source), GUESSED))
     is_usable = any(_is_usual(row, source) for row in first)
     values = [row.values for row in first]
-    answer = guess_annotated(values) or guess_choices(values, is_usable)
+    answer = guess_annotated(values) or guess_choices(values, is_usable) or _logged(first, source)
     if answer is None and has_unknown:
         unknown = (row.values for row in _rows(source) if not _is_usual(row, source))
         answer = table.guess(list(islice(unknown, GUESSED)))
@@ -199,6 +200,12 @@ def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
     if answer is None or (answer.text and not isinstance(source, File)):  # corpora read tables of files
         return None
     return asdict(answer)
+
+
+def _logged(rows: Sequence[Row], source: File | Query | Datasets) -> Guess | None:
+    """Return the guess for a log of requests. Its rows are unusable without a guess, unless they hold turns as texts."""
+    is_read = any(isinstance(example_from_row(row, label(source), source, ""), Example) for row in rows)
+    return guess_logged([row.values for row in rows], is_read)
 
 
 def _gains(answer: Guess, source: File | Query | Datasets) -> bool:

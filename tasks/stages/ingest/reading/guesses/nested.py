@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tasks.stages.ingest.reading.guesses.logged import guess_logged
 from tasks.stages.ingest.reading.guesses.names import (
     RESPONSES,
     Guess,
@@ -46,22 +47,15 @@ def guess_nested(rows: Rows) -> Guess | None:
 
     They may be turns, alternating texts, pairs, lists of questions and of answers, or requests and responses.
     """
-    makers: tuple[Callable[[Rows], Guess | None], ...] = (_logged, _spoken, _called, _paired, _parallel, _alternating)
-    return next((answer for make in makers if (answer := make(rows)) is not None), None)
-
-
-def _logged(rows: Rows) -> Guess | None:
-    """Return the guess for a log of OpenAI's API: a request with messages, and a response with choices."""
-    objects = _columns(rows, Mapping)
-    request, response = (
-        next((name for name in objects if all(_is_list(row[name].get(field)) for row in rows)), None)
-        for field in ("messages", "choices")
+    makers: tuple[Callable[[Rows], Guess | None], ...] = (
+        guess_logged,
+        _spoken,
+        _called,
+        _paired,
+        _parallel,
+        _alternating,
     )
-    if request is None or response is None:
-        return None
-    said = f"{as_expression(request)}['messages'] + [{as_expression(response)}['choices'][0]['message']]"
-    reason = f"{request!r} holds the messages of a request, and {response!r} what was answered"
-    return Guess({"messages": f"{{{{ ({said}) | tojson }}}}"}, None, reason)
+    return next((answer for make in makers if (answer := make(rows)) is not None), None)
 
 
 def _spoken(rows: Rows) -> Guess | None:

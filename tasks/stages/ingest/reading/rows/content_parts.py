@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.stages.ingest.reading.rows.turns import role_of
+from tasks.stages.ingest.reading.rows.turns import role_of, unwrapped
 
 KINDS = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
 """The kinds of parts that do not become text."""
@@ -14,6 +14,7 @@ def expanded(turn: Any) -> list[Any]:
 
     Reasoning becomes the field `thinking`.
     """
+    turn = unwrapped(turn)
     parts = turn.get("content") if isinstance(turn, Mapping) else None
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
         return [turn]

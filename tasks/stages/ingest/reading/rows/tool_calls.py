@@ -14,6 +14,9 @@ RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
 TOOLS = ("tools", "functions")
 """The columns that hold the schemas of tools."""
 
+ARGUMENTS = ("arguments", "parameters", "args", "input")
+"""The fields that may hold the arguments of a call; the last two are those of LangChain and Gemini, and of Anthropic and Bedrock."""
+
 
 class Spoken(NamedTuple):
     """The contents of an assistant's turn."""
@@ -93,7 +96,7 @@ def _call(entry: Any) -> ToolCall | Unfit:
     function = entry.get("function", entry)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
         return Unfit("broken tool call", "a call names no function")
-    arguments = _parsed(function.get("arguments", function.get("parameters")) or {})
+    arguments = _parsed(next((function[name] for name in ARGUMENTS if function.get(name)), {}))
     if not isinstance(arguments, Mapping):
         return Unfit("broken tool call", f"the arguments of {function['name']} are no JSON object")
     call_id = entry.get("id")

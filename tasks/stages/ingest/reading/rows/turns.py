@@ -1,4 +1,4 @@
-"""Read roles and contents of turns in the formats of OpenAI, Anthropic, Gemini, ShareGPT and Qwen."""
+"""Read roles and contents of turns in the formats of OpenAI, Anthropic, Gemini, ShareGPT, Qwen and LangChain."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,8 +28,12 @@ ROLES = {
     "observation": "tool",
 }
 """Spellings of roles, in lower case: those of OpenAI, ShareGPT, Qwen, Gemini, Cohere, LangChain, and of helpdesks."""
+SPEAKERS = ("role", "from", "sender", "author", "speaker")
+"""The fields that may hold the role."""
+LANGCHAIN = ("human", "ai", "system", "tool", "function")
+"""The types of LangChain's messages, which have no field for the role."""
 READ = frozenset({
-    "role", "from", "sender", "content", "value", "parts", "text", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
+    *SPEAKERS, "content", "value", "parts", "text", "weight", "train", "loss", "tool_calls", "function_call", "name", "tool_call_id", "type",
 })  # fmt: skip
 """The fields of a turn that are read."""
 CONTENTS = ("content", "value", "parts", "text")
@@ -40,21 +44,36 @@ TEXTS = ("text", "input_text", "output_text")
 
 def spelled_role(turn: Mapping[str, Any]) -> Any:
     """Return the role of a turn as written; None if it has none."""
-    return turn.get("role", turn.get("from", turn.get("sender")))
+    spelled = next((turn[name] for name in SPEAKERS if turn.get(name) is not None), None)
+    return turn["type"] if spelled is None and turn.get("type") in LANGCHAIN else spelled
+
+
+def unwrapped(turn: Any) -> Any:
+    """Return a turn without the wrapping of LangChain, which has its fields in `kwargs` or in `data`; any other turn unchanged."""
+    if not isinstance(turn, Mapping):
+        return turn
+    if turn.get("type") == "constructor" and isinstance(turn.get("kwargs"), Mapping) and turn.get("id"):
+        kind = str(turn["id"][-1]).removesuffix("Chunk").removesuffix("Message").lower()
+        return {**turn["kwargs"], "type": kind}
+    if turn.get("type") in LANGCHAIN and isinstance(turn.get("data"), Mapping):
+        return {**turn["data"], "type": turn["type"]}
+    return turn
 
 
 def role_of(turn: Any) -> str | None:
     """Return the role of a turn; None if it has no known role."""
+    turn = unwrapped(turn)
     spelled = spelled_role(turn) if isinstance(turn, Mapping) else None
     return ROLES.get(spelled.strip().lower()) if isinstance(spelled, str) else None
 
 
 def content_of(turn: Mapping[str, Any]) -> Any:
     """Return the content of a turn. Parts are joined to a text, or returned unchanged if one is not text, such as an image."""
+    turn = unwrapped(turn)
     content = next((turn[name] for name in CONTENTS if name in turn), None)
     if not isinstance(content, list):
         return content
-    texts = [part.get("text") if _is_text(part) else None for part in content]
+    texts = [part.get("text", part.get("content")) if _is_text(part) else None for part in content]
     return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
 
 
@@ -92,5 +111,5 @@ def described(content: Any) -> str:
 
 
 def _is_text(part: Any) -> bool:
-    """Return True for a part of text; those of Gemini and Bedrock have no type."""
+    """Return True for a part of text; those of Gemini and Bedrock have no type, and those of OpenTelemetry have their text in `content`."""
     return isinstance(part, Mapping) and part.get("type", "text") in TEXTS

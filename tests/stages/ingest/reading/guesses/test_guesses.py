@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks.core.records import Example, Refusal
+from tasks.core.records import Example
 from tasks.stages.ingest.reading.guesses.table import guess
 from tests.stages.ingest.reading.guesses.rows import guessed, read
 
@@ -40,17 +40,6 @@ def test_the_story_stands_above_the_first_question():
         f"It is so, they say.\n\n{ASKED[0]}",
         ASKED[1],
     ]
-
-
-def test_a_log_of_requests_and_responses_is_read():
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
-    choices = [{"index": 0, "message": {"role": "assistant", "content": "So."}}]
-    row = {"request": {"model": "m", "messages": messages}, "response": {"choices": choices}, "latency": 0.5}
-    example = read(row, guess([row] * 5))
-    assert [message.content for message in example.messages] == ["Be brief.", "Why?", "So."]
-    broken = read(row | {"response": {"choices": []}}, guess([row] * 5))
-    assert isinstance(broken, Refusal)
-    assert broken.reason == "columns do not fit"
 
 
 @pytest.mark.parametrize(
