@@ -1,4 +1,4 @@
-"""Read the tool calls of an assistant's turn, tool results, and tool schemas, in the formats of OpenAI, Hermes and Qwen."""
+"""Read the tool calls of an assistant's turn, tool results, and tool schemas, in the formats of OpenAI, Anthropic, Bedrock, Gemini, Hermes and Qwen."""
 
 import json
 import re
@@ -11,8 +11,10 @@ from tasks.core.records import Message, ToolCall, Unfit
 BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 """Matches a call inside an assistant's text, in the format of Hermes and Qwen."""
 RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
-TOOLS = ("tools", "functions")
-"""The columns that hold the schemas of tools."""
+TOOLS = ("tools", "functions", "toolConfig")
+"""The columns that hold the schemas of tools; the last one is Bedrock's."""
+TYPES = frozenset({"OBJECT", "ARRAY", "STRING", "NUMBER", "INTEGER", "BOOLEAN"})
+"""Gemini's names of the types of JSON Schema."""
 
 ARGUMENTS = ("arguments", "parameters", "args", "input")
 """The fields that may hold the arguments of a call; the last two are those of LangChain and Gemini, and of Anthropic and Bedrock."""
@@ -73,20 +75,45 @@ def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit 
     """
     value = next((row[name] for name in TOOLS if row.get(name)), None)
     tools = _parsed(value)
+    tools = tools.get("tools") if isinstance(tools, Mapping) else tools
     is_written = bool(messages) and messages[0].role == "system" and "<tools>" in messages[0].content
     if value is None or tools == [] or is_written:
         return None
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         return Unfit("broken tools", "the column of tools holds no list of schemas")
-    functions = [tool.get("function", tool) for tool in tools]
+    functions = [function for tool in tools for function in _functions(tool)]
     if not all(isinstance(function, Mapping) and isinstance(function.get("name"), str) for function in functions):
         return Unfit("broken tools", "a schema has no name")
     return _dumped([{"type": "function", "function": _with_parameters(function)} for function in functions])
 
 
+def _functions(tool: Mapping[str, Any]) -> list[Any]:
+    """Return the functions of a tool, which is one of them, or in Gemini's form a list of them."""
+    listed = tool.get("functionDeclarations", tool.get("function_declarations"))
+    return listed if isinstance(listed, list) else [tool.get("function", tool.get("toolSpec", tool))]
+
+
 def _with_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with OpenAI's name `parameters` in place of Anthropic's `input_schema`."""
-    return {"parameters" if name == "input_schema" else name: value for name, value in function.items()}
+    """Return a schema with OpenAI's name `parameters` in place of Anthropic's `input_schema` and Bedrock's `inputSchema`."""
+    schema = {
+        "parameters" if name in ("input_schema", "inputSchema") else name: value for name, value in function.items()
+    }
+    parameters = schema.get("parameters")
+    if isinstance(parameters, Mapping) and parameters.keys() == {"json"}:
+        parameters = parameters["json"]
+    return schema | ({"parameters": _lowered(parameters)} if "parameters" in schema else {})
+
+
+def _lowered(schema: Any) -> Any:
+    """Return a JSON Schema with Gemini's names of types in lower case."""
+    if isinstance(schema, list):
+        return [_lowered(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        name: value.lower() if name == "type" and isinstance(value, str) and value in TYPES else _lowered(value)
+        for name, value in schema.items()
+    }
 
 
 def _call(entry: Any) -> ToolCall | Unfit:
