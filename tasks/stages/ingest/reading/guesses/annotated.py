@@ -1,4 +1,4 @@
-"""Guess the columns of exports of annotation tools, Label Studio and Argilla. The answer is what people wrote or chose, not what they saw."""
+"""Guess the columns of exports of annotation tools: Label Studio, Argilla and Prodigy. The answer is what people wrote or chose, not what they saw."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +23,9 @@ from tasks.stages.ingest.reading.guesses.names import (
 
 SUBMITTED = "submitted"
 """The status in Argilla of an answer that is neither a draft nor discarded."""
+HASHES = frozenset({"_input_hash", "_task_hash"})
+"""The columns that Prodigy adds to each row."""
+ANSWERS = ("accept", "reject", "ignore")
 OF_RECORDS = ("id", "status", "external_id", "_server_id", "metadata")
 """The columns that Argilla adds to the fields of a record."""
 
@@ -31,7 +34,7 @@ def guess_annotated(rows: Rows) -> Guess | None:
     """Return the guess for an export of an annotation tool, whose rows have people's answers. A row without an answer is refused."""
     if not rows:
         return None
-    return _labelled(rows) if are_annotated(rows) else _submitted(rows) or _nested(rows)
+    return _labelled(rows) if are_annotated(rows) else _accepted(rows) or _submitted(rows) or _nested(rows)
 
 
 def are_annotated(rows: Rows) -> bool:
@@ -86,6 +89,29 @@ def _values(annotation: Mapping[str, Any], kind: str, field: str) -> Iterator[tu
     for result in results if isinstance(results, list) else ():
         if isinstance(result, Mapping) and result.get("type") == kind and isinstance(result.get("value"), Mapping):
             yield result.get("from_name"), result["value"].get(field)
+
+
+def _accepted(rows: Rows) -> Guess | None:
+    """Return the guess for an export of Prodigy, in which people accept, reject or ignore a label or some options.
+
+    A rejected label says what a text is not. So it is an answer only if there is one label alone; otherwise the row is refused, as an ignored
+    one is.
+    """
+    if not all(row.keys() >= HASHES and row.get("answer") in ANSWERS for row in rows):
+        return None
+    names = names_of(rows)
+    text = first_named(text_columns(rows, [name for name in names if name != "label"]), TEXTS)
+    labels = {row.get("label") for row in rows}
+    if text is not None and "accept" in names and all(isinstance(row.get("options"), list) for row in rows):
+        chosen = "options | selectattr('id', 'in', accept) | map(attribute='text') | join(', ')"
+        columns = {"prompt": text, "response": f"{{{{ {{'accept': {chosen}}}[answer] }}}}"}
+        return Guess(columns, None, f"'accept' holds what people chose for {text!r}; ignored rows are refused")
+    if text is None or not all(isinstance(label, str) for label in labels):
+        return None
+    alone = ", 'reject': 'not ' ~ label" if len(labels) == 1 else ""
+    columns = {"prompt": text, "response": f"{{{{ {{'accept': label{alone}}}[answer] }}}}"}
+    refused = "ignored rows are refused" if alone else "rejected and ignored rows are refused"
+    return Guess(columns, None, f"'answer' tells if people accepted 'label' for {text!r}; {refused}")
 
 
 def _submitted(rows: Rows) -> Guess | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.core.answers.choice import is_number
 from tasks.core.text import templates
+from tasks.io.sources.formats.headers import NUMBERED
 from tasks.stages.ingest.reading.guesses.names import (
     TEXTS,
     Guess,
@@ -58,6 +59,8 @@ def guess_choices(rows: Rows, is_usable: bool = False) -> Guess | None:
     key = first_named([name for name in names if name not in (choices, *columns)], KEYS)
     told = [name for name in names if not is_about(name) and name not in (choices, *columns)]
     question = prompt_of(rows, told)
+    if all(map(NUMBERED.fullmatch, names)) and _is_key(rows, names[-1:], len(names) - 2):
+        question, *columns, key = names
     is_text = question is None
     if question is None and (choices or columns):
         question = first_named(told, TEXTS)
@@ -82,6 +85,12 @@ def guess_choices(rows: Rows, is_usable: bool = False) -> Guess | None:
         f'{{{{ "{LETTERS}"[loop.index0] }}}}. {{{{ choice }}}}{{% endfor %}}'
     )
     return Guess({"prompt": prompt, "response": right}, None, f"multiple choice: {reason}")
+
+
+def _is_key(rows: Rows, names: Sequence[str], num_choices: int) -> bool:
+    """Return True if a last column holds letters, each of one of so many choices, as in the files of MMLU, which have no header."""
+    letters = LETTERS[: max(num_choices, 0)]
+    return num_choices > 1 and all(str(row.get(name)) in list(letters) for row in rows for name in names)
 
 
 def _columns_of_choices(names: Sequence[str]) -> list[str]:

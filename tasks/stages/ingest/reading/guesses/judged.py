@@ -1,5 +1,6 @@
 """Guess which of a row's answers is the better one, if the columns are not named `chosen` and `rejected`."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from tasks.stages.ingest.reading.guesses.names import (
     names_of,
     prompt_of,
     quoted,
+    text_columns,
+    text_in,
 )
 from tasks.stages.ingest.reading.guesses.nested import talk_columns
 
@@ -31,6 +34,8 @@ SCALE = re.compile(r"\d|.[<>=].", re.DOTALL)
 SIGNED = ("preference_strength", "overall_preference")
 """Columns whose negative numbers prefer the first of two answers, and positive numbers the second, as in HelpSteer2 and HelpSteer3."""
 TEXTS = ("response", "completion", "output", "answer", "text", "content")
+POSTS = ("history", "post", "title")
+"""Names of the prompt of two answers, if no column has a usual name for it."""
 SCORES = (
     "overall_score",
     "score",
@@ -57,14 +62,21 @@ def guess_judged(rows: Rows) -> Guess | None:
         return guess
     told = [name for name in names if not is_about(name)]
     prompt = prompt_of(rows, told)
+    pair = _two_answers(rows, [name for name in names if name != prompt]) or _two_answers(rows, names)
+    if pair and (prompt is None or prompt in pair):  # a `human_ref_A` is no prompt
+        others = [name for name in told if name not in pair]
+        prompt = prompt_of(rows, others) or first_named(text_columns(rows, others, fewest=1), POSTS)
     if prompt is None:
         return None
     better, worse = BY_CUSTOM
     if {better, worse} <= set(names):
         columns = {"prompt": asked(rows, (prompt, better, worse), prompt)[0], "response": better, "rejected": worse}
         return Guess(columns, None, f"{better!r} is the better answer and {worse!r} the worse one")
-    pair = _two_answers(rows, [name for name in names if name != prompt])
-    guess = pair and (_signed(rows, prompt, *pair) or _named_winner(rows, names, prompt, *pair))
+    guess = pair and (
+        _signed(rows, prompt, *pair)
+        or _named_winner(rows, names, prompt, *pair)
+        or _scored_pair(rows, names, prompt, *pair)
+    )
     return guess or _scored(rows, names, prompt) or _scored_beside(rows, names, prompt)
 
 
@@ -171,6 +183,35 @@ def _named_winner(rows: Rows, names: Sequence[str], prompt: str, one: str, other
     }
     prompt = asked(rows, (prompt, one, other), prompt)[0]
     return Guess({"prompt": prompt, **columns}, None, f"{verdict!r} names the better one of {one!r} and {other!r}")
+
+
+def _scored_pair(rows: Rows, names: Sequence[str], prompt: str, one: str, other: str) -> Guess | None:
+    """Return the guess for two answers and two columns with their scores, whose names end like those of the answers. A tie is refused."""
+    question = text_in(rows, prompt)
+    stems = [name[:-1] for name in names if name.endswith(one[-1]) and f"{name[:-1]}{other[-1]}" in names]
+    scores = [
+        stem for stem in stems if all(_is_number(row.get(f"{stem}{end[-1]}")) for row in rows for end in (one, other))
+    ]
+    score = first_named(scores, SCORES)
+    if question is None or score is None:
+        return None
+    first, second = (f"({as_expression(f'{score}{name[-1]}')} | float)" for name in (one, other))
+    sign = "<" if "rank" in score.lower() else ">"
+    verdict = f"{first} {sign} {second} if {first} != {second} else none"
+    columns = {
+        kind: f"{{{{ {{true: {as_expression(a)}, false: {as_expression(b)}}}[{verdict}] }}}}"
+        for kind, a, b in (("response", one, other), ("rejected", other, one))
+    }
+    reason = f"{score + one[-1]!r} and {score + other[-1]!r} are the scores of {one!r} and {other!r}; a tie is refused"
+    return Guess({"prompt": asked(rows, (prompt, one, other), question)[0], **columns}, None, reason)
+
+
+def _is_number(value: Any) -> bool:
+    """Return True for a number, or for the text of one, as tables have it."""
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _scored(rows: Rows, names: Sequence[str], prompt: str) -> Guess | None:

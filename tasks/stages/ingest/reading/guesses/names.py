@@ -43,6 +43,8 @@ FACTS = (*IDS, *VALUES, *MEASURES)
 """Words for a property of a thing, such as its id or date, and not for the thing. A question may ask for those in `VALUES`."""
 CODE = r"[!-~]*\d[!-~]*"
 """Matches an identifier such as a UUID, a date or an address: ASCII characters without a space, at least one of them a digit."""
+DEEPEST = 3
+"""Deepest nesting of lists and objects in which a text is searched."""
 FEWEST_WORDS = 3
 """Fewest words, on average, of a column that may be a text derived from another."""
 HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
@@ -165,3 +167,24 @@ def text_columns(rows: Rows, names: Sequence[str], code: str = CODE, fewest: int
         if 2 * len(words) > len(rows) and len(set(words)) >= min(fewest, len(rows)):
             lengths[name] = sum(map(len, words)) / len(words)
     return sorted(lengths, key=lambda name: -lengths[name])
+
+
+def text_in(rows: Rows, name: str) -> str | None:
+    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None if there is none.
+
+    A column that is empty in the first rows, such as unknown answers, may hold a text in later rows.
+    """
+    values = [row[name] for row in rows if row.get(name)]
+    paths = (_path_to_text(value, as_expression(name)) for value in values)
+    path = next((path for path in paths if path is not None), None) if values else as_expression(name)
+    return name if path == as_expression(name) else path and f"{{{{ {path} }}}}"
+
+
+def _path_to_text(value: Any, path: str) -> str | None:
+    """Return the path of the first text or number within a value. `path` is the path of the value."""
+    for _ in range(DEEPEST):
+        if isinstance(value, list) and value:
+            value, path = value[0], f"{path}[0]"
+        elif isinstance(value, Mapping) and (key := first_named(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
+            value, path = value[key], f"{path}[{quoted(key)}]"
+    return None if isinstance(value, list | Mapping) else path

@@ -32,6 +32,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     prompt_of,
     quoted,
     text_columns,
+    text_in,
     words_of,
 )
 from tasks.stages.ingest.reading.guesses.nested import guess_nested
@@ -68,14 +69,16 @@ PROGRAMS = ("sql", "query", "code", "program")
 """Words for the answer to a question if there is no better one."""
 ASKED = ("answer", "target", "solution", "antwort", "loesung", "respuesta")
 """Words for an answer that may precede a word of `VALUES`: an `answer_date` may be what is asked for, but a `reply_date` is a time."""
+NUMBERED = re.compile(r"[a-z]{0,6}[ _]?\d{1,2}", re.IGNORECASE)
+"""Matches a name that only counts columns."""
 FEWEST_LABELS, MAX_LABELS = 3, 50
 """Limits of the number of distinct values of a label: in a few rows `FEWEST_LABELS` are always allowed, and never more than `MAX_LABELS`."""
 MOST = 0.8
 """Smallest share of rows with a transcript that makes a column one of transcripts."""
-DEEPEST = 3
-"""Deepest nesting of lists and objects in which a text is searched."""
 WRITTEN = r"\s*(?:\[\s*)?\{\s*['\"]|\s*\[\s*['\"]"
 """Matches the beginning of a list or object that is written as text."""
+LISTED = 12
+"""Most names of columns that a reason lists."""
 LONG_NAME = 40
 """Most characters of a plausible column name. A longer name may be the first row of a table without a header."""
 SENTENCES = (".", "!", "?", "。", "！", "？")
@@ -193,7 +196,7 @@ def _named(rows: Rows, names: Sequence[str]) -> Guess | None:
         prompt, kind = first_named(texts, (*TEXTS, "description")), "text"
     if prompt is None or response is None:
         return None
-    question, answer = _text_in(rows, prompt), _text_in(rows, response)
+    question, answer = text_in(rows, prompt), text_in(rows, response)
     if question is None or answer is None:
         return None
     question, about = asked(rows, (prompt, response), question)
@@ -232,27 +235,6 @@ def _measures(rows: Rows, name: str) -> list[str]:
     ]
 
 
-def _text_in(rows: Rows, name: str) -> str | None:
-    """Return a column of texts or numbers, or the template of the first text within its lists and objects; None if there is none.
-
-    A column that is empty in the first rows, such as unknown answers, may hold a text in later rows.
-    """
-    values = [row[name] for row in rows if row.get(name)]
-    paths = (_path_to_text(value, as_expression(name)) for value in values)
-    path = next((path for path in paths if path is not None), None) if values else as_expression(name)
-    return name if path == as_expression(name) else path and f"{{{{ {path} }}}}"
-
-
-def _path_to_text(value: Any, path: str) -> str | None:
-    """Return the path of the first text or number within a value. `path` is the path of the value."""
-    for _ in range(DEEPEST):
-        if isinstance(value, list) and value:
-            value, path = value[0], f"{path}[0]"
-        elif isinstance(value, Mapping) and (key := first_named(list(value), (*TEXTS, *RESPONSES, *PROMPTS, "value"))):
-            value, path = value[key], f"{path}[{quoted(key)}]"
-    return None if isinstance(value, list | Mapping) else path
-
-
 def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
     """Return the guess for a text and a text derived from it, such as a summary or a program."""
     texts = [name for name in text_columns(rows, names) if num_words(rows, name) >= FEWEST_WORDS]
@@ -267,7 +249,13 @@ def _made(rows: Rows, names: Sequence[str]) -> Guess | None:
 
 def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
     label = first_named(names, LABELS) or _unnamed_label(rows, names)
-    if label is None or any(isinstance(row.get(label), list | Mapping) for row in rows):
+    if label is None:
+        return None
+    told = [row[label] for row in rows if row.get(label) not in (None, [])]
+    are_lists = bool(told) and all(
+        isinstance(value, list) and all(isinstance(each, str) for each in value) for value in told
+    )
+    if not are_lists and any(isinstance(value, list | Mapping) for value in told):
         return None
     texts = text_columns(rows, [name for name in names if name != label])
     if not texts:  # the label may belong to a molecule or an address, but not to an id
@@ -275,22 +263,30 @@ def _labelled(rows: Rows, names: Sequence[str]) -> Guess | None:
         texts = text_columns(rows, codes, code=HASH)
     if not texts:
         return None
-    values = {str(row.get(label)) for row in rows}
+    text = first_named(texts, TEXTS) or texts[0]
+    response = f'{{{{ {as_expression(label)} | join(", ") }}}}' if are_lists else label
+    values = {", ".join(row[label]) if are_lists and row.get(label) else str(row.get(label)) for row in rows}
     if len(values) > min(MAX_LABELS, max(FEWEST_LABELS, len(rows) // 2)):  # labels repeat
-        return None
-    told = f"classification: {label!r} has {len(values)} values"
+        written = [{label: value} for value in values]
+        if not are_lists or num_words(written, label) < FEWEST_WORDS:
+            return None
+        response = f"{{{{ {as_expression(label)}[0] }}}}"
+        return Guess({"prompt": text, "response": response}, None, f"{label!r} holds what people wrote on {text!r}")
+    reason = f"classification: {label!r} has {len(values)} values"
     if both := next((pair for pair in TOGETHER if set(pair) <= set(texts)), None):
         prompt = "\n\n".join(f"{{{{ {name} }}}}" for name in both)
-        return Guess({"prompt": prompt, "response": label}, None, f"{told}, {both[0]!r} and {both[1]!r} are the texts")
-    text = first_named(texts, TEXTS) or texts[0]
-    return Guess({"prompt": text, "response": label}, None, f"{told}, {text!r} is the text")
+        return Guess(
+            {"prompt": prompt, "response": response}, None, f"{reason}, {both[0]!r} and {both[1]!r} are the texts"
+        )
+    return Guess({"prompt": text, "response": response}, None, f"{reason}, {text!r} is the text")
 
 
 def _unnamed_label(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the last column of repeated words, if columns have numbers for names; None if there is none."""
-    if not all(map(headers.NUMBERED.fullmatch, names)):
+    """Return the last column of repeated words, if columns have numbers for names (`column 2`, `v2`); None if there is none."""
+    filled = [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
+    if not all(map(NUMBERED.fullmatch, filled)):
         return None
-    varied = [name for name in names if _is_varied(rows, name)]
+    varied = [name for name in filled if _is_varied(rows, name)]
     repeated = (name for name in varied if 2 * len({str(row.get(name)) for row in rows}) <= len(rows))
     return max(repeated, default=None, key=list(names).index)
 
@@ -332,9 +328,10 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
                 f". {by!r} and {speaker!r} say that a row is one message: to train on conversations, name these columns, and who the "
                 "assistant is, in `thread` of the source"
             )
-        return Guess({}, texts[0], reason)
+        return Guess({}, texts[0], f"{reason}{_unused(rows, names, texts[0])}")
     if text := first_named(texts[:1], TEXTS):
-        return Guess({}, text, f"{text!r} has the longest texts, and no column is a word for an answer to them")
+        reason = f"{text!r} has the longest texts, and no column is a word for an answer to them"
+        return Guess({}, text, f"{reason}{_unused(rows, names, text)}")
     prompt, response = sorted(texts[:2], key=list(names).index)
     if first_named([response], PROMPTS):
         if first_named([prompt], PROMPTS):
@@ -346,3 +343,12 @@ def _longest(rows: Rows, names: Sequence[str]) -> Guess | None:
     if any(len(name) > LONG_NAME or name.endswith(SENTENCES) for name in (prompt, response)):
         reason += ". These names are the first row of the table: if it is a record, give --no-header"
     return Guess({"prompt": prompt, "response": response}, None, reason)
+
+
+def _unused(rows: Rows, names: Sequence[str], text: str) -> str:
+    """Return the end of a reason that names the columns beside a text that are not empty; no corpus uses them."""
+    others = [name for name in names if name != text and any(row.get(name) not in (None, "", [], {}) for row in rows)]
+    listed = ", ".join(
+        [*map(repr, others[:LISTED]), *([f"{len(others) - LISTED} others"] if len(others) > LISTED else [])]
+    )
+    return f"; not used: {listed}" if others else ""

@@ -105,7 +105,7 @@ def _told(content: Any) -> Any:
     if isinstance(content, list):
         texts = [each.get("text") if isinstance(each, Mapping) else None for each in content]
         if all(isinstance(text, str) for text in texts):
-            return "\n\n".join(texts)
+            return "\n\n".join(map(str, texts))
         objects = [each["json"] for each in content if isinstance(each, Mapping) and each.keys() == {"json"}]
         return _told(objects[0]) if len(objects) == len(content) == 1 else content
     return json.dumps(content, ensure_ascii=False) if isinstance(content, Mapping) else content

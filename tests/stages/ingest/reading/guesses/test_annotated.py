@@ -168,3 +168,37 @@ def test_the_numbers_of_answers_choose_the_best_one_or_are_named(field, response
     assert read(rows[0], answer).response == response
     assert told in answer.reason
     assert (field in answer.reason) == (field != "answer_start")
+
+
+PRODIGY = {"_input_hash": 1, "_task_hash": 2, "_view_id": "classification", "_timestamp": 3}
+
+
+def prodigy(**columns):
+    return [
+        PRODIGY | {"text": f"It rains on day {n}."} | {name: value(n) for name, value in columns.items()}
+        for n in range(9)
+    ]
+
+
+def test_of_prodigy_a_label_counts_where_people_accepted_it():
+    rows = prodigy(label=lambda n: ("rain", "sun")[n % 2], answer=lambda n: ("accept", "reject", "ignore")[n % 3])
+    answer = guess(rows)
+    assert read(rows[0], answer).response == "rain"
+    assert [read(row, answer).reason for row in rows[1:3]] == ["columns do not fit"] * 2
+
+
+def test_of_prodigy_a_single_label_is_accepted_or_not():
+    rows = prodigy(label=lambda _: "rain", answer=lambda n: ("accept", "reject", "ignore")[n % 3])
+    answer = guess(rows)
+    assert [read(row, answer).response for row in rows[:2]] == ["rain", "not rain"]
+    assert read(rows[2], answer).reason == "columns do not fit"
+
+
+def test_of_prodigy_the_options_that_people_chose_are_the_answer():
+    options = [{"id": "r", "text": "Rain"}, {"id": "s", "text": "Sun"}]
+    rows = prodigy(
+        options=lambda _: options, accept=lambda n: [["r"], ["s"], ["r", "s"]][n % 3], answer=lambda _: "accept"
+    )
+    answer = guess(rows)
+    assert [read(row, answer).response for row in rows[:3]] == ["Rain", "Sun", "Rain, Sun"]
+    assert read(rows[0] | {"answer": "ignore"}, answer).reason == "columns do not fit"

@@ -295,3 +295,14 @@ OPTIONS = [{"id": "good", "text": "Good"}, {"id": "bad", "text": "Bad"}]
 )
 def test_options_of_which_none_is_right_are_no_choices(columns, expected):
     assert guessed(text=lambda n: f"It rains a lot on day {n}.", **columns).columns == expected
+
+
+def test_a_last_column_of_letters_names_the_right_choice_of_a_table_without_header():
+    table = [[f"Which is {n}?", f"w{n}", f"x{n}", f"y{n}", f"z{n}", "ABCD"[n % 4]] for n in range(9)]
+    rows = [{f"column {place}": cell for place, cell in enumerate(cells, 1)} for cells in table]
+    example = read(rows[5], guess(rows))
+    assert [message.content for message in example.messages] == [
+        "Which is 5?\n\nA. w5\nB. x5\nC. y5\nD. z5",
+        "B. x5",
+    ]
+    assert "multiple choice" not in guess([row | {"column 6": "E"} for row in rows]).reason

@@ -339,3 +339,37 @@ def test_a_hash_has_no_label(name):
 
 def test_a_count_of_answers_is_no_answer():
     assert guessed(question=lambda n: f"Why {n}, and why not?", answer_count="three").text == "question"
+
+
+def test_labels_in_lists_are_labels_and_texts_in_lists_are_what_people_wrote():
+    text = [f"It rains on day {n}." for n in range(9)]
+    labelled = [{"id": n, "text": text[n], "label": [["wet"], ["dry"], ["wet", "cold"]][n % 3]} for n in range(9)]
+    assert [read(row, guess(labelled)).response for row in labelled[:3]] == ["wet", "dry", "wet, cold"]
+    written = [{"id": n, "text": text[n], "label": [f"Es regnet an Tag {n}."]} for n in range(9)]
+    assert read(written[1], guess(written)).response == "Es regnet an Tag 1."
+    spans = [{"id": n, "text": text[n], "label": [[0, 2, "IT"]]} for n in range(9)]
+    assert guess(spans).text == "text"
+    assert guess(spans).reason.endswith("; not used: 'id', 'label'")
+
+
+def test_a_column_whose_name_only_counts_may_be_a_label():
+    rows = [{"v1": ("ham", "spam")[n % 2], "v2": f"It rains on day {n}.", "": ""} for n in range(9)]
+    assert guess(rows).columns == {"prompt": "v2", "response": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"question": {"full_text": "Why?"}, "answer_0": "So it is.", "answer_1": "Who knows.", "score_0": 0.5, "score_1": -0.5}, "Why?"),
+        ({"history": "Why is it so?", "human_ref_A": "So it is.", "human_ref_B": "Who knows.", "score_A": "9", "score_B": "3"}, "Why is it so?"),
+        ({"prompt": "Why?", "text1": "So it is.", "text2": "Who knows.", "rank1": 1, "rank2": 2}, "Why?"),
+    ],
+)  # fmt: skip
+def test_the_better_of_two_answers_with_scores_beside_them_is_chosen(row, prompt):
+    answer = guess([row] * 5)
+    example = read(row, answer)
+    assert (example.messages[0].content, example.response, example.rejected) == (prompt, "So it is.", "Who knows.")
+    first, second = (name for name in row if name.startswith(("score", "rank")))
+    turned = read(row | {first: row[second], second: row[first]}, answer)
+    assert (turned.response, turned.rejected) == ("Who knows.", "So it is.")
+    assert read(row | {first: row[second]}, answer).reason == "columns do not fit"
