@@ -71,10 +71,12 @@ def _check_commit(manifest: Manifest, reader: Reader) -> None:
         archive.extract(reader, entry, bundle)
         git.run("fetch", "--quiet", str(bundle), "HEAD")
         files.remove(STAGING)
-    here = git.commit()
+    here, branch = git.commit(), ""
+    if manifest.branch and not git.has_own_commits(manifest.branch, manifest.commit):  # `-B` would drop them
+        branch = f"-B {shlex.quote(manifest.branch)} "
     raise ValueError(
         f"The backup belongs to commit {manifest.commit[:12]}, and {'none' if here == 'none' else here[:12]} is checked out here. "
-        f"git checkout {f'-B {shlex.quote(manifest.branch)} ' if manifest.branch else ''}{manifest.commit}, and then this again."
+        f"git checkout {branch}{manifest.commit}, and then this again."
     )
 
 

@@ -143,5 +143,7 @@ def _left_out(held: contents.Contents, manifest: Manifest) -> Iterator[str]:
             "a stash."
         )
     remotes = git.run("remote").split() if manifest.commit != "none" else []
-    where = f"git clone … && git checkout {manifest.commit[:12]}" if remotes else "git init, in an empty folder"
+    where = "git clone …" if remotes else "git init, in an empty folder"
+    if remotes and not manifest.commits:  # a commit that no remote has comes with the backup
+        where += f" && git checkout {manifest.commit[:12]}"
     yield f"On another machine: {where}; and there: ratchet restore …"

@@ -57,6 +57,15 @@ def has_unpushed_commits() -> bool:
     return commit() != "none" and run("rev-list", "--count", "HEAD", "--not", "--remotes").strip() != b"0"
 
 
+def has_own_commits(branch: str, commit: str) -> bool:
+    """Return True if a branch of this repository has commits that are neither on a remote nor in the history of `commit`."""
+    ref = f"refs/heads/{branch}"
+    held = ["--remotes", *([commit] if has_commit(commit) else [])]
+    return _succeeds("show-ref", "--verify", "--quiet", ref) and bool(
+        run("rev-list", "--max-count=1", ref, "--not", *held)
+    )
+
+
 def unpushed_branches() -> list[str]:
     """Return the other branches, and `stash`, with commits that are neither on a remote nor in the history of the checked-out commit."""
     if commit() == "none":

@@ -110,6 +110,7 @@ def test_all_that_git_lacks_is_back_on_an_empty_machine(place, used, clone, tmp_
         in told
     )
     assert "Not in it: commits of experiment, which no remote has." in told
+    assert "On another machine: git clone …; and there" in told, "no remote has the commit"
     was, last = git.commit(), history.read().tail
     gone = used.folder.rename(tmp_path / "gone")
 

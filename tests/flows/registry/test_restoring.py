@@ -115,6 +115,12 @@ def test_nothing_is_written_elsewhere_and_no_command_of_the_backup_is_reported(m
     assert listed(clone.parent) == before
 
 
+def test_a_branch_with_commits_that_only_this_clone_has_is_not_moved(clone):
+    branch = shell(clone, "git", "branch", "--show-current").strip()
+    with pytest.raises(ValueError, match=f"git checkout {COMMIT}, and then"):
+        restoring.restore(backup(commit=COMMIT, branch=branch))
+
+
 def test_nobody_else_reads_the_keys_of_a_snapshot_or_of_what_was_restored(clone):
     former = os.umask(0o022)
     try:
