@@ -40,7 +40,7 @@ def all_deployments() -> list[RunnerDeployment]:
         _deployment(
             retrain,
             "on-drift",
-            "The same, when `monitor` finds that incoming data differ from the training data.",
+            "The flow of `nightly`, when `monitor` finds that incoming data differ from the training data.",
             triggers=[_on_drift()],
         ),
         _deployment(

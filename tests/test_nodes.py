@@ -116,7 +116,7 @@ def test_a_node_is_lost_and_another_takes_its_place_and_the_bytes_are_those_of_t
     joined, led = ended(fresh.joins()), ended(leading)
     assert (joined[0], led[0], ended(lost)[0]) == (0, 0, -signal.SIGKILL), (joined, led)
     assert joined[1] == "tune@r0: trained; the first node writes the outputs\n"
-    assert "another process that shares this training has ended" in led[1]
+    assert "another process of this training has ended" in led[1]
     assert first.outputs() == alone.outputs()
     for folder in other.folder, fresh.folder:
         assert not (folder / "models/tuned").exists()

@@ -55,7 +55,7 @@ def test_a_stage_for_which_dvc_is_busy_to_the_last_has_failed_and_is_not_said_to
     monkeypatch, capsys, attempt
 ):
     def reproduce(stage, _env):
-        raise stage_runner.Busy(f"{stage}: another DVC process is in the way.")
+        raise stage_runner.Busy(f"{stage}: another DVC process holds a lock.")
 
     monkeypatch.setattr(
         pipeline,
@@ -155,7 +155,7 @@ def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, pr
     other = done.start("dvc", "repro", "--quiet", "side")
     wait_for(lambda: processes(free.name))
     flow = done.start("flows.commands", "run", "side", PREFECT_API_URL=prefect)
-    wait_for(lambda: "side: another DVC process is in the way" in done.printed(), done.printed)
+    wait_for(lambda: "side: another DVC process holds a lock" in done.printed(), done.printed)
     free.touch()
     assert other.wait(60) == 0
     assert flow.wait(120) == 0, done.printed()
@@ -184,7 +184,7 @@ def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(wor
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
     process = workspace.start("flows.pipeline", PREFECT_API_URL="http://127.0.0.1:9/api")  # where nobody answers
     wait_for(lambda: processes(mark), workspace.printed)
-    assert "this run has one of its own" in workspace.printed()
+    assert "this run starts its own" in workspace.printed()
     mine = [process.pid, *supervisor.descendants(process.pid)]
     assert any(f"{prefect_server.PROGRAM} server" in command(pid) for pid in mine)
     process.kill()

@@ -305,11 +305,11 @@ def test_a_checkpoint_of_other_settings_is_refused_by_the_settings_that_changed(
     with pytest.raises(Killed):
         train(tiny, tmp_path, kill_at=5)
     slower = replace(FULL, optimizer=part("optimizers", "adamw", learning_rate=1e-3, weight_decay=0.5))
-    told = r": adamw\.learning_rate is 0\.001, and was 0\.01; adamw\.weight_decay is 0\.5, and was 0\.1\. Set them back"
+    told = r": adamw\.learning_rate is 0\.001, and was 0\.01; adamw\.weight_decay is 0\.5, and was 0\.1\. Restore them"
     with pytest.raises(ValueError, match=told):
         train(tiny, tmp_path, slower, on_resume=lambda _: pytest.fail("it does not go on"))
     another = replace(FULL, selector=part("selectors", "neuroada", k=2))
-    with pytest.raises(ValueError, match=r": selector is 'neuroada', and was 'all'\. Set them back"):
+    with pytest.raises(ValueError, match=r": selector is 'neuroada', and was 'all'\. Restore them"):
         train(tiny, tmp_path, another)
     _, rest = train(tiny, tmp_path, plan=change(PLAN, save_every=3))
     assert rest[0][0] == 5, "how often it is saved changes nothing"

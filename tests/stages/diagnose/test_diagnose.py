@@ -113,7 +113,7 @@ def test_a_loss_is_that_of_a_batch_of_one_under_each_model(diagnose, inputs):
         assert len(by_id[row.id].neighbours) == 2
     assert (report["examples"], report["looked_at"], report["excluded"]) == (12, 12, {})
     assert report["limits"]["loss_after"]["mean"] == pytest.approx(sum(s.loss_after for s in by_id.values()) / 12)
-    assert "12 of 12 examples looked at" in run.said[-1]
+    assert "12 of 12 examples examined" in run.said[-1]
 
 
 def test_an_example_does_not_depend_on_the_others(diagnose):
