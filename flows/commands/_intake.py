@@ -97,9 +97,14 @@ def examined(
             for line in sources.files[described:]:
                 typer.echo(line)
             preview = data_import.preview(sources, limits)
-        _show(preview)
+        if sources.examples:
+            _show_examples(preview)
+        if preview["texts"]["tried"]:
+            _show_texts(preview["texts"])
         if sources.examples and preview["groups"] < FEW:
             raise ValueError(f"{place}: {_shortage(preview, call)}")
+        if not sources.examples and not preview["texts"]["kept"]:
+            raise ValueError(f"{place}: no text can be used, and nothing was changed. The lines above say why.")
         yield Intake(path, sources, preview)
 
 
@@ -149,16 +154,42 @@ def _options(columns: dict[str, str]) -> str:
     )
 
 
-def _show(preview: dict[str, Any]) -> None:
+def _show_texts(preview: dict[str, Any]) -> None:
     for number, row in enumerate(preview["rows"], 1):
-        typer.echo("\n".join([f"── {number}: {row['source']}", _short(row["prompt"]), *_answers(row)]))
+        typer.echo(f"── text {number}: {row['source']}\n{_short(row['text'])}")
+    _show_refusals(preview)
+    _show_sensitive(preview, "secrets and personal data in texts")
+    untried = preview["texts"] - preview["tried"]
+    others = f", and {untried:,} others were not tried" if untried else ""
+    typer.echo(
+        f"── of {preview['tried']:,} texts, {preview['kept']:,} can be used, with {preview['chars']:,} characters{_refused(preview)}{others}"
+    )
+
+
+def _show_refusals(preview: dict[str, Any]) -> None:
     for refusal in preview["refusals"]:
         typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {_short(refusal['detail'])}")
+
+
+def _show_sensitive(preview: dict[str, Any], what: str) -> None:
+    if preview["sensitive"]:
+        counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
+        typer.echo(f"── {what}: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them")
+
+
+def _refused(preview: dict[str, Any]) -> str:
+    """Return the numbers of refused records by reason, to be put after the number of those that can be used."""
+    refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
+    return f"; refused: {refused}" if refused else ""
+
+
+def _show_examples(preview: dict[str, Any]) -> None:
+    for number, row in enumerate(preview["rows"], 1):
+        typer.echo("\n".join([f"── {number}: {row['source']}", _short(row["prompt"]), *_answers(row)]))
+    _show_refusals(preview)
     if len(preview["files"]) > 1:
         for file, counts in preview["files"].items():
             typer.echo(f"{file}: {counts.get('kept', 0)} can be used, {counts.get('refused', 0)} refused")
-    refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
-    refused = f"; refused: {refused}" if refused else ""
     total = preview["kept"] + sum(preview["refused"].values())
     if (named := preview["named"])["fitting"] < named["rows"]:
         typer.echo(
@@ -181,16 +212,12 @@ def _show(preview: dict[str, Any]) -> None:
         typer.echo(
             f"── {name!r} may be the reasoning of answers: `reasoning: {name}` of the source in params.yaml trains it too"
         )
-    if preview["sensitive"]:
-        counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
-        typer.echo(
-            f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
-        )
+    _show_sensitive(preview, "secrets and personal data")
     if "too long" in preview["refused"]:
         typer.echo(
             "── too long: `max_prompt_chars` and `max_response_chars` of `ingest` in params.yaml say how long the sides may be"
         )
-    typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
+    typer.echo(f"── of {total} records read, {preview['kept']} can be used{_refused(preview)}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ def init(
         str,
         typer.Argument(
             metavar="PATH",
-            help="A table (JSON lines, JSON, CSV, Excel, Parquet, Arrow; compressed or in an archive), a database, a folder of tables, "
-            "code or texts; or the address of a file (https://, s3://) or of a database (postgresql://).",
+            help="A table (JSON lines, JSON, CSV, Excel, Parquet, Arrow; compressed or in an archive), a text, a folder of tables, "
+            "texts or code, or a database; or the address of a file (https://, s3://) or of a database (postgresql://).",
         ),
     ],
     prompt: _intake.Prompt = None,
@@ -28,9 +28,9 @@ def init(
 ) -> None:
     """Take your own data into this workspace.
 
-    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in
-    params.yaml. Other settings stay unchanged, except that profile workstation replaces a profile of generated tasks. `ratchet new` writes
-    all settings.
+    Shows the first records and refusals, how many are refused for which reason, and how answers will be checked. Copies the data to data/raw,
+    and names them in params.yaml. Other settings stay unchanged, except that profile workstation replaces a profile of generated tasks.
+    `ratchet new` writes all settings.
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """

@@ -26,7 +26,9 @@ SAVED = ("dataset_info.json", "dataset_dict.json")
 """Files that mark a folder written by `save_to_disk` of `datasets`."""
 IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "node_modules", ".*_cache")
 
-FORMATS = "Tables are taken as JSON lines, JSON, CSV, Excel or Parquet, texts and code as a folder of them."
+FORMATS = (
+    "Tables are taken as JSON lines, JSON, CSV, Excel or Parquet, texts as a file or a folder, Python as a folder."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Sources:
             return source | {key: (new / Path(source[key]).relative_to(old)).as_posix()}
 
         return replace(self, examples=tuple(map(move, self.examples)), corpus=tuple(map(move, self.corpus)))
+
+    def as_json(self) -> str:
+        """Return the sources in the form that the preview reads."""
+        return json.dumps({"examples": self.examples, "texts": self.corpus})
 
     def with_columns(self, columns: Mapping[str, str]) -> "Sources":
         """Return these sources with the columns of their tables named."""
@@ -144,8 +150,11 @@ def detect(path: Path, query: str | None = None, header: bool | None = None) -> 
         role = folders.role(path)
         if role == "database":
             return _database(path, query)
+        if role == "text":
+            line = f"{path.name}: {table.describe(path)}: taken into the corpus"
+            return _with_header(Sources((), (_source("folder", path),), (line,)), path, [], header)
         if role != "table":
-            raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}. {FORMATS}")
+            raise ValueError(f"{path}: expected a table, a text or a folder, found {table.describe(path)}. {FORMATS}")
         line = f"{path.name}: {table.describe(path, header)}"
         return _with_header(Sources((_source("file", path),), (), (line,)), path, [path], header)
     if any((path / mark).is_file() for mark in SAVED):
@@ -243,26 +252,8 @@ def preview(sources: Sources, limits: Sequence[int] = ()) -> dict[str, Any]:
 
     It runs in a separate process, because flows do not import stages.
     """
-    if not sources.examples:
-        return {
-            "kept": 0,
-            "refused": {},
-            "kinds": {"pairs": 0, "judged": 0, "plain": 0},
-            "named": {"rows": 0, "fitting": 0},
-            "groups": 0,
-            "sensitive": {},
-            "rows": [],
-            "refusals": [],
-            "files": {},
-            "guesses": [],
-            "checks": [],
-            "unused": [],
-            "reasoning": [],
-            "splits": [],
-            "groups_by": [],
-        }
-    command = [sys.executable, "-m", "tasks.stages.ingest.preview", *map(str, limits)]
-    answer = subprocess.run(command, input=json.dumps(sources.examples), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tasks.stages.ingest.preview.command", *map(str, limits)]
+    answer = subprocess.run(command, input=sources.as_json(), capture_output=True, text=True, check=False)
     if answer.returncode:
         raise ValueError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "the preview ended early")
     return dict(json.loads(answer.stdout))

@@ -35,7 +35,9 @@ def read(path: Path, schema: type[P]) -> P:
 def check_present(path: Path) -> None:
     """Raise FileNotFoundError if there is no settings file, which is so outside of a workspace."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use reasoning` writes the default one.")
+        raise FileNotFoundError(
+            f"{path}: there is no such file. Run this in the folder of a workspace, where `ratchet use reasoning` writes the default file."
+        )
 
 
 def parse(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:

@@ -85,7 +85,9 @@ def test_the_password_of_a_database_is_not_told_where_it_does_not_answer(workspa
 
 
 def test_settings_and_remotes_take_no_password(workspace):
-    with pytest.raises(ValueError, match=r"https://\*\*\*@host/store: the address contains a user or a password.*--local"):
+    with pytest.raises(
+        ValueError, match=r"https://\*\*\*@host/store: the address contains a user or a password.*--local"
+    ):
         cache.set_remote("https://me:planted@host/store")
     assert "planted" not in workspace.path(".dvc/config").read_text()
     with pytest.raises(ValueError, match="it holds a password: leave it out"):

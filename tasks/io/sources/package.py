@@ -63,7 +63,10 @@ def modules(distribution: str) -> list[Module]:
 
 
 def folder(path: Path) -> list[Module]:
-    """Return the modules below a folder, by path. The folder's name is used as the distribution's."""
+    """Return the modules below a folder, by path; for one file, its module if it is Python. The folder's name is used as the distribution's."""
+    if path.is_file():
+        names = {PurePosixPath(path.name): path.stem} if path.suffix == ".py" else {}
+        return _read(path.parent, names, path.resolve().name, "", "unknown")
     if not path.is_dir():
         raise ValueError(f"ingest: {path} is not a folder. Name the folder that holds the Python files.")
     return _read(path, _named(path), path.resolve().name, "", "unknown")

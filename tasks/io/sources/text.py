@@ -1,4 +1,4 @@
-"""Texts below a folder: plain text, Markdown and reStructuredText unchanged; HTML, LaTeX, notebooks, e-mails, PDF and Word as running text."""
+"""Texts below a folder, or in one file: plain text, Markdown and reStructuredText unchanged; HTML, LaTeX, notebooks, e-mails, PDF and Word as running text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -56,21 +56,21 @@ def running_text(file: Path) -> tuple[str, str]:
 
 
 def files(path: Path) -> list[Path]:
-    """Return the texts below a folder, by path. Raises FileNotFoundError without the folder."""
+    """Return the texts below a folder, by path; for the path of a text, this one. Raises FileNotFoundError if there is neither."""
     return [file for file, problem in _files(path) if problem is None]
 
 
 def _files(path: Path) -> Iterator[tuple[Path, Unreadable | None]]:
-    """Yield the files below a folder, by path, that are texts, and unused files with the reason.
+    """Yield the files below a folder, or the one file, that are texts, and unused files with the reason.
 
     Tables, databases and Python files are neither, because other sources read them.
     """
-    if not path.is_dir():
+    if not path.is_dir() and not path.is_file():
         raise FileNotFoundError(
-            f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
+            f"{path}: there is no such file or folder. Correct the path in `ingest.corpora` in params.yaml."
         )
-    for file in folders.walk(path):
-        name = file.relative_to(path).as_posix()
+    for file in [path] if path.is_file() else folders.walk(path):
+        name = _name(file, path)
         if file.is_dir():
             yield file, Unreadable(name, "links to folders are not followed", "a link to a folder")
         elif not is_within(file, path):
@@ -89,18 +89,23 @@ def is_within(file: Path, folder: Path) -> bool:
 
 
 def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
-    """Yield the texts below a folder, by path, each in the form that `read` returns, and unused files with the reason."""
+    """Yield the texts below a folder, or of one file, in the form that `read` returns, and unused files with the reason."""
     for file, problem in _files(path):
-        if problem is not None:
-            yield problem
-            continue
-        name = file.relative_to(path).as_posix()
-        try:
-            text, note = read(file)
-        except UnreadableError as error:
-            yield Unreadable(name, str(error), "unreadable file")
-            continue
-        yield Text(name, text, license, note)
+        yield problem or text_of(file, path, license, read)
+
+
+def text_of(file: Path, folder: Path, license: str, read: Read = running_text) -> Text | Unreadable:
+    """Return the text of a file below a folder, in the form that `read` returns."""
+    try:
+        text, note = read(file)
+    except UnreadableError as error:
+        return Unreadable(_name(file, folder), str(error), "unreadable file")
+    return Text(_name(file, folder), text, license, note)
+
+
+def _name(file: Path, folder: Path) -> str:
+    """Return the path of a file in its folder; if it is the source itself, its name."""
+    return file.name if file == folder else file.relative_to(folder).as_posix()
 
 
 def from_html(markup: str) -> str:

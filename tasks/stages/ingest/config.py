@@ -59,7 +59,7 @@ class Package(Installed):
 
 
 class Folder(Source):
-    """The files below a folder: Python modules, and in a corpus all files with text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails,
+    """The files below a folder, or one file: Python modules, and in a corpus all files with text: plain, Markdown, HTML, LaTeX, Jupyter notebooks, e-mails,
     PDF and Word, also in archives."""
 
     from_: Literal["folder"] = Field(alias="from")

@@ -200,7 +200,8 @@ def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):
     ("name", "count", "told"),
     [
         ("none.jsonl", None, "there is no such file"),
-        ("notes.docx", 12, "expected a table"),
+        ("notes.docx", 12, "no text can be used"),
+        ("tool.sh", 12, "expected a table"),
         ("few.jsonl", 2, "too few"),
         ("broken.parquet", 12, "not a Parquet file"),
     ],

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import TypeAdapter
 
 from flows.commands import init as command
 from flows.project import data_import
-from tasks.stages.ingest.config import ExampleSource
-from tasks.stages.ingest.preview import main as preview_command
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview import command as preview_command
+from tasks.stages.ingest.preview.examples import LIMITS
 from tests.io.sources import strangers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,8 +37,7 @@ def workspace(tmp_path, monkeypatch):
     """A workspace in which the preview, a process of its own elsewhere, is a call."""
 
     def view(sources, limits):
-        examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
-        return json.loads(json.dumps(preview(examples, limits)))
+        return json.loads(json.dumps(preview_command.previewed(sources.as_json(), limits or LIMITS)))
 
     monkeypatch.setattr(data_import, "preview", view)
     folder = tmp_path / "workspace"
@@ -291,10 +288,44 @@ def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, monke
     with pytest.raises(ValueError, match=r"a\.db: there is no record in it, and nothing was changed\.$"):
         command.init(str(path), query="SELECT prompt, completion FROM chats ORDER BY id")
     source = {"from": "query", "database": str(path), "query": "SELECT prompt, completion FROM chats"}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps([source])))
-    assert preview_command() == 1
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"examples": [source], "texts": []})))
+    assert preview_command.main() == 1
     assert (
         capsys.readouterr().err == "`query` needs an ORDER BY: without it a database may give its rows in any order\n"
+    )
+
+
+def test_a_text_alone_is_taken_into_the_corpus_and_shown(workspace, tmp_path, capsys):
+    (tmp_path / "notes.md").write_text("# Pumps\n\nWrite to jane.doe@acme.com.\n")
+    examples = sources(workspace)
+    command.init(str(tmp_path / "notes.md"))
+    printed = capsys.readouterr().out
+    assert "── text 1: folder notes.md: notes.md\n# Pumps" in printed
+    assert "secrets and personal data in texts: 1 e-mail-address." in printed
+    assert "── of 1 texts, 1 can be used, with 36 characters\n" in printed
+    assert "records read" not in printed
+    assert sources(workspace) == examples
+    corpora = yaml.safe_load((workspace / "params.yaml").read_text())["ingest"]["corpora"]
+    assert corpora["domain"] == [{"from": "folder", "path": "data/raw/notes.md"}]
+
+
+def test_where_no_text_can_be_used_nothing_is_changed(workspace, tmp_path, capsys):
+    before = (workspace / "params.yaml").read_bytes()
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
+    with pytest.raises(ValueError, match=r"letter\.pdf: no text can be used, and nothing was changed"):
+        command.init(str(tmp_path / "letter.pdf"))
+    assert "refused: folder letter.pdf, letter.pdf: unreadable file: " in capsys.readouterr().out
+    assert (workspace / "params.yaml").read_bytes() == before
+    assert not (workspace / "data/raw/letter.pdf").exists()
+
+
+def test_of_many_texts_some_are_tried(workspace, tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    for number in range(70):
+        (tmp_path / f"notes/{number}.txt").write_text(f"Note {number:02}")
+    command.init(str(tmp_path / "notes"))
+    assert (
+        "── of 60 texts, 60 can be used, with 420 characters, and 10 others were not tried\n" in capsys.readouterr().out
     )
 
 

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from pydantic import TypeAdapter
 
 from flows import commands
 from flows.commands import new as command
@@ -23,8 +22,7 @@ from flows.commands._exit_codes import ExitCode
 from flows.execution import resources
 from flows.project import commented_settings, data_import
 from tasks import configuration
-from tasks.stages.ingest.config import ExampleSource
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.command import previewed
 
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_S = 60
@@ -35,13 +33,9 @@ def workspace(tmp_path, monkeypatch):
     """A workspace on a machine of three cores, in which the preview, a process of its own elsewhere, is a call."""
 
     def view(sources, _limits):
-        examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
-        return json.loads(json.dumps(preview(examples)))
+        return json.loads(json.dumps(previewed(sources.as_json())))
 
-    if_examples = data_import.preview
-    monkeypatch.setattr(
-        data_import, "preview", lambda sources, limits: (view if sources.examples else if_examples)(sources, limits)
-    )
+    monkeypatch.setattr(data_import, "preview", view)
     monkeypatch.setattr(resources, "machine", lambda: resources.Machine(3, 8.0))
     folder = tmp_path / "workspace"
     shutil.copytree(ROOT / "params", folder / "params")

@@ -133,7 +133,8 @@ def test_what_would_be_no_valid_settings_is_not_written(params):
 def test_a_folder_without_settings_is_told_and_left_as_it_was(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"params\.yaml: there is no such file\. `ratchet use reasoning` writes"
+        FileNotFoundError,
+        match=r"params\.yaml: there is no such file\. Run this in the folder of a workspace, where `ratchet use reasoning` writes",
     ):
         commands.application()(command, standalone_mode=False)
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from flows.project import data_import
 from tasks.io.sources import databases
 from tasks.stages.ingest.config import ExampleSource
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.command import previewed
+from tasks.stages.ingest.preview.examples import preview
 from tests.io.sources import strangers
 from tests.io.sources.strangers import LINES, PAIRS, delimited, workbook, zipped
 
@@ -47,11 +48,10 @@ def lines(rows):
 def taken(path):
     """What `ratchet init PATH --yes` would take: its preview and its sources."""
     sources = data_import.detect(path)
-    adapter = TypeAdapter(tuple[ExampleSource, ...])
-    view = preview(adapter.validate_python(sources.examples))
+    view = previewed(sources.as_json())
     if any(view["guesses"]):
         sources = sources.answered(view["guesses"])
-        view = preview(adapter.validate_python(sources.examples))
+        view = previewed(sources.as_json())
     return view, sources
 
 
@@ -179,12 +179,11 @@ def test_what_cannot_be_used_is_refused_by_its_reason(tmp_path, name, data, reas
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("letter.pdf", b"%PDF-1.7", "expected a table or a folder, found PDF"),
-        ("photo.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF", "expected a table or a folder, found unknown"),
-        ("essay.txt", b"It was a dark night.\n\nSo it was.\n", "expected a table or a folder, found text"),
+        ("photo.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF", "expected a table, a text or a folder, found unknown"),
+        ("tool.sh", b"echo 1\n", "expected a table, a text or a folder, found code"),
     ],
 )
-def test_what_is_no_table_is_refused_by_its_format(tmp_path, name, data, said):
+def test_what_is_neither_a_table_nor_a_text_is_refused_by_its_format(tmp_path, name, data, said):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=said):
         data_import.detect(tmp_path / name)

@@ -135,3 +135,29 @@ def test_only_some_formats_may_lack_a_header(tmp_path):
     ):
         (tmp_path / name).write_text(text, encoding="latin-1")
         assert table.may_lack_header(tmp_path / name) == may
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_table"),
+    [
+        (
+            [f"[{day:02}/01/24, 10:00:00] {'Ann' if day % 2 else 'Bob'}: It is day {day}." for day in range(1, 20)],
+            False,
+        ),
+        ([f"Rose {n} is red, violet {n} is blue" for n in range(9)], False),
+        ([f"2026-05-01 10:00:{n:02} | INFO | step {n}" for n in range(9)], False),
+        ([",".join(row) for row in SUMS], False),
+        (["cat,chat", "dog,chien", "bird,oiseau"], False),
+        ([f'"{question}","{answer}"' for question, answer in QUESTIONS], True),
+        (["\t".join(row) for row in QUESTIONS], True),
+        (["question,answer", *(f"What is {n} + {n}?,{2 * n}" for n in range(9))], True),
+        (["en;fr", "cat;le chat", "dog;le chien"], True),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.log", "a"])
+def test_lines_of_texts_are_no_table_by_their_commas(tmp_path, lines, is_table, name):
+    path = tmp_path / name
+    path.write_text("\n".join(lines) + "\n")
+    assert table.describe(path).startswith("CSV" if is_table else "text")
+    path.rename(tmp_path / "a.csv")
+    assert table.describe(tmp_path / "a.csv").startswith("CSV")

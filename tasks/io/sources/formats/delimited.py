@@ -224,8 +224,16 @@ def _are_doubled(sample: list[str]) -> bool:
 
 
 def is_table(entry: Entry) -> bool:
-    """Return True if each of the first records has the same number of fields, and more than one."""
-    return _score(_parsed(_sample(entry), find_dialect(entry)))[0] == 1 and len(_sample(entry)) > 2
+    """Return True if the lines of a text are clearly a table: each of the first records has the same number of fields, and more than one.
+
+    The fields are also quoted, between tabs, or below a clear header, because the lines of a poem, a log or a chat may have as many commas.
+    """
+    sample, dialect = _sample(entry), find_dialect(entry)
+    records = _parsed(sample, dialect)
+    if len(sample) < 3 or _score(records)[0] < 1:
+        return False
+    is_marked = dialect.delimiter == "\t" or all(dialect.quote in line for line in sample)
+    return is_marked or (dialect.has_header and headers.is_header(records[dialect.titles :]))
 
 
 class _Fields(NamedTuple):

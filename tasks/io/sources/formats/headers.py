@@ -61,6 +61,18 @@ def is_record(rows: Sequence[Sequence[str | None]]) -> bool:
     )
 
 
+def is_header(rows: Sequence[Sequence[str | None]]) -> bool:
+    """Return True if the first row of a table names its columns; False in case of doubt.
+
+    All its cells may be names, and one of them is less than half as long as the texts below it are on average, or has numbers or dates below.
+    """
+    first, *below = [[(field or "").strip() for field in row] for row in rows[:EXAMINED]]
+    columns = [(cell, [text for row in below if (text := _cell(row, column))]) for column, cell in enumerate(first)]
+    return all(_is_name(cell) and not _is_text(cell) for cell in first) and not all(
+        _is_as_long(cell, texts) for cell, texts in columns
+    )
+
+
 def numbered(width: int) -> tuple[str, ...]:
     """Return names for the columns of a table without a header."""
     return tuple(f"column {number}" for number in range(1, width + 1))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tasks.core.records import Document, Refusal, content_id
@@ -65,11 +66,18 @@ def _folder(source: Folder, domain: str, read: Read) -> Iterator[Document | Refu
     for file in files():
         if isinstance(file, Text):
             body = shared.remove(PurePosixPath(file.name), file.text)
-            note = f" ({file.note})" if file.note else ""
-            where = f"{label(source)}: {file.name}{note}"
-            yield _document(body, domain, f"{source.path.name}/{file.name}", where, file.license)
+            yield file_document(source, domain, replace(file, text=body))
         else:
-            yield Refusal(label(source), file.name, file.reason, file.detail, "")
+            yield file_document(source, domain, file)
+
+
+def file_document(source: Folder, domain: str, file: Text | Unreadable) -> Document | Refusal:
+    """Return the document of a file of a folder, which is its own group."""
+    if isinstance(file, Unreadable):
+        return Refusal(label(source), file.name, file.reason, file.detail, "")
+    note = f" ({file.note})" if file.note else ""
+    where = f"{label(source)}: {file.name}{note}"
+    return _document(file.text, domain, f"{source.path.name}/{file.name}", where, file.license)
 
 
 def _repository(source: config.Repository, domain: str) -> Iterator[Document | Refusal]:

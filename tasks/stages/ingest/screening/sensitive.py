@@ -66,6 +66,12 @@ def screen_documents(
     return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions, rescued)
 
 
+def rule_names(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the name of the rule of each secret and each piece of personal data in these texts."""
+    for position, rules in search.suspects(texts).items():
+        yield from (match.span.rule.name for match in _search([Part("text", texts[position])], rules))
+
+
 def count(places: pl.LazyFrame) -> dict[str, dict[str, dict[str, Any]]]:
     """Return, for each source and rule, the numbers of records and of places, and the action. `places` is a table of SensitiveText."""
     numbers = places.group_by("source", "rule", "action").agg(pl.col("where").n_unique().alias("records"), pl.len())

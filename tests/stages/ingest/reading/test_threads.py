@@ -6,7 +6,7 @@ from tasks.core.records import Example, Refusal
 from tasks.io.sources.record import Broken, Row
 from tasks.stages.ingest.columns_config import Thread
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.examples import preview
 from tasks.stages.ingest.reading import threads
 from tasks.stages.ingest.reading.examples import Checked, examples_from_records, read_rows
 from tasks.stages.ingest.reading.guesses.table import guess

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.examples import preview
 from tasks.stages.ingest.reading.guesses.table import guess
 from tests.stages.ingest.reading.guesses.rows import read
 

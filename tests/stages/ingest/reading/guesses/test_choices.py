@@ -6,7 +6,7 @@ import pytest
 
 from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.examples import preview
 from tasks.stages.ingest.reading.guesses.judged import guess_judged
 from tasks.stages.ingest.reading.guesses.table import guess
 from tests.stages.ingest.reading.guesses.rows import guessed, read

@@ -8,7 +8,7 @@ from tasks.core.records import Example
 from tasks.core.text.reasoning import reasoned
 from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.examples import preview
 from tasks.stages.ingest.reading.examples import example_from_row
 from tasks.stages.ingest.reading.rows.pairs import PairReader
 from tasks.stages.ingest.reading.rows.unused import unused

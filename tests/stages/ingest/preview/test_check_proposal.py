@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tasks.stages.ingest.check_proposal import propose
 from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import File
-from tasks.stages.ingest.preview import preview
+from tasks.stages.ingest.preview.check_proposal import propose
+from tasks.stages.ingest.preview.examples import preview
 
 CALL = '<tool_call>{"name": "f", "arguments": {"n": %d}}</tool_call>'
 

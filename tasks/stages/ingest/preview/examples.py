@@ -1,12 +1,6 @@
-"""Preview what `ingest` reads from sources, without writing anything: `python -m tasks.stages.ingest.preview [LIMITS] < JSON`.
-
-JSON is a list of sources as in params.yaml, LIMITS are `max_prompt_chars` and `max_response_chars`. The output is one JSON object, which
-`ratchet init` shows. Each table gets the check that its answers suggest.
-"""
+"""Preview the examples that `ingest` makes of sources. Each table gets the check that its answers suggest."""
 
 import difflib
-import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,20 +8,17 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from tasks.core.records import Example, Refusal
 from tasks.core.split_names import COLUMNS, named_split
 from tasks.core.text.contamination import prompt_of
-from tasks.core.text.sensitive import search
 from tasks.core.text.visible import excerpt
 from tasks.io import sandbox
 from tasks.io.sources.record import Row
-from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.columns_config import Columns
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, IngestConfig, Package, Query
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
+from tasks.stages.ingest.preview.check_proposal import Proposal, propose
 from tasks.stages.ingest.quarantine import TOO_LONG, Sourced, too_long
 from tasks.stages.ingest.reading import cleaning, threads
 from tasks.stages.ingest.reading.examples import (
@@ -50,7 +41,7 @@ from tasks.stages.ingest.reading.rows.columns import missing
 from tasks.stages.ingest.reading.rows.conversations import EXTRAS
 from tasks.stages.ingest.reading.rows.unused import columns_with_content, unused
 from tasks.stages.ingest.reading.sources import label, sample
-from tasks.stages.ingest.screening.sensitive import example_parts
+from tasks.stages.ingest.screening.sensitive import example_parts, rule_names
 
 SHOWN = 5
 FUNCTIONS = 60
@@ -70,23 +61,8 @@ LIMITS = tuple(int(IngestConfig.model_fields[f"max_{side}_chars"].default) for s
 """Most characters of a prompt and of a response, by default."""
 
 
-def main() -> int:
-    """Print the preview of the sources in stdin; return the exit code."""
-    try:
-        sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(sys.stdin.read())
-        limits = [int(limit) for limit in sys.argv[1:]] or LIMITS
-        sys.stdout.write(json.dumps(preview(sources, limits), ensure_ascii=False))
-    except ValidationError as error:
-        sys.stderr.write("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()) + "\n")
-        return 1
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) -> dict[str, Any]:
-    """Return the preview for `ratchet init`.
+    """Return the preview of the examples for `ratchet init`.
 
     It holds the first kept and the first refused records, the counts of both by file, the kept ones by kind, and the unused columns. For each
     source it holds a guess of the columns, the proposed check, the column of its splits, and the column of a text that several rows share.
@@ -141,14 +117,7 @@ def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) 
             }
             for row in kept
         ],
-        "refusals": [
-            {
-                "where": ", ".join(filter(None, (refusal.source, refusal.where))),
-                "reason": refusal.reason,
-                "detail": excerpt(refusal.detail),
-            }
-            for refusal in refused
-        ],
+        "refusals": [shown(refusal) for refusal in refused],
         "files": {file: dict(counts) for file, counts in files.items()},
         "unused": names,
         "reasoning": [name for name in reasoning.FIELDS if not {name, f"turn.{name}"}.isdisjoint(names)],
@@ -157,6 +126,12 @@ def preview(sources: tuple[ExampleSource, ...], limits: Sequence[int] = LIMITS) 
             for source, proposal in zip(sources, proposals, strict=True)
         ],
     }
+
+
+def shown(refusal: Refusal) -> dict[str, str]:
+    """Return the place of a refused record, the reason, and what was found."""
+    where = ", ".join(filter(None, (refusal.source, refusal.where)))
+    return {"where": where, "reason": refusal.reason, "detail": excerpt(refusal.detail)}
 
 
 def _too_long(example: Example, limits: Sequence[int]) -> Refusal | None:
@@ -175,10 +150,7 @@ def _kind(example: Example) -> str:
 
 def _rules_in(examples: Sequence[Example]) -> Iterator[str]:
     """Yield the rule of each secret and each piece of personal data in these examples."""
-    parts = [example_parts(example) for example in examples]
-    for position, rules in search.suspects("\n".join(part.text for part in texts) for texts in parts).items():
-        for part in parts[position]:
-            yield from (span.rule.name for span in search.spans(part.text, ("secret", "personal"), rules))
+    return rule_names([part.text for example in examples for part in example_parts(example)])
 
 
 def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
@@ -344,7 +316,3 @@ def _with_check(source: ExampleSource, proposal: Proposal | None) -> ExampleSour
     if proposal is None or proposal.check is None:
         return source
     return type(source).model_validate(source.model_dump(exclude_defaults=True) | {"check": proposal.check})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

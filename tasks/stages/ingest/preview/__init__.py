@@ -1,0 +1,1 @@
+"""The preview of the data that `ingest` reads, before they are imported."""
