@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,7 @@ NAMES = 12
 PROGRAM = "{%"
 """A Jinja statement: templates that contain one are too long to show in a question; params.yaml shows them."""
 FEW = 3
-"""The least number of groups: with fewer, one of train, valid and test would be empty."""
+"""The least number of groups of examples, for train, valid and test; and of texts, for train, test and gate."""
 COLUMNS = "--prompt COLUMN --response COLUMN"
 
 Prompt = Annotated[
@@ -77,8 +77,8 @@ def examined(
     """Yield the data of a place after showing their rows. Columns with unusual names are guessed, and the user confirms the guess.
 
     `call` is the command that was given, which messages repeat; `yes` takes a guess without a question; `header` says whether the first row
-    of a table names the columns; `limits` are the longest prompt and the longest response that the settings allow; without `limits` the
-    defaults hold. Raises FileNotFoundError or ValueError if there is nothing to train on.
+    of a table names the columns; `limits` are the longest prompt, response and part of a text that the settings allow; without `limits`
+    the defaults hold. Raises FileNotFoundError or ValueError if there is nothing to train on.
     """
     from flows.project import data_import
 
@@ -105,6 +105,11 @@ def examined(
             raise ValueError(f"{place}: {_shortage(preview, call)}")
         if not sources.examples and not preview["texts"]["kept"]:
             raise ValueError(f"{place}: no text can be used, and nothing was changed. The lines above say why.")
+        if sources.corpus and preview["texts"]["parts"] < FEW:
+            if not sources.examples:
+                raise ValueError(f"{place}: nothing was changed: {_few_texts(preview['texts'])}")
+            sources = replace(sources, corpus=())
+            typer.echo(f"── texts are left out: {_few_texts(preview['texts'])}")
         yield Intake(path, sources, preview)
 
 
@@ -119,6 +124,13 @@ def _shortage(preview: Mapping[str, Any], call: str) -> str:
     return (
         f"{preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train on and to measure "
         f"by, and nothing was changed. Add records: {FEW} groups are the least, for train, valid and test."
+    )
+
+
+def _few_texts(preview: Mapping[str, Any]) -> str:
+    return (
+        f"too few texts to train on and to measure by: {preview['kept']}, with {preview['chars']:,} characters. {FEW} are the least, for "
+        "train, test and gate. Add texts, or a longer one, which is cut into parts (`piece_chars` of `ingest.corpora` in params.yaml)"
     )
 
 

@@ -40,7 +40,7 @@ def init(
 
     before: Any = configuration.load()
     workspace_lease.check_free()
-    limits = (before.ingest.max_prompt_chars, before.ingest.max_response_chars)
+    limits = (before.ingest.max_prompt_chars, before.ingest.max_response_chars, before.ingest.corpora.piece_chars)
     columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     call = f"ratchet init {shlex.quote(place)}"
     with (
@@ -61,7 +61,7 @@ def init(
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those that were named before, the corpus is yours.")
     _tell_what_is_gone([each for each in places if each not in named])
-    _tell_what_is_missing(configuration.load())
+    _tell_what_does_not_fit(configuration.load())
     typer.echo("Next: ratchet run")
 
 
@@ -74,9 +74,14 @@ def _tell_what_is_gone(places: Sequence[str]) -> None:
         )
 
 
-def _tell_what_is_missing(config: Any) -> None:
-    """Print a warning if a run would fail because no texts are named."""
+def _tell_what_does_not_fit(config: Any) -> None:
+    """Print a warning if a run would fail because no texts are named, or would train on none of those that are named."""
     corpora, max_tokens = config.ingest.corpora, config.pretrain.max_tokens
+    if corpora.domain and not max_tokens:
+        typer.echo(
+            "No model trains on the texts: `max_tokens` of `pretrain` in params.yaml is 0, so they are only measured. Write there on how many "
+            "tokens to train; a token has about four characters."
+        )
     if max_tokens and not corpora.domain and not corpora.domains:
         typer.echo(
             f"`pretrain` trains on {max_tokens:,} tokens of the domain's texts, and no text is named: a run would end there. Name texts in "

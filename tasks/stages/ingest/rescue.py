@@ -4,7 +4,7 @@ A rescue overrules every rule except three. Copies of a kept record stay out. So
 overlap evaluation data: no decision may allow training on them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -17,11 +17,15 @@ LEAK = "leak"
 COPY = "duplicate"
 
 
-def record(rescues: Mapping[str, Decision], shards: Shards, corpus: Corpus, refusals: pl.LazyFrame) -> dict[str, Any]:
+def record(
+    rescues: Mapping[str, Decision], shards: Shards, corpora: Iterable[Corpus], refusals: pl.LazyFrame
+) -> dict[str, Any]:
     """Return the number of rescued records that are kept, by id the reason and author of those that stay refused, and the ids not found."""
     rows = refusals.filter(pl.col("id").is_in(list(rescues)), pl.col("reason") != COPY).select("id", "reason").collect()
     refused = dict(sorted(rows.iter_rows()))
-    read = {document.id for document in corpus.documents}.union(shards.ids_among(rescues), refused)
+    read = {document.id for corpus in corpora for document in corpus.documents}.union(
+        shards.ids_among(rescues), refused
+    )
     return {
         "kept": len(rescues.keys() & read - refused.keys()),
         "refused": {identity: {"reason": why, "author": rescues[identity].author} for identity, why in refused.items()},

@@ -27,6 +27,11 @@ class Shares(Config):
         """Return the share of each held-out split, on which nothing is trained."""
         return {"valid": self.valid, "test": self.test, "gate": self.gate}
 
+    @property
+    def of_corpora(self) -> tuple[Split, ...]:
+        """Return the splits in which every corpus needs a text. `valid` may have none, since a training need not be steered by texts."""
+        return ("train", "test", "gate") if self.gate else ("train", "test")
+
     @model_validator(mode="after")
     def _leave_something(self) -> "Shares":
         if (total := sum(self.held_out.values())) >= 1:

@@ -30,7 +30,8 @@ from tasks.io.system.workers import Workers
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts, rescue, samples
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
-from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
+from tasks.stages.ingest.corpus import Corpus
+from tasks.stages.ingest.filtering.documents import KeptDocuments, cut_lone_documents, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
@@ -127,23 +128,25 @@ def _ingest(inputs: Mapping[str, Path], outputs: Mapping[str, Path], config: Ing
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
         check_splits(decisions, quarantine)
-    caveats = [*unread, *(small_splits(decisions, config) if config.sources else [])]
-    for line in caveats:
-        run.say(line)
     mined = [module_document(module) for members in modules.values() for module in members]
     groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
     overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps", apply)
+    texts, folder = config.of_texts, scratch / "documents"
+    parts = cut_lone_documents(corpus, groups, texts, quarantine, folder / "parts")
+    caveats = [*unread, *(small_splits(decisions, config) if config.sources else []), *lone_texts(corpus, parts, texts)]
+    for line in caveats:
+        run.say(line)
     documents = filter_and_split_documents(
-        corpus, mined, groups, overlapping, config.of_texts, quarantine, scratch / "documents", work.rescues, apply
+        parts, mined, groups, overlapping, texts, quarantine, folder, work.rescues, apply
     )
-    check_corpora(documents.items, config.of_texts)
+    check_corpora(documents.items, texts)
 
     places = pl.concat([sensitive_texts(shards.all), sensitive_documents])
     tables.sink_query(outputs["ingested"] / "sensitive.parquet", places, SensitiveText)
     paths = _write_tables(outputs, shards, decisions, documents, quarantine)
     counted = counts.count_tables(*paths, scratch / "duckdb")
     num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
-    rescued = rescue.record(work.rescues, shards, corpus, quarantine.table()) if work.rescues else None
+    rescued = rescue.record(work.rescues, shards, [corpus, parts], quarantine.table()) if work.rescues else None
     for line in exclusion.without_effect(config.exclude, quarantine.table()):
         run.say(line)
     _report(outputs["ingested"], config, quarantine.balance(num_kept), counted, caveats, rescued, run)
@@ -238,16 +241,29 @@ def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
             )
 
 
+def lone_texts(corpus: Corpus, parts: Corpus, config: IngestConfig) -> Iterator[str]:
+    """Yield a sentence for each domain whose texts were cut because they were too few."""
+    before, after = (Counter(document.domain for document in each.documents) for each in (corpus, parts))
+    for domain in after:
+        if after[domain] > before[domain]:
+            yield (
+                f"ingest.corpora.{_named(domain, config)}: too few texts to hold one out ({before[domain]}). They are cut into {after[domain]} parts, "
+                "and parts are held out. A model measures better on parts of texts that it was trained on; more texts would do."
+            )
+
+
+def _named(domain: str, config: IngestConfig) -> str:
+    return f"domains.{domain}" if domain in config.corpora.domains else domain
+
+
 def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) -> None:
     """Raise ValueError if a corpus has no text to train on or no text to measure on."""
     for domain, sources in config.corpora.by_domain.items():
         available = {item.record.split for item in documents if item.record.domain == domain}
-        needed = ("train", "test", "gate") if config.splits.gate else ("train", "test")
-        missing = [split for split in needed if split not in available]
+        missing = [split for split in config.splits.of_corpora if split not in available]
         if sources and missing:
-            place = f"domains.{domain}" if domain in config.corpora.domains else domain
             raise ValueError(
-                f"ingest.corpora.{place}: no text is left for {' and '.join(missing)}. "
+                f"ingest.corpora.{_named(domain, config)}: no text is left for {' and '.join(missing)}. "
                 "Add texts, raise their shares in `ingest.corpora.splits`, or name no source there."
             )
 

@@ -188,7 +188,8 @@ def test_own_code_becomes_examples_and_corpus(project, tmp_path):
 
 def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):
     (tmp_path / "own").mkdir()
-    (tmp_path / "own/a.md").write_text("# A\n\nText.\n")
+    for name in ("a", "b", "c"):
+        (tmp_path / f"own/{name}.md").write_text(f"# {name}\n\nText.\n")
     before = yaml.safe_load(project.path("params.yaml").read_text())
     assert "texts alone" in project.ratchet("init", str(tmp_path / "own"))
     after = yaml.safe_load(project.path("params.yaml").read_text())

@@ -18,7 +18,6 @@ import yaml
 from flows.commands import init as command
 from flows.project import data_import
 from tasks.stages.ingest.preview import command as preview_command
-from tasks.stages.ingest.preview.examples import LIMITS
 from tests.io.sources import strangers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,7 +36,7 @@ def workspace(tmp_path, monkeypatch):
     """A workspace in which the preview, a process of its own elsewhere, is a call."""
 
     def view(sources, limits):
-        return json.loads(json.dumps(preview_command.previewed(sources.as_json(), limits or LIMITS)))
+        return json.loads(json.dumps(preview_command.previewed(sources.as_json(), limits or preview_command.LIMITS)))
 
     monkeypatch.setattr(data_import, "preview", view)
     folder = tmp_path / "workspace"
@@ -92,19 +91,20 @@ def test_own_data_leave_the_settings_of_generated_tasks_unless_they_were_edited(
 def test_data_that_are_named_no_longer_are_reported(workspace, tmp_path, capsys):
     texts = tmp_path / "notes"
     texts.mkdir()
-    (texts / "a.md").write_text("# A\n\nText.\n")
+    for name in ("a", "b", "c"):
+        (texts / f"{name}.md").write_text(f"# {name}\n\nText.\n")
     command.init(str(tmp_path / "fragen.csv"), yes=True)
-    assert "take the place" not in capsys.readouterr().out, "the profile's own data"
+    assert "They replace" not in capsys.readouterr().out, "the profile's own data"
     command.init(str(texts))
     said = capsys.readouterr().out
-    assert "take the place" not in said
+    assert "They replace" not in said
     assert "the examples stay those that were named before" in said
     shutil.copyfile(tmp_path / "fragen.csv", tmp_path / "mehr.csv")
     command.init(str(tmp_path / "mehr.csv"), yes=True)
     said = capsys.readouterr().out
     assert "They replace data/raw/fragen.csv, data/raw/notes, which params.yaml no longer names." in said
     command.init(str(tmp_path / "mehr.csv"), yes=True)
-    assert "take the place" not in capsys.readouterr().out
+    assert "They replace" not in capsys.readouterr().out
 
 
 def test_a_column_group_that_keeps_nothing_together_is_told_with_its_setting(workspace, tmp_path, capsys):
@@ -289,6 +289,7 @@ def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, monke
         command.init(str(path), query="SELECT prompt, completion FROM chats ORDER BY id")
     source = {"from": "query", "database": str(path), "query": "SELECT prompt, completion FROM chats"}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"examples": [source], "texts": []})))
+    monkeypatch.setattr(sys, "argv", ["command"])
     assert preview_command.main() == 1
     assert (
         capsys.readouterr().err == "`query` needs an ORDER BY: without it a database may give its rows in any order\n"
@@ -296,17 +297,47 @@ def test_a_query_without_a_row_or_an_order_is_told_so(workspace, tmp_path, monke
 
 
 def test_a_text_alone_is_taken_into_the_corpus_and_shown(workspace, tmp_path, capsys):
-    (tmp_path / "notes.md").write_text("# Pumps\n\nWrite to jane.doe@acme.com.\n")
+    lines = "".join(f"\nPump {number} is checked every week.\n" for number in range(250))
+    (tmp_path / "notes.md").write_text(f"# Pumps\n\nWrite to jane.doe@acme.com.\n{lines}")
     examples = sources(workspace)
     command.init(str(tmp_path / "notes.md"))
     printed = capsys.readouterr().out
     assert "── text 1: folder notes.md: notes.md\n# Pumps" in printed
     assert "secrets and personal data in texts: 1 e-mail-address." in printed
-    assert "── of 1 texts, 1 can be used, with 36 characters\n" in printed
+    assert "── of 1 texts, 1 can be used, with 8,176 characters\n" in printed
     assert "records read" not in printed
     assert sources(workspace) == examples
     corpora = yaml.safe_load((workspace / "params.yaml").read_text())["ingest"]["corpora"]
     assert corpora["domain"] == [{"from": "folder", "path": "data/raw/notes.md"}]
+
+
+def test_too_few_texts_are_refused_alone_and_left_out_beside_examples(workspace, tmp_path, capsys):
+    """`ingest` would refuse them."""
+    before = (workspace / "params.yaml").read_bytes()
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("a.md", "b.md"):
+        (own / name).write_text("# Pumps\n\nA pump has a valve.\n")
+    with pytest.raises(
+        ValueError, match=r"own: nothing was changed: too few texts .*: 2, with 56 characters\. 3 are the least"
+    ):
+        command.init(str(own))
+    assert (workspace / "params.yaml").read_bytes() == before
+    shutil.copyfile(tmp_path / "fragen.csv", own / "fragen.csv")
+    command.init(str(own), yes=True)
+    assert "── texts are left out: too few texts to train on and to measure by: 2," in capsys.readouterr().out
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["ingest"]["corpora"]["domain"] == []
+
+
+@pytest.mark.parametrize(("profile", "is_said"), [("tiny", False), ("workstation", True)])
+def test_settings_by_which_no_model_trains_on_the_texts_are_reported(workspace, tmp_path, capsys, profile, is_said):
+    shutil.copyfile(workspace / f"params/{profile}.yaml", workspace / "params.yaml")
+    (tmp_path / "notes").mkdir()
+    for number in range(3):
+        (tmp_path / f"notes/{number}.txt").write_text(f"Note {number:02}")
+    command.init(str(tmp_path / "notes"))
+    told = "No model trains on the texts: `max_tokens` of `pretrain` in params.yaml is 0"
+    assert (told in capsys.readouterr().out) == is_said
 
 
 def test_where_no_text_can_be_used_nothing_is_changed(workspace, tmp_path, capsys):

@@ -175,7 +175,8 @@ def test_the_goals_go_by_all_rows_and_not_by_those_that_are_shown(workspace, tmp
 
 def test_texts_are_read_on_without_examples(workspace, tmp_path):
     (tmp_path / "manuals").mkdir()
-    (tmp_path / "manuals/a.md").write_text("# A\n\nText.\n")
+    for name in ("a", "b", "c"):
+        (tmp_path / f"manuals/{name}.md").write_text(f"# {name}\n\nText.\n")
     command.new(data=str(tmp_path / "manuals"), yes=True)
     settings = written()
     assert settings["ingest"]["sources"] == []

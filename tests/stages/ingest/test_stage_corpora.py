@@ -20,6 +20,45 @@ def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
         ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})
 
 
+def test_a_long_text_alone_is_cut_into_parts_that_are_held_out_one_by_one(tmp_path, rows):
+    text = tmp_path / "manual.md"
+    text.write_text("\n\n".join(passage("alone", number) for number in range(40)))
+    examples = [{"from": "file", "path": rows}]
+    corpora = {"domain": [{"from": "folder", "path": text}], "piece_chars": 1000}
+    run, report = ingest(tmp_path, examples, corpora=corpora)
+    kept = {
+        split: tables.read(tmp_path / "out" / "ingested" / f"{split}_documents.parquet", Document)
+        for split in ("train", "valid", "test")
+    }
+    groups = {row.group: split for split, documents in kept.items() for row in documents}
+    assert {"train", "test"} <= set(groups.values())
+    assert len(groups) == sum(map(len, kept.values())) == 8
+    assert set(groups) == {f"manual.md/manual.md §{number}" for number in range(1, 9)}
+    (caveat,) = [line for line in report["caveats"] if "too few texts" in line]
+    assert "ingest.corpora.domain: too few texts to hold one out (1). They are cut into 8 parts" in caveat
+    assert caveat in run.said
+    assert report["sources"]["domain: folder manual.md"]["read"] == 8
+
+
+def test_three_texts_are_not_cut_before_the_split(tmp_path, rows):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.md").write_text("\n\n".join(passage(f"text {number}", part) for part in range(12)))
+    examples = [{"from": "file", "path": rows}]
+    _, report = ingest(
+        tmp_path, examples, corpora={"domain": [{"from": "folder", "path": folder}], "piece_chars": 1000}
+    )
+    kept = {
+        split: tables.read(tmp_path / "out" / "ingested" / f"{split}_documents.parquet", Document)
+        for split in ("train", "valid", "test")
+    }
+    groups = {split: {row.group for row in documents} for split, documents in kept.items()}
+    assert sorted(groups["train"] | groups["valid"] | groups["test"]) == [f"texts/{number}.md" for number in range(3)]
+    assert sum(map(len, groups.values())) == 3
+    assert not [line for line in report["caveats"] if "too few texts" in line]
+
+
 def test_a_corpus_without_a_text_for_the_gate_is_refused_if_there_is_to_be_one():
     documents = [
         Sourced("code", Document(split, "text", "domain", split, split, split, "MIT")) for split in ("train", "test")

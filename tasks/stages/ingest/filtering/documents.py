@@ -1,8 +1,8 @@
 """Choose the documents to keep, draw their splits and cut them into chunks: near-duplicates, limits, contamination."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tasks.core.text.contamination import find_overlaps
 from tasks.core.text.near_duplicates import Likeness, Limits, find_near_duplicates
 from tasks.core.text.shingles import Indices
 from tasks.core.text.texts import Apply, Selection, Texts, apply_here
-from tasks.stages.ingest.chunking import chunk_document
+from tasks.stages.ingest.chunking import CHUNK_MARK, chunk_document
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.corpus import Corpus, text_key
 from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE, Kept, near_duplicate_reason
@@ -40,6 +40,31 @@ class KeptDocuments:
     def frames(self, split: Split) -> Iterator[pl.DataFrame]:
         """Yield the kept chunks of a split as frames."""
         return self.corpus.frames(self.corpus.in_split(self.numbers, split))
+
+
+def cut_lone_documents(
+    corpus: Corpus, groups: Mapping[str, Split], config: IngestConfig, quarantine: Quarantine, folder: Path
+) -> Corpus:
+    """Return the corpus with the documents of domains that have fewer groups than splits cut into chunks, each a group of its own.
+
+    Without it, one long text could not be trained on and measured. Documents in the `groups` of examples stay whole. The new corpus is
+    written below `folder`; if no domain has so few groups, the corpus itself is returned.
+    """
+    names = {(document.domain, document.group) for document in corpus.documents}
+    sizes = Counter(domain for domain, _ in names)
+    lone = {domain for domain, size in sizes.items() if size < len(config.splits.of_corpora)}
+    if not lone:
+        return corpus
+    cut = Corpus(folder)
+    for _, item in corpus.read(range(len(corpus))):
+        document, chunks = item.record, [item.record]
+        if document.domain in lone and document.group not in groups:
+            chunks = chunk_document(document, config.corpora.piece_chars)
+            quarantine.count_chunks(item, len(chunks))
+        if len(chunks) > 1:
+            chunks = [replace(each, group=f"{each.group}{CHUNK_MARK}{place}") for place, each in enumerate(chunks, 1)]
+        cut.add(Sourced(item.source, chunk) for chunk in chunks)
+    return cut
 
 
 def filter_and_split_documents(

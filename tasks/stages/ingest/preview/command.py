@@ -1,7 +1,7 @@
 """Preview what `ingest` reads, without writing anything: `python -m tasks.stages.ingest.preview.command [LIMITS] < JSON`.
 
-JSON has the sources of `examples` and of `texts` as in params.yaml, LIMITS are `max_prompt_chars` and `max_response_chars`. The output is one JSON
-object, which `ratchet init` shows.
+JSON has the sources of `examples` and of `texts` as in params.yaml, LIMITS are `max_prompt_chars`, `max_response_chars` and `corpora.piece_chars`. The
+output is one JSON object, which `ratchet init` shows.
 """
 
 import json
@@ -13,8 +13,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.stages.ingest.config import CorpusSource, ExampleSource
-from tasks.stages.ingest.preview.examples import LIMITS, preview
+from tasks.stages.ingest.preview import examples, texts
+from tasks.stages.ingest.preview.examples import preview
 from tasks.stages.ingest.preview.texts import preview_texts
+
+LIMITS = (*examples.LIMITS, texts.PIECE_CHARS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def main() -> int:
 def previewed(sources: str, limits: Sequence[int] = LIMITS) -> dict[str, Any]:
     """Return the preview of sources in JSON. Raises ValidationError if they are not as in params.yaml."""
     given = TypeAdapter(Sources).validate_json(sources)
-    return preview(given.examples, limits) | {"texts": preview_texts(given.texts)}
+    *sides, piece_chars = limits
+    return preview(given.examples, sides) | {"texts": preview_texts(given.texts, piece_chars)}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tasks.core.text.texts import Selection, Texts
 from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.corpus import Corpus
-from tasks.stages.ingest.filtering.documents import filter_and_split_documents
+from tasks.stages.ingest.filtering.documents import cut_lone_documents, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Filter
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
@@ -286,6 +286,22 @@ def test_a_module_follows_the_split_of_its_examples():
     splits = {record.group: record.split for record in kept}
     assert {name: splits[name] for name in groups} == groups
     assert len(splits) == 10
+
+
+def test_few_documents_are_cut_into_groups_unless_their_group_has_examples(tmp_path):
+    corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600}
+    config, quarantine, corpus = settings(corpora=corpora, splits=SPLITS), Quarantine(), Corpus(tmp_path / "uncut")
+    corpus.add(quarantine.receive("code", [module("m1", 1), module("m2", 2)]))
+    cut = cut_lone_documents(corpus, {"m1": "test"}, config, quarantine, tmp_path / "parts")
+    groups = [document.group for document in cut.documents]
+    num_parts = len(groups) - 1
+    assert groups == ["m1", *(f"m2 §{number}" for number in range(1, num_parts + 1))]
+    assert num_parts > 1
+    texts = [item.record.text for _, item in cut.read(range(1, len(cut)))]
+    assert max(map(len, texts)) <= 600
+    assert "".join(texts).replace("\n", "") == module("m2", 2).text.replace("\n", "")
+    corpus.add(quarantine.receive("code", [module("m3", 3)]))
+    assert cut_lone_documents(corpus, {}, config, quarantine, tmp_path / "none") is corpus
 
 
 @pytest.mark.parametrize("split", HELD_OUT)
