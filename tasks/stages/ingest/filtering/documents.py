@@ -57,14 +57,19 @@ def cut_lone_documents(
         return corpus
     cut = Corpus(folder)
     for _, item in corpus.read(range(len(corpus))):
-        document, chunks = item.record, [item.record]
-        if document.domain in lone and document.group not in groups:
-            chunks = chunk_document(document, config.corpora.piece_chars)
-            quarantine.count_chunks(item, len(chunks))
-        if len(chunks) > 1:
-            chunks = [replace(each, group=f"{each.group}{CHUNK_MARK}{place}") for place, each in enumerate(chunks, 1)]
-        cut.add(Sourced(item.source, chunk) for chunk in chunks)
+        is_cut = item.record.domain in lone and item.record.group not in groups
+        parts = _parts(item.record, config.corpora.piece_chars) if is_cut else [item.record]
+        quarantine.count_chunks(item, len(parts))
+        cut.add(Sourced(item.source, part) for part in parts)
     return cut
+
+
+def _parts(document: Document, limit: int) -> list[Document]:
+    """Return the chunks of a document as groups of their own; a document of one chunk stays as it is."""
+    chunks = chunk_document(document, limit)
+    if len(chunks) == 1:
+        return [document]
+    return [replace(chunk, group=f"{chunk.group}{CHUNK_MARK}{number}") for number, chunk in enumerate(chunks, 1)]
 
 
 def filter_and_split_documents(
