@@ -75,6 +75,14 @@ def test_few_documents_are_cut_into_groups_unless_their_group_has_examples(tmp_p
     assert cut_lone_documents(corpus, {}, config, quarantine, tmp_path / "none") is corpus
 
 
+def test_a_document_of_one_part_keeps_its_id_and_its_group(tmp_path):
+    config, quarantine, corpus = settings(splits=SPLITS), Quarantine(), Corpus(tmp_path / "uncut")
+    short = Document("note", "A note of one line.", "domain", "note", "train", "note.md", "MIT")
+    corpus.add(quarantine.receive("notes", [short]))
+    cut = cut_lone_documents(corpus, {}, config, quarantine, tmp_path / "parts")
+    assert [(document.id, document.group) for document in cut.documents] == [("note", "note")]
+
+
 @pytest.mark.parametrize("split", HELD_OUT)
 def test_a_copy_of_a_held_out_module_under_another_name_is_not_trained_on(split):
     original = module("library.core", 1)

@@ -1,11 +1,18 @@
 """Guess the conversations in logs of requests to models: of OpenAI, Gemini, Bedrock, LangSmith, Langfuse, OpenTelemetry and others."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.stages.ingest.reading.guesses.names import RESPONSES, Guess, Rows, as_expression, first_named, quoted
+from tasks.stages.ingest.reading.guesses.names import (
+    RESPONSES,
+    Guess,
+    Rows,
+    as_expression,
+    first_named,
+    parsed,
+    quoted,
+)
 from tasks.stages.ingest.reading.rows.conversations import SYSTEM
 from tasks.stages.ingest.reading.rows.turns import role_of
 
@@ -59,9 +66,9 @@ def _places(row: Mapping[str, Any]) -> Iterator[_Place]:
 
 
 def _below(place: _Place, depth: int) -> Iterator[_Place]:
-    parsed = _parsed(place.value)
-    if parsed is not None:
-        place = _Place(f"({place.path} | fromjson)", parsed, place.column, place.above)
+    inside = parsed(place.value)
+    if inside is not None:
+        place = _Place(f"({place.path} | fromjson)", inside, place.column, place.above)
     yield place
     inner: list[tuple[str, Any]] = []
     if isinstance(place.value, Mapping):
@@ -70,16 +77,6 @@ def _below(place: _Place, depth: int) -> Iterator[_Place]:
         inner = [("0", place.value[0])]
     for key, value in inner if depth else ():
         yield from _below(_Place(f"{place.path}[{key}]", value, place.column, place), depth - 1)
-
-
-def _parsed(value: Any) -> Any:
-    """Return the object or list in a text that is JSON; None for any other value."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return None
 
 
 def _is_request(value: Any) -> bool:

@@ -65,6 +65,16 @@ class Guess:
     """The setting `thread` of a source, for a table with one message in each row."""
 
 
+def parsed(value: Any) -> Any:
+    """Return the object or list in a text that is JSON; None for any other value."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return None
+
+
 def names_of(rows: Rows) -> list[str]:
     """Return the columns of some rows, in their order."""
     return list(dict.fromkeys(name for row in rows for name in row))

@@ -1,6 +1,5 @@
 """Guess the conversations in lists and objects within the columns of a table."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from tasks.stages.ingest.reading.guesses.names import (
     first_named,
     is_about,
     names_of,
+    parsed,
     quoted,
     topic_of,
 )
@@ -82,7 +82,7 @@ def talk_columns(rows: Rows, names: Sequence[str]) -> list[str]:
 
 
 def _is_talk(value: Any) -> bool:
-    value = _parsed(value)
+    value = parsed(value) or value
     return isinstance(value, list) and {"user", "assistant"} <= {role_of(turn) for turn in value}
 
 
@@ -102,7 +102,7 @@ def _called(rows: Rows) -> Guess | None:
 
 def _are_calls(value: Any) -> bool:
     """Return True for a list of function calls, or for its JSON."""
-    value = _parsed(value)
+    value = parsed(value) or value
     return _is_list(value) and all(
         isinstance(call, Mapping) and isinstance(call.get("name"), str) and "arguments" in call for call in value
     )
@@ -178,16 +178,6 @@ def _columns(rows: Rows, kind: type) -> list[str]:
 def _is_texts(value: Any) -> bool:
     """Return True for a list of texts, but not for a list of single words."""
     return _is_list(value) and all(isinstance(text, str) for text in value) and any(" " in text for text in value)
-
-
-def _parsed(value: Any) -> Any:
-    """Return the list in a text that is JSON; any other value unchanged."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _is_list(value: Any) -> bool:
