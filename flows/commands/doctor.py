@@ -241,9 +241,8 @@ def _owners() -> Iterator[Finding]:
             f"{path.stem} {'belongs to' if owner.elsewhere else 'is running:'} {owner}",
             workspace_lease.remedy(path, owner),
         )
-    for pid, command in rwlock.owners().items():
-        if rwlock.is_alive(pid):
-            yield Finding("limited", f"DVC is running (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
+    for pid, command in rwlock.living().items():
+        yield Finding("limited", f"DVC is running (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
 
 
 def _graph() -> Iterator[Finding]:

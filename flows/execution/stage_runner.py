@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from flows.execution import supervisor, workspace
-from flows.execution.dvc import cli, console
+from flows.execution.dvc import cli, console, rwlock
 from flows.execution.dvc.console import State
 from tasks.forkserver import client, protocol
 from tasks.io.system import progress
 
+PACE_S = 0.5
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
 EARLY = (
@@ -74,11 +76,13 @@ class StageRunner:
     def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
         """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
 
-        What the stage prints is shown line by line, and written with DVC's own output to `.ratchet/logs/<stage>.log`.
+        What the stage prints is shown line by line, and written with DVC's own output to `.ratchet/logs/<stage>.log`. A `dvc repro` that a
+        person started is waited for first, since it would discard the work of its stage if this one held DVC's lock for 3 s at its end.
         Raises Busy while another DVC process holds a lock that the stage needs, RuntimeError if the stage fails.
         """
         workspace.LOGS.mkdir(parents=True, exist_ok=True)
         log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
+        self._await_dvc(stage)
         process = self._start(stage, env)
         try:
             state, last_lines, busy = _follow(stage, process, log, self._show)
@@ -91,6 +95,15 @@ class StageRunner:
         if process.returncode == 0:
             return state
         raise _failure(stage, process.returncode, last_lines, log, busy=busy)
+
+    def _await_dvc(self, stage: str) -> None:
+        """Return when no DVC process that a person started runs a stage here, or when this flow is stopped."""
+        started_by_hand, reported = rwlock.StartedByHand(), set[int]()
+        while (others := started_by_hand.running()) and not self._stopped:
+            for pid in others.keys() - reported:
+                self._show(stage, f"DVC (process {pid}) works in this workspace. This stage starts when it has ended.")
+                reported.add(pid)
+            time.sleep(PACE_S)
 
     def _start(self, stage: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
         with self._guard:

@@ -148,11 +148,11 @@ def test_whatever_a_stage_prints_and_whoever_stops_reading_the_run_goes_on(works
     assert "Nothing changed: all 4 stages are up to date." in workspace.ratchet("run")
 
 
-def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, prefect):
+def test_a_stage_that_the_dvc_of_a_killed_flow_holds_is_tried_again_until_it_is_free(done, prefect):
     free = done.folder.parent / f"free-{os.getpid()}"
     held = f"while [ ! -e {free} ]; do sleep 0.1; done; cp in.txt side.txt"
     done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {held}")
-    other = done.start("dvc", "repro", "--quiet", "side")
+    other = done.start("flows.execution.dvc", "--wait-for-lock", "repro", "--quiet", "side")
     wait_for(lambda: processes(free.name))
     flow = done.start("flows.commands", "run", "side", PREFECT_API_URL=prefect)
     wait_for(lambda: "side: another DVC process holds a lock" in done.printed(), done.printed)

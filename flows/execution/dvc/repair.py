@@ -32,10 +32,15 @@ def damages() -> list[str]:
         for path, problem in ((lock_file.PATH, lock_file.problem()), (rwlock.PATH, rwlock.problem()))
         if problem
     ]
-    dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in rwlock.dead_owners()]
+    dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in _dead_owners()]
     cut = [f"{path}: DVC's run cache has an entry whose write was cut off" for path in run_cache.unfinished()]
     left = [f"{path} was left unfinished by a stage that was killed" for path in _unfinished_outputs()]
     return [*incomplete, *dead, *cut, *left]
+
+
+def _dead_owners() -> list[int]:
+    """Return the owners in DVC's table that have ended; none if another machine holds a lock here, whose processes the table may name."""
+    return [] if any(owner.elsewhere for owner in workspace_lease.held().values()) else rwlock.dead()
 
 
 def _repair_lock_file() -> Iterator[str]:
@@ -65,7 +70,7 @@ def _repair_rwlock() -> Iterator[str]:
         target.parent.mkdir(exist_ok=True)
         rwlock.PATH.rename(target)
         yield f"{rwlock.PATH} was incomplete ({problem}) and was moved to {target}."
-    elif dead := rwlock.dead_owners():
+    elif dead := _dead_owners():
         rwlock.drop(dead)
         yield f"DVC's table of paths in use named a process that has ended ({', '.join(map(str, dead))}); its entries are removed."
 

@@ -1,13 +1,17 @@
 """Read DVC's table of the paths that its processes use (`.dvc/tmp/rwlock`), and drop the entries of dead ones."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flows.execution import workspace_lease
 from flows.execution.dvc.repository import TEMPORARY_FOLDER
 from tasks.io.system import files
 
+if TYPE_CHECKING:
+    import psutil
+
 PATH = TEMPORARY_FOLDER / "rwlock"
+OURS = "flows/execution/dvc/__main__.py"
+"""Part of the command of a DVC process that a flow started."""
 
 
 def problem() -> str | None:
@@ -29,22 +33,49 @@ def owners() -> dict[int, str]:
     return {entry["pid"]: entry["cmd"] for holder in holders for entry in _entries(holder)}
 
 
-def is_alive(pid: int) -> bool:
-    """Return True if an owner is still running. A process that started after the table was written only reuses the pid, and is no owner."""
+def living() -> dict[int, str]:
+    """Return the owners that are still running: pid → command."""
+    return {pid: command for pid, command in owners().items() if _process(pid)}
+
+
+def dead() -> list[int]:
+    """Return the owners that have ended. For a folder that machines share this is only a guess, since DVC's table names no machine."""
+    return [pid for pid in owners() if not _process(pid)]
+
+
+class StartedByHand:
+    """The DVC processes that no flow started. One that was seen in the table counts until it ends, since between stages it is not in it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[psutil.Process, str] = {}
+
+    def running(self) -> dict[int, str]:
+        """Return those that run now: pid → command."""
+        for pid, command in owners().items():
+            if OURS not in command and (process := _process(pid)):
+                self._seen[process] = command
+        self._seen = {process: command for process, command in self._seen.items() if _is_running(process)}
+        return {process.pid: command for process, command in self._seen.items()}
+
+
+def _process(pid: int) -> "psutil.Process | None":
+    """Return the process of an owner; None if it has ended. A process that started after the table was written only reuses its pid."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= PATH.stat().st_mtime + 1
+        return process if _is_running(process) and process.create_time() <= PATH.stat().st_mtime + 1 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _is_running(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def dead_owners() -> list[int]:
-    """Return the owners that have ended. DVC's table names no machine: if another machine holds a lock here, no owner counts as ended."""
-    if any(owner.elsewhere for owner in workspace_lease.held().values()):
-        return []
-    return [pid for pid in owners() if not is_alive(pid)]
 
 
 def drop(pids: list[int]) -> None:

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from flows.execution import stage_runner, supervisor, workspace_lease
+from flows.execution import stage_runner
+from flows.execution.dvc import cli
 from flows.execution.stage_runner import StageRunner
 from tasks.forkserver import protocol
 from tests.flows.conftest import processes, wait_for
@@ -51,9 +52,9 @@ def test_what_dvc_itself_cannot_do_is_quoted_too(workspace):
         StageRunner().reproduce("one", {})
 
 
-def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
+def test_a_path_that_the_dvc_of_a_killed_flow_uses_is_busy_and_nothing_else_is(workspace):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 31.25; cp in.txt one.txt")
-    other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "one"], start_new_session=True)
+    other = subprocess.Popen([*cli.repro_command("one"), "--quiet"], start_new_session=True)
     wait_for(lambda: processes("sleep 31.25"))
     try:
         with pytest.raises(stage_runner.Busy):
@@ -61,6 +62,45 @@ def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.wait()
+
+
+def test_a_stage_starts_when_the_dvc_that_a_person_started_has_ended(workspace):
+    free, shown = workspace.path("free"), []
+    workspace.edit(
+        "dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: while [ ! -e {free} ]; do sleep 0.1; done; cp in.txt one.txt"
+    )
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "two"], start_new_session=True) as other:
+        wait_for(lambda: processes(str(free)))
+        runner = StageRunner(lambda *line: shown.append(line))
+        stage = threading.Thread(target=runner.reproduce, args=("side", {}))
+        stage.start()
+        wait_for(lambda: shown or workspace.path("side.txt").exists())
+        free.touch()
+        stage.join(120)
+        assert other.poll() == 0  # with its second stage, which no lock of ours stopped
+    said = f"DVC (process {other.pid}) works in this workspace. This stage starts when it has ended."
+    assert shown == [("side", said)]
+    assert workspace.path("side.txt").exists()
+
+
+def test_a_stage_that_waits_for_dvc_does_not_start_once_the_flow_is_stopped(workspace, monkeypatch):
+    monkeypatch.setattr(stage_runner.rwlock.StartedByHand, "running", lambda _: {1: "dvc repro"})
+    waiting, failures = threading.Event(), []
+    runner = StageRunner(lambda *_: waiting.set())
+
+    def reproduce():
+        try:
+            runner.reproduce("one", {})
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    stage = threading.Thread(target=reproduce)
+    stage.start()
+    assert waiting.wait(30)
+    with pytest.raises(KeyboardInterrupt), runner:
+        raise KeyboardInterrupt
+    stage.join(30)
+    assert failures == ["stage one did not start: the flow is being stopped."]
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0, True), (33.25, False)])
@@ -100,18 +140,3 @@ def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace)
     assert "stage one failed" in failures[0]
     assert "did not start" in failures[1]
     assert StageRunner().reproduce("side", {}) == "ran"  # a flow that failed stops no other of its process
-
-
-def test_a_second_flow_is_refused_with_the_number_of_the_first(tmp_path):
-    program = "from flows.execution import workspace_lease; import time\nwith workspace_lease.acquired(): print(1, flush=True); time.sleep(60)"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as first:
-        assert first.stdout
-        first.stdout.readline()
-        with pytest.raises(RuntimeError, match=f"process {first.pid}"), workspace_lease.acquired():
-            pass
-        assert {path.stem: owner.pid for path, owner in workspace_lease.held().items()} == {"flow": str(first.pid)}
-        first.kill()
-    with workspace_lease.acquired():
-        pass
-    supervisor.stop([])

@@ -20,14 +20,20 @@ def table(tmp_path):
     return path
 
 
-def test_a_process_that_was_given_a_dead_ones_number_owns_nothing(table):
-    with subprocess.Popen(["sleep", "60"]) as stranger:
-        theirs = {"pid": stranger.pid, "cmd": "dvc repro"}
-        table.write_text(json.dumps({"write": {"/a": theirs}, "read": {"/b": [theirs]}}))
-        written = psutil.Process(stranger.pid).create_time() - 2  # before the stranger began
-        os.utime(table, (written, written))
-        assert rwlock.dead_owners() == [stranger.pid]
-        stranger.kill()
+@pytest.fixture
+def process():
+    """A process that runs until the test ends."""
+    with subprocess.Popen(["sleep", "60"]) as running:
+        yield running
+        running.kill()
+
+
+def test_a_process_that_was_given_a_dead_ones_number_owns_nothing(table, process):
+    theirs = {"pid": process.pid, "cmd": "dvc repro"}
+    table.write_text(json.dumps({"write": {"/a": theirs}, "read": {"/b": [theirs]}}))
+    written = psutil.Process(process.pid).create_time() - 2  # before the process began
+    os.utime(table, (written, written))
+    assert rwlock.dead() == [process.pid]
 
 
 def test_claims_of_the_dead_are_dropped_and_those_of_the_living_stay(table):
@@ -35,21 +41,20 @@ def test_claims_of_the_dead_are_dropped_and_those_of_the_living_stay(table):
         ended.wait()
     theirs = {"pid": ended.pid, "cmd": "dvc repro"}
     table.write_text(json.dumps({"write": {"/a": theirs, "/c": MINE}, "read": {"/b": [theirs, MINE], "/d": [theirs]}}))
-    assert rwlock.dead_owners() == [ended.pid]
-    rwlock.drop(rwlock.dead_owners())
+    assert rwlock.dead() == [ended.pid]
+    rwlock.drop(rwlock.dead())
     assert json.loads(table.read_text()) == {"write": {"/c": MINE}, "read": {"/b": [MINE]}}
 
 
-def test_while_another_machine_holds_a_lock_no_process_counts_as_dead(table, tmp_path):
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
-    table.write_text(json.dumps({"write": {"/a": {"pid": ended.pid, "cmd": "dvc repro"}}}))
-    claim = tmp_path / ".ratchet/locks/flow.lock"
-    claim.parent.mkdir(parents=True)
-    claim.write_text("77 elsewhere some-other-kernel")
-    assert rwlock.dead_owners() == []
-    claim.write_text("")
-    assert rwlock.dead_owners() == [ended.pid]
+def test_a_process_that_a_person_started_counts_until_it_ends(table, process):
+    table.write_text(json.dumps({"write": {"/a": {"pid": process.pid, "cmd": "dvc repro"}}}))
+    started_by_hand = rwlock.StartedByHand()
+    assert started_by_hand.running() == {process.pid: "dvc repro"}
+    table.write_text("{}")  # between two of its stages
+    assert started_by_hand.running() == {process.pid: "dvc repro"}
+    process.kill()
+    process.wait()
+    assert started_by_hand.running() == {}
 
 
 def entry(name, **parts):
