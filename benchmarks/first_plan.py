@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import workspaces  # noqa: E402
 
-from tasks.io.runs import run_history  # noqa: E402  # the path comes first, where this runs as a script
+from tasks.io.runs import past_runs  # noqa: E402  # the path comes first, where this runs as a script
 
 ACCURATE = 2.0
 """The factor within which an estimate counts as right."""
@@ -73,7 +73,7 @@ def _cpu_seconds() -> float:
 def _recorded(workspace: Path, stages: list[str]) -> dict[str, float]:
     """Return the mean seconds of the items of each stage, as MLflow recorded them."""
     os.chdir(workspace)
-    past = run_history.past(dict.fromkeys(stage.partition("@")[0] for stage in stages))
+    past = past_runs.past(dict.fromkeys(stage.partition("@")[0] for stage in stages))
     return {stage: sum(run.seconds for run in runs) / len(runs) for stage, runs in past.items() if runs}
 
 

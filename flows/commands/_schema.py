@@ -1,10 +1,10 @@
 """Define the schema of `--json`: the report of each command that has one. docs/generate.py writes its reference."""
 
-from flows.commands import _comparisons, _data_reports, _reports, _workspace_reports
+from flows.commands import _comparisons, _data_reports, _plan_report, _reports, _status_report, _verify_report
 
 REPORTS: dict[str, type[_reports.Report]] = {
-    "plan": _workspace_reports.PlanReport,
-    "status": _workspace_reports.StatusReport,
+    "plan": _plan_report.PlanReport,
+    "status": _status_report.StatusReport,
     "doctor": _reports.DoctorReport,
     "methods": _reports.MethodsReport,
     "compare": _comparisons.CompareReport,
@@ -18,6 +18,6 @@ REPORTS: dict[str, type[_reports.Report]] = {
     "data diff": _data_reports.DataDiffReport,
     "data clusters": _data_reports.DataClustersReport,
     "data sql": _data_reports.DataSqlReport,
-    "verify": _workspace_reports.VerifyReport,
+    "verify": _verify_report.VerifyReport,
 }
 """Command → its report."""

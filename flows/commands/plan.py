@@ -41,7 +41,7 @@ def plan(
     Example: ratchet plan --json, or ratchet plan --gpu H100
     """
     from flows.commands import _terminal
-    from flows.commands._workspace_reports import PlannedStage, PlanReport
+    from flows.commands._plan_report import PlannedStage, PlanReport
     from flows.execution.cost import estimates, memory_counts
     from flows.execution.dvc import forecast
     from tasks import configuration

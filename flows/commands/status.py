@@ -7,7 +7,7 @@ import typer
 from flows.commands._reports import Report
 
 if TYPE_CHECKING:
-    from flows.commands._workspace_reports import PastDecision
+    from flows.commands._status_report import PastDecision
     from flows.registry.history import History, PromotionDecision, Rollback
     from flows.registry.retrain_log import Retraining
 
@@ -24,7 +24,7 @@ def status(
 
     Example: ratchet status, or ratchet status --last 50
     """
-    from flows.commands._workspace_reports import StatusReport
+    from flows.commands._status_report import StatusReport
     from flows.registry import history, promotion, retrain_log
     from tasks.io.system import git
 
@@ -42,7 +42,7 @@ def status(
 
 
 def _past_decision(line: "PromotionDecision | Rollback") -> "PastDecision":
-    from flows.commands._workspace_reports import PastDecision
+    from flows.commands._status_report import PastDecision
     from flows.registry import history
 
     if isinstance(line, history.Rollback):

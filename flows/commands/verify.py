@@ -34,7 +34,7 @@ def verify(
     from itertools import chain
 
     from flows.commands import _terminal
-    from flows.commands._workspace_reports import VerifyReport
+    from flows.commands._verify_report import VerifyReport
     from flows.execution import workspace_lease
     from flows.registry import verification
 

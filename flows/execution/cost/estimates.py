@@ -21,8 +21,8 @@ from tasks.core.operation import Resources
 from tasks.core.speed import Speed
 from tasks.forkserver import client
 from tasks.io import provenance
-from tasks.io.runs import run_history
-from tasks.io.runs.run_history import Past
+from tasks.io.runs import past_runs
+from tasks.io.runs.past_runs import Past
 
 SHOWN = 5
 """Runs that a range spans: the latest of those with the most similar settings."""
@@ -73,7 +73,7 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
     """Return the estimate of each stage that has one."""
     config, known = configuration.load(), set(configuration.stage_names())
     families = dict.fromkeys(name for stage in stages if (name := stage.partition("@")[0]) in known)
-    runs = run_history.past(families)
+    runs = past_runs.past(families)
     estimates = {name: _estimate(name, config, runs.get(name, [])) for name in families}
     return {stage: estimate for stage in stages if (estimate := estimates.get(stage.partition("@")[0]))}
 
@@ -121,7 +121,7 @@ def _of_gpu(stage: str, now: Mapping[str, str], config: PipelineConfig) -> Range
 
 def for_training(stage: str, tokens: int) -> StageEstimate | None:
     """Return the estimate of a stage that trains on `tokens` tokens, with params.yaml's other settings; None if nothing is known."""
-    past = run_history.past([stage]).get(stage, [])
+    past = past_runs.past([stage]).get(stage, [])
     runs = [
         run for run in past if workload.of(stage, run.config).trained
     ]  # a model that was handed on unchanged was not trained

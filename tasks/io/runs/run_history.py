@@ -1,9 +1,7 @@
-"""Earlier runs in MLflow: their time and memory, and their export to a file that another machine imports."""
+"""Export earlier runs from MLflow to a file that another machine imports."""
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +10,6 @@ from tasks.io.system import files
 
 CARRIED = ("mlflow.note.content", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 """Tags of MLflow that are the same on every machine."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Past:
-    """The time and memory of one finished run of a stage."""
-
-    config: dict[str, str]
-    """All recorded parameters, including settings: full name → value."""
-    machine: str
-    """The machine class, in words."""
-    seconds: float
-    memory_mb: float | None
-    output_mb: float | None
-
-
-def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
-    """Return the latest runs of each stage, for any item, that computed their outputs; none while the store is out of reach."""
-    if run_store.is_new():
-        return {}  # its schema takes seconds to make, and holds nothing
-    try:
-        client, experiment = run_store.connect()
-        return {stage: _past(client, experiment, stage, most) for stage in stages}
-    except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
-        return {}
-
-
-def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
-    # Only a stage that ran has a key. A run without work leaves a cached child, and there may be hundreds of these.
-    finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%' and tags.`ratchet.key` LIKE '%'"
-    latest = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
-    return [_of(run) for run in latest if _made_anew(run, stage)][:most]
-
-
-def _made_anew(run: Any, stage: str) -> bool:
-    return run.data.tags["dvc.stage"].partition("@")[0] == stage and "taken_over_from" not in run.data.params
-
-
-def _of(run: Any) -> Past:
-    metrics = run.data.metrics
-    return Past(
-        config=run.data.params,
-        machine=run.data.tags.get("machine", ""),
-        seconds=(run.info.end_time - run.info.start_time) / 1000,
-        memory_mb=metrics.get("peak_memory_mb"),
-        output_mb=metrics.get("output_mb"),
-    )
 
 
 def export(runs: Iterable[str], path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Runs that go to another machine as lines of a file, and what earlier runs took."""
+"""Runs that go to another machine as lines of a file."""
 
 import json
 import shutil
@@ -106,15 +106,3 @@ def test_a_store_that_is_away_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
     with pytest.raises(ConnectionError, match="does not answer"):
         run_history.export(["a"], tmp_path / "runs.jsonl")
-
-
-def test_runs_that_made_nothing_say_nothing_of_what_a_stage_takes(store):
-    flow()
-    for _ in range(21):  # as nights without news leave them: more than one look at the store brings back
-        cached = tracking.Recorder("tune@r0 · cached", tags={"dvc.stage": "tune@r0", "ratchet.cached": "true"})
-        cached.end("FINISHED")
-    failed = tracking.Recorder("tune@r1", tags={"dvc.stage": "tune@r1"})
-    failed.end("FAILED", wait=True)
-    (only,) = run_history.past(["tune"], most=5)["tune"]
-    assert (only.config["tune.seed"], only.memory_mb, only.output_mb) == ("0", 5.0, None)
-    assert run_history.past(["tun"]) == {"tun": []}

@@ -12,8 +12,8 @@ from flows.execution.cost.estimates import Range, as_size, as_time
 from tasks import configuration, runner
 from tasks.core.speed import Pace, Speed
 from tasks.io import provenance
-from tasks.io.runs import run_history, tracking
-from tasks.io.runs.run_history import Past
+from tasks.io.runs import past_runs, tracking
+from tasks.io.runs.past_runs import Past
 from tests.flows.conftest import ROOT
 
 SPEED = Speed(6.0, Pace(96, 4e10, 4e10), Pace(576, 1.4e11, 1.4e11), layer_s=0.002, bytes_per_s=2e10)
@@ -205,7 +205,7 @@ def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile
     assert (found["tune@r1"].memory_mb, found["tune@r1"].disk_mb) == (Range(512, 512), Range(7, 7))
     assert found["select"].source == "machine speed"  # it has no run yet
     assert found.keys() == {"tune@r1", "tune@r0", "select"}
-    assert len(run_history.past(["tune"])["tune"]) == 2
+    assert len(past_runs.past(["tune"])["tune"]) == 2
 
 
 def test_a_run_with_an_optimizer_that_is_gone_is_compared(profile, store):
